@@ -1,0 +1,6 @@
+"""`ws-bridge`: serve, chat, check."""
+
+
+def main() -> int:
+    """Run the command line."""
+    return 0

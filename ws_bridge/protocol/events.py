@@ -1,0 +1,76 @@
+"""Server events: built once, numbered once, serialised once.
+
+An upstream yields a ``Draft`` (a type and its fields). The ``Sequencer`` gives it its number and
+makes it an ``Event``, which keeps its text: socket, SSE, log and store all send the same bytes.
+
+Rule 1: ``sequence_number`` and ``stream_id`` belong to the bridge; a draft never carries them.
+Rule 2: on the default lane the key ``stream_id`` is absent, never null (wire contract 3.5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+Json = dict[str, Any]
+
+CREATED = "response.created"
+QUEUED = "response.queued"
+IN_PROGRESS = "response.in_progress"
+COMPLETED = "response.completed"
+INCOMPLETE = "response.incomplete"
+FAILED = "response.failed"
+TERMINAL = frozenset({COMPLETED, INCOMPLETE, FAILED})
+OPENING = frozenset({CREATED, QUEUED, IN_PROGRESS})
+LIFECYCLE = OPENING | TERMINAL
+
+TERMINAL_STATUS = frozenset({"completed", "incomplete", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What an upstream says happened, before it is anybody's event number N.
+
+    ``fields`` is everything but ``type``, ``sequence_number`` and ``stream_id``; the draft owns it,
+    and nobody changes it afterwards.
+    """
+
+    type: str
+    fields: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One numbered event of one response. ``text`` is its JSON, UTF-8, one line."""
+
+    type: str
+    number: int
+    text: bytes
+
+    @classmethod
+    def of(cls, draft: Draft, number: int, lane: str | None) -> Event:
+        """Serialise a draft: the only place where an event becomes text."""
+        head: Json = {"type": draft.type, "sequence_number": number}
+        if lane is not None:
+            head["stream_id"] = lane
+        return cls(draft.type, number, orjson.dumps(head | draft.fields))
+
+    @property
+    def is_terminal(self) -> bool:
+        """Nothing of this response comes after it."""
+        return self.type in TERMINAL
+
+    def json(self) -> Json:
+        """The event's fields, parsed anew at each call; the live path never does."""
+        parsed: Json = orjson.loads(self.text)
+        return parsed
+
+    def sse(self) -> bytes:
+        """The event as one server-sent event: LF only, ``event:`` is the type (contract 6.4)."""
+        return b"event: %b\ndata: %b\n\n" % (self.type.encode(), self.text)
+
+
+SSE_DONE = b"data: [DONE]\n\n"
+SSE_KEEPALIVE = b": keep-alive\n\n"

@@ -1,0 +1,148 @@
+"""A chain of turns → the input items of the next one.
+
+Rule 1: full items, never text only: reasoning, calls, images and refusals are history too.
+Rule 2: every tool output answers an open call of the chain, checked here and nowhere else.
+Rule 3: what only its maker can read (encrypted reasoning, provider-side ids) goes back to its maker
+only; elsewhere it is translated or dropped cleanly.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ws_bridge.errors import InvalidRequest
+
+Json = dict[str, Any]
+Item = dict[str, Any]
+
+CALLS = frozenset(
+    {
+        "function_call",
+        "custom_tool_call",
+        "computer_call",
+        "local_shell_call",
+        "shell_call",
+        "apply_patch_call",
+    }
+)
+ANSWERED_BY_CLIENT = frozenset({"function_call", "custom_tool_call"})
+# Made by a provider's own machinery; nobody else can read or verify them.
+PROVIDER_ONLY = frozenset({"reasoning", "item_reference", "mcp_list_tools"})
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One finished response of a chain: what went in, what came out, who made it."""
+
+    id: str
+    input: tuple[Item, ...]
+    output: tuple[Item, ...]
+    maker: str  # `Target.maker` of the deployment that wrote `output`
+    parent: Turn | None = None
+
+    def lineage(self) -> list[Turn]:
+        """The turns from the oldest to this one."""
+        turns: list[Turn] = []
+        turn: Turn | None = self
+        while turn is not None:
+            turns.append(turn)
+            turn = turn.parent
+        return turns[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Earlier turns and the input of the turn to come."""
+
+    parent: Turn | None
+    input: tuple[Item, ...]
+
+    def tagged(self) -> Iterator[tuple[str | None, Item]]:
+        """All items in order, each with its maker (None: the client wrote it)."""
+        for turn in self.parent.lineage() if self.parent else ():
+            for item in turn.input:
+                yield None, item
+            for item in turn.output:
+                if not _is_unfinished_call(item):
+                    yield turn.maker, item
+        for item in self.input:
+            yield None, item
+
+    def items_for(self, maker: str) -> list[Item]:
+        """The items as the deployment ``maker`` may see them: deep copies, ready to send."""
+        fitted = (_fitted(item, by, maker) for by, item in self.tagged())
+        return [item for item in fitted if item is not None]
+
+    def check_calls(self) -> None:
+        """Every tool output answers a call, every call of an earlier turn is answered.
+
+        Raises ``InvalidRequest`` with OpenAI's words, ``param`` "input".
+        """
+        calls: dict[str, str] = {}
+        answered: set[str] = set()
+        for _, item in self.tagged():
+            kind, call_id = item.get("type"), item.get("call_id")
+            if kind in CALLS:
+                calls[str(call_id)] = str(kind)
+            elif isinstance(kind, str) and kind.removesuffix("_output") in CALLS:
+                answered.add(str(call_id))
+                if str(call_id) not in calls:
+                    raise _orphan(kind, str(call_id))
+        for call_id, kind in calls.items():
+            if kind in ANSWERED_BY_CLIENT and call_id not in answered:
+                raise InvalidRequest(
+                    f"No tool output found for {_words(kind)} {call_id}.", param="input"
+                )
+
+
+def _orphan(kind: str, call_id: str) -> InvalidRequest:
+    call = _words(kind.removesuffix("_output")).replace("function call", "tool call")
+    output = _words(kind)
+    return InvalidRequest(f"No {call} found for {output} with call_id {call_id}.", param="input")
+
+
+def _words(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def _is_unfinished_call(item: Item) -> bool:
+    return item.get("type") in CALLS and item.get("status") == "incomplete"
+
+
+def _fitted(item: Item, by: str | None, maker: str) -> Item | None:
+    """A copy of the item for ``maker``, or None where nothing of it can be said to others."""
+    fitted = copy.deepcopy(item)
+    if by is None or by == maker:
+        return fitted
+    if fitted.get("type") in PROVIDER_ONLY:
+        return None
+    for key in ("id", "encrypted_content", "status"):
+        if fitted.get("type") != "compaction":
+            fitted.pop(key, None)
+    return fitted
+
+
+def input_items(response_id: str, items: Iterable[Item]) -> list[Item]:
+    """Items as `GET …/input_items` lists them: each with an id, minted from its place if need be.
+
+    ``response_id`` is the response whose input they are; the same call gives the same ids.
+    """
+    stem = response_id.removeprefix("resp_")
+    return [_listed(item, f"{stem}_{index}") for index, item in enumerate(items)]
+
+
+def _listed(item: Item, stem: str) -> Item:
+    prefix = {"message": "msg", "reasoning": "rs", "function_call": "fc"}.get(item["type"], "item")
+    listed = {"id": f"{prefix}_{stem}", **item}
+    if listed["type"] == "message":
+        listed.setdefault("status", "completed")
+        if isinstance(listed.get("content"), str):
+            kind = "output_text" if listed.get("role") == "assistant" else "input_text"
+            part: Json = {"type": kind, "text": listed["content"]}
+            if kind == "output_text":
+                part |= {"annotations": [], "logprobs": []}
+            listed["content"] = [part]
+    return listed

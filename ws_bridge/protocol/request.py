@@ -1,0 +1,186 @@
+"""A `response.create` as values: which fields there are, what type each has, what is refused.
+
+Rule 1: only the documented fields of ``POST /v1/responses`` exist; all others vanish here, so that
+``api_base``, ``api_key``, ``extra_headers``, ``mock_response`` and their kin reach nobody.
+Rule 2: null means absent. A wrong type is refused with the name of its field.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
+
+from ws_bridge.errors import (
+    InvalidRequest,
+    InvalidStreamId,
+    MissingParameter,
+    UnsupportedParameter,
+)
+
+Json = dict[str, Any]
+Item = dict[str, Any]
+
+STREAM_ID = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
+
+MetadataKey = Annotated[str, StringConstraints(max_length=64)]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+# Fields that go to the provider as the client sent them. All else is the bridge's business.
+PASSED_ON = (
+    "context_management",
+    "include",
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "metadata",
+    "parallel_tool_calls",
+    "prompt",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "reasoning",
+    "safety_identifier",
+    "service_tier",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "truncation",
+    "user",
+)
+
+
+class CreateResponse(BaseModel):
+    """The fields of one create, of any transport; frozen, nulls dropped."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    model: str | None = None
+    input: str | list[Item] = Field(default_factory=list)
+    previous_response_id: str | None = None
+    store: StrictBool = True
+    stream: StrictBool = False
+    background: StrictBool = False
+    generate: StrictBool = True
+    conversation: str | Json | None = None
+
+    context_management: list[Json] | None = None
+    include: list[str] | None = None
+    instructions: str | list[Item] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tool_calls: Annotated[int, Field(ge=1)] | None = None
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
+    parallel_tool_calls: StrictBool | None = None
+    prompt: Json | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: Json | None = None
+    prompt_cache_retention: str | None = None
+    reasoning: Json | None = None
+    safety_identifier: str | None = None
+    service_tier: str | None = None
+    stream_options: Json | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    text: Json | None = None
+    tool_choice: str | Json | None = None
+    tools: list[Json] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    user: str | None = None
+
+    def items(self) -> tuple[Item, ...]:
+        """The input as items: a string is one user message, a missing type is a message."""
+        if isinstance(self.input, str):
+            return ({"type": "message", "role": "user", "content": self.input},)
+        return tuple(_typed(item) for item in self.input)
+
+    def passed_on(self) -> Json:
+        """The options for the provider, nulls left out."""
+        values = ((name, getattr(self, name)) for name in PASSED_ON)
+        return {name: value for name, value in values if value is not None}
+
+
+def _typed(item: Item) -> Item:
+    return item if "type" in item else {"type": "message", **item}
+
+
+def parse_create(body: Json, default_model: str | None = None) -> CreateResponse:
+    """Read the body of an HTTP create, or of a flat `response.create` frame.
+
+    Raises ``InvalidRequest`` (with ``param``) for anything that cannot be served.
+    """
+    present = {key: value for key, value in body.items() if value is not None}
+    if default_model is not None:
+        present.setdefault("model", default_model)
+    options = present.get("prompt_cache_options")
+    if isinstance(options, dict) and options.get("prewarm") is True:
+        present["generate"] = False
+    try:
+        request = CreateResponse.model_validate(present)
+    except ValidationError as invalid:
+        raise _refusal(invalid.errors(include_url=False)[0]) from None
+    _check(request)
+    return request
+
+
+def _refusal(error: ErrorDetails) -> InvalidRequest:
+    location = error["loc"]
+    name = str(location[0])
+    return InvalidRequest(f"Invalid value for '{name}': {error['msg']}.", param=name)
+
+
+def _check(request: CreateResponse) -> None:
+    """Rules that hold between fields, and inside items."""
+    if request.model is None or not request.model:
+        raise MissingParameter("model")
+    if request.previous_response_id is not None and request.conversation is not None:
+        raise InvalidRequest(
+            "'previous_response_id' and 'conversation' exclude each other.", param="conversation"
+        )
+    if request.conversation is not None:
+        raise UnsupportedParameter("'conversation' is not supported.", param="conversation")
+    if request.background and not request.store:
+        raise UnsupportedParameter("'background' needs 'store'.", param="background")
+    if request.input == [] and request.generate and request.previous_response_id is None:
+        raise MissingParameter("input")
+    for index, item in enumerate(request.items()):
+        _check_item(item, f"input[{index}]")
+
+
+def _check_item(item: Item, where: str) -> None:
+    kind = item["type"]
+    if not isinstance(kind, str):
+        raise InvalidRequest(f"Invalid type for '{where}.type': expected a string.", param="input")
+    if kind == "message":
+        _check_message(item, where)
+    elif kind.endswith("_output") and "call_id" in item and not isinstance(item["call_id"], str):
+        raise InvalidRequest(
+            f"Invalid type for '{where}.call_id': expected a string.", param="input"
+        )
+
+
+def _check_message(item: Item, where: str) -> None:
+    if not isinstance(item.get("role"), str):
+        raise InvalidRequest(f"Missing required parameter: '{where}.role'.", param="input")
+    content = item.get("content")
+    parts_ok = isinstance(content, list) and all(isinstance(part, dict) for part in content)
+    if not isinstance(content, str) and not parts_ok:
+        raise InvalidRequest(
+            f"Invalid value for '{where}.content': expected a string or a list of objects.",
+            param="input",
+        )
+
+
+def parse_stream_id(body: Json) -> str | None:
+    """The lane a frame names; None is the default lane. Raises ``InvalidStreamId``."""
+    lane = body.get("stream_id")
+    if lane is None:
+        return None
+    if not isinstance(lane, str) or not STREAM_ID.fullmatch(lane):
+        raise InvalidStreamId
+    return lane

@@ -1,0 +1,76 @@
+"""The seam to the providers: what an upstream is given, and what it promises."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.history import Chain
+from ws_bridge.protocol.request import Item
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One model of one provider, as the operator's table names it. Secrets do not print."""
+
+    name: str  # what the client asked for
+    model: str  # what litellm is asked for, "provider/model"
+    api_base: str = ""
+    api_key: str = field(default="", repr=False)
+    timeout_seconds: float = 600.0  # a response's whole life
+    stall_seconds: float = 120.0  # the longest silence of the provider
+    retries: int = 2  # before the first event only
+    native_background: bool = False  # background runs in the provider's own background mode
+    report_cost: bool = False  # keep litellm's `usage.cost`
+    drop_params: bool = False  # leave out what the provider does not know, instead of a 400
+
+    @property
+    def provider(self) -> str:
+        """The first word of ``model``: "openai", "anthropic"."""
+        return self.model.partition("/")[0]
+
+    @property
+    def maker(self) -> str:
+        """Whose reasoning, ids and encrypted content this is: they go back to nobody else."""
+        return f"{self.provider}|{self.api_base}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One create, ready for a provider: no id of the bridge in it, nothing shared is changed."""
+
+    target: Target
+    chain: Chain  # earlier turns and this turn's input
+    options: Json  # documented Responses fields, see `request.PASSED_ON`
+    background: bool = False
+
+    def input(self) -> list[Item]:
+        """The input items as this target may see them (deep copies)."""
+        return self.chain.items_for(self.target.maker)
+
+
+class Upstream(Protocol):
+    """Where a response's events come from."""
+
+    def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
+        """Yield the response's events in order, the last one terminal.
+
+        Lifecycle drafts carry the provider's ``response`` object as it is; the caller owns ids,
+        numbers and what the client is told. Closing the generator (or cancelling whoever awaits it)
+        closes the provider's connection within a second.
+        Raises ``UpstreamError`` and nothing else; an end without a terminal draft is a failure.
+        Never retries once a draft has been yielded.
+        """
+        ...
+
+    async def count_tokens(self, request: Request) -> int:
+        """How many input tokens the request has, as litellm's counter for the model says."""
+        ...
+
+
+FindTarget = Callable[[str], Target]
+"""Model name of a client → target. Raises ``ModelNotFound``."""
