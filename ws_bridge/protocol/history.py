@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
+from ws_bridge.protocol.compaction import unfold
 
 Json = dict[str, Any]
 Item = dict[str, Any]
@@ -30,7 +31,7 @@ CALLS = frozenset(
 )
 ANSWERED_BY_CLIENT = frozenset({"function_call", "custom_tool_call"})
 # Made by a provider's own machinery; nobody else can read or verify them.
-PROVIDER_ONLY = frozenset({"reasoning", "item_reference", "mcp_list_tools"})
+PROVIDER_ONLY = frozenset({"reasoning", "item_reference", "mcp_list_tools", "compaction"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Chain:
 
     def items_for(self, maker: str) -> list[Item]:
         """The items as the deployment ``maker`` may see them: deep copies, ready to send."""
-        fitted = (_fitted(item, by, maker) for by, item in self.tagged())
+        fitted = (_fitted(unfold(item), by, maker) for by, item in self.tagged())
         return [item for item in fitted if item is not None]
 
     def check_calls(self) -> None:
@@ -120,8 +121,7 @@ def _fitted(item: Item, by: str | None, maker: str) -> Item | None:
     if fitted.get("type") in PROVIDER_ONLY:
         return None
     for key in ("id", "encrypted_content", "status"):
-        if fitted.get("type") != "compaction":
-            fitted.pop(key, None)
+        fitted.pop(key, None)
     return fitted
 
 

@@ -72,5 +72,17 @@ class Upstream(Protocol):
         ...
 
 
+class Service(Upstream, Protocol):
+    """An upstream with a life: a server opens it once and closes it last."""
+
+    async def open(self) -> None:
+        """Make it ready; creates wait until this returns."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
 FindTarget = Callable[[str], Target]
 """Model name of a client → target. Raises ``ModelNotFound``."""

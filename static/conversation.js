@@ -1,0 +1,189 @@
+// The conversation: turns asked, drawn, continued with tool outputs, kept and restored.
+
+import { Answer, callsOf, textOf } from "./answer.js";
+import { eachFrame } from "./dom.js";
+import { Follower } from "./follower.js";
+import { continuation, History, retelling } from "./history.js";
+import { metaOn, noteOn } from "./notes.js";
+import { Run } from "./run.js";
+import { GET_TIME, runTool } from "./tools.js";
+import { TurnView } from "./view.js";
+
+// A model that answers every output with another call must not run for ever unattended.
+const MOST_TOOL_ROUNDS = 8;
+
+export class Conversation {
+  #history = new History();
+  #shown = []; // { turn, view }, oldest first
+  #followers = [];
+  #run = null;
+
+  // parts: lane, http, inspector, announce(text), model(), offersTool(), follows(),
+  // busy(isBusy), drawn()
+  constructor(node, parts) {
+    Object.assign(this, parts, { node });
+  }
+
+  get isBusy() {
+    return this.#run !== null;
+  }
+
+  get isEmpty() {
+    return this.#history.turns.length === 0;
+  }
+
+  send(text) {
+    this.#turn([{ type: "message", role: "user", content: text }], text);
+  }
+
+  async stop() {
+    try {
+      await this.#run?.cancel();
+    } catch {
+      // Whatever the reason, the answer still runs and can be stopped again.
+      this.announce("The stop did not reach the server.");
+    }
+  }
+
+  clear() {
+    this.stop();
+    this.#run?.forget();
+    this.#idle();
+    this.follow(false);
+    this.#history.clear();
+    this.#shown = [];
+    this.node.replaceChildren();
+    this.drawn();
+  }
+
+  restore() {
+    for (const turn of this.#history.load()) this.#restoreTurn(turn, this.#show(turn));
+    const last = this.#shown.at(-1);
+    if (last && !this.isBusy) this.#callTools(last.turn);
+  }
+
+  follow(isOn) {
+    if (isOn) return this.#run && this.#followRun(this.#run, this.#shown.at(-1).view);
+    for (const { follower, view } of this.#followers.splice(0)) {
+      follower.stop();
+      view.alone();
+    }
+    return undefined;
+  }
+
+  #turn(input, say, compose = continuation) {
+    const fields = compose(this.#history.turns, input);
+    const turn = this.#history.add(input, say);
+    const run = this.#begin(turn, this.#show(turn));
+    const tools = this.offersTool() ? { tools: [GET_TIME] } : {};
+    const frame = { type: "response.create", model: this.model(), ...fields, ...tools };
+    this.inspector.add(frame, "sent");
+    run.start(frame);
+  }
+
+  #show(turn) {
+    const view = new TurnView(turn.say, this.announce);
+    this.#answerCalls(turn.input);
+    this.#shown.at(-1)?.view.settle();
+    this.#shown.push({ turn, view });
+    this.node.append(view.node);
+    this.drawn(true);
+    return view;
+  }
+
+  #answerCalls(input) {
+    const before = this.#shown.at(-1);
+    const outputs = input.filter((item) => item.type === "function_call_output");
+    for (const output of outputs) before?.view.showOutput(before.turn.items, output);
+  }
+
+  #begin(turn, view) {
+    const draw = eachFrame(() => {
+      view.draw(run.answer.items);
+      this.drawn();
+    });
+    const run = new Run(new Answer(), this.lane, this.http, {
+      event: (event, way) => this.inspector.add(event, way),
+      change: draw,
+      created: () => this.#keep(turn, run.answer),
+      ended: () => this.#ended(turn, view, run),
+    });
+    this.#run = run;
+    this.busy(true);
+    if (this.follows()) this.#followRun(run, view);
+    return run;
+  }
+
+  #followRun(run, view) {
+    const follower = new Follower(run, this.http);
+    this.#followers.push({ follower, view });
+    view.beside(follower.node);
+    follower.start();
+  }
+
+  #keep(turn, { id, status, items, error, incomplete, model, usage, ended }) {
+    Object.assign(turn, { id, status, error, incomplete, model, usage });
+    if (ended) turn.items = items;
+    this.#history.save();
+  }
+
+  #ended(turn, view, run) {
+    turn.took = run.took;
+    this.#keep(turn, run.answer);
+    this.#idle();
+    this.#finish(turn, view);
+    this.#callTools(turn);
+  }
+
+  #idle() {
+    this.#run = null;
+    this.busy(false);
+  }
+
+  #finish(turn, view) {
+    view.draw(turn.items);
+    view.finish();
+    const note = noteOn(turn);
+    if (note) view.note(note.kind, note.text, this.#remedies(turn));
+    view.meta(metaOn(turn, turn.took), textOf(turn.items));
+    this.drawn();
+  }
+
+  #remedies(turn) {
+    if (turn.status !== "failed") return [];
+    if (turn.error?.code === "previous_response_not_found") {
+      return [["Ask again with the whole conversation", () => this.#again(turn, retelling)]];
+    }
+    return [["Ask again", () => this.#again(turn, continuation)]];
+  }
+
+  #again(turn, compose) {
+    if (this.isBusy) return;
+    this.#history.remove(turn);
+    this.#shown.pop().view.node.remove();
+    this.#turn(turn.input, turn.say, compose);
+  }
+
+  #callTools(turn) {
+    const calls = turn.status === "completed" ? callsOf(turn.items) : [];
+    if (!calls.length) return;
+    if (this.#toolRounds() < MOST_TOOL_ROUNDS) this.#turn(calls.map(runTool), "");
+    else this.#shown.at(-1).view.note("warn", "The model called tools too many times in a row.");
+  }
+
+  #toolRounds() {
+    const turns = this.#history.turns;
+    return turns.length - 1 - turns.findLastIndex((turn) => turn.say);
+  }
+
+  #restoreTurn(turn, view) {
+    if (turn.status === "waiting") {
+      const message = "The page was reloaded before the answer began.";
+      Object.assign(turn, { status: "failed", error: { code: "reloaded", message } });
+    }
+    if (turn.status !== "in_progress" && turn.status !== "queued") return this.#finish(turn, view);
+    const run = this.#begin(turn, view);
+    run.answer.id = turn.id;
+    return run.resume();
+  }
+}

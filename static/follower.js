@@ -1,0 +1,74 @@
+// "Follow over HTTP": the same answer, polled beside the socket, shown next to the streamed one.
+//
+// Rule 1: one poll at a time; the next one starts a pause after the last one's answer.
+// Rule 2: it only looks: what it reads never reaches the answer itself.
+
+import { ENDED, textOf } from "./answer.js";
+import { make } from "./dom.js";
+import { Prose } from "./prose.js";
+
+const PAUSE_MS = 400;
+
+export class Follower {
+  #polls = 0;
+  #abort = new AbortController();
+  #prose = new Prose();
+  #status = make("p", "polled-status");
+
+  constructor(run, http) {
+    this.run = run;
+    this.http = http;
+    const title = make("h3", "column-title", "Polled over HTTP");
+    this.node = make("section", "polled", title, this.#status, this.#prose.node);
+    this.node.setAttribute("aria-label", "The same answer, polled over HTTP");
+    this.#say("Waiting for the response's id…", "waiting");
+  }
+
+  async start() {
+    while (!this.#abort.signal.aborted) {
+      if (this.run.answer.id && (await this.#poll())) return;
+      if (this.run.answer.ended && !this.run.answer.id) return this.#say("Nothing to poll.", "gone");
+      await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    }
+  }
+
+  stop() {
+    this.#abort.abort();
+    this.node.remove();
+  }
+
+  // True when there is nothing more to learn.
+  async #poll() {
+    try {
+      const response = await this.http.get(this.run.answer.id, this.#abort.signal);
+      this.#show(response);
+      return ENDED.has(response.status) && this.run.answer.ended;
+    } catch (error) {
+      this.#say(error.message, "gone");
+      return error.status === 404;
+    }
+  }
+
+  #show(response) {
+    this.#polls += 1;
+    const polled = textOf(response.output ?? []);
+    this.#prose.set(polled);
+    const behind = this.run.answer.text.length - polled.length;
+    const isEqual = this.run.answer.text === polled;
+    this.#say(
+      `${response.status.replace("_", " ")} · poll ${this.#polls} · ${distance(behind, isEqual)}`,
+      isEqual && ENDED.has(response.status) ? "equal" : response.status,
+    );
+  }
+
+  #say(text, state) {
+    this.#status.textContent = text;
+    this.node.dataset.state = state;
+  }
+}
+
+function distance(behind, isEqual) {
+  if (isEqual) return "equal to the streamed text";
+  const characters = `${Math.abs(behind)} character${Math.abs(behind) === 1 ? "" : "s"}`;
+  return `${characters} ${behind < 0 ? "ahead" : "behind"}`;
+}

@@ -1,0 +1,126 @@
+// The WebSocket: one connection, its default lane, reopened for as long as the page lives.
+//
+// Rule 1: a lane is first in, first out. `created` belongs to the oldest run that waits, everything
+//         after it to that run until its terminal event; deltas name no response, so order decides.
+// Rule 2: the lane knows no response's content; it hands events to the run they belong to.
+
+import { Backoff } from "./backoff.js";
+
+export const TERMINAL = new Set(["response.completed", "response.failed", "response.incomplete"]);
+
+// A browser refuses a server that picks none of the offered names, and the key must not be the
+// one picked: hence a second name, without a secret.
+const PROTOCOL = "openai-beta.responses.v1";
+const KEY_PROTOCOL = "openai-insecure-api-key.";
+
+export class Lane {
+  #backoff = new Backoff();
+  #socket = null;
+  #wasOpen = false;
+  #unsent = []; // frames written before the socket opened
+  #waiting = []; // runs whose create was sent, oldest first
+  #current = null;
+
+  // observer: state(name), refused(), stray(error frame)
+  constructor(credentials, observer) {
+    this.credentials = credentials;
+    this.observer = observer;
+  }
+
+  open() {
+    if (this.#socket) return;
+    const socket = new WebSocket(socketAddress(), protocols(this.credentials.key));
+    this.#socket = socket;
+    socket.onopen = () => this.#opened(socket);
+    socket.onmessage = (message) => this.#receive(JSON.parse(message.data));
+    socket.onclose = () => this.#closed(socket);
+  }
+
+  get isOpen() {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
+  // Give the socket up and open another one; its runs learn that they lost it.
+  drop() {
+    const socket = this.#socket;
+    socket?.close();
+    if (socket) this.#closed(socket); // the closing handshake of a dead peer takes too long
+  }
+
+  create(frame, run) {
+    this.#waiting.push(run);
+    this.#send(frame);
+  }
+
+  // True when this socket carries the run, so that a cancel sent here arrives.
+  carries(run) {
+    return this.isOpen && this.#current === run;
+  }
+
+  cancel(run) {
+    this.#send({ type: "response.cancel", response_id: run.answer.id });
+  }
+
+  #send(frame) {
+    if (this.isOpen) this.#socket.send(JSON.stringify(frame));
+    else this.#unsent.push(frame);
+  }
+
+  #opened(socket) {
+    if (this.#socket !== socket) return;
+    this.#backoff.reset();
+    this.#wasOpen = true;
+    this.observer.state("open");
+    for (const frame of this.#unsent.splice(0)) this.#send(frame);
+  }
+
+  #receive(event) {
+    if (event.type === "response.created") this.#current = this.#waiting.shift() ?? null;
+    if (event.type === "error") return this.#refuse(event);
+    const run = this.#current;
+    if (TERMINAL.has(event.type)) this.#current = null;
+    run?.receive(event, "socket");
+  }
+
+  #refuse(frame) {
+    const run = this.#waiting.shift() ?? this.#current;
+    if (run) run.refuse(frame);
+    else this.observer.stray(frame);
+  }
+
+  async #closed(socket) {
+    if (this.#socket !== socket) return; // given up before
+    const refused = !this.#wasOpen;
+    this.#wasOpen = false;
+    this.#socket = null;
+    this.#detach();
+    this.observer.state("lost");
+    if (refused) await this.observer.refused(); // perhaps it is the key: a browser does not tell
+    await this.#backoff.wait();
+    this.open();
+  }
+
+  // Frames not sent yet go out on the next socket, and their runs wait on; the others lost theirs.
+  #detach() {
+    const unsent = this.#unsent.filter((frame) => frame.type === "response.create").length;
+    const lost = this.#waiting.splice(0, this.#waiting.length - unsent);
+    if (this.#current) lost.unshift(this.#current);
+    this.#current = null;
+    for (const run of lost) run.lost();
+  }
+}
+
+function socketAddress() {
+  const address = new URL("v1/responses", document.baseURI);
+  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
+  return address.href;
+}
+
+function protocols(key) {
+  return key ? [PROTOCOL, KEY_PROTOCOL + key] : [];
+}
+
+// A subprotocol is a token of RFC 9110: not every text can be a key on a browser's socket.
+export function isSendable(key) {
+  return /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(key);
+}

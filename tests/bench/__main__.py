@@ -1,0 +1,84 @@
+"""The command line: run, print the tables, and keep them in ``tests/bench/results``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+
+from tests.bench.loads import FULL, QUICK, RATES, Size
+from tests.bench.report import markdown, plain
+from tests.bench.rounds import Field, Window, field, rounds
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="under a minute, and rough")
+    parser.add_argument("--rounds", type=int, help="measured rounds, after one that is dropped")
+    parser.add_argument("--streams", default="1,50,200", help="concurrent streams of paced loads")
+    parser.add_argument("--dialects", default=",".join(RATES), help="native, chat, or both")
+    return parser.parse_args()
+
+
+def about(on: Field, size: Size, seconds: float) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    return {
+        "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "machine": f"{os.cpu_count()} x {_cpu_name()}, {platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("litellm", "aiohttp", "uvloop")},
+        "measured rounds": size.rounds,
+        "seconds of a paced answer": size.seconds,
+        "whole run": f"{seconds:.0f} s",
+        "load average at the end": f"{os.getloadavg()[0]:.1f}",
+        "bridge ready after": f"{on.ready_seconds:.1f} s",
+    }
+
+
+def _cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def watched(window: Window) -> Window:
+    """Show that it goes on."""
+    cpu = window.cpu_us_per_delta
+    cost = "" if cpu is None else f", {cpu:.1f} µs/event"
+    sys.stderr.write(f"round {window.round}: {window.load.name}, {window.subject}{cost}\n")
+    return window
+
+
+def main() -> None:
+    options = arguments()
+    size = QUICK if options.quick else FULL
+    size = replace(size, rounds=options.rounds or size.rounds)
+    streams = [int(count) for count in options.streams.split(",")]
+    dialects = options.dialects.split(",")
+    begin = time.monotonic()
+    with TemporaryDirectory() as folder, ExitStack() as stack:
+        on = field(stack, Path(folder), dialects)
+        windows = [watched(window) for window in rounds(on, size, streams, dialects)]
+        facts = about(on, size, time.monotonic() - begin)
+    told = markdown(windows, facts)
+    sys.stdout.write(told)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "latest.md").write_text(told)
+    (RESULTS / "latest.json").write_bytes(
+        orjson.dumps(plain(windows, facts), option=orjson.OPT_INDENT_2)
+    )
+
+
+main()

@@ -1,0 +1,101 @@
+"""openai's background responses: poll, follow, resume, cancel."""
+
+from __future__ import annotations
+
+import openai
+import pytest
+from openai import OpenAI
+from servers import Family
+from strict import check_response
+
+RUNNING = ("queued", "in_progress")
+
+
+def test_a_background_response_is_polled_to_its_end(client: OpenAI, family: Family):
+    response = client.responses.create(model=family.model("slow"), input="hi", background=True)
+    assert response.background is True
+    assert response.status in RUNNING
+    while response.status in RUNNING:
+        response = client.responses.retrieve(response.id)
+        check_response(response)
+    assert response.status == "completed"
+    assert response.output_text
+
+
+def test_a_background_stream_is_resumed_where_it_broke_off(client: OpenAI, family: Family):
+    """What was read before the break and what is read after it are the whole, once."""
+    before = []
+    with client.responses.create(
+        model=family.model("slow"), input="hi", background=True, stream=True
+    ) as stream:
+        for event in stream:
+            before.append(event)
+            if event.type == "response.output_text.delta":
+                break
+    response_id, cut = before[0].response.id, before[-1].sequence_number
+    after = list(client.responses.retrieve(response_id, stream=True, starting_after=cut))
+    assert after[-1].type == "response.completed"
+    assert before + after == list(client.responses.retrieve(response_id, stream=True))
+    assert after[-1].response.to_dict() == client.responses.retrieve(response_id).to_dict()
+
+
+def test_the_stream_helper_resumes_a_background_response(client: OpenAI, family: Family):
+    with client.responses.stream(model=family.model("slow"), input="hi", background=True) as stream:
+        first = next(iter(stream))
+    with client.responses.stream(response_id=first.response.id, starting_after=1) as stream:
+        numbers = [event.sequence_number for event in stream]
+        final = stream.get_final_response()
+    assert numbers == list(range(2, numbers[-1] + 1))
+    assert final.output_text
+
+
+def test_a_cancelled_response_is_cancelled_for_everyone(client: OpenAI, family: Family):
+    """P3: the follower's stream ends as failed, with status cancelled in its object."""
+    response = client.responses.create(model=family.model("stall"), input="hi", background=True)
+    follower = client.responses.retrieve(response.id, stream=True)
+    kinds = []
+    for event in follower:
+        kinds.append(event.type)
+        if event.type == "response.output_text.delta":
+            break
+    with pytest.raises(openai.BadRequestError):
+        client.responses.delete(response.id)
+    cancelled = client.responses.cancel(response.id)
+    check_response(cancelled)
+    assert (cancelled.status, cancelled.output, cancelled.error) == ("cancelled", [], None)
+    *_, last = follower
+    assert (last.type, last.response.status) == ("response.failed", "cancelled")
+    assert client.responses.cancel(response.id).to_dict() == cancelled.to_dict()
+    assert client.responses.retrieve(response.id).to_dict() == cancelled.to_dict()
+
+
+def test_what_is_finished_cannot_be_cancelled(client: OpenAI, family: Family):
+    done = client.responses.create(model=family.model("text"), input="hi")
+    with pytest.raises(openai.BadRequestError):
+        client.responses.cancel(done.id)
+
+
+def test_a_failed_background_response_says_so(client: OpenAI, family: Family):
+    response = client.responses.create(model=family.model("err429"), input="hi", background=True)
+    while response.status in RUNNING:
+        response = client.responses.retrieve(response.id)
+    check_response(response)
+    assert (response.status, response.error.code) == ("failed", "rate_limit_exceeded")
+
+
+def test_a_background_response_continues_a_chain(client: OpenAI, family: Family):
+    model = family.model("echo")
+    first = client.responses.create(model=model, input="word heron")
+    second = client.responses.create(
+        model=model, input="next", previous_response_id=first.id, background=True
+    )
+    *_, last = client.responses.retrieve(second.id, stream=True)
+    assert "heron" in last.response.output_text
+
+
+def test_background_needs_the_store(client: OpenAI, family: Family):
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.create(
+            model=family.model("text"), input="hi", background=True, store=False
+        )
+    assert refused.value.param == "background"

@@ -1,0 +1,98 @@
+"""A real server on a loopback socket, with a scripted upstream behind it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from scripted import Scripted
+
+from ws_bridge.config import Config
+from ws_bridge.server.app import Bridge
+
+MODELS = (
+    {"name": "m", "model": "openai/m"},
+    {"name": "claude-*", "model": "anthropic/claude-*"},
+    {"name": "off", "model": "openai/off", "api_key_env": "NO_SUCH_KEY"},
+)
+
+
+class Running:
+    """A started bridge and a client session to it."""
+
+    def __init__(self, bridge: Bridge, url: str, session: aiohttp.ClientSession) -> None:
+        self.bridge = bridge
+        self.url = url
+        self.session = session
+
+    async def post(self, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
+        async with self.session.post(self.url + path, json=body or None) as answer:
+            return answer.status, await answer.json()
+
+    async def get(self, path: str) -> tuple[int, dict[str, Any]]:
+        async with self.session.get(self.url + path) as answer:
+            return answer.status, await answer.json()
+
+    async def delete(self, path: str) -> tuple[int, dict[str, Any]]:
+        async with self.session.delete(self.url + path) as answer:
+            return answer.status, await answer.json()
+
+    async def connect(self, **options: Any) -> "Client":
+        ws = await self.session.ws_connect(self.url + "/v1/responses", max_msg_size=0, **options)
+        return Client(ws)
+
+
+class Client:
+    """One WebSocket."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        self.ws = ws
+
+    async def create(self, **fields: Any) -> None:
+        await self.ws.send_json({"type": "response.create", "model": "m", **fields})
+
+    async def event(self) -> dict[str, Any]:
+        return await self.ws.receive_json(timeout=20)
+
+    async def until(self, *kinds: str) -> list[dict[str, Any]]:
+        events = [await self.event()]
+        while events[-1]["type"] not in kinds:
+            events.append(await self.event())
+        return events
+
+    async def turn(self, **fields: Any) -> list[dict[str, Any]]:
+        await self.create(**fields)
+        return await self.until(
+            "response.completed", "response.failed", "response.incomplete", "error"
+        )
+
+
+Serve = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Start bridges with ``await serve(Scripted(...), config={...}, environ={...})``."""
+    ends: list[Callable[[], Awaitable[None]]] = []
+
+    async def start(
+        upstream: Scripted,
+        config: dict[str, Any] | None = None,
+        environ: dict[str, str] | None = None,
+        **parts: Any,
+    ) -> Running:
+        sections = {"models": MODELS, **(config or {})}
+        settings = Config.model_validate(sections, strict=False)
+        bridge = Bridge(settings, environ or {}, upstream=upstream, **parts)
+        runner = web.AppRunner(bridge.app, handler_cancellation=True, shutdown_timeout=1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        session = aiohttp.ClientSession()
+        ends.extend((runner.cleanup, session.close))
+        bridge.hurry.set()  # a test's end waits for nobody
+        return Running(bridge, f"http://127.0.0.1:{runner.addresses[0][1]}", session)
+
+    yield start
+    for end in reversed(ends):
+        await end()

@@ -1,0 +1,215 @@
+"""config.toml as frozen values; the only reader of the environment.
+
+Rule 1: an unknown key, a wrong type or a contradiction is a ``ConfigError``: one line that names
+the file, the key and the remedy.
+Rule 2: a secret stands in an environment variable; the file only names it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ws_bridge.errors import ConfigError
+
+Environ = Mapping[str, str]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+DEMO_TOML = '[[models]]\nname = "demo"\nmodel = "demo/demo"\n'
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and nothing but its own keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Server(Section):
+    """``[server]``: where it listens and how long things may take."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8787
+    on_disconnect: Literal["finish", "cancel"] = "finish"
+    drain_seconds: NotNegative = 60
+    max_message_mib: Count = 64
+    connection_minutes: Positive = 60
+    data_keepalive_seconds: NotNegative = 30
+    created_after_seconds: Positive = 2
+    allowed_origins: tuple[str, ...] = ()
+    tls_cert: str = ""
+    tls_key: str = ""
+    report_cost: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Auth(Section):
+    """``[auth]``: who may come in."""
+
+    keys_env: tuple[str, ...] = ()
+    browser_subprotocol: bool = False
+
+
+class Store(Section):
+    """``[store]``: where responses are kept."""
+
+    url: str = "memory://"
+    ttl_seconds: Positive = 86400
+    flush_ms: Positive = 25
+    max_mib: Count = 512
+
+
+class Background(Section):
+    """``[background]``: who runs background responses, and where."""
+
+    polling: Literal["all", "none"] | tuple[str, ...] = "all"
+    native_models: tuple[str, ...] = ()
+
+    def runs(self, provider: str) -> bool:
+        """Whether the bridge runs background jobs for this provider."""
+        if isinstance(self.polling, str):
+            return self.polling == "all"
+        return provider in self.polling
+
+
+class Limits(Section):
+    """``[limits]``: what one connection may ask for at once (wire contract 4.1.9)."""
+
+    running_per_connection: Count = 16
+    lanes_per_connection: Count = 32
+    queued_per_connection: Count = 64
+    queued_mib_per_connection: Count = 8
+    cached_turns_per_connection: Count = 256
+
+
+class ModelEntry(Section):
+    """One ``[[models]]`` entry: a name for clients, and whom litellm asks for it."""
+
+    name: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(pattern=r"^[^/]+/.+")]
+    mode: Literal["auto", "managed"] = "auto"
+    api_base: str = ""
+    api_key_env: str = ""
+    timeout_seconds: Positive = 600
+    stall_seconds: Positive = 120
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+    drop_params: bool = False
+    enabled: bool = True
+
+    def off_reason(self, environ: Environ) -> str:
+        """Why the entry cannot serve; empty if it can."""
+        if not self.enabled:
+            return "enabled = false"
+        if self.api_key_env and not environ.get(self.api_key_env):
+            return f"{self.api_key_env} is not set"
+        return ""
+
+
+class Config(Section):
+    """The whole file."""
+
+    server: Server = Server()
+    auth: Auth = Auth()
+    store: Store = Store()
+    background: Background = Background()
+    limits: Limits = Limits()
+    models: tuple[ModelEntry, ...] = ()
+
+
+def load(path: Path | None, environ: Environ = os.environ, **server: str | int | None) -> Config:
+    """Read and check a file; ``None`` is the built-in configuration with the demo model only.
+
+    ``server`` are values of the command line that go before those of ``[server]``.
+    Raises ``ConfigError``.
+    """
+    source = str(path or "built-in configuration")
+    try:
+        text = path.read_text(encoding="utf-8") if path else DEMO_TOML
+        raw = tomllib.loads(text)
+    except OSError as unreadable:
+        raise ConfigError(f"{source}: cannot be read ({unreadable.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+        raise ConfigError(f"{source}: not valid TOML: {broken}") from None
+    try:
+        given = {key: value for key, value in server.items() if value is not None}
+        if given:
+            raw["server"] = {**raw.get("server", {}), **given}
+        # Through JSON, because there a strict tuple may be written as a list.
+        config = Config.model_validate_json(orjson.dumps(raw))
+    except ValidationError as invalid:
+        raise ConfigError(f"{source}: {_first_problem(invalid)}") from None
+    _check(config, source, environ)
+    return config
+
+
+def _first_problem(invalid: ValidationError) -> str:
+    problem = invalid.errors(include_url=False)[0]
+    place = ""
+    for part in problem["loc"]:
+        place += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
+    key = place.lstrip(".")
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{key}': remove it or correct its spelling"
+    return f"key '{key}': {problem['msg']}"
+
+
+def _check(config: Config, source: str, environ: Environ) -> None:
+    _check_names(config, source)
+    _check_keys(config, source, environ)
+    if bool(config.server.tls_cert) != bool(config.server.tls_key):
+        raise ConfigError(f"{source}: 'server.tls_cert' and 'server.tls_key' go together: set both")
+    if not config.store.url.startswith("memory://"):
+        raise ConfigError(
+            f"{source}: key 'store.url': only memory:// is built into this version: set it to that"
+        )
+
+
+def _check_names(config: Config, source: str) -> None:
+    seen: set[str] = set()
+    for entry in config.models:
+        if entry.name in seen:
+            raise ConfigError(
+                f"{source}: key 'models': two entries are named '{entry.name}': rename one"
+            )
+        seen.add(entry.name)
+        if entry.name.count("*") > 1 or (entry.model.count("*") > entry.name.count("*")):
+            raise ConfigError(
+                f"{source}: key 'models.name': '{entry.name}' → '{entry.model}': "
+                "use at most one * in 'name', and one in 'model' only if 'name' has it"
+            )
+
+
+def _check_keys(config: Config, source: str, environ: Environ) -> None:
+    for name in config.auth.keys_env:
+        if not environ.get(name, "").strip(", "):
+            raise ConfigError(
+                f"{source}: key 'auth.keys_env': the environment variable {name} is not set: "
+                "set it to the client keys, or remove it from the list"
+            )
+    if not config.auth.keys_env and not is_loopback(config.server.host):
+        raise ConfigError(
+            f"{source}: key 'server.host': {config.server.host} is a public address and "
+            "'auth.keys_env' is empty: name a variable with client keys, or listen on 127.0.0.1"
+        )
+
+
+def client_keys(config: Config, environ: Environ = os.environ) -> tuple[str, ...]:
+    """The keys clients may use, in the order of the file; empty means everybody (on loopback)."""
+    texts = (environ[name] for name in config.auth.keys_env)
+    return tuple(key.strip() for text in texts for key in text.split(",") if key.strip())
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

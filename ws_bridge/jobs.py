@@ -1,0 +1,209 @@
+"""Responses being generated here: start, find, stop, drain.
+
+Rule 1: every check comes before the job: what is refused here was never begun.
+Rule 2: a job's task is owned here and awaited here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+
+from ws_bridge.clock import Clock
+from ws_bridge.errors import (
+    PreviousResponseInProgress,
+    PreviousResponseNotFound,
+    ServerDraining,
+    UnsupportedParameter,
+)
+from ws_bridge.job import Ending, Job, Observe, Plan, Timing
+from ws_bridge.mirror import Mirror
+from ws_bridge.protocol.events import COMPLETED, Draft
+from ws_bridge.protocol.history import Chain, Turn
+from ws_bridge.protocol.request import CreateResponse
+from ws_bridge.protocol.response import Envelope, echo_of, no_usage
+from ws_bridge.store.base import Record, Snapshot, Store
+from ws_bridge.upstream.base import FindTarget, Request, Target, Upstream
+
+# A parent on its way to its end is waited for so long, then refused (reliability 2.9).
+PARENT_PATIENCE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """One create of one client, from any transport."""
+
+    request: CreateResponse
+    owner: str
+    transport: str  # "websocket", "http", "sse", "background"
+    lane: str | None = None
+    parent: Turn | None = None  # known to the connection already; else looked up by id
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator decided about jobs."""
+
+    runs_background: Callable[[str], bool] = field(default=lambda _: True)
+    timing: Timing = field(default_factory=Timing)
+
+
+class Jobs:
+    """The running responses of this process."""
+
+    def __init__(
+        self,
+        *,
+        upstream: Upstream,
+        find_target: FindTarget,
+        store: Store,
+        mirror: Mirror,
+        observe: Observe,
+        policy: Policy,
+        clock: Clock,
+    ) -> None:
+        self._upstream = upstream
+        self._find_target = find_target
+        self._store = store
+        self._mirror = mirror
+        self._observe = observe
+        self._policy = policy
+        self._clock = clock
+        self._running: dict[str, Job] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.is_draining = False
+
+    async def start(self, create: Create) -> Job:
+        """Begin a response; its stream has the events.
+
+        Raises ``BridgeError`` if it is refused: nothing was begun then.
+        """
+        if self.is_draining:
+            raise ServerDraining
+        target = self._find_target(create.request.model or "")
+        self._check_background(create, target)
+        chain = Chain(await self._parent(create), create.request.items())
+        chain.check_calls()
+        return await self._begin(self._plan(create, target, chain), create, chain)
+
+    def find(self, response_id: str, owner: str) -> Job | None:
+        """The owner's job, if it runs here."""
+        job = self._running.get(response_id)
+        return job if job and job.plan.record.owner == owner else None
+
+    def running(self) -> int:
+        """How many responses are being generated."""
+        return len(self._running)
+
+    async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Start nothing more; let what runs finish until ``seconds`` are over or ``hurry`` is set.
+
+        What still runs then ends as failed. Returns when every job's task is over.
+        """
+        self.is_draining = True
+        finished = asyncio.gather(*self._tasks, return_exceptions=True)
+        hurried = asyncio.ensure_future(hurry.wait())
+        waits = (finished, hurried)
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        await asyncio.gather(*(job.stop(Ending.SHUTDOWN) for job in self._running.values()))
+        await finished
+
+    async def resolve(self, response_id: str, owner: str) -> Turn:
+        """A stored response as the turn a chain goes on from, with its ancestors.
+
+        Raises ``PreviousResponseNotFound`` for unknown, foreign, expired and failed ones.
+        """
+        snapshots: list[Snapshot] = []
+        wanted: str | None = response_id
+        while wanted is not None:
+            snapshot = await self._store.get(wanted, owner)
+            if snapshot is None or snapshot.status not in ("completed", "incomplete"):
+                raise PreviousResponseNotFound(response_id)
+            snapshots.append(snapshot)
+            wanted = snapshot.record.previous_response_id
+        turn: Turn | None = None
+        for snapshot in reversed(snapshots):
+            record, output = snapshot.record, tuple(snapshot.response["output"])
+            turn = Turn(record.id, record.input, output, record.maker, turn)
+        if turn is None:
+            raise PreviousResponseNotFound(response_id)
+        return turn
+
+    async def _parent(self, create: Create) -> Turn | None:
+        wanted = create.request.previous_response_id
+        if wanted is None or create.parent is not None:
+            return create.parent
+        running = self.find(wanted, create.owner)
+        if running is not None and running.result is None:
+            try:
+                async with asyncio.timeout(PARENT_PATIENCE_SECONDS):
+                    await running.stream.wait_closed()
+            except TimeoutError:
+                raise PreviousResponseInProgress(wanted) from None
+        return await self.resolve(wanted, create.owner)
+
+    def _check_background(self, create: Create, target: Target) -> None:
+        if not create.request.background or target.native_background:
+            return
+        if not self._policy.runs_background(target.provider):
+            raise UnsupportedParameter(
+                "'background' is not enabled for this model.", param="background"
+            )
+
+    def _plan(self, create: Create, target: Target, chain: Chain) -> Plan:
+        request, response_id = create.request, new_response_id()
+        record = Record(
+            id=response_id,
+            owner=create.owner,
+            input=chain.input,
+            maker=target.maker,
+            previous_response_id=request.previous_response_id,
+            background=request.background,
+        )
+        envelope = Envelope(
+            id=response_id,
+            model=target.name,
+            created_at=int(self._clock.wall()),
+            options=echo_of(request.passed_on()),
+            previous_response_id=request.previous_response_id,
+            store=request.store,
+            background=request.background,
+        )
+        return Plan(record, envelope, target, create.lane, chain.parent, create.transport)
+
+    async def _begin(self, plan: Plan, create: Create, chain: Chain) -> Job:
+        request = create.request
+        drafts = warm_up()
+        if request.generate:
+            background = request.background and plan.target.native_background
+            asked = Request(plan.target, chain, request.passed_on(), background)
+            drafts = self._upstream.respond(asked)
+        mirror = self._mirror if request.store else None
+        timing = self._policy.timing
+        job = Job(
+            plan, drafts, mirror=mirror, observe=self._observe, clock=self._clock, timing=timing
+        )
+        if request.background:
+            await job.open_queued()
+        self._running[job.id] = job
+        task = asyncio.create_task(job.run(), name=job.id)
+        self._tasks.add(task)
+        task.add_done_callback(lambda _: self._forget(job, task))
+        return job
+
+    def _forget(self, job: Job, task: asyncio.Task[None]) -> None:
+        self._running.pop(job.id, None)
+        self._tasks.discard(task)
+
+
+async def warm_up() -> AsyncGenerator[Draft, None]:
+    """A create with ``generate: false``: nothing is asked of a provider (wire contract 4.1.6)."""
+    yield Draft(COMPLETED, {"response": {"output": [], "usage": no_usage()}})
+
+
+def new_response_id() -> str:
+    """An id nobody can guess: 192 random bits."""
+    return "resp_" + secrets.token_hex(24)

@@ -1,0 +1,59 @@
+"""Compaction items made by this bridge: a summary, sealed into what clients hand back as it is.
+
+The seal is opaque, not secret: a client may read its own conversation. Items of other makers are
+not opened here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+import zlib
+from typing import Any
+
+Json = dict[str, Any]
+
+MARK = "wsb1."
+MAX_SUMMARY_BYTES = 1 << 20  # a seal that unfolds to more was not made here
+
+PROMPT = (
+    "Summarise the conversation so far for somebody who continues it without having read it. "
+    "Keep every fact, name, number, decision, open question and tool result that may matter later. "
+    "Write plain text without a preamble."
+)
+HEADING = "Summary of the conversation so far:\n"
+
+
+def seal(summary: str) -> Json:
+    """A compaction item that holds the summary."""
+    packed = base64.urlsafe_b64encode(zlib.compress(summary.encode())).decode()
+    return {
+        "type": "compaction",
+        "id": "cmp_" + secrets.token_hex(24),
+        "encrypted_content": MARK + packed,
+    }
+
+
+def unseal(item: Json) -> str | None:
+    """The summary in a compaction item of this bridge; None for all else."""
+    content = item.get("encrypted_content")
+    if item.get("type") != "compaction" or not isinstance(content, str):
+        return None
+    if not content.startswith(MARK):
+        return None
+    unpack = zlib.decompressobj()
+    try:
+        packed = base64.b64decode(content.removeprefix(MARK), altchars=b"-_", validate=True)
+        summary = unpack.decompress(packed, MAX_SUMMARY_BYTES)
+        return None if unpack.unconsumed_tail else summary.decode()
+    except (binascii.Error, zlib.error, UnicodeDecodeError):
+        return None
+
+
+def unfold(item: Json) -> Json:
+    """The item as a provider can read it: a sealed summary becomes a message."""
+    summary = unseal(item)
+    if summary is None:
+        return item
+    return {"type": "message", "role": "developer", "content": HEADING + summary}

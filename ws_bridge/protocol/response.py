@@ -1,0 +1,180 @@
+"""The Response object: every key that a strict client wants, in every snapshot.
+
+Rule 1: the keys of the wire contract 3.3 are always there; only those may be null that may.
+Rule 2: what the bridge owns (id, lineage, storage) is never the provider's; what the provider knows
+better (model, usage, output, effective settings) is never the request's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+Json = dict[str, Any]
+
+NULLABLE = (
+    "completed_at",
+    "error",
+    "incomplete_details",
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "previous_response_id",
+    "prompt_cache_key",
+    "safety_identifier",
+    "usage",
+    "user",
+)
+DEFAULTS: Json = {
+    "frequency_penalty": 0.0,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "presence_penalty": 0.0,
+    "service_tier": "default",
+    "temperature": 1.0,
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "truncation": "disabled",
+}
+# The bridge's own, whatever a provider says.
+OWNED = frozenset(
+    {
+        "id",
+        "object",
+        "created_at",
+        "status",
+        "background",
+        "store",
+        "previous_response_id",
+        "conversation",
+        "instructions",
+        "metadata",
+        "tools",
+        "user",
+    }
+)
+# Larger than this, instructions and tools are not repeated in every snapshot: some clients cap a
+# message at 1 MiB, and an echo comes three times a turn (reliability 2.8).
+ECHO_LIMIT = 256 * 1024
+ECHOED = ("instructions", "tools")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What all snapshots of one response share."""
+
+    id: str
+    model: str
+    created_at: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    previous_response_id: str | None = None
+    store: bool = True
+    background: bool = False
+
+    def snapshot(self, status: str, **fields: Any) -> Json:
+        """A complete response object in the given status."""
+        options = {key: value for key, value in self.options.items() if key in _ECHO_KEYS}
+        response: Json = {
+            "id": self.id,
+            "object": "response",
+            "created_at": self.created_at,
+            "status": status,
+            "background": self.background,
+            "model": self.model,
+            "output": [],
+            "store": self.store,
+            **dict.fromkeys(NULLABLE),
+            **DEFAULTS,
+            **options,
+            "previous_response_id": self.previous_response_id,
+            "reasoning": {"effort": None, "summary": None, **(self.options.get("reasoning") or {})},
+            "text": {"format": {"type": "text"}, **(self.options.get("text") or {})},
+        }
+        response["tools"] = [_strict_tool(tool) for tool in response["tools"]]
+        return response | fields
+
+    def adopt(self, upstream: Mapping[str, Any], status: str) -> Json:
+        """The provider's response object, complete and with the bridge's own values in it."""
+        known = {
+            key: value
+            for key, value in upstream.items()
+            if key not in OWNED and (value is not None or key not in DEFAULTS)
+        }
+        response = self.snapshot(status)
+        for key in ("text", "reasoning"):
+            if isinstance(known.get(key), dict):
+                known[key] = response[key] | known[key]
+            else:
+                known.pop(key, None)
+        response |= known
+        response["usage"] = strict_usage(upstream.get("usage"))
+        if not isinstance(response["output"], list):
+            response["output"] = []
+        return response
+
+
+def echo_of(options: Mapping[str, Any]) -> Json:
+    """The options that snapshots repeat; what is too large for that is left out."""
+    echo = dict(options)
+    for key in ECHOED:
+        if key in echo and len(orjson.dumps(echo[key])) > ECHO_LIMIT:
+            del echo[key]
+    return echo
+
+
+_ECHO_KEYS = frozenset(
+    {
+        *NULLABLE,
+        *DEFAULTS,
+        "prompt",
+        "prompt_cache_retention",
+        "prompt_cache_options",
+        "context_management",
+    }
+)
+
+
+def _strict_tool(tool: Json) -> Json:
+    """A function tool as strict clients read it back (wire contract, rule 38)."""
+    if tool.get("type") != "function":
+        return tool
+    return {"description": None, "parameters": None, "strict": None, **tool}
+
+
+def strict_usage(usage: Any) -> Json | None:
+    """A usage object with every count that strict clients want; the provider's extras stay."""
+    if not isinstance(usage, Mapping):
+        return None
+    into = usage.get("input_tokens_details") or {}
+    out = usage.get("output_tokens_details") or {}
+    return {
+        **usage,
+        "input_tokens": usage.get("input_tokens") or 0,
+        "input_tokens_details": {
+            **_counts(into),
+            "cached_tokens": into.get("cached_tokens") or 0,
+            "cache_write_tokens": into.get("cache_write_tokens") or 0,
+        },
+        "output_tokens": usage.get("output_tokens") or 0,
+        "output_tokens_details": {
+            **_counts(out),
+            "reasoning_tokens": out.get("reasoning_tokens") or 0,
+        },
+        "total_tokens": usage.get("total_tokens") or 0,
+    }
+
+
+def _counts(details: Mapping[str, Any]) -> Json:
+    return {key: value for key, value in details.items() if value is not None}
+
+
+def no_usage() -> Json:
+    """The usage of a response for which nothing was sampled: a warm-up."""
+    counted = strict_usage({})
+    assert counted is not None  # noqa: S101 - a mapping always gives a mapping
+    return counted

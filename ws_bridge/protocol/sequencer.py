@@ -1,0 +1,137 @@
+"""What an upstream says → what every reader of the response sees.
+
+Rule 1: `response.created`, `response.in_progress`, then all else, then exactly one terminal event.
+Rule 2: numbers count from 0 without a gap; ids, lineage and storage are the bridge's.
+Rule 3: an end that the upstream did not speak (failure, cancel, interrupt) is spoken here.
+Rule 4: nothing of an exception gets in but a ``BridgeError``, whose words are meant for clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ws_bridge.errors import BridgeError
+from ws_bridge.protocol.events import (
+    COMPLETED,
+    CREATED,
+    FAILED,
+    IN_PROGRESS,
+    INCOMPLETE,
+    OPENING,
+    QUEUED,
+    TERMINAL,
+    Draft,
+    Event,
+)
+from ws_bridge.protocol.response import Envelope
+
+Json = dict[str, Any]
+Now = Callable[[], float]
+
+STATUS = {QUEUED: "queued", COMPLETED: "completed", INCOMPLETE: "incomplete", FAILED: "failed"}
+
+
+class Sequencer:
+    """The numbering and the frame of one response. Every method returns the events to append."""
+
+    def __init__(self, envelope: Envelope, lane: str | None, now: Now) -> None:
+        self._envelope = envelope
+        self._lane = lane
+        self._now = now
+        self._next = 0
+        self._said: set[str] = set()
+        self._upstream: Json = {}  # the provider's latest response object
+        self.result: Json | None = None  # the terminal event's response
+
+    @property
+    def is_open(self) -> bool:
+        """Whether `response.created` was said."""
+        return CREATED in self._said
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the terminal event was said; nothing comes after it."""
+        return self.result is not None
+
+    def open(self, *, queued: bool = False) -> list[Event]:
+        """`created` and then `in_progress` (or `queued`), where they were not said yet."""
+        return [
+            self._say(kind, self._snapshot(kind))
+            for kind in (CREATED, QUEUED if queued else IN_PROGRESS)
+            if kind not in self._said
+        ]
+
+    def take(self, draft: Draft) -> list[Event]:
+        """The events that one draft of the upstream becomes; none after the end."""
+        if self.is_ended:
+            return []
+        if draft.type in OPENING:
+            return self._take_opening(draft)
+        events = self.open() if IN_PROGRESS not in self._said else []
+        if draft.type in TERMINAL:
+            return [*events, self._take_terminal(draft)]
+        events.append(self._number(draft))
+        return events
+
+    def keepalive(self, snapshot: Json) -> list[Event]:
+        """`response.in_progress` once more, with the current snapshot (wire contract P5)."""
+        if self.is_ended or IN_PROGRESS not in self._said:
+            return []
+        return [self._say(IN_PROGRESS, snapshot)]
+
+    def fail(self, error: BridgeError, output: list[Json]) -> list[Event]:
+        """End as failed; what was there of the output is kept."""
+        return self._end(FAILED, "failed", error=error.response_error(), output=output)
+
+    def cancel(self) -> list[Event]:
+        """End as cancelled: `response.failed` around an object of that status (contract P3)."""
+        return self._end(FAILED, "cancelled", output=[])
+
+    def interrupt(self, finished: list[Json]) -> list[Event]:
+        """End as incomplete, reason `interrupted`; only finished items are kept (contract 2.3)."""
+        details = {"reason": "interrupted"}
+        ending = {"incomplete_details": details, "output": finished, "end_turn": False}
+        return self._end(INCOMPLETE, "incomplete", **ending)
+
+    def _take_opening(self, draft: Draft) -> list[Event]:
+        self._upstream = draft.fields.get("response") or {}
+        if draft.type == CREATED:
+            return [] if self.is_open else [self._say(CREATED, self._snapshot(CREATED))]
+        if draft.type == QUEUED and IN_PROGRESS in self._said:
+            return []
+        return self.open(queued=draft.type == QUEUED)
+
+    def _take_terminal(self, draft: Draft) -> Event:
+        status = STATUS[draft.type]
+        upstream = draft.fields.get("response") or {}
+        response = self._envelope.adopt(upstream, status)
+        completed = status == "completed"
+        response["completed_at"] = max(int(self._now()), self._envelope.created_at)
+        if not completed:
+            response["completed_at"] = None
+        return self._say_last(draft.type, response)
+
+    def _end(self, kind: str, status: str, **fields: Any) -> list[Event]:
+        if self.is_ended:
+            return []
+        events = self.open() if IN_PROGRESS not in self._said else []
+        response = self._envelope.adopt(self._upstream, status) | {"usage": None, **fields}
+        return [*events, self._say_last(kind, response)]
+
+    def _snapshot(self, kind: str) -> Json:
+        response = self._envelope.adopt(self._upstream, STATUS.get(kind, "in_progress"))
+        return response | {"output": [], "usage": None, "completed_at": None}
+
+    def _say_last(self, kind: str, response: Json) -> Event:
+        self.result = response
+        return self._say(kind, response)
+
+    def _say(self, kind: str, response: Json) -> Event:
+        self._said.add(kind)
+        return self._number(Draft(kind, {"response": response}))
+
+    def _number(self, draft: Draft) -> Event:
+        event = Event.of(draft, self._next, self._lane)
+        self._next += 1
+        return event

@@ -1,0 +1,230 @@
+"""The one place that names concrete classes: what is what, which route leads where, start and stop.
+
+Start: `/healthz` answers at once; litellm, which takes seconds to import, comes in beside it;
+`/readyz` says yes when a response can be begun.
+Stop: accept nothing new → running responses finish or end as failed → mirror, store and upstream
+close. A second signal ends the waiting (``cli``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+
+from aiohttp import web
+
+from ws_bridge.clock import Clock
+from ws_bridge.config import Config, client_keys
+from ws_bridge.errors import BridgeError, InvalidRequest
+from ws_bridge.job import JobFinished, JobStarted, Timing
+from ws_bridge.jobs import Jobs, Policy
+from ws_bridge.mirror import Mirror
+from ws_bridge.protocol.connection import Rules
+from ws_bridge.server.auth import OWNER, Gate
+from ws_bridge.server.metrics import Metrics
+from ws_bridge.server.models import Models
+from ws_bridge.server.responses import Responses, json_response
+from ws_bridge.server.websocket import SocketPolicy, Sockets
+from ws_bridge.store.memory import MemoryStore
+from ws_bridge.upstream.base import Service
+from ws_bridge.upstream.providers import Providers
+from ws_bridge.upstream.routes import build
+
+log = logging.getLogger("ws_bridge")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+MIB = 2**20
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' "
+    "data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def static_files() -> Path:
+    """The page's folder: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    inside = package / "static"
+    return inside if inside.is_dir() else package.parent / "static"
+
+
+class Bridge:
+    """One server process: its parts, and its aiohttp application."""
+
+    def __init__(
+        self,
+        config: Config,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        clock: Clock | None = None,
+        upstream: Service | None = None,
+    ) -> None:
+        self.routes = routes = build(config, environ)
+        clock = clock or Clock()
+        server = config.server
+        self._config = config
+        self._clock = clock
+        self._upstream = upstream or Providers(routes.targets())
+        self._store = MemoryStore(
+            max_bytes=config.store.max_mib * MIB,
+            ttl_seconds=config.store.ttl_seconds,
+            now=clock.wall,
+        )
+        self._mirror = Mirror(self._store, config.store.flush_ms / 1000)
+        self._metrics = Metrics()
+        timing = Timing(server.created_after_seconds, server.data_keepalive_seconds)
+        self._jobs = Jobs(
+            upstream=self._upstream,
+            find_target=routes.find,
+            store=self._store,
+            mirror=self._mirror,
+            observe=self._observe,
+            policy=Policy(config.background.runs, timing),
+            clock=clock,
+        )
+        self._sockets = Sockets(self._jobs, _socket_policy(config), clock)
+        self._gate = Gate(
+            client_keys(config, environ),
+            origins=server.allowed_origins,
+            host=server.host,
+            browser_subprotocol=config.auth.browser_subprotocol,
+        )
+        self._models = Models(
+            routes.names(), routes.find, upstream=self._upstream, jobs=self._jobs, clock=clock
+        )
+        self._is_ready = False
+        self.hurry = asyncio.Event()  # set: a drain waits no longer
+        self.app = self._build()
+
+    def _build(self) -> web.Application:
+        app = web.Application(
+            client_max_size=self._config.server.max_message_mib * MIB, middlewares=[self._speak]
+        )
+        finish = self._config.server.on_disconnect == "finish"
+        responses = Responses(self._jobs, self._store, self._sockets, self._clock, finish=finish)
+        app.add_routes([*self._models.routes(), *responses.routes()])
+        app.router.add_get("/", self._page)
+        app.router.add_static("/static/", static_files())
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics.show)
+        app.cleanup_ctx.append(self._live)
+        app.on_shutdown.append(self._drain)
+        gauge = self._metrics.gauge
+        gauge("connections", "Open sockets", self._sockets.connections)
+        gauge("lanes", "Lanes that run or wait", self._sockets.lanes)
+        gauge("responses_running", "Responses being generated", self._jobs.running)
+        gauge("store_lag_events", "Events the store is behind", self._mirror.lag)
+        return app
+
+    @web.middleware
+    async def _speak(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Check who it is, run the handler, and speak every error in the contract's shape."""
+        request_id = "req_" + secrets.token_hex(12)
+        try:
+            if request.path.startswith("/v1/") or request.path == "/metrics":
+                request[OWNER] = self._gate.admit(request)
+            return await handler(request)
+        except BridgeError as error:
+            return _spoken(error, request_id)
+        except web.HTTPException as refusal:
+            if refusal.status < 400:
+                raise
+            return _spoken(_of_http(refusal), request_id)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:  # the edge of the request: a bug tells the client nothing
+            log.exception("request_crashed request_id=%s", request_id)
+            return _spoken(BridgeError(), request_id)
+
+    async def _live(self, _app: web.Application) -> AsyncIterator[None]:
+        """The parts' life: what runs beside the requests, and its end."""
+        flusher = asyncio.create_task(self._mirror.run())
+        opening = asyncio.create_task(self._open())
+        yield
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        flusher.cancel()
+        await asyncio.gather(flusher, return_exceptions=True)
+        await self._mirror.drain()
+        await self._store.close()
+        await self._upstream.close()
+
+    async def _open(self) -> None:
+        await self._upstream.open()
+        self._is_ready = True
+        log.info("ready")
+
+    async def _drain(self, _app: web.Application) -> None:
+        self._is_ready = False
+        jobs = self._jobs.drain(self._config.server.drain_seconds, self.hurry)
+        await asyncio.gather(self._sockets.drain(), jobs)
+
+    def _observe(self, happened: JobStarted | JobFinished) -> None:
+        self._metrics.observe(happened)
+        if isinstance(happened, JobFinished):
+            log.info("response %s", _outcome(happened))
+
+    async def _page(self, _request: web.Request) -> web.StreamResponse:
+        return web.FileResponse(static_files() / "index.html", headers=PAGE_HEADERS)
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return json_response({"status": "ok"})
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        answer = json_response({"status": "ready" if self._is_ready else "not ready"})
+        answer.set_status(200 if self._is_ready else 503)
+        return answer
+
+
+def _socket_policy(config: Config) -> SocketPolicy:
+    limits = config.limits
+    return SocketPolicy(
+        rules=Rules(
+            running=limits.running_per_connection,
+            lanes=limits.lanes_per_connection,
+            queued=limits.queued_per_connection,
+            queued_bytes=limits.queued_mib_per_connection * MIB,
+            cached_turns=limits.cached_turns_per_connection,
+        ),
+        max_message_bytes=config.server.max_message_mib * MIB,
+        connection_minutes=config.server.connection_minutes,
+        finish_on_disconnect=config.server.on_disconnect == "finish",
+    )
+
+
+def _spoken(error: BridgeError, request_id: str) -> web.Response:
+    answer = json_response(error.body())
+    answer.set_status(error.status)
+    answer.headers.update(error.headers())
+    answer.headers["x-request-id"] = request_id
+    return answer
+
+
+def _of_http(refusal: web.HTTPException) -> BridgeError:
+    error = InvalidRequest(refusal.reason)
+    error.status = refusal.status
+    return error
+
+
+def _outcome(job: JobFinished) -> str:
+    """One line, fields not prose; never a key, never content."""
+    usage = job.usage or {}
+    fields = {
+        "id": job.id,
+        "model": job.model,
+        "transport": job.transport,
+        "outcome": job.outcome,
+        "error": job.error or "-",
+        "events": job.events,
+        "first_ms": "-" if job.first_event_seconds is None else f"{job.first_event_seconds:.3f}",
+        "seconds": f"{job.seconds:.3f}",
+        "tokens": f"{usage.get('input_tokens', 0)}+{usage.get('output_tokens', 0)}",
+    }
+    return " ".join(f"{key}={value}" for key, value in fields.items())

@@ -1,0 +1,92 @@
+"""Who may come in: keys, origins, hosts. Decided before an upgrade, spoken as plain HTTP.
+
+Rule 1: keys are compared in constant time and never logged, echoed or stored; an owner is a hash.
+Rule 2: a browser page of another origin gets nothing; without keys only this machine is served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+
+from ws_bridge.config import is_loopback
+from ws_bridge.errors import InvalidApiKey, InvalidRequest, OriginNotAllowed
+
+BROWSER_KEY = "openai-insecure-api-key."
+# Subprotocols that clients offer beside a key; one of them is answered, a key never is.
+PROTOCOLS = ("openai-beta.responses.v1", "responses", "realtime")
+EVERYBODY = "local"
+
+OWNER = web.RequestKey("owner", str)  # set by the gate before any handler runs
+
+
+class Gate:
+    """The check of one server. Raises ``BridgeError``; returns the owner of what is created."""
+
+    def __init__(
+        self, keys: Sequence[str], *, origins: Sequence[str], host: str, browser_subprotocol: bool
+    ) -> None:
+        self._owners = {hashlib.sha256(key.encode()).digest(): _owner(key) for key in keys}
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._host = host
+        self._browser_subprotocol = browser_subprotocol
+
+    def admit(self, request: web.Request) -> str:
+        """The owner that the request's key stands for."""
+        self._check_origin(request)
+        if "api_key" in request.query or "api-key" in request.query:
+            raise InvalidRequest("API keys are not accepted in the query string.")
+        if not self._owners:
+            self._check_host(request)
+            return EVERYBODY
+        digest = hashlib.sha256(self._key(request).encode()).digest()
+        owner = ""
+        for known, name in self._owners.items():
+            if hmac.compare_digest(known, digest):
+                owner = name
+        if not owner:
+            raise InvalidApiKey
+        return owner
+
+    def _key(self, request: web.Request) -> str:
+        scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        if scheme.lower() == "bearer" and key.strip():
+            return key.strip()
+        if self._browser_subprotocol:
+            for name in offered_protocols(request):
+                if name.startswith(BROWSER_KEY):
+                    return name.removeprefix(BROWSER_KEY)
+        raise InvalidApiKey
+
+    def _check_origin(self, request: web.Request) -> None:
+        origin = request.headers.get(hdrs.ORIGIN)
+        if origin is None:
+            return
+        is_own = urlsplit(origin).netloc.lower() == request.host.lower() != ""
+        if not is_own and origin.lower() not in self._origins:
+            raise OriginNotAllowed
+
+    def _check_host(self, request: web.Request) -> None:
+        """Without keys a foreign name in ``Host`` is a page that rebinds its DNS name to us."""
+        host = urlsplit(f"//{request.host}").hostname or ""
+        if not is_loopback(host) and host != self._host:
+            raise OriginNotAllowed
+
+
+def offered_protocols(request: web.Request) -> list[str]:
+    """The subprotocols a client offers."""
+    offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
+    return [name.strip() for name in offered.split(",") if name.strip()]
+
+
+def answered_protocol(request: web.Request) -> tuple[str, ...]:
+    """The one subprotocol to answer, or none."""
+    return tuple(name for name in offered_protocols(request) if name in PROTOCOLS)[:1]
+
+
+def _owner(key: str) -> str:
+    return hashlib.sha256(b"ws_bridge owner " + key.encode()).hexdigest()[:32]

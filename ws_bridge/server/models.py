@@ -1,0 +1,86 @@
+"""`/v1/models`, and what can be asked of a model beside a response: token counts, compaction."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+
+from ws_bridge.clock import Clock
+from ws_bridge.jobs import Jobs
+from ws_bridge.protocol.compaction import seal
+from ws_bridge.protocol.history import Chain
+from ws_bridge.protocol.request import parse_create
+from ws_bridge.server.auth import OWNER
+from ws_bridge.server.responses import json_response, read_json
+from ws_bridge.summary import summarise
+from ws_bridge.upstream.base import FindTarget, Request, Upstream
+
+Json = dict[str, Any]
+
+
+class Models:
+    """The handlers; the gate has set the request's owner."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        find_target: FindTarget,
+        *,
+        upstream: Upstream,
+        jobs: Jobs,
+        clock: Clock,
+    ) -> None:
+        self._names = names
+        self._find_target = find_target
+        self._upstream = upstream
+        self._jobs = jobs
+        self._clock = clock
+        self._began = int(clock.wall())
+
+    def routes(self) -> list[web.RouteDef]:
+        """Method, path, handler. To be added before `/v1/responses/{id}`."""
+        return [
+            web.get("/v1/models", self.list, allow_head=False),
+            web.post("/v1/responses/input_tokens", self.input_tokens),
+            web.post("/v1/responses/compact", self.compact),
+        ]
+
+    async def list(self, _request: web.Request) -> web.Response:
+        """The names clients can ask for; a wildcard entry as it is written."""
+        models = [
+            {"id": name, "object": "model", "created": self._began, "owned_by": "ws_bridge"}
+            for name in self._names
+        ]
+        return json_response({"object": "list", "data": models})
+
+    async def input_tokens(self, request: web.Request) -> web.Response:
+        """How many tokens the input has for the named model."""
+        asked = await self._asked(request)
+        count = await self._upstream.count_tokens(asked)
+        return json_response({"object": "response.input_tokens", "input_tokens": count})
+
+    async def compact(self, request: web.Request) -> web.Response:
+        """The conversation as one compaction item, which this bridge accepts back as input."""
+        summary = await summarise(self._upstream, await self._asked(request))
+        compaction: Json = {
+            "id": "cmp_" + secrets.token_hex(24),
+            "object": "response.compaction",
+            "created_at": int(self._clock.wall()),
+            "output": [seal(summary.text)],
+            "usage": summary.usage,
+        }
+        return json_response(compaction)
+
+    async def _asked(self, request: web.Request) -> Request:
+        body = await read_json(request)
+        create = parse_create({**body, "generate": False})
+        target = self._find_target(create.model or "")
+        parent = None
+        if create.previous_response_id is not None:
+            parent = await self._jobs.resolve(create.previous_response_id, request[OWNER])
+        chain = Chain(parent, create.items())
+        chain.check_calls()
+        return Request(target, chain, create.passed_on())

@@ -1,0 +1,198 @@
+"""The HTTP side of `/v1/responses`: create, poll, resume, cancel, delete, input_items.
+
+Rule 1: whoever comes later reads the store; only the request that created a response reads its job.
+Rule 2: unknown, foreign, deleted and unstored ids get one and the same 404.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from ws_bridge.clock import Clock
+from ws_bridge.errors import BridgeError, InvalidRequest, ResponseNotFound, UpgradeRequired
+from ws_bridge.job import Ending, Job
+from ws_bridge.jobs import Create, Jobs
+from ws_bridge.protocol.history import Turn, input_items
+from ws_bridge.protocol.request import parse_create
+from ws_bridge.server.auth import OWNER
+from ws_bridge.server.sse import send_events
+from ws_bridge.server.websocket import Sockets
+from ws_bridge.store.base import Snapshot, Store
+
+Json = dict[str, Any]
+
+INTEGER = re.compile(r"-?[0-9]{1,18}")
+
+
+class Responses:
+    """The handlers; the gate has set the request's owner."""
+
+    def __init__(
+        self, jobs: Jobs, store: Store, sockets: Sockets, clock: Clock, *, finish: bool
+    ) -> None:
+        self._jobs = jobs
+        self._store = store
+        self._sockets = sockets
+        self._clock = clock
+        self._finish = finish  # stored responses outlive their client
+
+    def routes(self) -> list[web.RouteDef]:
+        """Method, path, handler."""
+        return [
+            web.get("/v1/responses", self.connect, allow_head=False),
+            web.post("/v1/responses", self.create),
+            web.get("/v1/responses/{id}", self.retrieve, allow_head=False),
+            web.delete("/v1/responses/{id}", self.delete),
+            web.post("/v1/responses/{id}/cancel", self.cancel),
+            web.get("/v1/responses/{id}/input_items", self.input_items, allow_head=False),
+        ]
+
+    async def connect(self, request: web.Request) -> web.StreamResponse:
+        """The socket, or 426 for a plain GET."""
+        if not web.WebSocketResponse().can_prepare(request):
+            raise UpgradeRequired
+        return await self._sockets.serve(request, request[OWNER])
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """A response: as JSON when it is done, as SSE, or at once in the background."""
+        body = parse_create(await read_json(request))
+        transport = "background" if body.background else "sse" if body.stream else "http"
+        job = await self._jobs.start(Create(body, request[OWNER], transport))
+        with self._client_may_leave(job):
+            if body.stream:
+                return await send_events(request, job.stream.read(), self._clock)
+            if body.background:
+                return json_response(job.snapshot())
+            await job.stream.wait_closed()
+        if job.result is None:
+            raise job.stream.error or BridgeError
+        return json_response(job.result)
+
+    async def retrieve(self, request: web.Request) -> web.StreamResponse:
+        """The snapshot now, or all events from a number on, live to the end."""
+        snapshot = await self._find(request)
+        if not _flag(request, "stream"):
+            return json_response(snapshot.response)
+        after = _integer(request, "starting_after", default=-1)
+        events = self._store.read(snapshot.record.id, request[OWNER], after=after)
+        return await send_events(request, aiter(events), self._clock)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """End a running response; the provider's connection is closed when this answers."""
+        snapshot = await self._find(request)
+        job = self._jobs.find(snapshot.record.id, request[OWNER])
+        if job is not None:
+            await job.stop(Ending.CANCELLED)
+            snapshot = await self._find(request)
+        if snapshot.status != "cancelled":
+            raise InvalidRequest(f"Cannot cancel a {snapshot.status} response.")
+        return json_response(snapshot.response)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Forget a response; a running one is cancelled first, a background one refused."""
+        snapshot = await self._find(request)
+        response_id, owner = snapshot.record.id, request[OWNER]
+        if snapshot.record.background and not snapshot.is_terminal:
+            raise InvalidRequest("Cannot delete an in-flight response.")
+        if job := self._jobs.find(response_id, owner):
+            await job.stop(Ending.CANCELLED)
+        if not await self._store.delete(response_id, owner):
+            raise ResponseNotFound(response_id)
+        return json_response({"id": response_id, "object": "response", "deleted": True})
+
+    async def input_items(self, request: web.Request) -> web.Response:
+        """What the response was asked, with the history it came from, as a page."""
+        snapshot = await self._find(request)
+        record = snapshot.record
+        parent: Turn | None = None
+        if record.previous_response_id is not None:
+            # An unstored part of the lineage is nobody's to read (contract P7).
+            with contextlib.suppress(InvalidRequest):
+                parent = await self._jobs.resolve(record.previous_response_id, record.owner)
+        items: list[Json] = []
+        for turn in parent.lineage() if parent else ():
+            items += [*input_items(turn.id, turn.input), *turn.output]
+        items += input_items(record.id, record.input)
+        return json_response(_page(request, items))
+
+    async def _find(self, request: web.Request) -> Snapshot:
+        response_id = request.match_info["id"]
+        snapshot = await self._store.get(response_id, request[OWNER])
+        if snapshot is None:
+            raise ResponseNotFound(response_id)
+        return snapshot
+
+    @contextlib.contextmanager
+    def _client_may_leave(self, job: Job) -> Iterator[None]:
+        """A client that goes away: its stored response runs on, any other ends (contract P2)."""
+        try:
+            yield
+        except (asyncio.CancelledError, ConnectionError):
+            envelope = job.plan.envelope
+            if not envelope.background and not (envelope.store and self._finish):
+                job.stop_soon(Ending.CANCELLED)
+            raise
+
+
+async def read_json(request: web.Request) -> Json:
+    """The body as an object. Raises ``InvalidRequest``."""
+    try:
+        body = orjson.loads(await request.read())
+    except orjson.JSONDecodeError:
+        raise InvalidRequest("The request body is not valid JSON.") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The request body must be a JSON object.")
+    return body
+
+
+def json_response(body: Any) -> web.Response:
+    """An answer as JSON."""
+    return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
+def _page(request: web.Request, items: list[Json]) -> Json:
+    """One page of a list (wire contract 6.6). Raises ``InvalidRequest`` for a bad query."""
+    limit = _integer(request, "limit", default=20)
+    order = request.query.get("order") or "desc"
+    after = request.query.get("after")
+    if not 1 <= limit <= 100:
+        raise InvalidRequest("'limit' must be between 1 and 100.", param="limit")
+    if order not in ("asc", "desc"):
+        raise InvalidRequest("'order' must be 'asc' or 'desc'.", param="order")
+    items = items[:: 1 if order == "asc" else -1]
+    if after:
+        ids = [item.get("id") for item in items]
+        if after not in ids:
+            raise InvalidRequest("'after' names no item of this list.", param="after")
+        items = items[ids.index(after) + 1 :]
+    page = items[:limit]
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": page[0].get("id") if page else None,
+        "last_id": page[-1].get("id") if page else None,
+        "has_more": len(items) > limit,
+    }
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    value = request.query.get(name, "false").lower()
+    if value not in ("true", "false", "1", "0", ""):
+        raise InvalidRequest(f"'{name}' must be true or false.", param=name)
+    return value in ("true", "1")
+
+
+def _integer(request: web.Request, name: str, *, default: int) -> int:
+    value = request.query.get(name)
+    if not value:
+        return default
+    if not INTEGER.fullmatch(value):
+        raise InvalidRequest(f"'{name}' must be an integer.", param=name)
+    return int(value)

@@ -1,0 +1,68 @@
+"""One response's events in memory: one writer, readers with positions.
+
+Rule 1: the writer never waits for a reader. Rule 2: a reader gets every event after its position,
+in order, once, and then the end. Rule 3: what is ready comes as one batch, so it can be one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from ws_bridge.errors import BridgeError
+from ws_bridge.protocol.events import Event
+
+
+class Stream:
+    """Events 0, 1, 2 … of one response. Nothing can be appended once it is closed."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.is_closed = False
+        self.error: BridgeError | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def append(self, events: Iterable[Event]) -> None:
+        """Add events in order and wake the readers."""
+        self.events.extend(events)
+        self._wake()
+
+    def close(self, error: BridgeError | None = None) -> None:
+        """End the stream; with an error, readers of a stream without any event get it raised."""
+        self.is_closed = True
+        self.error = self.error or error
+        self._wake()
+
+    async def read(self, after: int = -1) -> AsyncIterator[Sequence[Event]]:
+        """Yield what comes after event number ``after``, in batches, until the stream is closed.
+
+        Raises the ``BridgeError`` it was closed with if there never was an event.
+        """
+        position = after + 1
+        while True:
+            if position < len(self.events):
+                batch = self.events[position:]
+                position = len(self.events)
+                yield batch
+            elif self.is_closed:
+                break
+            else:
+                await self._change()
+        if self.error and not self.events:
+            raise self.error
+
+    async def wait_closed(self) -> None:
+        """Return when the stream is closed."""
+        while not self.is_closed:
+            await self._change()
+
+    async def _change(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)

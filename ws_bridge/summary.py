@@ -1,0 +1,55 @@
+"""A conversation → a short account of it, written by the model it was held with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ws_bridge.errors import UpstreamError
+from ws_bridge.protocol.compaction import PROMPT
+from ws_bridge.protocol.events import TERMINAL, Draft
+from ws_bridge.protocol.history import Chain
+from ws_bridge.protocol.response import no_usage, strict_usage
+from ws_bridge.upstream.base import Request, Upstream
+
+Json = dict[str, Any]
+
+
+# A summary is text: no tools to call, no format to keep.
+KEPT = ("instructions", "reasoning", "max_output_tokens", "service_tier")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the model wrote, and what it cost."""
+
+    text: str
+    usage: Json
+
+
+async def summarise(upstream: Upstream, request: Request) -> Summary:
+    """Ask the request's target for a summary of its chain. Raises ``UpstreamError``."""
+    ask = {"type": "message", "role": "user", "content": PROMPT}
+    chain = Chain(request.chain.parent, (*request.chain.input, ask))
+    options = {name: request.options[name] for name in KEPT if name in request.options}
+    response = await _final(upstream.respond(replace(request, chain=chain, options=options)))
+    text = "".join(
+        part.get("text", "")
+        for item in response.get("output") or ()
+        if item.get("type") == "message"
+        for part in item.get("content") or ()
+    )
+    if not text:
+        raise UpstreamError("The model wrote no summary.")
+    return Summary(text, strict_usage(response.get("usage")) or no_usage())
+
+
+async def _final(drafts: AsyncGenerator[Draft, None]) -> Json:
+    async with aclosing(drafts):
+        async for draft in drafts:
+            if draft.type in TERMINAL:
+                response: Json = draft.fields.get("response") or {}
+                return response
+    raise UpstreamError("The provider ended the stream before the response was finished.")

@@ -1,0 +1,64 @@
+"""All providers behind one `Upstream`: litellm, opened beside a server that answers already.
+
+Rule 1: importing litellm takes seconds; it happens in a thread, and creates wait for it.
+Rule 2: a background response of a model that has its own background mode runs there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.history import Chain
+from ws_bridge.upstream.base import Request, Target, Upstream
+
+WARM_UP = Target(name="demo", model="demo/demo", timeout_seconds=10, retries=0)
+
+
+class Providers:
+    """An ``Upstream``; ``open`` before use, ``close`` last."""
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self._targets = targets
+        self._opened = asyncio.Event()
+        self._door: Any = None
+        self._managed: Upstream
+        self._background: Upstream
+
+    async def open(self) -> None:
+        """Import litellm, tell it the models, and make one call, so that the first is not slow."""
+        load = importlib.import_module
+        await asyncio.to_thread(load, "ws_bridge.upstream.door")
+        from ws_bridge.upstream import background, demo, door, managed  # noqa: PLC0415 - see rule 1
+
+        demo.register()
+        door.register(self._targets)
+        self._door = door
+        self._managed = managed.Managed()
+        self._background = background.NativeBackground()
+        hello = Chain(None, ({"type": "message", "role": "user", "content": "hello"},))
+        async for _ in self._managed.respond(Request(WARM_UP, hello, {})):
+            pass
+        self._opened.set()
+
+    async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
+        """See ``Upstream``."""
+        await self._opened.wait()
+        upstream = self._background if request.background else self._managed
+        async with aclosing(upstream.respond(request)) as drafts:
+            async for draft in drafts:
+                yield draft
+
+    async def count_tokens(self, request: Request) -> int:
+        """See ``Upstream``."""
+        await self._opened.wait()
+        return await self._managed.count_tokens(request)
+
+    async def close(self) -> None:
+        """Close litellm's connections; nothing is asked of it afterwards."""
+        if self._door is not None:
+            await self._door.shutdown()
