@@ -20,9 +20,9 @@ const door = new Door(http, settings, banner);
 const lane = new Lane(settings, {
   state: showConnection,
   refused: () => door.enter(),
-  stray(frame) {
+  stray(frame, isHealing) {
     inspector.add(frame, "socket");
-    banner(frame.error.message);
+    if (!isHealing) banner(frame.error.message);
   },
 });
 const conversation = new Conversation(byId("turns"), {

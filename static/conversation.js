@@ -17,6 +17,7 @@ export class Conversation {
   #shown = []; // { turn, view }, oldest first
   #followers = [];
   #run = null;
+  #isRestoring = false; // what was said before a reload is not said again
 
   // parts: lane, http, inspector, announce(text), model(), offersTool(), follows(),
   // busy(isBusy), drawn()
@@ -57,7 +58,9 @@ export class Conversation {
   }
 
   restore() {
+    this.#isRestoring = true;
     for (const turn of this.#history.load()) this.#restoreTurn(turn, this.#show(turn));
+    this.#isRestoring = false;
     const last = this.#shown.at(-1);
     if (last && !this.isBusy) this.#callTools(last.turn);
   }
@@ -82,7 +85,7 @@ export class Conversation {
   }
 
   #show(turn) {
-    const view = new TurnView(turn.say, this.announce);
+    const view = new TurnView(turn.say, (text) => this.#isRestoring || this.announce(text));
     this.#answerCalls(turn.input);
     this.#shown.at(-1)?.view.settle();
     this.#shown.push({ turn, view });

@@ -13,6 +13,9 @@ export const TERMINAL = new Set(["response.completed", "response.failed", "respo
 const PROTOCOL = "openai-beta.responses.v1";
 const KEY_PROTOCOL = "openai-insecure-api-key.";
 
+// Said by a connection that has reached its age: it closes when its last response has ended.
+const CLOSING = "websocket_connection_limit_reached";
+
 export class Lane {
   #backoff = new Backoff();
   #socket = null;
@@ -21,7 +24,7 @@ export class Lane {
   #waiting = []; // runs whose create was sent, oldest first
   #current = null;
 
-  // observer: state(name), refused(), stray(error frame)
+  // observer: state(name), refused(), stray(error frame, whether a reconnection follows anyway)
   constructor(credentials, observer) {
     this.credentials = credentials;
     this.observer = observer;
@@ -52,13 +55,13 @@ export class Lane {
     this.#send(frame);
   }
 
-  // True when this socket carries the run, so that a cancel sent here arrives.
-  carries(run) {
-    return this.isOpen && this.#current === run;
-  }
-
+  // Cancel the run here if this socket carries it; false if it does not.
   cancel(run) {
-    this.#send({ type: "response.cancel", response_id: run.answer.id });
+    const isHere = this.#current === run || this.#waiting.includes(run);
+    if (!this.isOpen || !isHere) return false;
+    const { id } = run.answer;
+    this.#send(id ? { type: "response.cancel", response_id: id } : { type: "response.cancel" });
+    return true;
   }
 
   #send(frame) {
@@ -82,10 +85,12 @@ export class Lane {
     run?.receive(event, "socket");
   }
 
+  // An error answers the oldest create without `created`; it never ends a response that began.
   #refuse(frame) {
-    const run = this.#waiting.shift() ?? this.#current;
+    const isOfSocket = frame.error.code === CLOSING;
+    const run = isOfSocket ? null : this.#waiting.shift();
     if (run) run.refuse(frame);
-    else this.observer.stray(frame);
+    else this.observer.stray(frame, isOfSocket);
   }
 
   async #closed(socket) {

@@ -64,10 +64,9 @@ export class Run {
 
   // Ask for the end; the terminal event says when it is true.
   async cancel() {
-    this.#stopWanted = true;
-    if (!this.answer.id || this.answer.ended) return; // sent when `created` names the response
-    if (this.lane.carries(this)) this.lane.cancel(this);
-    else await this.http.cancel(this.answer.id);
+    if (this.answer.ended) return;
+    this.#stopWanted = !this.answer.id; // said again when `created` names the response
+    if (!this.lane.cancel(this) && this.answer.id) await this.http.cancel(this.answer.id);
   }
 
   // The page looks away: nothing is reported from here on.

@@ -18,6 +18,7 @@ from ws_bridge.chat.session import POLL_PATIENCE, Session
 from ws_bridge.chat.terminal import Screen
 from ws_bridge.chat.turn import Part
 
+READY = "\x1b[?2004h"  # the line editor switches bracketed paste on: it reads keys now
 PROGRAM = "import sys; from ws_bridge.chat import run; sys.exit(run(*sys.argv[1:4]))"
 
 
@@ -51,7 +52,9 @@ class Answer:
     def message(self, text, *, refusal=False):
         """Begin a message; `text` is its first deltas, a word each."""
         kind = "refusal" if refusal else "text"
-        part = {"type": "refusal", "refusal": ""} if refusal else {"type": "output_text", "text": ""}
+        part = (
+            {"type": "refusal", "refusal": ""} if refusal else {"type": "output_text", "text": ""}
+        )
         item = {"id": "msg_1", "type": "message", "role": "assistant", "content": [{**part}]}
         self.response["output"].append(item)
         index = len(self.response["output"]) - 1
@@ -205,6 +208,19 @@ async def bridge(aiohttp_server):
 class Seen(list):
     """The parts that were shown."""
 
+    def __init__(self):
+        super().__init__()
+        self._changed = asyncio.Event()
+
+    def show(self, part):
+        self.append(part)
+        self._changed.set()
+
+    async def until(self, text):
+        while self.text != text:
+            self._changed.clear()
+            await self._changed.wait()
+
     def texts(self, kind):
         return [part.text for part in self if part.kind == kind]
 
@@ -220,7 +236,7 @@ async def chat(bridge):
     async def at_once(_seconds):
         await asyncio.sleep(0)
 
-    session = Session(Endpoint.of(bridge.url), "demo", seen.append, at_once)
+    session = Session(Endpoint.of(bridge.url), "demo", seen.show, at_once)
     session.seen = seen
     yield session
     await session.close()
@@ -329,8 +345,7 @@ async def test_a_frame_that_is_no_event_ends_the_turn_only(bridge, chat):
 async def test_cancel_names_the_response_and_its_end_is_shown(bridge, chat):
     bridge.scripts = [until_cancelled]
     asking = asyncio.create_task(chat.ask("hi"))
-    while chat.seen.text != "one two ":
-        await asyncio.sleep(0.001)  # noqa: ASYNC110  # the seam is a callback, not an event
+    await chat.seen.until("one two ")
     await chat.cancel()
     await asking
     assert bridge.cancels == [{"type": "response.cancel", "response_id": "resp_1"}]
@@ -340,8 +355,7 @@ async def test_cancel_names_the_response_and_its_end_is_shown(bridge, chat):
 async def test_an_abandoned_answer_never_meets_the_next_one(bridge, chat):
     bridge.scripts = [deaf]
     asking = asyncio.create_task(chat.ask("hi"))
-    while not chat.seen.text:
-        await asyncio.sleep(0.001)  # noqa: ASYNC110  # the seam is a callback, not an event
+    await chat.seen.until("one ")
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     await chat.ask("hi")
@@ -407,16 +421,273 @@ async def test_a_server_that_is_gone_is_given_up_after_some_patience(bridge, cha
         pauses.append(seconds)
 
     async def vanish(talk):
-        await talk.bridge.server.server.wait_closed()
+        for site in list(bridge.server.runner.sites):
+            await site.stop()
+        await lost(talk)
 
     chat._pause = counted
-    bridge.scripts = [lost]
-    bridge.snapshots = [snapshot("one two", "in_progress")]
-
-    async def gone(_method, _path):
-        raise Refused("no answer")
-
-    chat.endpoint = _Unreachable(chat.endpoint)
+    bridge.scripts = [vanish]
     await chat.ask("hi")
     assert len(pauses) == POLL_PATIENCE - 1
-    assert len(chat.seen.texts("error")) == 1
+    (error,) = chat.seen.texts("error")
+    assert error.startswith("no answer from http://127.0.0.1:")
+    await chat.ask("hi")  # the session lives
+    assert len(chat.seen.texts("error")) == 2
+
+
+async def test_a_socket_lost_before_the_answer_began_asks_nothing_twice(bridge, chat):
+    async def script(talk):
+        talk.socket._req.transport.abort()
+
+    bridge.scripts = [script]
+    await chat.ask("hi")
+    assert chat.seen.texts("error") == ["the connection was lost before the answer began"]
+    assert len(bridge.creates) == 1
+
+
+# The endpoint
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["h:1", "http://h:1", "ws://h:1/", "http://h:1/v1/", "ws://h:1/v1/responses", "http://h:1/v1"],
+)
+def test_an_address_may_be_written_in_many_ways(url):
+    endpoint = Endpoint.of(url)
+    assert endpoint.base == "http://h:1/v1"
+    assert endpoint.socket == "ws://h:1/v1/responses"
+
+
+def test_a_secure_address_and_another_path_are_kept():
+    endpoint = Endpoint.of("wss://h/api/v1/responses")
+    assert (endpoint.base, endpoint.socket) == ("https://h/api/v1", "wss://h/api/v1/responses")
+
+
+@pytest.mark.parametrize("url", ["", "ftp://h", "http://", "http://h:port", "http://h:0"])
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(Refused, match="no address"):
+        Endpoint.of(url)
+
+
+def test_the_key_does_not_print():
+    assert "secret" not in repr(Endpoint.of("h:1", "secret"))
+
+
+async def test_the_models_are_asked_for_with_the_key(bridge):
+    session = Session(Endpoint.of(bridge.url, "secret"), "", lambda _part: None)
+    assert await session.models() == ["claude-*", "demo", "gpt"]
+
+
+async def test_a_refused_handshake_is_told_in_the_servers_words(bridge, chat):
+    bridge.refusal = {"message": "Incorrect or missing API key.", "code": "invalid_api_key"}
+    await chat.ask("hi")
+    assert chat.seen == [Part("error", "401 invalid_api_key Incorrect or missing API key.")]
+
+
+# The screen
+
+
+def shown(*parts, colours=False):
+    out = io.StringIO()
+    screen = Screen(out, colours=colours)
+    for part in parts:
+        screen.show(part)
+    screen.end_line()
+    return out.getvalue()
+
+
+def test_running_text_stays_in_its_line_and_other_kinds_begin_one():
+    parts = Part("reasoning", "a"), Part("reasoning", "b"), Part("text", "c"), Part("note", "d")
+    assert shown(*parts, Part("error", "e"), Part("text", "f")) == "ab\nc\nd\nerror: e\nf\n"
+
+
+def test_colours_are_for_terminals():
+    assert shown(Part("reasoning", "a"), colours=True) == "\x1b[2ma\x1b[0m\n"
+
+
+def test_a_model_cannot_steer_the_terminal():
+    assert shown(Part("text", "a\x1b]0;title\x07\x9b2J\r\tb\nc")) == "a]0;title2J\tb\nc\n"
+
+
+# The program, with lines from a pipe
+
+
+async def piped(url, lines, model="demo", key=""):
+    """Run the program on some lines; its exit code and what it wrote."""
+    program = await start(url, model, key, stdin=asyncio.subprocess.PIPE)
+    out, err = await program.communicate(lines.encode())
+    return program.returncode, out.decode(), err.decode()
+
+
+async def start(url, model="demo", key="", **streams):
+    pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE} | streams
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, url, model, key, env=ENVIRON, **pipes
+    )
+
+
+ENVIRON = os.environ | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "PYTHONUNBUFFERED": "1"}
+
+
+async def test_lines_of_a_pipe_are_answered_in_plain_text(bridge):
+    code, out, err = await piped(bridge.url, "hi\nagain")
+    assert (code, out, err) == (0, "Hello there. \nHello there. \n", "")
+    assert bridge.creates[1]["previous_response_id"] == "resp_1"
+
+
+async def test_commands_choose_list_begin_anew_and_leave(bridge):
+    lines = "/model gpt\n/model\nhi\n/new\nhi\n/nope\n/help\n/quit\nnever asked\n"
+    code, out, _ = await piped(bridge.url, lines)
+    assert code == 0
+    assert "* gpt\n" in out
+    assert "  demo\n" in out
+    assert "There is no /nope." in out
+    assert "/model [NAME]" in out
+    assert [create["model"] for create in bridge.creates] == ["gpt", "gpt"]
+    assert "previous_response_id" not in bridge.creates[1]
+
+
+async def test_without_a_model_the_first_one_of_the_server_is_taken(bridge):
+    await piped(bridge.url, "hi\n", model="")
+    assert bridge.creates[0]["model"] == "demo"
+
+
+async def test_an_error_shows_in_the_exit_code_of_a_pipe(bridge):
+    bridge.refusal = {"message": "Incorrect or missing API key.", "code": "invalid_api_key"}
+    code, out, err = await piped(bridge.url, "hi\n", key="secret")
+    assert code == 1
+    assert out.count("error: 401 invalid_api_key") == 2
+    assert "secret" not in out + err
+
+
+async def test_an_address_that_cannot_be_used_is_told_at_once():
+    code, out, err = await piped("ftp://x", "")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: 'ftp://x' is no address")
+
+
+async def test_sigint_stops_the_answer_then_leaves_at_the_prompt(bridge):
+    bridge.scripts = [until_cancelled]
+    program = await start(bridge.url, stdin=asyncio.subprocess.PIPE)
+    program.stdin.write(b"hi\n")
+    assert await program.stdout.readuntil(b"two ")
+    program.send_signal(signal.SIGINT)
+    assert await program.stdout.readuntil(b"cancelled\n")
+    program.stdin.write(b"hi\n")
+    assert await program.stdout.readuntil(b"Hello there. \n")
+    program.send_signal(signal.SIGINT)
+    assert await program.stdout.readuntil(b"leaves.\n")
+    program.send_signal(signal.SIGINT)
+    assert await program.wait() == 0
+
+
+# The program, in a terminal
+
+
+class Terminal:
+    """A pseudo-terminal with the program in it; Ctrl-C is the byte that a keyboard sends."""
+
+    def __init__(self, master, program, screen):
+        self.master, self.program, self.screen = master, program, screen
+        self.seen = b""
+
+    @classmethod
+    async def open(cls, url):
+        master, slave = pty.openpty()
+
+        def take_terminal():
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        program = await start(
+            url,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=take_terminal,  # no thread of ours holds a lock here
+        )
+        os.close(slave)
+        screen = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        protocol = asyncio.StreamReaderProtocol(screen)
+        await loop.connect_read_pipe(lambda: protocol, os.fdopen(os.dup(master), "rb"))
+        return cls(master, program, screen)
+
+    def type(self, keys):
+        os.write(self.master, keys.encode())
+
+    async def until(self, words):
+        """Read the screen until the words stand on it; forget what came before them."""
+        while (at := self.seen.find(words.encode())) < 0:
+            block = await self.screen.read(65536)
+            assert block, self.seen
+            self.seen += block
+        self.seen = self.seen[at + len(words) :]
+
+    async def close(self):
+        if self.program.returncode is None:
+            self.program.kill()
+            await self.program.wait()
+        os.close(self.master)
+
+
+@pytest.fixture
+async def terminal(bridge):
+    terminal = await Terminal.open(bridge.url)
+    await terminal.until("/help lists the commands")
+    await terminal.until(READY)
+    yield terminal
+    await terminal.close()
+
+
+async def test_a_terminal_shows_the_answer_and_ctrl_d_leaves(terminal):
+    terminal.type("hi\r")
+    await terminal.until("Hello there. ")
+    await terminal.until(READY)
+    terminal.type("\x04")
+    assert await terminal.program.wait() == 0
+
+
+async def test_ctrl_c_stops_the_answer_and_the_program_lives(bridge, terminal):
+    bridge.scripts = [until_cancelled]
+    terminal.type("hi\r")
+    await terminal.until("two ")
+    terminal.type("\x03")
+    await terminal.until("cancelled")
+    await terminal.until(READY)
+    terminal.type("hi\r")
+    await terminal.until("Hello there. ")
+    assert bridge.cancels == [{"type": "response.cancel", "response_id": "resp_1"}]
+    assert "previous_response_id" not in bridge.creates[1]
+
+
+async def test_a_second_ctrl_c_does_not_wait_for_a_deaf_server(bridge, terminal):
+    bridge.scripts = [deaf]
+    terminal.type("hi\r")
+    await terminal.until("one ")
+    terminal.type("\x03")
+    await bridge.cancelled.wait()
+    terminal.type("\x03")
+    await terminal.until("stopped without waiting")
+    await terminal.until(READY)
+    terminal.type("hi\r")
+    await terminal.until("Hello there. ")
+
+
+async def test_ctrl_c_at_an_empty_prompt_leaves_at_the_second_time(terminal):
+    terminal.type("\x03")
+    await terminal.until("Ctrl-C again, or Ctrl-D, leaves.")
+    await terminal.until(READY)
+    terminal.type("\x03")
+    assert await terminal.program.wait() == 0
+
+
+async def test_ctrl_c_at_a_line_only_discards_it(bridge, terminal):
+    for _ in range(2):
+        terminal.type("draft")
+        await terminal.until("draft")
+        terminal.type("\x03")
+        await terminal.until(READY)
+    terminal.type("hi\r")
+    await terminal.until("Hello there. ")
+    assert [create["input"][0]["content"] for create in bridge.creates] == ["hi"]

@@ -75,10 +75,10 @@ def main() -> None:
     told = markdown(windows, facts)
     sys.stdout.write(told)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latest.md").write_text(told)
-    (RESULTS / "latest.json").write_bytes(
-        orjson.dumps(plain(windows, facts), option=orjson.OPT_INDENT_2)
-    )
+    kept = RESULTS / ("quick" if options.quick else "latest")  # a rough run replaces no real one
+    kept.with_suffix(".md").write_text(told)
+    document = orjson.dumps(plain(windows, facts), option=orjson.OPT_INDENT_2)
+    kept.with_suffix(".json").write_bytes(document)
 
 
 main()

@@ -79,9 +79,13 @@ class Server:
     def _address(self, deadline: float) -> str:
         while not (match := _ADDRESS.search(self._log.read_text())):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"did not start:\n{self._log.read_text()[-2000:]}")
+                raise RuntimeError(f"did not start:\n{self.tail()}")
             time.sleep(0.02)
         return match[1]
+
+    def tail(self) -> str:
+        """The last of what it printed."""
+        return self._log.read_text(errors="replace")[-2000:]
 
     def cpu_ns(self) -> int:
         """CPU time since the start, of the process and its living children."""

@@ -29,7 +29,7 @@ OPTIONS: dict[str, Json] = {UNSTORED: {"store": False}}
 CONFIG = """
 [server]
 port = 0
-log_level = "warning"
+drain_seconds = 1
 [store]
 url = "memory://"
 [[models]]
@@ -84,18 +84,22 @@ class Driver:
 
     def run(self, job: Json, server: Server) -> tuple[int, Json]:
         """CPU ns of the server while the job ran, and what the clients saw."""
-        self._send(job)
-        self._receive()
-        before = server.cpu_ns()
-        self._send({"go": True})
-        self._receive()
-        time.sleep(SETTLE_SECONDS)
-        spent = server.cpu_ns() - before
-        return spent, self._receive()
+        try:
+            self._send(job)
+            self._receive()
+            before = server.cpu_ns()
+            self._send({"go": True})
+            self._receive()
+            time.sleep(SETTLE_SECONDS)
+            spent = server.cpu_ns() - before
+            return spent, self._receive()
+        except EOFError:
+            raise RuntimeError(f"an answer was not whole (above); log:\n{server.tail()}") from None
 
     def stop(self) -> None:
-        """End the process; it ends by itself when nobody asks any more."""
-        self._process.communicate(timeout=10)
+        """End the process."""
+        self._process.kill()  # it keeps nothing
+        self._process.communicate()
 
     def _send(self, message: Json) -> None:
         assert self._process.stdin
@@ -106,7 +110,7 @@ class Driver:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the driver gave up: an answer was not whole, see above")
+            raise EOFError("the driver gave up")
         message: Json = orjson.loads(line)
         return message
 
@@ -143,7 +147,7 @@ def field(stack: ExitStack, folder: Path, dialects: list[str]) -> Field:
     config = folder / "config.toml"
     config.write_text(CONFIG.format(upstream=upstream.url))
     limit = start("passthrough", "tests.bench.passthrough", upstream.url)
-    subjects = {}
+    subjects: dict[tuple[str, str], Server] = {}
     ready = 0.0
     for dialect in dialects:
         begin = time.monotonic()

@@ -199,6 +199,7 @@ def stamps(frames: list[Frame], deltas: int) -> list[tuple[int, int]]:
     Whole is: every delta once and in order, the lifecycle of the Responses contract around them,
     numbers from 0 without a gap, and a terminal that repeats the text (or ``[DONE]`` after "stop").
     """
+    assert frames, "nothing was answered"
     if frames[-1][1] in ("[DONE]", b"[DONE]"):
         parsed = [(received, orjson.loads(data)) for received, data in frames[:-1]]
         assert any(c["finish_reason"] == "stop" for _, chunk in parsed for c in chunk["choices"])
@@ -215,7 +216,7 @@ def _content(chunk: Json) -> str:
 
 
 def _event_texts(events: list[tuple[int, Json]]) -> list[tuple[int, str]]:
-    kinds = [event["type"] for _, event in events]
+    kinds = [event.get("type") for _, event in events]
     assert kinds[-1] == "response.completed", f"ended with {events[-1][1]}"
     inside = len(kinds) - len(_LIFECYCLE)
     expected = [*_LIFECYCLE[:4], *["response.output_text.delta"] * inside, *_LIFECYCLE[4:]]

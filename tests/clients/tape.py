@@ -40,6 +40,8 @@ class Socket:
             assert event.get("stream_id", "") is not None, f"stream_id null: {text[:300]}"
             if event["type"] == "error":
                 _check_error(event)
+                open_turn = lanes.get(event.get("stream_id"))
+                assert open_turn is None or open_turn.ended, f"after created: {event}"
             elif not event["type"].startswith("response.steer."):
                 _turn_of(lanes, event).take(event)
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from agents import (
     Agent,
+    ModelSettings,
     ResponsesWebSocketSession,
     function_tool,
     responses_websocket_session,
@@ -49,10 +50,12 @@ async def test_a_streamed_run_streams_its_answer(
     assert "".join(texts) == result.final_output
 
 
+@pytest.mark.parametrize("store", [True, False])
 async def test_turns_follow_each_other_on_one_socket(
-    session: ResponsesWebSocketSession, family: Family, tape: Tape
+    session: ResponsesWebSocketSession, family: Family, tape: Tape, store: bool
 ):
-    agent = Agent(name="a", model=family.model("echo"))
+    settings = ModelSettings(store=store)
+    agent = Agent(name="a", model=family.model("echo"), model_settings=settings)
     first = await session.run(agent, "word heron")
     second = await session.run(agent, "word osprey", previous_response_id=first.last_response_id)
     third = await session.run(agent, "next", previous_response_id=second.last_response_id)

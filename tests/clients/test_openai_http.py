@@ -5,7 +5,7 @@ from __future__ import annotations
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
-from openai.types.responses import CompactedResponse, Response
+from openai.types.responses import CompactedResponse, Response, ResponseItem
 from pydantic import TypeAdapter
 from reading import WEATHER, call_output, turn
 from servers import FAMILIES, Family
@@ -133,6 +133,8 @@ def test_input_items_are_those_of_the_whole_chain(client: OpenAI, family: Family
     assert [item.content[0].text for item in forwards] == ["one", first.output_text, "two"]
     assert forwards == backwards[::-1]
     assert len({item.id for item in forwards}) == 3
+    for item in forwards:
+        TypeAdapter(ResponseItem).validate_json(item.to_json(), strict=True)
 
 
 def test_models_are_listed(client: OpenAI):

@@ -100,6 +100,12 @@ def test_the_error_envelope_passes():
     check([FRAME])
 
 
+def test_an_error_frame_within_a_turn_is_caught():
+    """After `created` the one way to fail is `response.failed`."""
+    with pytest.raises(AssertionError):
+        check([*turn()[:4], FRAME])
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -73,7 +73,7 @@ Serve = Callable[..., Awaitable[Running]]
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Start bridges with ``await serve(Scripted(...), config={...}, environ={...})``."""
+    """A function that starts a bridge; all of them end with the test."""
     ends: list[Callable[[], Awaitable[None]]] = []
 
     async def start(

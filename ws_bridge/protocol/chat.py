@@ -1,41 +1,28 @@
-"""Chat chunks → Responses drafts (pure; no litellm type in its signature)."""
+"""Chat chunks → Responses drafts (pure; no litellm type in its signature).
+
+Rule 1: reasoning, text and calls end each other; items are added, and done, in index order.
+Rule 2: a call stays open until its arguments are a whole JSON object or the answer is over, because
+fragments of parallel calls come in any order. What follows an open call waits with its `done` only.
+Rule 3: what was cut off says so, in the item's `done` and in the terminal response alike.
+"""
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Json = dict[str, Any]
+import orjson
 
-
-@dataclass(frozen=True, slots=True)
-class ToolDelta:
-    """A fragment of one tool call of a chat chunk."""
-
-    index: int
-    id: str | None = None
-    name: str | None = None
-    arguments: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """One chat chunk, of any dialect, reduced to what a Responses event can say.
-
-    ``thinking_blocks`` are Anthropic's signed or redacted blocks as litellm hands them out;
-    ``annotations`` are Responses annotations (`url_citation`, `file_citation`, ...);
-    ``images`` are base64 strings (no data: prefix); ``logprobs`` are Responses logprobs;
-    ``usage`` is a Responses usage object.
-    """
-
-    text: str = ""
-    reasoning: str = ""
-    refusal: str = ""
-    thinking_blocks: tuple[Json, ...] = ()
-    tool_calls: tuple[ToolDelta, ...] = ()
-    annotations: tuple[Json, ...] = ()
-    images: tuple[str, ...] = ()
-    logprobs: tuple[Json, ...] = ()
-    finish_reason: str | None = None
-    usage: Json | None = None
-    model: str | None = None
+from ws_bridge.protocol.calls import Call, Calls
+from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS, INCOMPLETE, Draft
+from ws_bridge.protocol.replay import (
+    PARTS,
+    annotation_added,
+    item_added,
+    item_done,
+    part_added,
+    part_done,
+    replay_items,
+)

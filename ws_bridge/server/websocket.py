@@ -119,8 +119,8 @@ class Socket:
                     refusal = InvalidRequest("Binary messages are not supported; send text.")
                     await self._act([Say(refusal.frame())])
         finally:
-            await _cancelled(chores)
-            await self._detach()
+            self._let_go()
+            await _cancelled([*chores, *self._turns.values()])
 
     async def drain(self) -> None:
         """Refuse new creates, let what runs finish, close."""
@@ -185,13 +185,14 @@ class Socket:
             except ConnectionError:
                 log.debug("socket_gone")
 
-    async def _detach(self) -> None:
-        """The client is gone: stored responses run on, the others end with it (contract P2)."""
-        jobs = list(self._running.values())
-        await _cancelled(list(self._turns.values()))
-        for job in jobs:
+    def _let_go(self) -> None:
+        """The client is gone: stored responses run on, the others end with it (contract P2).
+
+        Without an await: whoever serves a client that is gone may itself be cancelled any moment.
+        """
+        for job in self._running.values():
             if not (job.plan.envelope.store and self._policy.finish_on_disconnect):
-                await job.stop(Ending.CANCELLED)
+                job.stop_soon(Ending.CANCELLED)
 
     async def _ping(self) -> None:
         while True:

@@ -1,0 +1,74 @@
+"""Health, readiness, the page, metrics, unknown paths, and the way down."""
+
+import asyncio
+
+from aiohttp import WSMsgType
+from scripted import Scripted, answer, completed, done_item, message, opening
+
+
+async def test_health_is_at_once_and_readiness_when_the_upstream_is_open(serve):
+    opened = asyncio.Event()
+
+    class Slow(Scripted):
+        async def open(self):
+            await opened.wait()
+
+    bridge = await serve(Slow(answer("x")))
+    assert (await bridge.get("/healthz"))[0] == 200
+    assert (await bridge.get("/readyz"))[0] == 503
+    opened.set()
+    while (await bridge.get("/readyz"))[0] != 200:
+        pass
+    assert await bridge.get("/readyz") == (200, {"status": "ready"})
+
+
+async def test_unknown_paths_and_methods_are_errors_of_the_contract(serve):
+    bridge = await serve(Scripted(answer("x")))
+    for path, status in (("/v1/nothing", 404), ("/v1/responses/x/cancel", 405)):
+        got, body = await bridge.get(path)
+        assert (got, body["error"]["type"]) == (status, "invalid_request_error")
+
+
+async def test_the_page_comes_with_a_strict_policy(serve):
+    bridge = await serve(Scripted(answer("x")))
+    async with bridge.session.get(bridge.url + "/") as got:
+        assert "default-src 'self'" in got.headers["Content-Security-Policy"]
+        assert "unsafe-inline" not in got.headers["Content-Security-Policy"]
+        assert got.headers["X-Content-Type-Options"] == "nosniff"
+    async with bridge.session.get(bridge.url + "/static/../config.toml") as got:
+        assert got.status == 404
+
+
+async def test_a_drain_lets_a_turn_finish_and_refuses_new_ones(serve):
+    gate = asyncio.Event()
+    bridge = await serve(Scripted([*opening(), gate, *message("x"), completed(done_item("x"))]))
+    bridge.bridge.hurry.clear()
+    busy, idle = await bridge.connect(), await bridge.connect()
+    await busy.create(input="hi")
+    await busy.until("response.in_progress")
+    await busy.create(input="waits")
+    await busy.ws.send_str("{")
+    await busy.event()
+    ending = asyncio.create_task(bridge.bridge.app.shutdown())
+    closed = await idle.ws.receive()
+    assert (closed.type, idle.ws.close_code) == (WSMsgType.CLOSE, 1012)
+    assert (await busy.event())["error"]["code"] == "server_draining"
+    await busy.create(input="new", stream_id="b")
+    assert (await busy.event())["error"]["code"] == "server_draining"
+    gate.set()
+    assert (await busy.until("response.completed"))[-1]["response"]["status"] == "completed"
+    assert (await busy.ws.receive()).type is WSMsgType.CLOSE
+    assert busy.ws.close_code == 1012
+    await ending
+
+
+async def test_a_hurried_drain_ends_what_runs_as_failed(serve):
+    bridge = await serve(Scripted([*opening(), *message("par")[:3], asyncio.Event()]))
+    client = await bridge.connect()
+    await client.create(input="hi")
+    await client.until("response.output_text.delta")
+    ending = asyncio.create_task(bridge.bridge.app.shutdown())
+    last = (await client.until("response.failed"))[-1]["response"]
+    assert last["error"]["message"] == "The server shut down before the response finished."
+    assert last["output"][0]["content"][0]["text"] == "par"
+    await ending

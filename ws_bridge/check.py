@@ -1,0 +1,120 @@
+"""`ws-bridge check`: try every model of the table with one short request, a line each.
+
+Rule 1: it goes through the ``Upstream`` seam, as a client's request would; nothing is stored.
+Rule 2: an entry that is off, or that stands for many names, is told and does not fail the check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal, Protocol, TextIO
+
+from ws_bridge.errors import UpstreamError
+from ws_bridge.protocol.events import COMPLETED, INCOMPLETE, TERMINAL, Draft
+from ws_bridge.protocol.history import Chain
+from ws_bridge.upstream.base import Request, Target, Upstream
+
+QUESTION = {"type": "message", "role": "user", "content": "Say OK."}
+OPTIONS = {"max_output_tokens": 16}  # the least that OpenAI's models take
+LIMIT_SECONDS = 60.0  # a model that takes longer for two words is of no use to anyone who waits
+WORDS_LIMIT = 60  # characters of the answer in its line
+
+Now = Callable[[], float]
+
+
+class Entry(Protocol):
+    """What is looked at of an entry of the model table."""
+
+    @property
+    def name(self) -> str:
+        """What clients ask for; ``*`` stands for many."""
+        ...
+
+    @property
+    def target(self) -> Target | None:
+        """Whom it goes to; None: the entry is off."""
+        ...
+
+    @property
+    def off_reason(self) -> str:
+        """Why it is off."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What became of one entry."""
+
+    name: str
+    verdict: Literal["ok", "FAIL", "off", "skip"]
+    words: str
+
+    def line(self, width: int) -> str:
+        """One line, whatever the words hold."""
+        words = "".join(char if char.isprintable() else " " for char in self.words)
+        return f"{self.verdict:4} {self.name:{width}}  {words.rstrip()}\n"
+
+
+async def check(
+    entries: Iterable[Entry],
+    upstream: Upstream,
+    out: TextIO,
+    *,
+    limit_seconds: float = LIMIT_SECONDS,
+    now: Now = time.monotonic,
+) -> int:
+    """Write a line for each entry, in their order; 0 if every one that is on answered, else 1."""
+    listed = list(entries)
+    width = max((len(entry.name) for entry in listed), default=0)
+    failed = False
+    for entry in listed:
+        finding = await _find(entry, upstream, limit_seconds, now)
+        failed |= finding.verdict == "FAIL"
+        out.write(finding.line(width))
+        out.flush()
+    return int(failed)
+
+
+async def _find(entry: Entry, upstream: Upstream, limit_seconds: float, now: Now) -> Finding:
+    if entry.target is None:
+        return Finding(entry.name, "off", entry.off_reason)
+    if "*" in entry.name:
+        return Finding(entry.name, "skip", "a wildcard stands for many models: name one to try it")
+    begun = now()
+    try:
+        async with asyncio.timeout(limit_seconds):
+            answer = await _try(entry.target, upstream)
+    except UpstreamError as error:
+        return Finding(entry.name, "FAIL", f"{error.status} {error.message}")
+    except TimeoutError:
+        return Finding(entry.name, "FAIL", f"no answer within {limit_seconds:g} s")
+    words = answer.strip()[:WORDS_LIMIT] or "(no text)"
+    return Finding(entry.name, "ok", f"{now() - begun:.2f} s  {words}")
+
+
+async def _try(target: Target, upstream: Upstream) -> str:
+    """The text of one short answer. Raises ``UpstreamError``."""
+    request = Request(target=target, chain=Chain(None, (QUESTION,)), options=OPTIONS)
+    text = ""
+    end: Draft | None = None
+    async with aclosing(upstream.respond(request)) as drafts:
+        async for draft in drafts:
+            if draft.type == "response.output_text.delta":
+                text += str(draft.fields.get("delta", ""))
+            if draft.type in TERMINAL:
+                end = draft
+    if end is None:
+        raise UpstreamError("The answer ended without an end.")
+    # Incomplete is fine: sixteen tokens are not enough for a model that thinks first.
+    if end.type not in (COMPLETED, INCOMPLETE):
+        raise _failure(end)
+    return text
+
+
+def _failure(end: Draft) -> UpstreamError:
+    error = end.fields.get("response", {}).get("error") or {}
+    return UpstreamError(str(error.get("message") or "The model failed."), code=error.get("code"))
