@@ -34,7 +34,7 @@ export class Door {
       } catch (error) {
         if (error.status === 401) await this.#askKey();
         else {
-          this.banner("The server cannot be reached. Trying again…");
+          this.banner("The server cannot be reached. Reconnecting…");
           await backoff.wait();
         }
       }

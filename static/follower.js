@@ -19,7 +19,8 @@ export class Follower {
     this.run = run;
     this.http = http;
     const title = make("h3", "column-title", "Polled over HTTP");
-    this.node = make("section", "polled", title, this.#status, this.#prose.node);
+    const head = make("div", "column-head", title, this.#status);
+    this.node = make("section", "polled", head, this.#prose.node);
     this.node.setAttribute("aria-label", "The same answer, polled over HTTP");
     this.#say("Waiting for the response's id…", "waiting");
   }
@@ -53,11 +54,13 @@ export class Follower {
     this.#polls += 1;
     const polled = textOf(response.output ?? []);
     this.#prose.set(polled);
-    const behind = this.run.answer.text.length - polled.length;
     const isEqual = this.run.answer.text === polled;
+    const isFinal = ENDED.has(response.status);
+    const how = isFinal && !polled ? "no text is kept" : distance(this.run.answer.text, polled);
+    const status = response.status.replace("_", " ");
     this.#say(
-      `${response.status.replace("_", " ")} · poll ${this.#polls} · ${distance(behind, isEqual)}`,
-      isEqual && ENDED.has(response.status) ? "equal" : response.status,
+      `${status} · poll ${this.#polls}${isEqual && !polled ? "" : ` · ${how}`}`,
+      isEqual && isFinal ? "equal" : response.status,
     );
   }
 
@@ -67,8 +70,9 @@ export class Follower {
   }
 }
 
-function distance(behind, isEqual) {
-  if (isEqual) return "equal to the streamed text";
+function distance(streamed, polled) {
+  if (streamed === polled) return "equal to the streamed text";
+  const behind = streamed.length - polled.length;
   const characters = `${Math.abs(behind)} character${Math.abs(behind) === 1 ? "" : "s"}`;
   return `${characters} ${behind < 0 ? "ahead" : "behind"}`;
 }

@@ -113,4 +113,6 @@ function toggle(head) {
   const json = make("pre", "event-json", JSON.stringify(entries.get(head), null, 2));
   json.tabIndex = 0;
   head.after(json);
+  json.scrollIntoView({ block: "nearest" });
+  return undefined;
 }

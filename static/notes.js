@@ -34,6 +34,10 @@ function failure({ code, message }) {
 export function metaOn({ model, usage }, took) {
   const facts = [model];
   if (usage) facts.push(`${usage.input_tokens} tokens in, ${usage.output_tokens} out`);
-  if (took) facts.push(`${(took / 1000).toFixed(1)} s`);
+  if (took) facts.push(duration(took));
   return facts.filter(Boolean).join(" · ");
+}
+
+function duration(ms) {
+  return ms < 1000 ? `${Math.max(1, Math.round(ms))} ms` : `${(ms / 1000).toFixed(1)} s`;
 }

@@ -1,7 +1,7 @@
 // A model's text as paragraphs, headings, lists and code, drawn while it grows.
 //
 // Rule 1: text is only ever put into text nodes; there is no way from it to markup or an address.
-// Rule 2: a finished block is never touched again: a frame costs what its open block costs.
+// Rule 2: a finished block is never touched again: a frame costs what is still open.
 
 import { button, make } from "./dom.js";
 
@@ -82,21 +82,23 @@ const DRAW = {
     fill: (node, block) => fillText(node, block.text),
   },
   list: { make: () => make("ul"), fill: fillList },
-  ordered: {
-    make: (block) => Object.assign(make("ol"), { start: Number(block.first) }),
-    fill: fillList,
-  },
-  code: { make: makeCode, fill: (node, block) => grow(node.querySelector("code"), block.lines.join("\n")) },
+  ordered: { make: () => make("ol"), fill: fillList },
+  code: { make: makeCode, fill: fillCode },
 };
 
-function makeCode(block) {
+function makeCode() {
   const code = make("code");
   const copy = button("Copy", "quiet", () => navigator.clipboard?.writeText(code.textContent));
   copy.setAttribute("aria-label", "Copy this code");
-  const bar = make("div", "code-bar", make("span", "", block.language || "text"), copy);
+  const bar = make("div", "code-bar", make("span"), copy);
   const pre = make("pre", "", code);
   pre.tabIndex = 0; // it scrolls sideways, so the keyboard must reach it
   return make("div", "code-block", bar, pre);
+}
+
+function fillCode(node, block) {
+  node.querySelector("span").textContent = block.language || "text";
+  grow(node.querySelector("code"), block.lines.join("\n"));
 }
 
 function fillList(node, block) {
@@ -106,6 +108,7 @@ function fillList(node, block) {
     return entryNode;
   });
   node.replaceChildren(...items);
+  if (block.first) node.start = Number(block.first);
 }
 
 function fillText(node, text) {
@@ -135,8 +138,7 @@ function inline(text) {
 export class Prose {
   node = make("div", "prose");
   #text = "";
-  #from = 0; // where the open block begins
-  #open = null; // { kind, node }
+  #open = []; // blocks that may still change: { kind, from, node }
 
   // `spoken` hears each block's text once, when nothing can be added to it any more.
   constructor(spoken = () => {}) {
@@ -147,32 +149,39 @@ export class Prose {
     if (text === this.#text) return;
     if (!text.startsWith(this.#text)) this.#clear();
     this.#text = text;
-    for (const block of parse(text, this.#from)) this.#draw(block);
+    const blocks = parse(text, this.#open[0]?.from ?? 0);
+    blocks.forEach((block, index) => this.#draw(block, index));
+    for (const gone of this.#open.splice(blocks.length)) gone.node.remove();
+    this.#close();
   }
 
   finish() {
-    if (this.#open) this.spoken(this.#open.node.textContent);
-    this.#open = null;
-    this.#from = this.#text.length;
+    for (const block of this.#open.splice(0)) this.spoken(block.node.textContent);
   }
 
-  #draw(block) {
-    const same = this.#open?.kind === block.kind && this.#from === block.from;
-    if (!same) this.#begin(block);
-    DRAW[block.kind].fill(this.#open.node, block);
+  #draw(block, index) {
+    const open = this.#open[index];
+    const isSame = open?.kind === block.kind && open.from === block.from;
+    if (!isSame) {
+      for (const changed of this.#open.splice(index)) changed.node.remove();
+      const fresh = { kind: block.kind, from: block.from, node: DRAW[block.kind].make(block) };
+      this.#open.push(fresh);
+      this.node.append(fresh.node);
+    }
+    DRAW[block.kind].fill(this.#open[index].node, block);
   }
 
-  #begin(block) {
-    if (this.#open && this.#from === block.from) this.#open.node.remove(); // it changed its kind
-    else if (this.#open) this.spoken(this.#open.node.textContent);
-    this.#open = { kind: block.kind, node: DRAW[block.kind].make(block) };
-    this.#from = block.from;
-    this.node.append(this.#open.node);
+  // A block is over when the next one began on a line that is whole: a line still growing, such as
+  // a lone "-", may turn out to belong to the block before.
+  #close() {
+    const growing = this.#text.lastIndexOf("\n") + 1;
+    while (this.#open.length > 1 && this.#open[1].from < growing) {
+      this.spoken(this.#open.shift().node.textContent);
+    }
   }
 
   #clear() {
     this.node.replaceChildren();
-    this.#open = null;
-    this.#from = 0;
+    this.#open = [];
   }
 }

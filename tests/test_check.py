@@ -117,7 +117,7 @@ async def test_wildcards_are_skipped_with_a_word_why():
 async def test_what_a_model_says_stays_in_its_line():
     upstream = Scripted(m=[delta("a\x1b[2J\n" + "long " * 50), end()])
     _, out = await checked(table("m"), upstream)
-    assert re.fullmatch(r"ok   m  0\.21 s  a \[2J ( long){1,12} ?\w*\n", out)
+    assert re.fullmatch(r"ok   m  0\.21 s  a \[2J( long){1,12} ?\w*\n", out)
 
 
 async def test_an_empty_table_passes():

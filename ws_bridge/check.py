@@ -7,6 +7,7 @@ Rule 2: an entry that is off, or that stands for many names, is told and does no
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import aclosing
@@ -62,12 +63,16 @@ class Finding:
 async def check(
     entries: Iterable[Entry],
     upstream: Upstream,
-    out: TextIO,
+    out: TextIO | None = None,
     *,
     limit_seconds: float = LIMIT_SECONDS,
     now: Now = time.monotonic,
 ) -> int:
-    """Write a line for each entry, in their order; 0 if every one that is on answered, else 1."""
+    """Write a line for each entry, in their order; 0 if every one that is on answered, else 1.
+
+    ``out`` is standard output where it is not given.
+    """
+    out = out or sys.stdout
     listed = list(entries)
     width = max((len(entry.name) for entry in listed), default=0)
     failed = False

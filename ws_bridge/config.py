@@ -24,7 +24,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
-DEMO_TOML = '[[models]]\nname = "demo"\nmodel = "demo/demo"\n'
+DEMO_TOML = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
 
 
 class Section(BaseModel):
@@ -140,12 +140,14 @@ def load(path: Path | None, environ: Environ = os.environ, **server: str | int |
         raise ConfigError(f"{source}: not valid TOML: {broken}") from None
     try:
         given = {key: value for key, value in server.items() if value is not None}
-        if given:
-            raw["server"] = {**raw.get("server", {}), **given}
+        if isinstance(raw.setdefault("server", {}), dict):
+            raw["server"] |= given
         # Through JSON, because there a strict tuple may be written as a list.
         config = Config.model_validate_json(orjson.dumps(raw))
     except ValidationError as invalid:
         raise ConfigError(f"{source}: {_first_problem(invalid)}") from None
+    except orjson.JSONEncodeError as strange:  # a number beyond 64 bits, or bottomless nesting
+        raise ConfigError(f"{source}: not a configuration: {strange}") from None
     _check(config, source, environ)
     return config
 
@@ -154,6 +156,8 @@ def _first_problem(invalid: ValidationError) -> str:
     problem = invalid.errors(include_url=False)[0]
     place = ""
     for part in problem["loc"]:
+        if isinstance(part, str) and "[" in part:
+            break  # the name of one of several possible types, not of a key
         place += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
     key = place.lstrip(".")
     if problem["type"] == "extra_forbidden":

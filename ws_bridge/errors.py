@@ -33,6 +33,7 @@ class ConfigError(Exception):
 class BridgeError(Exception):
     """Something a client is told. Subclasses fix the defaults; instances carry the facts."""
 
+    words: ClassVar[str] = "The server had an error while processing the request."
     status: int = 500
     type: ClassVar[str] = "server_error"
     code: str = "server_error"
@@ -40,14 +41,10 @@ class BridgeError(Exception):
     retry_after: float | None = None  # seconds
 
     def __init__(
-        self,
-        message: str = "The server had an error while processing the request.",
-        *,
-        param: str | None = None,
-        code: str | None = None,
+        self, message: str = "", *, param: str | None = None, code: str | None = None
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = message or self.words
+        super().__init__(self.message)
         self.param = param or self.param
         self.code = code or self.code
 
@@ -77,7 +74,8 @@ class BridgeError(Exception):
 
     def frame(self, stream_id: str | None = None) -> Json:
         """The WebSocket form: nested, integer status, no sequence number (wire contract 3.6)."""
-        error = {key: value for key, value in self.fields().items() if value is not None}
+        spoken = {**self.fields(), "code": self.code}  # clients hang on a frame without a code
+        error = {key: value for key, value in spoken.items() if value is not None}
         frame: Json = {"type": "error", "status": self.status, "error": error}
         if stream_id is not None:
             frame["stream_id"] = stream_id
@@ -88,9 +86,7 @@ class BridgeError(Exception):
 
     def response_error(self) -> Json:
         """The form inside a failed response: ``code`` of the closed enum, and ``message``."""
-        code = self.code
-        if code not in RESPONSE_ERROR_CODES:
-            code = _nearest_code(self.status)
+        code = self.code if self.code in RESPONSE_ERROR_CODES else _nearest_code(self.status)
         return {"code": code, "message": self.message}
 
 
@@ -133,7 +129,7 @@ class PreviousResponseNotFound(InvalidRequest):
     param = "previous_response_id"
 
     def __init__(self, response_id: str) -> None:
-        super().__init__(f"Previous response with id '{response_id}' not found.")
+        super().__init__(f"Previous response with id '{response_id[:100]}' not found.")
 
 
 class InvalidStreamId(InvalidRequest):
@@ -141,12 +137,10 @@ class InvalidStreamId(InvalidRequest):
 
     code = "invalid_stream_id"
     param = "stream_id"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The 'stream_id' field must be a non-empty string with at most 256 characters and may "
-            "only contain letters, numbers, underscores, hyphens, and periods."
-        )
+    words = (
+        "The 'stream_id' field must be a non-empty string with at most 256 characters and may "
+        "only contain letters, numbers, underscores, hyphens, and periods."
+    )
 
 
 class StreamLimitReached(InvalidRequest):
@@ -179,9 +173,7 @@ class InvalidApiKey(InvalidRequest):
 
     status = 401
     code = "invalid_api_key"
-
-    def __init__(self) -> None:
-        super().__init__("Incorrect or missing API key.")
+    words = "Incorrect or missing API key."
 
 
 class OriginNotAllowed(InvalidRequest):
@@ -189,9 +181,7 @@ class OriginNotAllowed(InvalidRequest):
 
     status = 403
     code = "origin_not_allowed"
-
-    def __init__(self) -> None:
-        super().__init__("This origin is not allowed.")
+    words = "This origin is not allowed."
 
 
 class ModelNotFound(InvalidRequest):
@@ -223,9 +213,7 @@ class UpgradeRequired(InvalidRequest):
 
     status = 426
     code = "upgrade_required"
-
-    def __init__(self) -> None:
-        super().__init__("Open a WebSocket on this path, or POST to it.")
+    words = "Open a WebSocket on this path, or POST to it."
 
     def headers(self) -> dict[str, str]:
         """Name the protocol to upgrade to (RFC 9110, 15.5.22)."""
@@ -240,7 +228,7 @@ class PreviousResponseInProgress(InvalidRequest):
     param = "previous_response_id"
 
     def __init__(self, response_id: str) -> None:
-        super().__init__(f"Previous response with id '{response_id}' is still in progress.")
+        super().__init__(f"Previous response with id '{response_id[:100]}' is still in progress.")
 
 
 class RateLimited(BridgeError):
@@ -261,9 +249,7 @@ class StoreUnavailable(BridgeError):
     status = 503
     code = "store_unavailable"
     retry_after = 1.0
-
-    def __init__(self) -> None:
-        super().__init__("The response store is unavailable. Try again shortly.")
+    words = "The response store is unavailable. Try again shortly."
 
 
 class ServerDraining(BridgeError):
@@ -272,18 +258,14 @@ class ServerDraining(BridgeError):
     status = 503
     code = "server_draining"
     retry_after = 1.0
-
-    def __init__(self) -> None:
-        super().__init__("The server is shutting down. Reconnect and try again.")
+    words = "The server is shutting down. Reconnect and try again."
 
 
 class ServerShutdown(BridgeError):
     """A response was still running when the drain's time was up."""
 
     code = "server_shutdown"
-
-    def __init__(self) -> None:
-        super().__init__("The server shut down before the response finished.")
+    words = "The server shut down before the response finished."
 
 
 # What the provider did
@@ -295,11 +277,11 @@ class UpstreamError(BridgeError):
     ``message`` must be redacted by whoever raises it: the provider's own words, or none.
     """
 
-    code = "server_error"
+    words = "The model provider failed."
 
     def __init__(
         self,
-        message: str = "The model provider failed.",
+        message: str = "",
         *,
         status: int = 502,
         code: str | None = None,

@@ -9,6 +9,7 @@ Rule 3: a reader, slow or gone, changes nothing here.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -31,6 +32,8 @@ from ws_bridge.upstream.base import Target
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+
+READ_OUT_SECONDS = 1.0
 
 
 class Ending(Enum):
@@ -191,8 +194,10 @@ class Job:
                 if not self._is_recorded:
                     await self._record()
                 await self._tell(self._sequencer.take(self._completed(draft)))
-        if not self._sequencer.is_ended:
-            raise UpstreamError("The provider ended the stream before the response was finished.")
+                if self.result:
+                    await _read_out(drafts)
+                    return
+        raise UpstreamError("The provider ended the stream before the response was finished.")
 
     def _completed(self, draft: Draft) -> Draft:
         """A terminal draft with the items that a provider left out of it."""
@@ -276,3 +281,14 @@ class Job:
             seconds=self._clock.monotonic() - self._began,
             usage=(result or {}).get("usage"),
         )
+
+
+async def _read_out(drafts: AsyncGenerator[Draft, None]) -> None:
+    """Let a provider that has said its last come to its end: its connection can be used again.
+
+    What it still says is nobody's, and how it goes wrong neither.
+    """
+    with contextlib.suppress(TimeoutError, BridgeError):
+        async with asyncio.timeout(READ_OUT_SECONDS):
+            async for _ in drafts:
+                pass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ws_bridge.errors import StoreUnavailable
@@ -34,9 +35,15 @@ class Feed:
 class Mirror:
     """Writes the streams it watches. ``run`` is the flusher's task; its owner awaits it."""
 
-    def __init__(self, store: Store, flush_seconds: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        flush_seconds: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._store = store
         self._flush_seconds = flush_seconds
+        self._sleep = sleep
         self._feeds: dict[str, Feed] = {}
         self._watching = asyncio.Event()
 
@@ -56,7 +63,7 @@ class Mirror:
         """Flush on every tick while anything is watched; runs until cancelled."""
         while True:
             await self._watching.wait()
-            await asyncio.sleep(self._flush_seconds)
+            await self._sleep(self._flush_seconds)
             for response_id, feed in list(self._feeds.items()):
                 if feed.is_behind:
                     await self._flush(response_id, feed)
@@ -87,4 +94,4 @@ class Mirror:
         if verdict in (Verdict.ENDED, Verdict.GONE):
             # Deleted or ended from outside: what still comes is nobody's any more.
             self._feeds.pop(response_id, None)
-        feed.sent = until
+        feed.sent = max(feed.sent, until)  # a flush that began later may have ended earlier

@@ -23,9 +23,10 @@ class Stream:
         self._waiting: list[asyncio.Future[None]] = []
 
     def append(self, events: Iterable[Event]) -> None:
-        """Add events in order and wake the readers."""
-        self.events.extend(events)
-        self._wake()
+        """Add events in order and wake the readers; nothing once the stream is closed."""
+        if not self.is_closed:
+            self.events.extend(events)
+            self._wake()
 
     def close(self, error: BridgeError | None = None) -> None:
         """End the stream; with an error, readers of a stream without any event get it raised."""
@@ -38,7 +39,7 @@ class Stream:
 
         Raises the ``BridgeError`` it was closed with if there never was an event.
         """
-        position = after + 1
+        position = max(after, -1) + 1
         while True:
             if position < len(self.events):
                 batch = self.events[position:]

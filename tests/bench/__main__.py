@@ -81,4 +81,5 @@ def main() -> None:
     kept.with_suffix(".json").write_bytes(document)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,6 @@ not opened here.
 from __future__ import annotations
 
 import base64
-import binascii
 import secrets
 import zlib
 from typing import Any
@@ -46,8 +45,8 @@ def unseal(item: Json) -> str | None:
     try:
         packed = base64.b64decode(content.removeprefix(MARK), altchars=b"-_", validate=True)
         summary = unpack.decompress(packed, MAX_SUMMARY_BYTES)
-        return None if unpack.unconsumed_tail else summary.decode()
-    except (binascii.Error, zlib.error, UnicodeDecodeError):
+        return summary.decode() if unpack.eof else None  # else cut short, or larger than the bound
+    except (ValueError, zlib.error):  # not base64, not ASCII, not UTF-8, not compressed
         return None
 
 

@@ -2,6 +2,7 @@
 
 Rule 1: a lane is strict FIFO; lanes run side by side; so many run at once, so many may wait.
 Rule 2: every create gets exactly one answer: its response, or one error, in its turn on its lane.
+Only what may not even wait (no lane, no room) is refused at once.
 Rule 3: a bad frame is answered once and changes nothing else; the connection lives on.
 Rule 4: a finished turn can be continued on this connection; a continuation that fails takes its
 parent with it on that lane, a failed fork from another lane does not (wire contract 4.1).
@@ -23,7 +24,12 @@ from ws_bridge.errors import (
     UnsupportedParameter,
 )
 from ws_bridge.protocol.history import Turn
-from ws_bridge.protocol.request import CreateResponse, parse_create, parse_stream_id
+from ws_bridge.protocol.request import (
+    CreateResponse,
+    check_depth,
+    parse_create,
+    parse_stream_id,
+)
 
 Json = dict[str, Any]
 
@@ -74,6 +80,7 @@ class Waiting:
     lane: str | None
     action: Start | Say
     size: int
+    parent_id: Any = None  # what a refused continuation takes with it, if it is an id
 
 
 class Connection:
@@ -82,7 +89,7 @@ class Connection:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._named: set[str] = set()
-        self._running: dict[str | None, str] = {}  # lane → response id, "" until it has one
+        self._running: dict[str | None, str | None] = {}  # lane → response id, once it has one
         self._waiting: list[Waiting] = []
         self._cache: dict[str, tuple[str | None, Turn]] = {}
         self._latest: dict[str | None, str] = {}
@@ -103,15 +110,20 @@ class Connection:
             lane = self._lane(frame)
         except StreamLimitReached as reached:
             return [Say(reached.frame(frame["stream_id"]))]
-        waiting = sum(waits.size for waits in self._waiting)
-        too_many = len(self._waiting) >= self._rules.queued
-        if too_many or (self._waiting and waiting + size > self._rules.queued_bytes):
+        if self._must_wait(lane) and self._has_no_room(size):
             error = RateLimited("Too many creates are waiting on this connection.")
             return [Say(error.frame(lane))]
-        if self._closed_by is not None:
-            return [Say(self._closed_by.frame(lane))]
-        self._waiting.append(Waiting(lane, self._read_create(frame, lane), size))
+        self._waiting.append(self._read_create(frame, lane, size))
         return list(self._ready())
+
+    def _must_wait(self, lane: str | None) -> bool:
+        return lane in self._running or len(self._running) >= self._rules.running
+
+    def _has_no_room(self, size: int) -> bool:
+        """Whether one more may not wait; a single large one may, or it never could."""
+        waiting = sum(waits.size for waits in self._waiting)
+        too_large = bool(self._waiting) and waiting + size > self._rules.queued_bytes
+        return too_large or len(self._waiting) >= self._rules.queued
 
     def _lane(self, frame: Json) -> str | None:
         lane = parse_stream_id(frame)
@@ -122,8 +134,11 @@ class Connection:
         self._named.add(lane)
         return lane
 
-    def _read_create(self, frame: Json, lane: str | None) -> Start | Say:
+    def _read_create(self, frame: Json, lane: str | None, size: int) -> Waiting:
+        if self._closed_by is not None:
+            return Waiting(lane, Say(self._closed_by.frame(lane)), size)
         body = _flat(frame)
+        parent_id = body.get("previous_response_id")
         try:
             if body.get("background"):
                 raise UnsupportedParameter(
@@ -131,10 +146,11 @@ class Connection:
                 )
             request = parse_create(body, self._rules.default_model)
         except BridgeError as error:
-            self._evict(body.get("previous_response_id"), lane)
-            return Say(error.frame(lane))
-        parent = self.cached(request.previous_response_id)  # pinned now: a fork keeps it
-        return Start(request, lane, parent)
+            return Waiting(lane, Say(error.frame(lane)), size, parent_id)
+        home, parent = self._cache.get(parent_id or "", (lane, None))
+        # A fork's parent is pinned now, whatever its own lane does next; on the same lane what
+        # goes before may still take it away.
+        return Waiting(lane, Start(request, lane, None if home == lane else parent), size)
 
     def _cancel(self, frame: Json, _size: int) -> list[Action]:
         return self._stop(frame, "cancel")
@@ -148,11 +164,15 @@ class Connection:
             raise InvalidRequest("'response_id' must be a string.", param="response_id")
         if response_id is None:
             return [Stop(lane, how)] if lane in self._running else []
-        return [
-            Stop(lane, how) for lane, running in self._running.items() if running == response_id
-        ]
+        return [Stop(lane, how) for lane in self._lanes_of(response_id)]
+
+    def _lanes_of(self, response_id: object) -> list[str | None]:
+        """The lane on which the response runs, if it does."""
+        known = self._running.items()
+        return [lane for lane, running in known if running is not None and running == response_id]
 
     def _steer(self, frame: Json, _size: int) -> list[Action]:
+        check_depth(frame)  # it is handed back
         target = frame.get("previous_response_id")
         steer: Json = {"previous_response_id": target, "input": frame.get("input")}
         error = {
@@ -161,8 +181,7 @@ class Connection:
             "message": "Steering is not supported for this response.",
         }
         failed = {"type": "response.steer.failed", "sequence_number": 0, "error": error}
-        lanes = [lane for lane, running in self._running.items() if running == target]
-        lane = lanes[0] if lanes else self._cache.get(str(target), (None, None))[0]
+        lane = next(iter(self._lanes_of(target)), self._cache.get(str(target), (None, None))[0])
         named = {} if lane is None else {"stream_id": lane}
         return [Say({**failed, "steer": steer, **named})]
 
@@ -194,10 +213,12 @@ class Connection:
         return list(self._ready())
 
     def refuse(self, error: BridgeError) -> list[Action]:
-        """Start nothing any more: what waits now and comes later is told ``error``."""
+        """Start nothing any more: what waits now and comes later is told ``error`` in its turn."""
         self._closed_by = error
-        waiting, self._waiting = self._waiting, []
-        return [Say(error.frame(waits.lane)) for waits in waiting]
+        self._waiting = [
+            Waiting(waits.lane, Say(error.frame(waits.lane)), waits.size) for waits in self._waiting
+        ]
+        return list(self._ready())
 
     @property
     def is_idle(self) -> bool:
@@ -230,10 +251,11 @@ class Connection:
                 still.append(waits)
                 continue
             if isinstance(waits.action, Start):
-                self._running[waits.lane] = ""
+                self._running[waits.lane] = None
                 blocked.add(waits.lane)
                 yield self._with_parent(waits.action)
             else:
+                self._evict(waits.parent_id, waits.lane)
                 yield waits.action
         self._waiting = still
 

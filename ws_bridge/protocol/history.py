@@ -30,8 +30,23 @@ CALLS = frozenset(
     }
 )
 ANSWERED_BY_CLIENT = frozenset({"function_call", "custom_tool_call"})
+# Outputs that name their call by `call_id`; a local shell's output names it by `id`.
+OUTPUTS = frozenset(f"{call}_output" for call in CALLS - {"local_shell_call"})
 # Made by a provider's own machinery; nobody else can read or verify them.
-PROVIDER_ONLY = frozenset({"reasoning", "item_reference", "mcp_list_tools", "compaction"})
+PROVIDER_ONLY = frozenset(
+    {
+        "code_interpreter_call",
+        "compaction",
+        "file_search_call",
+        "image_generation_call",
+        "item_reference",
+        "mcp_approval_request",
+        "mcp_call",
+        "mcp_list_tools",
+        "reasoning",
+        "web_search_call",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +103,10 @@ class Chain:
             kind, call_id = item.get("type"), item.get("call_id")
             if kind in CALLS:
                 calls[str(call_id)] = str(kind)
-            elif isinstance(kind, str) and kind.removesuffix("_output") in CALLS:
+            elif kind in OUTPUTS:
                 answered.add(str(call_id))
                 if str(call_id) not in calls:
-                    raise _orphan(kind, str(call_id))
+                    raise _orphan(str(kind), str(call_id))
         for call_id, kind in calls.items():
             if kind in ANSWERED_BY_CLIENT and call_id not in answered:
                 raise InvalidRequest(
@@ -136,7 +151,7 @@ def input_items(response_id: str, items: Iterable[Item]) -> list[Item]:
 
 def _listed(item: Item, stem: str) -> Item:
     prefix = {"message": "msg", "reasoning": "rs", "function_call": "fc"}.get(item["type"], "item")
-    listed = {"id": f"{prefix}_{stem}", **item}
+    listed = {**item, "id": item.get("id") or f"{prefix}_{stem}"}
     if listed["type"] == "message":
         listed.setdefault("status", "completed")
         if isinstance(listed.get("content"), str):

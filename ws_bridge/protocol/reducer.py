@@ -11,7 +11,7 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
-from ws_bridge.protocol.events import LIFECYCLE, Event
+from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Event
 
 Json = dict[str, Any]
 
@@ -102,29 +102,28 @@ class Reducer:
 
     def apply(self, event: Json) -> None:
         """Fold one event's fields."""
-        kind = event.get("type")
+        kind = str(event.get("type"))
         if kind in LIFECYCLE:
-            self._take_response(event)
+            self._take_response(kind, event.get("response"))
         elif kind in ("response.output_item.added", "response.output_item.done"):
-            self._take_item(event)
+            self._take_item(kind, event)
         elif (item := self._items.get(_index(event, "output_index"))) is not None:
-            _fold_into(item, str(kind), event)
+            _fold_into(item, kind, event)
 
-    def _take_response(self, event: Json) -> None:
-        response = event.get("response")
+    def _take_response(self, kind: str, response: Any) -> None:
         if not isinstance(response, dict):
             return
         self._response = response
         output = response.get("output")
         # An opening snapshot may be older than the items; only a terminal one replaces them.
-        if isinstance(output, list) and response.get("status") not in ("queued", "in_progress"):
-            self._items = dict(enumerate(output))
+        if isinstance(output, list) and kind in TERMINAL:
+            self._items = {at: item for at, item in enumerate(output) if isinstance(item, dict)}
 
-    def _take_item(self, event: Json) -> None:
+    def _take_item(self, kind: str, event: Json) -> None:
         index, item = _index(event, "output_index"), event.get("item")
         if index >= 0 and isinstance(item, dict):
             self._items[index] = item
-            if event["type"] == "response.output_item.done":
+            if kind == "response.output_item.done":
                 self._done.add(index)
 
 
@@ -138,10 +137,11 @@ def _fold_into(item: Json, kind: str, event: Json) -> None:
     elif kind in DONES:
         where, name = DONES[kind]
         target = _target(item, where, event)
-        if target is not None and name in event:
+        if target is not None and isinstance(event.get(name), str):
             target[name] = event[name]
     elif kind in PARTS:
-        _put(item, PARTS[kind][0], _index(event, PARTS[kind][1]), event.get("part"))
+        if isinstance(event.get("part"), dict):
+            _put(item, PARTS[kind][0], _index(event, PARTS[kind][1]), event["part"])
     elif kind in STATES:
         item["status"] = kind.rpartition(".")[2]
     elif kind in OTHERS:
@@ -183,7 +183,8 @@ def _annotation(item: Json, event: Json) -> None:
 
 def _partial_image(item: Json, event: Json) -> None:
     # The item has no field of its own for a partial image; pollers see it grow in `result`.
-    item["result"] = event.get("partial_image_b64")
+    if isinstance(event.get("partial_image_b64"), str):
+        item["result"] = event["partial_image_b64"]
 
 
 def _shell_command(item: Json, event: Json) -> None:
@@ -209,7 +210,7 @@ OTHERS = {
 
 def _index(event: Json, name: str) -> int:
     index = event.get(name)
-    return index if isinstance(index, int) else -1
+    return index if type(index) is int else -1
 
 
 def _text(value: Any) -> str:

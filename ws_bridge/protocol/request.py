@@ -24,6 +24,7 @@ Json = dict[str, Any]
 Item = dict[str, Any]
 
 STREAM_ID = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
+MAX_DEPTH = 64  # what is copied and serialised here must stay far from those libraries' own ends
 
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -106,7 +107,7 @@ class CreateResponse(BaseModel):
 
 
 def _typed(item: Item) -> Item:
-    return item if "type" in item else {"type": "message", **item}
+    return item if item.get("type") is not None else {**item, "type": "message"}
 
 
 def parse_create(body: Json, default_model: str | None = None) -> CreateResponse:
@@ -114,6 +115,7 @@ def parse_create(body: Json, default_model: str | None = None) -> CreateResponse
 
     Raises ``InvalidRequest`` (with ``param``) for anything that cannot be served.
     """
+    check_depth(body)
     present = {key: value for key, value in body.items() if value is not None}
     if default_model is not None:
         present.setdefault("model", default_model)
@@ -126,6 +128,17 @@ def parse_create(body: Json, default_model: str | None = None) -> CreateResponse
         raise _refusal(invalid.errors(include_url=False)[0]) from None
     _check(request)
     return request
+
+
+def check_depth(body: Json) -> None:
+    """Refuse bottomless nesting. Raises ``InvalidRequest``."""
+    level: list[Any] = [body]
+    for _ in range(MAX_DEPTH):
+        inner = (node.values() if isinstance(node, dict) else node for node in level)
+        level = [value for values in inner for value in values if isinstance(value, (dict, list))]
+        if not level:
+            return
+    raise InvalidRequest(f"The request is nested more than {MAX_DEPTH} levels deep.")
 
 
 def _refusal(error: ErrorDetails) -> InvalidRequest:

@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from ws_bridge.errors import UpstreamError
+
 Json = dict[str, Any]
 
 NULLABLE = (
@@ -47,6 +49,7 @@ OWNED = frozenset(
         "id",
         "object",
         "created_at",
+        "completed_at",
         "status",
         "background",
         "store",
@@ -79,6 +82,7 @@ class Envelope:
     def snapshot(self, status: str, **fields: Any) -> Json:
         """A complete response object in the given status."""
         options = {key: value for key, value in self.options.items() if key in _ECHO_KEYS}
+        text = _present(self.options.get("text") or {})
         response: Json = {
             "id": self.id,
             "object": "response",
@@ -93,29 +97,28 @@ class Envelope:
             **options,
             "previous_response_id": self.previous_response_id,
             "reasoning": {"effort": None, "summary": None, **(self.options.get("reasoning") or {})},
-            "text": {"format": {"type": "text"}, **(self.options.get("text") or {})},
+            "text": {"format": {"type": "text"}, **text},
         }
         response["tools"] = [_strict_tool(tool) for tool in response["tools"]]
         return response | fields
 
     def adopt(self, upstream: Mapping[str, Any], status: str) -> Json:
         """The provider's response object, complete and with the bridge's own values in it."""
-        known = {
-            key: value
-            for key, value in upstream.items()
-            if key not in OWNED and (value is not None or key not in DEFAULTS)
-        }
+        known = {key: value for key, value in _present(upstream).items() if key not in OWNED}
         response = self.snapshot(status)
         for key in ("text", "reasoning"):
             if isinstance(known.get(key), dict):
-                known[key] = response[key] | known[key]
+                known[key] = response[key] | _present(known[key])
             else:
                 known.pop(key, None)
-        response |= known
-        response["usage"] = strict_usage(upstream.get("usage"))
-        if not isinstance(response["output"], list):
-            response["output"] = []
-        return response
+        items = known.get("output")
+        items = items if isinstance(items, list) else []
+        known["output"] = [item for item in items if isinstance(item, dict)]
+        known["usage"] = strict_usage(known.get("usage"))
+        known["error"] = strict_error(known.get("error")) if status == "failed" else None
+        if status != "incomplete":
+            known.pop("incomplete_details", None)
+        return response | known
 
 
 def echo_of(options: Mapping[str, Any]) -> Json:
@@ -150,27 +153,38 @@ def strict_usage(usage: Any) -> Json | None:
     """A usage object with every count that strict clients want; the provider's extras stay."""
     if not isinstance(usage, Mapping):
         return None
-    into = usage.get("input_tokens_details") or {}
-    out = usage.get("output_tokens_details") or {}
-    return {
-        **usage,
-        "input_tokens": usage.get("input_tokens") or 0,
-        "input_tokens_details": {
-            **_counts(into),
-            "cached_tokens": into.get("cached_tokens") or 0,
-            "cache_write_tokens": into.get("cache_write_tokens") or 0,
-        },
-        "output_tokens": usage.get("output_tokens") or 0,
-        "output_tokens_details": {
-            **_counts(out),
-            "reasoning_tokens": out.get("reasoning_tokens") or 0,
-        },
-        "total_tokens": usage.get("total_tokens") or 0,
+    counts = _counts(usage, "input_tokens", "output_tokens", "total_tokens")
+    counts["total_tokens"] = counts["total_tokens"] or (
+        counts["input_tokens"] + counts["output_tokens"]
+    )
+    into, out = usage.get("input_tokens_details"), usage.get("output_tokens_details")
+    return counts | {
+        "input_tokens_details": _counts(into, "cached_tokens", "cache_write_tokens"),
+        "output_tokens_details": _counts(out, "reasoning_tokens"),
     }
 
 
-def _counts(details: Mapping[str, Any]) -> Json:
-    return {key: value for key, value in details.items() if value is not None}
+def _counts(details: Any, *names: str) -> Json:
+    """The details without nulls; the named ones are there, and integers."""
+    given = _present(details) if isinstance(details, Mapping) else {}
+    return given | {name: _count(given.get(name)) for name in names}
+
+
+def _count(value: Any) -> int:
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return int(value) if whole else 0
+
+
+def _present(values: Mapping[str, Any]) -> Json:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def strict_error(error: Any) -> Json:
+    """The ``error`` of a failed response: a code of the closed enum and a message, no more."""
+    said = error if isinstance(error, Mapping) else {}
+    code, message = said.get("code"), said.get("message")
+    message = message if isinstance(message, str) else ""
+    return UpstreamError(message, code=code if isinstance(code, str) else None).response_error()
 
 
 def no_usage() -> Json:

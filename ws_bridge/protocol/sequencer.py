@@ -29,7 +29,7 @@ from ws_bridge.protocol.response import Envelope
 Json = dict[str, Any]
 Now = Callable[[], float]
 
-STATUS = {QUEUED: "queued", COMPLETED: "completed", INCOMPLETE: "incomplete", FAILED: "failed"}
+STATUS = {COMPLETED: "completed", INCOMPLETE: "incomplete", FAILED: "failed"}
 
 
 class Sequencer:
@@ -57,7 +57,7 @@ class Sequencer:
     def open(self, *, queued: bool = False) -> list[Event]:
         """`created` and then `in_progress` (or `queued`), where they were not said yet."""
         return [
-            self._say(kind, self._snapshot(kind))
+            self._say(kind, self._snapshot("queued" if queued else "in_progress"))
             for kind in (CREATED, QUEUED if queued else IN_PROGRESS)
             if kind not in self._said
         ]
@@ -95,21 +95,19 @@ class Sequencer:
         return self._end(INCOMPLETE, "incomplete", **ending)
 
     def _take_opening(self, draft: Draft) -> list[Event]:
-        self._upstream = draft.fields.get("response") or {}
+        self._upstream = _response_of(draft)
         if draft.type == CREATED:
-            return [] if self.is_open else [self._say(CREATED, self._snapshot(CREATED))]
+            status = "queued" if self._upstream.get("status") == "queued" else "in_progress"
+            return [] if self.is_open else [self._say(CREATED, self._snapshot(status))]
         if draft.type == QUEUED and IN_PROGRESS in self._said:
             return []
         return self.open(queued=draft.type == QUEUED)
 
     def _take_terminal(self, draft: Draft) -> Event:
         status = STATUS[draft.type]
-        upstream = draft.fields.get("response") or {}
-        response = self._envelope.adopt(upstream, status)
-        completed = status == "completed"
-        response["completed_at"] = max(int(self._now()), self._envelope.created_at)
-        if not completed:
-            response["completed_at"] = None
+        response = self._envelope.adopt(_response_of(draft), status)
+        if status == "completed":
+            response["completed_at"] = max(int(self._now()), self._envelope.created_at)
         return self._say_last(draft.type, response)
 
     def _end(self, kind: str, status: str, **fields: Any) -> list[Event]:
@@ -119,9 +117,8 @@ class Sequencer:
         response = self._envelope.adopt(self._upstream, status) | {"usage": None, **fields}
         return [*events, self._say_last(kind, response)]
 
-    def _snapshot(self, kind: str) -> Json:
-        response = self._envelope.adopt(self._upstream, STATUS.get(kind, "in_progress"))
-        return response | {"output": [], "usage": None, "completed_at": None}
+    def _snapshot(self, status: str) -> Json:
+        return self._envelope.adopt(self._upstream, status) | {"output": [], "usage": None}
 
     def _say_last(self, kind: str, response: Json) -> Event:
         self.result = response
@@ -135,3 +132,8 @@ class Sequencer:
         event = Event.of(draft, self._next, self._lane)
         self._next += 1
         return event
+
+
+def _response_of(draft: Draft) -> Json:
+    response = draft.fields.get("response")
+    return response if isinstance(response, dict) else {}

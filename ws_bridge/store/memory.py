@@ -47,23 +47,28 @@ class MemoryStore:
 
     async def create(self, record: Record) -> None:
         """See ``Store``; refuses when the running responses alone fill the bound."""
-        entry = Entry(record)
         self._expire()
+        if record.id in self._running or record.id in self._finished:
+            return
+        entry = Entry(record)
         self._make_room(entry.size)
         self._running[record.id] = entry
         self._bytes += entry.size
 
     async def append(self, response_id: str, events: Sequence[Event]) -> Verdict:
         """See ``Store``."""
-        entry = self._running.get(response_id)
+        self._expire()
+        entry = self._running.get(response_id) or self._finished.get(response_id)
         if entry is None:
-            return Verdict.ENDED if response_id in self._finished else Verdict.GONE
-        last = len(entry.log.events) - 1
-        if not events or events[-1].number <= last:
+            return Verdict.GONE
+        known = len(entry.log.events)
+        new = [event for event in events if event.number >= known]
+        if not new:
             return Verdict.DUPLICATE
-        if events[0].number > last + 1:
+        if entry.log.is_closed:
+            return Verdict.ENDED
+        if [event.number for event in new] != list(range(known, known + len(new))):
             return Verdict.GAP
-        new = [event for event in events if event.number > last]
         entry.log.append(new)
         self._grow(entry, sum(len(event.text) for event in new))
         if new[-1].is_terminal:

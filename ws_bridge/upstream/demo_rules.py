@@ -94,6 +94,12 @@ def _quote(words: str) -> str:
     return f'"{words[:QUOTE_LIMIT]}…"' if len(words) > QUOTE_LIMIT else f'"{words}"'
 
 
+def _said(who: str, *words: str) -> str:
+    """A sentence of quotes; the last one's own full stop ends it too."""
+    stop = "" if words[-1].endswith((".", "!", "?")) else "."
+    return f"{who}: {', '.join(map(_quote, words))}{stop}"
+
+
 # What is answered
 
 
@@ -162,7 +168,7 @@ def _tool_to_call(talk: Talk) -> Json | None:
 
 
 def _quote_outputs(talk: Talk) -> str:
-    return f"The tool says: {', '.join(map(_quote, talk.outputs))}." if talk.outputs else ""
+    return _said("The tool says", *talk.outputs) if talk.outputs else ""
 
 
 def _say_who(talk: Talk) -> str:
@@ -192,7 +198,7 @@ def _repeat(talk: Talk) -> str:
     if not ASKS_WORDS.search(talk.last):
         return ""
     earlier = talk.said[:-1][-10:]
-    return f"You said: {', '.join(map(_quote, earlier))}." if earlier else "Nothing before this."
+    return _said("You said", *earlier) if earlier else "Nothing before this."
 
 
 def _note(talk: Talk) -> str:
@@ -206,7 +212,7 @@ def _note(talk: Talk) -> str:
 
 def _echo(talk: Talk) -> str:
     seen = f"I have seen {len(talk.said)} turn{'s' * (len(talk.said) != 1)} of this conversation."
-    said = f"You said: {_quote(talk.last)}." if talk.last else "There is no text to answer."
+    said = _said("You said", talk.last) if talk.last else "There is no text to answer."
     return f'{said} {seen} Try "My name is Ada", "What is my name?" or "count to 20".'
 
 

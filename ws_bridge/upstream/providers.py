@@ -41,7 +41,7 @@ class Providers:
         self._managed = managed.Managed()
         self._background = background.NativeBackground()
         hello = Chain(None, ({"type": "message", "role": "user", "content": "hello"},))
-        async for _ in self._managed.respond(Request(WARM_UP, hello, {})):
+        async for _ in self._managed.respond(Request(WARM_UP, hello, {"max_output_tokens": 1})):
             pass
         self._opened.set()
 

@@ -1,0 +1,138 @@
+"""A job ends with exactly one terminal event, whatever happens to it."""
+
+import asyncio
+
+import pytest
+from scripted import Scripted, answer, completed, done_item, message, opening
+
+from ws_bridge.clock import Clock
+from ws_bridge.errors import StoreUnavailable, UpstreamError
+from ws_bridge.job import Ending, Job, JobFinished, Plan, Timing
+from ws_bridge.mirror import Mirror
+from ws_bridge.protocol.events import TERMINAL
+from ws_bridge.protocol.history import Chain
+from ws_bridge.protocol.reducer import fold
+from ws_bridge.protocol.response import Envelope
+from ws_bridge.store.base import Record
+from ws_bridge.store.memory import MemoryStore
+from ws_bridge.upstream.base import Request, Target
+
+TARGET = Target("m", "openai/m")
+INPUT = ({"type": "message", "role": "user", "content": "hi"},)
+
+
+def new_store(max_bytes=2**20):
+    return MemoryStore(max_bytes=max_bytes, ttl_seconds=60, now=lambda: 0.0)
+
+
+def new_job(upstream, store=None, seen=None):
+    record = Record("resp_1", "me", INPUT, TARGET.maker)
+    plan = Plan(record, Envelope("resp_1", "m", 1), TARGET, None, None, "websocket")
+    observed = seen if seen is not None else []
+    return Job(
+        plan,
+        upstream.respond(Request(TARGET, Chain(None, INPUT), {})),
+        mirror=Mirror(store, 0.01) if store else None,
+        observe=observed.append,
+        clock=Clock(),
+        timing=Timing(created_after=60, keepalive=0),
+    )
+
+
+def terminals(job):
+    return [event.type for event in job.stream.events if event.type in TERMINAL]
+
+
+async def test_a_finished_job_is_in_the_store_when_its_stream_ends():
+    store = new_store()
+    job = new_job(Scripted(answer("x")), store)
+    await job.run()
+    snapshot = await store.get("resp_1", "me")
+    assert snapshot.response == job.result == fold(job.stream.events)
+    assert job.stream.is_closed
+
+
+async def test_the_store_knows_the_response_when_a_reader_sees_its_first_event():
+    store = new_store()
+    gate = asyncio.Event()
+    job = new_job(Scripted([*opening(), gate, completed()]), store)
+    task = asyncio.create_task(job.run())
+    await anext(job.stream.read())
+    assert (await store.get("resp_1", "me")).status == "in_progress"
+    gate.set()
+    await task
+
+
+STEPS = [*opening(), *message("a", "b"), completed(done_item("ab"))]
+
+
+@pytest.mark.parametrize("ending", [Ending.CANCELLED, Ending.INTERRUPTED, Ending.SHUTDOWN])
+@pytest.mark.parametrize("cut", range(len(STEPS)))
+async def test_stopped_at_any_point_it_has_one_terminal_event_and_closes_the_provider(cut, ending):
+    reached = asyncio.Event()
+
+    class Reaching(Scripted):
+        async def respond(self, request):
+            async for draft in super().respond(request):
+                if draft is STEPS[cut]:
+                    reached.set()
+                yield draft
+
+    upstream = Reaching([*STEPS[: cut + 1], asyncio.Event()])
+    job = new_job(upstream, new_store())
+    task = asyncio.create_task(job.run())
+    await reached.wait()
+    await job.stop(ending)
+    await task
+    assert len(terminals(job)) == 1
+    assert upstream.open_now == 0
+    assert [event.number for event in job.stream.events] == list(range(len(job.stream.events)))
+
+
+async def test_stopped_before_its_task_ran_it_still_ends():
+    upstream = Scripted(answer("x"))
+    job = new_job(upstream)
+    job.stop_soon(Ending.CANCELLED)
+    await job.run()
+    assert terminals(job) == ["response.failed"]
+    assert job.result["status"] == "cancelled"
+    assert upstream.requests == []
+
+
+async def test_a_failure_before_created_closes_the_stream_with_the_error():
+    refused = UpstreamError("no", status=400)
+    seen: list[object] = []
+    job = new_job(Scripted([refused]), new_store(), seen)
+    await job.run()
+    assert job.stream.events == []
+    with pytest.raises(UpstreamError):
+        await anext(job.stream.read())
+    finished = seen[-1]
+    assert isinstance(finished, JobFinished)
+    assert (finished.outcome, finished.error) == ("refused", "server_error")
+
+
+async def test_a_store_that_refuses_the_record_refuses_the_response():
+    """Nobody was told an id, so it is an error, not a failed response."""
+    upstream = Scripted(answer("x"))
+    job = new_job(upstream, new_store(max_bytes=1))
+    await job.run()
+    assert isinstance(job.stream.error, StoreUnavailable)
+    assert job.stream.events == []
+    assert upstream.open_now == 0
+
+
+async def test_a_terminal_event_without_output_gets_the_items_that_were_streamed():
+    job = new_job(Scripted([*opening(), *message("whole"), completed()]))
+    await job.run()
+    assert job.result["output"] == [done_item("whole")]
+
+
+async def test_a_turn_comes_of_completed_and_incomplete_only():
+    job = new_job(Scripted(answer("x")))
+    assert job.turn() is None
+    await job.run()
+    assert job.turn().output == (done_item("x"),)
+    failed = new_job(Scripted([*opening(), UpstreamError()]))
+    await failed.run()
+    assert failed.turn() is None
