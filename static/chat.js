@@ -30,11 +30,12 @@ const conversation = new Conversation(byId("turns"), {
   http,
   inspector,
   announce,
+  warn: banner,
   model: () => door.model,
   offersTool: () => byId("offer-tool").checked,
   follows: () => byId("follow").checked,
   busy: showBusy,
-  drawn: stayAtEnd,
+  changed: showNewest,
 });
 
 function banner(text) {
@@ -64,9 +65,17 @@ scroller.onscroll = () => {
   isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END;
 };
 
-function stayAtEnd(isNewTurn = false) {
+const sizes = new ResizeObserver(() => isAtEnd && scrollToEnd());
+for (const grows of [scroller, byId("turns")]) sizes.observe(grows);
+
+function scrollToEnd() {
+  scroller.scrollTop = scroller.scrollHeight;
+}
+
+function showNewest() {
   byId("empty").hidden = !conversation.isEmpty;
-  if (isNewTurn || isAtEnd) scroller.scrollTop = scroller.scrollHeight;
+  isAtEnd = true;
+  scrollToEnd();
 }
 
 // The composer
@@ -159,5 +168,4 @@ settings.bind(byId("follow"), (isOn) => conversation.follow(isOn));
 showInspector(settings.get("inspector", false) && !narrow.matches);
 await door.enter();
 conversation.restore();
-stayAtEnd();
 lane.open();

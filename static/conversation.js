@@ -19,8 +19,8 @@ export class Conversation {
   #run = null;
   #isRestoring = false; // what was said before a reload is not said again
 
-  // parts: lane, http, inspector, announce(text), model(), offersTool(), follows(),
-  // busy(isBusy), drawn()
+  // parts: lane, http, inspector, announce(text), warn(text), model(), offersTool(), follows(),
+  // busy(isBusy), changed() when a turn is added or all are gone
   constructor(node, parts) {
     Object.assign(this, parts, { node });
   }
@@ -42,7 +42,7 @@ export class Conversation {
       await this.#run?.cancel();
     } catch {
       // Whatever the reason, the answer still runs and can be stopped again.
-      this.announce("The stop did not reach the server.");
+      this.warn("The stop did not reach the server.");
     }
   }
 
@@ -54,7 +54,7 @@ export class Conversation {
     this.#history.clear();
     this.#shown = [];
     this.node.replaceChildren();
-    this.drawn();
+    this.changed();
   }
 
   restore() {
@@ -90,7 +90,7 @@ export class Conversation {
     this.#shown.at(-1)?.view.settle();
     this.#shown.push({ turn, view });
     this.node.append(view.node);
-    this.drawn(true);
+    this.changed();
     return view;
   }
 
@@ -103,7 +103,7 @@ export class Conversation {
   #begin(turn, view) {
     const draw = eachFrame(() => {
       view.draw(run.answer.items);
-      this.drawn();
+      for (const { follower } of this.#followers) if (follower.run === run) follower.compare();
     });
     const run = new Run(new Answer(), this.lane, this.http, {
       event: (event, way) => this.inspector.add(event, way),
@@ -149,7 +149,6 @@ export class Conversation {
     const note = noteOn(turn);
     if (note) view.note(note.kind, note.text, this.#remedies(turn));
     view.meta(metaOn(turn, turn.took), textOf(turn.items));
-    this.drawn();
   }
 
   #remedies(turn) {

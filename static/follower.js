@@ -11,15 +11,17 @@ const PAUSE_MS = 400;
 
 export class Follower {
   #polls = 0;
+  #status = "";
+  #text = "";
   #abort = new AbortController();
   #prose = new Prose();
-  #status = make("p", "polled-status");
+  #line = make("p", "polled-status");
 
   constructor(run, http) {
     this.run = run;
     this.http = http;
     const title = make("h3", "column-title", "Polled over HTTP");
-    const head = make("div", "column-head", title, this.#status);
+    const head = make("div", "column-head", title, this.#line);
     this.node = make("section", "polled", head, this.#prose.node);
     this.node.setAttribute("aria-label", "The same answer, polled over HTTP");
     this.#say("Waiting for the response's id…", "waiting");
@@ -52,20 +54,25 @@ export class Follower {
 
   #show(response) {
     this.#polls += 1;
-    const polled = textOf(response.output ?? []);
-    this.#prose.set(polled);
-    const isEqual = this.run.answer.text === polled;
-    const isFinal = ENDED.has(response.status);
-    const how = isFinal && !polled ? "no text is kept" : distance(this.run.answer.text, polled);
-    const status = response.status.replace("_", " ");
-    this.#say(
-      `${status} · poll ${this.#polls}${isEqual && !polled ? "" : ` · ${how}`}`,
-      isEqual && isFinal ? "equal" : response.status,
-    );
+    this.#status = response.status;
+    this.#text = textOf(response.output ?? []);
+    this.#prose.set(this.#text);
+    this.compare();
+  }
+
+  // Say how far the last poll is behind the stream as it is now.
+  compare() {
+    if (!this.#polls) return;
+    const streamed = this.run.answer.text;
+    const isFinal = ENDED.has(this.#status);
+    const facts = [this.#status.replace("_", " "), `poll ${this.#polls}`];
+    if (isFinal && streamed && !this.#text) facts.push("no text is kept");
+    else if (streamed) facts.push(distance(streamed, this.#text));
+    this.#say(facts.join(" · "), isFinal && streamed === this.#text ? "equal" : this.#status);
   }
 
   #say(text, state) {
-    this.#status.textContent = text;
+    this.#line.textContent = text;
     this.node.dataset.state = state;
   }
 }

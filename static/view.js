@@ -47,6 +47,7 @@ class ReasoningView {
     const text = parts.map((part) => part?.text ?? "").join("\n\n");
     this.#prose.set(text);
     this.node.hidden = !text;
+    if (item.status === "completed") this.finish();
   }
 
   finish() {

@@ -313,6 +313,21 @@ async def test_on_a_phone_the_events_are_a_drawer(bridge: str, visit: Visit) -> 
     await expect(tab.answer).to_contain_text(counted(100))
 
 
+async def test_the_reader_may_leave_the_end_of_a_growing_answer(bridge: str, visit: Visit) -> None:
+    """The page stays at the end while the reader is there, and leaves a reader alone who is not."""
+    tab = await visit(bridge, viewport={"width": 360, "height": 480})
+    scroller = tab.page.locator("#conversation")
+    await tab.say("count to 1000")
+    await expect(tab.answer).to_contain_text("199 200")
+    at_end = "node => node.scrollHeight - node.scrollTop - node.clientHeight < 80"
+    assert await scroller.evaluate(at_end)
+    assert await scroller.evaluate("node => node.scrollTop") > 0
+    await scroller.hover()
+    await tab.page.mouse.wheel(0, -10_000)
+    await expect(tab.answer).to_contain_text("299 300")
+    assert await scroller.evaluate("node => node.scrollTop") == 0
+
+
 async def test_a_refusal_and_a_cut_off_answer_are_said_plainly(bridge: str, visit: Visit) -> None:
     tab = await visit(bridge)
     shown = await tab.page.evaluate("""async () => {
@@ -325,10 +340,11 @@ async def test_a_refusal_and_a_cut_off_answer_are_said_plainly(bridge: str, visi
         const { kind, text } = noteOn({ status: "incomplete", incomplete });
         view.note(kind, text);
         document.getElementById("turns").append(view.node);
-        return [...view.node.querySelectorAll(".note")].map((note) => note.innerText);
+        const notes = [...view.node.querySelectorAll(".note")];
+        return notes.map((note) => note.innerText.split(/\\n+/).join(" "));
     }""")
     assert shown == [
-        "The model declined.\nI must not.",
+        "The model declined. I must not.",
         "The answer was cut off: it reached the limit of tokens.",
     ]
 

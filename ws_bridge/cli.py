@@ -115,14 +115,14 @@ async def _serve_until_stopped(config: Config) -> int:
     scheme = "https" if server.tls_cert else "http"
     host, port = runner.addresses[0][:2]
     print(f"listening on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    await _until_signal(bridge)
+    await _until_stopped(bridge)
     await runner.cleanup()
     log.info("stopped")
-    return 0
+    return 1 if bridge.broken.is_set() else 0
 
 
-async def _until_signal(bridge: Bridge) -> None:
-    """Return at the first SIGTERM or SIGINT; a second one hurries the drain."""
+async def _until_stopped(bridge: Bridge) -> None:
+    """Return at the first SIGTERM or SIGINT, or when it is broken; a second one hurries."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -133,7 +133,10 @@ async def _until_signal(bridge: Bridge) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    await stop.wait()
+    waits = [asyncio.create_task(event.wait()) for event in (stop, bridge.broken)]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
     log.info("draining")
 
 

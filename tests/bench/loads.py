@@ -56,12 +56,12 @@ class Size:
 
 
 FULL = Size(seconds=4.0, share=1.0, rounds=3)
-QUICK = Size(seconds=0.6, share=0.25, rounds=2)
+QUICK = Size(seconds=0.5, share=0.2, rounds=1)
 
 
 def warm_up(size: Size) -> Size:
     """The dropped round: short, for connections, caches and first calls."""
-    return replace(size, seconds=min(size.seconds, 0.5), share=min(size.share, 0.1))
+    return replace(size, seconds=min(size.seconds / 2, 0.5), share=min(size.share / 4, 0.1))
 
 
 def loads(size: Size, streams: list[int], dialects: list[str]) -> Iterator[Load]:

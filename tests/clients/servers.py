@@ -10,14 +10,14 @@ import re
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-REPO = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+REPO = HERE.parents[1]
 PYTHON = os.environ.get("BRIDGE_PYTHON", str(REPO / ".venv/bin/python"))
 LISTENING = re.compile(r"listening on (http://127\.0\.0\.1:\d+)")
 
@@ -27,7 +27,7 @@ ENVIRONMENT = {"CLIENT_KEYS": f"{KEY},{OTHER_KEY}", "PROVIDER_KEY": "provider-ke
 
 @dataclass(frozen=True)
 class Family:
-    """A kind of provider: how models are called, and which event dialect litellm sees."""
+    """A kind of provider: how clients call its models, and litellm, and where its API begins."""
 
     name: str
     route: str
@@ -65,58 +65,83 @@ class Bridge:
 
 
 @dataclass(frozen=True)
-class Providers:
-    """The running loopback providers, and their levers."""
+class Gate:
+    """A model whose every stream waits before one of its events until it is released, once."""
 
-    address: str
+    providers: Server
+    family: Family
+    scenario: str
 
-    def release(self, name: str) -> None:
-        """Let every stream of that gate go on."""
-        self._post(f"/_release/{name}")
+    @property
+    def model(self) -> str:
+        return self.family.model(self.scenario)
 
-    def _post(self, path: str) -> None:
-        request = urllib.request.Request(self.address + path, method="POST")  # noqa: S310  loopback
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  loopback
-            answer.read()
+    def reached(self) -> None:
+        """Return when a stream stands before the gate."""
+        self.providers.tell("reached", self._name)
+
+    def release(self) -> None:
+        self.providers.tell("release", self._name)
+
+    @property
+    def _name(self) -> str:
+        return self.family.route.partition("/")[2] + self.scenario
+
+
+class Server:
+    """A process of the project that says where it listens; its later words go to stderr."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(  # noqa: S603  our own code
+            (PYTHON, *arguments),
+            cwd=REPO,
+            env=os.environ | ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def address(self) -> str:
+        """Read to the line that names it."""
+        for line in self._lines:
+            if said := LISTENING.search(line):
+                return said.group(1)
+            sys.stderr.write(line)
+        raise AssertionError(f"{self._process.args} ended before it listened")
+
+    def tell(self, verb: str, name: str) -> None:
+        """Say a line, and wait for the answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{verb} {name}\n")
+        self._process.stdin.flush()
+        assert self._lines.readline() == f"{verb} {name}\n"
+
+    def pass_on(self) -> None:
+        """Nobody reads the pipe any more, and a full one would stop the server."""
+        threading.Thread(target=sys.stderr.writelines, args=(self._lines,), daemon=True).start()
+
+    def end(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=20)
+        finally:
+            self._process.kill()
+
+    @property
+    def _lines(self) -> TextIO:
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[Server]:
+    server = Server(*arguments)
+    try:
+        yield server
+    finally:
+        server.end()
 
 
 def config(providers: str) -> str:
     models = "\n".join(family.entries(providers) for family in FAMILIES)
     return f'[server]\nport = 0\n[auth]\nkeys_env = ["CLIENT_KEYS"]\n{models}'
-
-
-@contextmanager
-def running(*arguments: str) -> Iterator[str]:
-    """The address that a module of the project prints when it listens; ended on the way out."""
-    process = subprocess.Popen(  # noqa: S603  our own module
-        (PYTHON, "-m", *arguments),
-        cwd=REPO,
-        env=os.environ | ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield _address(process)
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        finally:
-            process.kill()
-
-
-def _address(process: subprocess.Popen[str]) -> str:
-    """Read to the line that says where it listens; what is said later goes the way of stderr."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if said := LISTENING.search(line):
-            threading.Thread(target=_pass_on, args=(process.stdout,), daemon=True).start()
-            return said.group(1)
-        sys.stderr.write(line)
-    raise AssertionError(f"{process.args} ended before it listened")
-
-
-def _pass_on(lines: TextIO) -> None:
-    """Nobody else reads the pipe, and a full one would stop the server."""
-    for line in lines:
-        sys.stderr.write(line)

@@ -8,7 +8,7 @@ parsers run as they are.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,6 +87,7 @@ class Tape:
     """All sockets and SSE streams of one test."""
 
     def __init__(self) -> None:
+        self.on_sent: Callable[[], object] = lambda: None  # called after each frame sent
         self._sockets: dict[int, Socket] = {}
         self.streams: list[SseStream] = []
 
@@ -124,6 +125,7 @@ class Tape:
         async def send(connection: AsyncConnection, message: Any, *args: Any) -> None:
             self._sent(connection, message)
             await transmit(connection, message, *args)
+            self.on_sent()
 
         patch.setattr(AsyncConnection, "recv", recv)
         patch.setattr(AsyncConnection, "send", send)
@@ -139,6 +141,7 @@ class Tape:
         def send(connection: SyncConnection, message: Any, *args: Any) -> None:
             self._sent(connection, message)
             transmit(connection, message, *args)
+            self.on_sent()
 
         patch.setattr(SyncConnection, "recv", recv)
         patch.setattr(SyncConnection, "send", send)

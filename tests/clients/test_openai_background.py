@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import openai
 import pytest
 from openai import OpenAI
-from servers import Family
+from servers import Family, Gate
 from strict import check_response
 
 RUNNING = ("queued", "in_progress")
 
 
-def test_a_background_response_is_polled_to_its_end(client: OpenAI, family: Family):
-    response = client.responses.create(model=family.model("slow"), input="hi", background=True)
+def test_a_background_response_is_polled_to_its_end(client: OpenAI, gate: Callable[[str], Gate]):
+    closed = gate("gate6")
+    response = client.responses.create(model=closed.model, input="hi", background=True)
     assert response.background is True
-    assert response.status in RUNNING
+    closed.reached()
+    response = client.responses.retrieve(response.id)
+    assert response.status == "in_progress"
+    closed.release()
     while response.status in RUNNING:
         response = client.responses.retrieve(response.id)
         check_response(response)
@@ -22,27 +28,36 @@ def test_a_background_response_is_polled_to_its_end(client: OpenAI, family: Fami
     assert response.output_text
 
 
-def test_a_background_stream_is_resumed_where_it_broke_off(client: OpenAI, family: Family):
+def test_a_background_stream_is_resumed_where_it_broke_off(
+    client: OpenAI, gate: Callable[[str], Gate]
+):
     """What was read before the break and what is read after it are the whole, once."""
+    closed = gate("gate6")
     before = []
     with client.responses.create(
-        model=family.model("slow"), input="hi", background=True, stream=True
+        model=closed.model, input="hi", background=True, stream=True
     ) as stream:
         for event in stream:
             before.append(event)
             if event.type == "response.output_text.delta":
                 break
     response_id, cut = before[0].response.id, before[-1].sequence_number
-    after = list(client.responses.retrieve(response_id, stream=True, starting_after=cut))
+    rest = client.responses.retrieve(response_id, stream=True, starting_after=cut)
+    closed.release()
+    after = list(rest)
     assert after[-1].type == "response.completed"
     assert before + after == list(client.responses.retrieve(response_id, stream=True))
     assert after[-1].response.to_dict() == client.responses.retrieve(response_id).to_dict()
 
 
-def test_the_stream_helper_resumes_a_background_response(client: OpenAI, family: Family):
-    with client.responses.stream(model=family.model("slow"), input="hi", background=True) as stream:
+def test_the_stream_helper_resumes_a_background_response(
+    client: OpenAI, gate: Callable[[str], Gate]
+):
+    closed = gate("gate6")
+    with client.responses.stream(model=closed.model, input="hi", background=True) as stream:
         first = next(iter(stream))
     with client.responses.stream(response_id=first.response.id, starting_after=1) as stream:
+        closed.release()
         numbers = [event.sequence_number for event in stream]
         final = stream.get_final_response()
     assert numbers == list(range(2, numbers[-1] + 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from openai.lib.responses_websocket import (
 from openai.lib.responses_websocket._session import AsyncResponsesWebSocketLane
 from openai.types.responses import Response
 from reading import call_output
-from servers import Family
+from servers import Family, Gate
 from tape import Tape
 
 LIMITS = ResponsesWebSocketLimits(
@@ -47,15 +47,23 @@ async def ask(lane: AsyncResponsesWebSocketLane, **create: Any) -> Response:
 
 
 async def test_sixteen_lanes_at_once_get_their_own_answers(
-    aclient: AsyncOpenAI, family: Family, tape: Tape
+    aclient: AsyncOpenAI, gate: Callable[[str], Gate], tape: Tape
 ):
-    async with lanes(aclient) as session:
-        answers = await asyncio.gather(
-            *(
-                ask(session.lane(f"lane-{n}"), model=family.model("echo"), input=f"word w{n}w")
-                for n in range(16)
+    """No answer goes on before all sixteen are asked for."""
+    closed = gate("gate2-echo")
+    sent = asyncio.Semaphore(0)
+    tape.on_sent = sent.release
+    async with lanes(aclient) as session, asyncio.TaskGroup() as group:
+        turns = [
+            group.create_task(
+                ask(session.lane(f"lane-{n}"), model=closed.model, input=f"word w{n}w")
             )
-        )
+            for n in range(16)
+        ]
+        for _ in turns:
+            await sent.acquire()
+        closed.release()
+        answers = await asyncio.gather(*turns)
     words = [f"w{n}w" for n in range(16)]
     said = [[word for word in words if word in answer.output_text] for answer in answers]
     assert said == [[word] for word in words]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from pydantic_ai import Agent, ModelHTTPError
 from pydantic_ai.models.openai import OpenAIResponsesModel, OpenAIResponsesModelSettings
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
-from servers import KEY, Bridge, Family
+from servers import KEY, Bridge, Family, Gate
 from tape import Tape
 
 # It falls back to HTTP with a warning; here that is a failure.
@@ -27,11 +28,21 @@ def agent(bridge: Bridge, model: str, **options: Any) -> Agent:
     return Agent(responses, model_settings=settings, **options)
 
 
-async def test_four_runs_share_a_socket_on_four_lanes(bridge: Bridge, family: Family, tape: Tape):
-    echo = agent(bridge, family.model("slow-echo"))
+async def test_four_runs_share_a_socket_on_four_lanes(
+    bridge: Bridge, gate: Callable[[str], Gate], tape: Tape
+):
+    """No answer goes on before all four are asked for."""
+    closed = gate("gate2-echo")
+    echo = agent(bridge, closed.model)
     words = ["heron", "osprey", "kestrel", "bittern"]
-    async with echo:
-        results = await asyncio.gather(*(echo.run(f"word {word}") for word in words))
+    sent = asyncio.Semaphore(0)
+    tape.on_sent = sent.release
+    async with echo, asyncio.TaskGroup() as group:
+        runs = [group.create_task(echo.run(f"word {word}")) for word in words]
+        for _ in words:
+            await sent.acquire()
+        closed.release()
+    results = [run.result() for run in runs]
     said = [[word for word in words if word in result.output] for result in results]
     assert said == [[word] for word in words]
     (socket,) = tape.sockets

@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strict import check_events
 
@@ -473,6 +473,7 @@ ONE_THING = st.one_of(
 STREAMS = st.lists(st.one_of(CHUNKS, ONE_THING, ONE_THING), max_size=12)
 
 
+@settings(deadline=None)  # a loaded machine is no defect
 @given(STREAMS)
 def test_any_chunks_give_a_stream_that_strict_clients_accept(chunks):
     _, response = streamed(*chunks, custom_tools=["patch"])
@@ -487,6 +488,7 @@ def test_any_chunks_give_a_stream_that_strict_clients_accept(chunks):
 VALUES = st.dictionaries(st.text(max_size=3), st.text(max_size=6) | st.integers(), max_size=3)
 
 
+@settings(deadline=None)  # a loaded machine is no defect
 @given(st.data())
 def test_no_fragment_of_any_parallel_call_is_lost(data):
     whole = [json.dumps(value) for value in data.draw(st.lists(VALUES, min_size=1, max_size=4))]
@@ -508,6 +510,7 @@ def test_no_fragment_of_any_parallel_call_is_lost(data):
     }
 
 
+@settings(deadline=None)  # a loaded machine is no defect
 @given(st.text(alphabet=st.characters(codec="utf-8")), st.booleans(), st.integers(1, 6))
 def test_a_custom_tools_input_is_what_the_model_wrote(spoken, ascii_only, size):
     wrapped = json.dumps({"content": spoken}, ensure_ascii=ascii_only)

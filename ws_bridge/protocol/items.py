@@ -124,7 +124,7 @@ UNKNOWN = ItemKind("item", (_STARTED,))
 
 def item_added(item: Item, index: int) -> Draft:
     """An item begins; ``item`` is what is known of it. Reasoning is sealed at its end only."""
-    if item["type"] == "reasoning":
+    if item.get("type") == "reasoning":
         item = {key: value for key, value in item.items() if key != "encrypted_content"}
     return Draft(ADDED, {"output_index": index, "item": item})
 

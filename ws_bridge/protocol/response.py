@@ -130,16 +130,8 @@ def echo_of(options: Mapping[str, Any]) -> Json:
     return echo
 
 
-_ECHO_KEYS = frozenset(
-    {
-        *NULLABLE,
-        *DEFAULTS,
-        "prompt",
-        "prompt_cache_retention",
-        "prompt_cache_options",
-        "context_management",
-    }
-)
+# Not `prompt_cache_options`: the object's has keys of its own, which a request need not know.
+_ECHO_KEYS = frozenset({*NULLABLE, *DEFAULTS, "prompt", "prompt_cache_retention"})
 
 
 def _strict_tool(tool: Json) -> Json:

@@ -100,6 +100,7 @@ class Bridge:
         )
         self._is_ready = False
         self.hurry = asyncio.Event()  # set: a drain waits no longer
+        self.broken = asyncio.Event()  # set: the upstream could not be opened
         self.app = self._build()
 
     def _build(self) -> web.Application:
@@ -157,7 +158,12 @@ class Bridge:
         await self._upstream.close()
 
     async def _open(self) -> None:
-        await self._upstream.open()
+        try:
+            await self._upstream.open()
+        except Exception:  # the edge of the task: a server without an upstream is of no use
+            log.exception("upstream_cannot_open")
+            self.broken.set()
+            return
         self._is_ready = True
         log.info("ready")
 

@@ -1,0 +1,222 @@
+"""A chain of turns → the input of the next one."""
+
+import copy
+from typing import Any
+
+import orjson
+import pytest
+
+from ws_bridge.errors import InvalidRequest
+from ws_bridge.protocol.compaction import HEADING, seal
+from ws_bridge.protocol.history import CALLS, PROVIDER_ONLY, Chain, Turn, input_items
+
+Json = dict[str, Any]
+
+MAKER, OTHER = "openai|", "anthropic|"
+HELLO = {"type": "message", "role": "user", "content": "hello"}
+ANSWER = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "status": "completed",
+    "content": [{"type": "output_text", "text": "hi", "annotations": []}],
+}
+REASONING = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "secret"}
+
+
+def call(call_id: str = "call_1", kind: str = "function_call", **more: Any) -> Json:
+    return {"id": "fc_1", "type": kind, "call_id": call_id, "status": "completed", **more}
+
+
+def output(call_id: str = "call_1", kind: str = "function_call") -> Json:
+    return {"type": f"{kind}_output", "call_id": call_id, "output": "sunny"}
+
+
+def turn(*items: Json, said: tuple[Json, ...] = (HELLO,), parent: Turn | None = None) -> Turn:
+    return Turn("resp_1", said, items, MAKER, parent)
+
+
+def refusal(chain: Chain) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as refused:
+        chain.check_calls()
+    return refused.value
+
+
+# What the next turn sees
+
+
+def test_the_input_of_a_first_turn_is_what_the_client_said():
+    assert Chain(None, (HELLO,)).items_for(MAKER) == [HELLO]
+
+
+def test_a_chain_is_each_turns_input_and_output_from_the_oldest_to_the_new_input():
+    first = turn(ANSWER)
+    second = turn(call(), said=(HELLO, HELLO), parent=first)
+    chain = Chain(second, (output(),))
+    assert chain.items_for(MAKER) == [HELLO, ANSWER, HELLO, HELLO, call(), output()]
+    assert [one.id for one in second.lineage()] == ["resp_1", "resp_1"]
+
+
+def test_its_maker_gets_every_item_back_as_it_was():
+    assert Chain(turn(REASONING, ANSWER), ()).items_for(MAKER) == [HELLO, REASONING, ANSWER]
+
+
+def test_another_maker_gets_no_ids_no_status_and_nothing_encrypted():
+    (_, item) = Chain(turn(ANSWER), ()).items_for(OTHER)
+    assert item == {"type": "message", "role": "assistant", "content": ANSWER["content"]}
+
+
+@pytest.mark.parametrize("kind", sorted(PROVIDER_ONLY))
+def test_what_only_its_maker_can_read_goes_to_nobody_else(kind):
+    item = {"id": "x_1", "type": kind}
+    chain = Chain(turn(item, ANSWER), ())
+    assert item in chain.items_for(MAKER)
+    assert [sent["type"] for sent in chain.items_for(OTHER)] == ["message", "message"]
+
+
+def test_what_the_client_wrote_goes_to_every_maker_as_it_was_written():
+    written = (REASONING, {**ANSWER, "id": "msg_own"})
+    assert Chain(None, written).items_for(OTHER) == list(written)
+
+
+def test_a_call_of_another_maker_keeps_what_its_output_needs():
+    items = Chain(turn(call(name="f", arguments="{}")), (output(),)).items_for(OTHER)
+    assert items[1] == {
+        "type": "function_call",
+        "call_id": "call_1",
+        "name": "f",
+        "arguments": "{}",
+    }
+    assert items[2] == output()
+
+
+def test_items_for_a_maker_are_deep_copies():
+    parent, said = turn(ANSWER), (copy.deepcopy(HELLO),)
+    chain = Chain(parent, said)
+    before = copy.deepcopy((parent, said))
+    for maker in (MAKER, OTHER):
+        for item in chain.items_for(maker):
+            if isinstance(item["content"], list):
+                item["content"][0]["text"] = "changed"
+            item["role"] = "changed"
+    assert (parent, said) == before
+
+
+def test_a_summary_sealed_here_is_a_message_for_every_maker():
+    for maker in (MAKER, OTHER):
+        for chain in (Chain(None, (seal("They met."),)), Chain(turn(seal("They met.")), ())):
+            message = chain.items_for(maker)[-1]
+            assert (message["type"], message["content"]) == ("message", HEADING + "They met.")
+
+
+def test_a_call_that_was_cut_off_is_no_history():
+    cut = call(status="incomplete", arguments='{"ci')
+    chain = Chain(turn(cut, ANSWER), (HELLO,))
+    assert chain.items_for(MAKER) == [HELLO, ANSWER, HELLO]
+    chain.check_calls()
+
+
+def test_a_chain_of_ten_thousand_turns_is_read_without_recursion():
+    last: Turn | None = None
+    for _ in range(10_000):
+        last = turn(ANSWER, parent=last)
+    chain = Chain(last, (HELLO,))
+    chain.check_calls()
+    assert len(chain.items_for(MAKER)) == 20_001
+
+
+# Calls and their outputs
+
+
+@pytest.mark.parametrize("kind", sorted(CALLS - {"local_shell_call"}))
+def test_an_output_answers_its_call(kind):
+    Chain(turn(call(kind=kind)), (output(kind=kind),)).check_calls()
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("function_call", "No tool call found for function call output with call_id call_x."),
+        (
+            "custom_tool_call",
+            "No custom tool call found for custom tool call output with call_id call_x.",
+        ),
+        ("computer_call", "No computer call found for computer call output with call_id call_x."),
+    ],
+)
+def test_an_output_without_its_call_is_refused_in_openais_words(kind, words):
+    error = refusal(Chain(turn(call(kind=kind)), (output("call_x", kind=kind),)))
+    assert (error.message, error.param, error.status) == (words, "input", 400)
+
+
+def test_an_output_before_its_call_is_refused():
+    refusal(Chain(None, (output(), call())))
+
+
+def test_an_output_without_a_call_id_answers_nothing():
+    refusal(Chain(turn(call()), ({"type": "function_call_output", "output": "x"},)))
+
+
+def test_a_local_shells_output_names_its_call_by_id_and_is_not_checked():
+    shell = {"type": "local_shell_call_output", "id": "call_1", "output": "{}"}
+    Chain(turn(call(kind="local_shell_call")), (shell,)).check_calls()
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("function_call", "No tool output found for function call call_1."),
+        ("custom_tool_call", "No tool output found for custom tool call call_1."),
+    ],
+)
+def test_a_call_the_client_left_unanswered_is_refused_in_openais_words(kind, words):
+    error = refusal(Chain(turn(call(kind=kind)), (HELLO,)))
+    assert (error.message, error.param) == (words, "input")
+
+
+def test_every_one_of_parallel_calls_wants_its_output():
+    parent = turn(call("a"), call("b"))
+    refusal(Chain(parent, (output("a"),)))
+    Chain(parent, (output("b"), output("a"))).check_calls()
+
+
+def test_a_call_and_its_output_may_both_be_in_the_input():
+    Chain(None, (HELLO, call(), output())).check_calls()
+
+
+def test_calls_stay_answered_in_later_turns():
+    answered = turn(ANSWER, said=(output(),), parent=turn(call()))
+    Chain(answered, (HELLO,)).check_calls()
+
+
+def test_calls_that_a_provider_answers_itself_want_no_output():
+    Chain(turn({"id": "ws_1", "type": "web_search_call"}, ANSWER), (HELLO,)).check_calls()
+
+
+# As input_items lists them
+
+
+def test_every_listed_item_has_an_id_and_the_same_one_each_time():
+    items = (HELLO, output(), {**HELLO, "id": "msg_own"}, {**HELLO, "id": None})
+    listed = input_items("resp_abc", items)
+    ids = [item["id"] for item in listed]
+    assert ids == ["msg_abc_0", "item_abc_1", "msg_own", "msg_abc_3"]
+    assert input_items("resp_abc", items) == listed
+    assert not set(ids[:2]) & {item["id"] for item in input_items("resp_def", items[:2])}
+
+
+def test_a_listed_message_has_a_status_and_its_text_as_a_part():
+    (user, assistant) = input_items(
+        "resp_abc", (HELLO, {"type": "message", "role": "assistant", "content": "hi"})
+    )
+    assert user["status"] == "completed"
+    assert user["content"] == [{"type": "input_text", "text": "hello"}]
+    assert assistant["content"] == [
+        {"type": "output_text", "text": "hi", "annotations": [], "logprobs": []}
+    ]
+
+
+def test_listing_changes_nothing():
+    before = orjson.dumps(HELLO)
+    input_items("resp_abc", (HELLO,))
+    assert orjson.dumps(HELLO) == before

@@ -1,0 +1,278 @@
+"""The fields of a create: which there are, what is refused, and by which name."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ws_bridge.errors import (
+    BridgeError,
+    InvalidRequest,
+    InvalidStreamId,
+    MissingParameter,
+    UnsupportedParameter,
+)
+from ws_bridge.protocol.request import (
+    MAX_DEPTH,
+    PASSED_ON,
+    CreateResponse,
+    parse_create,
+    parse_stream_id,
+)
+
+Json = dict[str, Any]
+
+BODY: Json = {"model": "m", "input": "hi"}
+# A value of every documented field, and values it cannot have.
+FIELDS: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "model": ("m", (5, ["m"], {})),
+    "input": ("hi", (5, True, {}, ["hi"], [5])),
+    "previous_response_id": ("resp_1", (5, {}, [])),
+    "store": (False, ("false", 0, [])),
+    "stream": (True, ("true", 1)),
+    "background": (True, ("true", 1)),
+    "generate": (False, ("false", 0)),
+    "context_management": ([{"type": "compaction"}], ({}, "x", ["x"])),
+    "include": (["reasoning.encrypted_content"], ("x", [5], {})),
+    "instructions": ("Be brief.", (5, {}, ["x"])),
+    "max_output_tokens": (16, ("16", 0, -1, 1.5, True)),
+    "max_tool_calls": (1, ("1", 0, 1.5, True)),
+    "metadata": (
+        {"k": "v"},
+        ([], "x", {"k": 5}, {"k" * 65: "v"}, {"k": "v" * 513}, {str(n): "v" for n in range(17)}),
+    ),
+    "parallel_tool_calls": (False, ("false", 0)),
+    "prompt": ({"id": "p"}, ("p", [])),
+    "prompt_cache_key": ("k", (5, {})),
+    "prompt_cache_options": ({"mode": "x"}, ("x", [])),
+    "prompt_cache_retention": ("24h", (24, {})),
+    "reasoning": ({"effort": "low"}, ("low", [])),
+    "safety_identifier": ("s", (5, {})),
+    "service_tier": ("flex", (5, {})),
+    "stream_options": ({"include_obfuscation": False}, ("x", [])),
+    "temperature": (0.5, ("0.5", -0.1, 2.1, True)),
+    "text": ({"format": {"type": "text"}}, ("text", [])),
+    "tool_choice": ("auto", (5, [])),
+    "tools": ([{"type": "function", "name": "f"}], ({}, "x", ["x"])),
+    "top_logprobs": (20, ("1", -1, 21, 1.5, True)),
+    "top_p": (1, ("1", -0.1, 1.1, True)),
+    "truncation": ("auto", ("never", 5)),
+    "user": ("u", (5, {})),
+}
+WRONG = [(name, value) for name, (_, values) in FIELDS.items() for value in values]
+
+
+def refused(body: Json, model: str | None = None) -> BridgeError:
+    with pytest.raises(InvalidRequest) as refusal:
+        parse_create(body, model)
+    assert refusal.value.status == 400
+    return refusal.value
+
+
+# Fields
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_documented_field_is_taken(name):
+    value = FIELDS[name][0]
+    assert getattr(parse_create({**BODY, name: value}), name) == value
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=[f"{n}={str(v)[:12]}" for n, v in WRONG])
+def test_a_wrong_value_is_refused_with_the_name_of_its_field(name, value):
+    error = refused({**BODY, name: value})
+    assert error.param == name
+    assert f"'{name}" in error.message
+    assert error.code == "invalid_request_error"
+
+
+def test_the_table_above_knows_every_field():
+    assert set(FIELDS) | {"conversation"} == set(CreateResponse.model_fields)
+
+
+@pytest.mark.parametrize("name", sorted(set(CreateResponse.model_fields) - {"model", "input"}))
+def test_null_means_absent(name):
+    assert parse_create({**BODY, name: None}) == parse_create(BODY)
+
+
+def test_unknown_fields_vanish():
+    """Among them all that could turn the request elsewhere or show somebody's key."""
+    strange = dict.fromkeys(
+        """api_base base_url api_key api_version extra_headers extra_body headers mock_response
+        organization custom_llm_provider client timeout max_retries num_retries fallbacks
+        stream_id type response client_metadata litellm_metadata proxy user_config""".split(),
+        "http://elsewhere.example",
+    )
+    request = parse_create({**BODY, **strange})
+    assert request == parse_create(BODY)
+    assert b"elsewhere" not in orjson.dumps(request.model_dump())
+
+
+def test_only_given_options_are_passed_on():
+    given_ = {name: value for name, (value, _) in FIELDS.items() if name in PASSED_ON}
+    body = {**BODY, **given_, "store": False, "previous_response_id": "resp_1"}
+    assert parse_create(body).passed_on() == given_
+    assert parse_create(BODY).passed_on() == {}
+    assert set(given_) == set(PASSED_ON)
+
+
+def test_defaults_are_those_of_the_contract():
+    request = parse_create(BODY)
+    assert (request.store, request.stream, request.background, request.generate) == (
+        True,
+        False,
+        False,
+        True,
+    )
+
+
+def test_a_request_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        parse_create(BODY).store = False
+
+
+def test_prewarming_generates_nothing():
+    body = {**BODY, "generate": True, "prompt_cache_options": {"prewarm": True}}
+    assert not parse_create(body).generate
+    assert parse_create({**BODY, "prompt_cache_options": {"prewarm": False}}).generate
+
+
+def test_a_refusal_does_not_repeat_what_the_client_sent():
+    assert "hunter2" not in refused({**BODY, "metadata": "hunter2"}).message
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(FIELDS)),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+            ),
+            max_leaves=6,
+        ),
+    )
+)
+def test_any_body_is_a_request_or_a_refusal(body):
+    try:
+        request = parse_create(body)
+    except InvalidRequest:
+        return
+    assert all(isinstance(item["type"], str) for item in request.items())
+
+
+# Rules between fields
+
+
+@pytest.mark.parametrize("model", [None, ""])
+def test_a_create_needs_a_model(model):
+    error = refused({"input": "hi", "model": model})
+    assert isinstance(error, MissingParameter)
+    assert (error.param, error.code) == ("model", "missing_required_parameter")
+
+
+def test_the_default_model_stands_in_for_a_missing_one_only():
+    assert parse_create({"input": "hi"}, "d").model == "d"
+    assert parse_create({"input": "hi", "model": None}, "d").model == "d"
+    assert parse_create(BODY, "d").model == "m"
+
+
+@pytest.mark.parametrize("more", [{}, {"input": []}, {"input": None}])
+def test_input_may_be_empty_only_where_there_is_history_or_nothing_to_generate(more):
+    body = {"model": "m", **more}
+    assert refused(body).param == "input"
+    assert parse_create({**body, "previous_response_id": "resp_1"}).items() == ()
+    assert parse_create({**body, "generate": False}).items() == ()
+
+
+def test_a_previous_response_and_a_conversation_exclude_each_other():
+    body = {**BODY, "previous_response_id": "resp_1", "conversation": "conv_1"}
+    assert refused(body).param == "conversation"
+
+
+def test_conversations_are_not_supported():
+    error = refused({**BODY, "conversation": {"id": "conv_1"}})
+    assert isinstance(error, UnsupportedParameter)
+    assert error.param == "conversation"
+
+
+def test_a_background_response_must_be_stored():
+    error = refused({**BODY, "background": True, "store": False})
+    assert (error.code, error.param) == ("unsupported_parameter", "background")
+    assert parse_create({**BODY, "background": True}).background
+
+
+@pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: {"a": x}])
+def test_bottomless_nesting_is_refused(wrap):
+    deep: Any = "x"
+    for _ in range(MAX_DEPTH + 1):
+        deep = wrap(deep)
+    assert "nested" in refused({**BODY, "reasoning": {"x": deep}}).message
+
+
+def test_what_is_nested_deep_but_not_too_deep_is_taken():
+    deep: Any = "x"
+    for _ in range(MAX_DEPTH - 2):
+        deep = {"a": deep}
+    assert parse_create({**BODY, "text": deep}).text == deep
+
+
+# Items
+
+
+def test_a_string_is_one_user_message():
+    assert parse_create(BODY).items() == ({"type": "message", "role": "user", "content": "hi"},)
+
+
+@pytest.mark.parametrize("more", [{}, {"type": None}])
+def test_an_item_without_a_type_is_a_message(more):
+    item = {"role": "user", "content": "hi", **more}
+    expected = {"type": "message", "role": "user", "content": "hi"}
+    assert parse_create({**BODY, "input": [item]}).items() == (expected,)
+
+
+def test_items_of_unknown_types_are_taken_as_they_are():
+    item = {"type": "brand_new", "x": [1, None]}
+    assert parse_create({**BODY, "input": [item]}).items() == (item,)
+
+
+@pytest.mark.parametrize(
+    ("item", "where"),
+    [
+        ({"type": 5}, "input[1].type"),
+        ({"type": "message", "content": "hi"}, "input[1].role"),
+        ({"role": 5, "content": "hi"}, "input[1].role"),
+        ({"role": "user"}, "input[1].content"),
+        ({"role": "user", "content": 5}, "input[1].content"),
+        ({"role": "user", "content": ["hi"]}, "input[1].content"),
+        ({"type": "function_call_output", "call_id": 5}, "input[1].call_id"),
+        ({"type": "function_call_output", "call_id": None}, "input[1].call_id"),
+    ],
+)
+def test_a_malformed_item_is_refused_with_its_place(item, where):
+    error = refused({**BODY, "input": [{"role": "user", "content": "hi"}, item]})
+    assert error.param == "input"
+    assert f"'{where}'" in error.message
+
+
+# Lanes
+
+
+@pytest.mark.parametrize("name", ["main", "A.b_c-9", "x" * 256, "0"])
+def test_a_lane_has_up_to_256_letters_numbers_underscores_hyphens_and_periods(name):
+    assert parse_stream_id({"stream_id": name}) == name
+
+
+@pytest.mark.parametrize("body", [{}, {"stream_id": None}])
+def test_a_frame_without_a_stream_id_is_on_the_default_lane(body):
+    assert parse_stream_id(body) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["", "x" * 257, "a b", "a/b", "a\n", "ä", "a:b", 5, True, [], {}, ["a"]]
+)
+def test_any_other_name_is_refused(name):
+    with pytest.raises(InvalidStreamId):
+        parse_stream_id({"stream_id": name})

@@ -1,0 +1,156 @@
+"""The command line as a user meets it: real processes, exit codes, one-line messages."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from ws_bridge.config import Config, load
+
+REPOSITORY = Path(__file__).parent.parent
+ONLY_DEMO = (
+    '[server]\nport = 0\n[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
+)
+
+
+def environ(**more):
+    kept = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")}
+    return kept | more
+
+
+def run(*arguments, **more):
+    command = [sys.executable, "-m", "ws_bridge", *arguments]
+    return subprocess.run(  # noqa: S603 - our own program
+        command, capture_output=True, text=True, timeout=50, env=environ(**more), check=False
+    )
+
+
+class Served:
+    """A `ws-bridge serve` process."""
+
+    def __init__(self, *arguments, **more):
+        command = [sys.executable, "-m", "ws_bridge", "serve", *arguments]
+        self.process = subprocess.Popen(  # noqa: S603 - our own program
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environ(**more),
+        )
+        self.lines = []
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+            if line.startswith("listening on "):
+                break
+        self.url = self.lines[-1].removeprefix("listening on ") if self.lines else ""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text):
+        path = tmp_path / "config.toml"
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_the_config_file_of_the_repository_shows_every_key_with_its_default():
+    shown = load(REPOSITORY / "config.toml", {})
+    built_in = Config()
+    for name in ("server", "auth", "store", "background", "limits"):
+        assert getattr(shown, name) == getattr(built_in, name)
+        text = (REPOSITORY / "config.toml").read_text()
+        section = re.search(rf"^\[{name}\]$(.*?)^\[", text, re.MULTILINE | re.DOTALL)[1]
+        keys = set(re.findall(r"^(\w+) =", section, re.MULTILINE))
+        assert keys == set(type(getattr(built_in, name)).model_fields)
+
+
+def test_serve_prints_each_model_as_on_or_off_and_the_address_last(config):
+    more = '[[models]]\nname = "gpt-*"\nmodel = "openai/gpt-*"\napi_key_env = "OPENAI_API_KEY"\n'
+    with Served("--config", config(ONLY_DEMO + more)) as served:
+        assert served.lines[:-1] == [
+            "model demo: on (demo/demo)",
+            "model gpt-*: off (OPENAI_API_KEY is not set)",
+        ]
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", served.url)
+        with urllib.request.urlopen(served.url + "/healthz", timeout=20) as answer:  # noqa: S310
+            assert answer.status == 200
+
+
+def test_sigterm_ends_it_well_and_the_log_has_no_traceback(config):
+    with Served("--config", config(ONLY_DEMO)) as served:
+        served.process.send_signal(signal.SIGTERM)
+        _, log = served.process.communicate(timeout=50)
+        assert served.process.returncode == 0
+        assert "Traceback" not in log
+        assert log.rstrip().endswith("stopped")
+
+
+def test_a_port_in_use_is_one_line_and_exit_2(config):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = run("serve", "--config", config(ONLY_DEMO), "--port", port)
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        f"ws-bridge: key 'server.port': 127.0.0.1:{port} is in use: "
+        "stop the other server or choose another port\n"
+    )
+
+
+UNUSABLE = {
+    "unknown key": ("[server]\nprot = 1\n", "unknown key 'server.prot'"),
+    "two models of one name": (
+        ONLY_DEMO + ONLY_DEMO.partition("0\n")[2],
+        "two entries are named 'demo'",
+    ),
+    "key variable not set": ('[auth]\nkeys_env = ["NO_KEYS"]\n', "NO_KEYS is not set"),
+    "public without keys": ('[server]\nhost = "0.0.0.0"\n', "0.0.0.0 is a public address"),
+    "not TOML": ("[server\n", "not valid TOML"),
+    "no certificate": (
+        '[server]\nport = 0\ntls_cert = "none.pem"\ntls_key = "none.key"\n',
+        "'server.tls_cert'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_an_unusable_configuration_is_one_line_and_exit_2(config, text, words):
+    ended = run("serve", "--config", config(text))
+    assert ended.returncode == 2
+    assert words in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("ws-bridge: ")
+
+
+def test_a_missing_file_is_one_line_and_exit_2(tmp_path):
+    ended = run("check", "--config", str(tmp_path / "none.toml"))
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+
+
+def test_check_tries_each_enabled_model(config):
+    more = '[[models]]\nname = "gpt-*"\nmodel = "openai/gpt-*"\napi_key_env = "OPENAI_API_KEY"\n'
+    ended = run("check", "--config", config(ONLY_DEMO + more))
+    assert ended.returncode == 0, ended.stderr
+    first, second = ended.stdout.splitlines()[:2]
+    assert first.startswith("ok")
+    assert "demo" in first
+    assert second.startswith("off")
+
+
+def test_version_and_help_are_there():
+    assert run("--version").stdout.strip() == "0.1.0"
+    assert "serve" in run("--help").stdout

@@ -1,0 +1,356 @@
+"""The one door to litellm: its import, its set-up, its calls, and the closing of what they opened.
+
+Rule 1: nothing else imports litellm (but `demo.py`, which is a provider of its own).
+Rule 2: importing it makes no network call, reads no `.env` file, prints and logs nothing.
+Rule 3: a call carries what the operator configured and what the Responses API documents; no key,
+address or setting comes from a client, and no provider key from the environment.
+
+Importing this takes seconds: import it in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+import httpx
+
+from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.fitting import Dialect
+
+# litellm reads these once, at its import.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches the price map, blocking
+os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"  # the same
+os.environ["LITELLM_MODE"] = "PRODUCTION"  # else it loads a .env file
+# 100 equal chunks in a row are a table's blanks more often than a model gone wrong.
+os.environ.setdefault("REPEATED_STREAMING_CHUNK_LIMIT", "100000")
+
+import litellm
+from litellm.responses.litellm_completion_transformation.transformation import (
+    LiteLLMCompletionResponsesConfig,
+)
+from litellm.responses.utils import ResponsesAPIRequestUtils
+from litellm.utils import ProviderConfigManager
+
+Json = dict[str, Any]
+
+CONNECT_SECONDS = 10.0
+WRITE_SECONDS = 30.0
+READ_GRACE_SECONDS = 5.0  # the silence is watched by the caller; this is only the net below
+CLOSE_SECONDS = 1.0
+WILDCARD_NAMES = 1024  # clients make these up: only the latest stay registered
+
+# Where an entry has no address, it is the provider's own, whatever the environment says.
+ADDRESSES = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
+# These sign with the machine's own identity; a made-up key would stand in its way.
+AMBIENT = frozenset(
+    {
+        "bedrock",
+        "bedrock_mantle",
+        "chatgpt",
+        "github_copilot",
+        "oci",
+        "sagemaker",
+        "sagemaker_chat",
+        "vertex_ai",
+        "vertex_ai_beta",
+    }
+)
+NO_KEY = "none"  # a server without keys ignores it; without any, litellm looks into the environment
+
+# A native model that the price map does not know would not be streamed, but awaited and then cut
+# into pieces (https://github.com/BerriAI/litellm/issues/21090).
+NATIVE_ENTRY: Json = {
+    "mode": "responses",
+    "supports_native_streaming": True,
+    "supports_reasoning": True,  # else `reasoning` is refused before the provider sees it
+}
+# An unpriced Ollama model is looked up with a blocking call on the event loop.
+OLLAMA_ENTRY: Json = {
+    "mode": "chat",
+    "max_tokens": 8192,
+    "input_cost_per_token": 0.0,
+    "output_cost_per_token": 0.0,
+}
+# What may hold the provider's connection, in the order of closing. `aclose` is not on all of them
+# in all versions (https://github.com/BerriAI/litellm/issues/26250), so each is asked for it.
+HOLDERS = (
+    "response",
+    "litellm_custom_stream_wrapper",
+    "litellm_custom_stream_wrapper.completion_stream.http_response",
+    "litellm_custom_stream_wrapper.completion_stream.response",
+    "litellm_custom_stream_wrapper.completion_stream.streaming_response",
+    "litellm_custom_stream_wrapper.completion_stream",
+)
+
+_known: OrderedDict[str, None] = OrderedDict()  # names registered at their first call
+_ours: set[str] = set()  # names whose entry says nothing about the model
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One create, fitted to the target's dialect. litellm may change what is in it."""
+
+    target: Target
+    input: list[Json]
+    options: Json = field(default_factory=dict)
+    background: bool = False
+
+    def arguments(self) -> Json:
+        """What `litellm.aresponses` is called with."""
+        more: Json = {"drop_params": True} if self.target.drop_params else {}
+        if dialect_of(self.target.model) is Dialect.NATIVE:
+            more["store"] = self.background  # the bridge keeps the history itself
+        if self.background:
+            more["background"] = True
+        else:
+            more["stream"] = True
+        return {
+            **self.options,
+            **more,
+            **_access(self.target),
+            "model": self.target.model,
+            "input": self.input,
+            "_skip_mcp_handler": True,  # litellm would run some MCP tools itself
+        }
+
+
+def _access(target: Target) -> Json:
+    """Where, with which key, with which patience."""
+    provider = _split(target.model)[1]
+    access: Json = {
+        "max_retries": 0,  # ours are counted, jittered, and stop at the first event
+        "timeout": httpx.Timeout(
+            connect=CONNECT_SECONDS,
+            read=target.stall_seconds + READ_GRACE_SECONDS,
+            write=WRITE_SECONDS,
+            pool=CONNECT_SECONDS,
+        ),
+    }
+    if base := target.api_base or ADDRESSES.get(provider):
+        access["api_base"] = base
+    if target.api_key or provider not in AMBIENT:
+        access["api_key"] = target.api_key or NO_KEY
+    return access
+
+
+# Calls
+
+
+async def open_stream(call: Call) -> Any:
+    """What litellm answers: an iterator of one of its kinds, or a finished response."""
+    _register_at_first_call(call.target.model)
+    return await litellm.aresponses(**call.arguments())
+
+
+async def create(call: Call) -> Json:
+    """Start a background response at the provider; its object, with litellm's id in it."""
+    return plain(await litellm.aresponses(**call.arguments()))
+
+
+async def get_background(target: Target, response_id: str) -> Json:
+    """The response object as it is at the provider now."""
+    return plain(await litellm.aget_responses(response_id=response_id, **_access(target)))
+
+
+async def cancel_background(target: Target, response_id: str) -> Json:
+    """Stop it at the provider."""
+    return plain(await litellm.acancel_responses(response_id=response_id, **_access(target)))
+
+
+def count_tokens(model: str, items: list[Json], options: Json) -> int:
+    """The input tokens by litellm's counter for the model; without network, but slow: a thread's.
+
+    An image counts as the default image, since nothing is fetched.
+    """
+    config = LiteLLMCompletionResponsesConfig
+    messages = config.transform_responses_api_input_to_messages(
+        input=items, responses_api_request=options
+    )
+    if instructions := options.get("instructions"):
+        messages = [{"role": "system", "content": str(instructions)}, *messages]
+    functions = [
+        {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
+        for tool in options.get("tools") or ()
+        if tool.get("type") == "function"
+    ]
+    counted: int = litellm.token_counter(
+        model=model,
+        messages=[plain(message) for message in messages],
+        tools=functions or None,
+        use_default_image_token_count=True,
+    )
+    return counted
+
+
+async def close(opened: Any) -> None:
+    """Close the provider's connection, whatever holds it; safe to call at any time, and twice."""
+    holders = [found for path in HOLDERS if (found := _reach(opened, path)) is not None]
+    for holder in [*holders, opened]:
+        aclose = getattr(holder, "aclose", None)
+        if aclose is None:
+            continue
+        # Whatever a half-read stream has to say about its end interests nobody any more.
+        with suppress(Exception):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await aclose()
+
+
+async def shutdown() -> None:
+    """Close litellm's connection pools: last, and in the loop that used them."""
+    await litellm.close_litellm_async_clients()
+
+
+def _reach(thing: Any, path: str) -> Any:
+    try:
+        return attrgetter(path)(thing)
+    except AttributeError:
+        return None
+
+
+# What an answer is
+
+
+def chat_stream(opened: Any) -> Any:
+    """The raw chat chunks of a bridged answer; None if the answer is not bridged.
+
+    litellm's own events of such a stream are lossy, its chunks are not.
+    """
+    return getattr(opened, "litellm_custom_stream_wrapper", None)
+
+
+def is_stream(opened: Any) -> bool:
+    """Whether native events come as the provider makes them."""
+    return hasattr(opened, "__anext__") and not type(opened).__name__.startswith("Mock")
+
+
+def is_truncated(chunks: Any) -> bool:
+    """Whether a chat stream that is over ended without the provider's finish reason.
+
+    litellm makes one up then, and reports success.
+    """
+    reasons = ("received_finish_reason", "intermittent_finish_reason")
+    return all(getattr(chunks, name, None) is None for name in reasons)
+
+
+def plain(thing: Any) -> Json:
+    """A litellm object as the provider sent it: no field more, no null less."""
+    if isinstance(thing, dict):
+        return thing
+    dumped: Json = thing.model_dump(mode="json", exclude_unset=True, warnings=False)
+    return dumped
+
+
+def container_id(encoded: str) -> str:
+    """A container's id as the provider gave it."""
+    original: str = ResponsesAPIRequestUtils.decode_container_id_to_original(encoded)
+    return original
+
+
+# Models
+
+
+@lru_cache(maxsize=WILDCARD_NAMES)
+def dialect_of(model: str) -> Dialect:
+    """What the model's provider is spoken to in; an unknown provider is taken for a chat one."""
+    name, provider = _split(model)
+    if name.startswith("chat_completions/"):
+        return Dialect.CHAT
+    config = None
+    with suppress(Exception):  # a custom provider is not in litellm's list
+        config = ProviderConfigManager.get_provider_responses_api_config(provider, model=name)
+    if config is not None:
+        return Dialect.NATIVE
+    return Dialect.ANTHROPIC if provider == "anthropic" else Dialect.CHAT
+
+
+def reasons(model: str) -> bool | None:
+    """Whether the model reasons; None if the price map does not know it."""
+    name, provider = _split(model)
+    if f"{provider}/{name}" in _ours:
+        return None
+    try:
+        info = litellm.get_model_info(name, custom_llm_provider=provider)
+    except Exception:  # noqa: BLE001 - it raises a bare one for a model it does not know
+        return None
+    return bool(info.get("supports_reasoning"))
+
+
+def register(targets: Iterable[Target]) -> None:
+    """Tell litellm the models of the table; a wildcard's names are told at their first call."""
+    for target in targets:
+        if "*" not in target.model:
+            _register(target.model)
+
+
+def _register_at_first_call(model: str) -> None:
+    if model in _known:
+        _known.move_to_end(model)
+        return
+    _known[model] = None
+    _register(model)
+    if len(_known) > WILDCARD_NAMES:
+        _forget(_known.popitem(last=False)[0])
+
+
+def _register(model: str) -> None:
+    name, provider = _split(model)
+    key = f"{provider}/{name}"
+    entry = _entry(model, provider)
+    if entry is None or reasons(model) is not None or key in _ours:
+        return
+    _ours.add(key)
+    litellm.register_model({key: {"litellm_provider": provider, **entry}})
+
+
+def _entry(model: str, provider: str) -> Json | None:
+    if provider in ("ollama", "ollama_chat"):
+        return OLLAMA_ENTRY
+    return NATIVE_ENTRY if dialect_of(model) is Dialect.NATIVE else None
+
+
+def _forget(model: str) -> None:
+    name, provider = _split(model)
+    key = f"{provider}/{name}"
+    if key in _ours:
+        _ours.discard(key)
+        litellm.model_cost.pop(key, None)
+
+
+def _split(model: str) -> tuple[str, str]:
+    """The model's name at its provider, and the provider, as litellm reads them."""
+    with suppress(Exception):  # a provider it does not know; the call itself will say so
+        name, provider, *_ = litellm.get_llm_provider(model)
+        return name, provider
+    provider, _, name = model.partition("/")
+    return name, provider
+
+
+# Set-up
+
+
+def _quiet() -> None:
+    """Neither output, nor log lines with content in them, nor calls nobody asked for."""
+    litellm.suppress_debug_info = True
+    litellm.disable_hf_tokenizer_download = True
+    litellm.user_url_validation = True  # an image's URL must not lead into the operator's network
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logger = logging.getLogger(name)
+        logger.handlers = [logging.NullHandler()]
+        logger.propagate = False
+        logger.setLevel(logging.CRITICAL)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # About its own copy of each native response.
+    warnings.filterwarnings("ignore", message="Pydantic serializer warnings")
+
+
+_quiet()

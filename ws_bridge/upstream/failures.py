@@ -1,0 +1,240 @@
+"""Whatever a provider call raised → the one `UpstreamError` that clients are told.
+
+Rule 1: the words are the provider's own, found in its JSON, or written here; never ``str(error)``.
+Rule 2: keys, addresses, paths and tracebacks get no further than this file.
+Rule 3: a credential the provider refuses is the operator's, not the client's, and is said so.
+"""
+
+from __future__ import annotations
+
+import ast
+import email.utils
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ws_bridge.errors import UpstreamError
+
+Json = dict[str, Any]
+
+MESSAGE_LIMIT = 500
+TEXT_LIMIT = 10_000  # of an error's text, to look for JSON in
+UNREACHABLE = "The model provider could not be reached."
+TIMED_OUT = "The model provider did not answer in time."
+TRUNCATED = "The provider ended the stream before the response was finished."
+CREDENTIALS = "The model provider refused the bridge's credentials."
+FAILED = "The model provider failed."
+
+# What is said where the provider said nothing that may be repeated.
+MESSAGES = {
+    400: "The model provider rejected the request.",
+    401: CREDENTIALS,
+    403: CREDENTIALS,
+    404: "The model provider does not know the model.",
+    408: TIMED_OUT,
+    413: "The request is too large for the model provider.",
+    422: "The model provider rejected the request.",
+    429: "The model provider's rate limit was reached.",
+    503: "The model provider is overloaded.",
+    504: TIMED_OUT,
+}
+# Where the provider's words would be about the operator's account, or are litellm's.
+OWN_WORDS = frozenset({401, 403, 504})
+CODES = {
+    400: "invalid_request_error",
+    401: "invalid_api_key",
+    403: "permission_denied",
+    404: "not_found",
+    413: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_exceeded",
+    408: "upstream_timeout",
+    504: "upstream_timeout",
+}
+# By the name of a class in the error's ancestry, so that none of them is imported: status, and code
+# where the provider's own is missing.
+CLASSES: dict[str, tuple[int | None, str | None]] = {
+    "ContextWindowExceededError": (None, "context_length_exceeded"),
+    "ContentPolicyViolationError": (None, "content_policy_violation"),
+    "Timeout": (504, None),
+    "TimeoutException": (504, None),
+    "APITimeoutError": (504, None),
+    "TimeoutError": (504, None),
+}
+UNREACHABLE_CLASSES = frozenset({"APIConnectionError", "TransportError", "ClientConnectionError"})
+UNREACHABLE_WORDS = ("Cannot connect to host", "Connection error", "Connection refused")
+ENDED_EARLY = "before any terminal event"
+SECRETS = (
+    re.compile(r"\b(?:sk|pk|rk|gsk|xai|key|AIza|Bearer|Basic)[-_ ][\w\-.*=+]{2,}", re.IGNORECASE),
+    re.compile(r"\bAIza[\w\-]{8,}"),
+    re.compile(r"\b\w+://\S+"),
+    re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"),
+    re.compile(r"\b[\w\-]+(?:\.[\w\-]+)+(?::\d{2,5}|/\S*)"),
+    re.compile(r"\blocalhost(?::\d+)?\b"),
+    re.compile(r"(?<![\w/])(?:~|\.{0,2})/[\w.\-]+(?:/[\w.\-]*)+"),
+)
+NOT_FOR_CLIENTS = re.compile(r"litellm|traceback|\.py\b", re.IGNORECASE)
+UNSUPPORTED = re.compile(r"(?:parameters|params): \[?([\w', ]+)\]?")
+REASONING_EFFORT = "doesn't support `reasoning.effort`"
+
+
+def classify(failure: BaseException) -> UpstreamError:
+    """The error to tell of anything that a provider call raised."""
+    if isinstance(failure, UpstreamError):
+        return failure
+    failure = _original(failure)
+    said = provider_error(failure)
+    status = _status(failure)
+    return UpstreamError(
+        _message(failure, said, status),
+        status=status,
+        code=_code(failure, said, status),
+        param=said["param"] if isinstance(said.get("param"), str) else None,
+        retry_after=retry_after(getattr(failure, "litellm_response_headers", None) or {}),
+    )
+
+
+def timed_out(message: str) -> UpstreamError:
+    """The error of a limit that was watched here."""
+    return UpstreamError(message, status=504, code="upstream_timeout")
+
+
+def truncated() -> UpstreamError:
+    """The error of a stream that ended too early."""
+    return UpstreamError(TRUNCATED, code="server_error")
+
+
+def is_retryable(error: UpstreamError) -> bool:
+    """Whether the same request may do better in a moment."""
+    if error.code == "insufficient_quota":
+        return False
+    return error.status in (408, 409, 429) or error.status >= 500
+
+
+def retry_after(headers: Mapping[str, Any], now: float | None = None) -> float | None:
+    """The seconds a provider asks to wait: `retry-after-ms`, or `retry-after` of either form."""
+    lowered = {str(name).lower(): str(value) for name, value in headers.items()}
+    for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
+        try:
+            return max(0.0, float(lowered[name]) / unit)
+        except (KeyError, ValueError):
+            continue
+    try:
+        date = email.utils.parsedate_to_datetime(lowered["retry-after"])
+    except (KeyError, ValueError):
+        return None
+    return max(0.0, date.timestamp() - (time.time() if now is None else now))
+
+
+def provider_error(failure: BaseException) -> Json:
+    """The provider's own error object: the error's body, or the JSON inside its text; or {}."""
+    body = getattr(failure, "body", None)
+    if isinstance(body, dict) and body:
+        return _inner(body)
+    text = str(getattr(failure, "message", None) or failure)
+    end = text.rfind("}") + 1
+    starts = [match.start() for match in re.finditer(r"\{", text[:TEXT_LIMIT])][:3]
+    objects = (_parsed(text[start:end]) for start in starts)
+    return next((_inner(found) for found in objects if found), {})
+
+
+def redacted(words: str) -> str:
+    """The words without keys, addresses and paths; "" if they are not for clients at all."""
+    if NOT_FOR_CLIENTS.search(words):
+        return ""
+    for secret in SECRETS:
+        words = secret.sub("[redacted]", words)
+    return " ".join(words.split())[:MESSAGE_LIMIT]
+
+
+def _original(failure: BaseException) -> BaseException:
+    """What a mid-stream error of litellm wraps, however deep."""
+    for _ in range(10):
+        inner = getattr(failure, "original_exception", None)
+        if not isinstance(inner, BaseException):
+            break
+        failure = inner
+    return failure
+
+
+def _ancestry(failure: BaseException) -> list[str]:
+    return [cls.__name__ for cls in type(failure).__mro__]
+
+
+def _status(failure: BaseException) -> int:
+    for name in _ancestry(failure):
+        status, _ = CLASSES.get(name, (None, None))
+        if status is not None:
+            return status
+    if _is_unreachable(failure):
+        return 502
+    status = getattr(failure, "status_code", None)
+    return status if isinstance(status, int) and 400 <= status <= 599 else 502
+
+
+def _is_unreachable(failure: BaseException) -> bool:
+    text = str(failure)
+    if any(words in text for words in UNREACHABLE_WORDS):
+        return True
+    return not UNREACHABLE_CLASSES.isdisjoint(_ancestry(failure)) and not provider_error(failure)
+
+
+def _message(failure: BaseException, said: Json, status: int) -> str:
+    if status in OWN_WORDS:
+        return MESSAGES[status]
+    if type(failure).__name__ == "UnsupportedParamsError":
+        return _unsupported(str(failure))
+    words = said.get("message")
+    if isinstance(words, str) and (spoken := redacted(words)):
+        return spoken
+    if ENDED_EARLY in str(failure):
+        return TRUNCATED
+    if _is_unreachable(failure):
+        return UNREACHABLE
+    return MESSAGES.get(status, FAILED)
+
+
+def _unsupported(text: str) -> str:
+    """The library's own refusal of a parameter, in words that name it."""
+    if REASONING_EFFORT in text:
+        return "The model does not support 'reasoning'."
+    if found := UNSUPPORTED.search(text):
+        names = ", ".join(f"'{name}'" for name in re.findall(r"\w+", found[1]))
+        return f"The model does not support {names}."
+    return "The model does not support a parameter of the request."
+
+
+def _code(failure: BaseException, said: Json, status: int) -> str:
+    code = said.get("code")
+    if isinstance(code, str) and code and not code.isdecimal():
+        return code
+    for name in _ancestry(failure):
+        if known := CLASSES.get(name, (None, None))[1]:
+            return known
+    if type(failure).__name__ == "UnsupportedParamsError":
+        return "unsupported_parameter"
+    return CODES.get(status, "invalid_request_error" if status < 500 else "server_error")
+
+
+def _parsed(text: str) -> Json:
+    """An object written as JSON, or as Python would print it; {} if it is neither."""
+    for candidate in (text, text.replace("\\'", "'"), text.replace('\\"', '"')):
+        try:
+            value = json.loads(candidate)
+        except ValueError:
+            continue
+        return value if isinstance(value, dict) else {}
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _inner(body: Json) -> Json:
+    error = body.get("error", body)
+    if isinstance(error, str):
+        return {"message": error}
+    return error if isinstance(error, dict) else {}
