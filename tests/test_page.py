@@ -16,7 +16,8 @@ from playwright.async_api import expect
 chromium, visit = browser.chromium, browser.visit  # the fixtures of these tests
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
-DEMO = '[[models]]\nname = "demo"\nmodel = "demo/demo"\n'
+# Answers that a test leaves running do not hold up the end of the module.
+DEMO = '[server]\ndrain_seconds = 0\n[[models]]\nname = "demo"\nmodel = "demo/demo"\n'
 KEYED = f'[auth]\nkeys_env = ["PAGE_TEST_KEYS"]\nbrowser_subprotocol = true\n{DEMO}'
 
 
@@ -45,10 +46,10 @@ async def test_a_turn_streams_and_completes(bridge: str, visit: Visit) -> None:
     tab = await visit(bridge)
     await tab.page.locator("#prompt").press_sequentially("Hello")
     await tab.ask("Hello there")  # the first answer introduces the program
-    await tab.say("count to 200")
+    await tab.say("count to 120")
     await expect(tab.page.locator(".answer.live .message")).to_contain_text("4 5 6")
     await tab.settled()
-    assert await tab.answer.inner_text() == counted(200)
+    assert await tab.answer.inner_text() == counted(120)
     assert (await tab.turns())[-1]["status"] == "completed"
 
 
@@ -68,7 +69,7 @@ async def test_two_turns_remember(bridge: str, visit: Visit) -> None:
 async def test_escape_cancels_the_answer(bridge: str, visit: Visit) -> None:
     """The page keeps what came, the server ends the response, and the next turn knows of it."""
     tab = await visit(bridge)
-    await tab.say("My name is Ada, count to 2000")
+    await tab.say("My name is Ada, count to 1200")
     await expect(tab.answer).to_contain_text("10 11 12")
     await tab.page.keyboard.press("Escape")
     await tab.settled()
@@ -125,7 +126,7 @@ async def test_the_answer_followed_over_http_becomes_equal(bridge: str, visit: V
     """Polled beside the socket, it is seen while it runs, and in the end word for word."""
     tab = await visit(bridge)
     await tab.page.locator("#follow").check()
-    await tab.say("count to 150")
+    await tab.say("count to 100")
     column = tab.page.locator(".polled")
     await expect(column).to_have_attribute("data-state", "in_progress")
     await expect(column).to_have_attribute("data-state", "equal")
@@ -138,15 +139,15 @@ async def test_a_reload_resumes_the_running_answer(bridge: str, visit: Visit) ->
     """The conversation comes back, and the answer goes on to its end without gap or repeat."""
     tab = await visit(bridge)
     await tab.ask("My name is Ada")
-    await tab.say("count to 200")
+    await tab.say("count to 120")
     await expect(tab.answer).to_contain_text("20 21 22")
     [_, running] = await tab.turns()
     assert running["status"] == "in_progress"
     await tab.page.reload()
-    await expect(tab.answer).to_have_text(counted(200))
+    await expect(tab.answer).to_have_text(counted(120))
     await tab.settled()
     said = await tab.page.locator(".said").all_inner_texts()
-    assert said == ["You said:\nMy name is Ada", "You said:\ncount to 200"]
+    assert said == ["You said:\nMy name is Ada", "You said:\ncount to 120"]
     assert [turn["id"] for turn in await tab.turns()][1:] == [running["id"]]
     assert await tab.ask("What is my name?") == "You told me: your name is Ada."
 
@@ -157,13 +158,13 @@ async def test_a_lost_connection_resumes_over_http(bridge: str, visit: Visit) ->
     async with wire.open() as address:
         tab = await visit(address)
         await tab.ask("My name is Ada")
-        await tab.say("count to 200")
+        await tab.say("count to 120")
         await expect(tab.answer).to_contain_text("20 21 22")
         wire.cut()
         await expect(tab.page.locator("#connection")).to_have_text("Reconnecting…")
         await expect(tab.page.locator("#banner")).to_contain_text("Reconnecting")
         wire.is_up = True
-        await expect(tab.answer).to_have_text(counted(200))
+        await expect(tab.answer).to_have_text(counted(120))
         await expect(tab.page.locator("#connection")).to_have_text("Connected")
         await tab.settled()
         assert await tab.ask("What is my name?") == "You told me: your name is Ada."
@@ -175,6 +176,7 @@ async def test_a_lost_connection_resumes_over_http(bridge: str, visit: Visit) ->
         starts = [at for at, number in enumerate(numbers) if number == 0]
         ends = [*starts[1:], len(numbers)]
         turns = [numbers[start:end] for start, end in zip(starts, ends, strict=True)]
+        assert len(turns) == 3, "a response began twice"
         assert turns == [list(range(len(turn))) for turn in turns]
     # The browser itself logs every refused connection; anything else is the page's error.
     tab.errors[:] = [error for error in tab.errors if "ERR_" not in error]
@@ -249,7 +251,7 @@ async def test_an_error_is_a_note_with_a_way_out(bridge: str, visit: Visit) -> N
 
 async def test_a_new_conversation_stops_and_forgets_the_old_one(bridge: str, visit: Visit) -> None:
     tab = await visit(bridge)
-    await tab.say("My name is Ada, count to 2000")
+    await tab.say("My name is Ada, count to 1200")
     await expect(tab.answer).to_contain_text("4 5 6")
     [turn] = await tab.turns()
     await tab.page.get_by_role("button", name="New conversation").click()
@@ -267,8 +269,8 @@ async def test_a_turn_by_keyboard_alone(bridge: str, visit: Visit) -> None:
     await expect(prompt).to_be_focused()
     await keyboard.type("please")
     await keyboard.press("Shift+Enter")
-    await keyboard.type("count to 2000")
-    await expect(prompt).to_have_value("please\ncount to 2000")
+    await keyboard.type("count to 1200")
+    await expect(prompt).to_have_value("please\ncount to 1200")
     await keyboard.press("Enter")
     await expect(tab.answer).to_contain_text("4 5 6")
     await keyboard.press("Tab")
@@ -315,16 +317,16 @@ async def test_on_a_phone_the_events_are_a_drawer(bridge: str, visit: Visit) -> 
 
 async def test_the_reader_may_leave_the_end_of_a_growing_answer(bridge: str, visit: Visit) -> None:
     """The page stays at the end while the reader is there, and leaves a reader alone who is not."""
-    tab = await visit(bridge, viewport={"width": 360, "height": 480})
+    tab = await visit(bridge, viewport={"width": 360, "height": 360})
     scroller = tab.page.locator("#conversation")
     await tab.say("count to 1000")
-    await expect(tab.answer).to_contain_text("199 200")
+    await expect(tab.answer).to_contain_text("119 120")
     at_end = "node => node.scrollHeight - node.scrollTop - node.clientHeight < 80"
     assert await scroller.evaluate(at_end)
     assert await scroller.evaluate("node => node.scrollTop") > 0
     await scroller.hover()
     await tab.page.mouse.wheel(0, -10_000)
-    await expect(tab.answer).to_contain_text("299 300")
+    await expect(tab.answer).to_contain_text("159 160")
     assert await scroller.evaluate("node => node.scrollTop") == 0
 
 

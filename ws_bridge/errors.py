@@ -24,6 +24,7 @@ RESPONSE_ERROR_CODES = frozenset(
     context_length_exceeded insufficient_quota
     """.split()
 )
+NEAREST_CODE = {429: "rate_limit_exceeded"} | dict.fromkeys((400, 413, 422), "invalid_prompt")
 
 
 class ConfigError(Exception):
@@ -86,14 +87,10 @@ class BridgeError(Exception):
 
     def response_error(self) -> Json:
         """The form inside a failed response: ``code`` of the closed enum, and ``message``."""
-        code = self.code if self.code in RESPONSE_ERROR_CODES else _nearest_code(self.status)
+        code = self.code
+        if code not in RESPONSE_ERROR_CODES or code == BridgeError.code:
+            code = NEAREST_CODE.get(self.status, BridgeError.code)
         return {"code": code, "message": self.message}
-
-
-def _nearest_code(status: int) -> str:
-    if status == 429:
-        return "rate_limit_exceeded"
-    return "invalid_prompt" if status in (400, 413, 422) else "server_error"
 
 
 # What the client did
@@ -288,9 +285,10 @@ class UpstreamError(BridgeError):
         param: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, param=param, code=code)
         self.status = status
         self.retry_after = retry_after
+        known = RateLimited.code if status == RateLimited.status else None
+        super().__init__(message, param=param, code=code or known)
 
     @property
     def kind(self) -> str:

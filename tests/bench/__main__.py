@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from tests.bench.loads import FULL, QUICK, RATES, Size
+from tests.bench.loads import FULL, QUICK, RATES, WARM_UP, Size
 from tests.bench.report import markdown, plain
 from tests.bench.rounds import Field, Window, field, rounds
 
@@ -40,7 +40,6 @@ def about(on: Field, size: Size, seconds: float) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: version(name) for name in ("litellm", "aiohttp", "uvloop")},
         "measured rounds": size.rounds,
-        "seconds of a paced answer": size.seconds,
         "whole run": f"{seconds:.0f} s",
         "load average at the end": f"{os.getloadavg()[0]:.1f}",
         "bridge ready after": f"{on.ready_seconds:.1f} s",
@@ -64,13 +63,14 @@ def watched(window: Window) -> Window:
 def main() -> None:
     options = arguments()
     size = QUICK if options.quick else FULL
+    warm_up = WARM_UP[size]
     size = replace(size, rounds=options.rounds or size.rounds)
     streams = [int(count) for count in options.streams.split(",")]
     dialects = options.dialects.split(",")
     begin = time.monotonic()
     with TemporaryDirectory() as folder, ExitStack() as stack:
         on = field(stack, Path(folder), dialects)
-        windows = [watched(window) for window in rounds(on, size, streams, dialects)]
+        windows = [watched(window) for window in rounds(on, warm_up, size, streams, dialects)]
         facts = about(on, size, time.monotonic() - begin)
     told = markdown(windows, facts)
     sys.stdout.write(told)

@@ -25,7 +25,7 @@ class Alarm:
             raise OSError(ctypes.get_errno(), "timerfd_create")
 
     def fileno(self) -> int:
-        return self._fd
+        return int(self._fd)
 
     def set(self, due: int) -> None:
         """Be quiet, and ring at ``due`` ns of the monotonic clock only."""

@@ -40,6 +40,7 @@ class Load:
 
 
 RATES = {"native": 100, "chat": 50}  # deltas a second of one stream
+SECONDS = {"native": 4.0, "chat": 3.0}  # of one paced answer
 BURST_STREAMS = 20
 BURST_DELTAS = {"native": 1000, "chat": 300}
 ONE_BY_ONE = Load("first", "", streams=1, deltas=8, rate=0, repeats=100)
@@ -50,30 +51,30 @@ MIRROR_STREAMS = 50  # where storing and not storing are compared
 class Size:
     """How long a run is."""
 
-    seconds: float  # of a paced answer
-    share: float  # of the unpaced loads above
-    rounds: int  # measured ones, after one that is dropped
+    paced: float  # share of the seconds above
+    unpaced: float  # share of the deltas and repeats above
+    rounds: int  # measured ones
+    most_streams: int | None = None  # of a paced load, where there must be fewer than asked for
 
 
-FULL = Size(seconds=4.0, share=1.0, rounds=3)
-QUICK = Size(seconds=0.5, share=0.2, rounds=1)
-
-
-def warm_up(size: Size) -> Size:
-    """The dropped round: short, for connections, caches and first calls."""
-    return replace(size, seconds=min(size.seconds / 2, 0.5), share=min(size.share / 4, 0.1))
+FULL = Size(paced=1.0, unpaced=1.0, rounds=3)
+QUICK = Size(paced=0.125, unpaced=0.2, rounds=1)
+WARM_UP = {  # the dropped round: short, for connections, caches and first calls
+    FULL: Size(paced=0.125, unpaced=0.1, rounds=1),
+    QUICK: Size(paced=0.05, unpaced=0.05, rounds=1, most_streams=20),
+}
 
 
 def loads(size: Size, streams: list[int], dialects: list[str]) -> Iterator[Load]:
     """The scenarios of one round."""
     for dialect in dialects:
         rate = RATES[dialect]
-        deltas = round(size.seconds * rate)
-        for count in streams:
+        deltas = round(size.paced * SECONDS[dialect] * rate)
+        for count in sorted({min(count, size.most_streams or count) for count in streams}):
             load = Load("paced", dialect, count, deltas, rate)
             if dialect == "native" and count == MIRROR_STREAMS:
                 load = replace(load, subjects=(*load.subjects, UNSTORED))
             yield load
-        yield Load("burst", dialect, BURST_STREAMS, round(size.share * BURST_DELTAS[dialect]), 0)
-        repeats = max(10, round(size.share * ONE_BY_ONE.repeats))
+        yield Load("burst", dialect, BURST_STREAMS, round(size.unpaced * BURST_DELTAS[dialect]), 0)
+        repeats = max(10, round(size.unpaced * ONE_BY_ONE.repeats))
         yield replace(ONE_BY_ONE, dialect=dialect, repeats=repeats)

@@ -19,7 +19,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import orjson
 
-from tests.bench.loads import BRIDGE, DIRECT, PASS_THROUGH, UNSTORED, Load, Size, loads, warm_up
+from tests.bench.loads import BRIDGE, DIRECT, PASS_THROUGH, UNSTORED, Load, Size, loads
 from tests.bench.processes import ROOT, START_SECONDS, Server, surroundings
 
 Json = dict[str, Any]
@@ -67,7 +67,7 @@ class Window:
 
     @property
     def deltas_per_second(self) -> float:
-        return self.load.total / self.seen["seconds"]
+        return self.load.total / float(self.seen["seconds"])
 
 
 class Driver:
@@ -177,10 +177,12 @@ def in_turn(load: Load, number: int) -> list[str]:
     return [*load.subjects[shift:], *load.subjects[:shift]]
 
 
-def rounds(on: Field, size: Size, streams: list[int], dialects: list[str]) -> Iterator[Window]:
+def rounds(
+    on: Field, warm_up: Size, size: Size, streams: list[int], dialects: list[str]
+) -> Iterator[Window]:
     """Every window of the measured rounds, after a short round that is dropped."""
     for number in range(size.rounds + 1):
-        for load in loads(warm_up(size) if number == 0 else size, streams, dialects):
+        for load in loads(size if number else warm_up, streams, dialects):
             for subject in in_turn(load, number):
                 window = on.window(number, load, subject)
                 if number:

@@ -76,16 +76,9 @@ class Gate:
     def model(self) -> str:
         return self.family.model(self.scenario)
 
-    def reached(self) -> None:
-        """Return when a stream stands before the gate."""
-        self.providers.tell("reached", self._name)
-
     def release(self) -> None:
-        self.providers.tell("release", self._name)
-
-    @property
-    def _name(self) -> str:
-        return self.family.route.partition("/")[2] + self.scenario
+        """Let its streams go on, those to come too."""
+        self.providers.tell("release " + self.family.route.partition("/")[2] + self.scenario)
 
 
 class Server:
@@ -109,12 +102,12 @@ class Server:
             sys.stderr.write(line)
         raise AssertionError(f"{self._process.args} ended before it listened")
 
-    def tell(self, verb: str, name: str) -> None:
-        """Say a line, and wait for the answer."""
+    def tell(self, line: str) -> None:
+        """Say a line, and wait for the answer, which is the same."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{verb} {name}\n")
+        self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
-        assert self._lines.readline() == f"{verb} {name}\n"
+        assert self._lines.readline() == line + "\n"
 
     def pass_on(self) -> None:
         """Nobody reads the pipe any more, and a full one would stop the server."""
@@ -144,4 +137,4 @@ def running(*arguments: str) -> Iterator[Server]:
 
 def config(providers: str) -> str:
     models = "\n".join(family.entries(providers) for family in FAMILIES)
-    return f'[server]\nport = 0\n[auth]\nkeys_env = ["CLIENT_KEYS"]\n{models}'
+    return f'[server]\nport = 0\ndrain_seconds = 2\n[auth]\nkeys_env = ["CLIENT_KEYS"]\n{models}'

@@ -1,14 +1,19 @@
-"""The SDK's own event types, taken at their word.
+"""Two strict schemas, taken at their word: openai's own event types, and Open Responses.
 
 openai builds its events leniently: a wrong or missing field goes unnoticed. Here the same models
-validate strictly, so every frame and every server-sent event is what the types promise.
+validate strictly. Open Responses asks for more: keys that must be there, others never null.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
 from openai.types.responses import Response, ResponsesServerEvent, ResponseStreamEvent
+from openresponses.types.generated import ResponseResource
+from openresponses.types.protocol import StreamingEventAdapter
 from pydantic import BaseModel, ValidationError
 
 Json = dict[str, Any]
@@ -21,6 +26,8 @@ def _models(union: object) -> Models:
     return {get_args(member.model_fields["type"].annotation)[0]: member for member in members}
 
 
+# OpenAI's hosted tools, and what they cite, are outside of Open Responses.
+OPENAI_ONLY = re.compile(r'"type":\s*"(?:(?!function_)\w+_call|file_citation)"')
 SOCKET = _models(ResponsesServerEvent)
 SSE = _models(ResponseStreamEvent)
 
@@ -29,18 +36,28 @@ def check_event(models: Models, event: Json, text: str) -> None:
     """The text is a valid event of its type, no number read from a string, nothing left out."""
     model = models.get(event["type"])
     assert model is not None, f"unknown event type: {text[:300]}"
-    _validate(model, text)
+    with _readable(text):
+        model.model_validate_json(text, strict=True)
+        # Its `error` is another one; an event that it does not know, it lets pass.
+        if event["type"] != "error" and not OPENAI_ONLY.search(text):
+            StreamingEventAdapter.validate_python(event)
 
 
 def check_response(response: BaseModel) -> None:
     """What the SDK built from a JSON body has every field that its type requires."""
-    _validate(Response, response.to_json(exclude_unset=True))
+    text = response.to_json(exclude_unset=True)
+    with _readable(text):
+        Response.model_validate_json(text, strict=True)
+        if not OPENAI_ONLY.search(text):
+            ResponseResource.model_validate_json(text)
 
 
-def _validate(model: type[BaseModel], text: str) -> None:
+@contextmanager
+def _readable(text: str) -> Iterator[None]:
+    """Say which fields, and of what."""
     try:
-        model.model_validate_json(text, strict=True)
+        yield
     except ValidationError as invalid:
         problems = [(problem["loc"], problem["msg"]) for problem in invalid.errors()]
-        message = f"{model.__name__}: {problems}\n{text[:2000]}"
+        message = f"{invalid.title}: {problems}\n{text[:2000]}"
         raise AssertionError(message) from None

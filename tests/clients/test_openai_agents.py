@@ -72,10 +72,10 @@ async def test_a_tool_loop_comes_to_its_end(
     cities = []
 
     @function_tool(strict_mode=False)
-    def get_weather(city: str, unit: str = "c") -> str:
+    def get_weather(city: str, days: int = 1) -> str:
         """The weather in a city."""
         cities.append(city)
-        return f"raining herons, {unit}"
+        return f"raining herons for {days} days"
 
     agent = Agent(name="a", model=family.model("toolloop"), tools=[get_weather])
     result = await session.run(agent, "weather in Paris?", auto_previous_response_id=chained)

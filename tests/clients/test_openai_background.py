@@ -7,23 +7,29 @@ from collections.abc import Callable
 import openai
 import pytest
 from openai import OpenAI
+from openai.types.responses import Response
 from servers import Family, Gate
 from strict import check_response
 
 RUNNING = ("queued", "in_progress")
 
 
+def poll_while(client: OpenAI, response: Response, *statuses: str) -> Response:
+    """The first state with another status; every one on the way is strictly valid."""
+    while response.status in statuses:
+        response = client.responses.retrieve(response.id)
+        check_response(response)
+    return response
+
+
 def test_a_background_response_is_polled_to_its_end(client: OpenAI, gate: Callable[[str], Gate]):
     closed = gate("gate6")
     response = client.responses.create(model=closed.model, input="hi", background=True)
     assert response.background is True
-    closed.reached()
-    response = client.responses.retrieve(response.id)
+    response = poll_while(client, response, "queued")
     assert response.status == "in_progress"
     closed.release()
-    while response.status in RUNNING:
-        response = client.responses.retrieve(response.id)
-        check_response(response)
+    response = poll_while(client, response, *RUNNING)
     assert response.status == "completed"
     assert response.output_text
 
@@ -42,7 +48,8 @@ def test_a_background_stream_is_resumed_where_it_broke_off(
             if event.type == "response.output_text.delta":
                 break
     response_id, cut = before[0].response.id, before[-1].sequence_number
-    rest = client.responses.retrieve(response_id, stream=True, starting_after=cut)
+    # It is answered before there is anything to say: the provider waits until it was.
+    rest = client.responses.retrieve(response_id, stream=True, starting_after=cut, timeout=10)
     closed.release()
     after = list(rest)
     assert after[-1].type == "response.completed"
@@ -92,9 +99,7 @@ def test_what_is_finished_cannot_be_cancelled(client: OpenAI, family: Family):
 
 def test_a_failed_background_response_says_so(client: OpenAI, family: Family):
     response = client.responses.create(model=family.model("err429"), input="hi", background=True)
-    while response.status in RUNNING:
-        response = client.responses.retrieve(response.id)
-    check_response(response)
+    response = poll_while(client, response, *RUNNING)
     assert (response.status, response.error.code) == ("failed", "rate_limit_exceeded")
 
 

@@ -71,9 +71,9 @@ async def test_a_tool_runs_and_its_output_answers(bridge: Bridge, family: Family
     weather = agent(bridge, family.model("toolloop"))
 
     @weather.tool_plain
-    def get_weather(city: str, unit: str = "c") -> str:
+    def get_weather(city: str, days: int = 1) -> str:
         cities.append(city)
-        return f"raining herons, {unit}"
+        return f"raining herons for {days} days"
 
     async with weather:
         result = await weather.run("weather in Paris?")

@@ -12,16 +12,28 @@ from tape import DONE, Socket, SseStream
 Json = dict[str, Any]
 
 
+NULL = (
+    "completed_at incomplete_details previous_response_id instructions error reasoning usage "
+    "max_output_tokens max_tool_calls safety_identifier prompt_cache_key"
+)
+SAMPLING = "top_p temperature presence_penalty frequency_penalty"
+
+
 def response(**fields: Any) -> Json:
-    needed = {"created_at": 1, "model": "m", "object": "response", "output": [], "tools": []}
-    lists = {"parallel_tool_calls": True, "tool_choice": "auto"}
-    return {"id": "resp_1", "status": "in_progress", **needed, **lists, **fields}
+    """A snapshot with all the keys that somebody insists on."""
+    words = {"id": "resp_1", "object": "response", "status": "in_progress", "model": "m"}
+    lists = {"output": [], "tools": [], "metadata": {}, "text": {"format": {"type": "text"}}}
+    modes = {"truncation": "disabled", "tool_choice": "auto", "service_tier": "default"}
+    flags = {"store": True, "background": False, "parallel_tool_calls": True}
+    numbers = {"created_at": 1, "top_logprobs": 0, **dict.fromkeys(SAMPLING.split(), 1.0)}
+    nothing = dict.fromkeys(NULL.split())
+    return {**words, **lists, **modes, **flags, **numbers, **nothing, **fields}
 
 
 def turn() -> list[Json]:
     """The shortest turn with a text: numbered, in order."""
     at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
-    part = {"type": "output_text", "text": "hey", "annotations": []}
+    part = {"type": "output_text", "text": "hey", "annotations": [], "logprobs": []}
     message = {"id": "msg_1", "type": "message", "role": "assistant"}
     added = {**message, "status": "in_progress", "content": []}
     done = {**message, "status": "completed", "content": [part]}
@@ -58,6 +70,8 @@ def test_a_resumed_stream_passes():
 
 
 BREACHES = {
+    "a key that is absent": (0, {"response": {"id": "resp_1", "status": "in_progress"}}),
+    "a null that may not be": (0, {"response": response(temperature=None)}),
     "a number that stays": (3, {"sequence_number": 2}),
     "a number as text": (3, {"sequence_number": "3"}),
     "a start that is not 0": (0, {"sequence_number": 1}),

@@ -4,7 +4,7 @@ import base64
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ws_bridge.protocol.compaction import (
@@ -21,6 +21,7 @@ def packed(data: bytes) -> str:
     return MARK + base64.urlsafe_b64encode(data).decode()
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(codec="utf-8")))
 def test_what_was_sealed_is_unsealed(summary):
     assert unseal(seal(summary)) == summary

@@ -80,7 +80,8 @@ def test_events_that_were_folded_already_change_nothing(name):
     for cut in range(len(events)):
         reducer = Reducer().fold(events[: cut + 1])
         before = reducer.response()
-        assert reducer.fold(events[: cut + 1]).response() == before
+        for start in range(cut + 1):
+            assert reducer.fold(events[start : cut + 1]).response() == before
         assert reducer.number == cut
         assert reducer.fold(events).response() == fold(events)
 
@@ -325,7 +326,7 @@ def test_no_sequence_of_events_is_fatal(events):
     for event in events:
         reducer.apply(orjson.loads(orjson.dumps(event)))
         snapshot = reducer.response()
-        assert all(isinstance(item, dict) for item in snapshot["output"])
+        assert all(isinstance(item, dict) for item in snapshot.get("output", []))
         assert orjson.loads(orjson.dumps(snapshot)) == snapshot
         reducer.partial_output()
         reducer.finished_items()

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ws_bridge.errors import (
@@ -143,6 +143,7 @@ def test_a_refusal_does_not_repeat_what_the_client_sent():
     assert "hunter2" not in refused({**BODY, "metadata": "hunter2"}).message
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(sorted(FIELDS)),

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.responses import Response
 
@@ -227,6 +227,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted(COUNTS)), VALUES))
 def test_counts_are_integers_whatever_the_provider_says(said):
     usage = strict_usage(said)
@@ -238,6 +239,7 @@ def test_counts_are_integers_whatever_the_provider_says(said):
             assert all(isinstance(usage[name][inner], int) for inner in count)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["output", "error", "usage", "reasoning", "text"]), VALUES))
 def test_a_malformed_object_of_the_provider_is_no_failure(said):
     response = PLAIN.adopt(said, "failed")

@@ -130,6 +130,13 @@ def test_a_queued_response_of_the_provider_is_told_as_such():
     check(events)
 
 
+def test_a_response_that_is_in_progress_is_never_queued_again():
+    (created, _), queued = opening(), {"response": {"status": "queued"}}
+    events = run(created, Draft(QUEUED, queued), *answer("hi"))
+    assert kinds(events)[:3] == ["created", "in_progress", "output_item.added"]
+    assert statuses(events) == ["in_progress", "in_progress", "completed"]
+
+
 @pytest.mark.parametrize("late", [*opening(), *message("x"), completed(), Draft(FAILED, {})])
 def test_nothing_comes_after_the_end(late):
     sequencer = new()
@@ -335,7 +342,7 @@ def _step(sequencer: Sequencer, step: Draft | str, events: list[Event]) -> list[
         return sequencer.take(step)
     return {
         "open": sequencer.open,
-        "queue": lambda: [] if sequencer.is_open else sequencer.open(queued=True),
+        "queue": lambda: sequencer.open(queued=True),
         "keepalive": lambda: sequencer.keepalive(fold(events)),
         "cancel": sequencer.cancel,
         "interrupt": lambda: sequencer.interrupt([]),

@@ -4,9 +4,10 @@
 anywhere in it selects the behaviour ("gpt-rtools", "m-textools", "claude-thinking-tool"); the first
 keyword of a list that matches wins.
 
-Errors before the stream (all but Ollama): err401 err403 err404 err400ctx err400prev err400 err422
-err429quota err429 (Retry-After: 7) err500html err500 err503 err529. ``flakyN``: the first N
-requests answer 500. ``hang``: no headers at all.
+Errors before the stream (all but Ollama): err401 err403 err404 err400ctx err400prev err400 err408
+err409 err422 err429quota err429long (Retry-After: 60) err429 (Retry-After: 7) err500html err500
+err503 err529.
+``flakyN``: the first N requests answer 500. ``hang``: no headers at all.
 
 Transport (all SSE; combine freely with the scenarios below): ``drop`` abort at the 6th event,
 ``pre1drop`` abort before the 1st, ``cleaneof`` clean end at the 6th, ``zerobytes`` 200 and nothing,

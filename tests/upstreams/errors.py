@@ -46,10 +46,16 @@ ERRORS: dict[str, tuple[int, Json | str]] = {
         400,
         _openai_error("Unsupported parameter: 'zzz'", _INVALID, "unsupported_parameter", "zzz"),
     ),
+    "err408": (408, _openai_error("too slow", "timeout", None)),
+    "err409": (409, _openai_error("busy with another", "conflict", None)),
     "err422": (422, _openai_error("unprocessable", _INVALID, None)),
     "err429quota": (
         429,
         _openai_error("You exceeded your current quota", _NO_QUOTA, _NO_QUOTA),
+    ),
+    "err429long": (
+        429,
+        _openai_error("Come back in a minute", "requests", "rate_limit_exceeded"),
     ),
     "err429": (
         429,
@@ -69,15 +75,15 @@ def error_response(model: str) -> web.Response | None:
     """Return the error that the model name asks for, if any (longest keyword first)."""
     for keyword in sorted(ERRORS, key=len, reverse=True):
         if keyword in model:
-            return error_of(*ERRORS[keyword])
+            return error_of(*ERRORS[keyword], wait=60 if keyword == "err429long" else 7)
     return None
 
 
-def error_of(status: int, body: Json | str) -> web.Response:
+def error_of(status: int, body: Json | str, wait: int = 7) -> web.Response:
     headers = {"x-request-id": "req_fake_err"}
     if status == 429:
-        headers["retry-after"] = "7"
-        headers["retry-after-ms"] = "7000"
+        headers["retry-after"] = str(wait)
+        headers["retry-after-ms"] = f"{wait}000"
         headers["x-ratelimit-remaining-requests"] = "0"
     if isinstance(body, str):
         return web.Response(status=status, text=body, content_type="text/html", headers=headers)

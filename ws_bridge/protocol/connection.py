@@ -2,7 +2,7 @@
 
 Rule 1: a lane is strict FIFO; lanes run side by side; so many run at once, so many may wait.
 Rule 2: every create gets exactly one answer: its response, or one error, in its turn on its lane.
-Only what may not even wait (no lane, no room) is refused at once.
+Only what may not even wait (no lane, no room, no time left) is refused at once.
 Rule 3: a bad frame is answered once and changes nothing else; the connection lives on.
 Rule 4: a finished turn can be continued on this connection; a continuation that fails takes its
 parent with it on that lane, a failed fork from another lane does not (wire contract 4.1).
@@ -110,6 +110,8 @@ class Connection:
             lane = self._lane(frame)
         except StreamLimitReached as reached:
             return [Say(reached.frame(frame["stream_id"]))]
+        if self._closed_by is not None:
+            return [Say(self._closed_by.frame(lane))]
         if self._must_wait(lane) and self._has_no_room(size):
             error = RateLimited("Too many creates are waiting on this connection.")
             return [Say(error.frame(lane))]
@@ -135,8 +137,6 @@ class Connection:
         return lane
 
     def _read_create(self, frame: Json, lane: str | None, size: int) -> Waiting:
-        if self._closed_by is not None:
-            return Waiting(lane, Say(self._closed_by.frame(lane)), size)
         body = _flat(frame)
         parent_id = body.get("previous_response_id")
         try:
@@ -213,12 +213,10 @@ class Connection:
         return list(self._ready())
 
     def refuse(self, error: BridgeError) -> list[Action]:
-        """Start nothing any more: what waits now and comes later is told ``error`` in its turn."""
+        """Start nothing any more: what waits now and comes later is told ``error``."""
         self._closed_by = error
-        self._waiting = [
-            Waiting(waits.lane, Say(error.frame(waits.lane)), waits.size) for waits in self._waiting
-        ]
-        return list(self._ready())
+        waiting, self._waiting = self._waiting, []
+        return [Say(error.frame(waits.lane)) for waits in waiting]
 
     @property
     def is_idle(self) -> bool:

@@ -41,6 +41,7 @@ class Sequencer:
         self._now = now
         self._next = 0
         self._said: set[str] = set()
+        self._has_begun = False  # a status of `in_progress` was said: it is never `queued` again
         self._upstream: Json = {}  # the provider's latest response object
         self.result: Json | None = None  # the terminal event's response
 
@@ -56,11 +57,10 @@ class Sequencer:
 
     def open(self, *, queued: bool = False) -> list[Event]:
         """`created` and then `in_progress` (or `queued`), where they were not said yet."""
-        return [
-            self._say(kind, self._snapshot("queued" if queued else "in_progress"))
-            for kind in (CREATED, QUEUED if queued else IN_PROGRESS)
-            if kind not in self._said
-        ]
+        waits = queued and not self._has_begun
+        status = "queued" if waits else "in_progress"
+        kinds = (CREATED, QUEUED if waits else IN_PROGRESS)
+        return [self._say_opening(kind, status) for kind in kinds if kind not in self._said]
 
     def take(self, draft: Draft) -> list[Event]:
         """The events that one draft of the upstream becomes; none after the end."""
@@ -98,9 +98,7 @@ class Sequencer:
         self._upstream = _response_of(draft)
         if draft.type == CREATED:
             status = "queued" if self._upstream.get("status") == "queued" else "in_progress"
-            return [] if self.is_open else [self._say(CREATED, self._snapshot(status))]
-        if draft.type == QUEUED and IN_PROGRESS in self._said:
-            return []
+            return [] if self.is_open else [self._say_opening(CREATED, status)]
         return self.open(queued=draft.type == QUEUED)
 
     def _take_terminal(self, draft: Draft) -> Event:
@@ -117,8 +115,10 @@ class Sequencer:
         response = self._envelope.adopt(self._upstream, status) | {"usage": None, **fields}
         return [*events, self._say_last(kind, response)]
 
-    def _snapshot(self, status: str) -> Json:
-        return self._envelope.adopt(self._upstream, status) | {"output": [], "usage": None}
+    def _say_opening(self, kind: str, status: str) -> Event:
+        self._has_begun = status == "in_progress"
+        response = self._envelope.adopt(self._upstream, status)
+        return self._say(kind, response | {"output": [], "usage": None})
 
     def _say_last(self, kind: str, response: Json) -> Event:
         self.result = response

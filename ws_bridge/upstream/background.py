@@ -20,7 +20,7 @@ from ws_bridge.protocol.events import CREATED, IN_PROGRESS, QUEUED, TERMINAL_STA
 from ws_bridge.protocol.replay import replay_items, terminal
 from ws_bridge.upstream import door
 from ws_bridge.upstream.base import Request, Target
-from ws_bridge.upstream.failures import TIMED_OUT, classify, is_retryable, timed_out
+from ws_bridge.upstream.failures import TIMED_OUT, TimeIsUp, classify, is_retryable
 from ws_bridge.upstream.managed import Managed, call_of
 
 Json = dict[str, Any]
@@ -67,7 +67,7 @@ class NativeBackground:
         for miss in range(MISSES):
             pause = min(LONGEST_POLL, FIRST_POLL * 1.5 ** (polls + miss))
             if self._clock.monotonic() + pause >= deadline:
-                raise timed_out(TIMED_OUT)
+                raise TimeIsUp(TIMED_OUT)
             await self._clock.sleep(pause)
             try:
                 return await door.get_background(target, response_id)

@@ -2,8 +2,7 @@
 
 Rule 1: nothing else imports litellm (but `demo.py`, which is a provider of its own).
 Rule 2: importing it makes no network call, reads no `.env` file, prints and logs nothing.
-Rule 3: a call carries what the operator configured and what the Responses API documents; no key,
-address or setting comes from a client, and no provider key from the environment.
+Rule 3: what a model is spoken to in, and whether litellm may stream it, is settled here.
 
 Importing this takes seconds: import it in a thread.
 """
@@ -17,14 +16,12 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
-import httpx
-
 from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.call import Call, access
 from ws_bridge.upstream.fitting import Dialect
 
 # litellm reads these once, at its import.
@@ -43,29 +40,8 @@ from litellm.utils import ProviderConfigManager
 
 Json = dict[str, Any]
 
-CONNECT_SECONDS = 10.0
-WRITE_SECONDS = 30.0
-READ_GRACE_SECONDS = 5.0  # the silence is watched by the caller; this is only the net below
 CLOSE_SECONDS = 1.0
 WILDCARD_NAMES = 1024  # clients make these up: only the latest stay registered
-
-# Where an entry has no address, it is the provider's own, whatever the environment says.
-ADDRESSES = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
-# These sign with the machine's own identity; a made-up key would stand in its way.
-AMBIENT = frozenset(
-    {
-        "bedrock",
-        "bedrock_mantle",
-        "chatgpt",
-        "github_copilot",
-        "oci",
-        "sagemaker",
-        "sagemaker_chat",
-        "vertex_ai",
-        "vertex_ai_beta",
-    }
-)
-NO_KEY = "none"  # a server without keys ignores it; without any, litellm looks into the environment
 
 # A native model that the price map does not know would not be streamed, but awaited and then cut
 # into pieces (https://github.com/BerriAI/litellm/issues/21090).
@@ -92,58 +68,14 @@ HOLDERS = (
     "litellm_custom_stream_wrapper.completion_stream",
 )
 
+WARNINGS = (
+    "Pydantic serializer warnings",  # about litellm's own copy of each native response
+    "Item '.*' on TypedDict class",  # about its types
+    "Accessing the 'model_(computed_)?fields' attribute",  # about its way to read them
+)
+
 _known: OrderedDict[str, None] = OrderedDict()  # names registered at their first call
 _ours: set[str] = set()  # names whose entry says nothing about the model
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One create, fitted to the target's dialect. litellm may change what is in it."""
-
-    target: Target
-    input: list[Json]
-    options: Json = field(default_factory=dict)
-    background: bool = False
-
-    def arguments(self) -> Json:
-        """What `litellm.aresponses` is called with."""
-        more: Json = {"drop_params": True} if self.target.drop_params else {}
-        if dialect_of(self.target.model) is Dialect.NATIVE:
-            more["store"] = self.background  # the bridge keeps the history itself
-        if self.background:
-            more["background"] = True
-        else:
-            more["stream"] = True
-        return {
-            **self.options,
-            **more,
-            **_access(self.target),
-            "model": self.target.model,
-            "input": self.input,
-            "_skip_mcp_handler": True,  # litellm would run some MCP tools itself
-        }
-
-
-def _access(target: Target) -> Json:
-    """Where, with which key, with which patience."""
-    provider = _split(target.model)[1]
-    access: Json = {
-        "max_retries": 0,  # ours are counted, jittered, and stop at the first event
-        "timeout": httpx.Timeout(
-            connect=CONNECT_SECONDS,
-            read=target.stall_seconds + READ_GRACE_SECONDS,
-            write=WRITE_SECONDS,
-            pool=CONNECT_SECONDS,
-        ),
-    }
-    if base := target.api_base or ADDRESSES.get(provider):
-        access["api_base"] = base
-    if target.api_key or provider not in AMBIENT:
-        access["api_key"] = target.api_key or NO_KEY
-    return access
-
-
-# Calls
 
 
 async def open_stream(call: Call) -> Any:
@@ -159,12 +91,12 @@ async def create(call: Call) -> Json:
 
 async def get_background(target: Target, response_id: str) -> Json:
     """The response object as it is at the provider now."""
-    return plain(await litellm.aget_responses(response_id=response_id, **_access(target)))
+    return plain(await litellm.aget_responses(response_id=response_id, **access(target)))
 
 
 async def cancel_background(target: Target, response_id: str) -> Json:
     """Stop it at the provider."""
-    return plain(await litellm.acancel_responses(response_id=response_id, **_access(target)))
+    return plain(await litellm.acancel_responses(response_id=response_id, **access(target)))
 
 
 def count_tokens(model: str, items: list[Json], options: Json) -> int:
@@ -194,8 +126,9 @@ def count_tokens(model: str, items: list[Json], options: Json) -> int:
 
 async def close(opened: Any) -> None:
     """Close the provider's connection, whatever holds it; safe to call at any time, and twice."""
-    holders = [found for path in HOLDERS if (found := _reach(opened, path)) is not None]
-    for holder in [*holders, opened]:
+    found = (_reach(opened, path) for path in HOLDERS)
+    holders = [holder for holder in found if holder is not None]
+    for holder in [*map(_generators_owner, holders), *holders, opened]:
         aclose = getattr(holder, "aclose", None)
         if aclose is None:
             continue
@@ -208,6 +141,15 @@ async def close(opened: Any) -> None:
 async def shutdown() -> None:
     """Close litellm's connection pools: last, and in the loop that used them."""
     await litellm.close_litellm_async_clients()
+
+
+def _generators_owner(thing: Any) -> Any:
+    """The HTTP response whose lines a generator reads; litellm keeps no other way to it.
+
+    Closing a generator that was never started, or that waits in an inner one, closes nothing.
+    """
+    frame = getattr(thing, "ag_frame", None)
+    return frame.f_locals.get("self") if frame is not None else None
 
 
 def _reach(thing: Any, path: str) -> Any:
@@ -273,10 +215,14 @@ def dialect_of(model: str) -> Dialect:
     return Dialect.ANTHROPIC if provider == "anthropic" else Dialect.CHAT
 
 
+@lru_cache(maxsize=WILDCARD_NAMES)
 def reasons(model: str) -> bool | None:
-    """Whether the model reasons; None if the price map does not know it."""
+    """Whether a native model reasons; None if the price map does not know it, or what it is.
+
+    Only native models are asked for: for some others litellm would ask a server, blocking.
+    """
     name, provider = _split(model)
-    if f"{provider}/{name}" in _ours:
+    if dialect_of(model) is not Dialect.NATIVE or f"{provider}/{name}" in _ours:
         return None
     try:
         info = litellm.get_model_info(name, custom_llm_provider=provider)
@@ -305,17 +251,14 @@ def _register_at_first_call(model: str) -> None:
 def _register(model: str) -> None:
     name, provider = _split(model)
     key = f"{provider}/{name}"
-    entry = _entry(model, provider)
-    if entry is None or reasons(model) is not None or key in _ours:
-        return
-    _ours.add(key)
-    litellm.register_model({key: {"litellm_provider": provider, **entry}})
-
-
-def _entry(model: str, provider: str) -> Json | None:
     if provider in ("ollama", "ollama_chat"):
-        return OLLAMA_ENTRY
-    return NATIVE_ENTRY if dialect_of(model) is Dialect.NATIVE else None
+        entry, is_known = OLLAMA_ENTRY, key in litellm.model_cost
+    else:
+        entry, is_known = NATIVE_ENTRY, reasons(model) is not None
+        is_known = is_known or dialect_of(model) is not Dialect.NATIVE
+    if not is_known and key not in _ours:
+        _ours.add(key)
+        litellm.register_model({key: {"litellm_provider": provider, **entry}})
 
 
 def _forget(model: str) -> None:
@@ -335,9 +278,6 @@ def _split(model: str) -> tuple[str, str]:
     return name, provider
 
 
-# Set-up
-
-
 def _quiet() -> None:
     """Neither output, nor log lines with content in them, nor calls nobody asked for."""
     litellm.suppress_debug_info = True
@@ -349,8 +289,8 @@ def _quiet() -> None:
         logger.propagate = False
         logger.setLevel(logging.CRITICAL)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    # About its own copy of each native response.
-    warnings.filterwarnings("ignore", message="Pydantic serializer warnings")
+    for message in WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
 
 
 _quiet()

@@ -22,6 +22,7 @@ Json = dict[str, Any]
 MESSAGE_LIMIT = 500
 TEXT_LIMIT = 10_000  # of an error's text, to look for JSON in
 UNREACHABLE = "The model provider could not be reached."
+LOST = "The connection to the model provider was lost."
 TIMED_OUT = "The model provider did not answer in time."
 TRUNCATED = "The provider ended the stream before the response was finished."
 CREDENTIALS = "The model provider refused the bridge's credentials."
@@ -46,7 +47,7 @@ CODES = {
     400: "invalid_request_error",
     401: "invalid_api_key",
     403: "permission_denied",
-    404: "not_found",
+    404: "model_not_found",
     413: "invalid_request_error",
     422: "invalid_request_error",
     429: "rate_limit_exceeded",
@@ -63,11 +64,28 @@ CLASSES: dict[str, tuple[int | None, str | None]] = {
     "APITimeoutError": (504, None),
     "TimeoutError": (504, None),
 }
-UNREACHABLE_CLASSES = frozenset({"APIConnectionError", "TransportError", "ClientConnectionError"})
-UNREACHABLE_WORDS = ("Cannot connect to host", "Connection error", "Connection refused")
+# How connections fail, by words in the text or classes in the ancestry; the first that fits.
+CONNECTIONS: tuple[tuple[str, tuple[str, ...], frozenset[str]], ...] = (
+    (
+        UNREACHABLE,
+        (
+            "Cannot connect to host",
+            "Connection error.",
+            "Connection refused",
+            "Connect call failed",
+        ),
+        frozenset({"ConnectError", "ConnectTimeout", "ClientConnectorError"}),
+    ),
+    (
+        LOST,
+        ("payload is not completed", "Server disconnected", "peer closed", "reset by peer"),
+        frozenset({"NetworkError", "ProtocolError", "ClientConnectionError"}),
+    ),
+)
 ENDED_EARLY = "before any terminal event"
 SECRETS = (
-    re.compile(r"\b(?:sk|pk|rk|gsk|xai|key|AIza|Bearer|Basic)[-_ ][\w\-.*=+]{2,}", re.IGNORECASE),
+    re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][\w\-.*=+]{2,}", re.IGNORECASE),
+    re.compile(r"\b(?:Bearer|Basic)\s+\S+"),
     re.compile(r"\bAIza[\w\-]{8,}"),
     re.compile(r"\b\w+://\S+"),
     re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"),
@@ -75,9 +93,18 @@ SECRETS = (
     re.compile(r"\blocalhost(?::\d+)?\b"),
     re.compile(r"(?<![\w/])(?:~|\.{0,2})/[\w.\-]+(?:/[\w.\-]*)+"),
 )
-NOT_FOR_CLIENTS = re.compile(r"litellm|traceback|\.py\b", re.IGNORECASE)
+NOT_FOR_CLIENTS = re.compile(r"litellm|traceback|\.py\b|in-stream error", re.IGNORECASE)
+# Some providers' words come without their JSON, behind the name of an exception.
+BARE_WORDS = re.compile(r"(?:Exception|Error) - ([^<>{}\n]{1,300}?)(?: Handle with `[^`]+`\.?)?$")
 UNSUPPORTED = re.compile(r"(?:parameters|params): \[?([\w', ]+)\]?")
 REASONING_EFFORT = "doesn't support `reasoning.effort`"
+
+
+class TimeIsUp(UpstreamError):
+    """A limit that is watched here was reached; another try would take as long."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, status=504, code="upstream_timeout")
 
 
 def classify(failure: BaseException) -> UpstreamError:
@@ -96,11 +123,6 @@ def classify(failure: BaseException) -> UpstreamError:
     )
 
 
-def timed_out(message: str) -> UpstreamError:
-    """The error of a limit that was watched here."""
-    return UpstreamError(message, status=504, code="upstream_timeout")
-
-
 def truncated() -> UpstreamError:
     """The error of a stream that ended too early."""
     return UpstreamError(TRUNCATED, code="server_error")
@@ -108,7 +130,7 @@ def truncated() -> UpstreamError:
 
 def is_retryable(error: UpstreamError) -> bool:
     """Whether the same request may do better in a moment."""
-    if error.code == "insufficient_quota":
+    if isinstance(error, TimeIsUp) or error.code == "insufficient_quota":
         return False
     return error.status in (408, 409, 429) or error.status >= 500
 
@@ -168,17 +190,19 @@ def _status(failure: BaseException) -> int:
         status, _ = CLASSES.get(name, (None, None))
         if status is not None:
             return status
-    if _is_unreachable(failure):
+    if _connection(failure) or "APIConnectionError" in _ancestry(failure):
         return 502
     status = getattr(failure, "status_code", None)
     return status if isinstance(status, int) and 400 <= status <= 599 else 502
 
 
-def _is_unreachable(failure: BaseException) -> bool:
-    text = str(failure)
-    if any(words in text for words in UNREACHABLE_WORDS):
-        return True
-    return not UNREACHABLE_CLASSES.isdisjoint(_ancestry(failure)) and not provider_error(failure)
+def _connection(failure: BaseException) -> str:
+    """What became of the connection, in words; "" if it did not fail."""
+    text, names = str(failure), set(_ancestry(failure))
+    for words, marks, classes in CONNECTIONS:
+        if any(mark in text for mark in marks) or not classes.isdisjoint(names):
+            return words
+    return ""
 
 
 def _message(failure: BaseException, said: Json, status: int) -> str:
@@ -186,14 +210,19 @@ def _message(failure: BaseException, said: Json, status: int) -> str:
         return MESSAGES[status]
     if type(failure).__name__ == "UnsupportedParamsError":
         return _unsupported(str(failure))
-    words = said.get("message")
-    if isinstance(words, str) and (spoken := redacted(words)):
-        return spoken
     if ENDED_EARLY in str(failure):
         return TRUNCATED
-    if _is_unreachable(failure):
-        return UNREACHABLE
-    return MESSAGES.get(status, FAILED)
+    words = said.get("message") or _bare_words(failure)
+    if isinstance(words, str) and (spoken := redacted(words)):
+        return spoken
+    return _connection(failure) or MESSAGES.get(status, FAILED)
+
+
+def _bare_words(failure: BaseException) -> str:
+    if _connection(failure) or "APIConnectionError" in _ancestry(failure):
+        return ""  # those are the words of an exception on this side
+    found = BARE_WORDS.search(str(failure))
+    return found[1] if found else ""
 
 
 def _unsupported(text: str) -> str:

@@ -112,8 +112,8 @@ def _fit_native(item: Item) -> Item | None:
     kind = item.get("type")
     if kind == "reasoning" and not item.get("encrypted_content"):
         return None  # without its content it is a reference to something nobody stored
-    if kind in ID_NEEDED and not item.get("id"):
-        return None  # another maker's search or run: its results are in the text that follows
+    if _is_hollow(item):
+        return None
     fitted = {key: value for key, value in item.items() if value is not None}
     if kind in ID_OPTIONAL:
         fitted.pop("status", None)
@@ -124,13 +124,23 @@ def _fit_native(item: Item) -> Item | None:
     return fitted
 
 
-def _fit_bridged(item: Item) -> Item:
+def _is_hollow(item: Item) -> bool:
+    """Another maker's search or run, bare of what it needs: later text has its results."""
+    kind = item.get("type")
+    if kind == "web_search_call" and not (item.get("action") and item.get("status")):
+        return True
+    return kind in ID_NEEDED and not item.get("id")
+
+
+def _fit_bridged(item: Item) -> Item | None:
+    if _is_hollow(item):
+        return None
     if isinstance(item.get("content"), list):
         item["content"] = [_without_refusal(part) for part in item["content"]]
     return item
 
 
-def _fit_chat(item: Item) -> Item:
+def _fit_chat(item: Item) -> Item | None:
     for part in (*_parts(item), *_parts(item, "output")):
         if part.get("type") == "input_file" and part.get("file_url"):
             # litellm would fetch it itself, from inside the operator's network

@@ -20,8 +20,9 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import TERMINAL, Draft
 from ws_bridge.upstream import door
 from ws_bridge.upstream.base import Request
+from ws_bridge.upstream.call import Call
 from ws_bridge.upstream.failures import classify, is_retryable, truncated
-from ws_bridge.upstream.fitting import fit_input, fit_options
+from ws_bridge.upstream.fitting import Dialect, fit_input, fit_options
 from ws_bridge.upstream.sources import Source, source_of
 from ws_bridge.upstream.watch import Watch
 
@@ -61,7 +62,7 @@ class Managed:
                     return
                 if drafts:
                     watch.fed()
-                drafts = await _read(source, watch)
+                drafts = await _read(request, source, watch)
             raise truncated()
         finally:
             watch.stop()
@@ -70,8 +71,10 @@ class Managed:
     async def count_tokens(self, request: Request) -> int:
         """See ``Upstream``."""
         try:
+            # In the form that refuses nothing: whatever can be sent can be counted.
+            items = fit_input(request.input(), Dialect.ANTHROPIC)
             return await asyncio.to_thread(
-                door.count_tokens, request.target.model, request.input(), request.options
+                door.count_tokens, request.target.model, items, request.options
             )
         except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
             raise _told(request, failure) from None
@@ -92,7 +95,7 @@ class Managed:
 
     def _pause(self, failure: UpstreamError, attempt: int, retries: int) -> float | None:
         """Seconds to the next attempt (full jitter, or what the provider asks); None: give up."""
-        if attempt >= retries or not is_retryable(failure) or failure.code == "upstream_timeout":
+        if attempt >= retries or not is_retryable(failure):
             return None
         asked = failure.retry_after
         if asked is not None:
@@ -100,13 +103,13 @@ class Managed:
         return self._jitter() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**attempt)
 
 
-def call_of(request: Request) -> door.Call:
+def call_of(request: Request) -> Call:
     """The request in its dialect. Raises ``UpstreamError`` for what cannot be said in it."""
     target = request.target
     dialect = door.dialect_of(target.model)
     options = fit_options(request.options, dialect, reasons=door.reasons(target.model))
     items = fit_input(request.input(), dialect)
-    return door.Call(target, items, options, background=request.background)
+    return Call(target, dialect, items, options, background=request.background)
 
 
 async def _attempt(request: Request, watch: Watch) -> tuple[Any, Source, Sequence[Draft]]:
@@ -127,16 +130,16 @@ async def _attempt(request: Request, watch: Watch) -> tuple[Any, Source, Sequenc
     return opened, source, drafts
 
 
-async def _read(source: Source, watch: Watch) -> Sequence[Draft] | None:
+async def _read(request: Request, source: Source, watch: Watch) -> Sequence[Draft] | None:
     try:
         with watch:
             return await source.read()
     except Exception as failure:  # noqa: BLE001 - whatever litellm raises becomes the seam's error
-        raise classify(failure) from None
+        raise _told(request, failure) from None
 
 
 async def _drain(source: Source) -> None:
-    """Read on to the stream's own end, if it is near: a connection read to its end is used again."""
+    """Read on to the stream's end, if it is near: a connection read to its end is used again."""
     with suppress(Exception):  # the answer is complete; what follows changes nothing
         async with asyncio.timeout(DRAIN_SECONDS):
             while await source.read() is not None:

@@ -77,8 +77,11 @@ class Chat:
             chunk = await self._chunks.__anext__()
         except StopAsyncIteration:
             return self._finish()
-        drafts = self._translator.take(chunk_of(chunk))
-        if self._is_open:
+        return self._opened(self._translator.take(chunk_of(chunk)))
+
+    def _opened(self, drafts: list[Draft]) -> Sequence[Draft]:
+        """Nothing is said before there is something to say: until then it can be tried again."""
+        if self._is_open or not drafts:
             return drafts
         self._is_open = True
         return [*self._translator.open(), *drafts]
@@ -87,7 +90,7 @@ class Chat:
         self._is_over = True
         if door.is_truncated(self._chunks) or self._translator.finish_reason is None:
             raise truncated()
-        return self._translator.finish()
+        return self._opened(self._translator.finish())
 
 
 class Whole:

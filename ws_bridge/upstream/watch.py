@@ -10,7 +10,7 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from ws_bridge.upstream.failures import TIMED_OUT, timed_out
+from ws_bridge.upstream.failures import TIMED_OUT, TimeIsUp
 
 SILENT = "The model provider stopped sending data."
 
@@ -67,7 +67,7 @@ class Watch:
         # Somebody else's cancel goes on as it is. Else any error here is the limit's doing: layers
         # below turn a cancellation into errors of their own.
         if kind is not None and not others:
-            raise timed_out(TIMED_OUT if self.left() <= 0 else SILENT) from None
+            raise TimeIsUp(TIMED_OUT if self.left() <= 0 else SILENT) from None
 
     def _due(self) -> float:
         return min(self._deadline, self._since + self._silence)

@@ -1,0 +1,170 @@
+"""The store of one process: the contract, and its bounds in bytes and time."""
+
+import asyncio
+from dataclasses import replace
+
+import orjson
+import pytest
+
+pytest.register_assert_rewrite("store.contract")
+
+from store.contract import StoreContract, collect, events_of, finished, record  # noqa: E402 - rewritten first
+
+from ws_bridge.errors import StoreUnavailable  # noqa: E402
+from ws_bridge.store.base import Record, Verdict  # noqa: E402
+from ws_bridge.store.memory import MemoryStore  # noqa: E402
+
+
+class Hand:
+    """A clock turned by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def new(max_bytes: int = 2**20, ttl_seconds: float = 60, now: Hand | None = None) -> MemoryStore:
+    return MemoryStore(max_bytes=max_bytes, ttl_seconds=ttl_seconds, now=now or Hand())
+
+
+@pytest.fixture
+async def store():
+    memory = new()
+    yield memory
+    await memory.close()
+
+
+class TestMemoryStore(StoreContract):
+    """All that a store promises."""
+
+
+def size(kept: Record) -> int:
+    """How many bytes a finished response takes."""
+    return len(orjson.dumps(kept.input)) + sum(len(event.text) for event in events_of(kept))
+
+
+# Bytes
+
+
+async def test_over_the_bound_the_oldest_finished_response_goes_first():
+    store = new(max_bytes=3 * size(record()) + 100)
+    kept = [(await finished(store))[0] for _ in range(5)]
+    known = [one for one in kept if await store.get(one.id, "alice")]
+    assert known == kept[2:]
+
+
+async def test_oldest_is_who_finished_first_not_who_began_first():
+    early, late = record(), record()
+    store = new(max_bytes=2 * size(early) + 100)
+    await store.create(early)
+    await store.create(late)
+    await store.append(late.id, events_of(late))
+    await store.append(early.id, events_of(early))
+    await finished(store)
+    assert await store.get(late.id, "alice") is None
+    assert await store.get(early.id, "alice") is not None
+
+
+async def test_what_runs_is_never_dropped_and_a_new_response_is_refused_instead():
+    running = record()
+    events = events_of(running)
+    store = new(max_bytes=size(running) - 1)
+    await store.create(running)
+    await store.append(running.id, events[:-1])
+    large = replace(record(), input=({"x": "y" * size(running)},))
+    with pytest.raises(StoreUnavailable):
+        await store.create(large)
+    assert await store.get(large.id, "alice") is None
+    snapshot = await store.get(running.id, "alice")
+    assert snapshot is not None
+    assert snapshot.number == len(events) - 2
+
+
+async def test_room_is_made_for_a_new_response_by_dropping_finished_ones():
+    (kept, _) = await finished(store := new(max_bytes=size(record())))
+    await store.create(record())
+    assert await store.get(kept.id, "alice") is None
+
+
+async def test_a_deleted_response_takes_no_room():
+    store = new(max_bytes=size(record()))
+    for _ in range(20):
+        (kept, _) = await finished(store)
+        assert await store.get(kept.id, "alice") is not None
+        assert await store.delete(kept.id, "alice")
+
+
+async def test_creating_again_takes_no_room_twice():
+    kept = record()
+    store = new(max_bytes=size(kept))
+    for _ in range(20):
+        await store.create(kept)
+    assert await store.append(kept.id, events_of(kept)) is Verdict.APPENDED
+    assert await store.get(kept.id, "alice") is not None
+
+
+async def test_a_reader_of_a_dropped_response_comes_to_its_end():
+    store = new(max_bytes=size(record()))
+    (kept, events) = await finished(store)
+    reader = store.read(kept.id, "alice")
+    seen = list(await anext(reader))
+    await finished(store)
+    assert await store.get(kept.id, "alice") is None
+    assert seen + [event async for batch in reader for event in batch] == events
+
+
+# Time
+
+
+async def test_a_finished_response_is_unknown_once_its_time_is_up():
+    clock = Hand()
+    store = new(ttl_seconds=60, now=clock)
+    kept, events = await finished(store)
+    clock.now += 59.9
+    assert await store.get(kept.id, "alice") is not None
+    clock.now += 0.1
+    assert await store.append(kept.id, events) is Verdict.GONE
+    assert await store.get(kept.id, "alice") is None
+    assert await collect(store, kept) == []
+    assert await store.delete(kept.id, "alice") is False
+
+
+async def test_its_time_counts_from_the_end():
+    clock = Hand()
+    store = new(ttl_seconds=60, now=clock)
+    kept = record()
+    events = events_of(kept)
+    await store.create(kept)
+    await store.append(kept.id, events[:-1])
+    clock.now += 10_000
+    assert await store.get(kept.id, "alice") is not None
+    await store.append(kept.id, events[-1:])
+    clock.now += 59
+    assert await store.get(kept.id, "alice") is not None
+    clock.now += 1
+    assert await store.get(kept.id, "alice") is None
+
+
+async def test_the_room_of_the_expired_is_free():
+    clock = Hand()
+    store = new(max_bytes=size(record()), ttl_seconds=60, now=clock)
+    await finished(store)
+    clock.now += 60
+    kept, events = await finished(store)
+    assert await collect(store, kept) == events
+
+
+async def test_followers_of_what_runs_are_not_hurt_by_what_expires():
+    clock = Hand()
+    store = new(ttl_seconds=60, now=clock)
+    running = record()
+    events = events_of(running)
+    await store.create(running)
+    follower = asyncio.create_task(collect(store, running))
+    await finished(store)
+    clock.now += 60
+    await finished(store)
+    await store.append(running.id, events)
+    assert await follower == events

@@ -1,0 +1,239 @@
+"""config.toml as frozen values; every mistake in it is one line that says what to do."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from ws_bridge.config import Config, client_keys, is_loopback, load
+from ws_bridge.errors import ConfigError
+
+EXAMPLE = Path(__file__).parents[1] / "config.toml"
+MODEL = '[[models]]\nname = "m"\nmodel = "openai/m"\n'
+
+
+@pytest.fixture
+def write(tmp_path):
+    def file(text: str | bytes) -> Path:
+        path = tmp_path / "config.toml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return file
+
+
+def refusal(path: Path | None, environ: dict[str, str] | None = None, **server: object) -> str:
+    with pytest.raises(ConfigError) as refused:
+        load(path, environ or {}, **server)
+    message = str(refused.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path or 'built-in configuration'}: ")
+    return message
+
+
+# What is there
+
+
+def test_without_a_file_there_is_the_demo_model_on_loopback():
+    config = load(None, {})
+    assert [(entry.name, entry.model) for entry in config.models] == [("demo", "demo/demo")]
+    assert config.server.host == "127.0.0.1"
+    assert config.store.url == "memory://"
+
+
+def test_an_empty_file_has_all_defaults(write):
+    assert load(write(""), {}) == Config()
+
+
+def test_the_defaults_are_those_of_the_contract():
+    limits = Config().limits
+    assert (limits.running_per_connection, limits.lanes_per_connection) == (16, 32)
+    assert (limits.queued_per_connection, limits.queued_mib_per_connection) == (64, 8)
+    assert Config().server.connection_minutes == 60
+    assert Config().server.data_keepalive_seconds == 30
+    assert Config().server.max_message_mib == 64
+    assert Config().server.on_disconnect == "finish"
+
+
+def test_the_example_file_is_a_configuration():
+    assert load(EXAMPLE, {})
+
+
+def test_what_the_file_says_is_taken(write):
+    config = load(
+        write(
+            """
+            [server]
+            port = 9000
+            drain_seconds = 5
+            allowed_origins = ["https://app.example"]
+            [store]
+            ttl_seconds = 60
+            [background]
+            polling = ["openai", "anthropic"]
+            [[models]]
+            name = "claude-*"
+            model = "anthropic/claude-*"
+            retries = 0
+            """
+        ),
+        {},
+    )
+    assert (config.server.port, config.server.drain_seconds) == (9000, 5)
+    assert config.server.allowed_origins == ("https://app.example",)
+    assert config.background.polling == ("openai", "anthropic")
+    assert config.models[0].retries == 0
+
+
+def test_the_command_line_goes_before_the_file_and_null_says_nothing(write):
+    path = write("[server]\nport = 9000\n")
+    assert load(path, {}, port=9001).server.port == 9001
+    assert load(path, {}, port=None).server.port == 9000
+    assert load(None, {}, port=0).server.port == 0
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        Config().server.port = 1
+
+
+@pytest.mark.parametrize(
+    ("polling", "openai", "other"),
+    [("all", True, True), ("none", False, False), (("openai",), True, False)],
+)
+def test_background_jobs_run_for_whom_the_operator_names(polling, openai, other):
+    background = Config.model_validate({"background": {"polling": polling}}).background
+    assert (background.runs("openai"), background.runs("anthropic")) == (openai, other)
+
+
+def test_an_entry_says_why_it_is_off(write):
+    text = MODEL + 'api_key_env = "THE_KEY"\n'
+    (entry,) = load(write(text), {}).models
+    assert entry.off_reason({}) == entry.off_reason({"THE_KEY": ""}) == "THE_KEY is not set"
+    assert entry.off_reason({"THE_KEY": "sk"}) == ""
+    (entry,) = load(write(text + "enabled = false\n"), {}).models
+    assert entry.off_reason({"THE_KEY": "sk"}) == "enabled = false"
+
+
+# Client keys
+
+
+def test_client_keys_come_from_the_named_variables_in_order(write):
+    path = write('[auth]\nkeys_env = ["ONE", "MANY"]\n')
+    environ = {"ONE": "a", "MANY": " b, c,,", "OTHER": "d"}
+    assert client_keys(load(path, environ), environ) == ("a", "b", "c")
+    assert client_keys(Config(), environ) == ()
+
+
+@pytest.mark.parametrize("value", [None, "", " , ,"])
+def test_a_key_variable_that_is_not_set_is_refused(write, value):
+    path = write('[auth]\nkeys_env = ["CLIENT_KEYS"]\n')
+    message = refusal(path, {} if value is None else {"CLIENT_KEYS": value})
+    assert "'auth.keys_env'" in message
+    assert "CLIENT_KEYS is not set: set it" in message
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "bridge.example"])  # noqa: S104 - the point of it
+def test_a_public_address_without_keys_is_refused(write, host):
+    assert "'server.host'" in refusal(write(f'[server]\nhost = "{host}"\n'))
+    assert "listen on 127.0.0.1" in refusal(write(MODEL), host=host)
+    path = write(f'[server]\nhost = "{host}"\n[auth]\nkeys_env = ["CLIENT_KEYS"]\n')
+    assert load(path, {"CLIENT_KEYS": "a"}).server.host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_a_loopback_address_needs_no_keys(write, host):
+    assert is_loopback(host)
+    assert load(write(f'[server]\nhost = "{host}"\n'), {}).server.host == host
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[server]\nprot = 1\n", "'server.prot'"),
+        ("[sever]\nport = 1\n", "'sever'"),
+        (MODEL + "api_kei_env = 1\n", "'models[1].api_kei_env'"),
+        (MODEL + MODEL.replace('"m"', '"n"') + "x = 1\n", "'models[2].x'"),
+    ],
+)
+def test_an_unknown_key_is_named(write, text, key):
+    message = refusal(write(text))
+    assert f"unknown key {key}: remove it or correct its spelling" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[server]\nport = "8787"\n', "'server.port'"),
+        ("[server]\nport = 65536\n", "'server.port'"),
+        ("[server]\nport = true\n", "'server.port'"),
+        ("[server]\ndrain_seconds = -1\n", "'server.drain_seconds'"),
+        ("[server]\ndrain_seconds = nan\n", "'server.drain_seconds'"),
+        ("[server]\ndrain_seconds = inf\n", "'server.drain_seconds'"),
+        ('[server]\non_disconnect = "wait"\n', "'server.on_disconnect'"),
+        ('[server]\nallowed_origins = "x"\n', "'server.allowed_origins'"),
+        ("[server]\nallowed_origins = [1]\n", "'server.allowed_origins[1]'"),
+        ("server = 5\n", "'server'"),
+        ("[limits]\nrunning_per_connection = 0\n", "'limits.running_per_connection'"),
+        ("[store]\nttl_seconds = 0\n", "'store.ttl_seconds'"),
+        ("[store]\nflush_ms = 2026-11-21\n", "'store.flush_ms'"),
+        ('[background]\npolling = "some"\n', "'background.polling'"),
+        ("[background]\npolling = 5\n", "'background.polling'"),
+        ('models = "m"\n', "'models'"),
+        ('[[models]]\nname = "m"\n', "'models[1].model'"),
+        ('[[models]]\nmodel = "openai/m"\n', "'models[1].name'"),
+        ('[[models]]\nname = ""\nmodel = "openai/m"\n', "'models[1].name'"),
+        ('[[models]]\nname = "m"\nmodel = "m"\n', "'models[1].model'"),
+        (MODEL + 'mode = "native"\n', "'models[1].mode'"),
+        (MODEL + "retries = 11\n", "'models[1].retries'"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_key(write, text, key):
+    assert f"key {key}: " in refusal(write(text))
+
+
+def test_the_command_line_does_not_hide_a_wrong_section(write):
+    assert "'server'" in refusal(write("server = 5\n"), port=9000)
+
+
+@pytest.mark.parametrize("text", ["port = ", "[server", "a = 1\na = 2\n", b"\xff\xfe", "x = 1 1"])
+def test_bad_toml_is_refused(write, text):
+    assert "not valid TOML" in refusal(write(text))
+
+
+def test_a_number_beyond_64_bits_is_refused(write):
+    assert "64-bit" in refusal(write("[server]\nport = 99999999999999999999\n"))
+
+
+def test_an_unreadable_file_is_refused(tmp_path):
+    missing = refusal(tmp_path / "missing.toml")
+    assert "cannot be read (No such file or directory)" in missing
+    assert "cannot be read (Is a directory)" in refusal(tmp_path)
+
+
+def test_two_entries_of_one_name_are_refused(write):
+    message = refusal(write(MODEL + MODEL))
+    assert "'models'" in message
+    assert "two entries are named 'm': rename one" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("a*b*", "openai/a*b"), ("m", "openai/*"), ("*", "openai/*-*")],
+)
+def test_a_star_the_name_does_not_have_is_refused(write, name, model):
+    message = refusal(write(f'[[models]]\nname = "{name}"\nmodel = "{model}"\n'))
+    assert "'models.name'" in message
+    assert "use at most one *" in message
+
+
+def test_half_of_tls_is_refused(write):
+    message = refusal(write('[server]\ntls_cert = "cert.pem"\n'))
+    assert "set both" in message
+
+
+def test_a_store_that_is_not_built_in_is_refused(write):
+    assert "'store.url'" in refusal(write('[store]\nurl = "redis://localhost"\n'))

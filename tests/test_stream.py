@@ -1,0 +1,135 @@
+"""One writer, readers with positions."""
+
+import asyncio
+
+import pytest
+
+from ws_bridge.errors import RateLimited
+from ws_bridge.protocol.events import Draft, Event
+from ws_bridge.stream import Stream
+
+EVENTS = [Event.of(Draft("x", {"at": number}), number, None) for number in range(6)]
+
+
+async def collect(stream: Stream, after: int = -1) -> list[Event]:
+    return [event async for batch in stream.read(after) for event in batch]
+
+
+async def let_run() -> None:
+    """Every task that can run has run: several rounds of the loop, no time passes."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("after", range(-1, 8))
+@pytest.mark.parametrize("joined", range(7))
+async def test_a_reader_gets_all_after_its_position_whenever_it_came(joined, after):
+    stream = Stream()
+    stream.append(EVENTS[:joined])
+    reader = asyncio.create_task(collect(stream, after))
+    await let_run()
+    for event in EVENTS[joined:]:
+        stream.append([event])
+        await let_run()
+    stream.close()
+    assert await reader == EVENTS[after + 1 :]
+
+
+async def test_what_is_ready_comes_as_one_batch():
+    stream = Stream()
+    stream.append(EVENTS[:3])
+    reader = stream.read()
+    assert list(await anext(reader)) == EVENTS[:3]
+    stream.append(EVENTS[3:4])
+    stream.append(EVENTS[4:])
+    assert list(await anext(reader)) == EVENTS[3:]
+
+
+async def test_a_reader_waits_until_there_is_something_or_the_end():
+    stream = Stream()
+    reader = asyncio.create_task(collect(stream))
+    await let_run()
+    assert not reader.done()
+    stream.close()
+    assert await reader == []
+
+
+async def test_a_slow_reader_holds_up_neither_the_writer_nor_the_others():
+    stream = Stream()
+    slow = stream.read()
+    stream.append(EVENTS[:1])
+    first = await anext(slow)
+    fast = asyncio.create_task(collect(stream))
+    for event in EVENTS[1:]:
+        stream.append([event])
+        await let_run()
+    stream.close()
+    assert await fast == EVENTS
+    assert [*first, *[event async for batch in slow for event in batch]] == EVENTS
+
+
+async def test_a_reader_that_goes_away_is_forgotten():
+    stream = Stream()
+    leaving, staying = (asyncio.create_task(collect(stream)) for _ in range(2))
+    await let_run()
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    stream.append(EVENTS)
+    stream.close()
+    assert await staying == EVENTS
+
+
+async def test_nothing_can_be_appended_once_it_is_closed():
+    stream = Stream()
+    stream.append(EVENTS[:1])
+    stream.close()
+    stream.append(EVENTS[1:])
+    assert await collect(stream) == EVENTS[:1]
+
+
+async def test_a_position_before_the_beginning_is_the_beginning():
+    stream = Stream()
+    stream.append(EVENTS)
+    stream.close()
+    assert await collect(stream, -5) == EVENTS
+
+
+async def test_an_error_before_any_event_reaches_the_readers():
+    stream = Stream()
+    reader = asyncio.create_task(collect(stream))
+    await let_run()
+    error = RateLimited("Too many.")
+    stream.close(error)
+    for read in (reader, collect(stream)):
+        with pytest.raises(RateLimited) as raised:
+            await read
+        assert raised.value is error
+
+
+async def test_an_error_after_events_does_not():
+    """The terminal event has said it already."""
+    stream = Stream()
+    stream.append(EVENTS)
+    stream.close(RateLimited("Too many."))
+    assert await collect(stream) == EVENTS
+
+
+async def test_the_first_error_stays():
+    stream = Stream()
+    first = RateLimited("first")
+    stream.close(first)
+    stream.close()
+    stream.close(RateLimited("second"))
+    assert stream.error is first
+
+
+async def test_whoever_waits_for_the_end_is_told():
+    stream = Stream()
+    waiting = asyncio.create_task(stream.wait_closed())
+    await let_run()
+    stream.append(EVENTS)
+    await let_run()
+    assert not waiting.done()
+    stream.close()
+    await waiting
+    await stream.wait_closed()

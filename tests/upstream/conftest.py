@@ -1,0 +1,19 @@
+"""A fake provider for the upstreams' tests; litellm's connections end with each test's loop."""
+
+import pytest
+from upstreams import FakeProviders
+
+
+@pytest.fixture(scope="session")
+def providers():
+    with FakeProviders() as running:
+        yield running
+
+
+@pytest.fixture
+async def fake(providers):
+    from ws_bridge.upstream import door  # noqa: PLC0415 - litellm takes seconds to import
+
+    providers.reset()
+    yield providers
+    await door.shutdown()
