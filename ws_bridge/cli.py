@@ -99,6 +99,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 async def _serve_until_stopped(config: Config) -> int:
     bridge = Bridge(config)
+    stop = _stop_on_signal(bridge)
     for route in bridge.routes.all:
         print(_line(route), flush=True)
     runner = web.AppRunner(
@@ -115,15 +116,15 @@ async def _serve_until_stopped(config: Config) -> int:
     scheme = "https" if server.tls_cert else "http"
     host, port = runner.addresses[0][:2]
     print(f"listening on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    await _until_stopped(bridge)
+    await _either(stop, bridge.broken)
+    log.info("draining")
     await runner.cleanup()
     log.info("stopped")
     return 1 if bridge.broken.is_set() else 0
 
 
-async def _until_stopped(bridge: Bridge) -> None:
-    """Return at the first SIGTERM or SIGINT, or when it is broken; a second one hurries."""
-    loop = asyncio.get_running_loop()
+def _stop_on_signal(bridge: Bridge) -> asyncio.Event:
+    """Set at the first SIGTERM or SIGINT; a second one hurries the drain."""
     stop = asyncio.Event()
 
     def on_signal() -> None:
@@ -132,12 +133,16 @@ async def _until_stopped(bridge: Bridge) -> None:
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    waits = [asyncio.create_task(event.wait()) for event in (stop, bridge.broken)]
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return stop
+
+
+async def _either(*events: asyncio.Event) -> None:
+    """Return when one of the events is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
-    log.info("draining")
 
 
 def _line(route: Route) -> str:

@@ -208,7 +208,8 @@ class Job:
 
     async def _end(self, ending: Ending | BridgeError) -> None:
         """Speak the end that the provider did not speak."""
-        if isinstance(ending, BridgeError) and not self._sequencer.is_open:
+        is_known = self._sequencer.is_open or (self._mirror is not None and self._is_recorded)
+        if isinstance(ending, BridgeError) and not is_known:
             self.stream.close(ending)
             return
         try:

@@ -52,11 +52,11 @@ async def test_a_drain_lets_a_turn_finish_and_refuses_new_ones(serve):
     ending = asyncio.create_task(bridge.bridge.app.shutdown())
     closed = await idle.ws.receive()
     assert (closed.type, idle.ws.close_code) == (WSMsgType.CLOSE, 1012)
-    assert (await busy.event())["error"]["code"] == "server_draining"
     await busy.create(input="new", stream_id="b")
     assert (await busy.event())["error"]["code"] == "server_draining"
     gate.set()
     assert (await busy.until("response.completed"))[-1]["response"]["status"] == "completed"
+    assert (await busy.event())["error"]["code"] == "server_draining"  # what waited, in its turn
     assert (await busy.ws.receive()).type is WSMsgType.CLOSE
     assert busy.ws.close_code == 1012
     await ending

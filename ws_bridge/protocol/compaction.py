@@ -55,4 +55,4 @@ def unfold(item: Json) -> Json:
     summary = unseal(item)
     if summary is None:
         return item
-    return {"type": "message", "role": "developer", "content": HEADING + summary}
+    return {"type": "message", "role": "user", "content": HEADING + summary}

@@ -110,13 +110,11 @@ class Connection:
             lane = self._lane(frame)
         except StreamLimitReached as reached:
             return [Say(reached.frame(frame["stream_id"]))]
-        if self._closed_by is not None:
-            return [Say(self._closed_by.frame(lane))]
         if self._must_wait(lane) and self._has_no_room(size):
             error = RateLimited("Too many creates are waiting on this connection.")
             return [Say(error.frame(lane))]
         self._waiting.append(self._read_create(frame, lane, size))
-        return list(self._ready())
+        return self.refuse(self._closed_by) if self._closed_by else list(self._ready())
 
     def _must_wait(self, lane: str | None) -> bool:
         return lane in self._running or len(self._running) >= self._rules.running
@@ -213,10 +211,12 @@ class Connection:
         return list(self._ready())
 
     def refuse(self, error: BridgeError) -> list[Action]:
-        """Start nothing any more: what waits now and comes later is told ``error``."""
+        """Start nothing any more: what waits and comes later is told ``error`` in its turn."""
         self._closed_by = error
-        waiting, self._waiting = self._waiting, []
-        return [Say(error.frame(waits.lane)) for waits in waiting]
+        self._waiting = [
+            replace(waits, action=Say(error.frame(waits.lane))) for waits in self._waiting
+        ]
+        return list(self._ready())
 
     @property
     def is_idle(self) -> bool:

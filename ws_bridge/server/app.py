@@ -44,6 +44,7 @@ PAGE_HEADERS = {
     "data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # the page's modules fit together only as one version
 }
 
 
@@ -117,6 +118,7 @@ class Bridge:
         app.router.add_get("/metrics", self._metrics.show)
         app.cleanup_ctx.append(self._live)
         app.on_shutdown.append(self._drain)
+        app.on_response_prepare.append(_add_page_headers)
         gauge = self._metrics.gauge
         gauge("connections", "Open sockets", self._sockets.connections)
         gauge("lanes", "Lanes that run or wait", self._sockets.lanes)
@@ -178,7 +180,7 @@ class Bridge:
             log.info("response %s", _outcome(happened))
 
     async def _page(self, _request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(static_files() / "index.html", headers=PAGE_HEADERS)
+        return web.FileResponse(static_files() / "index.html")
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return json_response({"status": "ok"})
@@ -187,6 +189,11 @@ class Bridge:
         answer = json_response({"status": "ready" if self._is_ready else "not ready"})
         answer.set_status(200 if self._is_ready else 503)
         return answer
+
+
+async def _add_page_headers(request: web.Request, response: web.StreamResponse) -> None:
+    if request.path == "/" or request.path.startswith("/static/"):
+        response.headers.update(PAGE_HEADERS)
 
 
 def _socket_policy(config: Config) -> SocketPolicy:

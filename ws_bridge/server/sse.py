@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ws_bridge.clock import Clock
 from ws_bridge.protocol.events import SSE_DONE, SSE_KEEPALIVE, Event
@@ -23,10 +23,10 @@ async def send_events(
 ) -> web.StreamResponse:
     """Send every batch in one write, comments while nothing comes, `[DONE]` at the end.
 
-    An error before the first batch is raised with no byte written, so that it can still be a plain
-    HTTP answer.
+    For a create, an error before the first batch is raised with no byte written, so that it can
+    still be a plain HTTP answer; who follows what exists gets the head at once.
     """
-    first = await anext(batches, None)
+    first = await anext(batches, None) if request.method == hdrs.METH_POST else None
     response = web.StreamResponse(headers=HEADERS)
     await response.prepare(request)
     comments = asyncio.create_task(_comment(response, clock))

@@ -158,7 +158,8 @@ class Socket:
         self._running.pop(start.lane, None)
         self._turns.pop(start.lane, None)
         self._stops.pop(start.lane, None)
-        failed = job is None or job.turn() is None
+        # A cancelled answer did not fail: its parent can be asked again.
+        failed = job is None or job.result is None or job.result["status"] == "failed"
         await self._act(self.connection.ended(start, failed=failed))
         if self.connection.is_idle:
             self._idle.set()
@@ -206,12 +207,13 @@ class Socket:
         """End the connection at its age: between turns, with a code that lets clients come back."""
         await self._clock.sleep(self._policy.connection_minutes * 60)
         error = ConnectionLimitReached(self._policy.connection_minutes)
-        await self._act([*self.connection.refuse(error), Say(error.frame())])
+        await self._act(self.connection.refuse(error))
         try:
             async with asyncio.timeout(LAST_TURN_SECONDS):
                 await self._idle.wait()
         except TimeoutError:
             log.info("last_turn_outlives_its_connection")
+        await self._act([Say(error.frame())])
         await self._ws.close(code=WSCloseCode.GOING_AWAY, message=b"connection limit reached")
 
 
