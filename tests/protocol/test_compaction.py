@@ -37,7 +37,7 @@ def test_a_seal_is_a_compaction_item_with_an_id_of_its_own():
 def test_a_sealed_summary_becomes_a_message_a_provider_can_read():
     assert unfold(seal("They met.")) == {
         "type": "message",
-        "role": "developer",
+        "role": "user",
         "content": HEADING + "They met.",
     }
 
