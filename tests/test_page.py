@@ -403,6 +403,7 @@ async def test_a_key_is_asked_for_only_where_one_is_wanted(
         await expect(tab.page.locator("#key-note")).to_contain_text("did not accept")
         await key.fill("right-key")
         await key.press("Enter")
+        await expect(tab.page.locator("#connection")).to_have_attribute("data-state", "open")
         await tab.ask("My name is Ada")
         assert await tab.ask("What is my name?") == "You told me: your name is Ada."
         await expect(key).to_be_hidden()
