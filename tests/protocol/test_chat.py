@@ -515,3 +515,14 @@ def test_no_fragment_of_any_parallel_call_is_lost(data):
 def test_a_custom_tools_input_is_what_the_model_wrote(spoken, ascii_only, size):
     wrapped = json.dumps({"content": spoken}, ensure_ascii=ascii_only)
     assert spoken == custom(wrapped, size)[1]["input"]
+
+
+def test_a_link_without_a_place_cites_the_text_since_the_last_one():
+    link = {"type": "url_citation", "url": "https://e.x", "title": "T"}
+    chunks = [Chunk(text="one "), Chunk(annotations=(link,)), Chunk(text="two")]
+    _, response = streamed(*chunks, Chunk(annotations=(link,)), stop())
+    [message] = response["output"]
+    places = [
+        (each["start_index"], each["end_index"]) for each in message["content"][0]["annotations"]
+    ]
+    assert places == [(0, 4), (4, 7)]

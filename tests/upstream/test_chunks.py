@@ -1,5 +1,6 @@
 """Chunks: litellm's own chunk classes become ours."""
 
+import pytest
 from litellm.types.utils import ModelResponseStream
 
 from ws_bridge.protocol.chat import Chunk, ToolDelta
@@ -70,3 +71,21 @@ def test_usage():
 
 def test_a_chunk_without_choices():
     assert chunk_of(ModelResponseStream(model="m", choices=[])) == Chunk(model="m")
+
+
+@pytest.mark.parametrize(
+    ("citation", "annotation"),
+    [
+        (
+            {"type": "char_location", "document_index": 2, "document_title": "D"},
+            {"type": "file_citation", "file_id": "document_2", "filename": "D", "index": 2},
+        ),
+        (
+            {"type": "web_search_result_location", "url": "https://e.x", "title": "T"},
+            {"type": "url_citation", "url": "https://e.x", "title": "T"},
+        ),
+    ],
+)
+def test_an_anthropic_citation_is_an_annotation(citation, annotation):
+    delta = {"content": "", "provider_specific_fields": {"citation": citation}}
+    assert chunk(delta).annotations == (annotation,)

@@ -42,6 +42,7 @@ class Part:
         self._text: list[str] = []
         self._logprobs: list[Json] = []
         self._annotations: list[Json] = []
+        self._cited = 0  # where the text ended at the last annotation
 
     def open(self) -> Draft:
         """The part begins."""
@@ -56,7 +57,11 @@ class Part:
         return Draft(self._delta, {**self._at, "delta": text, "logprobs": list(logprobs)})
 
     def annotate(self, annotation: Json) -> Draft:
-        """One more annotation of the text."""
+        """One more annotation; a link without a place cites the text since the last one."""
+        length = sum(map(len, self._text))
+        if annotation.get("type") == "url_citation" and "start_index" not in annotation:
+            annotation = {**annotation, "start_index": self._cited, "end_index": length}
+        self._cited = length
         self._annotations.append(annotation)
         return annotation_added(self._at, len(self._annotations) - 1, annotation)
 

@@ -33,7 +33,7 @@ def chunk_of(chunk: Any) -> Chunk:
         refusal=delta.get("refusal") or "",
         thinking_blocks=tuple(map(plain, delta.get("thinking_blocks") or ())),
         tool_calls=tuple(map(_tool_delta, delta.get("tool_calls") or ())),
-        annotations=tuple(_annotations(delta.get("annotations") or ())),
+        annotations=(*_annotations(delta.get("annotations") or ()), *_citations(delta)),
         images=tuple(_images(delta.get("images") or ())),
         logprobs=tuple(map(_logprob, _value(logprobs, "content") or ())),
         finish_reason=finish_reason,
@@ -89,6 +89,8 @@ def _count(thing: Any, name: str) -> int:
 
 
 def _is_plain(delta: Json) -> bool:
+    if delta.get("provider_specific_fields"):
+        return False
     return all(name in PLAIN or value is None for name, value in delta.items())
 
 
@@ -110,6 +112,23 @@ def _annotations(annotations: Iterable[Any]) -> Iterable[Json]:
         kind = annotation.get("type")
         nested = annotation.get(kind) if isinstance(kind, str) else None
         yield {"type": kind, **nested} if isinstance(nested, dict) else annotation
+
+
+def _citations(delta: Json) -> Iterable[Json]:
+    """Anthropic's citation of a chunk, where litellm leaves it; places in a file have no field."""
+    citation = (delta.get("provider_specific_fields") or {}).get("citation")
+    if not isinstance(citation, dict):
+        return
+    if url := citation.get("url"):
+        yield {"type": "url_citation", "url": url, "title": citation.get("title") or url}
+        return
+    index = citation.get("document_index")
+    yield {
+        "type": "file_citation",
+        "file_id": citation.get("file_id") or f"document_{index or 0}",
+        "filename": citation.get("document_title") or "",
+        "index": index or 0,
+    }
 
 
 def _images(images: Iterable[Any]) -> Iterable[str]:
