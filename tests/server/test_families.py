@@ -1,0 +1,162 @@
+"""The whole bridge with real litellm calls to loopback providers of three families."""
+
+import asyncio
+import json
+
+import pytest
+from upstreams import FakeProviders
+
+# family: what litellm is asked for, and the path of the provider's address
+FAMILIES = {
+    "native": ("openai/gpt-*", "/v1"),
+    "chat": ("groq/m-*", "/v1"),
+    "anthropic": ("anthropic/claude-*", ""),
+}
+TERMINALS = ("response.completed", "response.failed", "response.incomplete", "error")
+KEY = "sk-operators-own-key"
+
+each_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def fake():
+    with FakeProviders() as running:
+        yield running
+
+
+@pytest.fixture
+async def bridge(serve, fake):
+    fake.reset()
+    models = [
+        {
+            "name": f"{family}-*",
+            "model": model,
+            "api_base": fake.base_url + path,
+            "api_key_env": "KEY",
+            "retries": 0,
+            "stall_seconds": 1,
+        }
+        for family, (model, path) in FAMILIES.items()
+    ]
+    dead = {
+        **models[0],
+        "name": "dead",
+        "model": "openai/gpt-dead",
+        "api_base": "http://127.0.0.1:9",
+    }
+    running = await serve(None, {"models": [*models, dead]}, {"KEY": KEY})
+    while (await running.get("/readyz"))[0] != 200:
+        await asyncio.sleep(0.05)
+    return running
+
+
+async def answered(client, model, **fields):
+    """A turn's events; at most one of them ends it."""
+    events = await client.turn(model=model, input="hi", **fields)
+    assert [event["type"] in TERMINALS for event in events].count(True) == 1
+    return events
+
+
+FAILURES = [
+    ("err400", 400),
+    ("err401", 401),
+    ("err403", 403),
+    ("err404", 404),
+    ("err429", 429),
+    ("err500", 500),
+    ("pre1drop", 502),
+    ("drop", None),
+    ("stall", None),
+    ("cleaneof", None),
+    ("zerobytes", 502),
+]
+
+
+@each_family
+@pytest.mark.parametrize(("scenario", "status"), FAILURES)
+async def test_a_provider_that_fails_is_one_clean_end_and_the_next_turn_works(
+    bridge, fake, family, scenario, status
+):
+    client = await bridge.connect()
+    last = (await answered(client, f"{family}-{scenario}"))[-1]
+    if status and last["type"] == "error":
+        assert last["status"] == status
+    else:
+        assert last["type"] == "response.failed"
+        assert last["response"]["error"].keys() == {"code", "message"}
+    said = json.dumps(last.get("error") or last["response"]["error"]).lower()
+    port = fake.base_url.rpartition(":")[2]
+    for word in ("litellm", "traceback", "/", KEY, port, "127.0.0.1", "groq", "exception"):
+        assert word not in said
+    assert (await answered(client, f"{family}-text"))[-1]["type"] == "response.completed"
+
+
+@each_family
+async def test_a_retry_after_reaches_the_client(bridge, family):
+    client = await bridge.connect()
+    [error] = await answered(client, f"{family}-err429")
+    assert error["headers"] == {"retry-after": "7"}
+
+
+async def test_a_refused_connection_is_one_error(bridge):
+    client = await bridge.connect()
+    [error] = await answered(client, "dead")
+    assert (error["type"], error["status"]) == ("error", 502)
+
+
+@each_family
+async def test_a_malformed_line_never_ends_in_silence(bridge, family):
+    """litellm skips it on a native stream, which completes whole; the others fail."""
+    client = await bridge.connect()
+    last = (await answered(client, f"{family}-badline"))[-1]
+    expected = "response.completed" if family == "native" else "response.failed"
+    assert last["type"] == expected
+    assert (await answered(client, f"{family}-text"))[-1]["type"] == "response.completed"
+
+
+@each_family
+@pytest.mark.parametrize("way", ["socket", "http", "close"])
+async def test_a_cancel_closes_the_providers_connection(bridge, fake, family, way):
+    client = await bridge.connect()
+    model = f"{family}-gate6"
+    await client.create(model=model, input="hi", store=way == "http")
+    created = await client.event()
+    assert created["type"] == "response.created", created
+    await fake.until(lambda: fake.live["open"] == 1)
+    if way == "socket":
+        await client.ws.send_json({"type": "response.cancel"})
+    elif way == "http":
+        await bridge.post(f"/v1/responses/{created['response']['id']}/cancel")
+    else:
+        await client.ws.close()
+    async with asyncio.timeout(1):
+        await fake.wait_closed(1)
+    if way != "close":
+        last = (await client.until(*TERMINALS))[-1]
+        assert last["response"]["status"] == "cancelled"
+
+
+@each_family
+async def test_a_stored_response_whose_client_vanished_completes(bridge, fake, family):
+    client = await bridge.connect()
+    await client.create(model=f"{family}-gate6", input="hi")
+    response_id = (await client.event())["response"]["id"]
+    await client.ws.close()
+    fake.release(f"{FAMILIES[family][0].partition('/')[2][:-1]}gate6")
+    url = f"{bridge.url}/v1/responses/{response_id}"
+    async with bridge.session.get(url + "?stream=true") as follower:
+        assert (await follower.text()).endswith("data: [DONE]\n\n")
+    async with bridge.session.get(url) as poller:
+        assert (await poller.json())["status"] == "completed"
+
+
+@each_family
+async def test_the_next_turn_tells_the_provider_the_whole_history(bridge, family):
+    client = await bridge.connect()
+    first = (await answered(client, f"{family}-text"))[-1]["response"]
+    last = (await answered(client, f"{family}-echo", previous_response_id=first["id"]))[-1]
+    heard = json.loads(last["response"]["output"][0]["content"][0]["text"])
+    heard = heard["messages"] if isinstance(heard, dict) else heard
+    assert [message["role"] for message in heard] == ["user", "assistant", "user"]
+    spoken = first["output"][0]["content"][0]["text"]
+    assert spoken in json.dumps(heard[1])
