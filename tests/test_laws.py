@@ -1,8 +1,8 @@
 """The laws of the house, each over every recorded transcript.
 
 The transcripts are what real calls through litellm gave (`transcripts/`), replayed through jobs,
-mirror and store. The last law, that the provider's connection closes, is in `server/test_families.py` too,
-with real connections.
+mirror and store. The last law, that the provider's connection closes, is in
+`server/test_families.py` too, with real connections.
 """
 
 import asyncio

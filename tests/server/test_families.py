@@ -45,7 +45,7 @@ async def bridge(serve, fake):
         "api_base": "http://127.0.0.1:9",
     }
     running = await serve(None, {"models": [*models, dead]}, {"KEY": KEY})
-    while (await running.get("/readyz"))[0] != 200:
+    while (await running.get("/readyz"))[0] != 200:  # noqa: ASYNC110 - asks a server
         await asyncio.sleep(0.05)
     return running
 
@@ -106,7 +106,7 @@ async def test_a_refused_connection_is_one_error(bridge):
 
 @each_family
 async def test_a_malformed_line_never_ends_in_silence(bridge, family):
-    """litellm skips it on a native stream, which completes whole; the others fail."""
+    """Of a native stream litellm skips it, and it completes whole; the others fail."""
     client = await bridge.connect()
     last = (await answered(client, f"{family}-badline"))[-1]
     expected = "response.completed" if family == "native" else "response.failed"
