@@ -235,5 +235,11 @@ def test_half_of_tls_is_refused(write):
     assert "set both" in message
 
 
-def test_a_store_that_is_not_built_in_is_refused(write):
-    assert "'store.url'" in refusal(write('[store]\nurl = "redis://localhost"\n'))
+@pytest.mark.parametrize("url", ["", "redis", "http://x", "redis:/x", "unix:///tmp/x"])
+def test_a_store_of_another_kind_is_refused(write, url):
+    assert "'store.url'" in refusal(write(f'[store]\nurl = "{url}"\n'))
+
+
+def test_a_store_password_that_is_not_set_is_refused(write):
+    text = '[store]\nurl = "redis://localhost"\npassword_env = "NO_SUCH_VARIABLE"\n'
+    assert "NO_SUCH_VARIABLE" in refusal(write(text))

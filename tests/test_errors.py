@@ -36,7 +36,7 @@ ARGUMENTS = {
 def tree(root: type[BridgeError] = BridgeError) -> Iterator[type[BridgeError]]:
     yield root
     for branch in root.__subclasses__():
-        if branch.__module__ == errors.__name__:
+        if branch.__module__.startswith(errors.__name__):
             yield from tree(branch)
 
 

@@ -7,8 +7,9 @@ from scripted import Scripted, answer, completed, done_item, message, opening
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import StoreUnavailable, UpstreamError
-from ws_bridge.job import Ending, Job, JobFinished, Plan, Timing
-from ws_bridge.mirror import Mirror
+from ws_bridge.job import Job
+from ws_bridge.mirror import Mirror, Pace
+from ws_bridge.plan import Ending, JobFinished, Plan, Timing
 from ws_bridge.protocol.events import TERMINAL
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.reducer import fold
@@ -25,14 +26,16 @@ def new_store(max_bytes=2**20):
     return MemoryStore(max_bytes=max_bytes, ttl_seconds=60, now=lambda: 0.0)
 
 
-def new_job(upstream, store=None, seen=None):
-    record = Record("resp_1", "me", INPUT, TARGET.maker)
+def new_job(upstream, store=None, seen=None, *, background=False):
+    record = Record("resp_1", "me", INPUT, TARGET.maker, background=background)
     plan = Plan(record, Envelope("resp_1", "m", 1), TARGET, None, None, "websocket")
     observed = seen if seen is not None else []
     return Job(
         plan,
-        upstream.respond(Request(TARGET, Chain(None, INPUT), {})),
-        mirror=Mirror(store, 0.01) if store else None,
+        lambda outlives: upstream.respond(
+            Request(TARGET, Chain(None, INPUT), {}, outlives=outlives)
+        ),
+        mirror=Mirror(store, Pace(), Clock()) if store else None,
         observe=observed.append,
         clock=Clock(),
         timing=Timing(created_after=60, keepalive=0),
@@ -112,14 +115,18 @@ async def test_a_failure_before_created_closes_the_stream_with_the_error():
     assert (finished.outcome, finished.error) == ("refused", "server_error")
 
 
-async def test_a_store_that_refuses_the_record_refuses_the_response():
-    """Nobody was told an id, so it is an error, not a failed response."""
-    upstream = Scripted(answer("x"))
-    job = new_job(upstream, new_store(max_bytes=1))
+async def test_a_store_that_refuses_the_record_does_not_stop_a_live_response():
+    job = new_job(Scripted(answer("x")), new_store(max_bytes=1))
     await job.run()
-    assert isinstance(job.stream.error, StoreUnavailable)
+    assert terminals(job) == ["response.completed"]
+
+
+async def test_a_background_response_is_refused_while_nothing_can_be_promised():
+    """Nobody was told an id, so it is an error, not a failed response."""
+    job = new_job(Scripted(answer("x")), new_store(max_bytes=1), background=True)
+    with pytest.raises(StoreUnavailable):
+        await job.open_queued()
     assert job.stream.events == []
-    assert upstream.open_now == 0
 
 
 async def test_a_terminal_event_without_output_gets_the_items_that_were_streamed():

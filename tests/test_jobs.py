@@ -14,7 +14,7 @@ from ws_bridge.errors import (
     UpstreamError,
 )
 from ws_bridge.jobs import Create, Jobs, Policy, new_response_id
-from ws_bridge.mirror import Mirror
+from ws_bridge.mirror import Mirror, Pace
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.upstream.routes import Route, Routes, Target
@@ -29,7 +29,7 @@ class House:
             upstream=upstream,
             find_target=ROUTES.find,
             store=self.store,
-            mirror=Mirror(self.store, 0.01),
+            mirror=Mirror(self.store, Pace(), Clock()),
             observe=lambda _: None,
             policy=Policy(),
             clock=Clock(),

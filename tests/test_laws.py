@@ -15,13 +15,13 @@ from transcripts import load, names
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
-from ws_bridge.job import Ending
 from ws_bridge.jobs import Create, Jobs, Policy
-from ws_bridge.mirror import Mirror
+from ws_bridge.mirror import Mirror, Pace
+from ws_bridge.plan import Ending
 from ws_bridge.protocol.events import TERMINAL, Draft, Event
 from ws_bridge.protocol.reducer import Reducer, fold
 from ws_bridge.protocol.request import parse_create
-from ws_bridge.store.base import Verdict
+from ws_bridge.store.base import Lease, Verdict, Write
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.upstream.routes import Route, Routes, Target
 
@@ -42,7 +42,7 @@ class House:
     def __init__(self, steps, store=None):
         self.upstream = Scripted(steps)
         self.store = store or MemoryStore(max_bytes=2**24, ttl_seconds=60, now=lambda: 0.0)
-        self.mirror = Mirror(self.store, 60)
+        self.mirror = Mirror(self.store, Pace(flush=0.001), Clock())
         self.jobs = Jobs(
             upstream=self.upstream,
             find_target=ROUTES.find,
@@ -115,7 +115,7 @@ async def test_law_4_every_polled_snapshot_is_the_fold_of_a_prefix_and_never_an_
         gate.set()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        await house.mirror.flush(job.id)
+        await house.mirror.drain()
         snapshot = await house.store.get(job.id, "me")
         if snapshot is None:
             continue
@@ -133,8 +133,8 @@ async def test_law_5_terminal_is_final(name):
     before = list(events)
     await job.stop(Ending.CANCELLED)
     late = Event.of(Draft("response.output_text.delta", {}), len(events), None)
-    verdict = await house.store.append(job.id, [late])
-    assert verdict is (Verdict.GONE if is_refused(script(name)) else Verdict.ENDED)
+    [receipt] = await house.store.append([Write(Lease(job.id, 1), [late])])
+    assert receipt.verdict is (Verdict.GONE if is_refused(script(name)) else Verdict.ENDED)
     assert job.stream.events == before
 
 
@@ -192,11 +192,11 @@ async def test_law_9_cancel_closes_the_provider_at_every_point(name):
 class Untouchable(MemoryStore):
     """A store that nobody may use."""
 
-    async def create(self, record):
-        raise AssertionError(record.id)
+    async def create(self, record, events=(), fence=1):
+        raise AssertionError(record.id, events, fence)
 
-    async def append(self, response_id, events):
-        raise AssertionError(response_id, events)
+    async def append(self, writes):
+        raise AssertionError(writes)
 
 
 @every_transcript

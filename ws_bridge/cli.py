@@ -99,6 +99,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 async def _serve_until_stopped(config: Config) -> int:
     bridge = Bridge(config)
+    await bridge.open_store()
     stop = _stop_on_signal(bridge)
     for route in bridge.routes.all:
         print(_line(route), flush=True)

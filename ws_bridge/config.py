@@ -24,6 +24,15 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
+STORE_SCHEMES = (
+    "memory",
+    "redis",
+    "rediss",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
 DEMO_TOML = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
 
 
@@ -62,8 +71,11 @@ class Store(Section):
     """``[store]``: where responses are kept."""
 
     url: str = "memory://"
+    password_env: str = ""
     ttl_seconds: Positive = 86400
     flush_ms: Positive = 25
+    lease_seconds: Annotated[float, Field(ge=1)] = 15
+    backlog_mib: Count = 256
     max_mib: Count = 512
 
 
@@ -170,9 +182,19 @@ def _check(config: Config, source: str, environ: Environ) -> None:
     _check_keys(config, source, environ)
     if bool(config.server.tls_cert) != bool(config.server.tls_key):
         raise ConfigError(f"{source}: 'server.tls_cert' and 'server.tls_key' go together: set both")
-    if not config.store.url.startswith("memory://"):
+    _check_store(config.store, source, environ)
+
+
+def _check_store(store: Store, source: str, environ: Environ) -> None:
+    if store.url.partition("://")[0] not in STORE_SCHEMES or "://" not in store.url:
         raise ConfigError(
-            f"{source}: key 'store.url': only memory:// is built into this version: set it to that"
+            f"{source}: key 'store.url': use one of "
+            + ", ".join(f"{scheme}://" for scheme in STORE_SCHEMES)
+        )
+    if store.password_env and not environ.get(store.password_env):
+        raise ConfigError(
+            f"{source}: key 'store.password_env': the environment variable {store.password_env} "
+            "is not set: set it to the store's password, or remove the key"
         )
 
 

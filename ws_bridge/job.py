@@ -2,7 +2,8 @@
 
 Rule 1: a job ends with exactly one terminal event, whatever happens to it; only a failure before
 `response.created` closes its stream with an error instead.
-Rule 2: the store knows the response before anyone is told its id.
+Rule 2: the store knows the response before anyone is told its id, and its end before anyone hears
+it; only a store that is away is not waited for (``mirror``).
 Rule 3: a reader, slow or gone, changes nothing here.
 """
 
@@ -13,21 +14,18 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import BridgeError, ServerShutdown, UpstreamError
+from ws_bridge.errors import BridgeError, ResponseTakenOver, ServerShutdown, UpstreamError
 from ws_bridge.mirror import Mirror
-from ws_bridge.protocol.events import TERMINAL, Draft, Event
+from ws_bridge.plan import Drafts, Ending, JobFinished, JobStarted, Observe, Plan, Timing
+from ws_bridge.protocol.events import CREATED, LIFECYCLE, TERMINAL, Draft, Event
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.reducer import Reducer
-from ws_bridge.protocol.response import Envelope
 from ws_bridge.protocol.sequencer import Sequencer
-from ws_bridge.store.base import Record
+from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
-from ws_bridge.upstream.base import Target
 
 log = logging.getLogger(__name__)
 
@@ -36,91 +34,45 @@ Json = dict[str, Any]
 READ_OUT_SECONDS = 1.0
 
 
-class Ending(Enum):
-    """Why a job was stopped from outside."""
-
-    CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"
-    SHUTDOWN = "shutdown"
-
-
-@dataclass(frozen=True, slots=True)
-class JobStarted:
-    """A response begins."""
-
-    id: str
-    model: str
-    transport: str
-
-
-@dataclass(frozen=True, slots=True)
-class JobFinished:
-    """A response ended; what an operator wants to know of it."""
-
-    id: str
-    model: str
-    provider: str
-    transport: str
-    outcome: str  # a terminal status, or "refused": an error before `response.created`
-    error: str
-    events: int
-    first_event_seconds: float | None
-    seconds: float
-    usage: Json | None
-
-
-Observe = Callable[[JobStarted | JobFinished], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """How long a response may be silent towards its readers, in seconds."""
-
-    created_after: float = 2.0  # `created` is said by then, whether the provider answered or not
-    keepalive: float = 30.0  # 0 = off
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything a job is made of."""
-
-    record: Record
-    envelope: Envelope
-    target: Target
-    lane: str | None
-    parent: Turn | None
-    transport: str
-
-
 class Job:
-    """A running response. ``run`` is its task's body; ``jobs.Jobs`` owns the task."""
+    """A running response. ``run`` is its task's body; ``jobs.Jobs`` owns the task.
+
+    ``drafts`` is made of a question: whether the provider is to go on when it is closed early.
+    With a ``claim`` it goes on with what another server has begun.
+    """
 
     def __init__(
         self,
         plan: Plan,
-        drafts: AsyncGenerator[Draft, None],
+        drafts: Drafts,
         *,
         mirror: Mirror | None,
         observe: Observe,
         clock: Clock,
         timing: Timing,
+        claim: Claim | None = None,
     ) -> None:
         self.plan = plan
         self.id = plan.record.id
         self.stream = Stream()
-        self._drafts = drafts
+        self._drafts = drafts(lambda: self._is_handed_over)
         self._mirror = mirror
         self._observe = observe
         self._clock = clock
         self._timing = timing
         self._sequencer = Sequencer(plan.envelope, plan.lane, clock.wall)
         self._reducer = Reducer()
-        self._recording = asyncio.Lock()
+        self._telling = asyncio.Lock()
+        self._untold: list[Event] = []
         self._is_recorded = mirror is None
+        self._is_handed_over = False
+        self._already = 0  # drafts that an earlier attempt has told
         self._ending: Ending | BridgeError | None = None
         self._task: asyncio.Task[None] | None = None
         self._began = self._last = clock.monotonic()
         self._first: float | None = None
+        if claim is not None:
+            self._go_on(claim)
 
     @property
     def result(self) -> Json | None:
@@ -157,8 +109,23 @@ class Job:
 
     async def open_queued(self) -> None:
         """Make a background response known before anything was asked of a provider."""
-        await self._record()
         await self._tell(self._sequencer.open(queued=True))
+
+    def _go_on(self, claim: Claim) -> None:
+        self.stream.append(claim.events)
+        self._sequencer.go_on(claim.events)
+        if claim.upstream_id:
+            self._already = sum(event.type not in LIFECYCLE for event in claim.events)
+        self._is_recorded = True
+        if self._mirror is not None:
+            self._mirror.adopt(claim.record, claim.lease, self.stream, **self._ears())
+
+    def _ears(self) -> dict[str, Callable[[], None]]:
+        """What the store may have to say to the response's writer."""
+        return {
+            "cancelled": lambda: self.stop_soon(Ending.CANCELLED),
+            "taken": lambda: self.stop_soon(Ending.TAKEN_OVER),
+        }
 
     async def run(self) -> None:
         """Generate the response; returns when it has ended and the store knows."""
@@ -191,13 +158,22 @@ class Job:
     async def _generate(self) -> None:
         async with aclosing(self._drafts) as drafts:
             async for draft in drafts:
-                if not self._is_recorded:
-                    await self._record()
+                if self._is_told(draft):
+                    continue
                 await self._tell(self._sequencer.take(self._completed(draft)))
                 if self.result:
                     await _read_out(drafts)
                     return
         raise UpstreamError("The provider ended the stream before the response was finished.")
+
+    def _is_told(self, draft: Draft) -> bool:
+        """Whether an earlier attempt has told it: a provider's own job tells the same again."""
+        if draft.type == CREATED and self.plan.is_provider_run and self._mirror is not None:
+            self._mirror.remember(self.id, str(draft.fields["response"]["id"]))
+        if draft.type in LIFECYCLE or not self._already:
+            return False
+        self._already -= 1
+        return True
 
     def _completed(self, draft: Draft) -> Draft:
         """A terminal draft with the items that a provider left out of it."""
@@ -208,48 +184,71 @@ class Job:
 
     async def _end(self, ending: Ending | BridgeError) -> None:
         """Speak the end that the provider did not speak."""
-        is_known = self._sequencer.is_open or (self._mirror is not None and self._is_recorded)
-        if isinstance(ending, BridgeError) and not is_known:
+        if isinstance(ending, BridgeError) and not self.stream.events:
+            if self._mirror is not None:
+                self._mirror.forget(self.id)
             self.stream.close(ending)
-            return
-        try:
-            await self._record()
-        except BridgeError as refused:
-            self.stream.close(refused)
-            return
-        await self._tell(self._last_words(ending))
+        elif ending is Ending.SHUTDOWN and await self._hand_over():
+            self.stream.close()
+        else:
+            await self._tell(self._last_words(ending))
+
+    async def _hand_over(self) -> bool:
+        """Leave a background response to another server, if it can go on there."""
+        record = self.plan.record
+        is_new = record.may_run_again and not self._fold().output()
+        if self._mirror is None or not (is_new or self.plan.is_provider_run):
+            return False
+        self._is_handed_over = await self._mirror.release(self.id)
+        return self._is_handed_over
 
     def _last_words(self, ending: Ending | BridgeError) -> list[Event]:
         if ending is Ending.CANCELLED:
             return self._sequencer.cancel()
         if ending is Ending.INTERRUPTED:
             return self._sequencer.interrupt(self._fold().finished_items())
+        if ending is Ending.TAKEN_OVER:
+            ending = ResponseTakenOver()
         error = ending if isinstance(ending, BridgeError) else ServerShutdown()
         return self._sequencer.fail(error, self._fold().partial_output())
 
     async def _tell(self, events: list[Event]) -> None:
-        """Append; of the first and the last event the store knows at once."""
-        self._append(events)
-        if self._mirror is not None and events and (events[0].number == 0 or self.result):
-            await self._mirror.flush(self.id)
+        self._untold += events
+        if self._is_recorded and not self.result:
+            self._append_untold()
+            return
+        async with self._telling:
+            await self._record()
+            self._append_untold()
+            if self._untold and self._mirror is not None:
+                await self._mirror.finish(self.id, self._untold)
+            self._append(self._untold)
+            self._untold = []
         if self.result:
             self.stream.close()
 
+    def _append_untold(self) -> None:
+        """Tell what need not wait: all but the terminal event."""
+        ending = [event for event in self._untold[-1:] if event.is_terminal]
+        told = self._untold[: len(self._untold) - len(ending)]
+        self._untold = ending
+        self._append(told)
+
     async def _record(self) -> None:
-        async with self._recording:
-            if self._mirror is not None and not self._is_recorded:
-                await self._mirror.create(self.plan.record, self.stream)
-            self._is_recorded = True
+        if self._mirror is not None and not self._is_recorded:
+            opening = [event for event in self._untold if not event.is_terminal]
+            record = self.plan.record
+            await self._mirror.create(record, opening, self.stream, **self._ears())
+        self._is_recorded = True
 
     async def _break_silence(self) -> None:
         """Say `created` soon, and something now and then (wire contract P5)."""
         await self._clock.sleep(self._timing.created_after)
         try:
-            await self._record()
+            await self._tell(self._sequencer.open())
         except BridgeError as error:
             self.stop_soon(error)
             return
-        await self._tell(self._sequencer.open())
         while self._timing.keepalive:
             silent = self._clock.monotonic() - self._last
             await self._clock.sleep(max(self._timing.keepalive - silent, 0.001))
@@ -263,9 +262,11 @@ class Job:
         if self._first is None:
             self._first = self._last
         self.stream.append(events)
+        if self._mirror is not None:
+            self._mirror.news(self.id)
 
     def _fold(self) -> Reducer:
-        return self._reducer.fold(self.stream.events[self._reducer.number + 1 :])
+        return self._reducer.fold(self.stream.after(self._reducer.number))
 
     def _finished(self) -> JobFinished:
         plan, result, error = self.plan, self.result, self.stream.error

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
@@ -18,13 +18,15 @@ from ws_bridge.errors import (
     ServerDraining,
     UnsupportedParameter,
 )
-from ws_bridge.job import Ending, Job, Observe, Plan, Timing
+from ws_bridge.job import Job
 from ws_bridge.mirror import Mirror
+from ws_bridge.plan import Ending, Observe, Plan, Timing
 from ws_bridge.protocol.events import COMPLETED, Draft
 from ws_bridge.protocol.history import Chain, Turn
-from ws_bridge.protocol.request import CreateResponse
+from ws_bridge.protocol.reducer import fold
+from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.protocol.response import Envelope, echo_of, no_usage
-from ws_bridge.store.base import Record, Snapshot, Store
+from ws_bridge.store.base import MAX_ANCESTORS, Claim, Record, Store
 from ws_bridge.upstream.base import FindTarget, Request, Target, Upstream
 
 # A parent on its way to its end is waited for so long, then refused (reliability 2.9).
@@ -86,16 +88,43 @@ class Jobs:
         self._check_background(create, target)
         chain = Chain(await self._parent(create), create.request.items())
         chain.check_calls()
-        return await self._begin(self._plan(create, target, chain), create, chain)
+        job = self._job(self._plan(create, target, chain), create.request, chain, None)
+        if create.request.background:
+            await job.open_queued()
+        self._launch(job)
+        return job
 
     def find(self, response_id: str, owner: str) -> Job | None:
         """The owner's job, if it runs here."""
         job = self._running.get(response_id)
         return job if job and job.plan.record.owner == owner else None
 
+    def runs(self, response_id: str) -> bool:
+        """Whether a response is being generated here."""
+        return response_id in self._running
+
     def running(self) -> int:
         """How many responses are being generated."""
         return len(self._running)
+
+    def cancel(self, response_id: str) -> None:
+        """End a response that somebody wants ended, if it runs here."""
+        if job := self._running.get(response_id):
+            job.stop_soon(Ending.CANCELLED)
+
+    async def go_on(self, claim: Claim) -> None:
+        """Generate what another server has begun. Raises ``BridgeError`` if it cannot be."""
+        record = claim.record
+        if self.is_draining:
+            raise ServerDraining
+        request = parse_create((record.request or {}) | {"input": list(record.input)})
+        create = Create(request, record.owner, "background")
+        target = self._find_target(request.model or "")
+        chain = Chain(await self._parent(create), record.input)
+        plan = self._plan(create, target, chain, record)
+        begun_at = int(fold(claim.events).get("created_at", plan.envelope.created_at))
+        plan = replace(plan, envelope=replace(plan.envelope, created_at=begun_at))
+        self._launch(self._job(plan, request, chain, claim))
 
     async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
         """Start nothing more; let what runs finish until ``seconds`` are over or ``hurry`` is set.
@@ -114,18 +143,19 @@ class Jobs:
     async def resolve(self, response_id: str, owner: str) -> Turn:
         """A stored response as the turn a chain goes on from, with its ancestors.
 
-        Raises ``PreviousResponseNotFound`` for unknown, foreign, expired and failed ones.
+        Raises ``PreviousResponseNotFound`` for unknown, foreign, expired and failed ones, and
+        ``PreviousResponseInProgress`` for one that does not end soon.
         """
-        snapshots: list[Snapshot] = []
-        wanted: str | None = response_id
-        while wanted is not None:
-            snapshot = await self._store.get(wanted, owner)
-            if snapshot is None or snapshot.status not in ("completed", "incomplete"):
-                raise PreviousResponseNotFound(response_id)
-            snapshots.append(snapshot)
-            wanted = snapshot.record.previous_response_id
+        snapshots = await self._store.get_chain(response_id, owner)
+        if snapshots and not snapshots[0].is_terminal:
+            await self._wait_for_end(response_id, owner)
+            snapshots = await self._store.get_chain(response_id, owner)
+        if not snapshots or snapshots[-1].record.previous_response_id is not None:
+            raise PreviousResponseNotFound(response_id)
         turn: Turn | None = None
         for snapshot in reversed(snapshots):
+            if snapshot.status not in ("completed", "incomplete"):
+                raise PreviousResponseNotFound(response_id)
             record, output = snapshot.record, tuple(snapshot.response["output"])
             turn = Turn(record.id, record.input, output, record.maker, turn)
         if turn is None:
@@ -136,13 +166,6 @@ class Jobs:
         wanted = create.request.previous_response_id
         if wanted is None or create.parent is not None:
             return create.parent
-        running = self.find(wanted, create.owner)
-        if running is not None and running.result is None:
-            try:
-                async with asyncio.timeout(PARENT_PATIENCE_SECONDS):
-                    await running.stream.wait_closed()
-            except TimeoutError:
-                raise PreviousResponseInProgress(wanted) from None
         return await self.resolve(wanted, create.owner)
 
     def _check_background(self, create: Create, target: Target) -> None:
@@ -153,18 +176,22 @@ class Jobs:
                 "'background' is not enabled for this model.", param="background"
             )
 
-    def _plan(self, create: Create, target: Target, chain: Chain) -> Plan:
-        request, response_id = create.request, new_response_id()
-        record = Record(
-            id=response_id,
-            owner=create.owner,
-            input=chain.input,
-            maker=target.maker,
-            previous_response_id=request.previous_response_id,
-            background=request.background,
-        )
+    async def _wait_for_end(self, response_id: str, owner: str) -> None:
+        """A parent may be on its way to its end, here or elsewhere."""
+        try:
+            async with asyncio.timeout(PARENT_PATIENCE_SECONDS):
+                async for _ in self._store.read(response_id, owner):
+                    pass
+        except TimeoutError:
+            raise PreviousResponseInProgress(response_id) from None
+
+    def _plan(
+        self, create: Create, target: Target, chain: Chain, record: Record | None = None
+    ) -> Plan:
+        request = create.request
+        record = record or _record(create, target, chain)
         envelope = Envelope(
-            id=response_id,
+            id=record.id,
             model=target.name,
             created_at=int(self._clock.wall()),
             options=echo_of(request.passed_on()),
@@ -172,31 +199,62 @@ class Jobs:
             store=request.store,
             background=request.background,
         )
-        return Plan(record, envelope, target, create.lane, chain.parent, create.transport)
-
-    async def _begin(self, plan: Plan, create: Create, chain: Chain) -> Job:
-        request = create.request
-        drafts = warm_up()
-        if request.generate:
-            background = request.background and plan.target.native_background
-            asked = Request(plan.target, chain, request.passed_on(), background)
-            drafts = self._upstream.respond(asked)
-        mirror = self._mirror if request.store else None
-        timing = self._policy.timing
-        job = Job(
-            plan, drafts, mirror=mirror, observe=self._observe, clock=self._clock, timing=timing
+        return Plan(
+            record=record,
+            envelope=envelope,
+            target=target,
+            lane=create.lane,
+            parent=chain.parent,
+            transport=create.transport,
+            is_provider_run=request.background and target.native_background,
         )
-        if request.background:
-            await job.open_queued()
+
+    def _job(self, plan: Plan, request: CreateResponse, chain: Chain, claim: Claim | None) -> Job:
+        def drafts(outlives: Callable[[], bool]) -> AsyncGenerator[Draft, None]:
+            if not request.generate:
+                return warm_up()
+            background_id = claim.upstream_id if claim else ""
+            options = request.passed_on()
+            return self._upstream.respond(
+                Request(plan.target, chain, options, plan.is_provider_run, background_id, outlives)
+            )
+
+        return Job(
+            plan,
+            drafts,
+            mirror=self._mirror if request.store else None,
+            observe=self._observe,
+            clock=self._clock,
+            timing=self._policy.timing,
+            claim=claim,
+        )
+
+    def _launch(self, job: Job) -> None:
         self._running[job.id] = job
         task = asyncio.create_task(job.run(), name=job.id)
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._forget(job, task))
-        return job
 
     def _forget(self, job: Job, task: asyncio.Task[None]) -> None:
         self._running.pop(job.id, None)
         self._tasks.discard(task)
+
+
+def _record(create: Create, target: Target, chain: Chain) -> Record:
+    request = create.request
+    lineage = chain.parent.lineage()[-MAX_ANCESTORS:] if chain.parent else []
+    kept = request.model_dump(exclude_none=True, exclude={"input"}) if request.background else None
+    return Record(
+        id=new_response_id(),
+        owner=create.owner,
+        input=chain.input,
+        maker=target.maker,
+        previous_response_id=request.previous_response_id,
+        background=request.background,
+        ancestors=tuple(turn.id for turn in reversed(lineage)),
+        request=kept,
+        may_run_again=create.transport == "background" and not request.stream,
+    )
 
 
 async def warm_up() -> AsyncGenerator[Draft, None]:

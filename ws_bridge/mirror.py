@@ -1,97 +1,261 @@
-"""A job's stream → the store: one flusher for the whole process.
+"""Jobs' streams → the store: one flusher for the whole process.
 
-Rule 1: the live path never waits here. A tick takes what has come since the last one; creations and
-ends are written at once by whoever awaits them.
-Rule 2: an append that failed is sent again with the next tick: the numbers make it idempotent.
+Rule 1: the live path never waits here, but for three moments: a response's creation, its end, and
+each of them no longer than `PATIENCE_SECONDS`; then the response goes on without a store.
+Rule 2: a write that failed is sent again with the next tick: the numbers make it idempotent.
+Rule 3: what a store that is away does not take is kept, up to a bound; what goes beyond is cut, and
+the log says so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ws_bridge.clock import Clock
 from ws_bridge.errors import StoreUnavailable
-from ws_bridge.store.base import Record, Store, Verdict
+from ws_bridge.feed import Feed
+from ws_bridge.protocol.events import Event
+from ws_bridge.store.base import Lease, Receipt, Record, Store, Verdict
 from ws_bridge.stream import Stream
 
 log = logging.getLogger(__name__)
 
+PATIENCE_SECONDS = 0.7
+RETRY_SECONDS = 0.1
+MIB = 2**20
 
-@dataclass(slots=True)
-class Feed:
-    """One response on its way to the store: how far it got."""
 
-    stream: Stream
-    sent: int = 0
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often and how much, in seconds and bytes."""
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether the store lacks events."""
-        return self.sent < len(self.stream.events)
+    flush: float = 0.025
+    renew: float = 5.0  # a silent response's lease
+    backlog: int = 256 * MIB  # kept for a store that is away
 
 
 class Mirror:
     """Writes the streams it watches. ``run`` is the flusher's task; its owner awaits it."""
 
-    def __init__(
-        self,
-        store: Store,
-        flush_seconds: float,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, store: Store, pace: Pace, clock: Clock) -> None:
         self._store = store
-        self._flush_seconds = flush_seconds
-        self._sleep = sleep
+        self._pace = pace
+        self._clock = clock
         self._feeds: dict[str, Feed] = {}
-        self._watching = asyncio.Event()
+        self._behind: dict[str, Feed] = {}
+        self._refused: dict[str, Record] = {}  # may have been created all the same: to be deleted
+        self._work = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._renewed_at = 0.0
+        self.degraded = 0  # responses that began without the store
+        self.cuts = 0  # gaps that were declared
 
-    async def create(self, record: Record, stream: Stream) -> None:
-        """Make the record known and watch its stream: true before anyone is told the id."""
-        await self._store.create(record)
-        self._feeds[record.id] = Feed(stream)
-        self._watching.set()
+    async def create(
+        self,
+        record: Record,
+        events: Sequence[Event],
+        stream: Stream,
+        *,
+        cancelled: Callable[[], None],
+        taken: Callable[[], None],
+    ) -> None:
+        """Make the response known with its first events, and watch its stream.
 
-    async def flush(self, response_id: str) -> None:
-        """Write what the store lacks of one response now; what fails is left to the next tick."""
+        A store that is away is no error: the response goes on, and is written when the store is
+        back. Not so a background response, which is nothing but a promise: ``StoreUnavailable``.
+        """
+        feed = Feed(record, Lease(record.id, 1), stream, cancelled, taken)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                feed.lease = await self._store.create(record, events)
+            self._created(feed, events)
+        except (StoreUnavailable, TimeoutError):
+            if record.background:
+                self._refused[record.id] = record
+                self._work.set()
+                raise StoreUnavailable from None
+            self.degraded += 1
+            log.warning("store_degraded id=%s", record.id)
+        self._watch(feed)
+
+    def adopt(
+        self,
+        record: Record,
+        lease: Lease,
+        stream: Stream,
+        *,
+        cancelled: Callable[[], None],
+        taken: Callable[[], None],
+    ) -> None:
+        """Watch the stream of a response that was claimed; what is in it is stored."""
+        feed = Feed(record, lease, stream, cancelled, taken)
+        self._created(feed, stream.events)
+        self._watch(feed)
+
+    def news(self, response_id: str) -> None:
+        """The stream has grown."""
         feed = self._feeds.get(response_id)
-        if feed is not None and feed.is_behind:
-            await self._flush(response_id, feed)
+        if feed is not None:
+            self._behind[response_id] = feed
+            self._work.set()
+            if feed.is_followed:
+                self._hurry.set()
+
+    def remember(self, response_id: str, upstream_id: str) -> None:
+        """Keep the provider's id of a background response with the next write."""
+        feed = self._feeds.get(response_id)
+        if feed is not None:
+            feed.upstream_id = upstream_id
+            self.news(response_id)
+
+    async def finish(self, response_id: str, ending: Sequence[Event]) -> None:
+        """Let the store know the end before anybody hears it, if it can be reached."""
+        feed = self._feeds.get(response_id)
+        if feed is not None:
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await self._flush([feed], ending)
+            except (StoreUnavailable, TimeoutError):
+                self.news(response_id)
+
+    async def release(self, response_id: str) -> bool:
+        """Give a running response back to the store, for another server; False if that fails."""
+        feed = self._feeds.get(response_id)
+        if feed is None or not feed.is_created:
+            return False
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._flush([feed])
+                await self._store.release(feed.lease)
+        except (StoreUnavailable, TimeoutError):
+            return False
+        self._forget(feed)
+        return True
+
+    def forget(self, response_id: str) -> None:
+        """Watch the stream no more: nobody was ever told of the response."""
+        if (feed := self._feeds.get(response_id)) is not None:
+            self._forget(feed)
 
     async def run(self) -> None:
-        """Flush on every tick while anything is watched; runs until cancelled."""
+        """Flush on every tick, at once where somebody waits; runs until cancelled."""
         while True:
-            await self._watching.wait()
-            await self._sleep(self._flush_seconds)
-            for response_id, feed in list(self._feeds.items()):
-                if feed.is_behind:
-                    await self._flush(response_id, feed)
-                if feed.stream.is_closed and not feed.is_behind:
-                    self._feeds.pop(response_id, None)
-            if not self._feeds:
-                self._watching.clear()
+            await self._rest()
+            try:
+                await self._flush(self._due())
+                await self._delete_refused()
+            except StoreUnavailable:
+                self._bound()
+                await self._clock.sleep(RETRY_SECONDS)
 
     async def drain(self) -> None:
         """Write everything that is left, once."""
-        for response_id in list(self._feeds):
-            await self.flush(response_id)
+        try:
+            await self._flush(list(self._feeds.values()))
+        except StoreUnavailable:
+            log.warning("mirror_incomplete responses=%d", len(self._feeds))
 
     def lag(self) -> int:
         """How many events the store is behind."""
-        return sum(len(feed.stream.events) - feed.sent for feed in self._feeds.values())
+        return sum(len(feed.lacking()) for feed in self._behind.values())
 
-    async def _flush(self, response_id: str, feed: Feed) -> None:
-        until = len(feed.stream.events)
+    def _watch(self, feed: Feed) -> None:
+        feed.renewed_at = self._clock.monotonic()
+        self._feeds[feed.record.id] = feed
+        self.news(feed.record.id)
+
+    def _created(self, feed: Feed, events: Sequence[Event]) -> None:
+        feed.is_created = True
+        if events:
+            feed.written(events[-1].number)
+
+    async def _rest(self) -> None:
+        """Until there is something to write: the rest of a tick, or no longer than a renewal."""
         try:
-            verdict = await self._store.append(response_id, feed.stream.events[feed.sent : until])
-        except StoreUnavailable:
-            log.warning("mirror_failed id=%s behind=%d", response_id, until - feed.sent)
+            async with asyncio.timeout(self._pace.renew if self._feeds else None):
+                await self._work.wait()
+        except TimeoutError:
             return
-        if verdict is Verdict.GAP:
-            feed.sent = 0  # the store lost something: all of it again, what is there is skipped
-            return
-        if verdict in (Verdict.ENDED, Verdict.GONE):
-            # Deleted or ended from outside: what still comes is nobody's any more.
-            self._feeds.pop(response_id, None)
-        feed.sent = max(feed.sent, until)  # a flush that began later may have ended earlier
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._pace.flush):
+                await self._hurry.wait()
+        self._work.clear()
+        self._hurry.clear()
+
+    def _due(self) -> list[Feed]:
+        """Who lacks something, and whose lease is to be renewed."""
+        now = self._clock.monotonic()
+        due = self._behind
+        if now - self._renewed_at >= self._pace.renew / 4:
+            self._renewed_at = now
+            silent = now - self._pace.renew
+            due = due | {key: one for key, one in self._feeds.items() if one.renewed_at <= silent}
+        return list(due.values())
+
+    async def _flush(self, feeds: Sequence[Feed], ending: Sequence[Event] = ()) -> None:
+        """Write what the feeds lack, and renew their leases. Raises ``StoreUnavailable``."""
+        for feed in feeds:
+            if not feed.is_created:
+                await self._store.create(feed.record, (), feed.lease.fence)
+                feed.is_created = True
+        writes = [feed.write(ending) for feed in feeds]
+        receipts = await self._store.append(writes)
+        for feed, write, receipt in zip(feeds, writes, receipts, strict=True):
+            self._take(feed, write.events, receipt)
+
+    def _take(self, feed: Feed, events: Sequence[Event], receipt: Receipt) -> None:
+        feed.renewed_at = self._clock.monotonic()
+        feed.is_followed = receipt.is_followed
+        if receipt.verdict in (Verdict.APPENDED, Verdict.DUPLICATE):
+            if events:
+                feed.written(events[-1].number)
+            if (events and events[-1].is_terminal) or (feed.is_over and not feed.is_behind):
+                self._forget(feed)
+            elif receipt.is_cancelled:
+                feed.cancelled()
+        elif receipt.verdict is Verdict.GAP:  # it has lost some: send again from there
+            feed.position = min(feed.position, receipt.last + 1)
+        elif receipt.verdict is Verdict.GONE:
+            log.warning("store_lost id=%s: it is written anew", feed.record.id)
+            feed.lost()
+        else:  # ended or claimed by others: what still comes is nobody's any more
+            self._forget(feed)
+            feed.taken()
+        self._settle(feed)
+
+    def _settle(self, feed: Feed) -> None:
+        if feed.is_created and not feed.is_behind:
+            self._behind.pop(feed.record.id, None)
+        elif feed.record.id in self._feeds:
+            self._work.set()
+
+    def _forget(self, feed: Feed) -> None:
+        self._feeds.pop(feed.record.id, None)
+        self._behind.pop(feed.record.id, None)
+
+    async def _delete_refused(self) -> None:
+        for response_id, record in list(self._refused.items()):
+            await self._store.delete(response_id, record.owner)
+            self._refused.pop(response_id, None)
+
+    def _bound(self) -> None:
+        """Keep no more for the store than the bound: what has finished is cut first."""
+        kept = sum(feed.measure() for feed in self._behind.values())
+        order = sorted(self._behind.values(), key=lambda one: (not one.is_over, -one.lacking_bytes))
+        for feed in order:
+            if kept <= self._pace.backlog:
+                return
+            kept -= feed.lacking_bytes
+            if feed.cut():
+                self.cuts += 1
+                log.warning("mirror_cut id=%s", feed.record.id)
+            kept += feed.lacking_bytes
+        for feed in order:
+            if kept > self._pace.backlog and feed.is_over:
+                kept -= feed.lacking_bytes
+                log.error("mirror_dropped id=%s: it will never be stored", feed.record.id)
+                self._forget(feed)

@@ -7,6 +7,7 @@ in order, once, and then the end. Rule 3: what is ready comes as one batch, so i
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from ws_bridge.errors import BridgeError
@@ -34,16 +35,24 @@ class Stream:
         self.error = self.error or error
         self._wake()
 
+    def after(self, number: int) -> list[Event]:
+        """The events that come after the given number."""
+        missing = self.events[-1].number - number if self.events else 0
+        if missing <= 0:
+            return []
+        tail = self.events[-missing:]
+        if tail[0].number == number + 1:
+            return tail
+        return self.events[bisect_right(self.events, number, key=lambda event: event.number) :]
+
     async def read(self, after: int = -1) -> AsyncIterator[Sequence[Event]]:
         """Yield what comes after event number ``after``, in batches, until the stream is closed.
 
         Raises the ``BridgeError`` it was closed with if there never was an event.
         """
-        position = max(after, -1) + 1
         while True:
-            if position < len(self.events):
-                batch = self.events[position:]
-                position = len(self.events)
+            if batch := self.after(after):
+                after = batch[-1].number
                 yield batch
             elif self.is_closed:
                 break

@@ -14,7 +14,7 @@ from ws_bridge.protocol.events import Event
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.protocol.sequencer import Sequencer
-from ws_bridge.store.base import Record, Store, Verdict
+from ws_bridge.store.base import Lease, Record, Store, Verdict, Write
 
 PATIENCE = 20.0  # seconds until a reader that should have ended is called hung
 
@@ -39,11 +39,17 @@ async def collect(store: Store, kept: Record, after: int = -1) -> list[Event]:
         return [event async for batch in reader for event in batch]
 
 
+async def append(store: Store, kept: Record, events: Sequence[Event], fence: int = 1) -> Verdict:
+    """One write of the record's first writer, or of the one with the given fence."""
+    [receipt] = await store.append([Write(Lease(kept.id, fence), events)])
+    return receipt.verdict
+
+
 async def finished(store: Store, owner: str = "alice") -> tuple[Record, list[Event]]:
     kept = record(owner)
     events = events_of(kept)
     await store.create(kept)
-    assert await store.append(kept.id, events) is Verdict.APPENDED
+    assert await append(store, kept, events) is Verdict.APPENDED
     return kept, events
 
 
@@ -71,9 +77,9 @@ class StoreContract:
         kept = record()
         events = events_of(kept)
         await store.create(kept)
-        await store.append(kept.id, events[:3])
+        await append(store, kept, events[:3])
         await store.create(kept)
-        assert await store.append(kept.id, events[3:]) is Verdict.APPENDED
+        assert await append(store, kept, events[3:]) is Verdict.APPENDED
         await store.create(kept)
         assert await collect(store, kept) == events
 
@@ -85,7 +91,7 @@ class StoreContract:
         events = events_of(kept)
         await store.create(kept)
         for number, event in enumerate(events):
-            await store.append(kept.id, [event])
+            await append(store, kept, [event])
             snapshot = await store.get(kept.id, "alice")
             assert snapshot is not None
             assert snapshot.response == fold(events[: number + 1])
@@ -107,17 +113,17 @@ class StoreContract:
 
     async def test_an_append_to_nothing_is_gone(self, store: Store):
         kept = record()
-        assert await store.append(kept.id, events_of(kept)) is Verdict.GONE
+        assert await append(store, kept, events_of(kept)) is Verdict.GONE
         assert await store.get(kept.id, "alice") is None
 
     async def test_what_is_there_already_is_a_duplicate_and_changes_nothing(self, store: Store):
         kept = record()
         events = events_of(kept)
         await store.create(kept)
-        await store.append(kept.id, events[:4])
+        await append(store, kept, events[:4])
         for again in (events[:4], events[1:3], events[:1], []):
-            assert await store.append(kept.id, again) is Verdict.DUPLICATE
-        await store.append(kept.id, events[4:])
+            assert await append(store, kept, again) is Verdict.DUPLICATE
+        await append(store, kept, events[4:])
         assert await collect(store, kept) == events
 
     async def test_of_an_overlapping_append_only_the_new_is_added(self, store: Store):
@@ -125,34 +131,33 @@ class StoreContract:
         events = events_of(kept)
         await store.create(kept)
         for end in range(1, len(events) + 1):
-            assert await store.append(kept.id, events[max(0, end - 3) : end]) is Verdict.APPENDED
+            assert await append(store, kept, events[max(0, end - 3) : end]) is Verdict.APPENDED
         assert await collect(store, kept) == events
 
     async def test_an_append_that_leaves_a_gap_adds_nothing(self, store: Store):
         kept = record()
         events = events_of(kept)
         await store.create(kept)
-        assert await store.append(kept.id, events[1:]) is Verdict.GAP
-        await store.append(kept.id, events[:2])
-        assert await store.append(kept.id, events[3:]) is Verdict.GAP
-        assert await store.append(kept.id, [events[2], *events[4:]]) is Verdict.GAP
+        assert await append(store, kept, events[1:]) is Verdict.GAP
+        await append(store, kept, events[:2])
+        assert await append(store, kept, events[3:]) is Verdict.GAP
         snapshot = await store.get(kept.id, "alice")
         assert snapshot is not None
         assert snapshot.number == 1
-        assert await store.append(kept.id, events) is Verdict.APPENDED
+        assert await append(store, kept, events) is Verdict.APPENDED
         assert await collect(store, kept) == events
 
     async def test_after_the_terminal_event_nothing_is_added(self, store: Store):
         kept, events = await finished(store)
         late = [replace(events[2], number=len(events))]
-        assert await store.append(kept.id, late) is Verdict.ENDED
-        assert await store.append(kept.id, [*events, *late]) is Verdict.ENDED
+        assert await append(store, kept, late) is Verdict.ENDED
+        assert await append(store, kept, [*events, *late]) is Verdict.ENDED
         assert await collect(store, kept) == events
 
     async def test_the_end_sent_again_is_a_duplicate(self, store: Store):
         kept, events = await finished(store)
-        assert await store.append(kept.id, events) is Verdict.DUPLICATE
-        assert await store.append(kept.id, events[-1:]) is Verdict.DUPLICATE
+        assert await append(store, kept, events) is Verdict.DUPLICATE
+        assert await append(store, kept, events[-1:]) is Verdict.DUPLICATE
 
     # Read
 
@@ -168,12 +173,12 @@ class StoreContract:
             events = events_of(kept, *words)
             await store.create(kept)
             if joined:
-                await store.append(kept.id, events[:joined])
+                await append(store, kept, events[:joined])
             cuts = range(-1, len(events))
             readers = [asyncio.create_task(collect(store, kept, cut)) for cut in cuts]
             for event in events[joined:]:
                 await asyncio.sleep(0)
-                await store.append(kept.id, [event])
+                await append(store, kept, [event])
             for cut, read in zip(cuts, await asyncio.gather(*readers), strict=True):
                 assert read == events[cut + 1 :]
 
@@ -184,7 +189,7 @@ class StoreContract:
         readers = [asyncio.create_task(collect(store, kept)) for _ in range(50)]
         for event in events:
             await asyncio.sleep(0)
-            await store.append(kept.id, [event])
+            await append(store, kept, [event])
         texts = [[event.text for event in read] for read in await asyncio.gather(*readers)]
         assert texts == [[event.text for event in events]] * 50
 
@@ -192,12 +197,12 @@ class StoreContract:
         kept = record()
         events = events_of(kept)
         await store.create(kept)
-        await store.append(kept.id, events[:1])
+        await append(store, kept, events[:1])
         async with asyncio.timeout(PATIENCE):
             slow = store.read(kept.id, "alice")
             first: Sequence[Event] = await anext(slow)
             for event in events[1:]:
-                assert await store.append(kept.id, [event]) is Verdict.APPENDED
+                assert await append(store, kept, [event]) is Verdict.APPENDED
             assert await collect(store, kept) == events
             rest = [event async for batch in slow for event in batch]
         assert [*first, *rest] == events
@@ -211,10 +216,10 @@ class StoreContract:
         await store.create(kept)
         leaving = asyncio.create_task(collect(store, kept))
         staying = asyncio.create_task(collect(store, kept))
-        await store.append(kept.id, events[:2])
+        await append(store, kept, events[:2])
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
-        await store.append(kept.id, events[2:])
+        await append(store, kept, events[2:])
         assert await staying == events
 
     # Delete
@@ -224,21 +229,21 @@ class StoreContract:
         assert await store.delete(kept.id, "alice") is True
         assert await store.get(kept.id, "alice") is None
         assert await collect(store, kept) == []
-        assert await store.append(kept.id, events) is Verdict.GONE
+        assert await append(store, kept, events) is Verdict.FENCED
         assert await store.delete(kept.id, "alice") is False
 
     async def test_a_running_response_can_be_deleted_and_its_followers_end(self, store: Store):
         kept = record()
         events = events_of(kept)
         await store.create(kept)
-        await store.append(kept.id, events[:2])
+        await append(store, kept, events[:2])
         async with asyncio.timeout(PATIENCE):
             follower = store.read(kept.id, "alice")
             seen = list(await anext(follower))
             assert await store.delete(kept.id, "alice") is True
             seen += [event async for batch in follower for event in batch]
         assert seen == events[: len(seen)]
-        assert await store.append(kept.id, events[2:]) is Verdict.GONE
+        assert await append(store, kept, events[2:]) is Verdict.FENCED
 
     async def test_deleting_what_is_unknown_is_false(self, store: Store):
         assert await store.delete("resp_unknown", "alice") is False
@@ -255,7 +260,7 @@ class StoreContract:
     async def test_a_running_response_is_hidden_from_others_too(self, store: Store):
         kept = record()
         await store.create(kept)
-        await store.append(kept.id, events_of(kept)[:2])
+        await append(store, kept, events_of(kept)[:2])
         for owner in ("mallory", "", "Alice"):
             assert await store.get(kept.id, owner) is None
             assert await collect(store, replace(kept, owner=owner)) == []
@@ -266,7 +271,7 @@ class StoreContract:
         await store.create(other)
         mine, others = events_of(one, "a", "b"), events_of(other, "x", "y")
         for pair in zip(mine, others, strict=True):
-            await store.append(one.id, [pair[0]])
-            await store.append(other.id, [pair[1]])
+            await append(store, one, [pair[0]])
+            await append(store, other, [pair[1]])
         await store.delete(other.id, "alice")
         assert await collect(store, one) == mine

@@ -8,7 +8,7 @@ import pytest
 
 pytest.register_assert_rewrite("store.contract")
 
-from store.contract import StoreContract, collect, events_of, finished, record  # noqa: E402 - rewritten first
+from store.contract import StoreContract, append, collect, events_of, finished, record  # noqa: E402 - rewritten first
 
 from ws_bridge.errors import StoreUnavailable  # noqa: E402
 from ws_bridge.store.base import Record, Verdict  # noqa: E402
@@ -60,8 +60,8 @@ async def test_oldest_is_who_finished_first_not_who_began_first():
     store = new(max_bytes=2 * size(early) + 100)
     await store.create(early)
     await store.create(late)
-    await store.append(late.id, events_of(late))
-    await store.append(early.id, events_of(early))
+    await append(store, late, events_of(late))
+    await append(store, early, events_of(early))
     await finished(store)
     assert await store.get(late.id, "alice") is None
     assert await store.get(early.id, "alice") is not None
@@ -72,7 +72,7 @@ async def test_what_runs_is_never_dropped_and_a_new_response_is_refused_instead(
     events = events_of(running)
     store = new(max_bytes=size(running) - 1)
     await store.create(running)
-    await store.append(running.id, events[:-1])
+    await append(store, running, events[:-1])
     large = replace(record(), input=({"x": "y" * size(running)},))
     with pytest.raises(StoreUnavailable):
         await store.create(large)
@@ -101,7 +101,7 @@ async def test_creating_again_takes_no_room_twice():
     store = new(max_bytes=size(kept))
     for _ in range(20):
         await store.create(kept)
-    assert await store.append(kept.id, events_of(kept)) is Verdict.APPENDED
+    assert await append(store, kept, events_of(kept)) is Verdict.APPENDED
     assert await store.get(kept.id, "alice") is not None
 
 
@@ -125,7 +125,7 @@ async def test_a_finished_response_is_unknown_once_its_time_is_up():
     clock.now += 59.9
     assert await store.get(kept.id, "alice") is not None
     clock.now += 0.1
-    assert await store.append(kept.id, events) is Verdict.GONE
+    assert await append(store, kept, events) is Verdict.GONE
     assert await store.get(kept.id, "alice") is None
     assert await collect(store, kept) == []
     assert await store.delete(kept.id, "alice") is False
@@ -137,10 +137,10 @@ async def test_its_time_counts_from_the_end():
     kept = record()
     events = events_of(kept)
     await store.create(kept)
-    await store.append(kept.id, events[:-1])
+    await append(store, kept, events[:-1])
     clock.now += 10_000
     assert await store.get(kept.id, "alice") is not None
-    await store.append(kept.id, events[-1:])
+    await append(store, kept, events[-1:])
     clock.now += 59
     assert await store.get(kept.id, "alice") is not None
     clock.now += 1
@@ -166,5 +166,5 @@ async def test_followers_of_what_runs_are_not_hurt_by_what_expires():
     await finished(store)
     clock.now += 60
     await finished(store)
-    await store.append(running.id, events)
+    await append(store, running, events)
     assert await follower == events

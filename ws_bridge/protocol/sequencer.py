@@ -8,7 +8,7 @@ Rule 4: nothing of an exception gets in but a ``BridgeError``, whose words are m
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ws_bridge.errors import BridgeError
@@ -24,6 +24,7 @@ from ws_bridge.protocol.events import (
     Draft,
     Event,
 )
+from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.response import Envelope
 
 Json = dict[str, Any]
@@ -54,6 +55,12 @@ class Sequencer:
     def is_ended(self) -> bool:
         """Whether the terminal event was said; nothing comes after it."""
         return self.result is not None
+
+    def go_on(self, events: Sequence[Event]) -> None:
+        """Take up where an earlier writer has left off; none of its events was terminal."""
+        self._said = {event.type for event in events}
+        self._has_begun = IN_PROGRESS in self._said
+        self._next = events[-1].number + 1 if events else 0
 
     def open(self, *, queued: bool = False) -> list[Event]:
         """`created` and then `in_progress` (or `queued`), where they were not said yet."""
@@ -137,3 +144,20 @@ class Sequencer:
 def _response_of(draft: Draft) -> Json:
     response = draft.fields.get("response")
     return response if isinstance(response, dict) else {}
+
+
+def end_for(response_id: str, events: Sequence[Event], error: BridgeError | None) -> Event:
+    """The terminal event of a response whose writer is gone; without an error it was cancelled.
+
+    What the log has of the output is kept, as far as the response was not cancelled.
+    """
+    reducer = Reducer().fold(events)
+    response = reducer.response() or Envelope(response_id, model="", created_at=0).snapshot("")
+    if error is None:
+        response |= {"status": "cancelled", "output": [], "error": None}
+    else:
+        output, said = reducer.partial_output(), error.response_error()
+        response |= {"status": "failed", "output": output, "error": said}
+    lane = events[-1].json().get("stream_id") if events else None
+    number = events[-1].number + 1 if events else 0
+    return Event.of(Draft(FAILED, {"response": response}), number, lane)

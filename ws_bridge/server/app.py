@@ -20,16 +20,20 @@ from aiohttp import web
 from ws_bridge.clock import Clock
 from ws_bridge.config import Config, client_keys
 from ws_bridge.errors import BridgeError, InvalidRequest
-from ws_bridge.job import JobFinished, JobStarted, Timing
 from ws_bridge.jobs import Jobs, Policy
-from ws_bridge.mirror import Mirror
+from ws_bridge.mirror import Mirror, Pace
+from ws_bridge.plan import JobFinished, JobStarted, Timing
 from ws_bridge.protocol.connection import Rules
 from ws_bridge.server.auth import OWNER, Gate
 from ws_bridge.server.metrics import Metrics
 from ws_bridge.server.models import Models
 from ws_bridge.server.responses import Responses, json_response
 from ws_bridge.server.websocket import SocketPolicy, Sockets
+from ws_bridge.store.base import Store
+from ws_bridge.store.connect import parse
 from ws_bridge.store.memory import MemoryStore
+from ws_bridge.store.redis import RedisStore
+from ws_bridge.takeover import Takeover
 from ws_bridge.upstream.base import Service
 from ws_bridge.upstream.providers import Providers
 from ws_bridge.upstream.routes import build
@@ -72,12 +76,8 @@ class Bridge:
         self._config = config
         self._clock = clock
         self._upstream = upstream or Providers(routes.targets())
-        self._store = MemoryStore(
-            max_bytes=config.store.max_mib * MIB,
-            ttl_seconds=config.store.ttl_seconds,
-            now=clock.wall,
-        )
-        self._mirror = Mirror(self._store, config.store.flush_ms / 1000)
+        self._store = _store(config, environ, clock)
+        self._mirror = Mirror(self._store, _pace(config), clock)
         self._metrics = Metrics()
         timing = Timing(server.created_after_seconds, server.data_keepalive_seconds)
         self._jobs = Jobs(
@@ -89,6 +89,8 @@ class Bridge:
             policy=Policy(config.background.runs, timing),
             clock=clock,
         )
+        self._takeover = Takeover(self._store, self._jobs, clock)
+        self._store.listen(self._jobs.cancel)
         self._sockets = Sockets(self._jobs, _socket_policy(config), clock)
         self._gate = Gate(
             client_keys(config, environ),
@@ -100,6 +102,7 @@ class Bridge:
             routes.names(), routes.find, upstream=self._upstream, jobs=self._jobs, clock=clock
         )
         self._is_ready = False
+        self._is_store_open = False
         self.hurry = asyncio.Event()  # set: a drain waits no longer
         self.broken = asyncio.Event()  # set: the upstream could not be opened
         self.app = self._build()
@@ -109,7 +112,9 @@ class Bridge:
             client_max_size=self._config.server.max_message_mib * MIB, middlewares=[self._speak]
         )
         finish = self._config.server.on_disconnect == "finish"
-        responses = Responses(self._jobs, self._store, self._sockets, self._clock, finish=finish)
+        responses = Responses(
+            self._jobs, self._store, self._takeover, self._sockets, self._clock, finish=finish
+        )
         app.add_routes([*self._models.routes(), *responses.routes()])
         app.router.add_get("/", self._page)
         app.router.add_static("/static/", static_files())
@@ -123,7 +128,11 @@ class Bridge:
         gauge("connections", "Open sockets", self._sockets.connections)
         gauge("lanes", "Lanes that run or wait", self._sockets.lanes)
         gauge("responses_running", "Responses being generated", self._jobs.running)
+        gauge("store_available", "Whether the store can be reached", self._store.is_available)
         gauge("store_lag_events", "Events the store is behind", self._mirror.lag)
+        gauge("store_degraded", "Responses begun without a store", lambda: self._mirror.degraded)
+        gauge("store_gaps", "Gaps declared in logs", lambda: self._mirror.cuts)
+        gauge("takeovers", "Responses taken over from lost servers", lambda: self._takeover.taken)
         return app
 
     @web.middleware
@@ -146,15 +155,21 @@ class Bridge:
             log.exception("request_crashed request_id=%s", request_id)
             return _spoken(BridgeError(), request_id)
 
+    async def open_store(self) -> None:
+        """Connect the store, once. Raises ``ConfigError`` if it can never be used."""
+        if not self._is_store_open:
+            self._is_store_open = True
+            await self._store.open()
+
     async def _live(self, _app: web.Application) -> AsyncIterator[None]:
         """The parts' life: what runs beside the requests, and its end."""
-        flusher = asyncio.create_task(self._mirror.run())
-        opening = asyncio.create_task(self._open())
+        await self.open_store()
+        bodies = (self._mirror.run(), self._takeover.run(), self._open())
+        tasks = [asyncio.create_task(body) for body in bodies]
         yield
-        opening.cancel()
-        await asyncio.gather(opening, return_exceptions=True)
-        flusher.cancel()
-        await asyncio.gather(flusher, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._mirror.drain()
         await self._store.close()
         await self._upstream.close()
@@ -186,14 +201,34 @@ class Bridge:
         return json_response({"status": "ok"})
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        answer = json_response({"status": "ready" if self._is_ready else "not ready"})
-        answer.set_status(200 if self._is_ready else 503)
+        is_ready = self._is_ready and self._store.is_available()
+        answer = json_response({"status": "ready" if is_ready else "not ready"})
+        answer.set_status(200 if is_ready else 503)
         return answer
 
 
 async def _add_page_headers(request: web.Request, response: web.StreamResponse) -> None:
     if request.path == "/" or request.path.startswith("/static/"):
         response.headers.update(PAGE_HEADERS)
+
+
+def _store(config: Config, environ: Mapping[str, str], clock: Clock) -> Store:
+    settings = config.store
+    if settings.url.startswith("memory://"):
+        return MemoryStore(
+            max_bytes=settings.max_mib * MIB, ttl_seconds=settings.ttl_seconds, now=clock.wall
+        )
+    return RedisStore(
+        parse(settings.url, environ.get(settings.password_env, "")),
+        ttl_seconds=settings.ttl_seconds,
+        lease_seconds=settings.lease_seconds,
+        now=clock.monotonic,
+    )
+
+
+def _pace(config: Config) -> Pace:
+    settings = config.store
+    return Pace(settings.flush_ms / 1000, settings.lease_seconds / 3, settings.backlog_mib * MIB)
 
 
 def _socket_policy(config: Config) -> SocketPolicy:

@@ -17,17 +17,20 @@ from aiohttp import web
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError, InvalidRequest, ResponseNotFound, UpgradeRequired
-from ws_bridge.job import Ending, Job
+from ws_bridge.job import Job
 from ws_bridge.jobs import Create, Jobs
+from ws_bridge.plan import Ending
 from ws_bridge.protocol.history import Turn, input_items
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.server.auth import OWNER
 from ws_bridge.server.sse import send_events
 from ws_bridge.server.websocket import Sockets
 from ws_bridge.store.base import Snapshot, Store
+from ws_bridge.takeover import Takeover
 
 Json = dict[str, Any]
 
+CANCEL_SECONDS = 5.0  # for a response that runs on another server
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -35,9 +38,17 @@ class Responses:
     """The handlers; the gate has set the request's owner."""
 
     def __init__(
-        self, jobs: Jobs, store: Store, sockets: Sockets, clock: Clock, *, finish: bool
+        self,
+        jobs: Jobs,
+        store: Store,
+        takeover: Takeover,
+        sockets: Sockets,
+        clock: Clock,
+        *,
+        finish: bool,
     ) -> None:
         self._jobs = jobs
+        self._takeover = takeover
         self._store = store
         self._sockets = sockets
         self._clock = clock
@@ -85,13 +96,15 @@ class Responses:
         return await send_events(request, aiter(events), self._clock)
 
     async def cancel(self, request: web.Request) -> web.Response:
-        """End a running response; the provider's connection is closed when this answers."""
+        """End a running response, here or on another server.
+
+        The provider's connection is closed when this answers, unless the other server is slow.
+        """
         snapshot = await self._find(request)
-        job = self._jobs.find(snapshot.record.id, request[OWNER])
-        if job is not None:
-            await job.stop(Ending.CANCELLED)
+        if not snapshot.is_terminal:
+            await self._stop(snapshot)
             snapshot = await self._find(request)
-        if snapshot.status != "cancelled":
+        if snapshot.is_terminal and snapshot.status != "cancelled":
             raise InvalidRequest(f"Cannot cancel a {snapshot.status} response.")
         return json_response(snapshot.response)
 
@@ -101,8 +114,8 @@ class Responses:
         response_id, owner = snapshot.record.id, request[OWNER]
         if snapshot.record.background and not snapshot.is_terminal:
             raise InvalidRequest("Cannot delete an in-flight response.")
-        if job := self._jobs.find(response_id, owner):
-            await job.stop(Ending.CANCELLED)
+        if not snapshot.is_terminal:
+            await self._stop(snapshot)
         if not await self._store.delete(response_id, owner):
             raise ResponseNotFound(response_id)
         return json_response({"id": response_id, "object": "response", "deleted": True})
@@ -125,9 +138,24 @@ class Responses:
     async def _find(self, request: web.Request) -> Snapshot:
         response_id = request.match_info["id"]
         snapshot = await self._store.get(response_id, request[OWNER])
+        if snapshot is not None and snapshot.is_overdue:
+            await self._takeover.settle(response_id)
+            snapshot = await self._store.get(response_id, request[OWNER])
         if snapshot is None:
             raise ResponseNotFound(response_id)
         return snapshot
+
+    async def _stop(self, snapshot: Snapshot) -> None:
+        """Cancel a response and wait until it has ended; not for ever, if it runs elsewhere."""
+        record = snapshot.record
+        if job := self._jobs.find(record.id, record.owner):
+            await job.stop(Ending.CANCELLED)
+            return
+        await self._store.cancel(record.id, record.owner)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_SECONDS):
+                async for _ in self._store.read(record.id, record.owner, after=snapshot.number):
+                    pass
 
     @contextlib.contextmanager
     def _client_may_leave(self, job: Job) -> Iterator[None]:

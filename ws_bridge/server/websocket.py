@@ -16,8 +16,9 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError, ConnectionLimitReached, InvalidRequest, ServerDraining
-from ws_bridge.job import Ending, Job
+from ws_bridge.job import Job
 from ws_bridge.jobs import Create, Jobs
+from ws_bridge.plan import Ending
 from ws_bridge.protocol.connection import Action, Connection, Rules, Say, Start, Stop
 from ws_bridge.server.auth import answered_protocol
 

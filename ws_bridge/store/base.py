@@ -2,11 +2,15 @@
 
 A store holds stored responses only; ``store:false`` never reaches it. Unknown, foreign, deleted and
 expired are one answer: None. An owner that does not match sees nothing.
+
+A response has one writer, whoever holds its ``Lease``. A lease that was not renewed in time is
+overdue: another server may claim the response, under a higher fence, and the old writer's appends
+are refused from then on.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -15,6 +19,9 @@ from ws_bridge.protocol.events import TERMINAL_STATUS, Event
 from ws_bridge.protocol.request import Item
 
 Json = dict[str, Any]
+
+MAX_ANCESTORS = 16  # of a record: a long chain is read in few round trips
+MAX_ATTEMPTS = 2  # to generate a response of which nothing was seen yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,9 @@ class Record:
     maker: str  # `Target.maker` of whoever answers
     previous_response_id: str | None = None
     background: bool = False
+    ancestors: tuple[str, ...] = ()  # the nearest first, at most MAX_ANCESTORS
+    request: Json | None = None  # the create, for whoever goes on with it after a crash
+    may_run_again: bool = False  # nobody but readers of the store can have seen output
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,7 @@ class Snapshot:
     record: Record
     response: Json  # a copy: the reader's own
     number: int
+    is_overdue: bool = False  # it runs, but its writer has not renewed the lease in time
 
     @property
     def status(self) -> str:
@@ -48,28 +59,84 @@ class Snapshot:
         return self.status in TERMINAL_STATUS
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write one response; of two, the higher fence has it."""
+
+    id: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Events to append, in order; none only renews the lease."""
+
+    lease: Lease
+    events: Sequence[Event] = ()
+    has_gap: bool = False  # the numbers before the first event are lost for good, and say so
+    upstream_id: str = ""  # the provider's id of a background response, kept for a successor
+
+
 class Verdict(Enum):
-    """What became of an append."""
+    """What became of a write."""
 
     APPENDED = "appended"
     DUPLICATE = "duplicate"  # all of it was there already: fine
     GAP = "gap"  # numbers are missing before it: nothing was written
     ENDED = "ended"  # the response is terminal: nothing was written
-    GONE = "gone"  # unknown, deleted or expired: nothing was written
+    FENCED = "fenced"  # claimed by another server, or deleted: stop writing
+    GONE = "gone"  # lost by the store: nothing was written, create it again
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The answer to a write."""
+
+    verdict: Verdict
+    last: int = -1  # the log's last number
+    is_cancelled: bool = False  # somebody asked for the response's end
+    is_followed: bool = False  # somebody reads along elsewhere: write at once
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An overdue response, now this server's."""
+
+    lease: Lease
+    record: Record
+    events: Sequence[Event]  # the log so far
+    is_cancelled: bool
+    may_run: bool  # generate it; else only its end may be written
+    upstream_id: str
 
 
 class Store(Protocol):
     """Where answers are kept. Every method may raise ``StoreUnavailable``."""
 
-    async def create(self, record: Record) -> None:
-        """Keep a new record: true before anyone is told its id."""
+    async def open(self) -> None:
+        """Connect; returns when the first attempt is over. Raises ``ConfigError``."""
         ...
 
-    async def append(self, response_id: str, events: Sequence[Event]) -> Verdict:
-        """Add events in order: all or none, idempotent by number, refused after a terminal one.
+    def is_available(self) -> bool:
+        """Whether a new response can be promised to last."""
+        ...
 
-        The terminal event carries the final object: with it the response is finished, at once and
-        for good.
+    def listen(self, cancelled: Callable[[str], None]) -> None:
+        """Call ``cancelled`` with the id of a response written here whose end somebody wants."""
+        ...
+
+    async def create(self, record: Record, events: Sequence[Event] = (), fence: int = 1) -> Lease:
+        """Keep a new record and its first events: true before anyone is told its id.
+
+        Idempotent. A higher fence restores what the store has lost.
+        """
+        ...
+
+    async def append(self, writes: Sequence[Write]) -> Sequence[Receipt]:
+        """Add events to several responses; of each all or none, idempotent by number.
+
+        Renews the leases. Events that are there already are skipped. The terminal event carries the
+        final object: with it the response is finished, at once and for good.
         """
         ...
 
@@ -77,18 +144,38 @@ class Store(Protocol):
         """The current snapshot; never older than one that was given before."""
         ...
 
+    async def get_chain(self, response_id: str, owner: str) -> Sequence[Snapshot]:
+        """The snapshot, and those before it in its lineage; ends where the next one is None."""
+        ...
+
     def read(
         self, response_id: str, owner: str, *, after: int = -1
     ) -> AsyncIterator[Sequence[Event]]:
         """Replay what comes after number ``after``, then follow; ends with the response.
 
-        No gap, no repeat, the same bytes for every reader. Ends at once for what ``get`` calls
-        None.
+        No repeat, the same bytes for every reader, no gap but a declared one. Ends at once for what
+        ``get`` calls None.
         """
         ...
 
+    async def cancel(self, response_id: str, owner: str) -> None:
+        """Tell the response's writer, wherever it is, that somebody wants its end."""
+        ...
+
     async def delete(self, response_id: str, owner: str) -> bool:
-        """Forget a response; followers end. False for what ``get`` calls None."""
+        """Forget a response; followers end, its writer is fenced. False for what is None."""
+        ...
+
+    async def overdue(self) -> Sequence[str]:
+        """Some responses whose lease has run out."""
+        ...
+
+    async def claim(self, response_id: str) -> Claim | None:
+        """Take over an overdue response; None if it is not, or somebody else was faster."""
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """Give the lease back: the response is overdue at once."""
         ...
 
     async def close(self) -> None:

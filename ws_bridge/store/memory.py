@@ -3,6 +3,7 @@
 Rule 1: over the bound the oldest finished responses go first; when only running ones are left, a
 new response is refused, and nothing that runs is dropped.
 Rule 2: expired is unknown.
+Rule 3: leases and fences hold as in any store, though nobody else could claim here.
 """
 
 from __future__ import annotations
@@ -12,73 +13,110 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import orjson
 
 from ws_bridge.errors import StoreUnavailable
-from ws_bridge.protocol.events import Event
+from ws_bridge.protocol.events import LIFECYCLE, Event
 from ws_bridge.protocol.reducer import Reducer
-from ws_bridge.store.base import Record, Snapshot, Verdict
+from ws_bridge.store.base import (
+    MAX_ATTEMPTS,
+    Claim,
+    Lease,
+    Receipt,
+    Record,
+    Snapshot,
+    Verdict,
+    Write,
+)
 from ws_bridge.stream import Stream
+
+FOREVER = float("inf")
 
 
 class Entry:
     """One stored response."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, fence: int) -> None:
         self.record = record
+        self.fence = fence
         self.log = Stream()
         self.reducer = Reducer()
         self.size = len(orjson.dumps(record.input))
-        self.expires_at = float("inf")  # while it runs
+        self.lease_until = FOREVER
+        self.expires_at = FOREVER  # while it runs
+        self.is_cancelled = False
+        self.is_deleted = False  # kept until its writer was told
+        self.upstream_id = ""
 
-    def snapshot(self) -> Snapshot:
+    @property
+    def last(self) -> int:
+        """The log's last number."""
+        return self.log.events[-1].number if self.log.events else -1
+
+    def snapshot(self, *, is_overdue: bool) -> Snapshot:
         """The fold up to the last event; only what is new is folded."""
-        self.reducer.fold(self.log.events[self.reducer.number + 1 :])
-        return Snapshot(self.record, self.reducer.response(), self.reducer.number)
+        self.reducer.fold(self.log.after(self.reducer.number))
+        return Snapshot(self.record, self.reducer.response(), self.reducer.number, is_overdue)
 
 
 class MemoryStore:
     """A ``Store``. ``max_bytes`` counts events and inputs; ``ttl_seconds`` from the end on."""
 
-    def __init__(self, *, max_bytes: int, ttl_seconds: float, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        ttl_seconds: float,
+        now: Callable[[], float],
+        lease_seconds: float = FOREVER,
+    ) -> None:
         self._max_bytes = max_bytes
         self._ttl_seconds = ttl_seconds
         self._now = now
+        self._lease_seconds = lease_seconds
         self._bytes = 0
         self._running: dict[str, Entry] = {}
         self._finished: dict[str, Entry] = {}  # in the order in which they finished
+        self._cancelled: Callable[[str], None] | None = None
 
-    async def create(self, record: Record) -> None:
+    async def open(self) -> None:
+        """Nothing to connect to."""
+
+    def is_available(self) -> bool:
+        """Always."""
+        return True
+
+    def listen(self, cancelled: Callable[[str], None]) -> None:
+        """See ``Store``."""
+        self._cancelled = cancelled
+
+    async def create(self, record: Record, events: Sequence[Event] = (), fence: int = 1) -> Lease:
         """See ``Store``; refuses when the running responses alone fill the bound."""
         self._expire()
-        if record.id in self._running or record.id in self._finished:
-            return
-        entry = Entry(record)
-        self._make_room(entry.size)
-        self._running[record.id] = entry
-        self._bytes += entry.size
+        lease = Lease(record.id, fence)
+        if record.id not in self._running and record.id not in self._finished:
+            entry = Entry(record, fence)
+            self._make_room(entry.size)
+            self._running[record.id] = entry
+            self._bytes += entry.size
+            await self.append([Write(lease, events)])
+        return lease
 
-    async def append(self, response_id: str, events: Sequence[Event]) -> Verdict:
+    async def append(self, writes: Sequence[Write]) -> Sequence[Receipt]:
         """See ``Store``."""
         self._expire()
-        entry = self._running.get(response_id) or self._finished.get(response_id)
-        if entry is None:
-            return Verdict.GONE
-        known = len(entry.log.events)
-        new = [event for event in events if event.number >= known]
-        if not new:
-            return Verdict.DUPLICATE
-        if entry.log.is_closed:
-            return Verdict.ENDED
-        if [event.number for event in new] != list(range(known, known + len(new))):
-            return Verdict.GAP
-        entry.log.append(new)
-        self._grow(entry, sum(len(event.text) for event in new))
-        if new[-1].is_terminal:
-            self._finish(entry)
-        return Verdict.APPENDED
+        return [self._append(write) for write in writes]
 
     async def get(self, response_id: str, owner: str) -> Snapshot | None:
         """See ``Store``."""
         entry = self._find(response_id, owner)
-        return entry.snapshot() if entry else None
+        return entry.snapshot(is_overdue=self._is_overdue(entry)) if entry else None
+
+    async def get_chain(self, response_id: str, owner: str) -> Sequence[Snapshot]:
+        """See ``Store``."""
+        chain: list[Snapshot] = []
+        wanted: str | None = response_id
+        while wanted is not None and (snapshot := await self.get(wanted, owner)) is not None:
+            chain.append(snapshot)
+            wanted = snapshot.record.previous_response_id
+        return chain
 
     async def read(
         self, response_id: str, owner: str, *, after: int = -1
@@ -89,6 +127,14 @@ class MemoryStore:
             async for batch in entry.log.read(after):
                 yield batch
 
+    async def cancel(self, response_id: str, owner: str) -> None:
+        """See ``Store``."""
+        entry = self._find(response_id, owner)
+        if entry is not None and not entry.log.is_closed:
+            entry.is_cancelled = True
+            if self._cancelled is not None:
+                self._cancelled(response_id)
+
     async def delete(self, response_id: str, owner: str) -> bool:
         """See ``Store``."""
         entry = self._find(response_id, owner)
@@ -97,13 +143,72 @@ class MemoryStore:
         self._drop(entry)
         return True
 
+    async def overdue(self) -> Sequence[str]:
+        """See ``Store``."""
+        return [key for key, entry in self._running.items() if self._is_overdue(entry)]
+
+    async def claim(self, response_id: str) -> Claim | None:
+        """See ``Store``."""
+        entry = self._running.get(response_id)
+        if entry is None or not self._is_overdue(entry):
+            return None
+        entry.fence += 1
+        entry.lease_until = self._now() + self._lease_seconds
+        return Claim(
+            lease=Lease(response_id, entry.fence),
+            record=entry.record,
+            events=tuple(entry.log.events),
+            is_cancelled=entry.is_cancelled,
+            may_run=_may_run(entry),
+            upstream_id=entry.upstream_id,
+        )
+
+    async def release(self, lease: Lease) -> None:
+        """See ``Store``."""
+        entry = self._running.get(lease.id)
+        if entry is not None and entry.fence == lease.fence:
+            entry.lease_until = self._now()
+
     async def close(self) -> None:
         """Nothing is held open."""
+
+    def _append(self, write: Write) -> Receipt:
+        entry = self._running.get(write.lease.id) or self._finished.get(write.lease.id)
+        if entry is None:
+            return Receipt(Verdict.GONE)
+        if entry.is_deleted or entry.fence != write.lease.fence:
+            return Receipt(Verdict.FENCED, entry.last)
+        verdict = self._extend(entry, write)
+        if not entry.log.is_closed:
+            entry.lease_until = self._now() + self._lease_seconds
+            entry.upstream_id = write.upstream_id or entry.upstream_id
+        return Receipt(verdict, entry.last, entry.is_cancelled)
+
+    def _extend(self, entry: Entry, write: Write) -> Verdict:
+        known = entry.last + 1
+        new = [event for event in write.events if event.number >= known]
+        if not new:
+            return Verdict.DUPLICATE
+        if entry.log.is_closed:
+            return Verdict.ENDED
+        first = new[0].number if write.has_gap else known
+        if [event.number for event in new] != list(range(first, first + len(new))):
+            return Verdict.GAP
+        entry.log.append(new)
+        self._grow(entry, sum(len(event.text) for event in new))
+        if new[-1].is_terminal:
+            self._finish(entry)
+        return Verdict.APPENDED
 
     def _find(self, response_id: str, owner: str) -> Entry | None:
         self._expire()
         entry = self._running.get(response_id) or self._finished.get(response_id)
-        return entry if entry and entry.record.owner == owner else None
+        visible = entry and entry.record.owner == owner and not entry.is_deleted
+        return entry if visible else None
+
+    def _is_overdue(self, entry: Entry) -> bool:
+        is_running = not entry.log.is_closed and not entry.is_deleted
+        return is_running and entry.lease_until <= self._now()
 
     def _finish(self, entry: Entry) -> None:
         entry.log.close()
@@ -122,18 +227,37 @@ class MemoryStore:
 
     def _evict(self, size: int) -> None:
         while self._finished and self._bytes + size > self._max_bytes:
-            self._drop(next(iter(self._finished.values())))
+            self._forget(next(iter(self._finished.values())))
 
     def _expire(self) -> None:
         while self._finished:
             oldest = next(iter(self._finished.values()))
             if oldest.expires_at > self._now():
                 break
-            self._drop(oldest)
+            self._forget(oldest)
 
     def _drop(self, entry: Entry) -> None:
+        """Delete: what its writer still says is refused, until nobody can be writing any more."""
+        self._forget(entry)
+        stone = Entry(entry.record, entry.fence)
+        stone.is_deleted = True
+        stone.size = 0
+        stone.expires_at = self._now() + self._ttl_seconds
+        self._finished[entry.record.id] = stone
+
+    def _forget(self, entry: Entry) -> None:
         response_id = entry.record.id
         entry.log.close()
         self._bytes -= entry.size
         self._running.pop(response_id, None)
         self._finished.pop(response_id, None)
+
+
+def _may_run(entry: Entry) -> bool:
+    """Whether an answer may be generated once more: nobody can have seen one."""
+    record = entry.record
+    if record.request is None or entry.is_cancelled:
+        return False
+    is_visible = any(event.type not in LIFECYCLE for event in entry.log.events)
+    is_new = record.may_run_again and not is_visible and entry.fence <= MAX_ATTEMPTS
+    return is_new or bool(entry.upstream_id)

@@ -1,10 +1,11 @@
 """Responses that run in the provider's own background mode, seen by polling.
 
 Rule 1: the provider stores the response and makes it; here it is only told again, item by item.
-Rule 2: closing the generator before the end cancels the response at the provider.
+Rule 2: closing the generator before the end cancels the response at the provider, unless the
+request says that it outlives it.
 
-The first draft's response carries the provider's id as litellm encodes it: whoever keeps it can ask
-for the response again with ``door.get_background``.
+The first draft's response carries the provider's id as litellm encodes it: a request with that
+``background_id`` tells the same response again, from its beginning.
 """
 
 from __future__ import annotations
@@ -44,8 +45,12 @@ class NativeBackground:
         """See ``Upstream``."""
         target = request.target
         deadline = self._clock.monotonic() + target.timeout_seconds
-        response = await _create(request)
-        response_id = str(response["id"])
+        response_id = request.background_id
+        if response_id:
+            response = await self._next(target, response_id, deadline, 0)
+        else:
+            response = await _create(request)
+            response_id = str(response["id"])
         telling = Telling()
         try:
             for draft in telling.of(response):
@@ -55,7 +60,7 @@ class NativeBackground:
                 for draft in telling.of(response):
                     yield draft
         finally:
-            if not telling.is_over:
+            if not telling.is_over and not request.outlives():
                 await _cancel(target, response_id)
 
     async def count_tokens(self, request: Request) -> int:

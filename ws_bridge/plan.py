@@ -1,0 +1,75 @@
+"""What a job is made of, and what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.response import Envelope
+from ws_bridge.store.base import Record
+from ws_bridge.upstream.base import Target
+
+Json = dict[str, Any]
+
+
+class Ending(Enum):
+    """Why a job was stopped from outside."""
+
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+    SHUTDOWN = "shutdown"
+    TAKEN_OVER = "taken over"  # by another server: nothing that is said here counts any more
+
+
+@dataclass(frozen=True, slots=True)
+class JobStarted:
+    """A response begins."""
+
+    id: str
+    model: str
+    transport: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobFinished:
+    """A response ended; what an operator wants to know of it."""
+
+    id: str
+    model: str
+    provider: str
+    transport: str
+    outcome: str  # a terminal status, or "refused": an error before `response.created`
+    error: str
+    events: int
+    first_event_seconds: float | None
+    seconds: float
+    usage: Json | None
+
+
+Observe = Callable[[JobStarted | JobFinished], None]
+Drafts = Callable[[Callable[[], bool]], AsyncGenerator[Draft, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a response may be silent towards its readers, in seconds."""
+
+    created_after: float = 2.0  # `created` is said by then, whether the provider answered or not
+    keepalive: float = 30.0  # 0 = off
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything a job is made of."""
+
+    record: Record
+    envelope: Envelope
+    target: Target
+    lane: str | None
+    parent: Turn | None
+    transport: str
+    is_provider_run: bool = False  # in the provider's own background mode

@@ -1,0 +1,63 @@
+"""Folds of running responses that somebody polls: each poll folds only what is new."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from ws_bridge.protocol.reducer import Reducer
+from ws_bridge.store.base import Snapshot
+from ws_bridge.store.pages import View
+
+MOST_BYTES = 32 * 2**20  # of event text folded
+
+
+class Fold:
+    """One response's fold so far."""
+
+    def __init__(self) -> None:
+        self.reducer = Reducer()
+        self.bytes = 0
+
+
+class Folds:
+    """The folds polled last, bounded by bytes."""
+
+    def __init__(self) -> None:
+        self._folds: OrderedDict[str, Fold] = OrderedDict()
+        self._bytes = 0
+
+    def number(self, response_id: str) -> int:
+        """Up to where a response is folded already."""
+        fold = self._folds.get(response_id)
+        return fold.reducer.number if fold else -1
+
+    def fold(self, view: View) -> Snapshot | None:
+        """The snapshot; None if there may be more pages, or the fold before them was dropped."""
+        response_id = view.cursor.id
+        finished = view.finished()
+        if finished is not None:
+            self.forget(response_id)
+            return finished
+        fold = self._folds.setdefault(response_id, Fold())
+        if fold.reducer.number < view.cursor.after:
+            return None
+        self._folds.move_to_end(response_id)
+        fold.reducer.fold(view.events)
+        self._count(fold, sum(len(event.text) for event in view.events))
+        if not view.is_complete or view.record is None:
+            return None
+        response = fold.reducer.response()
+        return Snapshot(view.record, response, fold.reducer.number, view.is_overdue)
+
+    def forget(self, response_id: str) -> None:
+        """Drop a fold."""
+        fold = self._folds.pop(response_id, None)
+        if fold is not None:
+            self._bytes -= fold.bytes
+
+    def _count(self, fold: Fold, size: int) -> None:
+        fold.bytes += size
+        self._bytes += size
+        while self._bytes > MOST_BYTES and len(self._folds) > 1:
+            _, oldest = self._folds.popitem(last=False)
+            self._bytes -= oldest.bytes

@@ -1,0 +1,224 @@
+"""Everything this process follows in Redis: one subscription for all of it.
+
+A hint (pub/sub) says that a response has news; the news are read from its log. All hints of a
+moment are one round trip, and all who follow the same response here share what was read.
+
+Rule 1: hints may be lost. Every few seconds all that is followed is looked at, and a subscription
+that is silent is asked whether it still lives.
+Rule 2: what is kept in memory of a followed response is a window; who is behind it reads the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ws_bridge.errors import StoreUnavailable
+from ws_bridge.protocol.events import Event
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 5.0  # a lost hint costs no more
+FOLLOW_SECONDS = 30.0  # hints come so long after the last check
+PAUSE_SECONDS = 0.25  # after a failure
+TOGETHER = 256  # responses of one round trip
+WINDOW_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a log has after a cursor."""
+
+    events: Sequence[Event]
+    is_last: bool  # the response has ended, and this is all of it
+    last: int  # the log's last number
+    is_taken: bool  # a successor writes it: readers may have seen more than the log has
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A reader's place in a response's log."""
+
+    id: str
+    owner: str
+    after: int
+
+
+class Source(Protocol):
+    """Where the logs are. Every method may raise ``StoreUnavailable``."""
+
+    async def pages(self, cursors: Sequence[Cursor]) -> Sequence[Page | None]:
+        """What comes next at each cursor, in one round trip; None: the response is unknown."""
+        ...
+
+    async def ask_for_hints(self, ids: Sequence[str]) -> Sequence[int]:
+        """Subscribe to hints for a while; the last numbers of the logs, in one round trip."""
+        ...
+
+    def hints(self) -> AsyncIterator[tuple[str, str]]:
+        """(kind, id) for ever: "e" there are events, "c" somebody wants the end.
+
+        Begins with ("", "") whenever hints may have been lost.
+        """
+        ...
+
+
+class Followed:
+    """One response that somebody follows here."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.cursor = cursor  # up to where the window was read
+        self.followers = 0
+        self.is_over = False
+        self.is_taken = False
+        self._window: deque[Event] = deque()
+        self._bytes = 0
+        self._begins = cursor.after  # the window has everything after this number
+        self._waiting: list[asyncio.Future[None]] = []
+
+    def extend(self, page: Page | None) -> None:
+        """Take what was read at the cursor and wake the followers."""
+        for event in page.events if page else ():
+            self._window.append(event)
+            self._bytes += len(event.text)
+        if self._window:
+            self.cursor = Cursor(self.cursor.id, self.cursor.owner, self._window[-1].number)
+        while self._bytes > WINDOW_BYTES and len(self._window) > 1:
+            dropped = self._window.popleft()
+            self._bytes -= len(dropped.text)
+            self._begins = dropped.number
+        self.is_over = page is None or page.is_last
+        self.is_taken = page is not None and page.is_taken
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    def after(self, number: int) -> list[Event] | None:
+        """What the window has after a number; None if it does not reach back to it."""
+        if number < self._begins:
+            return None
+        return [event for event in self._window if event.number > number]
+
+    async def change(self) -> None:
+        """Return when there is news."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        await future
+
+
+class Following:
+    """The followed responses of one process. ``run`` is its task's body."""
+
+    def __init__(
+        self,
+        source: Source,
+        cancelled: Callable[[str], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._source = source
+        self._cancelled = cancelled
+        self._sleep = sleep
+        self._followed: dict[str, Followed] = {}
+        self._dirty: set[str] = set()
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Listen, read and check until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for body in (self._listen, self._read, self._check):
+                tasks.create_task(body())
+
+    async def follow(self, cursor: Cursor, last: int) -> AsyncIterator[Sequence[Event]]:
+        """Batches after the cursor until the response ends or is gone.
+
+        ``last`` is the log's last number as the reader found it; the cursor may be beyond it.
+        """
+        start = Cursor(cursor.id, cursor.owner, min(cursor.after, last))
+        followed = self._followed.setdefault(cursor.id, Followed(start))
+        followed.followers += 1
+        try:
+            await self._ask([cursor.id])
+            async for batch in self._batches(followed, start):
+                new = [event for event in batch if event.number > cursor.after]
+                if followed.is_taken and not new:
+                    new = [event for event in batch if event.is_terminal]
+                if new:
+                    yield new
+        finally:
+            followed.followers -= 1
+            if not followed.followers and self._followed.get(cursor.id) is followed:
+                del self._followed[cursor.id]
+
+    async def _batches(self, followed: Followed, cursor: Cursor) -> AsyncIterator[Sequence[Event]]:
+        number = cursor.after
+        while True:
+            batch: Sequence[Event] | None = followed.after(number)
+            if batch is None:  # the window begins later
+                [page] = await self._source.pages([Cursor(cursor.id, cursor.owner, number)])
+                if page is None or not page.events:
+                    return
+                batch = page.events
+            if batch:
+                number = batch[-1].number
+                yield batch
+            elif followed.is_over:
+                return
+            else:
+                await followed.change()
+
+    def _mark(self, *ids: str) -> None:
+        self._dirty.update(ids)
+        self._news.set()
+
+    async def _ask(self, ids: Sequence[str]) -> None:
+        """Ask for hints; what has news already is marked."""
+        lasts = await self._source.ask_for_hints(ids)
+        for response_id, last in zip(ids, lasts, strict=True):
+            followed = self._followed.get(response_id)
+            if followed is not None and last != followed.cursor.after:
+                self._mark(response_id)
+
+    async def _listen(self) -> None:
+        async for kind, response_id in self._source.hints():
+            if kind == "c":
+                self._cancelled(response_id)
+            elif not kind:
+                self._mark(*self._followed)
+            elif response_id in self._followed:
+                self._mark(response_id)
+
+    async def _read(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            dirty = [key for key in self._dirty if key in self._followed]
+            self._dirty.clear()
+            for start in range(0, len(dirty), TOGETHER):
+                await self._read_some(dirty[start : start + TOGETHER])
+
+    async def _read_some(self, ids: Sequence[str]) -> None:
+        followed = [one for key in ids if (one := self._followed.get(key)) and not one.is_over]
+        try:
+            pages = await self._source.pages([one.cursor for one in followed])
+        except StoreUnavailable:
+            self._mark(*ids)
+            await self._sleep(PAUSE_SECONDS)
+            return
+        for one, page in zip(followed, pages, strict=True):
+            one.extend(page)
+            if page is not None and page.events and not page.is_last:
+                self._mark(one.cursor.id)  # there may be more than a page
+
+    async def _check(self) -> None:
+        while True:
+            await self._sleep(CHECK_SECONDS)
+            ids = list(self._followed)
+            for start in range(0, len(ids), TOGETHER):
+                with contextlib.suppress(StoreUnavailable):  # the next check comes
+                    await self._ask(ids[start : start + TOGETHER])

@@ -1,0 +1,63 @@
+"""What other servers tell this one: a subscription that is kept alive.
+
+Rule: a hint carries no data and may be lost; whoever listens is told when that may have happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+from redis.asyncio.client import PubSub
+
+from ws_bridge.store.connect import AWAY, Place, connect
+
+log = logging.getLogger(__name__)
+
+PROBE_SECONDS = 10.0  # of silence
+ANSWER_SECONDS = 5.0
+PAUSE_SECONDS = 0.25
+
+Hint = tuple[str, str]
+MISSED: Hint = ("", "")
+
+
+async def listen(place: Place, channel: str) -> AsyncIterator[Hint]:
+    """(kind, id) of every message for ever; ``MISSED`` after each (re)connection."""
+    was_away = False
+    while True:
+        client = connect(place, timeout=None)
+        try:
+            pubsub = client.pubsub()
+            await pubsub.subscribe(channel)
+            yield MISSED
+            if was_away:
+                log.info("hints_back")
+            was_away = False
+            async for hint in _messages(pubsub):
+                yield hint
+        except AWAY as failure:
+            if not was_away:
+                log.warning("hints_away reason=%s", type(failure).__name__)
+            was_away = True
+        finally:
+            await client.aclose()
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def _messages(pubsub: PubSub) -> AsyncIterator[Hint]:
+    """Hints until the subscription is found dead."""
+    patience = PROBE_SECONDS
+    while True:
+        message = await pubsub.get_message(timeout=patience)
+        if message is None:
+            if patience == ANSWER_SECONDS:
+                raise TimeoutError
+            await pubsub.ping()
+            patience = ANSWER_SECONDS
+            continue
+        patience = PROBE_SECONDS
+        if message["type"] == "message":
+            text = message["data"].decode()
+            yield text[:1], text[1:]

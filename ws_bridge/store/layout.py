@@ -1,0 +1,49 @@
+"""Where Redis keeps what: keys, partitions, channels.
+
+A hash tag is a partition, not an id: a response's keys and its partition's lease index share a slot
+on a cluster, so that each script is atomic over them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+PREFIX = "wb1"
+PARTITIONS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one response."""
+
+    meta: str
+    events: str
+    final: str
+    input: str
+    leases: str
+
+
+def partition_of(response_id: str) -> int:
+    """Which partition keeps a response."""
+    return zlib.crc32(response_id.encode()) % PARTITIONS
+
+
+def keys_of(response_id: str) -> Keys:
+    """The keys of a response."""
+    tag = f"{PREFIX}:{{p{partition_of(response_id)}}}"
+    return Keys(
+        meta=f"{tag}:m:{response_id}",
+        events=f"{tag}:e:{response_id}",
+        final=f"{tag}:o:{response_id}",
+        input=f"{tag}:i:{response_id}",
+        leases=f"{tag}:l",
+    )
+
+
+def lease_indexes() -> list[str]:
+    """The lease index of every partition."""
+    return [f"{PREFIX}:{{p{number}}}:l" for number in range(PARTITIONS)]
+
+
+CHANNELS = f"{PREFIX}:w:"  # and a worker's name: what that worker is to know

@@ -1,0 +1,78 @@
+-- append: add events to the log and renew the lease; with the terminal event end the response.
+--
+-- KEYS  1 meta (hash)   2 events (stream)   3 final event (string)   4 input   5 lease index (zset)
+-- ARGV  1 id   2 worker   3 fence   4 first number   5 last number (first - 1: only renew)
+--       6 lease (ms)   7 ttl (ms)   8 terminal status or ''   9 final event (compressed) or ''
+--       10 '1': output is in it   11 '1': the numbers before the first are lost for good
+--       12 the provider's id or ''   13 prefix of a worker's channel
+--       14… the entries, each as its last number and its payload
+-- Returns {code, last, cancel, followed}
+--    1  written; last = the log's new last number
+--    0  duplicate: every number is already there (the answer of an earlier try was lost)
+--   -1  fenced: another worker owns the response, or it was deleted; last = its fence. Stop.
+--   -2  no such record: flushed, evicted, or a failover to an older copy
+--   -3  the response has already ended
+--   -4  gap: first is not last + 1; send again from last + 1
+--
+-- The order of the checks matters: the fence before everything (a stale worker learns nothing but
+-- that), the duplicate before the terminal check (the retry of the end itself must succeed).
+-- The log is written anew, in full entries, when its end comes with everything from number 0 on.
+-- The final event is not in the log: readers find it in its own key.
+-- An entry's id is <its last number + 1>-0: after `cursor` come the entries of XRANGE (<cursor + 1>.
+
+local m = redis.call('HMGET', KEYS[1], 'f', 'wk', 'n', 'st', 'cx', 'fl', 'fw')
+if not m[1] then return {-2, -1, 0, 0} end
+local fence, mine = tonumber(m[1]), tonumber(ARGV[3])
+local last, status = tonumber(m[3]), m[4]
+local cancel = m[5] and 1 or 0
+
+if fence > mine or status == 'deleted' then return {-1, fence, 0, 0} end -- guard: fence
+if fence == mine and m[2] ~= ARGV[2] then return {-1, fence, 0, 0} end -- guard: fence
+if fence < mine then -- a copy from before this worker's claim: the higher token has it
+  redis.call('HSET', KEYS[1], 'f', ARGV[3], 'wk', ARGV[2])
+end
+
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local followed = (m[6] and tonumber(m[6]) > now) and 1 or 0
+local first, hi = tonumber(ARGV[4]), tonumber(ARGV[5])
+
+if hi <= last and not (hi < first and status == 'in_progress') then
+  return {0, last, cancel, followed} -- guard: duplicate
+end
+if status ~= 'in_progress' then return {-3, last, 0, 0} end -- guard: terminal
+
+local expiry = now + ARGV[6]
+local rewrite = ARGV[8] ~= '' and first == 0 and ARGV[11] ~= '1'
+if hi >= first then
+  local fits = first == last + 1 or rewrite or (ARGV[11] == '1' and first > last)
+  if not fits then return {-4, last, cancel, followed} end -- guard: gap
+  if rewrite then redis.call('DEL', KEYS[2]) end
+  for i = 14, #ARGV, 2 do
+    redis.call('XADD', KEYS[2], (ARGV[i] + 1) .. '-0', 'e', ARGV[i + 1])
+  end
+  redis.call('HSET', KEYS[1], 'n', ARGV[5])
+  if ARGV[10] == '1' then redis.call('HSET', KEYS[1], 'vi', '1') end
+  if ARGV[11] == '1' then redis.call('HINCRBY', KEYS[1], 'gp', 1) end
+end
+if ARGV[12] ~= '' then redis.call('HSET', KEYS[1], 'up', ARGV[12]) end
+
+if ARGV[8] ~= '' then
+  redis.call('SET', KEYS[3], ARGV[9], 'PX', ARGV[7])
+  redis.call('HSET', KEYS[1], 'st', ARGV[8], 'lx', 0)
+  redis.call('HDEL', KEYS[1], 'rr', 'vi', 'up', 'cx', 'fl', 'fw') -- nobody needs them any more
+  redis.call('ZREM', KEYS[5], ARGV[1])
+else
+  redis.call('HSET', KEYS[1], 'lx', string.format('%.0f', expiry))
+  redis.call('ZADD', KEYS[5], expiry, ARGV[1])
+  redis.call('PEXPIRE', KEYS[5], ARGV[7])
+end
+for i = 1, 4 do
+  if i ~= 3 then redis.call('PEXPIRE', KEYS[i], ARGV[7]) end
+end
+if followed == 1 and hi >= first then
+  for worker in string.gmatch(m[7], '%S+') do
+    redis.call('PUBLISH', ARGV[13] .. worker, 'e' .. ARGV[1])
+  end
+end
+return {hi >= first and 1 or 0, math.max(hi, last), cancel, followed}

@@ -1,0 +1,11 @@
+-- cancel: leave the wish that a response ends, and tell its writer.
+--
+-- KEYS  1 meta (hash)
+-- ARGV  1 owner   2 id   3 prefix of a worker's channel
+-- Returns 1, or 0 if there is nothing of this owner to cancel
+
+local m = redis.call('HMGET', KEYS[1], 'ow', 'st', 'wk')
+if not m[1] or m[1] ~= ARGV[1] or m[2] ~= 'in_progress' then return 0 end
+redis.call('HSET', KEYS[1], 'cx', '1')
+redis.call('PUBLISH', ARGV[3] .. m[3], 'c' .. ARGV[2])
+return 1

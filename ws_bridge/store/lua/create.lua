@@ -1,0 +1,34 @@
+-- create: make the record of a response, already leased to its writer, with its first events.
+--
+-- KEYS  1 meta (hash)   2 events (stream)   3 input (string)   4 lease index (zset)
+-- ARGV  1 id   2 owner   3 worker   4 fence   5 lease (ms)   6 ttl (ms)   7 record (compressed)
+--       8 what a successor may do: 'run', 'continue' or ''
+--       9 last number of the first events, or -1   10 their entry, or ''
+-- Returns
+--   1  created
+--   0  the id is taken; nothing changed (on a retry this is the first try's success)
+--
+-- Meta fields: ow owner, st status, f fence, wk worker, n last number (-1: none), lx lease expiry
+-- (ms, clock of Redis), rr what a successor may do, vi output was seen, up the provider's id,
+-- cx somebody wants the end, gp number of declared gaps, fl until when somebody follows (ms),
+-- fw the workers that follow, each name followed by a space, tk claimed by a successor,
+-- rl how often it was released in good order.
+
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+
+local t = redis.call('TIME')
+local expiry = t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[5]
+
+redis.call('HSET', KEYS[1],
+  'ow', ARGV[2], 'st', 'in_progress', 'f', ARGV[4], 'wk', ARGV[3], 'n', ARGV[9],
+  'lx', string.format('%.0f', expiry), 'rr', ARGV[8])
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
+redis.call('SET', KEYS[3], ARGV[7], 'PX', ARGV[6])
+redis.call('DEL', KEYS[2]) -- a log that outlived its record would refuse the first numbers
+if ARGV[10] ~= '' then
+  redis.call('XADD', KEYS[2], (ARGV[9] + 1) .. '-0', 'e', ARGV[10])
+  redis.call('PEXPIRE', KEYS[2], ARGV[6])
+end
+redis.call('ZADD', KEYS[4], expiry, ARGV[1])
+redis.call('PEXPIRE', KEYS[4], ARGV[6])
+return 1

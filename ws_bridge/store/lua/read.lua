@@ -1,0 +1,25 @@
+-- read: what a reader may see of a response after a cursor, all of one instant.
+--
+-- KEYS  1 meta (hash)   2 events (stream)   3 final event (string)   4 input (string)
+-- ARGV  1 owner   2 cursor: the last number the reader has   3 most entries
+--       4 '1': for a snapshot: with the record, and without the log of what has ended
+-- Returns false for another owner's, a deleted or an unknown response, else
+--   {status, last, overdue, ended by another, entries, final event, record}
+
+local m = redis.call('HMGET', KEYS[1], 'ow', 'st', 'n', 'lx', 'tk')
+if not m[1] or m[1] ~= ARGV[1] or m[2] == 'deleted' then return false end
+
+local overdue, final = 0, ''
+if m[2] == 'in_progress' then
+  local t = redis.call('TIME')
+  if tonumber(m[4]) <= t[1] * 1000 + math.floor(t[2] / 1000) then overdue = 1 end
+else
+  final = redis.call('GET', KEYS[3]) or ''
+end
+local entries = {}
+if final == '' or ARGV[4] == '' then
+  local after = string.format('(%.0f-0', ARGV[2] + 1)
+  entries = redis.call('XRANGE', KEYS[2], after, '+', 'COUNT', ARGV[3])
+end
+local record = ARGV[4] == '1' and redis.call('GET', KEYS[4]) or ''
+return {m[2], tonumber(m[3]), overdue, m[5] and 1 or 0, entries, final, record or ''}

@@ -1,0 +1,12 @@
+-- release: give a lease back; the response is overdue at once.
+--
+-- KEYS  1 meta (hash)   2 lease index (zset)
+-- ARGV  1 id   2 worker   3 fence
+-- Returns 1, or 0 if the lease was somebody else's
+
+local m = redis.call('HMGET', KEYS[1], 'st', 'wk', 'f')
+if m[1] ~= 'in_progress' or m[2] ~= ARGV[2] or m[3] ~= ARGV[3] then return 0 end
+redis.call('HSET', KEYS[1], 'lx', 0)
+redis.call('HINCRBY', KEYS[1], 'rl', 1)
+redis.call('ZADD', KEYS[2], 0, ARGV[1])
+return 1

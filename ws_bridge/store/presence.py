@@ -1,0 +1,69 @@
+"""Whether the store's server is there, is fit, and has been there for long enough.
+
+Rule: an outage makes every lease look overdue. After one, and after the server's own start, nothing
+is claimed before the owners had a whole lease's time to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from ws_bridge.errors import ConfigError
+from ws_bridge.store.connect import AWAY, Client, examine
+from ws_bridge.store.scripts import Scripts
+
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 1.0
+
+
+class Presence:
+    """One server, looked at. ``now`` is monotonic, in seconds."""
+
+    def __init__(
+        self, client: Client, scripts: Scripts, lease_seconds: float, now: Callable[[], float]
+    ) -> None:
+        self._client = client
+        self._scripts = scripts
+        self._lease_seconds = lease_seconds
+        self._now = now
+        self._claims_from = 0.0
+        self.is_known = False  # the server was asked what it is, and is fit
+
+    async def look(self) -> None:
+        """Ask the server what it is; one that is away is no error. Raises ``ConfigError``."""
+        try:
+            health = await examine(self._client)
+            await self._scripts.load()
+        except AWAY as away:
+            self._scripts.breaker.failed(away)
+            log.warning("store_unreachable reason=%s: responses go on unstored", _name(away))
+            return
+        self._scripts.breaker.succeeded()
+        self._claims_from = self._now() + max(self._lease_seconds - health.uptime_seconds, 0)
+        self.is_known = True
+
+    async def run(self) -> None:
+        """Look until the server is known."""
+        while not self.is_known:
+            await asyncio.sleep(PAUSE_SECONDS)
+            try:
+                await self.look()
+            except ConfigError as unfit:
+                log.error("store_unfit %s", unfit)  # noqa: TRY400 - one line says it all
+
+    def back(self) -> None:
+        """The server was away for a while and answers again."""
+        if self.is_known:
+            self._claims_from = self._now() + self._lease_seconds
+
+    def may_claim(self) -> bool:
+        """Whether an overdue lease means that its owner is lost."""
+        away = self._scripts.breaker.is_open
+        return self.is_known and not away and self._now() >= self._claims_from
+
+
+def _name(failure: BaseException) -> str:
+    return type(failure).__name__

@@ -1,0 +1,297 @@
+"""The store of many processes: a Redis or Valkey that all of them reach.
+
+Rule 1: every step is one script, atomic over the keys of one response, which share a hash slot.
+Rule 2: time is the server's; what is older than its lease is overdue on every machine alike.
+Rule 3: every key expires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from ws_bridge.protocol.events import Event
+from ws_bridge.store import scripts as lua
+from ws_bridge.store.base import (
+    MAX_ATTEMPTS,
+    Claim,
+    Lease,
+    Receipt,
+    Record,
+    Snapshot,
+    Verdict,
+    Write,
+)
+from ws_bridge.store.connect import Place, connect
+from ws_bridge.store.folds import Folds
+from ws_bridge.store.following import FOLLOW_SECONDS, Cursor, Following, Page
+from ws_bridge.store.hints import listen
+from ws_bridge.store.layout import CHANNELS, keys_of, lease_indexes
+from ws_bridge.store.packing import pack_entries, pack_record
+from ws_bridge.store.pages import ALL, View, view_of
+from ws_bridge.store.presence import Presence
+from ws_bridge.store.scripts import Call, Scripts
+from ws_bridge.store.writing import append_call
+
+log = logging.getLogger(__name__)
+
+RUNNING_MS = 3_600_000  # at least so long after its last write a running response is kept
+STONE_MS = 3_600_000
+OVERDUE_AT_ONCE = 20  # of a partition
+TOGETHER = 128  # calls of one round trip
+VERDICTS = {
+    1: Verdict.APPENDED,
+    0: Verdict.DUPLICATE,
+    -1: Verdict.FENCED,
+    -2: Verdict.GONE,
+    -3: Verdict.ENDED,
+    -4: Verdict.GAP,
+}
+
+
+class RedisStore:
+    """A ``Store``. ``now`` is monotonic; ``worker`` names this process, and no other ever."""
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        ttl_seconds: float,
+        lease_seconds: float,
+        now: Callable[[], float],
+        worker: str = "",
+    ) -> None:
+        self.worker = worker or secrets.token_hex(8)
+        self._place = place
+        self._ttl_ms = int(ttl_seconds * 1000)
+        self._lease_ms = int(lease_seconds * 1000)
+        self._client = connect(place)
+        self._scripts = Scripts(self._client, now, self._tell_back)
+        self._presence = Presence(self._client, self._scripts, lease_seconds, now)
+        self._folds = Folds()
+        self._cancelled: Callable[[str], None] = lambda _: None
+        self._following = Following(self, self._tell_cancelled)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """See ``Store``: a server that is away is no error, one that is unfit is."""
+        await self._presence.look()
+        bodies = (self._following.run(), self._presence.run())
+        self._tasks = [asyncio.create_task(body) for body in bodies]
+
+    def is_available(self) -> bool:
+        """See ``Store``."""
+        return self._presence.is_known and not self._scripts.breaker.is_open
+
+    def listen(self, cancelled: Callable[[str], None]) -> None:
+        """See ``Store``."""
+        self._cancelled = cancelled
+
+    async def create(self, record: Record, events: Sequence[Event] = (), fence: int = 1) -> Lease:
+        """See ``Store``."""
+        keys = keys_of(record.id)
+        successor = "" if record.request is None else "run" if record.may_run_again else "continue"
+        [(last, entry)] = list(pack_entries(events)) or [(-1, b"")]
+        await self._scripts.call(
+            lua.CREATE,
+            (keys.meta, keys.events, keys.input, keys.leases),
+            *(record.id, record.owner, self.worker, fence, self._lease_ms, self._running_ms),
+            *(pack_record(record), successor, last, entry),
+        )
+        return Lease(record.id, fence)
+
+    async def append(self, writes: Sequence[Write]) -> Sequence[Receipt]:
+        """See ``Store``."""
+        receipts: list[Receipt] = []
+        for start in range(0, len(writes), TOGETHER):
+            receipts += await self._append(writes[start : start + TOGETHER])
+        for index, (write, receipt) in enumerate(zip(writes, receipts, strict=True)):
+            rest = [event for event in write.events if event.number > receipt.last]
+            if receipt.verdict is Verdict.GAP and rest and rest[0].number == receipt.last + 1:
+                again = Write(write.lease, rest, upstream_id=write.upstream_id)
+                [receipts[index]] = await self._append([again])
+        return receipts
+
+    async def get(self, response_id: str, owner: str) -> Snapshot | None:
+        """See ``Store``."""
+        while True:
+            known = self._folds.number(response_id)
+            [view] = await self._views([Cursor(response_id, owner, known)], with_record=True)
+            if view is None:
+                self._folds.forget(response_id)
+                return None
+            snapshot = self._folds.fold(view)
+            if snapshot is not None:
+                return snapshot
+
+    async def get_chain(self, response_id: str, owner: str) -> Sequence[Snapshot]:
+        """See ``Store``: sixteen turns in a round trip."""
+        chain: list[Snapshot] = []
+        snapshot = await self.get(response_id, owner)
+        while snapshot is not None:
+            chain.append(snapshot)
+            ancestors = [Cursor(key, owner, ALL) for key in snapshot.record.ancestors]
+            views = await self._views(ancestors, with_record=True)
+            snapshot = None
+            for view in views:
+                if view is None or (finished := view.finished()) is None:
+                    return chain
+                chain.append(finished)
+            if views and chain[-1].record.previous_response_id is not None:
+                snapshot = await self.get(chain[-1].record.previous_response_id, owner)
+        return chain
+
+    async def read(
+        self, response_id: str, owner: str, *, after: int = -1
+    ) -> AsyncIterator[Sequence[Event]]:
+        """See ``Store``; of a response that a successor ended, the end is always told."""
+        number = max(after, -1)
+        while True:
+            [page] = await self.pages([Cursor(response_id, owner, number)])
+            if page is None:
+                return
+            if page.events:
+                number = page.events[-1].number
+                yield page.events
+            if page.is_last:
+                return
+            if not page.events:
+                break
+        cursor = Cursor(response_id, owner, number)
+        async for batch in self._following.follow(cursor, page.last):
+            yield batch
+
+    async def cancel(self, response_id: str, owner: str) -> None:
+        """See ``Store``."""
+        keys = keys_of(response_id)
+        await self._scripts.call(lua.CANCEL, (keys.meta,), owner, response_id, CHANNELS)
+
+    async def delete(self, response_id: str, owner: str) -> bool:
+        """See ``Store``."""
+        keys = keys_of(response_id)
+        names = (keys.meta, keys.events, keys.final, keys.input, keys.leases)
+        answer = await self._scripts.call(lua.DELETE, names, owner, response_id, STONE_MS, CHANNELS)
+        self._folds.forget(response_id)
+        return bool(answer)
+
+    async def overdue(self) -> Sequence[str]:
+        """See ``Store``; none while the store has only just come back."""
+        if not self._presence.may_claim():
+            return ()
+        calls = [Call(lua.OVERDUE, (key,), (OVERDUE_AT_ONCE,)) for key in lease_indexes()]
+        answers = await self._scripts.call_all(calls)
+        return [key.decode() for found in answers if isinstance(found, list) for key in found]
+
+    async def claim(self, response_id: str) -> Claim | None:
+        """See ``Store``."""
+        if not self._presence.may_claim():
+            return None
+        keys = keys_of(response_id)
+        code, fence, _, cancel, upstream_id, owner = await self._scripts.call(
+            lua.CLAIM,
+            (keys.meta, keys.leases),
+            *(response_id, self.worker, self._lease_ms, MAX_ATTEMPTS),
+        )
+        if code not in (1, -1):
+            return None
+        record, events = await self._everything(response_id, owner.decode())
+        if record is None:
+            return None
+        return Claim(
+            lease=Lease(response_id, fence),
+            record=record,
+            events=events,
+            is_cancelled=bool(cancel),
+            may_run=code == 1,
+            upstream_id=upstream_id.decode(),
+        )
+
+    async def release(self, lease: Lease) -> None:
+        """See ``Store``."""
+        keys = keys_of(lease.id)
+        await self._scripts.call(
+            lua.RELEASE, (keys.meta, keys.leases), lease.id, self.worker, lease.fence
+        )
+
+    async def close(self) -> None:
+        """See ``Store``."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._scripts.close()
+        await self._client.aclose()
+
+    # What is followed here reads through this (`following.Source`).
+
+    async def pages(self, cursors: Sequence[Cursor]) -> Sequence[Page | None]:
+        """See ``following.Source``."""
+        views = await self._views(cursors)
+        return [
+            Page(view.events, view.is_last, view.last, view.is_taken) if view else None
+            for view in views
+        ]
+
+    async def ask_for_hints(self, ids: Sequence[str]) -> Sequence[int]:
+        """See ``following.Source``."""
+        until = int(FOLLOW_SECONDS * 1000)
+        calls = [Call(lua.FOLLOW, (keys_of(key).meta,), (self.worker, until)) for key in ids]
+        answers = await self._scripts.call_all(calls)
+        return [answer[0] if isinstance(answer, list) else -2 for answer in answers]
+
+    def hints(self) -> AsyncIterator[tuple[str, str]]:
+        """See ``following.Source``."""
+        return listen(self._place, CHANNELS + self.worker)
+
+    @property
+    def _running_ms(self) -> int:
+        return max(self._ttl_ms, RUNNING_MS)
+
+    async def _append(self, writes: Sequence[Write]) -> list[Receipt]:
+        times = (self._lease_ms, self._running_ms, self._ttl_ms)
+        calls = [await append_call(write, self.worker, *times) for write in writes]
+        return [_receipt(answer) for answer in await self._scripts.call_all(calls)]
+
+    async def _views(
+        self, cursors: Sequence[Cursor], *, with_record: bool = False
+    ) -> list[View | None]:
+        calls = []
+        for cursor in cursors:
+            keys = keys_of(cursor.id)
+            names = (keys.meta, keys.events, keys.final, keys.input)
+            calls.append(Call(lua.READ, names, View.arguments(cursor, with_record=with_record)))
+        answers = await self._scripts.call_all(calls)
+        return [view_of(cursor, answer) for cursor, answer in zip(cursors, answers, strict=True)]
+
+    async def _everything(
+        self, response_id: str, owner: str
+    ) -> tuple[Record | None, Sequence[Event]]:
+        """A response's record and its whole log."""
+        events: list[Event] = []
+        while True:
+            number = events[-1].number if events else -1
+            [view] = await self._views([Cursor(response_id, owner, number)], with_record=True)
+            if view is None or view.record is None:
+                return None, ()
+            if not view.events:
+                return view.record, events
+            events += view.events
+
+    def _tell_back(self) -> None:
+        self._presence.back()
+
+    def _tell_cancelled(self, response_id: str) -> None:
+        self._cancelled(response_id)  # who listens is known later than this is built
+
+
+def _receipt(answer: Any) -> Receipt:
+    if isinstance(answer, ResponseError):
+        # A key that something else has overwritten: this response cannot be written any more.
+        log.error("append_refused reason=%s", answer)
+        return Receipt(Verdict.FENCED)
+    code, last, cancel, followed = answer
+    return Receipt(VERDICTS[code], last, bool(cancel), bool(followed))

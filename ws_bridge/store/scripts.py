@@ -1,0 +1,194 @@
+"""The Lua scripts, called: each is one atomic step on one partition's keys.
+
+Rule 1: everything that goes wrong on the way is ``StoreUnavailable``; every script may be called
+again, whatever became of the first call.
+Rule 2: a caller that is cancelled leaves at once, and its call comes to its own end: a connection
+is never left in the middle of an answer.
+Rule 3: after three failures in a row nobody waits any more: calls are refused at once but for one
+probe every quarter of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from redis.exceptions import (
+    ClusterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+
+from ws_bridge.errors import StoreUnavailable
+from ws_bridge.store.connect import AWAY, Client
+
+log = logging.getLogger(__name__)
+
+FAILURES = 3
+PROBE_SECONDS = 0.25
+CALLS_AT_ONCE = 32
+LUA = files("ws_bridge.store") / "lua"
+
+
+class Script:
+    """One script and its name on the server."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.text = (LUA / f"{name}.lua").read_text(encoding="utf-8")
+        self.sha = hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324 - the server's choice
+
+
+CREATE, APPEND, CLAIM, READ, FOLLOW = map(Script, ("create", "append", "claim", "read", "follow"))
+CANCEL, DELETE, RELEASE, OVERDUE = map(Script, ("cancel", "delete", "release", "overdue"))
+ALL = (CREATE, APPEND, CLAIM, READ, FOLLOW, CANCEL, DELETE, RELEASE, OVERDUE)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A script with its keys, all of one partition, and its arguments."""
+
+    script: Script
+    keys: Sequence[str]
+    args: Sequence[str | int | bytes]
+
+    def command(self) -> tuple[str | int | bytes, ...]:
+        """As the server wants it."""
+        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Whether it is worth asking. ``now`` is monotonic, in seconds."""
+
+    now: Callable[[], float]
+    failures: int = 0
+    probe_at: float = field(default=0.0)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the store is known to be away."""
+        return self.failures >= FAILURES
+
+    def check(self) -> None:
+        """Raise ``StoreUnavailable`` unless the store may be asked now."""
+        if self.is_open:
+            if self.now() < self.probe_at:
+                raise StoreUnavailable
+            self.probe_at = self.now() + PROBE_SECONDS
+
+    def failed(self, reason: BaseException) -> None:
+        """A call did not come through."""
+        self.failures += 1
+        self.probe_at = self.now() + PROBE_SECONDS
+        if self.failures == FAILURES:
+            log.warning("store_away reason=%s", type(reason).__name__)
+
+    def succeeded(self) -> None:
+        """A call came through."""
+        if self.is_open:
+            log.info("store_back")
+        self.failures = 0
+
+
+class Scripts:
+    """Calls scripts through one client. ``back`` is told when the store was away and is back."""
+
+    def __init__(self, client: Client, now: Callable[[], float], back: Callable[[], None]) -> None:
+        self._client = client
+        self._back = back
+        self._free = asyncio.Semaphore(CALLS_AT_ONCE)
+        self._asking: set[asyncio.Task[list[Any]]] = set()
+        self.breaker = Breaker(now, failures=FAILURES)  # away until it has answered
+
+    async def call(self, script: Script, keys: Sequence[str], *args: str | int | bytes) -> Any:
+        """The script's answer. Raises ``StoreUnavailable``."""
+        [answer] = await self.call_all([Call(script, keys, args)])
+        if isinstance(answer, ResponseError):
+            log.error("store_refused script=%s reason=%s", script.name, answer)
+            raise StoreUnavailable
+        return answer
+
+    async def call_all(self, calls: Sequence[Call]) -> list[Any]:
+        """The answers to all calls of one round trip; one that a server refused is its error.
+
+        Raises ``StoreUnavailable`` if any did not come through at all.
+        """
+        if not calls:
+            return []
+        self.breaker.check()
+        asking = asyncio.create_task(self._ask(calls))
+        self._asking.add(asking)
+        asking.add_done_callback(self._forget)
+        return await asyncio.shield(asking)
+
+    async def close(self) -> None:
+        """Return when every call has come to its end."""
+        await asyncio.gather(*self._asking, return_exceptions=True)
+
+    async def load(self) -> None:
+        """Make the scripts known to every server."""
+        for script in ALL:
+            await self._client.script_load(script.text)
+
+    def _forget(self, asking: asyncio.Task[list[Any]]) -> None:
+        self._asking.discard(asking)
+        if not asking.cancelled():
+            asking.exception()  # known to whoever still waited for it
+
+    async def _ask(self, calls: Sequence[Call]) -> list[Any]:
+        try:
+            async with self._free:
+                answers = await self._send(calls)
+                if any(isinstance(answer, NoScriptError) for answer in answers):
+                    await self.load()
+                    answers = await self._send(calls)
+            await self._complain(answers)
+        except AWAY as failure:
+            self.breaker.failed(failure)
+            raise StoreUnavailable from None
+        was_away = self.breaker.is_open
+        self.breaker.succeeded()
+        if was_away:
+            self._back()
+        return answers
+
+    async def _send(self, calls: Sequence[Call]) -> list[Any]:
+        if len(calls) == 1:
+            try:
+                return [await self._client.execute_command(*calls[0].command())]
+            except ResponseError as refused:
+                return [refused]
+        pipeline = self._client.pipeline(transaction=False)
+        for call in calls:
+            pipeline.execute_command(*call.command())
+        return await pipeline.execute(raise_on_error=False)
+
+    async def _complain(self, answers: Sequence[Any]) -> None:
+        """Raise what will pass: the same calls are worth repeating."""
+        for answer in answers:
+            if isinstance(answer, ReadOnlyError):  # a demoted master: find the new one
+                pool = getattr(self._client, "connection_pool", None)
+                if pool is not None:
+                    await pool.disconnect()
+                raise answer
+            if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
+                raise answer
+            is_refusal = isinstance(answer, ResponseError)
+            if is_refusal and (
+                isinstance(answer, PASSING) or str(answer).startswith(PASSING_WORDS)
+            ):
+                log.warning("store_refuses reason=%s", answer)
+                raise StoreUnavailable
+
+
+PASSING = (OutOfMemoryError, ClusterDownError, TryAgainError)
+PASSING_WORDS = ("OOM", "MISCONF", "BUSY", "NOREPLICAS")

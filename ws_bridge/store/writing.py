@@ -1,0 +1,54 @@
+"""A ``Write`` → the call of the append script."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from ws_bridge.protocol.events import LIFECYCLE, Event
+from ws_bridge.store.base import Write
+from ws_bridge.store.layout import CHANNELS, keys_of
+from ws_bridge.store.packing import pack, pack_entries
+from ws_bridge.store.scripts import APPEND, Call
+
+LARGE = 1000  # events: more are packed beside the event loop
+
+
+async def append_call(
+    write: Write, worker: str, lease_ms: int, running_ms: int, ttl_ms: int
+) -> Call:
+    """The call that does it all in one step, the end included."""
+    if len(write.events) > LARGE:
+        return await asyncio.to_thread(_call, write, worker, lease_ms, running_ms, ttl_ms)
+    return _call(write, worker, lease_ms, running_ms, ttl_ms)
+
+
+def _call(write: Write, worker: str, lease_ms: int, running_ms: int, ttl_ms: int) -> Call:
+    events, lease, keys = write.events, write.lease, keys_of(write.lease.id)
+    final = events[-1] if events and events[-1].is_terminal else None
+    entries = pack_entries(events[:-1] if final else events)
+    return Call(
+        APPEND,
+        (keys.meta, keys.events, keys.final, keys.input, keys.leases),
+        (
+            *(lease.id, worker, lease.fence),
+            *(events[0].number if events else 0, events[-1].number if events else -1),
+            *(lease_ms, ttl_ms if final else running_ms),
+            *(_status(final), pack(final.text) if final else ""),
+            *(_flag(_has_output(events)), _flag(write.has_gap)),
+            *(write.upstream_id, CHANNELS),
+            *(part for entry in entries for part in entry),
+        ),
+    )
+
+
+def _status(final: Event | None) -> str:
+    return str(final.json()["response"]["status"]) if final else ""
+
+
+def _has_output(events: Sequence[Event]) -> bool:
+    return any(event.type not in LIFECYCLE for event in events)
+
+
+def _flag(value: bool) -> str:
+    return "1" if value else ""

@@ -1,0 +1,67 @@
+"""Responses whose server has died: every server looks for them, one takes each over.
+
+Rule 1: nothing stays unfinished. What nobody can have seen output of is generated again; what a
+provider makes by itself is asked for again; all else ends as failed, with what it had said.
+Rule 2: who reads an overdue response settles it first, so a poll never calls a dead job running.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+
+from ws_bridge.clock import Clock
+from ws_bridge.errors import BridgeError, ServerLost, StoreUnavailable
+from ws_bridge.jobs import Jobs
+from ws_bridge.protocol.sequencer import end_for
+from ws_bridge.store.base import Claim, Store, Write
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2.0
+
+
+class Takeover:
+    """Looks for overdue responses. ``run`` is its task's body; its owner awaits it."""
+
+    def __init__(self, store: Store, jobs: Jobs, clock: Clock) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._clock = clock
+        self.taken = 0  # responses claimed here
+
+    async def run(self) -> None:
+        """Look every two seconds or so, not all servers at once, until cancelled."""
+        while True:
+            await self._clock.sleep(LOOK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - spread
+            try:
+                for response_id in await self._store.overdue():
+                    await self.settle(response_id)
+            except StoreUnavailable:
+                continue
+
+    async def settle(self, response_id: str) -> None:
+        """Take an overdue response over, if nobody else does. Raises ``StoreUnavailable``."""
+        if self._jobs.runs(response_id):
+            return  # this server was away for a while; its next write renews the lease
+        claim = await self._store.claim(response_id)
+        if claim is None:
+            return
+        self.taken += 1
+        error: BridgeError | None = None if claim.is_cancelled else ServerLost()
+        if claim.may_run:
+            try:
+                await self._jobs.go_on(claim)
+            except StoreUnavailable:
+                raise  # the lease runs out again
+            except BridgeError as refused:  # its model is gone, or its parent
+                error = refused
+            else:
+                log.warning("taken_over id=%s fence=%d runs=yes", response_id, claim.lease.fence)
+                return
+        await self._end(claim, error)
+        log.warning("taken_over id=%s fence=%d runs=no", response_id, claim.lease.fence)
+
+    async def _end(self, claim: Claim, error: BridgeError | None) -> None:
+        last = end_for(claim.record.id, claim.events, error)
+        await self._store.append([Write(claim.lease, [last])])
