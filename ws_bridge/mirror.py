@@ -105,6 +105,13 @@ class Mirror:
             if feed.is_followed:
                 self._hurry.set()
 
+    def followed(self, response_id: str) -> None:
+        """Somebody reads along elsewhere: what comes is written at once."""
+        feed = self._feeds.get(response_id)
+        if feed is not None:
+            feed.is_followed = True
+            self.news(response_id)
+
     def remember(self, response_id: str, upstream_id: str) -> None:
         """Keep the provider's id of a background response with the next write."""
         feed = self._feeds.get(response_id)

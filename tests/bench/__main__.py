@@ -19,6 +19,7 @@ import orjson
 from tests.bench.loads import FULL, QUICK, RATES, WARM_UP, Size
 from tests.bench.report import markdown, plain
 from tests.bench.rounds import Field, Window, field, rounds
+from tests.bench.store import measure
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -71,13 +72,14 @@ def main() -> None:
     with TemporaryDirectory() as folder, ExitStack() as stack:
         on = field(stack, Path(folder), dialects)
         windows = [watched(window) for window in rounds(on, warm_up, size, streams, dialects)]
+        store = measure(on.store_url)
         facts = about(on, size, time.monotonic() - begin)
-    told = markdown(windows, facts)
+    told = markdown(windows, facts, store)
     sys.stdout.write(told)
     RESULTS.mkdir(exist_ok=True)
     kept = RESULTS / ("quick" if options.quick else "latest")  # a rough run replaces no real one
     kept.with_suffix(".md").write_text(told)
-    document = orjson.dumps(plain(windows, facts), option=orjson.OPT_INDENT_2)
+    document = orjson.dumps(plain(windows, facts) | {"store": store}, option=orjson.OPT_INDENT_2)
     kept.with_suffix(".json").write_bytes(document)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-DIRECT, PASS_THROUGH, BRIDGE, UNSTORED = (
+DIRECT, PASS_THROUGH, BRIDGE, UNSTORED, SHARED = (
     "direct",
     "pass-through",
     "bridge",
     "bridge, store:false",
+    "bridge, redis",
 )
 
 
@@ -73,7 +74,7 @@ def loads(size: Size, streams: list[int], dialects: list[str]) -> Iterator[Load]
         for count in sorted({min(count, size.most_streams or count) for count in streams}):
             load = Load("paced", dialect, count, deltas, rate)
             if dialect == "native" and count == MIRROR_STREAMS:
-                load = replace(load, subjects=(*load.subjects, UNSTORED))
+                load = replace(load, subjects=(*load.subjects, UNSTORED, SHARED))
             yield load
         yield Load("burst", dialect, BURST_STREAMS, round(size.unpaced * BURST_DELTAS[dialect]), 0)
         repeats = max(10, round(size.unpaced * ONE_BY_ONE.repeats))

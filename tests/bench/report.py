@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from tests.bench.driver import percentile
-from tests.bench.loads import DIRECT, PASS_THROUGH, Load
+from tests.bench.loads import BRIDGE, DIRECT, PASS_THROUGH, SHARED, UNSTORED, Load
 from tests.bench.rounds import Window
 
 Json = dict[str, Any]
@@ -132,7 +132,17 @@ def table(found: list[Row]) -> str:
     )
 
 
-def markdown(windows: list[Window], about: Json) -> str:
+def mirror_cost(others: Against) -> Row:
+    """What storing costs: CPU with each store as a multiple of the same load not stored."""
+    ratios: dict[str, list[float]] = {}
+    for (number, load, subject), window in others.items():
+        bare = others.get((number, load, UNSTORED))
+        if subject in (BRIDGE, SHARED) and bare and bare.cpu_ns and window.cpu_ns:
+            ratios.setdefault(subject, []).append(window.cpu_ns / bare.cpu_ns)
+    return {f"CPU, {name} / store:false": spread(values) for name, values in ratios.items()}
+
+
+def markdown(windows: list[Window], about: Json, store: Json) -> str:
     """The whole report."""
     facts = "\n".join(f"- {name}: {value}" for name, value in about.items())
     others = against(windows)
@@ -140,6 +150,9 @@ def markdown(windows: list[Window], about: Json) -> str:
         f"## {load.name}\n\n{table(rows(load, subjects, others))}\n"
         for load, subjects in grouped(windows).items()
     ]
+    costs = mirror_cost(others) | {name: str(value) for name, value in store.items()}
+    listed = "\n".join(f"- {name}: {value}" for name, value in costs.items())
+    tables.append(f"## The shared store\n\n{listed}\n")
     return "\n".join(["# The bridge beside a bare pass-through\n", facts, "", NOTES, *tables])
 
 

@@ -18,8 +18,9 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 import orjson
+from valkeys import Node, valkey_binary
 
-from tests.bench.loads import BRIDGE, DIRECT, PASS_THROUGH, UNSTORED, Load, Size, loads
+from tests.bench.loads import BRIDGE, DIRECT, PASS_THROUGH, SHARED, UNSTORED, Load, Size, loads
 from tests.bench.processes import ROOT, START_SECONDS, Server, surroundings
 
 Json = dict[str, Any]
@@ -31,7 +32,7 @@ CONFIG = """
 port = 0
 drain_seconds = 1
 [store]
-url = "memory://"
+url = "{store}"
 [[models]]
 name = "native"
 model = "openai/bench-native"
@@ -123,6 +124,7 @@ class Field:
     subjects: dict[tuple[str, str], Server]  # (subject, dialect)
     driver: Driver
     ready_seconds: float  # a bridge's, from its start until it says so
+    store_url: str
 
     def window(self, number: int, load: Load, subject: str) -> Window:
         """Measure once."""
@@ -145,7 +147,10 @@ def field(stack: ExitStack, folder: Path, dialects: list[str]) -> Field:
 
     upstream = start("upstream", "tests.bench.upstream")
     config = folder / "config.toml"
-    config.write_text(CONFIG.format(upstream=upstream.url))
+    config.write_text(CONFIG.format(upstream=upstream.url, store="memory://"))
+    shared = folder / "shared.toml"
+    store = stack.enter_context(Node(valkey_binary()))
+    shared.write_text(CONFIG.format(upstream=upstream.url, store=store.url))
     limit = start("passthrough", "tests.bench.passthrough", upstream.url)
     subjects: dict[tuple[str, str], Server] = {}
     ready = 0.0
@@ -156,9 +161,13 @@ def field(stack: ExitStack, folder: Path, dialects: list[str]) -> Field:
         ready = time.monotonic() - begin
         subjects |= {(DIRECT, dialect): upstream, (PASS_THROUGH, dialect): limit}
         subjects[BRIDGE, dialect] = bridge
+    if "native" in dialects:
+        bridge = start("bridge-redis", "ws_bridge", "serve", "--config", str(shared))
+        await_ready(bridge, time.monotonic() + START_SECONDS)
+        subjects[SHARED, "native"] = bridge
     driver = Driver()
     stack.callback(driver.stop)
-    return Field(upstream, subjects, driver, ready)
+    return Field(upstream, subjects, driver, ready, store.url)
 
 
 def await_ready(server: Server, deadline: float) -> None:

@@ -90,7 +90,7 @@ class Bridge:
             clock=clock,
         )
         self._takeover = Takeover(self._store, self._jobs, clock)
-        self._store.listen(self._jobs.cancel)
+        self._store.listen(cancelled=self._jobs.cancel, followed=self._mirror.followed)
         self._sockets = Sockets(self._jobs, _socket_policy(config), clock)
         self._gate = Gate(
             client_keys(config, environ),

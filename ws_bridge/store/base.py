@@ -121,8 +121,8 @@ class Store(Protocol):
         """Whether a new response can be promised to last."""
         ...
 
-    def listen(self, cancelled: Callable[[str], None]) -> None:
-        """Call ``cancelled`` with the id of a response written here whose end somebody wants."""
+    def listen(self, *, cancelled: Callable[[str], None], followed: Callable[[str], None]) -> None:
+        """Call with the id of a response written here: its end is wanted; somebody reads along."""
         ...
 
     async def create(self, record: Record, events: Sequence[Event] = (), fence: int = 1) -> Lease:

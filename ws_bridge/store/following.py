@@ -23,10 +23,11 @@ from ws_bridge.protocol.events import Event
 
 log = logging.getLogger(__name__)
 
+EVENTS, FOLLOWED, CANCELLED = "e", "f", "c"
 CHECK_SECONDS = 5.0  # a lost hint costs no more
 FOLLOW_SECONDS = 30.0  # hints come so long after the last check
 PAUSE_SECONDS = 0.25  # after a failure
-TOGETHER = 256  # responses of one round trip
+TOGETHER = 64  # responses of one round trip
 WINDOW_BYTES = 256 * 1024
 
 
@@ -61,7 +62,7 @@ class Source(Protocol):
         ...
 
     def hints(self) -> AsyncIterator[tuple[str, str]]:
-        """(kind, id) for ever: "e" there are events, "c" somebody wants the end.
+        """(kind, id) for ever: there are EVENTS, the response is FOLLOWED, its end is wanted.
 
         Begins with ("", "") whenever hints may have been lost.
         """
@@ -118,11 +119,11 @@ class Following:
     def __init__(
         self,
         source: Source,
-        cancelled: Callable[[str], None],
+        hear: Callable[[str, str], None],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._source = source
-        self._cancelled = cancelled
+        self._hear = hear
         self._sleep = sleep
         self._followed: dict[str, Followed] = {}
         self._dirty: set[str] = set()
@@ -186,10 +187,10 @@ class Following:
 
     async def _listen(self) -> None:
         async for kind, response_id in self._source.hints():
-            if kind == "c":
-                self._cancelled(response_id)
-            elif not kind:
+            if not kind:
                 self._mark(*self._followed)
+            elif kind != EVENTS:
+                self._hear(kind, response_id)
             elif response_id in self._followed:
                 self._mark(response_id)
 
@@ -216,9 +217,11 @@ class Following:
                 self._mark(one.cursor.id)  # there may be more than a page
 
     async def _check(self) -> None:
+        """Look at everything once in a while, a few at a time: nobody waits for all of it."""
         while True:
-            await self._sleep(CHECK_SECONDS)
             ids = list(self._followed)
-            for start in range(0, len(ids), TOGETHER):
+            groups = [ids[start : start + TOGETHER] for start in range(0, len(ids), TOGETHER)]
+            for group in groups or [[]]:
+                await self._sleep(CHECK_SECONDS / max(len(groups), 1))
                 with contextlib.suppress(StoreUnavailable):  # the next check comes
-                    await self._ask(ids[start : start + TOGETHER])
+                    await self._ask(group)

@@ -83,7 +83,12 @@ class MemoryStore:
         """Always."""
         return True
 
-    def listen(self, cancelled: Callable[[str], None]) -> None:
+    def listen(
+        self,
+        *,
+        cancelled: Callable[[str], None],
+        followed: Callable[[str], None],  # noqa: ARG002 - readers here see every append
+    ) -> None:
         """See ``Store``."""
         self._cancelled = cancelled
 

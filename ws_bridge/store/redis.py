@@ -29,7 +29,7 @@ from ws_bridge.store.base import (
 )
 from ws_bridge.store.connect import Place, connect
 from ws_bridge.store.folds import Folds
-from ws_bridge.store.following import FOLLOW_SECONDS, Cursor, Following, Page
+from ws_bridge.store.following import CANCELLED, FOLLOW_SECONDS, FOLLOWED, Cursor, Following, Page
 from ws_bridge.store.hints import listen
 from ws_bridge.store.layout import CHANNELS, keys_of, lease_indexes
 from ws_bridge.store.packing import pack_entries, pack_record
@@ -74,8 +74,8 @@ class RedisStore:
         self._scripts = Scripts(self._client, now, self._tell_back)
         self._presence = Presence(self._client, self._scripts, lease_seconds, now)
         self._folds = Folds()
-        self._cancelled: Callable[[str], None] = lambda _: None
-        self._following = Following(self, self._tell_cancelled)
+        self._heard: dict[str, Callable[[str], None]] = {}
+        self._following = Following(self, self._hear)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -88,9 +88,9 @@ class RedisStore:
         """See ``Store``."""
         return self._presence.is_known and not self._scripts.breaker.is_open
 
-    def listen(self, cancelled: Callable[[str], None]) -> None:
+    def listen(self, *, cancelled: Callable[[str], None], followed: Callable[[str], None]) -> None:
         """See ``Store``."""
-        self._cancelled = cancelled
+        self._heard = {CANCELLED: cancelled, FOLLOWED: followed}
 
     async def create(self, record: Record, events: Sequence[Event] = (), fence: int = 1) -> Lease:
         """See ``Store``."""
@@ -239,7 +239,8 @@ class RedisStore:
     async def ask_for_hints(self, ids: Sequence[str]) -> Sequence[int]:
         """See ``following.Source``."""
         until = int(FOLLOW_SECONDS * 1000)
-        calls = [Call(lua.FOLLOW, (keys_of(key).meta,), (self.worker, until)) for key in ids]
+        told = ((key, (self.worker, until, key, CHANNELS)) for key in ids)
+        calls = [Call(lua.FOLLOW, (keys_of(key).meta,), arguments) for key, arguments in told]
         answers = await self._scripts.call_all(calls)
         return [answer[0] if isinstance(answer, list) else -2 for answer in answers]
 
@@ -284,8 +285,9 @@ class RedisStore:
     def _tell_back(self) -> None:
         self._presence.back()
 
-    def _tell_cancelled(self, response_id: str) -> None:
-        self._cancelled(response_id)  # who listens is known later than this is built
+    def _hear(self, kind: str, response_id: str) -> None:
+        if kind in self._heard:
+            self._heard[kind](response_id)
 
 
 def _receipt(answer: Any) -> Receipt:

@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
@@ -71,7 +71,8 @@ class Breaker:
 
     now: Callable[[], float]
     failures: int = 0
-    probe_at: float = field(default=0.0)
+    probe_at: float = 0.0
+    is_told: bool = False  # whether the log knows
 
     @property
     def is_open(self) -> bool:
@@ -89,13 +90,15 @@ class Breaker:
         """A call did not come through."""
         self.failures += 1
         self.probe_at = self.now() + PROBE_SECONDS
-        if self.failures == FAILURES:
+        if self.is_open and not self.is_told:
+            self.is_told = True
             log.warning("store_away reason=%s", type(reason).__name__)
 
     def succeeded(self) -> None:
         """A call came through."""
-        if self.is_open:
+        if self.is_told:
             log.info("store_back")
+        self.is_told = False
         self.failures = 0
 
 

@@ -32,8 +32,9 @@ local fence = redis.call('HINCRBY', KEYS[1], 'f', 1)
 redis.call('HSET', KEYS[1], 'wk', ARGV[2], 'lx', string.format('%.0f', now + ARGV[3]), 'tk', '1')
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
 
-local again = m[6] == 'run' and not m[7]
-  and fence - (m[9] or 0) <= tonumber(ARGV[4]) -- guard: rerun
+local again = m[6] == 'run'
+  and not m[7] -- guard: rerun
+  and fence - (m[9] or 0) <= tonumber(ARGV[4]) -- guard: attempts
 local continues = m[6] ~= '' and up ~= ''
 if cancel == 0 and (again or continues) then return {1, fence, last, cancel, up, m[10]} end
 return {-1, fence, last, cancel, up, m[10]}
