@@ -31,8 +31,9 @@ class Feed:
     renewed_at: float = 0.0  # monotonic, seconds
     upstream_id: str = ""
     instead: list[Event] = field(default_factory=list)  # of what was cut: the snapshot
-    lacking_bytes: int = 0
-    _counted: int = -1
+    kept_bytes: int = 0  # as measured last
+    _weighed: int = -1  # up to which number
+    _was_over: bool = False
 
     def lacking(self) -> list[Event]:
         """What the store lacks, in order."""
@@ -57,50 +58,99 @@ class Feed:
         said = self.stream.events
         ahead = [event for event in ending if not said or event.number > said[-1].number]
         events = [*self.lacking(), *ahead]
-        is_whole = not self.instead and said and said[0].number == 0
-        if is_whole and events and events[-1].is_terminal:
-            events = [*said, *ahead]
+        if events and events[-1].is_terminal and said and said[0].number == 0:
+            return Write(self.lease, [*said, *ahead], upstream_id=self.upstream_id)
         return Write(self.lease, events, bool(self.instead), self.upstream_id)
+
+    def created(self, events: Sequence[Event]) -> None:
+        """The store knows the response, with these events."""
+        self.is_created = True
+        if events:
+            self.written(events[-1].number)
 
     def written(self, last: int) -> None:
         """The store has everything up to this number."""
         self.position = max(self.position, last + 1)
         self.instead = [event for event in self.instead if event.number > last]
-        self.lacking_bytes = 0
-        self._counted = last
+        self._weigh_anew()
 
-    def measure(self) -> int:
-        """How many bytes the store lacks; only what is new is counted."""
-        for event in self.stream.after(max(self._counted, self.position - 1)):
-            self.lacking_bytes += len(event.text)
-            self._counted = event.number
-        return self.lacking_bytes
+    def rewind(self, last: int) -> None:
+        """The store has nothing after this number: what comes then goes there again, if it can."""
+        said = self.stream.events
+        if said and said[0].number <= last + 1:
+            self.position = last + 1
+            self.instead = []
+            self._weigh_anew()
 
     def lost(self) -> None:
         """The store knows nothing of the response any more: all of it goes there again."""
         self.is_created = False
         self.lease = Lease(self.lease.id, self.lease.fence + 1)
-        if self.stream.events and self.stream.events[0].number == 0:
-            self.position = 0
-            self.instead = []
+        self.rewind(-1)
+
+    def measure(self) -> int:
+        """How many bytes are kept for the store; only what is new is counted.
+
+        Of a running response what is lacking, of one that is over all: nobody else needs it.
+        """
+        if self.is_over and not self._was_over:
+            self._was_over = True
+            self._weigh_anew()
+        known = -1 if self.is_over else self.position - 1
+        for event in self.stream.after(max(self._weighed, known)):
+            self.kept_bytes += len(event.text)
+            self._weighed = event.number
+        return self.kept_bytes
 
     def cut(self) -> bool:
-        """Put one snapshot in the place of all that the store lacks, but for the end."""
+        """Put one snapshot in the place of all that the store lacks, but for the end.
+
+        False if there was nothing to be cut. What is over keeps only what is lacking then.
+        """
+        is_cut = self._put_snapshot()
+        if self.is_over:  # nobody reads the stream from its beginning any more: let go of it
+            lacking = self.stream.after(self.position - 1)
+            self.stream = Stream()
+            self.stream.append(lacking)
+            self.stream.close()
+        self._weigh_anew()
+        self.measure()
+        return is_cut
+
+    def _put_snapshot(self) -> bool:
         lacking = [event for event in self.lacking() if not event.is_terminal]
         if len(lacking) < 2:
             return False
         until = lacking[-1].number
         response = Reducer().fold(e for e in self.stream.events if e.number <= until).response()
         lane = lacking[-1].json().get("stream_id")
-        gap = {"after": self.position - 1, "until": until}
+        known = self.instead[0].json()["gap"]["after"] if self.instead else self.position - 1
+        gap = {"after": known, "until": until}
         snapshot = Draft(IN_PROGRESS, {"response": response, "gap": gap})
         self.instead = [Event.of(snapshot, until, lane)]
         self.position = until + 1
-        if self.is_over:  # nobody reads the stream from its beginning any more: let go of it
-            ended = self.stream.after(until)
-            self.stream = Stream()
-            self.stream.append(ended)
-            self.stream.close()
-        self.lacking_bytes = sum(len(event.text) for event in self.lacking())
-        self._counted = max(self._counted, until)
         return True
+
+    def _weigh_anew(self) -> None:
+        self.kept_bytes = sum(len(event.text) for event in self.instead)
+        self._weighed = -1
+
+
+def shorten(feeds: Sequence[Feed], most: int) -> tuple[list[Feed], list[Feed]]:
+    """Cut feeds until no more than so many bytes are kept: first what is over, the largest first.
+
+    Returns what was cut, and what cannot be kept even so: only of what is over.
+    """
+    kept = sum(feed.measure() for feed in feeds)
+    cut, dropped = [], []
+    order = sorted(feeds, key=lambda feed: (not feed.is_over, -feed.kept_bytes))
+    for feed in order:
+        if kept > most:
+            kept -= feed.kept_bytes
+            cut += [feed] if feed.cut() else []
+            kept += feed.kept_bytes
+    for feed in order:
+        if kept > most and feed.is_over:
+            kept -= feed.kept_bytes
+            dropped.append(feed)
+    return cut, dropped

@@ -55,7 +55,7 @@ class Job:
         self.plan = plan
         self.id = plan.record.id
         self.stream = Stream()
-        self._drafts = drafts(lambda: self._is_handed_over)
+        self._drafts = drafts(self._outlives)
         self._mirror = mirror
         self._observe = observe
         self._clock = clock
@@ -65,7 +65,6 @@ class Job:
         self._telling = asyncio.Lock()
         self._untold: list[Event] = []
         self._is_recorded = mirror is None
-        self._is_handed_over = False
         self._already = 0  # drafts that an earlier attempt has told
         self._ending: Ending | BridgeError | None = None
         self._task: asyncio.Task[None] | None = None
@@ -199,8 +198,15 @@ class Job:
         is_new = record.may_run_again and not self._fold().output()
         if self._mirror is None or not (is_new or self.plan.is_provider_run):
             return False
-        self._is_handed_over = await self._mirror.release(self.id)
-        return self._is_handed_over
+        return await self._mirror.release(self.id)
+
+    def _outlives(self) -> bool:
+        """Whether a provider that makes the response by itself is to go on: for a successor.
+
+        Asked while the job is cancelled, before anything can be handed over.
+        """
+        is_left = self._ending in (Ending.SHUTDOWN, Ending.TAKEN_OVER)
+        return is_left and self._mirror is not None
 
     def _last_words(self, ending: Ending | BridgeError) -> list[Event]:
         if ending is Ending.CANCELLED:

@@ -88,9 +88,13 @@ class Jobs:
         self._check_background(create, target)
         chain = Chain(await self._parent(create), create.request.items())
         chain.check_calls()
+        if self.is_draining:  # since then
+            raise ServerDraining
         job = self._job(self._plan(create, target, chain), create.request, chain, None)
         if create.request.background:
             await job.open_queued()
+        if self.is_draining:
+            job.stop_soon(Ending.SHUTDOWN)
         self._launch(job)
         return job
 
@@ -100,8 +104,8 @@ class Jobs:
         return job if job and job.plan.record.owner == owner else None
 
     def runs(self, response_id: str) -> bool:
-        """Whether a response is being generated here."""
-        return response_id in self._running
+        """Whether a response is being generated here, or its end is not yet in the store."""
+        return response_id in self._running or self._mirror.watches(response_id)
 
     def running(self) -> int:
         """How many responses are being generated."""
@@ -121,6 +125,8 @@ class Jobs:
         create = Create(request, record.owner, "background")
         target = self._find_target(request.model or "")
         chain = Chain(await self._parent(create), record.input)
+        if self.is_draining:  # since then
+            raise ServerDraining
         plan = self._plan(create, target, chain, record)
         begun_at = int(fold(claim.events).get("created_at", plan.envelope.created_at))
         plan = replace(plan, envelope=replace(plan.envelope, created_at=begun_at))
@@ -215,9 +221,17 @@ class Jobs:
                 return warm_up()
             background_id = claim.upstream_id if claim else ""
             options = request.passed_on()
-            return self._upstream.respond(
-                Request(plan.target, chain, options, plan.is_provider_run, background_id, outlives)
+            asked = Request(
+                target=plan.target,
+                chain=chain,
+                options=options,
+                background=plan.is_provider_run,
+                response_id=plan.record.id,
+                store=request.store,
+                background_id=background_id,
+                outlives=outlives,
             )
+            return self._upstream.respond(asked)
 
         return Job(
             plan,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import StoreUnavailable
-from ws_bridge.feed import Feed
+from ws_bridge.feed import Feed, shorten
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Lease, Receipt, Record, Store, Verdict
 from ws_bridge.stream import Stream
@@ -72,14 +72,17 @@ class Mirror:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 feed.lease = await self._store.create(record, events)
-            self._created(feed, events)
+            feed.created(events)
         except (StoreUnavailable, TimeoutError):
             if record.background:
-                self._refused[record.id] = record
-                self._work.set()
+                self._refuse(record)
                 raise StoreUnavailable from None
             self.degraded += 1
             log.warning("store_degraded id=%s", record.id)
+        except asyncio.CancelledError:
+            if record.background:  # whoever wanted it has left before it was told the id
+                self._refuse(record)
+            raise
         self._watch(feed)
 
     def adopt(
@@ -93,7 +96,7 @@ class Mirror:
     ) -> None:
         """Watch the stream of a response that was claimed; what is in it is stored."""
         feed = Feed(record, lease, stream, cancelled, taken)
-        self._created(feed, stream.events)
+        feed.created(stream.events)
         self._watch(feed)
 
     def news(self, response_id: str) -> None:
@@ -137,11 +140,17 @@ class Mirror:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._flush([feed])
+                if not self.watches(response_id) or feed.is_behind:
+                    return False
                 await self._store.release(feed.lease)
         except (StoreUnavailable, TimeoutError):
             return False
         self._forget(feed)
         return True
+
+    def watches(self, response_id: str) -> bool:
+        """Whether the response runs here, or its end is still on its way to the store."""
+        return response_id in self._feeds
 
     def forget(self, response_id: str) -> None:
         """Watch the stream no more: nobody was ever told of the response."""
@@ -153,32 +162,36 @@ class Mirror:
         while True:
             await self._rest()
             try:
-                await self._flush(self._due())
-                await self._delete_refused()
-            except StoreUnavailable:
+                if await self._is_done():
+                    continue
                 self._bound()
-                await self._clock.sleep(RETRY_SECONDS)
+            except Exception:  # the edge of the task: one response must not end all mirroring
+                log.exception("mirror_crashed")
+            self._work.set()
+            await self._clock.sleep(RETRY_SECONDS)
 
     async def drain(self) -> None:
         """Write everything that is left, once."""
-        try:
-            await self._flush(list(self._feeds.values()))
-        except StoreUnavailable:
+        if not await self._is_done(every=True):
             log.warning("mirror_incomplete responses=%d", len(self._feeds))
 
     def lag(self) -> int:
         """How many events the store is behind."""
         return sum(len(feed.lacking()) for feed in self._behind.values())
 
+    async def _is_done(self, *, every: bool = False) -> bool:
+        """One round: write what is due; False if the store did not take it all."""
+        try:
+            await self._flush(list(self._feeds.values()) if every else self._due())
+            await self._delete_refused()
+        except StoreUnavailable:
+            return False
+        return True
+
     def _watch(self, feed: Feed) -> None:
         feed.renewed_at = self._clock.monotonic()
         self._feeds[feed.record.id] = feed
         self.news(feed.record.id)
-
-    def _created(self, feed: Feed, events: Sequence[Event]) -> None:
-        feed.is_created = True
-        if events:
-            feed.written(events[-1].number)
 
     async def _rest(self) -> None:
         """Until there is something to write: the rest of a tick, or no longer than a renewal."""
@@ -204,15 +217,34 @@ class Mirror:
         return list(due.values())
 
     async def _flush(self, feeds: Sequence[Feed], ending: Sequence[Event] = ()) -> None:
-        """Write what the feeds lack, and renew their leases. Raises ``StoreUnavailable``."""
-        for feed in feeds:
-            if not feed.is_created:
-                await self._store.create(feed.record, (), feed.lease.fence)
-                feed.is_created = True
+        """Write what the feeds lack, and renew their leases. Raises ``StoreUnavailable``.
+
+        One that cannot be created, now or again, holds up no other.
+        """
+        await self._write([feed for feed in feeds if feed.is_created], ending)
+        missing = [feed for feed in feeds if not feed.is_created and self._is_watched(feed)]
+        refusals = [refusal for feed in missing if (refusal := await self._restore(feed))]
+        await self._write([feed for feed in missing if feed.is_created], ending)
+        if refusals:
+            raise refusals[0]
+
+    async def _restore(self, feed: Feed) -> StoreUnavailable | None:
+        lease = feed.lease
+        try:
+            await self._store.create(feed.record, (), lease.fence)
+        except StoreUnavailable as refusal:
+            return refusal
+        feed.is_created = feed.is_created or feed.lease == lease
+        return None
+
+    async def _write(self, feeds: Sequence[Feed], ending: Sequence[Event]) -> None:
+        feeds = [feed for feed in feeds if self._is_watched(feed)]
         writes = [feed.write(ending) for feed in feeds]
-        receipts = await self._store.append(writes)
+        receipts = await self._store.append(writes) if writes else ()
         for feed, write, receipt in zip(feeds, writes, receipts, strict=True):
-            self._take(feed, write.events, receipt)
+            # Of two writes at once, the other may have been the last, or under a newer lease.
+            if self._is_watched(feed) and feed.lease == write.lease:
+                self._take(feed, write.events, receipt)
 
     def _take(self, feed: Feed, events: Sequence[Event], receipt: Receipt) -> None:
         feed.renewed_at = self._clock.monotonic()
@@ -225,24 +257,29 @@ class Mirror:
             elif receipt.is_cancelled:
                 feed.cancelled()
         elif receipt.verdict is Verdict.GAP:  # it has lost some: send again from there
-            feed.position = min(feed.position, receipt.last + 1)
+            feed.rewind(receipt.last)
         elif receipt.verdict is Verdict.GONE:
             log.warning("store_lost id=%s: it is written anew", feed.record.id)
             feed.lost()
         else:  # ended or claimed by others: what still comes is nobody's any more
             self._forget(feed)
             feed.taken()
-        self._settle(feed)
-
-    def _settle(self, feed: Feed) -> None:
         if feed.is_created and not feed.is_behind:
             self._behind.pop(feed.record.id, None)
-        elif feed.record.id in self._feeds:
+        elif self._is_watched(feed):
+            self._behind[feed.record.id] = feed
             self._work.set()
+
+    def _is_watched(self, feed: Feed) -> bool:
+        return self._feeds.get(feed.record.id) is feed
 
     def _forget(self, feed: Feed) -> None:
         self._feeds.pop(feed.record.id, None)
         self._behind.pop(feed.record.id, None)
+
+    def _refuse(self, record: Record) -> None:
+        self._refused[record.id] = record
+        self._work.set()
 
     async def _delete_refused(self) -> None:
         for response_id, record in list(self._refused.items()):
@@ -250,19 +287,11 @@ class Mirror:
             self._refused.pop(response_id, None)
 
     def _bound(self) -> None:
-        """Keep no more for the store than the bound: what has finished is cut first."""
-        kept = sum(feed.measure() for feed in self._behind.values())
-        order = sorted(self._behind.values(), key=lambda one: (not one.is_over, -one.lacking_bytes))
-        for feed in order:
-            if kept <= self._pace.backlog:
-                return
-            kept -= feed.lacking_bytes
-            if feed.cut():
-                self.cuts += 1
-                log.warning("mirror_cut id=%s", feed.record.id)
-            kept += feed.lacking_bytes
-        for feed in order:
-            if kept > self._pace.backlog and feed.is_over:
-                kept -= feed.lacking_bytes
-                log.error("mirror_dropped id=%s: it will never be stored", feed.record.id)
-                self._forget(feed)
+        """Keep no more for the store than the bound."""
+        cut, dropped = shorten(list(self._behind.values()), self._pace.backlog)
+        self.cuts += len(cut)
+        for feed in cut:
+            log.warning("mirror_cut id=%s", feed.record.id)
+        for feed in dropped:
+            log.error("mirror_dropped id=%s: it will never be stored", feed.record.id)
+            self._forget(feed)

@@ -11,7 +11,7 @@ import logging
 import random
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import BridgeError, ServerLost, StoreUnavailable
+from ws_bridge.errors import BridgeError, ServerDraining, ServerLost, StoreUnavailable
 from ws_bridge.jobs import Jobs
 from ws_bridge.protocol.sequencer import end_for
 from ws_bridge.store.base import Claim, Store, Write
@@ -39,11 +39,15 @@ class Takeover:
                     await self.settle(response_id)
             except StoreUnavailable:
                 continue
+            except Exception:  # the edge of the task: one bad record must not end the search
+                log.exception("takeover_crashed")
 
     async def settle(self, response_id: str) -> None:
         """Take an overdue response over, if nobody else does. Raises ``StoreUnavailable``."""
         if self._jobs.runs(response_id):
             return  # this server was away for a while; its next write renews the lease
+        if self._jobs.is_draining:
+            return  # whoever stays takes it over
         claim = await self._store.claim(response_id)
         if claim is None:
             return
@@ -54,6 +58,9 @@ class Takeover:
                 await self._jobs.go_on(claim)
             except StoreUnavailable:
                 raise  # the lease runs out again
+            except ServerDraining:
+                await self._store.release(claim.lease)
+                return
             except BridgeError as refused:  # its model is gone, or its parent
                 error = refused
             else:

@@ -9,6 +9,7 @@ Rule 2: on the default lane the key ``stream_id`` is absent, never null (wire co
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +35,13 @@ class Draft:
     """What an upstream says happened, before it is anybody's event number N.
 
     ``fields`` is everything but ``type``, ``sequence_number`` and ``stream_id``; the draft owns it,
-    and nobody changes it afterwards.
+    and nobody changes it afterwards. ``text`` is the event's JSON as a provider sent it that speaks
+    this very protocol: it is passed on as it is, but for ids, number and lane.
     """
 
     type: str
     fields: Json
+    text: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Event:
     @classmethod
     def of(cls, draft: Draft, number: int, lane: str | None) -> Event:
         """Serialise a draft: the only place where an event becomes text."""
+        if draft.text:
+            return cls(draft.type, number, _renumbered(draft.text, number, lane))
         head: Json = {"type": draft.type, "sequence_number": number}
         if lane is not None:
             head["stream_id"] = lane
@@ -77,6 +82,24 @@ class Event:
     def sse(self) -> bytes:
         """The event as one server-sent event: LF only, ``event:`` is the type (contract 6.4)."""
         return b"event: %b\ndata: %b\n\n" % (self.type.encode(), self.text)
+
+
+# As a key only: inside of a JSON string its quotes would be escaped.
+_NUMBER = re.compile(rb'"sequence_number":\s*[0-9]+')
+_LANE = re.compile(rb'"stream_id":\s*"[^"]*"')
+
+
+def _renumbered(text: bytes, number: int, lane: str | None) -> bytes:
+    """A provider's event with our number and lane, and all other bytes as they were."""
+    ours = b'"sequence_number":%d' % number
+    named = b'"stream_id":"%b"' % lane.encode() if lane is not None else b""
+    text, lanes = _LANE.subn(named or b'"stream_id":null', text, count=1)
+    if named and not lanes:
+        ours = b"%b,%b" % (ours, named)
+    elif lanes and not named:
+        text = text.replace(b'"stream_id":null,', b"", 1).replace(b',"stream_id":null', b"", 1)
+    text, found = _NUMBER.subn(ours, text, count=1)
+    return text if found else b"{%b,%b" % (ours, text.lstrip()[1:])
 
 
 SSE_DONE = b"data: [DONE]\n\n"

@@ -7,6 +7,7 @@ better (model, usage, output, effective settings) is never the request's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 
 from ws_bridge.errors import UpstreamError
+from ws_bridge.protocol.events import Draft
 
 Json = dict[str, Any]
 
@@ -119,6 +121,15 @@ class Envelope:
         if status != "incomplete":
             known.pop("incomplete_details", None)
         return response | known
+
+    def rename(self, draft: Draft) -> bytes:
+        """A provider's lifecycle event with our ids in the place of its own."""
+        response, text = draft.fields["response"], draft.text
+        text = text.replace(b'"%b"' % str(response["id"]).encode(), b'"%b"' % self.id.encode())
+        theirs = orjson.dumps(response.get("previous_response_id"))
+        ours = orjson.dumps(self.previous_response_id)
+        key = rb'"previous_response_id":\s*' + re.escape(theirs)
+        return re.sub(key, lambda _: b'"previous_response_id":' + ours, text, count=1)
 
 
 def echo_of(options: Mapping[str, Any]) -> Json:

@@ -18,6 +18,7 @@ from ws_bridge.protocol.events import (
     FAILED,
     IN_PROGRESS,
     INCOMPLETE,
+    LIFECYCLE,
     OPENING,
     QUEUED,
     TERMINAL,
@@ -73,6 +74,8 @@ class Sequencer:
         """The events that one draft of the upstream becomes; none after the end."""
         if self.is_ended:
             return []
+        if draft.text and draft.type in LIFECYCLE:
+            return self._take_verbatim(draft)
         if draft.type in OPENING:
             return self._take_opening(draft)
         events = self.open() if IN_PROGRESS not in self._said else []
@@ -107,6 +110,18 @@ class Sequencer:
             status = "queued" if self._upstream.get("status") == "queued" else "in_progress"
             return [] if self.is_open else [self._say_opening(CREATED, status)]
         return self.open(queued=draft.type == QUEUED)
+
+    def _take_verbatim(self, draft: Draft) -> list[Event]:
+        """A lifecycle event of a provider that speaks this protocol: only the ids become ours."""
+        if draft.type in self._said or (draft.type == QUEUED and self._has_begun):
+            return []
+        self._upstream = _response_of(draft)
+        self._has_begun = self._has_begun or draft.type == IN_PROGRESS
+        self._said.add(draft.type)
+        event = self._number(Draft(draft.type, draft.fields, self._envelope.rename(draft)))
+        if draft.type in TERMINAL:
+            self.result = event.json()["response"]
+        return [event]
 
     def _take_terminal(self, draft: Draft) -> Event:
         status = STATUS[draft.type]
