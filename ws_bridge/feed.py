@@ -26,6 +26,7 @@ class Feed:
     cancelled: Callable[[], None]  # somebody wants the response's end
     taken: Callable[[], None]  # the store refuses this writer from now on
     is_created: bool = False
+    is_taken: bool = False  # by another server, or deleted
     position: int = 0  # the number from which on the store lacks the stream's events
     is_followed: bool = False
     renewed_at: float = 0.0  # monotonic, seconds

@@ -23,7 +23,8 @@ from ws_bridge.plan import Drafts, Ending, JobFinished, JobStarted, Observe, Pla
 from ws_bridge.protocol.events import CREATED, LIFECYCLE, TERMINAL, Draft, Event
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.reducer import Reducer
-from ws_bridge.protocol.sequencer import Sequencer
+from ws_bridge.protocol.sequencer import Sequencer, end_for
+from ws_bridge.protocol.steering import owed
 from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
 
@@ -66,6 +67,7 @@ class Job:
         self._untold: list[Event] = []
         self._is_recorded = mirror is None
         self._already = 0  # drafts that an earlier attempt has told
+        self._is_steered = False
         self._ending: Ending | BridgeError | None = None
         self._task: asyncio.Task[None] | None = None
         self._began = self._last = clock.monotonic()
@@ -105,6 +107,27 @@ class Job:
             self._ending = ending
             if self._task is not None:
                 self._task.cancel()
+
+    def say(self, draft: Draft) -> bool:
+        """Tell an event that is not the provider's; False if the response has said its last."""
+        if self._sequencer.is_ended:
+            return False
+        self._untold += self._sequencer.take(draft)
+        if self._is_recorded:
+            self._append_untold()
+        return True
+
+    def steer(self) -> None:
+        """End the response at the next good place: a successor will go on."""
+        self._is_steered = True
+        self._stop_steered()
+
+    def _stop_steered(self) -> None:
+        """Where no item is half said, and no call waits for its output."""
+        said = self._fold()
+        finished = said.finished_items()
+        if len(finished) == len(said.output()) and not any(owed(finished)):
+            self.stop_soon(Ending.STEERED)
 
     async def open_queued(self) -> None:
         """Make a background response known before anything was asked of a provider."""
@@ -163,6 +186,8 @@ class Job:
                 if self.result:
                     await _read_out(drafts)
                     return
+                if self._is_steered:
+                    self._stop_steered()
         raise UpstreamError("The provider ended the stream before the response was finished.")
 
     def _is_told(self, draft: Draft) -> bool:
@@ -213,6 +238,8 @@ class Job:
             return self._sequencer.cancel()
         if ending is Ending.INTERRUPTED:
             return self._sequencer.interrupt(self._fold().finished_items())
+        if ending is Ending.STEERED:
+            return self._sequencer.steer(self._fold().finished_items())
         if ending is Ending.TAKEN_OVER:
             ending = ResponseTakenOver()
         error = ending if isinstance(ending, BridgeError) else ServerShutdown()
@@ -227,7 +254,8 @@ class Job:
             await self._record()
             self._append_untold()
             if self._untold and self._mirror is not None:
-                await self._mirror.finish(self.id, self._untold)
+                is_so = await self._mirror.finish(self.id, self._untold)
+                self._untold = self._untold if is_so else [self._taken_over()]
             self._append(self._untold)
             self._untold = []
         if self.result:
@@ -239,6 +267,12 @@ class Job:
         told = self._untold[: len(self._untold) - len(ending)]
         self._untold = ending
         self._append(told)
+
+    def _taken_over(self) -> Event:
+        """In the place of an end that the store did not take: it has another one."""
+        last = end_for(self.id, self.stream.events, ResponseTakenOver())
+        self._sequencer.result = last.json()["response"]
+        return last
 
     async def _record(self) -> None:
         if self._mirror is not None and not self._is_recorded:

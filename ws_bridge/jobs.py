@@ -119,13 +119,11 @@ class Jobs:
     async def go_on(self, claim: Claim) -> None:
         """Generate what another server has begun. Raises ``BridgeError`` if it cannot be."""
         record = claim.record
-        if self.is_draining:
-            raise ServerDraining
         request = parse_create((record.request or {}) | {"input": list(record.input)})
         create = Create(request, record.owner, "background")
         target = self._find_target(request.model or "")
         chain = Chain(await self._parent(create), record.input)
-        if self.is_draining:  # since then
+        if self.is_draining:
             raise ServerDraining
         plan = self._plan(create, target, chain, record)
         begun_at = int(fold(claim.events).get("created_at", plan.envelope.created_at))

@@ -122,15 +122,17 @@ class Mirror:
             feed.upstream_id = upstream_id
             self.news(response_id)
 
-    async def finish(self, response_id: str, ending: Sequence[Event]) -> None:
-        """Let the store know the end before anybody hears it, if it can be reached."""
+    async def finish(self, response_id: str, ending: Sequence[Event]) -> bool:
+        """Let the store know the end first, if it can be reached; False if it has another one."""
         feed = self._feeds.get(response_id)
-        if feed is not None:
-            try:
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    await self._flush([feed], ending)
-            except (StoreUnavailable, TimeoutError):
-                self.news(response_id)
+        if feed is None:
+            return False
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._flush([feed], ending)
+        except (StoreUnavailable, TimeoutError):
+            self.news(response_id)
+        return not feed.is_taken
 
     async def release(self, response_id: str) -> bool:
         """Give a running response back to the store, for another server; False if that fails."""
@@ -263,6 +265,7 @@ class Mirror:
             feed.lost()
         else:  # ended or claimed by others: what still comes is nobody's any more
             self._forget(feed)
+            feed.is_taken = True
             feed.taken()
         if feed.is_created and not feed.is_behind:
             self._behind.pop(feed.record.id, None)

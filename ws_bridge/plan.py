@@ -21,6 +21,7 @@ class Ending(Enum):
 
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
+    STEERED = "steered"  # a successor goes on from here
     SHUTDOWN = "shutdown"
     TAKEN_OVER = "taken over"  # by another server: nothing that is said here counts any more
 

@@ -4,17 +4,16 @@ Rule 1: a lane is strict FIFO; lanes run side by side; so many run at once, so m
 Rule 2: every create gets exactly one answer: its response, or one error, in its turn on its lane.
 Only what may not even wait (no lane, no room, no time left) is refused at once.
 Rule 3: a bad frame is answered once and changes nothing else; the connection lives on.
-Rule 4: a finished turn can be continued on this connection; a continuation that fails takes its
+Rule 4: what was steered goes on by itself at the response's end, before all that waits on the lane.
+Rule 5: a finished turn can be continued on this connection; a continuation that fails takes its
 parent with it on that lane, a failed fork from another lane does not (wire contract 4.1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
-
-import orjson
 
 from ws_bridge.errors import (
     BridgeError,
@@ -23,64 +22,14 @@ from ws_bridge.errors import (
     StreamLimitReached,
     UnsupportedParameter,
 )
+from ws_bridge.protocol import steering
+from ws_bridge.protocol.actions import Accept, Action, Reply, Rules, Say, Start, Stop, Waiting
+from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Turn
-from ws_bridge.protocol.request import (
-    CreateResponse,
-    check_depth,
-    parse_create,
-    parse_stream_id,
-)
+from ws_bridge.protocol.request import flat, parse_create, parse_frame, parse_stream_id
+from ws_bridge.protocol.steering import Steer
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Begin a response on a lane; tell ``began`` and ``ended`` about it."""
-
-    request: CreateResponse
-    lane: str | None
-    parent: Turn | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """End the running response of a lane: ``cancel`` or ``interrupt``."""
-
-    lane: str | None
-    how: str
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """Send a frame that belongs to no response."""
-
-    frame: Json
-
-
-Action = Start | Stop | Say
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The numbers (wire contract 4.1.9)."""
-
-    running: int = 16
-    lanes: int = 32
-    queued: int = 64
-    queued_bytes: int = 8 * 2**20
-    cached_turns: int = 256
-    default_model: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A create, or its refusal, that waits for its turn."""
-
-    lane: str | None
-    action: Start | Say
-    size: int
-    parent_id: Any = None  # what a refused continuation takes with it, if it is an id
 
 
 class Connection:
@@ -93,6 +42,9 @@ class Connection:
         self._waiting: list[Waiting] = []
         self._cache: dict[str, tuple[str | None, Turn]] = {}
         self._latest: dict[str | None, str] = {}
+        self._starts: dict[str | None, Start] = {}  # lane → what runs there
+        self._steers: dict[str, list[Steer]] = {}  # response id → accepted, and not committed yet
+        self._numbers: dict[str, int] = {}  # response id → the last number said of it, once ended
         self._closed_by: BridgeError | None = None
 
     # What the client sends
@@ -100,7 +52,7 @@ class Connection:
     def receive(self, text: str | bytes) -> list[Action]:
         """What a text frame leads to."""
         try:
-            frame = _parse(text)
+            frame = parse_frame(text, FRAMES)
             return FRAMES[frame["type"]](self, frame, len(text))
         except BridgeError as error:
             return [Say(error.frame())]
@@ -135,7 +87,7 @@ class Connection:
         return lane
 
     def _read_create(self, frame: Json, lane: str | None, size: int) -> Waiting:
-        body = _flat(frame)
+        body = flat(frame)
         parent_id = body.get("previous_response_id")
         try:
             if body.get("background"):
@@ -170,18 +122,37 @@ class Connection:
         return [lane for lane, running in known if running is not None and running == response_id]
 
     def _steer(self, frame: Json, _size: int) -> list[Action]:
-        check_depth(frame)  # it is handed back
         target = frame.get("previous_response_id")
-        steer: Json = {"previous_response_id": target, "input": frame.get("input")}
-        error = {
-            "type": InvalidRequest.type,
-            "code": "steering_not_supported",
-            "message": "Steering is not supported for this response.",
-        }
-        failed = {"type": "response.steer.failed", "sequence_number": 0, "error": error}
-        lane = next(iter(self._lanes_of(target)), self._cache.get(str(target), (None, None))[0])
+        lane = next(iter(self._lanes_of(target)), None)
+        is_running = lane in self._running and self._running[lane] == target
+        try:
+            steer = steering.read_steer(frame)
+            self._check_steer(steer, lane, is_running=is_running)
+        except steering.SteerRefused as refused:
+            said = steering.failed(refused.code, target, frame.get("input"), message=str(refused))
+            return [Reply(lane, said)] if is_running else [self._say_after(target, said)]
+        self._steers.setdefault(steer.target, []).append(steer)
+        return [Accept(lane, steer)]
+
+    def _check_steer(self, steer: Steer, lane: str | None, *, is_running: bool) -> None:
+        if not is_running:
+            turn = self.cached(steer.target)
+            raise steering.SteerRefused(
+                "response_already_completed" if turn else "response_not_found"
+            )
+        if not steering.may_be_steered(self._starts[lane].request):
+            raise steering.SteerRefused("steering_not_supported")
+        if len(self._steers.get(steer.target, ())) >= self._rules.steers:
+            raise steering.SteerRefused("too_many_pending_steers")
+
+    def _say_after(self, response_id: object, draft: Draft) -> Say:
+        """A steer event about a response that has ended, or that nobody knows."""
+        number = self._numbers.get(str(response_id), -1) + 1
+        if response_id in self._numbers:
+            self._numbers[str(response_id)] = number
+        lane = self._cache.get(str(response_id), (None, None))[0]
         named = {} if lane is None else {"stream_id": lane}
-        return [Say({**failed, "steer": steer, **named})]
+        return Say({"type": draft.type, "sequence_number": number, **named, **draft.fields})
 
     def _ignore(self, _frame: Json, _size: int) -> list[Action]:
         return []
@@ -189,8 +160,9 @@ class Connection:
     # What became of it
 
     def began(self, lane: str | None, response_id: str) -> None:
-        """The lane's create has its response."""
+        """The lane's create has its response: steers that it brings are committed."""
         self._running[lane] = response_id
+        self._steers.pop(self._starts[lane].request.previous_response_id or "", None)
 
     def finished(self, lane: str | None, turn: Turn | None) -> None:
         """The lane's response is about to say its last: from now on a chain can go on from it."""
@@ -199,16 +171,55 @@ class Connection:
         self._cache[turn.id] = (lane, turn)
         self._latest[lane] = turn.id
         if len(self._cache) > self._rules.cached_turns:
-            latest = set(self._latest.values())
+            latest = {*self._latest.values(), *self._steers}
             oldest = next((known for known in self._cache if known not in latest), None)
-            self._cache.pop(oldest or "", None)
+            self._drop(oldest or "")
 
-    def ended(self, start: Start, *, failed: bool) -> list[Action]:
-        """The lane's create was answered to the end; what may go next, goes."""
-        self._running.pop(start.lane, None)
+    def ended(self, start: Start, *, failed: bool, last: int = -1) -> list[Action]:
+        """The lane's create was answered to the end; what may go next, goes.
+
+        ``last`` is the number of the response's last event.
+        """
+        response_id = self._running.pop(start.lane, None)
+        self._starts.pop(start.lane, None)
+        says: list[Action] = []
         if failed:
-            self._evict(start.request.previous_response_id, start.lane)
-        return list(self._ready())
+            parent_id = start.request.previous_response_id or ""
+            says += self._give_back(parent_id, "successor_creation_failed")
+            self._evict(parent_id, start.lane)
+        if response_id is not None:
+            self._numbers[response_id] = last
+            says += self._go_on(start, response_id)
+            if response_id not in self._cache:
+                self._drop(response_id)
+        return [*says, *self._ready()]
+
+    def _go_on(self, start: Start, response_id: str) -> Iterator[Action]:
+        """What becomes of the steers of a response that has ended."""
+        steers, turn = self._steers.get(response_id, []), self.cached(response_id)
+        if steers and (turn is None or self._closed_by):
+            code = "successor_creation_failed" if turn else "response_not_active"
+            yield from self._give_back(response_id, code)
+        elif steers and turn is not None:
+            owed = list(steering.owed(turn.output))
+            if not owed:
+                request = steering.successor(start.request, response_id, steers)
+                begun = Start(request, start.lane, turn, is_successor=True)
+                self._waiting.insert(0, Waiting(start.lane, begun, 0))
+            elif not self._is_awaited(response_id, start.lane):
+                for steer in steers:
+                    yield self._say_after(response_id, steering.pending(steer, owed))
+
+    def _give_back(self, response_id: str, code: str) -> list[Action]:
+        """Hand back what was steered, and can never be committed."""
+        steers = self._steers.pop(response_id, [])
+        return [self._say_after(response_id, steering.returned(one, code)) for one in steers]
+
+    def _is_awaited(self, response_id: str, lane: str | None) -> bool:
+        """Whether the create that goes on from a response is here already."""
+        actions = (waits.action for waits in self._waiting if waits.lane == lane)
+        starts = (action for action in actions if isinstance(action, Start))
+        return any(start.request.previous_response_id == response_id for start in starts)
 
     def refuse(self, error: BridgeError) -> list[Action]:
         """Start nothing any more: what waits and comes later is told ``error`` in its turn."""
@@ -236,7 +247,11 @@ class Connection:
 
     def _evict(self, response_id: object, lane: str | None) -> None:
         if isinstance(response_id, str) and self._cache.get(response_id, (lane,))[0] == lane:
-            self._cache.pop(response_id, None)
+            self._drop(response_id)
+
+    def _drop(self, response_id: str) -> None:
+        for known in (self._cache, self._numbers, self._steers):
+            known.pop(response_id, None)
 
     def _ready(self) -> Iterator[Action]:
         """Take from the queue what may go now, oldest first; a lane's first blocks its next."""
@@ -251,15 +266,20 @@ class Connection:
             if isinstance(waits.action, Start):
                 self._running[waits.lane] = None
                 blocked.add(waits.lane)
-                yield self._with_parent(waits.action)
+                self._starts[waits.lane] = start = self._with_parent(waits.action)
+                yield start
             else:
                 self._evict(waits.parent_id, waits.lane)
                 yield waits.action
         self._waiting = still
 
     def _with_parent(self, start: Start) -> Start:
-        parent = start.parent or self.cached(start.request.previous_response_id)
-        return replace(start, parent=parent)
+        request = start.request
+        parent = start.parent or self.cached(request.previous_response_id)
+        steers = self._steers.get(request.previous_response_id or "", [])
+        if steers and not start.is_successor and parent is not None:
+            request = steering.joined(request, steers)
+        return replace(start, request=request, parent=parent)
 
 
 FRAMES: dict[str, Callable[[Connection, Json, int], list[Action]]] = {
@@ -269,27 +289,3 @@ FRAMES: dict[str, Callable[[Connection, Json, int], list[Action]]] = {
     "response.steer": Connection._steer,  # noqa: SLF001
     "response.processed": Connection._ignore,  # noqa: SLF001
 }
-
-
-def _parse(text: str | bytes) -> Json:
-    """The frame of a text message. Raises ``InvalidRequest`` for what is none."""
-    try:
-        frame = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise InvalidRequest("The message is not valid JSON.") from None
-    if not isinstance(frame, dict):
-        raise InvalidRequest("The message must be a JSON object.")
-    kind = frame.get("type")
-    if not isinstance(kind, str):
-        raise InvalidRequest("Missing required parameter: 'type'.", param="type")
-    if kind not in FRAMES:
-        raise InvalidRequest(f"Unknown message type '{kind[:100]}'.", param="type")
-    return frame
-
-
-def _flat(frame: Json) -> Json:
-    """The create's fields: flat as documented, or nested as early servers took them."""
-    nested = frame.get("response")
-    if isinstance(nested, dict) and "model" not in frame and "input" not in frame:
-        return nested
-    return frame

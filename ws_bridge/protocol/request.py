@@ -8,8 +8,10 @@ Rule 2: null means absent. A wrong type is refused with the name of its field.
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -108,6 +110,30 @@ class CreateResponse(BaseModel):
 
 def _typed(item: Item) -> Item:
     return item if item.get("type") is not None else {**item, "type": "message"}
+
+
+def parse_frame(text: str | bytes, kinds: Container[str]) -> Json:
+    """The frame of a text message, of one of these types. Raises ``InvalidRequest``."""
+    try:
+        frame = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise InvalidRequest("The message is not valid JSON.") from None
+    if not isinstance(frame, dict):
+        raise InvalidRequest("The message must be a JSON object.")
+    kind = frame.get("type")
+    if not isinstance(kind, str):
+        raise InvalidRequest("Missing required parameter: 'type'.", param="type")
+    if kind not in kinds:
+        raise InvalidRequest(f"Unknown message type '{kind[:100]}'.", param="type")
+    return frame
+
+
+def flat(frame: Json) -> Json:
+    """The create's fields: flat as documented, or nested as early servers took them."""
+    nested = frame.get("response")
+    if isinstance(nested, dict) and "model" not in frame and "input" not in frame:
+        return nested
+    return frame
 
 
 def parse_create(body: Json, default_model: str | None = None) -> CreateResponse:

@@ -100,9 +100,17 @@ class Sequencer:
 
     def interrupt(self, finished: list[Json]) -> list[Event]:
         """End as incomplete, reason `interrupted`; only finished items are kept (contract 2.3)."""
-        details = {"reason": "interrupted"}
-        ending = {"incomplete_details": details, "output": finished, "end_turn": False}
-        return self._end(INCOMPLETE, "incomplete", **ending)
+        return self._cut_short("interrupted", finished, end_turn=False)
+
+    def steer(self, finished: list[Json]) -> list[Event]:
+        """End as incomplete, reason `steered`: a successor goes on (contract 3.8)."""
+        return self._cut_short("steered", finished)
+
+    def _cut_short(self, reason: str, output: list[Json], **more: Any) -> list[Event]:
+        details = {"reason": reason}
+        return self._end(
+            INCOMPLETE, "incomplete", incomplete_details=details, output=output, **more
+        )
 
     def _take_opening(self, draft: Draft) -> list[Event]:
         self._upstream = _response_of(draft)

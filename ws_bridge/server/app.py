@@ -23,7 +23,7 @@ from ws_bridge.errors import BridgeError, InvalidRequest
 from ws_bridge.jobs import Jobs, Policy
 from ws_bridge.mirror import Mirror, Pace
 from ws_bridge.plan import JobFinished, JobStarted, Timing
-from ws_bridge.protocol.connection import Rules
+from ws_bridge.protocol.actions import Rules
 from ws_bridge.server.auth import OWNER, Gate
 from ws_bridge.server.metrics import Metrics
 from ws_bridge.server.models import Models

@@ -19,7 +19,10 @@ from ws_bridge.errors import BridgeError, ConnectionLimitReached, InvalidRequest
 from ws_bridge.job import Job
 from ws_bridge.jobs import Create, Jobs
 from ws_bridge.plan import Ending
-from ws_bridge.protocol.connection import Action, Connection, Rules, Say, Start, Stop
+from ws_bridge.protocol.actions import Accept, Action, Rules, Say, Start, Stop
+from ws_bridge.protocol.connection import Connection
+from ws_bridge.protocol.events import Draft, Event
+from ws_bridge.protocol.steering import accepted
 from ws_bridge.server.auth import answered_protocol
 
 log = logging.getLogger(__name__)
@@ -103,6 +106,7 @@ class Socket:
         self._turns: dict[str | None, asyncio.Task[None]] = {}
         self._running: dict[str | None, Job] = {}
         self._stops: dict[str | None, Ending] = {}
+        self._afterwards: dict[str | None, list[Draft]] = {}
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -136,8 +140,20 @@ class Socket:
             elif isinstance(action, Start):
                 self._idle.clear()
                 self._turns[action.lane] = asyncio.create_task(self._turn(action))
-            else:
+            elif isinstance(action, Stop):
                 self._stop(action)
+            elif isinstance(action, Accept):
+                self._say(action.lane, accepted(action.steer))
+                if job := self._running.get(action.lane):
+                    job.steer()
+            else:
+                self._say(action.lane, action.draft)
+
+    def _say(self, lane: str | None, draft: Draft) -> None:
+        """Say an event of the lane's running response, or right after its end."""
+        job = self._running.get(lane)
+        if job is not None and not job.say(draft):
+            self._afterwards.setdefault(lane, []).append(draft)
 
     async def _turn(self, start: Start) -> None:
         """Run one create on its lane, then whatever may go after it."""
@@ -152,7 +168,8 @@ class Socket:
                 job.stop_soon(ending)
             await self._forward(job, start.lane)
         except BridgeError as error:
-            await self._send(orjson.dumps(error.frame(start.lane)))
+            if not start.is_successor:  # nobody asked for one: the steers are handed back
+                await self._send(orjson.dumps(error.frame(start.lane)))
         except Exception:  # the edge of the task: a bug here must not hang the lane
             log.exception("turn_crashed")
             await self._send(orjson.dumps(BridgeError().frame(start.lane)))
@@ -161,7 +178,8 @@ class Socket:
         self._stops.pop(start.lane, None)
         # A cancelled answer did not fail: its parent can be asked again.
         failed = job is None or job.result is None or job.result["status"] == "failed"
-        await self._act(self.connection.ended(start, failed=failed))
+        last = await self._say_afterwards(job, start.lane)
+        await self._act(self.connection.ended(start, failed=failed, last=last))
         if self.connection.is_idle:
             self._idle.set()
 
@@ -171,6 +189,14 @@ class Socket:
                 self.connection.finished(lane, job.turn())
             for event in batch:
                 await self._send(event.text)
+
+    async def _say_afterwards(self, job: Job | None, lane: str | None) -> int:
+        """What came too late for the response's own events; the last number said."""
+        last = job.stream.events[-1].number if job and job.stream.events else -1
+        for draft in self._afterwards.pop(lane, ()):
+            last += 1
+            await self._send(Event.of(draft, last, lane).text)
+        return last
 
     def _stop(self, stop: Stop) -> None:
         ending = ENDINGS[stop.how]

@@ -1,0 +1,80 @@
+"""What a connection decides, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.request import CreateResponse
+from ws_bridge.protocol.steering import Steer
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Begin a response on a lane; tell ``began`` and ``ended`` about it."""
+
+    request: CreateResponse
+    lane: str | None
+    parent: Turn | None = None
+    is_successor: bool = False  # begun by the bridge itself, for what was steered
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the running response of a lane: ``cancel`` or ``interrupt``."""
+
+    lane: str | None
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Say that a steer was accepted, and end the lane's running response at a good place."""
+
+    lane: str | None
+    steer: Steer
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Say an event of the lane's running response."""
+
+    lane: str | None
+    draft: Draft
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send a frame that belongs to no response."""
+
+    frame: Json
+
+
+Action = Start | Stop | Accept | Reply | Say
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The numbers (wire contract 4.1.9)."""
+
+    running: int = 16
+    lanes: int = 32
+    queued: int = 64
+    queued_bytes: int = 8 * 2**20
+    cached_turns: int = 256
+    steers: int = 16  # that wait for one response's end
+    default_model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A create, or its refusal, that waits for its turn."""
+
+    lane: str | None
+    action: Start | Say
+    size: int
+    parent_id: Any = None  # what a refused continuation takes with it, if it is an id
