@@ -8,7 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 from ws_bridge.errors import BridgeError
+from ws_bridge.lineage import Lineage
 from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS, Draft
+from ws_bridge.store.base import Store
+from ws_bridge.store.conversations import MemoryConversations
 from ws_bridge.upstream.base import Request
 
 Json = dict[str, Any]
@@ -131,3 +134,9 @@ class Scripted:
         finally:
             self.open_now -= 1
             self.closed += not ended
+
+
+def lineage_over(store: Store) -> Lineage:
+    """The lineage of a house with this store, and with conversations of its own."""
+    kept = MemoryConversations(max_bytes=2**20, ttl_seconds=60, now=lambda: 0.0)
+    return Lineage(store, kept)

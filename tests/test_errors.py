@@ -27,6 +27,8 @@ ARGUMENTS = {
     "PreviousResponseNotFound": ("resp_abc",),
     "PreviousResponseInProgress": ("resp_abc",),
     "ResponseNotFound": ("resp_abc",),
+    "ConversationNotFound": ("conv_abc",),
+    "ItemNotFound": ("msg_abc",),
     "ModelNotFound": ("gpt-x",),
     "StreamLimitReached": (32,),
     "ConnectionLimitReached": (60,),

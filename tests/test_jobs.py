@@ -28,7 +28,9 @@ class House:
         self.jobs = Jobs(
             upstream=upstream,
             find_target=ROUTES.find,
-            store=self.store,
+            lineage=Lineage(
+                self.store, MemoryConversations(max_bytes=2**20, ttl_seconds=60, now=lambda: 0.0)
+            ),
             mirror=Mirror(self.store, Pace(), Clock()),
             observe=lambda _: None,
             policy=Policy(),

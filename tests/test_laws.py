@@ -46,7 +46,9 @@ class House:
         self.jobs = Jobs(
             upstream=self.upstream,
             find_target=ROUTES.find,
-            store=self.store,
+            lineage=Lineage(
+                self.store, MemoryConversations(max_bytes=2**20, ttl_seconds=60, now=lambda: 0.0)
+            ),
             mirror=self.mirror,
             observe=lambda _: None,
             policy=Policy(),

@@ -73,6 +73,7 @@ class Store(Section):
     url: str = "memory://"
     password_env: str = ""
     ttl_seconds: Positive = 86400
+    conversation_seconds: Positive = 2592000
     flush_ms: Positive = 25
     lease_seconds: Annotated[float, Field(ge=1)] = 15
     backlog_mib: Count = 256
@@ -107,13 +108,14 @@ class ModelEntry(Section):
 
     name: Annotated[str, Field(min_length=1)]
     model: Annotated[str, Field(pattern=r"^[^/]+/.+")]
-    mode: Literal["auto", "managed"] = "auto"
+    mode: Literal["auto", "managed", "native"] = "auto"
     api_base: str = ""
     api_key_env: str = ""
     timeout_seconds: Positive = 600
     stall_seconds: Positive = 120
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     drop_params: bool = False
+    fallbacks: tuple[str, ...] = ()
     enabled: bool = True
 
     def off_reason(self, environ: Environ) -> str:
@@ -199,18 +201,32 @@ def _check_store(store: Store, source: str, environ: Environ) -> None:
 
 
 def _check_names(config: Config, source: str) -> None:
-    seen: set[str] = set()
     for entry in config.models:
-        if entry.name in seen:
-            raise ConfigError(
-                f"{source}: key 'models': two entries are named '{entry.name}': rename one"
-            )
-        seen.add(entry.name)
         if entry.name.count("*") > 1 or (entry.model.count("*") > entry.name.count("*")):
             raise ConfigError(
                 f"{source}: key 'models.name': '{entry.name}' → '{entry.model}': "
                 "use at most one * in 'name', and one in 'model' only if 'name' has it"
             )
+        for fallback in entry.fallbacks:
+            _check_fallback(config, source, entry, fallback)
+
+
+def _check_fallback(config: Config, source: str, entry: ModelEntry, fallback: str) -> None:
+    key = f"{source}: key 'models.fallbacks' of '{entry.name}'"
+    if "*" in fallback and "*" not in entry.name:
+        raise ConfigError(f"{key}: '{fallback}' has a * and the entry's name has none: name one")
+    names = [other.name for other in config.models]
+    if not any(fallback == name or star_of(name, fallback) for name in names):
+        raise ConfigError(f"{key}: no entry serves '{fallback}': use the name of another entry")
+
+
+def star_of(pattern: str, name: str) -> str:
+    """What the ``*`` of a wildcard entry's name stands for in a client's; "" if it does not fit."""
+    head, star, tail = pattern.partition("*")
+    fits = star and len(name) > len(head) + len(tail)
+    if not fits or not name.startswith(head) or not name.endswith(tail):
+        return ""
+    return name[len(head) : len(name) - len(tail)]
 
 
 def _check_keys(config: Config, source: str, environ: Environ) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -52,11 +52,13 @@ class Job:
         clock: Clock,
         timing: Timing,
         claim: Claim | None = None,
+        keep: Callable[[Json], Awaitable[None]] | None = None,
     ) -> None:
         self.plan = plan
         self.id = plan.record.id
         self.stream = Stream()
         self._drafts = drafts(self._outlives)
+        self._keep = keep  # is given the final object before anybody else
         self._mirror = mirror
         self._observe = observe
         self._clock = clock
@@ -253,6 +255,8 @@ class Job:
         async with self._telling:
             await self._record()
             self._append_untold()
+            if self.result is not None and self._keep is not None:
+                await self._keep(self.result)
             if self._untold and self._mirror is not None:
                 is_so = await self._mirror.finish(self.id, self._untold)
                 self._untold = self._untold if is_so else [self._taken_over()]

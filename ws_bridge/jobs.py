@@ -10,27 +10,25 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
-    PreviousResponseInProgress,
-    PreviousResponseNotFound,
     ServerDraining,
     UnsupportedParameter,
 )
 from ws_bridge.job import Job
+from ws_bridge.lineage import Lineage
 from ws_bridge.mirror import Mirror
 from ws_bridge.plan import Ending, Observe, Plan, Timing
+from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.events import COMPLETED, Draft
 from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.protocol.response import Envelope, echo_of, no_usage
-from ws_bridge.store.base import MAX_ANCESTORS, Claim, Record, Store
+from ws_bridge.store.base import MAX_ANCESTORS, Claim, Record
 from ws_bridge.upstream.base import FindTarget, Request, Target, Upstream
-
-# A parent on its way to its end is waited for so long, then refused (reliability 2.9).
-PARENT_PATIENCE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ class Jobs:
         *,
         upstream: Upstream,
         find_target: FindTarget,
-        store: Store,
+        lineage: Lineage,
         mirror: Mirror,
         observe: Observe,
         policy: Policy,
@@ -68,7 +66,7 @@ class Jobs:
     ) -> None:
         self._upstream = upstream
         self._find_target = find_target
-        self._store = store
+        self.lineage = lineage
         self._mirror = mirror
         self._observe = observe
         self._policy = policy
@@ -144,33 +142,15 @@ class Jobs:
         await asyncio.gather(*(job.stop(Ending.SHUTDOWN) for job in self._running.values()))
         await finished
 
-    async def resolve(self, response_id: str, owner: str) -> Turn:
-        """A stored response as the turn a chain goes on from, with its ancestors.
-
-        Raises ``PreviousResponseNotFound`` for unknown, foreign, expired and failed ones, and
-        ``PreviousResponseInProgress`` for one that does not end soon.
-        """
-        snapshots = await self._store.get_chain(response_id, owner)
-        if snapshots and not snapshots[0].is_terminal:
-            await self._wait_for_end(response_id, owner)
-            snapshots = await self._store.get_chain(response_id, owner)
-        if not snapshots or snapshots[-1].record.previous_response_id is not None:
-            raise PreviousResponseNotFound(response_id)
-        turn: Turn | None = None
-        for snapshot in reversed(snapshots):
-            if snapshot.status not in ("completed", "incomplete"):
-                raise PreviousResponseNotFound(response_id)
-            record, output = snapshot.record, tuple(snapshot.response["output"])
-            turn = Turn(record.id, record.input, output, record.maker, turn)
-        if turn is None:
-            raise PreviousResponseNotFound(response_id)
-        return turn
-
     async def _parent(self, create: Create) -> Turn | None:
-        wanted = create.request.previous_response_id
-        if wanted is None or create.parent is not None:
+        request = create.request
+        if create.parent is not None:
             return create.parent
-        return await self.resolve(wanted, create.owner)
+        if request.previous_response_id is not None:
+            return await self.lineage.resolve(request.previous_response_id, create.owner)
+        if (named := conversation_id(request.conversation)) is not None:
+            return await self.lineage.conversation(named, create.owner)
+        return None
 
     def _check_background(self, create: Create, target: Target) -> None:
         if not create.request.background or target.native_background:
@@ -179,15 +159,6 @@ class Jobs:
             raise UnsupportedParameter(
                 "'background' is not enabled for this model.", param="background"
             )
-
-    async def _wait_for_end(self, response_id: str, owner: str) -> None:
-        """A parent may be on its way to its end, here or elsewhere."""
-        try:
-            async with asyncio.timeout(PARENT_PATIENCE_SECONDS):
-                async for _ in self._store.read(response_id, owner):
-                    pass
-        except TimeoutError:
-            raise PreviousResponseInProgress(response_id) from None
 
     def _plan(
         self, create: Create, target: Target, chain: Chain, record: Record | None = None
@@ -202,6 +173,7 @@ class Jobs:
             previous_response_id=request.previous_response_id,
             store=request.store,
             background=request.background,
+            conversation=conversation_id(request.conversation),
         )
         return Plan(
             record=record,
@@ -239,6 +211,7 @@ class Jobs:
             clock=self._clock,
             timing=self._policy.timing,
             claim=claim,
+            keep=partial(self.lineage.keep, plan),
         )
 
     def _launch(self, job: Job) -> None:

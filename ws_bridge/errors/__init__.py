@@ -14,9 +14,11 @@ from ws_bridge.errors.base import (
 )
 from ws_bridge.errors.requests import (
     ConnectionLimitReached,
+    ConversationNotFound,
     InvalidApiKey,
     InvalidRequest,
     InvalidStreamId,
+    ItemNotFound,
     MissingParameter,
     ModelNotFound,
     OriginNotAllowed,
@@ -42,9 +44,11 @@ __all__ = [
     "BridgeError",
     "ConfigError",
     "ConnectionLimitReached",
+    "ConversationNotFound",
     "InvalidApiKey",
     "InvalidRequest",
     "InvalidStreamId",
+    "ItemNotFound",
     "MissingParameter",
     "ModelNotFound",
     "OriginNotAllowed",

@@ -118,6 +118,27 @@ class ResponseNotFound(InvalidRequest):
         return {**super().fields(), "code": None}
 
 
+class ConversationNotFound(InvalidRequest):
+    """Unknown, foreign, deleted, expired: one answer for all."""
+
+    status = 404
+    code = "conversation_not_found"
+    param = "conversation"
+
+    def __init__(self, conversation_id: str) -> None:
+        super().__init__(f"Conversation with id '{conversation_id[:100]}' not found.")
+
+
+class ItemNotFound(InvalidRequest):
+    """No such item in the conversation."""
+
+    status = 404
+    code = "item_not_found"
+
+    def __init__(self, item_id: str) -> None:
+        super().__init__(f"Item with id '{item_id[:100]}' not found.")
+
+
 class UpgradeRequired(InvalidRequest):
     """A plain GET on the socket's path."""
 

@@ -181,8 +181,6 @@ def _check(request: CreateResponse) -> None:
         raise InvalidRequest(
             "'previous_response_id' and 'conversation' exclude each other.", param="conversation"
         )
-    if request.conversation is not None:
-        raise UnsupportedParameter("'conversation' is not supported.", param="conversation")
     if request.background and not request.store:
         raise UnsupportedParameter("'background' needs 'store'.", param="background")
     if request.input == [] and request.generate and request.previous_response_id is None:

@@ -80,6 +80,7 @@ class Envelope:
     previous_response_id: str | None = None
     store: bool = True
     background: bool = False
+    conversation: str | None = None
 
     def snapshot(self, status: str, **fields: Any) -> Json:
         """A complete response object in the given status."""
@@ -101,6 +102,8 @@ class Envelope:
             "reasoning": {"effort": None, "summary": None, **(self.options.get("reasoning") or {})},
             "text": {"format": {"type": "text"}, **text},
         }
+        if self.conversation is not None:
+            response["conversation"] = {"id": self.conversation}
         response["tools"] = [_strict_tool(tool) for tool in response["tools"]]
         return response | fields
 

@@ -21,18 +21,23 @@ from ws_bridge.clock import Clock
 from ws_bridge.config import Config, client_keys
 from ws_bridge.errors import BridgeError, InvalidRequest
 from ws_bridge.jobs import Jobs, Policy
+from ws_bridge.lineage import Lineage
 from ws_bridge.mirror import Mirror, Pace
 from ws_bridge.plan import JobFinished, JobStarted, Timing
 from ws_bridge.protocol.actions import Rules
 from ws_bridge.server.auth import OWNER, Gate
+from ws_bridge.server.conversations import ConversationRoutes
+from ws_bridge.server.exchange import json_response
 from ws_bridge.server.metrics import Metrics
 from ws_bridge.server.models import Models
-from ws_bridge.server.responses import Responses, json_response
+from ws_bridge.server.responses import Responses
 from ws_bridge.server.websocket import SocketPolicy, Sockets
 from ws_bridge.store.base import Store
 from ws_bridge.store.connect import parse
+from ws_bridge.store.conversations import Conversations, MemoryConversations
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.store.redis import RedisStore
+from ws_bridge.store.shared_conversations import SharedConversations
 from ws_bridge.takeover import Takeover
 from ws_bridge.upstream.base import Service
 from ws_bridge.upstream.providers import Providers
@@ -76,14 +81,15 @@ class Bridge:
         self._config = config
         self._clock = clock
         self._upstream = upstream or Providers(routes.targets())
-        self._store = _store(config, environ, clock)
+        self._store, conversations = _stores(config, environ, clock)
+        self._conversations = ConversationRoutes(conversations, clock)
         self._mirror = Mirror(self._store, _pace(config), clock)
         self._metrics = Metrics()
         timing = Timing(server.created_after_seconds, server.data_keepalive_seconds)
         self._jobs = Jobs(
             upstream=self._upstream,
             find_target=routes.find,
-            store=self._store,
+            lineage=Lineage(self._store, conversations),
             mirror=self._mirror,
             observe=self._observe,
             policy=Policy(config.background.runs, timing),
@@ -115,7 +121,8 @@ class Bridge:
         responses = Responses(
             self._jobs, self._store, self._takeover, self._sockets, self._clock, finish=finish
         )
-        app.add_routes([*self._models.routes(), *responses.routes()])
+        rooms = (self._models, responses, self._conversations)
+        app.add_routes([route for room in rooms for route in room.routes()])
         app.router.add_get("/", self._page)
         app.router.add_static("/static/", static_files())
         app.router.add_get("/healthz", self._healthz)
@@ -212,18 +219,23 @@ async def _add_page_headers(request: web.Request, response: web.StreamResponse) 
         response.headers.update(PAGE_HEADERS)
 
 
-def _store(config: Config, environ: Mapping[str, str], clock: Clock) -> Store:
+def _stores(
+    config: Config, environ: Mapping[str, str], clock: Clock
+) -> tuple[Store, Conversations]:
+    """Where responses are kept, and where conversations."""
     settings = config.store
+    most, ttl = settings.max_mib * MIB, settings.conversation_seconds
     if settings.url.startswith("memory://"):
-        return MemoryStore(
-            max_bytes=settings.max_mib * MIB, ttl_seconds=settings.ttl_seconds, now=clock.wall
-        )
-    return RedisStore(
+        conversations = MemoryConversations(max_bytes=most // 4, ttl_seconds=ttl, now=clock.wall)
+        memory = MemoryStore(max_bytes=most, ttl_seconds=settings.ttl_seconds, now=clock.wall)
+        return memory, conversations
+    shared = RedisStore(
         parse(settings.url, environ.get(settings.password_env, "")),
         ttl_seconds=settings.ttl_seconds,
         lease_seconds=settings.lease_seconds,
         now=clock.monotonic,
     )
+    return shared, SharedConversations(shared.scripts, ttl)
 
 
 def _pace(config: Config) -> Pace:

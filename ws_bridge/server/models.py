@@ -14,7 +14,7 @@ from ws_bridge.protocol.compaction import seal
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.server.auth import OWNER
-from ws_bridge.server.responses import json_response, read_json
+from ws_bridge.server.exchange import json_response, read_json
 from ws_bridge.summary import summarise
 from ws_bridge.upstream.base import FindTarget, Request, Upstream
 
@@ -80,7 +80,7 @@ class Models:
         target = self._find_target(create.model or "")
         parent = None
         if create.previous_response_id is not None:
-            parent = await self._jobs.resolve(create.previous_response_id, request[OWNER])
+            parent = await self._jobs.lineage.resolve(create.previous_response_id, request[OWNER])
         chain = Chain(parent, create.items())
         chain.check_calls()
         return Request(target, chain, create.passed_on())

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
 from aiohttp import web
 
 from ws_bridge.clock import Clock
@@ -23,6 +21,7 @@ from ws_bridge.plan import Ending
 from ws_bridge.protocol.history import Turn, input_items
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.server.auth import OWNER
+from ws_bridge.server.exchange import flag, integer, json_response, page, read_json
 from ws_bridge.server.sse import send_events
 from ws_bridge.server.websocket import Sockets
 from ws_bridge.store.base import Snapshot, Store
@@ -31,7 +30,6 @@ from ws_bridge.takeover import Takeover
 Json = dict[str, Any]
 
 CANCEL_SECONDS = 5.0  # for a response that runs on another server
-INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
 class Responses:
@@ -89,9 +87,9 @@ class Responses:
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """The snapshot now, or all events from a number on, live to the end."""
         snapshot = await self._find(request)
-        if not _flag(request, "stream"):
+        if not flag(request, "stream"):
             return json_response(snapshot.response)
-        after = _integer(request, "starting_after", default=-1)
+        after = integer(request, "starting_after", default=-1)
         events = self._store.read(snapshot.record.id, request[OWNER], after=after)
         return await send_events(request, aiter(events), self._clock)
 
@@ -128,12 +126,12 @@ class Responses:
         if record.previous_response_id is not None:
             # An unstored part of the lineage is nobody's to read (contract P7).
             with contextlib.suppress(InvalidRequest):
-                parent = await self._jobs.resolve(record.previous_response_id, record.owner)
+                parent = await self._jobs.lineage.resolve(record.previous_response_id, record.owner)
         items: list[Json] = []
         for turn in parent.lineage() if parent else ():
             items += [*input_items(turn.id, turn.input), *turn.output]
         items += input_items(record.id, record.input)
-        return json_response(_page(request, items))
+        return json_response(page(request, items))
 
     async def _find(self, request: web.Request) -> Snapshot:
         response_id = request.match_info["id"]
@@ -167,60 +165,3 @@ class Responses:
             if not envelope.background and not (envelope.store and self._finish):
                 job.stop_soon(Ending.CANCELLED)
             raise
-
-
-async def read_json(request: web.Request) -> Json:
-    """The body as an object. Raises ``InvalidRequest``."""
-    try:
-        body = orjson.loads(await request.read())
-    except orjson.JSONDecodeError:
-        raise InvalidRequest("The request body is not valid JSON.") from None
-    if not isinstance(body, dict):
-        raise InvalidRequest("The request body must be a JSON object.")
-    return body
-
-
-def json_response(body: Any) -> web.Response:
-    """An answer as JSON."""
-    return web.Response(body=orjson.dumps(body), content_type="application/json")
-
-
-def _page(request: web.Request, items: list[Json]) -> Json:
-    """One page of a list (wire contract 6.6). Raises ``InvalidRequest`` for a bad query."""
-    limit = _integer(request, "limit", default=20)
-    order = request.query.get("order") or "desc"
-    after = request.query.get("after")
-    if not 1 <= limit <= 100:
-        raise InvalidRequest("'limit' must be between 1 and 100.", param="limit")
-    if order not in ("asc", "desc"):
-        raise InvalidRequest("'order' must be 'asc' or 'desc'.", param="order")
-    items = items[:: 1 if order == "asc" else -1]
-    if after:
-        ids = [item.get("id") for item in items]
-        if after not in ids:
-            raise InvalidRequest("'after' names no item of this list.", param="after")
-        items = items[ids.index(after) + 1 :]
-    page = items[:limit]
-    return {
-        "object": "list",
-        "data": page,
-        "first_id": page[0].get("id") if page else None,
-        "last_id": page[-1].get("id") if page else None,
-        "has_more": len(items) > limit,
-    }
-
-
-def _flag(request: web.Request, name: str) -> bool:
-    value = request.query.get(name, "false").lower()
-    if value not in ("true", "false", "1", "0", ""):
-        raise InvalidRequest(f"'{name}' must be true or false.", param=name)
-    return value in ("true", "1")
-
-
-def _integer(request: web.Request, name: str, *, default: int) -> int:
-    value = request.query.get(name)
-    if not value:
-        return default
-    if not INTEGER.fullmatch(value):
-        raise InvalidRequest(f"'{name}' must be an integer.", param=name)
-    return int(value)

@@ -16,6 +16,7 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from ws_bridge.errors import StoreUnavailable
@@ -219,9 +220,9 @@ class Following:
     async def _check(self) -> None:
         """Look at everything once in a while, a few at a time: nobody waits for all of it."""
         while True:
-            ids = list(self._followed)
-            groups = [ids[start : start + TOGETHER] for start in range(0, len(ids), TOGETHER)]
-            for group in groups or [[]]:
-                await self._sleep(CHECK_SECONDS / max(len(groups), 1))
-                with contextlib.suppress(StoreUnavailable):  # the next check comes
-                    await self._ask(group)
+            await self._sleep(CHECK_SECONDS / max(len(self._followed) / TOGETHER, 1))
+            group = list(islice(self._followed, TOGETHER))
+            for response_id in group:  # to the end of the queue
+                self._followed[response_id] = self._followed.pop(response_id)
+            with contextlib.suppress(StoreUnavailable):  # the next check comes
+                await self._ask(group)

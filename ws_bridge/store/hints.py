@@ -30,12 +30,12 @@ async def listen(place: Place, channel: str) -> AsyncIterator[Hint]:
         client = connect(place, timeout=None)
         try:
             pubsub = client.pubsub()
-            await pubsub.subscribe(channel)
-            yield MISSED
-            if was_away:
-                log.info("hints_back")
-            was_away = False
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await pubsub.subscribe(channel)
             async for hint in _messages(pubsub):
+                if was_away:
+                    log.info("hints_back")
+                was_away = False
                 yield hint
         except AWAY as failure:
             if not was_away:
@@ -58,6 +58,8 @@ async def _messages(pubsub: PubSub) -> AsyncIterator[Hint]:
             patience = ANSWER_SECONDS
             continue
         patience = PROBE_SECONDS
-        if message["type"] == "message":
+        if message["type"] == "subscribe":  # from now on, and not from when it was asked for
+            yield MISSED
+        elif message["type"] == "message":
             text = message["data"].decode()
             yield text[:1], text[1:]

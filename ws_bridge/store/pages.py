@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from ws_bridge.store.packing import unpack, unpack_entry, unpack_record
 log = logging.getLogger(__name__)
 
 MOST_ENTRIES = 256  # of a page
+# What becomes of a key that something else has written.
+BROKEN = (zlib.error, ValueError, TypeError, LookupError)
 ALL = 2**52  # a cursor beyond every log: only what is not in the log is wanted
 
 
@@ -49,10 +52,23 @@ class View:
 
 
 def view_of(cursor: Cursor, answer: Any) -> View | None:
-    """The script's answer. Raises ``StoreUnavailable`` for one that makes no sense."""
+    """The script's answer. What others broke is unknown, and holds up nothing else.
+
+    Raises ``StoreUnavailable`` for a refusal.
+    """
+    try:
+        return _view(cursor, answer)
+    except BROKEN as broken:
+        log.error("read_broken id=%s reason=%s", cursor.id, type(broken).__name__)  # noqa: TRY400 - the reason is all there is
+        return None
+
+
+def _view(cursor: Cursor, answer: Any) -> View | None:
     if answer is None:
         return None
     if isinstance(answer, ResponseError):
+        if str(answer).startswith("WRONGTYPE"):
+            raise TypeError
         log.error("read_refused reason=%s", answer)
         raise StoreUnavailable
     status, number, overdue, taken, entries, last, record = answer

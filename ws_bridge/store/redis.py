@@ -71,8 +71,8 @@ class RedisStore:
         self._ttl_ms = int(ttl_seconds * 1000)
         self._lease_ms = int(lease_seconds * 1000)
         self._client = connect(place)
-        self._scripts = Scripts(self._client, now, self._tell_back)
-        self._presence = Presence(self._client, self._scripts, lease_seconds, now)
+        self.scripts = Scripts(self._client, now, self._tell_back)
+        self._presence = Presence(self._client, self.scripts, lease_seconds, now)
         self._folds = Folds()
         self._heard: dict[str, Callable[[str], None]] = {}
         self._following = Following(self, self._hear)
@@ -86,7 +86,7 @@ class RedisStore:
 
     def is_available(self) -> bool:
         """See ``Store``."""
-        return self._presence.is_known and not self._scripts.breaker.is_open
+        return self._presence.is_known and not self.scripts.breaker.is_open
 
     def listen(self, *, cancelled: Callable[[str], None], followed: Callable[[str], None]) -> None:
         """See ``Store``."""
@@ -96,12 +96,13 @@ class RedisStore:
         """See ``Store``."""
         keys = keys_of(record.id)
         successor = "" if record.request is None else "run" if record.may_run_again else "continue"
-        [(last, entry)] = list(pack_entries(events)) or [(-1, b"")]
-        await self._scripts.call(
+        last = events[-1].number if events else -1
+        entries = (part for entry in pack_entries(events) for part in entry)
+        await self.scripts.call(
             lua.CREATE,
             (keys.meta, keys.events, keys.input, keys.leases),
             *(record.id, record.owner, self.worker, fence, self._lease_ms, self._running_ms),
-            *(pack_record(record), successor, last, entry),
+            *(pack_record(record), successor, last, *entries),
         )
         return Lease(record.id, fence)
 
@@ -122,7 +123,7 @@ class RedisStore:
         while True:
             known = self._folds.number(response_id)
             [view] = await self._views([Cursor(response_id, owner, known)], with_record=True)
-            if view is None:
+            if view is None or view.record is None:
                 self._folds.forget(response_id)
                 return None
             snapshot = self._folds.fold(view)
@@ -139,9 +140,10 @@ class RedisStore:
             views = await self._views(ancestors, with_record=True)
             snapshot = None
             for view in views:
-                if view is None or (finished := view.finished()) is None:
+                turn = view and (view.finished() or await self.get(view.cursor.id, owner))
+                if turn is None:
                     return chain
-                chain.append(finished)
+                chain.append(turn)
             if views and chain[-1].record.previous_response_id is not None:
                 snapshot = await self.get(chain[-1].record.previous_response_id, owner)
         return chain
@@ -169,13 +171,13 @@ class RedisStore:
     async def cancel(self, response_id: str, owner: str) -> None:
         """See ``Store``."""
         keys = keys_of(response_id)
-        await self._scripts.call(lua.CANCEL, (keys.meta,), owner, response_id, CHANNELS)
+        await self.scripts.call(lua.CANCEL, (keys.meta,), owner, response_id, CHANNELS)
 
     async def delete(self, response_id: str, owner: str) -> bool:
         """See ``Store``."""
         keys = keys_of(response_id)
         names = (keys.meta, keys.events, keys.final, keys.input, keys.leases)
-        answer = await self._scripts.call(lua.DELETE, names, owner, response_id, STONE_MS, CHANNELS)
+        answer = await self.scripts.call(lua.DELETE, names, owner, response_id, STONE_MS, CHANNELS)
         self._folds.forget(response_id)
         return bool(answer)
 
@@ -184,7 +186,7 @@ class RedisStore:
         if not self._presence.may_claim():
             return ()
         calls = [Call(lua.OVERDUE, (key,), (OVERDUE_AT_ONCE,)) for key in lease_indexes()]
-        answers = await self._scripts.call_all(calls)
+        answers = await self.scripts.call_all(calls)
         return [key.decode() for found in answers if isinstance(found, list) for key in found]
 
     async def claim(self, response_id: str) -> Claim | None:
@@ -192,7 +194,7 @@ class RedisStore:
         if not self._presence.may_claim():
             return None
         keys = keys_of(response_id)
-        code, fence, _, cancel, upstream_id, owner = await self._scripts.call(
+        code, fence, _, cancel, upstream_id, owner = await self.scripts.call(
             lua.CLAIM,
             (keys.meta, keys.leases),
             *(response_id, self.worker, self._lease_ms, MAX_ATTEMPTS),
@@ -214,7 +216,7 @@ class RedisStore:
     async def release(self, lease: Lease) -> None:
         """See ``Store``."""
         keys = keys_of(lease.id)
-        await self._scripts.call(
+        await self.scripts.call(
             lua.RELEASE, (keys.meta, keys.leases), lease.id, self.worker, lease.fence
         )
 
@@ -223,7 +225,7 @@ class RedisStore:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._scripts.close()
+        await self.scripts.close()
         await self._client.aclose()
 
     # What is followed here reads through this (`following.Source`).
@@ -241,7 +243,7 @@ class RedisStore:
         until = int(FOLLOW_SECONDS * 1000)
         told = ((key, (self.worker, until, key, CHANNELS)) for key in ids)
         calls = [Call(lua.FOLLOW, (keys_of(key).meta,), arguments) for key, arguments in told]
-        answers = await self._scripts.call_all(calls)
+        answers = await self.scripts.call_all(calls)
         return [answer[0] if isinstance(answer, list) else -2 for answer in answers]
 
     def hints(self) -> AsyncIterator[tuple[str, str]]:
@@ -255,7 +257,7 @@ class RedisStore:
     async def _append(self, writes: Sequence[Write]) -> list[Receipt]:
         times = (self._lease_ms, self._running_ms, self._ttl_ms)
         calls = [await append_call(write, self.worker, *times) for write in writes]
-        return [_receipt(answer) for answer in await self._scripts.call_all(calls)]
+        return [_receipt(answer) for answer in await self.scripts.call_all(calls)]
 
     async def _views(
         self, cursors: Sequence[Cursor], *, with_record: bool = False
@@ -265,7 +267,7 @@ class RedisStore:
             keys = keys_of(cursor.id)
             names = (keys.meta, keys.events, keys.final, keys.input)
             calls.append(Call(lua.READ, names, View.arguments(cursor, with_record=with_record)))
-        answers = await self._scripts.call_all(calls)
+        answers = await self.scripts.call_all(calls)
         return [view_of(cursor, answer) for cursor, answer in zip(cursors, answers, strict=True)]
 
     async def _everything(

@@ -49,7 +49,8 @@ class Script:
 
 CREATE, APPEND, CLAIM, READ, FOLLOW = map(Script, ("create", "append", "claim", "read", "follow"))
 CANCEL, DELETE, RELEASE, OVERDUE = map(Script, ("cancel", "delete", "release", "overdue"))
-ALL = (CREATE, APPEND, CLAIM, READ, FOLLOW, CANCEL, DELETE, RELEASE, OVERDUE)
+CONVERSE = Script("converse")
+ALL = (CREATE, APPEND, CLAIM, READ, FOLLOW, CANCEL, DELETE, RELEASE, OVERDUE, CONVERSE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,6 +27,8 @@ class Target:
     native_background: bool = False  # background runs in the provider's own background mode
     report_cost: bool = False  # keep litellm's `usage.cost`
     drop_params: bool = False  # leave out what the provider does not know, instead of a 400
+    mode: str = "auto"  # "managed": by litellm; "native": the provider's own WebSocket; or "auto"
+    account: str = ""  # tells two keys of one provider apart, and says nothing of them
 
     @property
     def provider(self) -> str:
@@ -36,7 +38,23 @@ class Target:
     @property
     def maker(self) -> str:
         """Whose reasoning, ids and encrypted content this is: they go back to nobody else."""
-        return f"{self.provider}|{self.api_base}"
+        return "|".join((self.provider, self.api_base, *filter(None, [self.account])))
+
+
+ANSWERS = "answers"
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What became of asking one target: it answers, or the status of its failure."""
+
+    target: Target
+    outcome: str = ANSWERS
+
+    @property
+    def answers(self) -> bool:
+        """Whether the response is this target's."""
+        return self.outcome == ANSWERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +69,7 @@ class Request:
     store: bool = False  # what the client said
     background_id: str = ""  # the provider's id of a background response that goes on
     outlives: Callable[[], bool] = lambda: False  # whether it goes on when the generator is closed
+    tried: Callable[[Tried], None] = lambda _: None  # told of each target that is asked
 
     def input(self) -> list[Item]:
         """The input items as this target may see them (deep copies)."""
@@ -88,5 +107,16 @@ class Service(Upstream, Protocol):
         ...
 
 
-FindTarget = Callable[[str], Target]
-"""Model name of a client → target. Raises ``ModelNotFound``."""
+class FindTarget(Protocol):
+    """Where a client's model name leads."""
+
+    def __call__(self, model: str, maker: str = "") -> Target:
+        """The target: of that maker if there is one. Raises ``ModelNotFound``."""
+        ...
+
+
+FindCandidates = Callable[[str], Sequence[Sequence[Target]]]
+"""Model name of a client → who can answer, in groups that share the load, the preferred first.
+
+Raises ``ModelNotFound``.
+"""

@@ -2,14 +2,17 @@
 
 Rule 1: the operator's table decides; nothing a client sends changes an address or a key.
 Rule 2: an exact name goes before a wildcard, a longer wildcard before a shorter one.
+Rule 3: entries of one name share its load; each fallback is a name, looked up by the same rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ws_bridge.config import Config, ModelEntry
+from ws_bridge.config import Config, ModelEntry, star_of
 from ws_bridge.errors import ModelNotFound
 from ws_bridge.upstream.base import Target
 
@@ -21,6 +24,7 @@ class Route:
     name: str
     target: Target | None
     off_reason: str = ""
+    fallbacks: tuple[str, ...] = ()
 
     @property
     def is_wildcard(self) -> bool:
@@ -28,29 +32,51 @@ class Route:
         return "*" in self.name
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The entries that serve one name a client asks for, and the names to go on to after them."""
+
+    targets: tuple[Target, ...]
+    fallbacks: tuple[str, ...]
+
+
 class Routes:
     """The table; built once, never changed."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.all = tuple(routes)
-        on = [route for route in self.all if route.target]
-        self._exact = {route.name: route for route in on if not route.is_wildcard}
-        wildcards = (route for route in on if route.is_wildcard)
-        self._wildcards = sorted(wildcards, key=lambda route: -len(route.name))
+        self._named: dict[str, list[Route]] = defaultdict(list)
+        for route in self.all:
+            if route.target:
+                self._named[route.name].append(route)
+        self._wildcards = sorted(
+            (name for name in self._named if "*" in name), key=lambda n: -len(n)
+        )
 
-    def find(self, model: str) -> Target:
-        """The target for a client's model name. Raises ``ModelNotFound``."""
-        if route := self._exact.get(model):
-            return _target(route)
-        for route in self._wildcards:
-            head, _, tail = route.name.partition("*")
-            if len(model) > len(head) + len(tail) and model.startswith(head):
-                if not model.endswith(tail):
-                    continue
-                star = model[len(head) : len(model) - len(tail)]
-                target = _target(route)
-                return replace(target, name=model, model=target.model.replace("*", star))
-        raise ModelNotFound(model)
+    def find(self, model: str, maker: str = "") -> Target:
+        """One target for a client's model name: of that maker if there is one, else the first.
+
+        Raises ``ModelNotFound``.
+        """
+        targets = [target for group in self.candidates(model) for target in group]
+        return next((target for target in targets if target.maker == maker), targets[0])
+
+    def candidates(self, model: str) -> Sequence[Sequence[Target]]:
+        """Who can answer: the name's own entries, then those of its fallbacks, each name once.
+
+        Raises ``ModelNotFound``.
+        """
+        groups: dict[str, Sequence[Target]] = {}
+        names = deque([model])
+        while names:
+            name = names.popleft()
+            group = None if name in groups else self._group(name)
+            if group is not None:
+                groups[name] = group.targets
+                names += group.fallbacks
+        if model not in groups:
+            raise ModelNotFound(model)
+        return list(groups.values())
 
     def targets(self) -> list[Target]:
         """Whom the enabled entries ask; wildcards as they are written."""
@@ -58,13 +84,26 @@ class Routes:
 
     def names(self) -> list[str]:
         """The names clients can ask for; wildcards as they are written."""
-        return [route.name for route in self.all if route.target]
+        return list(self._named)
+
+    def _group(self, model: str) -> Group | None:
+        if "*" not in model and model in self._named:
+            return _group_of(self._named[model], model, "")
+        for name in self._wildcards:
+            if star := star_of(name, model):
+                return _group_of(self._named[name], model, star)
+        return None
 
 
-def _target(route: Route) -> Target:
-    if route.target is None:
-        raise ModelNotFound(route.name)
-    return route.target
+def _group_of(routes: Sequence[Route], name: str, star: str) -> Group:
+    targets = (route.target for route in routes if route.target)
+    named = (replace(one, name=name, model=_with(star, one.model)) for one in targets)
+    fallbacks = (_with(star, name) for route in routes for name in route.fallbacks)
+    return Group(tuple(named), tuple(dict.fromkeys(fallbacks)))
+
+
+def _with(star: str, name: str) -> str:
+    return name.replace("*", star) if star else name
 
 
 def build(config: Config, environ: Mapping[str, str]) -> Routes:
@@ -86,5 +125,12 @@ def _route(config: Config, entry: ModelEntry, environ: Mapping[str, str]) -> Rou
         native_background=entry.name in config.background.native_models,
         report_cost=config.server.report_cost,
         drop_params=entry.drop_params,
+        mode=entry.mode,
+        account=_account(entry.api_key_env),
     )
-    return Route(entry.name, target)
+    return Route(entry.name, target, fallbacks=entry.fallbacks)
+
+
+def _account(key_env: str) -> str:
+    """Whose account it is: the same for all entries with the same key."""
+    return hashlib.sha256(key_env.encode()).hexdigest()[:8] if key_env else ""

@@ -8,7 +8,8 @@
 --       14… the entries, each as its last number and its payload
 -- Returns {code, last, cancel, followed}
 --    1  written; last = the log's new last number
---    0  duplicate: every number is already there (the answer of an earlier try was lost)
+--    0  duplicate: every number is already there (the answer of an earlier try was lost);
+--       the lease is renewed all the same
 --   -1  fenced: another worker owns the response, or it was deleted; last = its fence. Stop.
 --   -2  no such record: flushed, evicted, or a failover to an older copy
 --   -3  the response has already ended
@@ -37,14 +38,14 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local followed = (m[6] and tonumber(m[6]) > now) and 1 or 0
 local first, hi = tonumber(ARGV[4]), tonumber(ARGV[5])
 
-if hi <= last and not (hi < first and status == 'in_progress') then
-  return {0, last, cancel, followed} -- guard: duplicate
-end
-if status ~= 'in_progress' then return {-3, last, 0, 0} end -- guard: terminal
+local is_new = hi >= first
+if hi <= last then is_new = false end -- guard: duplicate
+if status ~= 'in_progress' then return {is_new and -3 or 0, last, 0, 0} end -- guard: terminal
 
 local expiry = now + ARGV[6]
-local rewrite = ARGV[8] ~= '' and first == 0 and ARGV[11] ~= '1'
-if hi >= first then
+local ends = is_new and ARGV[8] ~= ''
+local rewrite = ends and first == 0 and ARGV[11] ~= '1'
+if is_new then
   local fits = first == last + 1 or rewrite or (ARGV[11] == '1' and first > last)
   if not fits then return {-4, last, cancel, followed} end -- guard: gap
   if rewrite then redis.call('DEL', KEYS[2]) end
@@ -57,7 +58,7 @@ if hi >= first then
 end
 if ARGV[12] ~= '' then redis.call('HSET', KEYS[1], 'up', ARGV[12]) end
 
-if ARGV[8] ~= '' then
+if ends then
   redis.call('SET', KEYS[3], ARGV[9], 'PX', ARGV[7])
   redis.call('HSET', KEYS[1], 'st', ARGV[8], 'lx', 0)
   redis.call('HDEL', KEYS[1], 'rr', 'vi', 'up', 'cx', 'fl', 'fw') -- nobody needs them any more
@@ -70,9 +71,9 @@ end
 for i = 1, 4 do
   if i ~= 3 then redis.call('PEXPIRE', KEYS[i], ARGV[7]) end
 end
-if followed == 1 and hi >= first then
+if followed == 1 and is_new then
   for worker in string.gmatch(m[7], '%S+') do
     redis.call('PUBLISH', ARGV[13] .. worker, 'e' .. ARGV[1])
   end
 end
-return {hi >= first and 1 or 0, math.max(hi, last), cancel, followed}
+return {is_new and 1 or 0, math.max(hi, last), cancel, followed}

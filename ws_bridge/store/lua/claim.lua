@@ -31,6 +31,7 @@ if tonumber(m[4]) > now then return {0, tonumber(m[2]), last, cancel, up, m[10]}
 local fence = redis.call('HINCRBY', KEYS[1], 'f', 1)
 redis.call('HSET', KEYS[1], 'wk', ARGV[2], 'lx', string.format('%.0f', now + ARGV[3]), 'tk', '1')
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+redis.call('PEXPIRE', KEYS[2], 3600000, 'NX') -- if it is new: the old one was lost
 
 local again = m[6] == 'run'
   and not m[7] -- guard: rerun

@@ -3,7 +3,8 @@
 -- KEYS  1 meta (hash)   2 events (stream)   3 input (string)   4 lease index (zset)
 -- ARGV  1 id   2 owner   3 worker   4 fence   5 lease (ms)   6 ttl (ms)   7 record (compressed)
 --       8 what a successor may do: 'run', 'continue' or ''
---       9 last number of the first events, or -1   10 their entry, or ''
+--       9 last number of the first events, or -1
+--       10… their entries, each as its last number and its payload
 -- Returns
 --   1  created
 --   0  the id is taken; nothing changed (on a retry this is the first try's success)
@@ -25,10 +26,10 @@ redis.call('HSET', KEYS[1],
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
 redis.call('SET', KEYS[3], ARGV[7], 'PX', ARGV[6])
 redis.call('DEL', KEYS[2]) -- a log that outlived its record would refuse the first numbers
-if ARGV[10] ~= '' then
-  redis.call('XADD', KEYS[2], (ARGV[9] + 1) .. '-0', 'e', ARGV[10])
-  redis.call('PEXPIRE', KEYS[2], ARGV[6])
+for i = 10, #ARGV, 2 do
+  redis.call('XADD', KEYS[2], (ARGV[i] + 1) .. '-0', 'e', ARGV[i + 1])
 end
+redis.call('PEXPIRE', KEYS[2], ARGV[6])
 redis.call('ZADD', KEYS[4], expiry, ARGV[1])
 redis.call('PEXPIRE', KEYS[4], ARGV[6])
 return 1

@@ -3,7 +3,8 @@
 -- KEYS  1 meta (hash)   2 events (stream)   3 final event (string)   4 input (string)
 -- ARGV  1 owner   2 cursor: the last number the reader has   3 most entries
 --       4 '1': for a snapshot: with the record, and without the log of what has ended
--- Returns false for another owner's, a deleted or an unknown response, else
+-- Returns false for another owner's, a deleted or an unknown response, and for one whose final
+-- event was lost, else
 --   {status, last, overdue, ended by another, entries, final event, record}
 
 local m = redis.call('HMGET', KEYS[1], 'ow', 'st', 'n', 'lx', 'tk')
@@ -14,7 +15,8 @@ if m[2] == 'in_progress' then
   local t = redis.call('TIME')
   if tonumber(m[4]) <= t[1] * 1000 + math.floor(t[2] / 1000) then overdue = 1 end
 else
-  final = redis.call('GET', KEYS[3]) or ''
+  final = redis.call('GET', KEYS[3])
+  if not final then return false end
 end
 local entries = {}
 if final == '' or ARGV[4] == '' then

@@ -9,4 +9,5 @@ if m[1] ~= 'in_progress' or m[2] ~= ARGV[2] or m[3] ~= ARGV[3] then return 0 end
 redis.call('HSET', KEYS[1], 'lx', 0)
 redis.call('HINCRBY', KEYS[1], 'rl', 1)
 redis.call('ZADD', KEYS[2], 0, ARGV[1])
+redis.call('PEXPIRE', KEYS[2], 3600000, 'NX') -- if it is new: the old one was lost
 return 1

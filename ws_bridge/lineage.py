@@ -1,0 +1,86 @@
+"""What a response goes on from, and what it leaves: earlier responses, or a conversation."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from ws_bridge.errors import (
+    BridgeError,
+    ConversationNotFound,
+    PreviousResponseInProgress,
+    PreviousResponseNotFound,
+)
+from ws_bridge.plan import Plan
+from ws_bridge.protocol.conversation import entries_of
+from ws_bridge.protocol.history import Turn
+from ws_bridge.store.base import Store
+from ws_bridge.store.conversations import Conversations
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+# A parent on its way to its end is waited for so long, then refused (reliability 2.9).
+PATIENCE_SECONDS = 1.0
+
+
+class Lineage:
+    """Looks up what a chain goes on from."""
+
+    def __init__(self, store: Store, conversations: Conversations) -> None:
+        self._store = store
+        self._conversations = conversations
+
+    async def resolve(self, response_id: str, owner: str) -> Turn:
+        """A stored response as the turn a chain goes on from, with its ancestors.
+
+        Raises ``PreviousResponseNotFound`` for unknown, foreign, expired and failed ones, and
+        ``PreviousResponseInProgress`` for one that does not end soon.
+        """
+        snapshots = await self._store.get_chain(response_id, owner)
+        if snapshots and not snapshots[0].is_terminal:
+            await self._wait_for_end(response_id, owner)
+            snapshots = await self._store.get_chain(response_id, owner)
+        if not snapshots or snapshots[-1].record.previous_response_id is not None:
+            raise PreviousResponseNotFound(response_id)
+        turn: Turn | None = None
+        for snapshot in reversed(snapshots):
+            if snapshot.status not in ("completed", "incomplete"):
+                raise PreviousResponseNotFound(response_id)
+            record, output = snapshot.record, tuple(snapshot.response["output"])
+            turn = Turn(record.id, record.input, output, record.maker, turn)
+        if turn is None:
+            raise PreviousResponseNotFound(response_id)
+        return turn
+
+    async def conversation(self, conversation_id: str, owner: str) -> Turn | None:
+        """What a conversation holds; None if it is empty. Raises ``ConversationNotFound``."""
+        conversation = await self._conversations.get(conversation_id, owner)
+        if conversation is None:
+            raise ConversationNotFound(conversation_id)
+        return conversation.turn()
+
+    async def keep(self, plan: Plan, response: Json) -> None:
+        """Add what a finished response was asked and has said to its conversation, if it has one.
+
+        A conversation that was deleted meanwhile stays deleted.
+        """
+        conversation_id = plan.envelope.conversation
+        if conversation_id is None or response["status"] not in ("completed", "incomplete"):
+            return
+        entries = entries_of(plan.record.input) + entries_of(response["output"], plan.record.maker)
+        try:
+            await self._conversations.add(conversation_id, plan.record.owner, entries)
+        except BridgeError as lost:
+            log.error("conversation_lost id=%s reason=%s", conversation_id, lost.code)  # noqa: TRY400
+
+    async def _wait_for_end(self, response_id: str, owner: str) -> None:
+        """A parent may be on its way to its end, here or elsewhere."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                async for _ in self._store.read(response_id, owner):
+                    pass
+        except TimeoutError:
+            raise PreviousResponseInProgress(response_id) from None

@@ -1,0 +1,115 @@
+"""`/v1/conversations`: create, get, update, delete, and the items in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from ws_bridge.clock import Clock
+from ws_bridge.errors import ConversationNotFound, ItemNotFound
+from ws_bridge.protocol.conversation import (
+    Conversation,
+    entries_of,
+    new_conversation_id,
+    read_items,
+    read_metadata,
+)
+from ws_bridge.server.auth import OWNER
+from ws_bridge.server.exchange import json_response, page, read_json
+from ws_bridge.store.conversations import Conversations
+
+Json = dict[str, Any]
+
+
+class ConversationRoutes:
+    """The handlers; the gate has set the request's owner."""
+
+    def __init__(self, kept: Conversations, clock: Clock) -> None:
+        self._kept = kept
+        self._clock = clock
+
+    def routes(self) -> list[web.RouteDef]:
+        """Method, path, handler."""
+        one = "/v1/conversations/{id}"
+        return [
+            web.post("/v1/conversations", self.create),
+            web.get(one, self.retrieve, allow_head=False),
+            web.post(one, self.update),
+            web.delete(one, self.delete),
+            web.post(f"{one}/items", self.add),
+            web.get(f"{one}/items", self.list_items, allow_head=False),
+            web.get(f"{one}/items/{{item}}", self.retrieve_item, allow_head=False),
+            web.delete(f"{one}/items/{{item}}", self.delete_item),
+        ]
+
+    async def create(self, request: web.Request) -> web.Response:
+        """A new conversation, perhaps with its first items."""
+        body = await read_json(request) if request.can_read_body else {}
+        conversation = Conversation(
+            id=new_conversation_id(),
+            owner=request[OWNER],
+            created_at=int(self._clock.wall()),
+            metadata=read_metadata(body.get("metadata")),
+            entries=entries_of(read_items(body.get("items"), required=False)),
+        )
+        await self._kept.create(conversation)
+        return json_response(conversation.body())
+
+    async def retrieve(self, request: web.Request) -> web.Response:
+        """The conversation without its items."""
+        return json_response((await self._find(request)).body())
+
+    async def update(self, request: web.Request) -> web.Response:
+        """Replace the metadata."""
+        metadata = read_metadata((await read_json(request)).get("metadata"))
+        conversation_id = request.match_info["id"]
+        if not await self._kept.update(conversation_id, request[OWNER], metadata):
+            raise ConversationNotFound(conversation_id)
+        return await self.retrieve(request)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Forget it; responses that were made in it stay."""
+        conversation_id = request.match_info["id"]
+        if not await self._kept.delete(conversation_id, request[OWNER]):
+            raise ConversationNotFound(conversation_id)
+        told = {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
+        return json_response(told)
+
+    async def add(self, request: web.Request) -> web.Response:
+        """Append items; the answer lists them as they were added."""
+        items = read_items((await read_json(request)).get("items"), required=True)
+        entries = entries_of(items)
+        conversation_id = request.match_info["id"]
+        if not await self._kept.add(conversation_id, request[OWNER], entries):
+            raise ConversationNotFound(conversation_id)
+        added = [entry.item for entry in entries]
+        ends = {"first_id": added[0]["id"], "last_id": added[-1]["id"]}
+        return json_response({"object": "list", "data": added, **ends, "has_more": False})
+
+    async def list_items(self, request: web.Request) -> web.Response:
+        """A page of the items, the newest first."""
+        conversation = await self._find(request)
+        return json_response(page(request, [entry.item for entry in conversation.entries]))
+
+    async def retrieve_item(self, request: web.Request) -> web.Response:
+        """One item."""
+        conversation, wanted = await self._find(request), request.match_info["item"]
+        for entry in conversation.entries:
+            if entry.item["id"] == wanted:
+                return json_response(entry.item)
+        raise ItemNotFound(wanted)
+
+    async def delete_item(self, request: web.Request) -> web.Response:
+        """Take one item out; the answer is the conversation."""
+        conversation, wanted = await self._find(request), request.match_info["item"]
+        if not await self._kept.remove(conversation.id, request[OWNER], wanted):
+            raise ItemNotFound(wanted)
+        return json_response(conversation.body())
+
+    async def _find(self, request: web.Request) -> Conversation:
+        conversation_id = request.match_info["id"]
+        conversation = await self._kept.get(conversation_id, request[OWNER])
+        if conversation is None:
+            raise ConversationNotFound(conversation_id)
+        return conversation

@@ -1,0 +1,74 @@
+"""Requests and answers as JSON: bodies, queries, pages of a list."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from ws_bridge.errors import InvalidRequest
+
+Json = dict[str, Any]
+
+INTEGER = re.compile(r"-?[0-9]{1,18}")
+
+
+async def read_json(request: web.Request) -> Json:
+    """The body as an object. Raises ``InvalidRequest``."""
+    try:
+        body = orjson.loads(await request.read())
+    except orjson.JSONDecodeError:
+        raise InvalidRequest("The request body is not valid JSON.") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The request body must be a JSON object.")
+    return body
+
+
+def json_response(body: Any) -> web.Response:
+    """An answer as JSON."""
+    return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
+def page(request: web.Request, items: list[Json]) -> Json:
+    """One page of a list (wire contract 6.6). Raises ``InvalidRequest`` for a bad query."""
+    limit = integer(request, "limit", default=20)
+    order = request.query.get("order") or "desc"
+    after = request.query.get("after")
+    if not 1 <= limit <= 100:
+        raise InvalidRequest("'limit' must be between 1 and 100.", param="limit")
+    if order not in ("asc", "desc"):
+        raise InvalidRequest("'order' must be 'asc' or 'desc'.", param="order")
+    items = items[:: 1 if order == "asc" else -1]
+    if after:
+        ids = [item.get("id") for item in items]
+        if after not in ids:
+            raise InvalidRequest("'after' names no item of this list.", param="after")
+        items = items[ids.index(after) + 1 :]
+    page = items[:limit]
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": page[0].get("id") if page else None,
+        "last_id": page[-1].get("id") if page else None,
+        "has_more": len(items) > limit,
+    }
+
+
+def flag(request: web.Request, name: str) -> bool:
+    """A boolean of the query, false if it is not there. Raises ``InvalidRequest``."""
+    value = request.query.get(name, "false").lower()
+    if value not in ("true", "false", "1", "0", ""):
+        raise InvalidRequest(f"'{name}' must be true or false.", param=name)
+    return value in ("true", "1")
+
+
+def integer(request: web.Request, name: str, *, default: int) -> int:
+    """A whole number of the query. Raises ``InvalidRequest``."""
+    value = request.query.get(name)
+    if not value:
+        return default
+    if not INTEGER.fullmatch(value):
+        raise InvalidRequest(f"'{name}' must be an integer.", param=name)
+    return int(value)

@@ -1,0 +1,118 @@
+"""The seam to where conversations are kept, and its store of one process."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import orjson
+
+from ws_bridge.protocol.conversation import Conversation, Entry
+
+Json = dict[str, Any]
+
+
+class Conversations(Protocol):
+    """Where conversations are kept. Unknown, foreign, deleted and expired are None or False.
+
+    Every method may raise ``StoreUnavailable``.
+    """
+
+    async def create(self, conversation: Conversation) -> None:
+        """Keep a new one."""
+        ...
+
+    async def get(self, conversation_id: str, owner: str) -> Conversation | None:
+        """The conversation with all its items; asking keeps it for another while."""
+        ...
+
+    async def update(self, conversation_id: str, owner: str, metadata: Json) -> bool:
+        """Replace the metadata."""
+        ...
+
+    async def add(self, conversation_id: str, owner: str, entries: Sequence[Entry]) -> bool:
+        """Append items, in order, all at once."""
+        ...
+
+    async def remove(self, conversation_id: str, owner: str, item_id: str) -> bool:
+        """Take one item out."""
+        ...
+
+    async def delete(self, conversation_id: str, owner: str) -> bool:
+        """Forget it."""
+        ...
+
+
+class MemoryConversations:
+    """``Conversations`` of one process, bounded by bytes and time: the least used go first."""
+
+    def __init__(self, *, max_bytes: int, ttl_seconds: float, now: Callable[[], float]) -> None:
+        self._max_bytes = max_bytes
+        self._ttl_seconds = ttl_seconds
+        self._now = now
+        self._bytes = 0
+        self._kept: OrderedDict[str, tuple[Conversation, int, float]] = OrderedDict()
+
+    async def create(self, conversation: Conversation) -> None:
+        """See ``Conversations``."""
+        self._put(conversation)
+
+    async def get(self, conversation_id: str, owner: str) -> Conversation | None:
+        """See ``Conversations``."""
+        kept = self._kept.get(conversation_id)
+        if kept is None or kept[0].owner != owner or kept[2] <= self._now():
+            return None
+        conversation, size, _ = kept
+        self._kept[conversation_id] = (conversation, size, self._now() + self._ttl_seconds)
+        self._kept.move_to_end(conversation_id)
+        return conversation
+
+    async def update(self, conversation_id: str, owner: str, metadata: Json) -> bool:
+        """See ``Conversations``."""
+        return await self._change(conversation_id, owner, lambda _: {"metadata": metadata})
+
+    async def add(self, conversation_id: str, owner: str, entries: Sequence[Entry]) -> bool:
+        """See ``Conversations``."""
+        return await self._change(
+            conversation_id, owner, lambda one: {"entries": (*one.entries, *entries)}
+        )
+
+    async def remove(self, conversation_id: str, owner: str, item_id: str) -> bool:
+        """See ``Conversations``."""
+        conversation = await self.get(conversation_id, owner)
+        if conversation is None:
+            return False
+        left = tuple(entry for entry in conversation.entries if entry.item["id"] != item_id)
+        self._put(replace(conversation, entries=left))
+        return len(left) < len(conversation.entries)
+
+    async def delete(self, conversation_id: str, owner: str) -> bool:
+        """See ``Conversations``."""
+        conversation = await self.get(conversation_id, owner)
+        if conversation is not None:
+            self._drop(conversation_id)
+        return conversation is not None
+
+    async def _change(
+        self, conversation_id: str, owner: str, change: Callable[[Conversation], Json]
+    ) -> bool:
+        conversation = await self.get(conversation_id, owner)
+        if conversation is not None:
+            self._put(replace(conversation, **change(conversation)))
+        return conversation is not None
+
+    def _put(self, conversation: Conversation) -> None:
+        self._drop(conversation.id)
+        size = len(orjson.dumps([entry.item for entry in conversation.entries])) + 512
+        expires_at = self._now() + self._ttl_seconds
+        self._kept[conversation.id] = (conversation, size, expires_at)
+        self._bytes += size
+        while self._bytes > self._max_bytes and len(self._kept) > 1:
+            self._drop(next(iter(self._kept)))
+
+    def _drop(self, conversation_id: str) -> None:
+        kept = self._kept.pop(conversation_id, None)
+        if kept is not None:
+            self._bytes -= kept[1]
