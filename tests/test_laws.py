@@ -46,9 +46,7 @@ class House:
         self.jobs = Jobs(
             upstream=self.upstream,
             find_target=ROUTES.find,
-            lineage=Lineage(
-                self.store, MemoryConversations(max_bytes=2**20, ttl_seconds=60, now=lambda: 0.0)
-            ),
+            lineage=lineage_over(self.store),
             mirror=self.mirror,
             observe=lambda _: None,
             policy=Policy(),
