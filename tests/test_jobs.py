@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from scripted import Scripted, answer, completed, done_item, message, opening
+from scripted import Scripted, answer, completed, done_item, lineage_over, message, opening
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (

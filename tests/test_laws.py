@@ -9,7 +9,7 @@ import asyncio
 from functools import cache
 
 import pytest
-from scripted import Scripted
+from scripted import Scripted, lineage_over
 from strict import check_events
 from transcripts import load, names
 

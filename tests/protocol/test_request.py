@@ -14,6 +14,7 @@ from ws_bridge.errors import (
     MissingParameter,
     UnsupportedParameter,
 )
+from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.request import (
     MAX_DEPTH,
     PASSED_ON,
@@ -193,10 +194,10 @@ def test_a_previous_response_and_a_conversation_exclude_each_other():
     assert refused(body).param == "conversation"
 
 
-def test_conversations_are_not_supported():
-    error = refused({**BODY, "conversation": {"id": "conv_1"}})
-    assert isinstance(error, UnsupportedParameter)
-    assert error.param == "conversation"
+@pytest.mark.parametrize("named", ["conv_1", {"id": "conv_1"}])
+def test_a_conversation_is_named_by_its_id_or_by_an_object(named):
+    request = parse_create({**BODY, "conversation": named})
+    assert conversation_id(request.conversation) == "conv_1"
 
 
 def test_a_background_response_must_be_stored():
