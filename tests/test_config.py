@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ws_bridge.config import Config, client_keys, is_loopback, load
+from ws_bridge.config import Config, client_keys, is_loopback, load, star_of
 from ws_bridge.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[1] / "config.toml"
@@ -187,7 +187,9 @@ def test_an_unknown_key_is_named(write, text, key):
         ('[[models]]\nmodel = "openai/m"\n', "'models[1].name'"),
         ('[[models]]\nname = ""\nmodel = "openai/m"\n', "'models[1].name'"),
         ('[[models]]\nname = "m"\nmodel = "m"\n', "'models[1].model'"),
-        (MODEL + 'mode = "native"\n', "'models[1].mode'"),
+        (MODEL + 'mode = "fast"\n', "'models[1].mode'"),
+        (MODEL + 'fallbacks = "n"\n', "'models[1].fallbacks'"),
+        (MODEL + "fallbacks = [1]\n", "'models[1].fallbacks[1]'"),
         (MODEL + "retries = 11\n", "'models[1].retries'"),
     ],
 )
@@ -214,10 +216,63 @@ def test_an_unreadable_file_is_refused(tmp_path):
     assert "cannot be read (Is a directory)" in refusal(tmp_path)
 
 
-def test_two_entries_of_one_name_are_refused(write):
-    message = refusal(write(MODEL + MODEL))
-    assert "'models'" in message
-    assert "two entries are named 'm': rename one" in message
+def test_two_entries_of_one_name_share_its_load(write):
+    assert [entry.name for entry in load(write(MODEL + MODEL), {}).models] == ["m", "m"]
+
+
+@pytest.mark.parametrize("mode", ["auto", "managed", "native"])
+def test_an_entry_has_one_of_three_modes(write, mode):
+    assert load(write(MODEL + f'mode = "{mode}"\n'), {}).models[0].mode == mode
+
+
+WILD = '[[models]]\nname = "w-*"\nmodel = "openai/*"\n'
+
+
+@pytest.mark.parametrize(
+    ("entry", "fallbacks"),
+    [
+        (MODEL, ["m"]),  # a cycle is no mistake
+        (MODEL, ["w-1", "m"]),
+        (WILD, ["w-*", "m", "w-1"]),
+    ],
+)
+def test_a_fallback_is_a_name_that_some_entry_serves(write, entry, fallbacks):
+    other = WILD if entry is MODEL else MODEL
+    config = load(write(f"{entry}fallbacks = {fallbacks}\n{other}"), {})
+    assert config.models[0].fallbacks == tuple(fallbacks)
+
+
+@pytest.mark.parametrize(
+    ("entry", "fallback", "words"),
+    [
+        (MODEL, "n", "no entry serves 'n'"),
+        (MODEL, "w-", "no entry serves 'w-'"),
+        (MODEL, "w-*", "the entry's name has none"),
+        (WILD, "x-*", "no entry serves 'x-*'"),
+    ],
+)
+def test_a_fallback_that_leads_nowhere_is_refused(write, entry, fallback, words):
+    other = WILD if entry is MODEL else MODEL
+    message = refusal(write(f'{entry}fallbacks = ["{fallback}"]\n{other}'))
+    assert "key 'models.fallbacks' of " in message
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "star"),
+    [
+        ("a-*", "a-b", "b"),
+        ("*-a", "b-a", "b"),
+        ("a*a", "aba", "b"),
+        ("*", "x", "x"),
+        ("a*a", "aa", ""),
+        ("a-*", "a-", ""),
+        ("a-*", "b-a", ""),
+        ("a", "a", ""),
+    ],
+)
+def test_a_star_stands_for_at_least_one_character(pattern, name, star):
+    assert star_of(pattern, name) == star
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
+from hands import Hands, Moody, until
 from scripted import Scripted, answer, completed, done_item, message, opening
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import StoreUnavailable, UpstreamError
+from ws_bridge.errors import ResponseTakenOver, StoreUnavailable, UpstreamError
 from ws_bridge.job import Job
 from ws_bridge.mirror import Mirror, Pace
 from ws_bridge.plan import Ending, JobFinished, Plan, Timing
@@ -32,8 +33,8 @@ def new_job(upstream, store=None, seen=None, *, background=False):
     observed = seen if seen is not None else []
     return Job(
         plan,
-        lambda outlives: upstream.respond(
-            Request(TARGET, Chain(None, INPUT), {}, outlives=outlives)
+        lambda outlives, tried: upstream.respond(
+            Request(TARGET, Chain(None, INPUT), {}, outlives=outlives, tried=tried)
         ),
         mirror=Mirror(store, Pace(), Clock()) if store else None,
         observe=observed.append,
@@ -127,6 +128,89 @@ async def test_a_background_response_is_refused_while_nothing_can_be_promised():
     with pytest.raises(StoreUnavailable):
         await job.open_queued()
     assert job.stream.events == []
+
+
+async def test_without_a_store_a_live_response_is_told_to_its_end_and_stored_later():
+    hands = Hands()
+    store = Moody(hands.now)
+    store.is_away = True
+    job = new_job(Scripted(answer("x")), store)
+    await job.run()
+    assert terminals(job) == ["response.completed"]
+    assert await store.get("resp_1", "me") is None
+    store.is_away = False
+    await job._mirror.drain()
+    assert (await store.get("resp_1", "me")).response == job.result
+    assert store.log("resp_1") == job.stream.events
+
+
+async def test_the_store_knows_the_end_before_a_reader_hears_it():
+    store, gate = Moody(Hands().now), asyncio.Event()
+    job = new_job(Scripted(answer("x")), store)
+    store.answers = [asyncio.Event(), gate]
+    store.answers[0].set()
+    task = asyncio.create_task(job.run())
+    await until(lambda: not store.answers)
+    assert (await store.get("resp_1", "me")).status == "completed"
+    assert terminals(job) == []
+    gate.set()
+    await task
+    assert terminals(job) == ["response.completed"]
+
+
+async def running(store, upstream):
+    """A job in mid-output, all of it stored."""
+    job = new_job(upstream, store)
+    task = asyncio.create_task(job.run())
+    await until(lambda: len(job.stream.events) == 5)
+    await job._mirror.drain()
+    return job, task
+
+
+def half(*more):
+    return Scripted([*opening(), *message("a", "b")[:3], *more])
+
+
+async def test_somebody_elses_wish_to_cancel_comes_through_the_store():
+    store, upstream = Moody(Hands().now), half(asyncio.Event())
+    job, task = await running(store, upstream)
+    await store.cancel("resp_1", "me")
+    await job._mirror.drain()
+    await task
+    assert job.result["status"] == "cancelled"
+    assert (await store.get("resp_1", "me")).status == "cancelled"
+    assert upstream.open_now == 0
+
+
+async def test_a_response_that_was_taken_over_ends_here_and_is_written_no_more():
+    hands = Hands()
+    store, upstream = Moody(hands.now), half(asyncio.Event())
+    job, task = await running(store, upstream)
+    hands.turn(16)
+    assert await store.claim("resp_1")
+    log = store.log("resp_1")
+    await job._mirror.drain()
+    await task
+    assert terminals(job) == ["response.failed"]
+    assert job.result["error"]["message"] == ResponseTakenOver.words
+    assert job.result["output"][0]["content"][0]["text"] == "a"
+    assert store.log("resp_1") == log
+    assert upstream.open_now == 0
+
+
+async def test_an_end_that_comes_after_the_takeover_is_not_told():
+    """What completed here has another end for everybody else; nobody hears of two."""
+    hands, gate = Hands(), asyncio.Event()
+    store = Moody(hands.now)
+    job, task = await running(store, half(gate, completed(done_item("ab"))))
+    hands.turn(16)
+    assert await store.claim("resp_1")
+    gate.set()
+    await task
+    assert terminals(job) == ["response.failed"]
+    assert job.result["error"]["message"] == ResponseTakenOver.words
+    assert job.stream.events[-1].json()["response"] == job.result
+    assert [event.number for event in job.stream.events] == list(range(len(job.stream.events)))
 
 
 async def test_a_terminal_event_without_output_gets_the_items_that_were_streamed():

@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+from hands import until
 from scripted import Scripted, answer, completed, done_item, lineage_over, message, opening
 
+from ws_bridge import lineage
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
     ModelNotFound,
@@ -16,6 +18,7 @@ from ws_bridge.errors import (
 from ws_bridge.jobs import Create, Jobs, Policy, new_response_id
 from ws_bridge.mirror import Mirror, Pace
 from ws_bridge.protocol.request import parse_create
+from ws_bridge.store.base import MAX_ANCESTORS
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.upstream.routes import Route, Routes, Target
 
@@ -23,8 +26,13 @@ ROUTES = Routes([Route("m", Target("m", "openai/m")), Route("c", Target("c", "an
 
 
 class House:
-    def __init__(self, upstream):
-        self.store = MemoryStore(max_bytes=2**20, ttl_seconds=60, now=lambda: 0.0)
+    """One server; several may share a store. A lease of theirs runs out only when it is given back.
+
+    Without a flusher: creations and ends get to the store.
+    """
+
+    def __init__(self, upstream, store=None):
+        self.store = store or MemoryStore(max_bytes=2**20, ttl_seconds=60, now=lambda: 0.0)
         self.jobs = Jobs(
             upstream=upstream,
             find_target=ROUTES.find,
@@ -37,7 +45,14 @@ class House:
 
     async def start(self, owner="me", **fields):
         request = parse_create({"model": "m", "input": "hi", **fields})
-        return await self.jobs.start(Create(request, owner, "http"))
+        transport = "background" if request.background else "http"
+        return await self.jobs.start(Create(request, owner, transport))
+
+    async def drain(self):
+        """Wait for nothing."""
+        hurry = asyncio.Event()
+        hurry.set()
+        await self.jobs.drain(5, hurry)
 
     async def done(self, owner="me", **fields):
         job = await self.start(owner, **fields)
@@ -108,6 +123,97 @@ async def test_a_parent_that_runs_on_is_a_conflict():
     hurry = asyncio.Event()
     hurry.set()
     await house.jobs.drain(5, hurry)
+
+
+async def test_a_parent_that_ends_elsewhere_meanwhile_is_waited_for():
+    gate = asyncio.Event()
+    there = House(Scripted([*opening(), gate, *message("x"), completed(done_item("x"))]))
+    here = House(Scripted(answer("next")), there.store)
+    first = await there.start()
+    await anext(first.stream.read())
+    child = asyncio.create_task(here.start(previous_response_id=first.id))
+    await asyncio.sleep(0)
+    gate.set()
+    parent = (await child).plan.parent
+    assert (parent.id, parent.output) == (first.id, (done_item("x"),))
+
+
+async def test_a_parent_that_runs_on_elsewhere_is_a_conflict(monkeypatch):
+    monkeypatch.setattr(lineage, "PATIENCE_SECONDS", 0.01)
+    there = House(Scripted([*opening(), asyncio.Event()]))
+    here = House(Scripted(answer("next")), there.store)
+    first = await there.start()
+    await anext(first.stream.read())
+    with pytest.raises(PreviousResponseInProgress):
+        await here.start(previous_response_id=first.id)
+    assert here.jobs.running() == 0
+    await there.drain()
+
+
+async def test_a_record_names_its_ancestors_the_nearest_first():
+    house = House(Scripted(answer("x")))
+    ids = []
+    for _ in range(MAX_ANCESTORS + 2):
+        job = await house.done(previous_response_id=ids[-1] if ids else None)
+        record = (await house.store.get(job.id, "me")).record
+        assert list(record.ancestors) == ids[::-1][:MAX_ANCESTORS]
+        ids.append(job.id)
+
+
+async def test_a_drain_hands_over_what_nothing_was_seen_of_and_ends_the_rest():
+    house = House(Scripted([asyncio.Event()], [*opening(), *message("a")[:3], asyncio.Event()]))
+    unseen = await house.start(background=True)
+    await asyncio.sleep(0)
+    seen = await house.start(background=True)
+    await until(lambda: len(seen.stream.events) > 4)
+    await house.drain()
+    assert unseen.stream.is_closed
+    assert not any(event.is_terminal for event in unseen.stream.events)
+    assert await house.store.overdue() == [unseen.id]
+    assert (await house.store.claim(unseen.id)).may_run
+    ended = await house.store.get(seen.id, "me")
+    assert (ended.status, ended.response["error"]["code"]) == ("failed", "server_error")
+    assert ended.response["output"][0]["content"][0]["text"] == "a"
+
+
+async def test_a_foreground_response_is_handed_to_nobody():
+    house = House(Scripted([*opening(), asyncio.Event()]))
+    job = await house.start()
+    await anext(job.stream.read())
+    await house.drain()
+    assert job.result["status"] == "failed"
+    assert (await house.store.get(job.id, "me")).response == job.result
+    assert await house.store.overdue() == []
+
+
+async def test_what_is_handed_over_completes_on_another_server():
+    leaving = House(Scripted([asyncio.Event()]))
+    staying = House(Scripted(answer("x")), leaving.store)
+    job = await leaving.start(background=True)
+    await leaving.drain()
+    await staying.jobs.go_on(await staying.store.claim(job.id))
+    await staying.jobs.drain(5, asyncio.Event())
+    snapshot = await staying.store.get(job.id, "me")
+    assert (snapshot.status, snapshot.response["output"]) == ("completed", [done_item("x")])
+
+
+async def test_what_was_begun_while_the_drain_began_ends_as_well(monkeypatch):
+    """A background create waits for the store, and the server goes down meanwhile."""
+    house = House(Scripted([asyncio.Event()]))
+    gate, create = asyncio.Event(), house.store.create
+
+    async def slow_create(*asked):
+        await gate.wait()
+        return await create(*asked)
+
+    monkeypatch.setattr(house.store, "create", slow_create)
+    starting = asyncio.create_task(house.start(background=True))
+    await asyncio.sleep(0)
+    await house.drain()
+    gate.set()
+    job = await starting
+    await job.stream.wait_closed()
+    assert await house.store.overdue() == [job.id]
 
 
 async def test_a_draining_house_starts_nothing():

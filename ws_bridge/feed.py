@@ -31,6 +31,7 @@ class Feed:
     is_followed: bool = False
     renewed_at: float = 0.0  # monotonic, seconds
     upstream_id: str = ""
+    is_corrected: bool = False  # the store has the record as it was before it was known who answers
     instead: list[Event] = field(default_factory=list)  # of what was cut: the snapshot
     kept_bytes: int = 0  # as measured last
     _weighed: int = -1  # up to which number
@@ -60,8 +61,19 @@ class Feed:
         ahead = [event for event in ending if not said or event.number > said[-1].number]
         events = [*self.lacking(), *ahead]
         if events and events[-1].is_terminal and said and said[0].number == 0:
-            return Write(self.lease, [*said, *ahead], upstream_id=self.upstream_id)
-        return Write(self.lease, events, bool(self.instead), self.upstream_id)
+            return Write(self.lease, [*said, *ahead], False, self.upstream_id, self._record(events))
+        return Write(self.lease, events, bool(self.instead), self.upstream_id, self._record(events))
+
+    def remember(self, upstream_id: str, record: Record | None) -> None:
+        """Keep what is known only now: the provider's id, and who answers."""
+        self.upstream_id = upstream_id or self.upstream_id
+        if record is not None and record != self.record:
+            self.record, self.is_corrected = record, True
+
+    def _record(self, events: Sequence[Event]) -> Record | None:
+        """The record anew, where somebody is going to need who answered."""
+        is_needed = self.upstream_id or (events and events[-1].is_terminal)
+        return self.record if self.is_corrected and is_needed else None
 
     def created(self, events: Sequence[Event]) -> None:
         """The store knows the response, with these events."""

@@ -27,6 +27,7 @@ from ws_bridge.protocol.sequencer import Sequencer, end_for
 from ws_bridge.protocol.steering import owed
 from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
+from ws_bridge.upstream.base import Tried
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ READ_OUT_SECONDS = 1.0
 class Job:
     """A running response. ``run`` is its task's body; ``jobs.Jobs`` owns the task.
 
-    ``drafts`` is made of a question: whether the provider is to go on when it is closed early.
+    ``drafts`` is made of a question, whether the provider is to go on when it is closed early, and
+    of an ear for who was asked and who answers.
     With a ``claim`` it goes on with what another server has begun.
     """
 
@@ -52,12 +54,12 @@ class Job:
         clock: Clock,
         timing: Timing,
         claim: Claim | None = None,
-        keep: Callable[[Json], Awaitable[None]] | None = None,
+        keep: Callable[[Plan, Json], Awaitable[None]] | None = None,
     ) -> None:
         self.plan = plan
         self.id = plan.record.id
         self.stream = Stream()
-        self._drafts = drafts(self._outlives)
+        self._drafts = drafts(self._outlives, self._take_try)
         self._keep = keep  # is given the final object before anybody else
         self._mirror = mirror
         self._observe = observe
@@ -68,6 +70,7 @@ class Job:
         self._telling = asyncio.Lock()
         self._untold: list[Event] = []
         self._is_recorded = mirror is None
+        self._tried: list[Tried] = []
         self._already = 0  # drafts that an earlier attempt has told
         self._is_steered = False
         self._ending: Ending | BridgeError | None = None
@@ -105,10 +108,14 @@ class Job:
 
     def stop_soon(self, ending: Ending | BridgeError) -> None:
         """Tell the response to end, if it still runs."""
-        if self._ending is None and not self._sequencer.is_ended:
+        if self._sequencer.is_ended:
+            return
+        if self._ending is None:
             self._ending = ending
             if self._task is not None:
                 self._task.cancel()
+        elif self._ending is Ending.STEERED and ending in (Ending.CANCELLED, Ending.TAKEN_OVER):
+            self._ending = ending  # it is on its way to its end already, and nothing goes on
 
     def say(self, draft: Draft) -> bool:
         """Tell an event that is not the provider's; False if the response has said its last."""
@@ -122,14 +129,14 @@ class Job:
     def steer(self) -> None:
         """End the response at the next good place: a successor will go on."""
         self._is_steered = True
-        self._stop_steered()
+        if self._may_end_here():
+            self.stop_soon(Ending.STEERED)
 
-    def _stop_steered(self) -> None:
-        """Where no item is half said, and no call waits for its output."""
+    def _may_end_here(self) -> bool:
+        """Whether no item is half said, and no call waits for its output."""
         said = self._fold()
         finished = said.finished_items()
-        if len(finished) == len(said.output()) and not any(owed(finished)):
-            self.stop_soon(Ending.STEERED)
+        return len(finished) == len(said.output()) and not any(owed(finished))
 
     async def open_queued(self) -> None:
         """Make a background response known before anything was asked of a provider."""
@@ -166,7 +173,7 @@ class Job:
     async def _generate_until(self) -> Ending | BridgeError | None:
         """Generate; None if the response ended by itself, else why it must be ended."""
         try:
-            await self._generate()
+            ending = await self._generate()
         except asyncio.CancelledError:
             # Only `stop` cancels a job, and it says why; all else is the process going down.
             if self._task is not None:
@@ -177,9 +184,9 @@ class Job:
         except Exception:  # the edge of the task: a bug must not leave a response unfinished
             log.exception("job_crashed id=%s", self.id)
             return self._ending or BridgeError()
-        return None
+        return self._ending or ending
 
-    async def _generate(self) -> None:
+    async def _generate(self) -> Ending | None:
         async with aclosing(self._drafts) as drafts:
             async for draft in drafts:
                 if self._is_told(draft):
@@ -187,10 +194,18 @@ class Job:
                 await self._tell(self._sequencer.take(self._completed(draft)))
                 if self.result:
                     await _read_out(drafts)
-                    return
-                if self._is_steered:
-                    self._stop_steered()
+                    return None
+                # Not by a cancel, which comes later: a provider's next words may be here already.
+                if self._is_steered and self._may_end_here():
+                    return Ending.STEERED
         raise UpstreamError("The provider ended the stream before the response was finished.")
+
+    def _take_try(self, tried: Tried) -> None:
+        self._tried.append(tried)
+        if tried.answers:
+            self.plan = self.plan.answered_by(tried.target)
+            if self._mirror is not None:
+                self._mirror.remember(self.id, record=self.plan.record)
 
     def _is_told(self, draft: Draft) -> bool:
         """Whether an earlier attempt has told it: a provider's own job tells the same again."""
@@ -255,11 +270,12 @@ class Job:
         async with self._telling:
             await self._record()
             self._append_untold()
-            if self.result is not None and self._keep is not None:
-                await self._keep(self.result)
+            is_so = True
             if self._untold and self._mirror is not None:
                 is_so = await self._mirror.finish(self.id, self._untold)
                 self._untold = self._untold if is_so else [self._taken_over()]
+            if self.result is not None and self._keep is not None and is_so:
+                await self._keep(self.plan, self.result)
             self._append(self._untold)
             self._untold = []
         if self.result:
@@ -283,6 +299,7 @@ class Job:
             opening = [event for event in self._untold if not event.is_terminal]
             record = self.plan.record
             await self._mirror.create(record, opening, self.stream, **self._ears())
+            self._mirror.remember(self.id, record=self.plan.record)  # as it is by now
         self._is_recorded = True
 
     async def _break_silence(self) -> None:
@@ -317,7 +334,7 @@ class Job:
         failure = (result or {}).get("error") or {}
         return JobFinished(
             id=self.id,
-            model=plan.target.name,
+            model=plan.envelope.model,
             provider=plan.target.provider,
             transport=plan.transport,
             outcome=result["status"] if result else "refused",
@@ -326,6 +343,7 @@ class Job:
             first_event_seconds=None if self._first is None else self._first - self._began,
             seconds=self._clock.monotonic() - self._began,
             usage=(result or {}).get("usage"),
+            tried=tuple(self._tried),
         )
 
 

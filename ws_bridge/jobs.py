@@ -10,7 +10,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
@@ -28,7 +27,7 @@ from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.protocol.response import Envelope, echo_of, no_usage
 from ws_bridge.store.base import MAX_ANCESTORS, Claim, Record
-from ws_bridge.upstream.base import FindTarget, Request, Target, Upstream
+from ws_bridge.upstream.base import FindTarget, Request, Target, Tried, Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ class Jobs:
         record = claim.record
         request = parse_create((record.request or {}) | {"input": list(record.input)})
         create = Create(request, record.owner, "background")
-        target = self._find_target(request.model or "")
+        target = self._find_target(request.model or "", record.maker)
         chain = Chain(await self._parent(create), record.input)
         if self.is_draining:
             raise ServerDraining
@@ -186,7 +185,9 @@ class Jobs:
         )
 
     def _job(self, plan: Plan, request: CreateResponse, chain: Chain, claim: Claim | None) -> Job:
-        def drafts(outlives: Callable[[], bool]) -> AsyncGenerator[Draft, None]:
+        def drafts(
+            outlives: Callable[[], bool], tried: Callable[[Tried], None]
+        ) -> AsyncGenerator[Draft, None]:
             if not request.generate:
                 return warm_up()
             background_id = claim.upstream_id if claim else ""
@@ -200,6 +201,7 @@ class Jobs:
                 store=request.store,
                 background_id=background_id,
                 outlives=outlives,
+                tried=tried,
             )
             return self._upstream.respond(asked)
 
@@ -211,7 +213,7 @@ class Jobs:
             clock=self._clock,
             timing=self._policy.timing,
             claim=claim,
-            keep=partial(self.lineage.keep, plan),
+            keep=self.lineage.keep,
         )
 
     def _launch(self, job: Job) -> None:

@@ -115,12 +115,12 @@ class Mirror:
             feed.is_followed = True
             self.news(response_id)
 
-    def remember(self, response_id: str, upstream_id: str) -> None:
-        """Keep the provider's id of a background response with the next write."""
-        feed = self._feeds.get(response_id)
+    def remember(self, key: str, upstream_id: str = "", record: Record | None = None) -> None:
+        """Keep, with a later write, the provider's id of a background response, or who answers."""
+        feed = self._feeds.get(key)
         if feed is not None:
-            feed.upstream_id = upstream_id
-            self.news(response_id)
+            feed.remember(upstream_id, record)
+            self.news(key)
 
     async def finish(self, response_id: str, ending: Sequence[Event]) -> bool:
         """Let the store know the end first, if it can be reached; False if it has another one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -11,7 +11,7 @@ from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.store.base import Record
-from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.base import Target, Tried
 
 Json = dict[str, Any]
 
@@ -49,10 +49,17 @@ class JobFinished:
     first_event_seconds: float | None
     seconds: float
     usage: Json | None
+    tried: tuple[Tried, ...] = ()  # whom was asked, in order; the last one may answer
+
+    @property
+    def cost(self) -> float | None:
+        """What it cost in USD, if litellm says so and the operator wants to know it."""
+        cost = (self.usage or {}).get("cost")
+        return float(cost) if isinstance(cost, int | float) else None
 
 
 Observe = Callable[[JobStarted | JobFinished], None]
-Drafts = Callable[[Callable[[], bool]], AsyncGenerator[Draft, None]]
+Drafts = Callable[[Callable[[], bool], Callable[[Tried], None]], AsyncGenerator[Draft, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +81,9 @@ class Plan:
     parent: Turn | None
     transport: str
     is_provider_run: bool = False  # in the provider's own background mode
+
+    def answered_by(self, target: Target) -> Plan:
+        """The plan as it is once it is known who answers."""
+        record = replace(self.record, maker=target.maker)
+        is_run = self.is_provider_run and target.native_background
+        return replace(self, record=record, target=target, is_provider_run=is_run)

@@ -36,11 +36,17 @@ class Takeover:
             await self._clock.sleep(LOOK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - spread
             try:
                 for response_id in await self._store.overdue():
-                    await self.settle(response_id)
+                    await self._settle_found(response_id)
             except StoreUnavailable:
                 continue
-            except Exception:  # the edge of the task: one bad record must not end the search
-                log.exception("takeover_crashed")
+
+    async def _settle_found(self, response_id: str) -> None:
+        try:
+            await self.settle(response_id)
+        except StoreUnavailable:
+            raise
+        except Exception:  # the edge of the task: one bad record must not end the search
+            log.exception("takeover_crashed id=%s", response_id)
 
     async def settle(self, response_id: str) -> None:
         """Take an overdue response over, if nobody else does. Raises ``StoreUnavailable``."""

@@ -20,6 +20,7 @@ class Start:
     request: CreateResponse
     lane: str | None
     parent: Turn | None = None
+    steers: tuple[Steer, ...] = ()  # that it brings; committed with its `response.created`
     is_successor: bool = False  # begun by the bridge itself, for what was steered
 
 

@@ -1,7 +1,9 @@
-"""Compaction items made by this bridge: a summary, sealed into what clients hand back as it is.
+"""Compaction: when it is asked for, and the items of it that this bridge makes and opens.
 
-The seal is opaque, not secret: a client may read its own conversation. Items of other makers are
-not opened here.
+Rule 1: an item holds a summary of all that came before it, the newest items included: clients may
+drop what lies before it.
+Rule 2: the seal is opaque, not secret: a client may read its own conversation. Items of other
+makers are not opened here.
 """
 
 from __future__ import annotations
@@ -9,7 +11,10 @@ from __future__ import annotations
 import base64
 import secrets
 import zlib
+from collections.abc import Sequence
 from typing import Any
+
+from ws_bridge.errors import InvalidRequest
 
 Json = dict[str, Any]
 
@@ -22,6 +27,32 @@ PROMPT = (
     "Write plain text without a preamble."
 )
 HEADING = "Summary of the conversation so far:\n"
+# Where a client leaves the threshold to the server: what most models of today hold with ease.
+DEFAULT_THRESHOLD = 80_000
+
+
+def threshold_of(entries: Sequence[Json]) -> int | None:
+    """The input tokens above which a request's ``context_management`` wants compaction, or None.
+
+    Raises ``InvalidRequest`` for an entry that is not of its form.
+    """
+    thresholds = [_threshold(entry, f"context_management[{n}]") for n, entry in enumerate(entries)]
+    return min(thresholds, default=None)
+
+
+def _threshold(entry: Json, where: str) -> int:
+    if entry.get("type") != "compaction":
+        raise _refused(f"{where}.type", "expected 'compaction'")
+    threshold = entry.get("compact_threshold")
+    if threshold is None:
+        return DEFAULT_THRESHOLD
+    if type(threshold) is not int or threshold < 1:
+        raise _refused(f"{where}.compact_threshold", "expected an integer above 0")
+    return threshold
+
+
+def _refused(where: str, why: str) -> InvalidRequest:
+    return InvalidRequest(f"Invalid value for '{where}': {why}.", param="context_management")
 
 
 def seal(summary: str) -> Json:

@@ -11,7 +11,7 @@ parent with it on that lane, a failed fork from another lane does not (wire cont
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,9 +27,11 @@ from ws_bridge.protocol.actions import Accept, Action, Reply, Rules, Say, Start,
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.request import flat, parse_create, parse_frame, parse_stream_id
-from ws_bridge.protocol.steering import Steer
+from ws_bridge.protocol.steering import Steer, SteerRefused, Steers
 
 Json = dict[str, Any]
+
+UNBORN = "successor_creation_failed"
 
 
 class Connection:
@@ -43,8 +45,8 @@ class Connection:
         self._cache: dict[str, tuple[str | None, Turn]] = {}
         self._latest: dict[str | None, str] = {}
         self._starts: dict[str | None, Start] = {}  # lane → what runs there
-        self._steers: dict[str, list[Steer]] = {}  # response id → accepted, and not committed yet
-        self._numbers: dict[str, int] = {}  # response id → the last number said of it, once ended
+        self._steers = Steers(rules.steers, rules.queued_bytes)
+        self._said: dict[str, tuple[str | None, int]] = {}  # ended → its lane, the last number
         self._closed_by: BridgeError | None = None
 
     # What the client sends
@@ -121,38 +123,35 @@ class Connection:
         known = self._running.items()
         return [lane for lane, running in known if running is not None and running == response_id]
 
-    def _steer(self, frame: Json, _size: int) -> list[Action]:
+    def _steer(self, frame: Json, size: int) -> list[Action]:
         target = frame.get("previous_response_id")
-        lane = next(iter(self._lanes_of(target)), None)
-        is_running = lane in self._running and self._running[lane] == target
+        lanes = self._lanes_of(target)
         try:
-            steer = steering.read_steer(frame)
-            self._check_steer(steer, lane, is_running=is_running)
-        except steering.SteerRefused as refused:
+            steer = steering.read_steer(frame, size)
+            self._check_steer(steer, lanes)
+            self._steers.add(steer)
+        except SteerRefused as refused:
             said = steering.failed(refused.code, target, frame.get("input"), message=str(refused))
-            return [Reply(lane, said)] if is_running else [self._say_after(target, said)]
-        self._steers.setdefault(steer.target, []).append(steer)
-        return [Accept(lane, steer)]
+            return [Reply(lanes[0], said) if lanes else self._say_after(target, said)]
+        return [Accept(lanes[0], steer)]
 
-    def _check_steer(self, steer: Steer, lane: str | None, *, is_running: bool) -> None:
-        if not is_running:
-            turn = self.cached(steer.target)
-            raise steering.SteerRefused(
-                "response_already_completed" if turn else "response_not_found"
-            )
-        if not steering.may_be_steered(self._starts[lane].request):
-            raise steering.SteerRefused("steering_not_supported")
-        if len(self._steers.get(steer.target, ())) >= self._rules.steers:
-            raise steering.SteerRefused("too_many_pending_steers")
+    def _check_steer(self, steer: Steer, lanes: list[str | None]) -> None:
+        if not lanes:
+            known = self.cached(steer.target)
+            raise SteerRefused("response_already_completed" if known else "response_not_found")
+        if not steering.may_be_steered(self._starts[lanes[0]].request):
+            raise SteerRefused("steering_not_supported")
+        if self._closed_by:  # the answer need not be cut short for nothing
+            raise SteerRefused(UNBORN)
 
     def _say_after(self, response_id: object, draft: Draft) -> Say:
         """A steer event about a response that has ended, or that nobody knows."""
-        number = self._numbers.get(str(response_id), -1) + 1
-        if response_id in self._numbers:
-            self._numbers[str(response_id)] = number
-        lane = self._cache.get(str(response_id), (None, None))[0]
+        known = response_id if isinstance(response_id, str) else ""
+        lane, last = self._said.get(known, (None, -1))
+        if known in self._said:
+            self._said[known] = (lane, last + 1)
         named = {} if lane is None else {"stream_id": lane}
-        return Say({"type": draft.type, "sequence_number": number, **named, **draft.fields})
+        return Say({"type": draft.type, "sequence_number": last + 1, **named, **draft.fields})
 
     def _ignore(self, _frame: Json, _size: int) -> list[Action]:
         return []
@@ -160,9 +159,8 @@ class Connection:
     # What became of it
 
     def began(self, lane: str | None, response_id: str) -> None:
-        """The lane's create has its response: steers that it brings are committed."""
+        """The lane's create has its response."""
         self._running[lane] = response_id
-        self._steers.pop(self._starts[lane].request.previous_response_id or "", None)
 
     def finished(self, lane: str | None, turn: Turn | None) -> None:
         """The lane's response is about to say its last: from now on a chain can go on from it."""
@@ -171,63 +169,64 @@ class Connection:
         self._cache[turn.id] = (lane, turn)
         self._latest[lane] = turn.id
         if len(self._cache) > self._rules.cached_turns:
-            latest = {*self._latest.values(), *self._steers}
+            latest = {*self._latest.values(), *self._steers.targets()}
             oldest = next((known for known in self._cache if known not in latest), None)
             self._drop(oldest or "")
 
     def ended(self, start: Start, *, failed: bool, last: int = -1) -> list[Action]:
         """The lane's create was answered to the end; what may go next, goes.
 
-        ``last`` is the number of the response's last event.
+        ``last`` is the number of the response's last event; -1: nothing was ever said of it.
         """
         response_id = self._running.pop(start.lane, None)
         self._starts.pop(start.lane, None)
-        says: list[Action] = []
-        if failed:
-            parent_id = start.request.previous_response_id or ""
-            says += self._give_back(parent_id, "successor_creation_failed")
-            self._evict(parent_id, start.lane)
+        # Without `response.created`, what it brought is not committed.
+        says = self._give_back(start.steers, UNBORN) if last < 0 else []
+        if failed and not start.is_successor:  # what comes back can be brought again
+            says += self._evict(start.request.previous_response_id, start.lane)
         if response_id is not None:
-            self._numbers[response_id] = last
+            self._said[response_id] = (start.lane, last)
             says += self._go_on(start, response_id)
             if response_id not in self._cache:
                 self._drop(response_id)
         return [*says, *self._ready()]
 
-    def _go_on(self, start: Start, response_id: str) -> Iterator[Action]:
+    def _go_on(self, start: Start, response_id: str) -> list[Action]:
         """What becomes of the steers of a response that has ended."""
-        steers, turn = self._steers.get(response_id, []), self.cached(response_id)
-        if steers and (turn is None or self._closed_by):
-            code = "successor_creation_failed" if turn else "response_not_active"
-            yield from self._give_back(response_id, code)
-        elif steers and turn is not None:
-            owed = list(steering.owed(turn.output))
-            if not owed:
-                request = steering.successor(start.request, response_id, steers)
-                begun = Start(request, start.lane, turn, is_successor=True)
-                self._waiting.insert(0, Waiting(start.lane, begun, 0))
-            elif not self._is_awaited(response_id, start.lane):
-                for steer in steers:
-                    yield self._say_after(response_id, steering.pending(steer, owed))
+        turn = self.cached(response_id)
+        if turn is None or self._closed_by:
+            code = UNBORN if turn else "response_not_active"
+            return self._give_back(self._steers.take(response_id), code)
+        if owed := list(steering.owed(turn.output)):
+            if self._is_awaited(response_id, start.lane):
+                return []
+            drafts = [steering.pending(one, owed) for one in self._steers.of(response_id)]
+            return [self._say_after(response_id, draft) for draft in drafts]
+        if steers := self._steers.take(response_id):
+            request = steering.successor(start.request, response_id, steers)
+            begun = Start(request, start.lane, turn, steers, is_successor=True)
+            self._waiting.insert(0, Waiting(start.lane, begun, 0))
+        return []
 
-    def _give_back(self, response_id: str, code: str) -> list[Action]:
+    def _give_back(self, steers: Sequence[Steer], code: str) -> list[Action]:
         """Hand back what was steered, and can never be committed."""
-        steers = self._steers.pop(response_id, [])
-        return [self._say_after(response_id, steering.returned(one, code)) for one in steers]
+        return [self._say_after(one.target, steering.returned(one, code)) for one in steers]
 
     def _is_awaited(self, response_id: str, lane: str | None) -> bool:
         """Whether the create that goes on from a response is here already."""
-        actions = (waits.action for waits in self._waiting if waits.lane == lane)
-        starts = (action for action in actions if isinstance(action, Start))
-        return any(start.request.previous_response_id == response_id for start in starts)
+        starts = [waits.action for waits in self._waiting if isinstance(waits.action, Start)]
+        wanted = (lane, response_id)
+        return any((one.lane, one.request.previous_response_id) == wanted for one in starts)
 
     def refuse(self, error: BridgeError) -> list[Action]:
         """Start nothing any more: what waits and comes later is told ``error`` in its turn."""
         self._closed_by = error
-        self._waiting = [
-            replace(waits, action=Say(error.frame(waits.lane))) for waits in self._waiting
-        ]
-        return list(self._ready())
+        says: list[Action] = []
+        for target in self._steers.targets():
+            if not self._lanes_of(target):  # else at its end
+                says += self._give_back(self._steers.take(target), UNBORN)
+        self._waiting = [replace(one, action=Say(error.frame(one.lane))) for one in self._waiting]
+        return [*says, *self._ready()]
 
     @property
     def is_idle(self) -> bool:
@@ -245,13 +244,21 @@ class Connection:
         """A turn of this connection."""
         return self._cache.get(response_id or "", (None, None))[1]
 
-    def _evict(self, response_id: object, lane: str | None) -> None:
-        if isinstance(response_id, str) and self._cache.get(response_id, (lane,))[0] == lane:
-            self._drop(response_id)
+    def _is_home(self, response_id: object, lane: str | None) -> bool:
+        """Whether it is a turn of this connection, and of this lane."""
+        return isinstance(response_id, str) and self._cache.get(response_id, ())[:1] == (lane,)
+
+    def _evict(self, response_id: Any, lane: str | None) -> list[Action]:
+        """Forget a turn of the lane; what waits for it can never be committed then."""
+        if not self._is_home(response_id, lane):
+            return []
+        says = self._give_back(self._steers.take(response_id), UNBORN)
+        self._drop(response_id)
+        return says
 
     def _drop(self, response_id: str) -> None:
-        for known in (self._cache, self._numbers, self._steers):
-            known.pop(response_id, None)
+        self._cache.pop(response_id, None)
+        self._said.pop(response_id, None)
 
     def _ready(self) -> Iterator[Action]:
         """Take from the queue what may go now, oldest first; a lane's first blocks its next."""
@@ -269,17 +276,18 @@ class Connection:
                 self._starts[waits.lane] = start = self._with_parent(waits.action)
                 yield start
             else:
-                self._evict(waits.parent_id, waits.lane)
                 yield waits.action
+                yield from self._evict(waits.parent_id, waits.lane)
         self._waiting = still
 
     def _with_parent(self, start: Start) -> Start:
-        request = start.request
-        parent = start.parent or self.cached(request.previous_response_id)
-        steers = self._steers.get(request.previous_response_id or "", [])
-        if steers and not start.is_successor and parent is not None:
-            request = steering.joined(request, steers)
-        return replace(start, request=request, parent=parent)
+        if start.is_successor:
+            return start
+        parent_id = start.request.previous_response_id or ""
+        parent = start.parent or self.cached(parent_id)
+        steers = self._steers.take(parent_id) if self._is_home(parent_id, start.lane) else ()
+        request = steering.joined(start.request, steers) if steers else start.request
+        return replace(start, request=request, parent=parent, steers=steers)
 
 
 FRAMES: dict[str, Callable[[Connection, Json, int], list[Action]]] = {

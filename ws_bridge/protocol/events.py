@@ -9,11 +9,12 @@ Rule 2: on the default lane the key ``stream_id`` is absent, never null (wire co
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
+
+from ws_bridge.protocol.splice import replaced
 
 Json = dict[str, Any]
 
@@ -84,22 +85,12 @@ class Event:
         return b"event: %b\ndata: %b\n\n" % (self.type.encode(), self.text)
 
 
-# As a key only: inside of a JSON string its quotes would be escaped.
-_NUMBER = re.compile(rb'"sequence_number":\s*[0-9]+')
-_LANE = re.compile(rb'"stream_id":\s*"[^"]*"')
-
-
 def _renumbered(text: bytes, number: int, lane: str | None) -> bytes:
-    """A provider's event with our number and lane, and all other bytes as they were."""
-    ours = b'"sequence_number":%d' % number
-    named = b'"stream_id":"%b"' % lane.encode() if lane is not None else b""
-    text, lanes = _LANE.subn(named or b'"stream_id":null', text, count=1)
-    if named and not lanes:
-        ours = b"%b,%b" % (ours, named)
-    elif lanes and not named:
-        text = text.replace(b'"stream_id":null,', b"", 1).replace(b',"stream_id":null', b"", 1)
-    text, found = _NUMBER.subn(ours, text, count=1)
-    return text if found else b"{%b,%b" % (ours, text.lstrip()[1:])
+    """A provider's event on one line with our number and lane; all other bytes as they were."""
+    if b"\n" in text or b"\r" in text:  # between tokens: inside of a JSON string they are escaped
+        text = text.translate(None, b"\r\n")
+    named = b'"%b"' % lane.encode() if lane is not None else None
+    return replaced(text, {b'"sequence_number"': b"%d" % number, b'"stream_id"': named})
 
 
 SSE_DONE = b"data: [DONE]\n\n"

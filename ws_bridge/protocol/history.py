@@ -4,17 +4,19 @@ Rule 1: full items, never text only: reasoning, calls, images and refusals are h
 Rule 2: every tool output answers an open call of the chain, checked here and nowhere else.
 Rule 3: what only its maker can read (encrypted reasoning, provider-side ids) goes back to its maker
 only; elsewhere it is translated or dropped cleanly.
+Rule 4: where a summary sealed here stands, it is sent instead of what lies before it, but for the
+newest items: the next turn sees what the turn of the summary saw.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.compaction import unfold
+from ws_bridge.protocol.compaction import unfold, unseal
 
 Json = dict[str, Any]
 Item = dict[str, Any]
@@ -89,8 +91,23 @@ class Chain:
 
     def items_for(self, maker: str) -> list[Item]:
         """The items as the deployment ``maker`` may see them: deep copies, ready to send."""
-        fitted = (_fitted(unfold(item), by, maker) for by, item in self.tagged())
+        fitted = (_fitted(unfold(item), by, maker) for by, item in self._window())
         return [item for item in fitted if item is not None]
+
+    def older(self) -> list[Item]:
+        """What a new summary would take the place of; an earlier summary alone is not worth one."""
+        items = [item for _, item in self._window()]
+        return [item for item in items[: newest(items)] if unseal(item) is None]
+
+    def _window(self) -> list[tuple[str | None, Item]]:
+        """What is still sent: the last summary, the newest items before it, and all after it."""
+        tagged = list(self.tagged())
+        for place in reversed(range(len(tagged))):
+            if unseal(tagged[place][1]) is not None:
+                before = tagged[:place]
+                kept = before[newest([item for _, item in before]) :]
+                return [tagged[place], *kept, *tagged[place + 1 :]]
+        return tagged
 
     def check_calls(self) -> None:
         """Every tool output answers a call, every call of an earlier turn is answered.
@@ -112,6 +129,44 @@ class Chain:
                 raise InvalidRequest(
                     f"No tool output found for {_words(kind)} {call_id}.", param="input"
                 )
+
+
+def newest(items: Sequence[Item]) -> int:
+    """Where the newest items begin: what the client has said since the model's last word.
+
+    If it answers calls, the turn that made them comes with it.
+    """
+    place = len(items)
+    while place and not _is_by_model(items[place - 1]):
+        place -= 1
+    unmet = {_answered(item) for item in items[place:]} - {None}
+    if not unmet:
+        return place
+    while place and unmet:
+        place -= 1
+        unmet -= {items[place].get("call_id"), items[place].get("id")}
+        unmet |= {_answered(items[place])} - {None}
+    while place and _is_by_model(items[place - 1]) and items[place - 1]["type"] != "compaction":
+        place -= 1
+    return place
+
+
+def _is_by_model(item: Item) -> bool:
+    if item.get("type") == "message":
+        return item.get("role") == "assistant"
+    return not _is_answer(item)
+
+
+def _is_answer(item: Item) -> bool:
+    kind = str(item.get("type"))
+    return kind.endswith("_output") or kind == "mcp_approval_response"
+
+
+def _answered(item: Item) -> Any:
+    """The call (or request for approval) that an item answers; None if it answers none."""
+    if not _is_answer(item):
+        return None
+    return item.get("call_id") or item.get("approval_request_id") or item.get("id")
 
 
 def _orphan(kind: str, call_id: str) -> InvalidRequest:

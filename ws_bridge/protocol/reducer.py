@@ -104,20 +104,23 @@ class Reducer:
         """Fold one event's fields."""
         kind = str(event.get("type"))
         if kind in LIFECYCLE:
-            self._take_response(kind, event.get("response"))
+            # An opening snapshot may be older than the items; an end, and a gap, replace them.
+            is_whole = kind in TERMINAL or "gap" in event
+            self._take_response(event.get("response"), is_whole=is_whole)
         elif kind in ("response.output_item.added", "response.output_item.done"):
             self._take_item(kind, event)
         elif (item := self._items.get(_index(event, "output_index"))) is not None:
             _fold_into(item, kind, event)
 
-    def _take_response(self, kind: str, response: Any) -> None:
+    def _take_response(self, response: Any, *, is_whole: bool) -> None:
         if not isinstance(response, dict):
             return
         self._response = response
         output = response.get("output")
-        # An opening snapshot may be older than the items; only a terminal one replaces them.
-        if isinstance(output, list) and kind in TERMINAL:
+        if isinstance(output, list) and is_whole:
             self._items = {at: item for at, item in enumerate(output) if isinstance(item, dict)}
+            is_done = {at for at, item in self._items.items() if item.get("status") == "completed"}
+            self._done |= is_done
 
     def _take_item(self, kind: str, event: Json) -> None:
         index, item = _index(event, "output_index"), event.get("item")

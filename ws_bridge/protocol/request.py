@@ -21,6 +21,7 @@ from ws_bridge.errors import (
     MissingParameter,
     UnsupportedParameter,
 )
+from ws_bridge.protocol.compaction import threshold_of
 
 Json = dict[str, Any]
 Item = dict[str, Any]
@@ -181,6 +182,7 @@ def _check(request: CreateResponse) -> None:
         raise InvalidRequest(
             "'previous_response_id' and 'conversation' exclude each other.", param="conversation"
         )
+    threshold_of(request.context_management or ())
     if request.background and not request.store:
         raise UnsupportedParameter("'background' needs 'store'.", param="background")
     if request.input == [] and request.generate and request.previous_response_id is None:

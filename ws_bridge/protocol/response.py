@@ -7,7 +7,6 @@ better (model, usage, output, effective settings) is never the request's.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ import orjson
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.splice import replaced_within
 
 Json = dict[str, Any]
 
@@ -127,12 +127,11 @@ class Envelope:
 
     def rename(self, draft: Draft) -> bytes:
         """A provider's lifecycle event with our ids in the place of its own."""
-        response, text = draft.fields["response"], draft.text
-        text = text.replace(b'"%b"' % str(response["id"]).encode(), b'"%b"' % self.id.encode())
-        theirs = orjson.dumps(response.get("previous_response_id"))
-        ours = orjson.dumps(self.previous_response_id)
-        key = rb'"previous_response_id":\s*' + re.escape(theirs)
-        return re.sub(key, lambda _: b'"previous_response_id":' + ours, text, count=1)
+        ours = {
+            b'"id"': orjson.dumps(self.id),
+            b'"previous_response_id"': orjson.dumps(self.previous_response_id),
+        }
+        return replaced_within(draft.text, b'"response"', ours)
 
 
 def echo_of(options: Mapping[str, Any]) -> Json:

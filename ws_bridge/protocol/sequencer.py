@@ -32,6 +32,12 @@ Json = dict[str, Any]
 Now = Callable[[], float]
 
 STATUS = {COMPLETED: "completed", INCOMPLETE: "incomplete", FAILED: "failed"}
+# What the object inside of an event may call itself, where it is passed on as it is.
+STATUSES = {kind: (status,) for kind, status in STATUS.items()} | {
+    CREATED: ("queued", "in_progress"),
+    QUEUED: ("queued",),
+    IN_PROGRESS: ("in_progress",),
+}
 
 
 class Sequencer:
@@ -74,7 +80,7 @@ class Sequencer:
         """The events that one draft of the upstream becomes; none after the end."""
         if self.is_ended:
             return []
-        if draft.text and draft.type in LIFECYCLE:
+        if draft.type in LIFECYCLE and _speaks_for_itself(draft):
             return self._take_verbatim(draft)
         if draft.type in OPENING:
             return self._take_opening(draft)
@@ -124,12 +130,21 @@ class Sequencer:
         if draft.type in self._said or (draft.type == QUEUED and self._has_begun):
             return []
         self._upstream = _response_of(draft)
-        self._has_begun = self._has_begun or draft.type == IN_PROGRESS
+        events = self._open_for(draft)
+        self._has_begun = self._has_begun or self._upstream["status"] == "in_progress"
         self._said.add(draft.type)
         event = self._number(Draft(draft.type, draft.fields, self._envelope.rename(draft)))
         if draft.type in TERMINAL:
             self.result = event.json()["response"]
-        return [event]
+        return [*events, event]
+
+    def _open_for(self, draft: Draft) -> list[Event]:
+        """What has to be said before a lifecycle event, where the provider has left it out."""
+        if draft.type in TERMINAL:
+            return self.open()
+        if draft.type == CREATED or self.is_open:
+            return []
+        return [self._say_opening(CREATED, str(self._upstream["status"]))]
 
     def _take_terminal(self, draft: Draft) -> Event:
         status = STATUS[draft.type]
@@ -167,6 +182,17 @@ class Sequencer:
 def _response_of(draft: Draft) -> Json:
     response = draft.fields.get("response")
     return response if isinstance(response, dict) else {}
+
+
+def _speaks_for_itself(draft: Draft) -> bool:
+    """Whether a provider's own text can be passed on: it says what every reader relies on."""
+    response = _response_of(draft)
+    return (
+        bool(draft.text)
+        and isinstance(response.get("id"), str)
+        and response.get("status") in STATUSES[draft.type]
+        and isinstance(response.get("output"), list)
+    )
 
 
 def end_for(response_id: str, events: Sequence[Event], error: BridgeError | None) -> Event:

@@ -9,13 +9,13 @@ brings the outputs.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.events import Draft
-from ws_bridge.protocol.history import OUTPUTS
+from ws_bridge.protocol.history import CALLS, OUTPUTS
 from ws_bridge.protocol.request import CreateResponse, check_depth
 
 Json = dict[str, Any]
@@ -35,15 +35,17 @@ WORDS = {
     "successor_creation_failed": "The successor response could not be created.",
     "invalid_input": "The steering input is not valid.",
 }
-# Calls that the client answers: what it owes, as stubs. The rest of a stub is copied from the call.
+# Calls that the client answers: what it owes, as a stub and the keys that are copied from the call.
 OWED: dict[str, tuple[Json, tuple[str, ...]]] = {
     "function_call": ({"type": "function_call_output"}, ("call_id", "name")),
     "custom_tool_call": ({"type": "custom_tool_call_output"}, ("call_id",)),
     "computer_call": ({"type": "computer_call_output"}, ("call_id",)),
     "shell_call": ({"type": "shell_call_output"}, ("call_id",)),
     "apply_patch_call": ({"type": "apply_patch_call_output"}, ("call_id",)),
+    "tool_search_call": ({"type": "tool_search_output", "execution": "client"}, ("call_id",)),
     "mcp_approval_request": ({"type": "mcp_approval_response"}, ()),
 }
+ANSWERS = OUTPUTS | {stub["type"] for stub, _ in OWED.values()}
 
 
 class SteerRefused(Exception):
@@ -62,14 +64,48 @@ class Steer:
     target: str  # the response's id
     input: Any  # as it came: it may have to be handed back
     items: tuple[Item, ...]
+    size: int = 0  # bytes of its frame
 
 
-def read_steer(frame: Json) -> Steer:
-    """The steer in a frame. Raises ``SteerRefused``."""
+class Steers:
+    """The accepted steers of one connection, by their target, until a successor takes them."""
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self._most = most  # for one response
+        self._most_bytes = most_bytes  # for all of them; a single large one may wait all the same
+        self._waiting: dict[str, tuple[Steer, ...]] = {}
+
+    def add(self, steer: Steer) -> None:
+        """Keep it. Raises ``SteerRefused`` if there is no room."""
+        waiting = self.of(steer.target)
+        total = sum(each.size for steers in self._waiting.values() for each in steers)
+        if len(waiting) >= self._most or (total and total + steer.size > self._most_bytes):
+            raise SteerRefused("too_many_pending_steers")
+        self._waiting[steer.target] = (*waiting, steer)
+
+    def of(self, response_id: str) -> tuple[Steer, ...]:
+        """What waits for the response, in order."""
+        return self._waiting.get(response_id, ())
+
+    def take(self, response_id: str) -> tuple[Steer, ...]:
+        """What waited for the response; now it is the caller's."""
+        return self._waiting.pop(response_id, ())
+
+    def targets(self) -> list[str]:
+        """The responses for which something waits."""
+        return list(self._waiting)
+
+
+def read_steer(frame: Json, size: int = 0) -> Steer:
+    """The steer in a frame of so many bytes. Raises ``SteerRefused``."""
+    try:
+        check_depth(frame)
+    except InvalidRequest as too_deep:
+        raise SteerRefused("invalid_input", too_deep.message) from None
     target, given = frame.get("previous_response_id"), frame.get("input")
     if not isinstance(target, str) or not target:
         raise SteerRefused("invalid_input", "'previous_response_id' must be a response's id.")
-    if extra := frame.keys() - KEYS:
+    if extra := {key for key, value in frame.items() if value is not None} - KEYS:
         raise SteerRefused("invalid_input", f"'{min(extra)[:64]}' is not a field of a steer.")
     if isinstance(given, str) and given:
         items: list[Item] = [{"type": "message", "role": "user", "content": given}]
@@ -77,15 +113,11 @@ def read_steer(frame: Json) -> Steer:
         items = [_message(item) for item in given]
     else:
         raise SteerRefused("invalid_input", "'input' must be text or a list of user messages.")
-    try:
-        check_depth(frame)
-    except InvalidRequest as too_deep:
-        raise SteerRefused("invalid_input", too_deep.message) from None
-    return Steer("steer_" + secrets.token_hex(16), target, given, tuple(items))
+    return Steer("steer_" + secrets.token_hex(16), target, given, tuple(items), size)
 
 
 def _message(item: Any) -> Item:
-    is_message = isinstance(item, dict) and item.get("type", "message") == "message"
+    is_message = isinstance(item, dict) and item.get("type") in (None, "message")
     if not is_message or item.get("role") != "user" or item.keys() - MESSAGE_KEYS:
         raise SteerRefused("invalid_input", "'input' may hold messages of the user only.")
     content = item.get("content")
@@ -96,7 +128,9 @@ def _message(item: Any) -> Item:
 
 
 def _is_part(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") in PARTS
+    if not isinstance(part, dict) or str(part.get("type")) not in PARTS:
+        return False
+    return part["type"] != "input_text" or isinstance(part.get("text"), str)
 
 
 def accepted(steer: Steer) -> Draft:
@@ -115,8 +149,18 @@ def failed(code: str, target: Any, given: Any, steer_id: str = "", message: str 
     words = message or WORDS[code]
     error = {"type": InvalidRequest.type, "code": code, "message": words}
     named = {"id": steer_id} if steer_id else {}
-    steer = {"previous_response_id": target, "input": given, **named}
+    aimed = target if isinstance(target, str) else ""  # never null: clients' types have none
+    steer = {"previous_response_id": aimed, "input": _handed_back(given), **named}
     return Draft(FAILED, {"error": error, "steer": steer})
+
+
+def _handed_back(given: Any) -> Any:
+    """The input as it came, as far as it can be said: writers of JSON nest less than readers."""
+    try:
+        check_depth({"input": given})
+    except InvalidRequest:
+        return ""
+    return "" if given is None else given
 
 
 def returned(steer: Steer, code: str) -> Draft:
@@ -124,21 +168,35 @@ def returned(steer: Steer, code: str) -> Draft:
     return failed(code, steer.target, steer.input, steer.id)
 
 
-def owed(output: Iterable[Item]) -> Iterator[Json]:
+def owed(output: Sequence[Item]) -> Iterator[Json]:
     """What the client has to bring before a chain can go on: one stub for each of its calls."""
+    answered = {str(item["call_id"]) for item in output if _is_answer(item) and "call_id" in item}
     for item in output:
-        kind = str(item.get("type"))
-        if kind in OWED and item.get("status") != "incomplete":
-            stub, keys = OWED[kind]
-            copied = {key: item[key] for key in keys if key in item}
-            if kind == "mcp_approval_request":
-                copied = {"approval_request_id": item.get("id")}
-            yield stub | copied
+        if not _is_clients(item) or str(item.get("call_id")) in answered:
+            continue
+        stub, keys = OWED[item["type"]]
+        copied = {key: item[key] for key in keys if key in item}
+        if item["type"] == "mcp_approval_request":
+            copied = {"approval_request_id": item.get("id")}
+        yield stub | copied
+
+
+def _is_clients(item: Item) -> bool:
+    """Whether it is a whole call, and one that the provider does not run by itself."""
+    kind = str(item.get("type"))
+    if kind not in OWED or item.get("status") == "incomplete":
+        return False
+    return kind != "tool_search_call" or item.get("execution") == "client"
+
+
+def _is_answer(item: Item) -> bool:
+    return str(item.get("type")) in ANSWERS
 
 
 def may_be_steered(request: CreateResponse) -> bool:
-    """Not what is bound to a conversation, nor what compacts itself."""
-    return request.conversation is None and not request.context_management
+    """Not a warm-up, nor what is bound to a conversation, nor what compacts itself."""
+    is_free = request.conversation is None and not request.context_management
+    return is_free and request.generate
 
 
 def successor(request: CreateResponse, response_id: str, steers: Sequence[Steer]) -> CreateResponse:
@@ -150,11 +208,13 @@ def successor(request: CreateResponse, response_id: str, steers: Sequence[Steer]
 def joined(request: CreateResponse, steers: Sequence[Steer]) -> CreateResponse:
     """A create that goes on from a steered response, with the steered input before its own.
 
-    Only tool outputs stay in front: providers want them right behind their calls.
+    Only what answers the response's calls stays in front: providers want it right behind them.
     """
-    items = list(request.items())
-    outputs = [item for item in items if item["type"] in OUTPUTS]
-    others = [item for item in items if item["type"] not in OUTPUTS]
+    items = request.items()
+    own = {str(item.get("call_id")) for item in items if item["type"] in CALLS}
+    is_first = [_is_answer(item) and str(item.get("call_id")) not in own for item in items]
+    outputs = [item for item, first in zip(items, is_first, strict=True) if first]
+    others = [item for item, first in zip(items, is_first, strict=True) if not first]
     steered = [item for steer in steers for item in steer.items]
     return request.model_copy(update={"input": [*outputs, *steered, *others]})
 

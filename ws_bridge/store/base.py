@@ -26,7 +26,7 @@ MAX_ATTEMPTS = 2  # to generate a response of which nothing was seen yet
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a response when it begins, and never changes."""
+    """What is known of a response when it begins; only who answers may turn out to be another."""
 
     id: str
     owner: str
@@ -75,6 +75,7 @@ class Write:
     events: Sequence[Event] = ()
     has_gap: bool = False  # the numbers before the first event are lost for good, and say so
     upstream_id: str = ""  # the provider's id of a background response, kept for a successor
+    record: Record | None = None  # in the place of the one it began with: another target answers
 
 
 class Verdict(Enum):

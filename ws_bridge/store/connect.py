@@ -6,11 +6,12 @@ Rule 2: a call that waits longer than a second has failed; who calls knows how t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
@@ -48,14 +49,14 @@ class Place:
     addresses: tuple[tuple[str, int], ...]
     service: str  # the name Sentinel knows the master by
     db: int
-    options: dict[str, Any]  # username, password, ssl
+    options: dict[str, Any] = field(repr=False)  # username, password, ssl
 
 
 def parse(url: str, password: str = "") -> Place:
     """Take a URL apart; ``password`` goes before the one in it. Raises ``ConfigError``."""
     scheme, _, rest = url.partition("://")
     protocol, _, kind = scheme.partition("+")
-    parts = urlsplit(f"//{rest}")
+    parts = _split(f"//{rest}")
     user, _, hosts = parts.netloc.rpartition("@")
     if protocol not in ("redis", "rediss") or kind not in ("", "sentinel", "cluster"):
         raise _unusable("its scheme is none of redis, rediss, redis+sentinel, redis+cluster")
@@ -67,6 +68,8 @@ def parse(url: str, password: str = "") -> Place:
     if kind == "sentinel" and not service:
         raise _unusable("the master's name is missing: redis+sentinel://host:26379/NAME")
     db = path.pop(0) if path else "0"
+    if kind == "cluster" and db != "0":
+        raise _unusable("a cluster has no database but 0")
     if path or not db.isdecimal() or parts.query or parts.fragment:
         raise _unusable("after the address comes at most a database number")
     name, _, secret = (unquote(part) for part in user.partition(":"))
@@ -162,6 +165,12 @@ async def _policies(client: Client) -> set[str]:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _split(url: str) -> SplitResult:
+    with contextlib.suppress(ValueError):  # its text may have the password
+        return urlsplit(url)
+    raise _unusable("it is no URL: is there a bracket too many?")
 
 
 def _address(text: str, port: int) -> tuple[str, int]:

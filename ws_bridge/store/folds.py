@@ -42,8 +42,9 @@ class Folds:
         if fold.reducer.number < view.cursor.after:
             return None
         self._folds.move_to_end(response_id)
-        fold.reducer.fold(view.events)
-        self._count(fold, sum(len(event.text) for event in view.events))
+        new = [event for event in view.events if event.number > fold.reducer.number]
+        fold.reducer.fold(new)
+        self._count(fold, sum(len(event.text) for event in new))
         if not view.is_complete or view.record is None:
             return None
         response = fold.reducer.response()

@@ -145,7 +145,7 @@ class Following:
         followed = self._followed.setdefault(cursor.id, Followed(start))
         followed.followers += 1
         try:
-            await self._ask([cursor.id])
+            await self._attach(cursor.id)
             async for batch in self._batches(followed, start):
                 new = [event for event in batch if event.number > cursor.after]
                 if followed.is_taken and not new:
@@ -162,7 +162,7 @@ class Following:
         while True:
             batch: Sequence[Event] | None = followed.after(number)
             if batch is None:  # the window begins later
-                [page] = await self._source.pages([Cursor(cursor.id, cursor.owner, number)])
+                page = await self.page(Cursor(cursor.id, cursor.owner, number))
                 if page is None or not page.events:
                     return
                 batch = page.events
@@ -173,6 +173,22 @@ class Following:
                 return
             else:
                 await followed.change()
+
+    async def _attach(self, response_id: str) -> None:
+        try:
+            await self._ask([response_id])
+        except StoreUnavailable:  # it is read when the store is back, and the next check asks
+            self._mark(response_id)
+
+    async def page(self, cursor: Cursor) -> Page | None:
+        """What comes next, however long the store is away: a reader has begun to read it."""
+        while True:
+            try:
+                [page] = await self._source.pages([cursor])
+            except StoreUnavailable:
+                await self._sleep(PAUSE_SECONDS)
+            else:
+                return page
 
     def _mark(self, *ids: str) -> None:
         self._dirty.update(ids)

@@ -29,15 +29,16 @@ async def listen(place: Place, channel: str) -> AsyncIterator[Hint]:
     while True:
         client = connect(place, timeout=None)
         try:
-            pubsub = client.pubsub()
             async with asyncio.timeout(ANSWER_SECONDS):
+                await client.initialize()  # of a cluster: where its slots are
+                pubsub = client.pubsub()
                 await pubsub.subscribe(channel)
             async for hint in _messages(pubsub):
                 if was_away:
                     log.info("hints_back")
                 was_away = False
                 yield hint
-        except AWAY as failure:
+        except (*AWAY, KeyError) as failure:  # KeyError: the channel's slot is nobody's now
             if not was_away:
                 log.warning("hints_away reason=%s", type(failure).__name__)
             was_away = True

@@ -181,8 +181,11 @@ class MemoryStore:
         entry = self._running.get(write.lease.id) or self._finished.get(write.lease.id)
         if entry is None:
             return Receipt(Verdict.GONE)
-        if entry.is_deleted or entry.fence != write.lease.fence:
+        if entry.is_deleted or entry.fence > write.lease.fence:
             return Receipt(Verdict.FENCED, entry.last)
+        entry.fence = write.lease.fence
+        if not entry.log.is_closed:
+            entry.record = write.record or entry.record
         verdict = self._extend(entry, write)
         if not entry.log.is_closed:
             entry.lease_until = self._now() + self._lease_seconds

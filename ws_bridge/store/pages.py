@@ -72,6 +72,8 @@ def _view(cursor: Cursor, answer: Any) -> View | None:
         log.error("read_refused reason=%s", answer)
         raise StoreUnavailable
     status, number, overdue, taken, entries, last, record = answer
+    if status != b"in_progress" and not last:
+        raise ValueError
     events = [event for _, fields in entries for event in unpack_entry(fields[1])]
     events = [event for event in events if event.number > cursor.after]
     final = Event.parse(unpack(last)) if last else None

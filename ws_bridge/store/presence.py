@@ -7,12 +7,14 @@ is claimed before the owners had a whole lease's time to come back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
-from ws_bridge.errors import ConfigError
+from ws_bridge.errors import ConfigError, StoreUnavailable
 from ws_bridge.store.connect import AWAY, Client, examine
-from ws_bridge.store.scripts import Scripts
+from ws_bridge.store.layout import lease_indexes
+from ws_bridge.store.scripts import OVERDUE, Scripts
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +48,17 @@ class Presence:
         self.is_known = True
 
     async def run(self) -> None:
-        """Look until the server is known."""
-        while not self.is_known:
+        """Look until the server is known, and after every outage ask until it is back.
+
+        Nobody else may: who is not ready is sent no requests.
+        """
+        while True:
             await asyncio.sleep(PAUSE_SECONDS)
-            try:
-                await self.look()
-            except ConfigError as unfit:
-                log.error("store_unfit %s", unfit)  # noqa: TRY400 - one line says it all
+            if not self.is_known:
+                await self._look_again()
+            elif self._scripts.breaker.is_open:
+                with contextlib.suppress(StoreUnavailable):
+                    await self._scripts.call(OVERDUE, lease_indexes()[:1], 1)
 
     def back(self) -> None:
         """The server was away for a while and answers again."""
@@ -63,6 +69,12 @@ class Presence:
         """Whether an overdue lease means that its owner is lost."""
         away = self._scripts.breaker.is_open
         return self.is_known and not away and self._now() >= self._claims_from
+
+    async def _look_again(self) -> None:
+        try:
+            await self.look()
+        except ConfigError as unfit:
+            log.error("store_unfit %s", unfit)  # noqa: TRY400 - one line says it all
 
 
 def _name(failure: BaseException) -> str:

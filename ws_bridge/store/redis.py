@@ -8,12 +8,8 @@ Rule 3: every key expires.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
-
-from redis.exceptions import ResponseError
 
 from ws_bridge.protocol.events import Event
 from ws_bridge.store import scripts as lua
@@ -36,22 +32,12 @@ from ws_bridge.store.packing import pack_entries, pack_record
 from ws_bridge.store.pages import ALL, View, view_of
 from ws_bridge.store.presence import Presence
 from ws_bridge.store.scripts import Call, Scripts
-from ws_bridge.store.writing import append_call
-
-log = logging.getLogger(__name__)
+from ws_bridge.store.writing import append_call, receipt_of
 
 RUNNING_MS = 3_600_000  # at least so long after its last write a running response is kept
 STONE_MS = 3_600_000
 OVERDUE_AT_ONCE = 20  # of a partition
 TOGETHER = 128  # calls of one round trip
-VERDICTS = {
-    1: Verdict.APPENDED,
-    0: Verdict.DUPLICATE,
-    -1: Verdict.FENCED,
-    -2: Verdict.GONE,
-    -3: Verdict.ENDED,
-    -4: Verdict.GAP,
-}
 
 
 class RedisStore:
@@ -114,7 +100,7 @@ class RedisStore:
         for index, (write, receipt) in enumerate(zip(writes, receipts, strict=True)):
             rest = [event for event in write.events if event.number > receipt.last]
             if receipt.verdict is Verdict.GAP and rest and rest[0].number == receipt.last + 1:
-                again = Write(write.lease, rest, upstream_id=write.upstream_id)
+                again = Write(write.lease, rest, False, write.upstream_id, write.record)
                 [receipts[index]] = await self._append([again])
         return receipts
 
@@ -140,7 +126,9 @@ class RedisStore:
             views = await self._views(ancestors, with_record=True)
             snapshot = None
             for view in views:
-                turn = view and (view.finished() or await self.get(view.cursor.id, owner))
+                if view is None:
+                    return chain
+                turn = view.finished() or await self.get(view.cursor.id, owner)
                 if turn is None:
                     return chain
                 chain.append(turn)
@@ -152,21 +140,17 @@ class RedisStore:
         self, response_id: str, owner: str, *, after: int = -1
     ) -> AsyncIterator[Sequence[Event]]:
         """See ``Store``; of a response that a successor ended, the end is always told."""
-        number = max(after, -1)
-        while True:
-            [page] = await self.pages([Cursor(response_id, owner, number)])
-            if page is None:
-                return
-            if page.events:
-                number = page.events[-1].number
-                yield page.events
+        cursor = Cursor(response_id, owner, max(after, -1))
+        [page] = await self.pages([cursor])
+        while page is not None and page.events:
+            yield page.events
             if page.is_last:
                 return
-            if not page.events:
-                break
-        cursor = Cursor(response_id, owner, number)
-        async for batch in self._following.follow(cursor, page.last):
-            yield batch
+            cursor = Cursor(response_id, owner, page.events[-1].number)
+            page = await self._following.page(cursor)
+        if page is not None and not page.is_last:
+            async for batch in self._following.follow(cursor, page.last):
+                yield batch
 
     async def cancel(self, response_id: str, owner: str) -> None:
         """See ``Store``."""
@@ -257,7 +241,7 @@ class RedisStore:
     async def _append(self, writes: Sequence[Write]) -> list[Receipt]:
         times = (self._lease_ms, self._running_ms, self._ttl_ms)
         calls = [await append_call(write, self.worker, *times) for write in writes]
-        return [_receipt(answer) for answer in await self.scripts.call_all(calls)]
+        return [receipt_of(answer) for answer in await self.scripts.call_all(calls)]
 
     async def _views(
         self, cursors: Sequence[Cursor], *, with_record: bool = False
@@ -290,12 +274,3 @@ class RedisStore:
     def _hear(self, kind: str, response_id: str) -> None:
         if kind in self._heard:
             self._heard[kind](response_id)
-
-
-def _receipt(answer: Any) -> Receipt:
-    if isinstance(answer, ResponseError):
-        # A key that something else has overwritten: this response cannot be written any more.
-        log.error("append_refused reason=%s", answer)
-        return Receipt(Verdict.FENCED)
-    code, last, cancel, followed = answer
-    return Receipt(VERDICTS[code], last, bool(cancel), bool(followed))

@@ -1,17 +1,31 @@
-"""A ``Write`` → the call of the append script."""
+"""A ``Write`` → the call of the append script, and its answer → a ``Receipt``."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import ResponseError
 
 from ws_bridge.protocol.events import LIFECYCLE, Event
-from ws_bridge.store.base import Write
+from ws_bridge.store.base import Receipt, Verdict, Write
 from ws_bridge.store.layout import CHANNELS, keys_of
-from ws_bridge.store.packing import pack, pack_entries
+from ws_bridge.store.packing import pack, pack_entries, pack_record
 from ws_bridge.store.scripts import APPEND, Call
 
+log = logging.getLogger(__name__)
+
 LARGE = 1000  # events: more are packed beside the event loop
+VERDICTS = {
+    1: Verdict.APPENDED,
+    0: Verdict.DUPLICATE,
+    -1: Verdict.FENCED,
+    -2: Verdict.GONE,
+    -3: Verdict.ENDED,
+    -4: Verdict.GAP,
+}
 
 
 async def append_call(
@@ -21,6 +35,16 @@ async def append_call(
     if len(write.events) > LARGE:
         return await asyncio.to_thread(_call, write, worker, lease_ms, running_ms, ttl_ms)
     return _call(write, worker, lease_ms, running_ms, ttl_ms)
+
+
+def receipt_of(answer: Any) -> Receipt:
+    """The script's answer."""
+    if isinstance(answer, ResponseError):
+        # A key that something else has overwritten: this response cannot be written any more.
+        log.error("append_refused reason=%s", answer)
+        return Receipt(Verdict.FENCED)
+    code, last, cancel, followed = answer
+    return Receipt(VERDICTS[code], last, bool(cancel), bool(followed))
 
 
 def _call(write: Write, worker: str, lease_ms: int, running_ms: int, ttl_ms: int) -> Call:
@@ -37,6 +61,7 @@ def _call(write: Write, worker: str, lease_ms: int, running_ms: int, ttl_ms: int
             *(_status(final), pack(final.text) if final else ""),
             *(_flag(_has_output(events)), _flag(write.has_gap)),
             *(write.upstream_id, CHANNELS),
+            pack_record(write.record) if write.record else "",
             *(part for entry in entries for part in entry),
         ),
     )

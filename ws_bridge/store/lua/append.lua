@@ -5,7 +5,8 @@
 --       6 lease (ms)   7 ttl (ms)   8 terminal status or ''   9 final event (compressed) or ''
 --       10 '1': output is in it   11 '1': the numbers before the first are lost for good
 --       12 the provider's id or ''   13 prefix of a worker's channel
---       14… the entries, each as its last number and its payload
+--       14 the record anew (compressed), or ''
+--       15… the entries, each as its last number and its payload
 -- Returns {code, last, cancel, followed}
 --    1  written; last = the log's new last number
 --    0  duplicate: every number is already there (the answer of an earlier try was lost);
@@ -49,7 +50,7 @@ if is_new then
   local fits = first == last + 1 or rewrite or (ARGV[11] == '1' and first > last)
   if not fits then return {-4, last, cancel, followed} end -- guard: gap
   if rewrite then redis.call('DEL', KEYS[2]) end
-  for i = 14, #ARGV, 2 do
+  for i = 15, #ARGV, 2 do
     redis.call('XADD', KEYS[2], (ARGV[i] + 1) .. '-0', 'e', ARGV[i + 1])
   end
   redis.call('HSET', KEYS[1], 'n', ARGV[5])
@@ -57,6 +58,7 @@ if is_new then
   if ARGV[11] == '1' then redis.call('HINCRBY', KEYS[1], 'gp', 1) end
 end
 if ARGV[12] ~= '' then redis.call('HSET', KEYS[1], 'up', ARGV[12]) end
+if ARGV[14] ~= '' then redis.call('SET', KEYS[4], ARGV[14]) end -- it expires below
 
 if ends then
   redis.call('SET', KEYS[3], ARGV[9], 'PX', ARGV[7])
