@@ -1,28 +1,52 @@
 """What every store promises: one suite, run by each implementation.
 
-A subclass gives the fixture ``store``: a fresh, empty ``Store``.
+A subclass gives the fixtures ``store``, an open ``Store``, and ``expire``, which lets the lease of
+a response run out.
 """
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from scripted import answer
 
-from ws_bridge.protocol.events import Event
-from ws_bridge.protocol.reducer import fold
+from ws_bridge.protocol.events import IN_PROGRESS, Draft, Event
+from ws_bridge.protocol.reducer import Reducer, fold
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.protocol.sequencer import Sequencer
-from ws_bridge.store.base import Lease, Record, Store, Verdict, Write
+from ws_bridge.store.base import (
+    MAX_ANCESTORS,
+    MAX_ATTEMPTS,
+    Claim,
+    Lease,
+    Receipt,
+    Record,
+    Store,
+    Verdict,
+    Write,
+)
+
+Expire = Callable[[Record], Awaitable[None]]
 
 PATIENCE = 20.0  # seconds until a reader that should have ended is called hung
 
 ITEM = {"type": "message", "role": "user", "content": "hi"}
 
 
-def record(owner: str = "alice") -> Record:
-    return Record("resp_" + secrets.token_hex(24), owner, (ITEM,), "openai|", "resp_0")
+REQUEST = {"model": "m", "input": "hi", "background": True}
+
+
+def record(owner: str = "alice", **fields: Any) -> Record:
+    kept = Record("resp_" + secrets.token_hex(24), owner, (ITEM,), "openai|", "resp_0")
+    return replace(kept, **fields)
+
+
+def rerunnable(**fields: Any) -> Record:
+    """What may be generated again after a crash: nobody but readers of the store saw output."""
+    return record(background=True, request=REQUEST, may_run_again=True, **fields)
 
 
 def events_of(kept: Record, *words: str) -> list[Event]:
@@ -43,6 +67,52 @@ async def append(store: Store, kept: Record, events: Sequence[Event], fence: int
     """One write of the record's first writer, or of the one with the given fence."""
     [receipt] = await store.append([Write(Lease(kept.id, fence), events)])
     return receipt.verdict
+
+
+async def write(store: Store, kept: Record, *events: Event, **fields: Any) -> Receipt:
+    """One write of the first writer, with all that a write can say."""
+    [receipt] = await store.append([Write(Lease(kept.id, 1), events, **fields)])
+    return receipt
+
+
+async def taken(store: Store, kept: Record, expire: Expire) -> Claim:
+    """The response, claimed."""
+    await expire(kept)
+    claim = await store.claim(kept.id)
+    assert claim is not None
+    return claim
+
+
+async def told(heard: list[str], store: Store, kept: Record) -> None:
+    """Return when the listener has heard of the wish: a hint may be lost, so it is repeated."""
+    async with asyncio.timeout(PATIENCE):
+        while kept.id not in heard:
+            await store.cancel(kept.id, kept.owner)
+            await asyncio.sleep(0.01)
+
+
+def with_hole(events: Sequence[Event], cut: int) -> list[Event]:
+    """What a writer sends that had to drop what came before number ``cut``, that one included."""
+    so_far = Reducer().fold(events[: cut + 1]).response()
+    hole = Draft(IN_PROGRESS, {"response": so_far, "gap": {"after": 1, "until": cut}})
+    return [Event.of(hole, cut, None), *events[cut + 1 :]]
+
+
+async def grow_chain(store: Store, length: int) -> list[Record]:
+    """So many finished turns, each the continuation of the one before; the first one first."""
+    turns: list[Record] = []
+    for _ in range(length):
+        ancestors = tuple(turn.id for turn in reversed(turns[-MAX_ANCESTORS:]))
+        previous = ancestors[0] if ancestors else None
+        kept = record(previous_response_id=previous, ancestors=ancestors)
+        await store.create(kept)
+        assert await append(store, kept, events_of(kept)) is Verdict.APPENDED
+        turns.append(kept)
+    return turns
+
+
+async def chain_ids(store: Store, kept: Record, owner: str = "alice") -> list[str]:
+    return [snapshot.record.id for snapshot in await store.get_chain(kept.id, owner)]
 
 
 async def finished(store: Store, owner: str = "alice") -> tuple[Record, list[Event]]:
@@ -152,6 +222,25 @@ class StoreContract:
         late = [replace(events[2], number=len(events))]
         assert await append(store, kept, late) is Verdict.ENDED
         assert await append(store, kept, [*events, *late]) is Verdict.ENDED
+        assert await collect(store, kept) == events
+
+    @pytest.mark.parametrize("at", [0, 2, -1])
+    async def test_who_answers_is_as_the_last_write_says_while_it_runs(self, store: Store, at: int):
+        kept = record()
+        events = events_of(kept)
+        answered = replace(kept, maker="anthropic|elsewhere")
+        lease = await store.create(kept)
+        for event in events:
+            said = answered if event is events[at] else None
+            [receipt] = await store.append([Write(lease, [event], record=said)])
+            assert receipt.verdict is Verdict.APPENDED
+        await store.append([Write(lease, events[-1:], record=kept)])  # too late: it has ended
+        for snapshot in (
+            await store.get(kept.id, "alice"),
+            (await store.get_chain(kept.id, "alice"))[0],
+        ):
+            assert snapshot is not None
+            assert snapshot.record == answered
         assert await collect(store, kept) == events
 
     async def test_the_end_sent_again_is_a_duplicate(self, store: Store):
@@ -275,3 +364,383 @@ class StoreContract:
             await append(store, other, [pair[1]])
         await store.delete(other.id, "alice")
         assert await collect(store, one) == mine
+
+    # Create with events
+
+    async def test_the_first_events_are_there_with_the_creation(self, store: Store):
+        kept = record()
+        events = events_of(kept)
+        assert await store.create(kept, events[:2]) == Lease(kept.id, 1)
+        snapshot = await store.get(kept.id, "alice")
+        assert snapshot is not None
+        assert (snapshot.number, snapshot.response) == (1, fold(events[:2]))
+        await store.create(kept, events[:2])
+        assert await append(store, kept, events[2:]) is Verdict.APPENDED
+        assert await collect(store, kept) == events
+
+    async def test_first_events_may_be_large_or_many(self, store: Store):
+        """Both opening events carry the instructions and tools, however long they are."""
+        kept = record()
+        response = {"id": kept.id, "status": "in_progress", "instructions": "x" * 50_000}
+        large = [Event.of(Draft(IN_PROGRESS, {"response": response}), at, None) for at in range(3)]
+        await store.create(kept, large)
+        assert (await write(store, kept)).last == 2
+        many = record()
+        events = events_of(many, *map(str, range(300)))
+        await store.create(many, events[:-1])
+        assert await append(store, many, events[-1:]) is Verdict.APPENDED
+        assert await collect(store, many) == events
+
+    async def test_a_creation_under_a_higher_fence_restores_what_was_lost(self, store: Store):
+        """Its writer goes on under that fence; a copy of the same writer from before is refused."""
+        kept = record()
+        events = events_of(kept)
+        assert await append(store, kept, events[:3]) is Verdict.GONE
+        assert await store.create(kept, (), fence=2) == Lease(kept.id, 2)
+        assert await append(store, kept, events[:3]) is Verdict.FENCED
+        assert await append(store, kept, events, fence=2) is Verdict.APPENDED
+        assert await collect(store, kept) == events
+
+    async def test_an_odd_id_is_nothing_but_unknown(self, store: Store):
+        for odd in (
+            "",
+            " ",
+            "a b",
+            "\n",
+            "{p1}:m:x",
+            "*",
+            "]]'\"--",
+            "\0",
+            "ü" * 300,
+            "9" * 10_000,
+        ):
+            assert await store.get(odd, "alice") is None
+            assert await store.get_chain(odd, "alice") == []
+            assert await collect(store, replace(record(), id=odd)) == []
+            assert await store.delete(odd, "alice") is False
+            assert await store.claim(odd) is None
+            await store.cancel(odd, "alice")
+
+    # Many at once
+
+    async def test_of_many_writes_at_once_each_has_its_own_answer(self, store: Store):
+        kept = [record() for _ in range(300)]
+        events = [events_of(one) for one in kept]
+        for one in kept[:-1]:
+            await store.create(one)
+        writes = [
+            Write(Lease(one.id, 1), said[number % 2 :])
+            for number, (one, said) in enumerate(zip(kept, events, strict=True))
+        ]
+        writes.append(Write(Lease(kept[0].id, 1), events[0]))
+        verdicts = [receipt.verdict for receipt in await store.append(writes)]
+        pairs = [Verdict.APPENDED, Verdict.GAP] * 150
+        assert verdicts == [*pairs[:-1], Verdict.GONE, Verdict.DUPLICATE]
+        for number in (0, 128, 256):
+            assert await collect(store, kept[number]) == events[number]
+        assert await store.append([]) == []
+
+    async def test_a_receipt_says_how_far_the_log_is(self, store: Store):
+        kept = record()
+        events = events_of(kept)
+        await store.create(kept)
+        assert (await write(store, kept)).last == -1
+        assert (await write(store, kept, *events[:3])).last == 2
+        assert (await write(store, kept, *events[:2])).last == 2
+        assert (await write(store, kept, *events[5:])).last == 2
+        assert (await write(store, kept)).last == 2
+
+    # Gaps
+
+    async def test_a_declared_gap_is_written_and_readers_see_it(self, store: Store):
+        kept = record()
+        events = events_of(kept, *"abcdef")
+        await store.create(kept, events[:2])
+        follower = asyncio.create_task(collect(store, kept))
+        late = with_hole(events, 6)
+        assert (await write(store, kept, *late[:-2], has_gap=True)).verdict is Verdict.APPENDED
+        assert (await write(store, kept, *late[:-2], has_gap=True)).verdict is Verdict.DUPLICATE
+        assert (await write(store, kept, *late[-2:])).verdict is Verdict.APPENDED
+        assert await follower == [*events[:2], *late]
+        for cut in range(-1, len(events)):
+            seen = [event for event in [*events[:2], *late] if event.number > cut]
+            assert await collect(store, kept, cut) == seen
+
+    async def test_a_snapshot_after_a_gap_has_what_was_said_in_it(self, store: Store):
+        kept = record()
+        events = events_of(kept, *"abcdef")
+        await store.create(kept, events[:5])
+        before = await store.get(kept.id, "alice")
+        assert before is not None
+        await write(store, kept, *with_hole(events, 8)[:2], has_gap=True)
+        snapshot = await store.get(kept.id, "alice")
+        assert snapshot is not None
+        assert (snapshot.number, snapshot.response) == (9, fold(events[:10]))
+
+    async def test_a_gap_that_comes_with_the_end_is_written_too(self, store: Store):
+        kept = record()
+        events = events_of(kept)
+        late = with_hole(events, 4)
+        await store.create(kept, events[:2])
+        assert (await write(store, kept, *late, has_gap=True)).verdict is Verdict.APPENDED
+        assert (await write(store, kept, *late, has_gap=True)).verdict is Verdict.DUPLICATE
+        assert await collect(store, kept) == [*events[:2], *late]
+        snapshot = await store.get(kept.id, "alice")
+        assert snapshot is not None
+        assert snapshot.response == fold(events)
+
+    async def test_what_was_said_before_a_gap_is_not_said_twice(self, store: Store):
+        """The gap was declared for more than the store turned out to lack."""
+        kept = record()
+        events = events_of(kept, *"abcdef")
+        await store.create(kept, events[:5])
+        late = with_hole(events, 3)
+        assert (await write(store, kept, *late, has_gap=True)).verdict is Verdict.APPENDED
+        assert await collect(store, kept) == events
+
+    # Leases and fences
+
+    async def test_while_its_lease_holds_a_response_cannot_be_claimed(self, store: Store):
+        kept = rerunnable()
+        await store.create(kept)
+        assert await store.claim(kept.id) is None
+        assert kept.id not in await store.overdue()
+        snapshot = await store.get(kept.id, "alice")
+        assert snapshot is not None
+        assert not snapshot.is_overdue
+        assert await append(store, kept, events_of(kept)) is Verdict.APPENDED
+
+    async def test_a_lease_that_ran_out_makes_it_overdue(self, store: Store, expire: Expire):
+        kept = record()
+        await store.create(kept)
+        await expire(kept)
+        assert kept.id in await store.overdue()
+        snapshot = await store.get(kept.id, "alice")
+        assert snapshot is not None
+        assert snapshot.is_overdue
+        assert not snapshot.is_terminal
+
+    async def test_a_claim_has_all_there_is(self, store: Store, expire: Expire):
+        kept = rerunnable()
+        events = events_of(kept)
+        await store.create(kept, events[:2])
+        claim = await taken(store, kept, expire)
+        assert claim == Claim(Lease(kept.id, 2), kept, claim.events, False, True, "")
+        assert list(claim.events) == events[:2]
+
+    async def test_a_claim_has_the_whole_log_however_long(self, store: Store, expire: Expire):
+        kept = record()
+        events = events_of(kept, *map(str, range(300)))
+        await store.create(kept)
+        await store.append([Write(Lease(kept.id, 1), [event]) for event in events[:-1]])
+        assert list((await taken(store, kept, expire)).events) == events[:-1]
+
+    async def test_only_one_of_many_gets_the_claim(self, store: Store, expire: Expire):
+        kept = record()
+        await store.create(kept)
+        await expire(kept)
+        claims = await asyncio.gather(*(store.claim(kept.id) for _ in range(20)))
+        assert len([claim for claim in claims if claim]) == 1
+        assert kept.id not in await store.overdue()
+
+    async def test_after_a_claim_the_writer_before_is_refused(self, store: Store, expire: Expire):
+        kept = rerunnable()
+        events = events_of(kept)
+        await store.create(kept, events[:2])
+        claim = await taken(store, kept, expire)
+        for late in (events[2:3], events[:1], events, []):
+            assert await append(store, kept, late) is Verdict.FENCED
+        await store.release(Lease(kept.id, 1))
+        assert kept.id not in await store.overdue()
+        assert await append(store, kept, events[2:], claim.lease.fence) is Verdict.APPENDED
+        assert await append(store, kept, events[2:]) is Verdict.FENCED
+        assert await collect(store, kept) == events
+
+    async def test_who_claims_can_lose_it_again(self, store: Store, expire: Expire):
+        kept = record()
+        await store.create(kept)
+        fences = [(await taken(store, kept, expire)).lease.fence for _ in range(3)]
+        assert fences == [2, 3, 4]
+        for fence in (1, 2, 3):
+            assert await append(store, kept, [], fence) is Verdict.FENCED
+        assert await append(store, kept, [], 4) is Verdict.DUPLICATE
+
+    async def test_followers_go_on_through_a_claim(self, store: Store, expire: Expire):
+        kept = record()
+        events = events_of(kept)
+        await store.create(kept, events[:2])
+        followers = [asyncio.create_task(collect(store, kept, cut)) for cut in (-1, 0, 1)]
+        await asyncio.sleep(0)
+        claim = await taken(store, kept, expire)
+        await append(store, kept, events[2:], claim.lease.fence)
+        assert await asyncio.gather(*followers) == [events, events[1:], events[2:]]
+
+    async def test_a_writer_whom_nobody_replaced_renews_its_lease(
+        self, store: Store, expire: Expire
+    ):
+        """Be it with events, with none, or with what was there already."""
+        kept = record()
+        events = events_of(kept)
+        await store.create(kept)
+        for said in (events[:2], [], events[:2]):
+            await expire(kept)
+            await append(store, kept, said)
+            assert kept.id not in await store.overdue()
+            assert await store.claim(kept.id) is None
+
+    async def test_what_is_over_is_nobodys_to_claim(self, store: Store, expire: Expire):
+        done, _ = await finished(store)
+        deleted = record()
+        await store.create(deleted)
+        await expire(deleted)
+        await store.delete(deleted.id, "alice")
+        for kept in (done, deleted, record()):
+            assert await store.claim(kept.id) is None
+            assert kept.id not in await store.overdue()
+
+    async def test_what_is_given_back_is_overdue_at_once(self, store: Store):
+        kept = rerunnable()
+        events = events_of(kept)
+        lease = await store.create(kept, events[:2])
+        await store.release(replace(lease, fence=7))
+        assert kept.id not in await store.overdue()
+        await store.release(lease)
+        assert kept.id in await store.overdue()
+        claim = await store.claim(kept.id)
+        assert claim is not None
+        assert claim.may_run
+        assert await append(store, kept, events[2:]) is Verdict.FENCED
+        await store.release(lease)
+        assert kept.id not in await store.overdue()
+
+    async def test_giving_back_what_is_over_is_nothing(self, store: Store):
+        kept, events = await finished(store)
+        await store.release(Lease(kept.id, 1))
+        await store.release(Lease("resp_unknown", 1))
+        assert kept.id not in await store.overdue()
+        assert await collect(store, kept) == events
+
+    @pytest.mark.parametrize(
+        ("fields", "seen", "upstream_id", "is_cancelled", "may_run"),
+        [
+            ({}, 0, "", False, True),
+            ({}, 2, "", False, True),
+            ({}, 3, "", False, False),  # its output was seen
+            ({}, 2, "", True, False),
+            ({}, 4, "up_1", False, True),  # the provider goes on by itself
+            ({}, 4, "up_1", True, False),
+            ({"may_run_again": False}, 0, "", False, False),
+            ({"may_run_again": False}, 4, "up_1", False, True),
+            ({"request": None}, 0, "", False, False),
+            ({"request": None}, 2, "up_1", False, False),  # nobody knows what to ask for
+        ],
+    )
+    async def test_a_claim_says_whether_an_answer_may_be_made(  # noqa: PLR0917 - a table's columns
+        self, store: Store, expire: Expire, fields, seen, upstream_id, is_cancelled, may_run
+    ):
+        kept = replace(rerunnable(), **fields)
+        events = events_of(kept)
+        await store.create(kept, events[: min(seen, 2)])
+        await write(store, kept, *events[min(seen, 2) : seen], upstream_id=upstream_id)
+        if is_cancelled:
+            await store.cancel(kept.id, "alice")
+        claim = await taken(store, kept, expire)
+        assert (claim.may_run, claim.upstream_id) == (may_run, upstream_id)
+        assert (claim.is_cancelled, list(claim.events)) == (is_cancelled, events[:seen])
+
+    async def test_attempts_are_counted(self, store: Store, expire: Expire):
+        kept = rerunnable()
+        await store.create(kept)
+        claims = [await taken(store, kept, expire) for _ in range(MAX_ATTEMPTS)]
+        assert [claim.may_run for claim in claims] == [True] * (MAX_ATTEMPTS - 1) + [False]
+
+    async def test_the_providers_id_stays_until_another_comes(self, store: Store, expire: Expire):
+        kept = rerunnable()
+        await store.create(kept)
+        for said in ("up_1", "", "up_2", ""):
+            await write(store, kept, upstream_id=said)
+        assert (await taken(store, kept, expire)).upstream_id == "up_2"
+
+    async def test_a_write_can_put_another_record_in_its_place(self, store: Store, expire: Expire):
+        """Another target answers than the one it began with."""
+        kept = rerunnable()
+        events = events_of(kept)
+        other = replace(kept, maker="other|")
+        await store.create(kept, events[:2])
+        await write(store, kept, *events[2:4], record=other)
+        await write(store, kept, *events[4:5])
+        snapshot = await store.get(kept.id, "alice")
+        assert snapshot is not None
+        assert (snapshot.record, snapshot.response) == (other, fold(events[:5]))
+        assert (await taken(store, kept, expire)).record == other
+        assert (await write(store, kept, record=kept)).verdict is Verdict.FENCED
+        snapshot = await store.get(kept.id, "alice")
+        assert snapshot is not None
+        assert snapshot.record == other
+
+    # Cancel
+
+    async def test_a_wish_for_the_end_reaches_the_writer(self, store: Store):
+        heard: list[str] = []
+        store.listen(cancelled=heard.append, followed=lambda _: None)
+        kept, other = record(), record()
+        await store.create(kept)
+        await store.create(other)
+        assert not (await write(store, kept)).is_cancelled
+        await told(heard, store, kept)
+        assert set(heard) == {kept.id}
+        assert (await write(store, kept)).is_cancelled
+        assert (await write(store, kept, *events_of(kept)[:3])).is_cancelled
+        assert not (await write(store, other)).is_cancelled
+
+    async def test_a_wish_from_a_stranger_or_too_late_is_nothing(self, store: Store):
+        heard: list[str] = []
+        store.listen(cancelled=heard.append, followed=lambda _: None)
+        done, events = await finished(store)
+        kept = record()
+        await store.create(kept)
+        await store.cancel(done.id, "alice")
+        await store.cancel("resp_unknown", "alice")
+        for stranger in ("mallory", "", "Alice"):
+            await store.cancel(kept.id, stranger)
+        last = record()
+        await store.create(last)
+        await told(heard, store, last)
+        assert set(heard) == {last.id}
+        assert not (await write(store, kept)).is_cancelled
+        assert await collect(store, done) == events
+
+    # Chains
+
+    async def test_a_chain_comes_whole_and_the_latest_first(self, store: Store):
+        turns = await grow_chain(store, 40)
+        for length in (1, 2, MAX_ANCESTORS, MAX_ANCESTORS + 1, MAX_ANCESTORS + 2, 34, 35, 40):
+            chain = await store.get_chain(turns[length - 1].id, "alice")
+            assert [snapshot.record for snapshot in chain] == turns[:length][::-1]
+        assert [snapshot.response for snapshot in chain[:2]] == [
+            fold(events_of(turn)) for turn in (turns[-1], turns[-2])
+        ]
+
+    async def test_a_chain_ends_where_a_turn_is_missing(self, store: Store):
+        turns = await grow_chain(store, 20)
+        await store.delete(turns[1].id, "alice")
+        assert await chain_ids(store, turns[-1]) == [turn.id for turn in turns[:1:-1]]
+        await store.delete(turns[12].id, "alice")
+        assert await chain_ids(store, turns[-1]) == [turn.id for turn in turns[:12:-1]]
+        assert await chain_ids(store, turns[12]) == []
+
+    async def test_a_chain_of_a_stranger_is_empty(self, store: Store):
+        [turn] = await grow_chain(store, 1)
+        own = record("mallory", previous_response_id=turn.id, ancestors=(turn.id,))
+        await store.create(own)
+        assert await chain_ids(store, turn, "mallory") == []
+        assert await chain_ids(store, own, "mallory") == [own.id]
+
+    async def test_a_turn_that_still_runs_is_part_of_its_chain(self, store: Store):
+        [first] = await grow_chain(store, 1)
+        running = record(previous_response_id=first.id, ancestors=(first.id,))
+        await store.create(running, events_of(running)[:4])
+        ancestors = (running.id, first.id)
+        last = record(previous_response_id=running.id, ancestors=ancestors)
+        await store.create(last)
+        assert await chain_ids(store, last) == [last.id, running.id, first.id]

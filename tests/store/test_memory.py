@@ -5,14 +5,11 @@ from dataclasses import replace
 
 import orjson
 import pytest
+from store.contract import StoreContract, append, collect, events_of, finished, record
 
-pytest.register_assert_rewrite("store.contract")
-
-from store.contract import StoreContract, append, collect, events_of, finished, record  # noqa: E402 - rewritten first
-
-from ws_bridge.errors import StoreUnavailable  # noqa: E402
-from ws_bridge.store.base import Record, Verdict  # noqa: E402
-from ws_bridge.store.memory import MemoryStore  # noqa: E402
+from ws_bridge.errors import StoreUnavailable
+from ws_bridge.store.base import Record, Verdict
+from ws_bridge.store.memory import MemoryStore
 
 
 class Hand:
@@ -29,11 +26,28 @@ def new(max_bytes: int = 2**20, ttl_seconds: float = 60, now: Hand | None = None
     return MemoryStore(max_bytes=max_bytes, ttl_seconds=ttl_seconds, now=now or Hand())
 
 
+LEASE_SECONDS = 15.0
+
+
 @pytest.fixture
-async def store():
-    memory = new()
+def clock():
+    return Hand()
+
+
+@pytest.fixture
+async def store(clock):
+    memory = MemoryStore(max_bytes=2**20, ttl_seconds=3600, now=clock, lease_seconds=LEASE_SECONDS)
+    await memory.open()
     yield memory
     await memory.close()
+
+
+@pytest.fixture
+def expire(clock):
+    async def let_run_out(_):
+        clock.now += LEASE_SECONDS
+
+    return let_run_out
 
 
 class TestMemoryStore(StoreContract):

@@ -8,8 +8,9 @@ Rule 3: every key expires.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from ws_bridge.protocol.events import Event
 from ws_bridge.store import scripts as lua
@@ -37,7 +38,10 @@ from ws_bridge.store.writing import append_call, receipt_of
 RUNNING_MS = 3_600_000  # at least so long after its last write a running response is kept
 STONE_MS = 3_600_000
 OVERDUE_AT_ONCE = 20  # of a partition
+log = logging.getLogger(__name__)
+
 TOGETHER = 128  # calls of one round trip
+PAUSE_SECONDS = 1.0
 
 
 class RedisStore:
@@ -67,8 +71,8 @@ class RedisStore:
     async def open(self) -> None:
         """See ``Store``: a server that is away is no error, one that is unfit is."""
         await self._presence.look()
-        bodies = (self._following.run(), self._presence.run())
-        self._tasks = [asyncio.create_task(body) for body in bodies]
+        bodies = (self._following.run, self._presence.run)
+        self._tasks = [asyncio.create_task(_again_and_again(body)) for body in bodies]
 
     def is_available(self) -> bool:
         """See ``Store``."""
@@ -274,3 +278,13 @@ class RedisStore:
     def _hear(self, kind: str, response_id: str) -> None:
         if kind in self._heard:
             self._heard[kind](response_id)
+
+
+async def _again_and_again(body: Callable[[], Awaitable[None]]) -> None:
+    """Run a task of the store's own; a bug in it must not silence the store for good."""
+    while True:
+        try:
+            return await body()
+        except Exception:  # the edge of the task
+            log.exception("store_task_crashed")
+            await asyncio.sleep(PAUSE_SECONDS)

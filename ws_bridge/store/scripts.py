@@ -26,6 +26,7 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.store.connect import AWAY, Client
@@ -151,7 +152,7 @@ class Scripts:
     async def _ask(self, calls: Sequence[Call]) -> list[Any]:
         try:
             async with self._free:
-                answers = await self._send(calls)
+                answers = await self._send_anew(calls)
                 if any(isinstance(answer, NoScriptError) for answer in answers):
                     await self.load()
                     answers = await self._send(calls)
@@ -164,6 +165,17 @@ class Scripts:
         if was_away:
             self._back()
         return answers
+
+    async def _send_anew(self, calls: Sequence[Call]) -> list[Any]:
+        """Send, and once more if the connection was dead: after a restart all idle ones are."""
+        try:
+            return await self._send(calls)
+        except RedisConnectionError:
+            pool = getattr(self._client, "connection_pool", None)
+            if pool is None:  # a cluster's client has seen to it
+                raise
+            await pool.disconnect(inuse_connections=False)
+            return await self._send(calls)
 
     async def _send(self, calls: Sequence[Call]) -> list[Any]:
         if len(calls) == 1:

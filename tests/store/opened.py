@@ -1,0 +1,74 @@
+"""Stores that are open and know their server, as one that has run for a while."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ws_bridge.store.base import Record
+from ws_bridge.store.connect import parse
+from ws_bridge.store.layout import CHANNELS, keys_of
+from ws_bridge.store.redis import RedisStore
+
+LEASE_SECONDS = 15.0
+TTL_SECONDS = 60.0
+PATIENCE = 20.0
+
+
+class Later:
+    """A clock ahead of the machine's: a store that is open has been so for long."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@asynccontextmanager
+async def opened(url: str, password: str = "", **fields: Any) -> AsyncIterator[RedisStore]:
+    """A store that is connected, has a subscription, and may claim."""
+    later = Later()
+    fields = {"ttl_seconds": TTL_SECONDS, "lease_seconds": LEASE_SECONDS, "now": later} | fields
+    store = RedisStore(parse(url, password), **fields)
+    await store.open()
+    try:
+        await until_subscribed(store)
+        later.ahead = 10 * LEASE_SECONDS  # as if the server had been up for longer than a lease
+        yield store
+    finally:
+        await store.close()
+
+
+async def until(is_true: Callable[[], Awaitable[Any]], what: str) -> None:
+    """Return when it is true, within a bound that only a broken store reaches."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            while not await is_true():  # noqa: ASYNC110 - of a server, which sets no event
+                await asyncio.sleep(0.01)
+            return
+    raise AssertionError(f"never true: {what}")
+
+
+async def until_subscribed(store: RedisStore) -> None:
+    """Return when hints reach the store: a message of nothing has a receiver."""
+
+    async def is_heard() -> bool:
+        told = "PUBLISH", CHANNELS + store.worker, "-"
+        return bool(await store._client.execute_command(*told)) or is_cluster(store)
+
+    await until(is_heard, "the store is subscribed")
+
+
+def is_cluster(store: RedisStore) -> bool:
+    """Whether a publisher cannot tell who listens: receivers on other nodes are not counted."""
+    return store._place.kind == "cluster"
+
+
+async def expire(store: RedisStore, kept: Record) -> None:
+    """Let a response's lease run out."""
+    keys = keys_of(kept.id)
+    await store._client.hset(keys.meta, "lx", "0")
+    await store._client.zadd(keys.leases, {kept.id: 0}, xx=True)

@@ -1,0 +1,96 @@
+"""What the read script answers, as values."""
+
+import pytest
+from redis.exceptions import ResponseError
+from store.contract import events_of, record
+
+from ws_bridge.errors import StoreUnavailable
+from ws_bridge.store.following import Cursor
+from ws_bridge.store.packing import pack, pack_entries, pack_record
+from ws_bridge.store.pages import ALL, MOST_ENTRIES, View, view_of
+
+KEPT = record()
+EVENTS = events_of(KEPT)
+END = EVENTS[-1]
+
+
+def answer(events=(), *, status=b"in_progress", last=None, taken=0, end=b"", kept=b""):
+    entries = [[b"%d-0" % (number + 1), [b"e", text]] for number, text in pack_entries(events)]
+    last = events[-1].number if last is None and events else last
+    return [status, last, 0, taken, entries, end, kept]
+
+
+def seen(after, told):
+    return view_of(Cursor(KEPT.id, KEPT.owner, after), told)
+
+
+ENDED = {"status": b"completed", "last": END.number, "end": pack(END.text)}
+
+
+def test_unknown_is_none():
+    assert seen(-1, None) is None
+
+
+def test_of_an_entry_only_what_is_after_the_cursor_counts():
+    for after in range(-1, 5):
+        view = seen(after, answer(EVENTS[:4]))
+        assert view.events == EVENTS[after + 1 : 4]
+        assert (view.is_last, view.is_complete, view.last) == (False, True, 3)
+
+
+def test_the_end_comes_after_the_log():
+    view = seen(1, answer(EVENTS[:-1], **ENDED))
+    assert view.events == EVENTS[2:]
+    assert view.is_last
+
+
+@pytest.mark.parametrize(("taken", "told"), [(0, []), (1, [END])])
+def test_the_end_of_what_was_taken_over_is_told_wherever_the_reader_is(taken, told):
+    view = seen(1000, answer(taken=taken, **ENDED))
+    assert view.events == told
+    assert view.is_last
+
+
+def test_a_full_page_is_not_the_last(monkeypatch):
+    monkeypatch.setattr("ws_bridge.store.pages.MOST_ENTRIES", 1)
+    view = seen(-1, answer(EVENTS[:4], **ENDED))
+    assert view.events == EVENTS[:4]
+    assert (view.is_last, view.is_complete) == (False, False)
+
+
+def test_a_finished_view_is_a_snapshot():
+    view = seen(ALL, answer(kept=pack_record(KEPT), **ENDED))
+    snapshot = view.finished()
+    assert (snapshot.record, snapshot.number) == (KEPT, END.number)
+    assert snapshot.response == END.json()["response"]
+    assert seen(ALL, answer(**ENDED)).finished() is None
+    assert seen(-1, answer(EVENTS[:2], kept=pack_record(KEPT))).finished() is None
+
+
+@pytest.mark.parametrize("after", [-(2**70), -2, -1, 0, 7, 2**53, 2**70])
+def test_no_cursor_is_too_odd_for_a_script(after):
+    owner, cursor, entries, flag = View.arguments(Cursor("x", "me", after), with_record=True)
+    assert -1 <= cursor <= ALL
+    assert float(cursor + 1) == cursor + 1  # Lua counts in doubles
+    assert (owner, entries, flag) == ("me", MOST_ENTRIES, "1")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        ResponseError("WRONGTYPE Operation against a key"),
+        answer(EVENTS[:2], kept=b"zzz"),
+        answer(last=END.number, status=b"completed", end=b"r{}"),
+        answer(last=END.number, status=b"completed", end=b""),
+        [b"in_progress", 3, 0, 0, [[b"1-0", [b"e", b"rnull"]]], b"", b""],
+        [b"in_progress", 3, 0, 0, [[b"1-0", [b"e"]]], b"", b""],
+    ],
+)
+def test_what_others_broke_is_unknown(broken, caplog):
+    assert seen(-1, broken) is None
+    assert "read_broken" in caplog.text
+
+
+def test_a_refusal_will_pass():
+    with pytest.raises(StoreUnavailable):
+        seen(-1, ResponseError("NOPERM this user has no permissions"))
