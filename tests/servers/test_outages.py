@@ -1,0 +1,148 @@
+"""A store that is away, slow or empty stops no stream, and nothing is reported that is not so."""
+
+import asyncio
+import contextlib
+import json
+import time
+
+import pytest
+from peers import Heard, at_provider, next_of, text_of, until
+
+STREAMS, FOLLOWED = 20, 4
+
+
+async def freeze(node):
+    """The store answers nothing for five seconds; connections stand."""
+    node.freeze()
+    try:
+        await asyncio.sleep(5)
+    finally:
+        node.thaw()
+
+
+async def crash(node):
+    """The store dies, and comes back with what its log on disk has."""
+    node.kill()
+    try:
+        await asyncio.sleep(1.5)
+    finally:
+        node.start()
+
+
+async def wipe(node):
+    """The store forgets everything."""
+    await asyncio.to_thread(node.wipe)
+
+
+@pytest.mark.parametrize(("fault", "events"), [(freeze, 110), (crash, 60), (wipe, 30)])
+async def test_live_streams_do_not_feel_a_fault_of_the_store(pair, node, fake, fault, events):
+    """No stream stands still for a second longer than one that is not stored.
+
+    Afterwards both servers have, byte for byte, what each socket has seen. Half of the streams end
+    while the store is away, unless it has forgotten them: what had ended is lost then.
+    """
+    kinds = [f"native-gate15-slow-{fault.__name__}-big{n}" for n in (events, 30)]
+    turns = [await pair[n % 2].begin(kinds[n % 2]) for n in range(STREAMS)]
+    unstored = [await peer.begin(kinds[0], store=False) for peer in pair]
+    for turn in (*turns, *unstored):
+        await turn.read(until=12)
+    async with contextlib.AsyncExitStack() as ends:
+        followers = []
+        for number, turn in enumerate(turns[:FOLLOWED]):
+            other = pair[(number + 1) % 2]
+            lines = await ends.enter_async_context(other.following(turn.heard.id))
+            followers.append(follow(lines, await next_of(lines, 12)))
+        released = time.monotonic()
+        for model in kinds:
+            fake.release(at_provider(model))
+        reading = [turn.read() for turn in (*turns, *unstored)]
+        _, *heard = await asyncio.gather(fault(node), *reading, *followers)
+    stored, free = heard[:STREAMS], heard[STREAMS : len(reading)]
+    pace = max(one.largest_pause(released) for one in free)
+    for one in stored:
+        numbers = [json.loads(text)["sequence_number"] for text in one.texts]
+        assert numbers == list(range(len(one.texts)))
+        assert one.last["type"] == "response.completed"
+        assert one.largest_pause(released) <= pace + 1.0
+    for number, one in enumerate(stored):
+        other = pair[(number + 1) % 2]
+        await until(lambda other=other, one=one: knows_the_end(other, one))
+        for peer in pair:
+            assert await peer.get(one.id) == (200, one.last["response"])
+            assert await peer.events(one.id) == one.texts
+    for one, seen in zip(stored, heard[len(reading) :], strict=False):
+        # Where the store has forgotten the response, its follower may be let go early: it resumes.
+        assert seen == one.texts[: len(seen)]
+        assert fault is wipe or len(seen) == len(one.texts)
+
+
+async def follow(lines, seen):
+    """All that is told, from what was seen on."""
+    return seen + [line async for line in lines]
+
+
+async def knows_the_end(peer, heard: Heard) -> bool:
+    status, body = await peer.get(heard.id)
+    return status == 200 and body["status"] not in ("queued", "in_progress")
+
+
+@contextlib.asynccontextmanager
+async def away(node, how):
+    """The store is dead or frozen inside, and answers again afterwards."""
+    if how == "dead":
+        await asyncio.to_thread(node.kill)
+    else:
+        node.freeze()
+    try:
+        yield
+    finally:
+        if how == "dead":
+            await asyncio.to_thread(node.start)
+        else:
+            node.thaw()
+
+
+@pytest.mark.parametrize("how", ["dead", "frozen"])
+async def test_without_its_store_a_server_serves_what_it_can(pair, node, fake, how):
+    """Reading and background are refused for now; turns go on, and are stored when it is back."""
+    here = pair[0]
+    kept = await here.turn("native-text")
+    async with away(node, how):
+        for method, path, body in (
+            ("GET", f"/{kept.id}", {}),
+            ("GET", f"/{kept.id}?stream=true", {}),
+            ("GET", f"/{kept.id}/input_items", {}),
+            ("POST", f"/{kept.id}/cancel", {}),
+            ("DELETE", f"/{kept.id}", {}),
+            ("POST", "", {"model": "native-text", "input": "hi", "background": True}),
+        ):
+            status, answer, headers = await here.ask(method, path, **body)
+            assert (status, answer["error"]["code"]) == (503, "store_unavailable"), (method, path)
+            assert int(headers["Retry-After"]) >= 1
+        for peer in pair:
+            began = time.monotonic()
+            turn = await peer.begin("native-gate6-degraded-" + how)
+            heard = await turn.read(until="response.created")
+            assert time.monotonic() - began <= 1.5
+            fake.release(at_provider("native-gate6-degraded-" + how))
+            assert (await turn.read()).last["type"] == "response.completed"
+        unstored = await here.turn("native-text", store=False)
+        assert unstored.last["type"] == "response.completed"
+        chained = await here.turn("native-text", previous_response_id=kept.id)
+        assert chained.last["error"]["code"] == "store_unavailable"
+        for peer in pair:
+            await until(lambda peer=peer: says(peer, 503))
+            assert await peer.status("/healthz") == 200
+    for peer in pair:
+        await until(lambda peer=peer: says(peer, 200))
+        await until(lambda peer=peer: knows_the_end(peer, heard))
+        assert await peer.get(heard.id) == (200, heard.last["response"])
+        assert await peer.events(heard.id) == heard.texts
+    assert (await here.get(unstored.id))[0] == 404
+    onward = await here.turn("native-echo", previous_response_id=heard.id)
+    assert text_of(heard.last["response"]) in text_of(onward.last["response"])
+
+
+async def says(peer, status) -> bool:
+    """Whether it is ready (200) or not (503)."""
+    return await peer.status("/readyz") == status

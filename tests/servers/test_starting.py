@@ -1,0 +1,80 @@
+"""A server starts without its store, but not with one that it can never use."""
+
+import asyncio
+
+import pytest
+from fleet import Bridge
+from peers import Peer, until
+from valkeys import Node, valkey_binary
+
+SECRET = "a-very-secret-word"  # noqa: S105 - opens nothing
+DEMO = {"name": "demo", "model": "demo/demo", "drop_params": True}
+
+
+def config_of(url, **store):
+    return {"store": {"url": url, **store}, "models": [DEMO]}
+
+
+async def test_a_server_starts_without_its_store_says_so_and_heals_alone():
+    """It lives, is not ready, serves what needs no store; and is ready when the store comes."""
+    store = Node(valkey_binary())
+    async with Bridge(config_of(store.url)) as bridge, Peer(bridge) as peer:
+        assert "store_unreachable" in bridge.log()
+        assert await peer.status("/healthz") == 200
+        await until(lambda: opened(bridge))
+        assert await peer.status("/readyz") == 503
+        turn = await peer.turn("demo", store=False)
+        assert turn.last["type"] == "response.completed"
+        stored = await peer.turn("demo")
+        assert stored.last["type"] == "response.completed"
+        status, body = await peer.get(stored.id)
+        assert (status, body["error"]["code"]) == (503, "store_unavailable")
+        with store:
+            await bridge.wait_ready()
+            assert (await peer.ended(stored.id)) == stored.last["response"]
+            assert await peer.events(stored.id) == stored.texts
+
+
+async def opened(bridge) -> bool:
+    """Whether its upstream has come in."""
+    return " ready" in bridge.log()
+
+
+async def refused(config, environ=None) -> str:
+    """What a server says that ends with exit code 2 instead of listening."""
+    bridge = Bridge(config, environ)
+    try:
+        with pytest.raises(AssertionError, match="it ended with 2"):
+            await bridge.start()
+        return bridge.log()
+    finally:
+        bridge.close()
+
+
+async def test_a_wrong_password_is_one_line_that_names_the_key():
+    """Whether it stands in the URL or in a variable."""
+    with Node(valkey_binary(), password="right") as node:  # noqa: S106 - a test's own
+        bare = f"redis://{node.address}"
+        said = await asyncio.gather(
+            refused(config_of(bare.replace("//", f"//:{SECRET}@"))),
+            refused(config_of(bare, password_env="WORD"), {"WORD": SECRET}),  # noqa: S106 - a name
+        )
+    for text in said:
+        assert is_one_line(text), text
+
+
+async def test_a_malformed_url_is_one_line_that_names_the_key():
+    """Its password is not said, wherever the mistake is."""
+    urls = (
+        f"redis://:{SECRET}@[::1",
+        f"mongodb://:{SECRET}@host",
+    )
+    for text in await asyncio.gather(*(refused(config_of(url)) for url in urls)):
+        assert is_one_line(text), text
+
+
+def is_one_line(said: str) -> bool:
+    """Of the form of the command line's errors, and without the password."""
+    line = said.removesuffix("\n")
+    is_so = line.startswith("ws-bridge: ") and "\n" not in line and "store.url" in line
+    return is_so and SECRET not in line
