@@ -58,7 +58,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic_core": ("protocol/*", "config.py"),
     "redis": ("store/*",),
     "uvloop": ("cli.py",),
-    "websockets": ("chat/*", "cli.py"),
+    "websockets": ("chat/*", "cli.py", "upstream/wires.py"),
 }
 # The pure room does not wait, look at the clock, or touch the world.
 IMPURE = frozenset(
@@ -86,8 +86,11 @@ TESTED_IN = {
     "upstream/chunks.py": "upstream/test_managed.py",
     "upstream/demo_rules.py": "upstream/test_demo.py",
     "upstream/fitting.py": "upstream/test_managed.py",
+    "upstream/pool.py": "upstream/test_native.py",  # parts of the native mode
+    "upstream/refusals.py": "upstream/test_native.py",
     "upstream/sources.py": "upstream/test_managed.py",
     "upstream/watch.py": "upstream/test_managed.py",
+    "upstream/wires.py": "upstream/test_native.py",
 }
 
 

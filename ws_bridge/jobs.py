@@ -118,7 +118,8 @@ class Jobs:
         record = claim.record
         request = parse_create((record.request or {}) | {"input": list(record.input)})
         create = Create(request, record.owner, "background")
-        target = self._find_target(request.model or "", record.maker)
+        maker = record.maker if claim.upstream_id else ""  # its id means nothing to others
+        target = self._find_target(request.model or "", maker)
         chain = Chain(await self._parent(create), record.input)
         if self.is_draining:
             raise ServerDraining

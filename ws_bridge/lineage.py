@@ -13,9 +13,9 @@ from ws_bridge.errors import (
     PreviousResponseNotFound,
 )
 from ws_bridge.plan import Plan
-from ws_bridge.protocol.conversation import entries_of
+from ws_bridge.protocol.conversation import Conversation, entries_of_response
 from ws_bridge.protocol.history import Turn
-from ws_bridge.store.base import Store
+from ws_bridge.store.base import Snapshot, Store
 from ws_bridge.store.conversations import Conversations
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ class Lineage:
         """A stored response as the turn a chain goes on from, with its ancestors.
 
         Raises ``PreviousResponseNotFound`` for unknown, foreign, expired and failed ones, and
-        ``PreviousResponseInProgress`` for one that does not end soon.
+        ``PreviousResponseInProgress`` for one that does not end soon. A response of a conversation
+        has what that held before it as its ancestors.
         """
         snapshots = await self._store.get_chain(response_id, owner)
         if snapshots and not snapshots[0].is_terminal:
@@ -45,7 +46,7 @@ class Lineage:
             snapshots = await self._store.get_chain(response_id, owner)
         if not snapshots or snapshots[-1].record.previous_response_id is not None:
             raise PreviousResponseNotFound(response_id)
-        turn: Turn | None = None
+        turn = await self._before(snapshots[-1])
         for snapshot in reversed(snapshots):
             if snapshot.status not in ("completed", "incomplete"):
                 raise PreviousResponseNotFound(response_id)
@@ -57,10 +58,7 @@ class Lineage:
 
     async def conversation(self, conversation_id: str, owner: str) -> Turn | None:
         """What a conversation holds; None if it is empty. Raises ``ConversationNotFound``."""
-        conversation = await self._conversations.get(conversation_id, owner)
-        if conversation is None:
-            raise ConversationNotFound(conversation_id)
-        return conversation.turn()
+        return (await self._find(conversation_id, owner)).turn()
 
     async def keep(self, plan: Plan, response: Json) -> None:
         """Add what a finished response was asked and has said to its conversation, if it has one.
@@ -70,11 +68,29 @@ class Lineage:
         conversation_id = plan.envelope.conversation
         if conversation_id is None or response["status"] not in ("completed", "incomplete"):
             return
-        entries = entries_of(plan.record.input) + entries_of(response["output"], plan.record.maker)
+        record = plan.record
+        entries = entries_of_response(record.id, record.input, response["output"], record.maker)
         try:
-            await self._conversations.add(conversation_id, plan.record.owner, entries)
+            await self._conversations.add(conversation_id, record.owner, entries)
         except BridgeError as lost:
             log.error("conversation_lost id=%s reason=%s", conversation_id, lost.code)  # noqa: TRY400
+
+    async def _find(self, conversation_id: str, owner: str) -> Conversation:
+        conversation = await self._conversations.get(conversation_id, owner)
+        if conversation is None:
+            raise ConversationNotFound(conversation_id)
+        return conversation
+
+    async def _before(self, oldest: Snapshot) -> Turn | None:
+        """What the response's conversation held before it; None if it was in none."""
+        named, record = oldest.response.get("conversation"), oldest.record
+        if named is None:
+            return None
+        try:
+            conversation = await self._find(named["id"], record.owner)
+        except ConversationNotFound:
+            raise PreviousResponseNotFound(record.id) from None
+        return conversation.before(record.id).turn()
 
     async def _wait_for_end(self, response_id: str, owner: str) -> None:
         """A parent may be on its way to its end, here or elsewhere."""

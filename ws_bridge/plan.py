@@ -1,4 +1,9 @@
-"""What a job is made of, and what is told of it."""
+"""What a job is made of, and what is told of it.
+
+An observer is a function of one frozen value, called in the event loop: it must not wait or raise.
+Every response is one ``JobStarted`` and one ``JobFinished``: its model, who was asked for it, who
+answered, tokens, cost, latency, outcome. `server/app.py` gives them to the log and to `/metrics`.
+"""
 
 from __future__ import annotations
 

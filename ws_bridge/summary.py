@@ -9,7 +9,7 @@ from typing import Any
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.compaction import PROMPT
-from ws_bridge.protocol.events import TERMINAL, Draft
+from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.response import no_usage, strict_usage
 from ws_bridge.upstream.base import Request, Upstream
@@ -49,6 +49,8 @@ async def summarise(upstream: Upstream, request: Request) -> Summary:
 async def _final(drafts: AsyncGenerator[Draft, None]) -> Json:
     async with aclosing(drafts):
         async for draft in drafts:
+            if draft.type == FAILED:
+                raise UpstreamError("The model could not write a summary.")
             if draft.type in TERMINAL:
                 response: Json = draft.fields.get("response") or {}
                 return response

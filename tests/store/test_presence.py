@@ -60,7 +60,7 @@ class House:
             await asyncio.gather(task, return_exceptions=True)
 
 
-@pytest.mark.parametrize(("uptime", "wait"), [(0, 15), (5, 10), (15, 0), (10_000, 0)])
+@pytest.mark.parametrize(("uptime", "wait"), [(0, 15), (1, 15), (6, 10), (16, 0), (10_000, 0)])
 async def test_owners_have_a_whole_lease_since_the_servers_start(monkeypatch, uptime, wait):
     house = House(monkeypatch, uptime)
     await house.presence.look()
@@ -127,4 +127,15 @@ async def test_an_idle_server_notices_that_the_store_is_back(monkeypatch):
     assert not house.scripts.breaker.is_open
     assert not house.presence.may_claim()
     house.now += LEASE
+    assert house.presence.may_claim()
+
+
+async def test_who_found_nobody_first_gives_owners_a_whole_lease(monkeypatch):
+    """The server may have stood still and not have been started anew: its uptime says nothing."""
+    house = House(monkeypatch, Lost(), 10_000)
+    await house.presence.look()
+    await house.presence.look()
+    house.now += LEASE - 0.1
+    assert not house.presence.may_claim()
+    house.now += 0.1
     assert house.presence.may_claim()

@@ -16,6 +16,7 @@ from ws_bridge.store.scripts import (
     LUA,
     PROBE_SECONDS,
     READ,
+    STALL_SECONDS,
     Breaker,
     Call,
     Scripts,
@@ -188,6 +189,48 @@ async def test_who_listens_is_told_once_when_the_store_is_back():
     for _ in range(3):
         await made.call(READ, ())
     assert told == [1]
+
+
+async def test_one_failure_is_an_outage_for_whoever_judges_leases():
+    """A server may stand still for longer than a lease and cost an idle process one call."""
+    told = []
+    made = scripts(Server(Lost(), "yes"), back=lambda: told.append(1))
+    with pytest.raises(StoreUnavailable):
+        await made.call(READ, ())
+    await made.call(READ, ())
+    assert told == [1]
+
+
+async def test_an_answer_that_took_long_is_an_outage_too():
+    clock, told, gate = Hand(), [], asyncio.Event()
+    server = Server(gate)
+    made = scripts(server, clock, lambda: told.append(1))
+    call = asyncio.create_task(made.call(READ, ()))
+    await server.is_full.wait()
+    clock.now += STALL_SECONDS + 0.1
+    gate.set()
+    await call
+    assert told == [1]
+
+
+class Pool:
+    """A client's connections."""
+
+    def __init__(self):
+        self.dropped = 0
+
+    async def disconnect(self, *, inuse_connections):
+        assert not inuse_connections
+        self.dropped += 1
+
+
+async def test_a_dead_connection_is_no_failure_and_no_other_idle_one_is_trusted():
+    """After a restart of the server all of a burst's connections are dead, and it is there."""
+    server = Server(Lost(), "yes")
+    server.connection_pool = Pool()
+    made = scripts(server)
+    assert await made.call(READ, ()) == "yes"
+    assert (server.connection_pool.dropped, made.breaker.failures) == (1, 0)
 
 
 async def test_only_so_many_calls_are_under_way_at_once():

@@ -108,6 +108,61 @@ def test_clients_are_told_the_names_of_what_is_on():
     ]
 
 
+SHARED = (
+    {"name": "m", "model": "openai/m", "api_base": "http://one", "fallbacks": ("spare", "w-1")},
+    {"name": "w-*", "model": "groq/w-*", "fallbacks": ("x-*", "m", "gone")},
+    {"name": "m", "model": "openai/m", "api_base": "http://two", "fallbacks": ("spare",)},
+    {"name": "spare", "model": "anthropic/spare", "fallbacks": ("last", "m")},
+    {"name": "last", "model": "openai/last"},
+    {"name": "x-*", "model": "openai/x-*"},
+    {"name": "gone", "model": "openai/gone", "enabled": False},
+    {"name": "k", "model": "openai/k", "api_key_env": "ONE"},
+    {"name": "k", "model": "openai/k", "api_key_env": "TWO"},
+)
+
+
+def groups(name: str) -> list[list[str]]:
+    candidates = table(*SHARED, ONE="1", TWO="2").candidates(name)
+    return [[f"{one.name} {one.model}{one.api_base[6:]}" for one in group] for group in candidates]
+
+
+def test_entries_of_one_name_are_asked_before_their_fallbacks_and_each_name_once():
+    assert groups("m") == [
+        ["m openai/m/one", "m openai/m/two"],
+        ["spare anthropic/spare"],
+        ["w-1 groq/w-1"],
+        ["last openai/last"],
+        ["x-1 openai/x-1"],
+    ]
+    assert groups("last") == [["last openai/last"]]
+
+
+def test_a_fallbacks_star_is_what_it_stands_for_in_the_name():
+    assert groups("w-9")[:2] == [["w-9 groq/w-9"], ["x-9 openai/x-9"]]
+    assert groups("x-9") == [["x-9 openai/x-9"]]
+
+
+@pytest.mark.parametrize("name", ["", "n", "gone", "w-"])
+def test_what_nobody_serves_has_no_candidates(name):
+    with pytest.raises(ModelNotFound):
+        table(*SHARED).candidates(name)
+
+
+def test_one_name_with_two_keys_is_two_makers_and_either_can_be_found():
+    routes = table(*SHARED, ONE="1", TWO="2")
+    first, second = (target.maker for target in routes.candidates("k")[0])
+    assert first != second
+    assert not any(secret in first + second for secret in ("ONE", "TWO"))
+    assert routes.find("k").api_key == routes.find("k", first).api_key == "1"
+    assert routes.find("k", second).api_key == "2"
+    assert routes.find("k", "openai|elsewhere").api_key == "1"
+    assert routes.find("m", "anthropic|").name == "spare"
+
+
+def test_a_name_of_several_entries_is_told_once():
+    assert table(*SHARED).names().count("m") == 1
+
+
 def test_an_empty_table_finds_nothing():
     with pytest.raises(ModelNotFound):
         Routes([]).find("m")

@@ -1,33 +1,39 @@
 """Conversations: a growing list of items that many responses share.
 
 Rule 1: an item keeps who made it: what only its maker can read goes back to its maker only.
-Rule 2: every item has an id; one that came without gets one.
+Rule 2: every item is listed under an id, its own or one from here; models get it as it came.
 """
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.history import Turn, input_items
+from ws_bridge.protocol.request import _check_item, check_depth
 
 Json = dict[str, Any]
 Item = dict[str, Any]
 
-ID = re.compile(r"[0-9A-Za-z_.-]{1,128}")
 MOST_ITEMS = 20  # of one request
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One item and whose it is; None is the client's."""
+    """One item as it came, and what the conversation knows of it."""
 
+    id: str
     item: Item
-    maker: str | None = None
+    maker: str | None = None  # None: the client wrote it
+    response: str | None = None  # whose input or output it was; None: it was added by itself
+
+    def listed(self) -> Item:
+        """The item as the API lists it."""
+        named = self.item | {"id": self.id}
+        return named if self.maker else input_items("", [named])[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +55,20 @@ class Conversation:
             "metadata": self.metadata,
         }
 
+    def before(self, response_id: str) -> Conversation:
+        """The conversation as it was when a response added its items."""
+        added = (place for place, one in enumerate(self.entries) if one.response == response_id)
+        return replace(self, entries=self.entries[: next(added, None)])
+
     def turn(self) -> Turn | None:
         """The items as the chain that a response goes on from; None if there are none."""
         turn: Turn | None = None
         asked: list[Item] = []
         said: list[Item] = []
         maker = ""
-        for entry in self.entries:
+        for place, entry in enumerate(self.entries):
             if said and entry.maker != maker:
-                turn = Turn(self.id, tuple(asked), tuple(said), maker, turn)
+                turn = Turn(f"{self.id}_{place}", tuple(asked), tuple(said), maker, turn)
                 asked, said = [], []
             if entry.maker is None:
                 asked.append(entry.item)
@@ -74,15 +85,33 @@ def new_conversation_id() -> str:
     return "conv_" + secrets.token_hex(24)
 
 
-def entries_of(items: Iterable[Item], maker: str | None = None) -> tuple[Entry, ...]:
-    """Items on their way into a conversation, each with an id."""
-    named = (item if _is_id(item.get("id")) else item | {"id": None} for item in items)
-    listed = input_items(secrets.token_hex(16), named)
-    return tuple(Entry(item, maker) for item in listed)
+def entries_of(items: Iterable[Item]) -> tuple[Entry, ...]:
+    """Items of the client's on their way into a conversation."""
+    return _named(items, secrets.token_hex(16))
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and ID.fullmatch(value) is not None
+def entries_of_response(
+    response_id: str, asked: Iterable[Item], said: Iterable[Item], maker: str
+) -> tuple[Entry, ...]:
+    """A finished response on its way into a conversation; the same call gives the same ids.
+
+    What it was asked has the ids that `GET …/input_items` lists.
+    """
+    given = _named(asked, response_id, response=response_id)
+    made = _named(said, f"{response_id}_out", response=response_id, maker=maker)
+    return given + made
+
+
+def _named(items: Iterable[Item], stem: str, **known: str) -> tuple[Entry, ...]:
+    items = list(items)
+    bare = [{"type": str(item.get("type")), "id": _own_id(item)} for item in items]
+    ids = [one["id"] for one in input_items(stem, bare)]
+    return tuple(Entry(key, item, **known) for key, item in zip(ids, items, strict=True))
+
+
+def _own_id(item: Item) -> str | None:
+    own = item.get("id")
+    return own if isinstance(own, str) else None
 
 
 def read_items(value: Any, *, required: bool) -> Sequence[Item]:
@@ -93,10 +122,19 @@ def read_items(value: Any, *, required: bool) -> Sequence[Item]:
         raise InvalidRequest("'items' must be a list of items.", param="items")
     if len(value) > MOST_ITEMS:
         raise InvalidRequest(f"'items' may hold at most {MOST_ITEMS} items.", param="items")
-    for index, item in enumerate(value):
-        if not isinstance(item, dict) or not isinstance(item.get("type", "message"), str):
-            raise InvalidRequest(f"Invalid value for 'items[{index}]'.", param="items")
-    return [item if "type" in item else {**item, "type": "message"} for item in value]
+    check_depth({"items": value})
+    return [_read_item(item, f"items[{index}]") for index, item in enumerate(value)]
+
+
+def _read_item(item: Any, where: str) -> Item:
+    if not isinstance(item, dict):
+        raise InvalidRequest(f"Invalid value for '{where}': expected an object.", param="items")
+    typed = item if item.get("type") is not None else {**item, "type": "message"}
+    try:
+        _check_item(typed, where)
+    except InvalidRequest as invalid:
+        raise InvalidRequest(invalid.message, param="items") from None
+    return typed
 
 
 def read_metadata(value: Any) -> Json:

@@ -11,34 +11,29 @@ from collections.abc import Iterator, Mapping
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _KEY = re.compile(rb"[\s,]*(" + _STRING + rb")\s*:\s*")
+_COLON = re.compile(rb"\s*:\s*")
 _SCALAR = re.compile(_STRING + rb"|[^\s,}\]]+")
 _BRACKET = re.compile(_STRING + rb"|[{}\[\]]")
 _AFTER = re.compile(rb"\s*,\s*")
 _BEFORE = re.compile(rb",\s*\Z")
 
 Values = Mapping[bytes, bytes | None]  # key with its quotes → JSON; None: the member goes away
+Place = tuple[int, int, int]  # of a member: its key, its value, and its end
 Edit = tuple[int, int, bytes]
 
 
 def replaced(text: bytes, values: Values) -> bytes:
     """The object with other values; a key that is not there comes first."""
-    wanted = {key for key in values if key in text}
+    places = _places(text, {key for key in values if key in text})
     edits: list[Edit] = []
-    missing = {key: value for key, value in values.items() if value is not None}
-    for key, start, begin, end in _members(text) if wanted else ():
-        if key not in wanted:
-            continue
+    for key, (start, begin, end) in places.items():
         value = values[key]
         edits.append(_removal(text, start, end) if value is None else (begin, end, value))
-        missing.pop(key, None)
-        wanted.discard(key)
-        if not wanted:
-            break
-    if missing:
-        first = text.index(b"{") + 1
-        added = b"".join(b"%b:%b," % member for member in missing.items())
-        edits.insert(0, (first, first, added))
-    return _edited(text, edits)
+    first = text.index(b"{") + 1
+    for key, value in values.items():
+        if key not in places and value is not None:
+            edits.append((first, first, b"%b:%b," % (key, value)))
+    return _edited(text, sorted(edits))
 
 
 def replaced_within(text: bytes, key: bytes, values: Values) -> bytes:
@@ -47,6 +42,29 @@ def replaced_within(text: bytes, key: bytes, values: Values) -> bytes:
         if found == key:
             return text[:begin] + replaced(text[begin:end], values) + text[end:]
     return text
+
+
+def _places(text: bytes, keys: set[bytes]) -> dict[bytes, Place]:
+    """Where those of the keys are that the object has itself."""
+    near = ((key, _near(text, key)) for key in keys)
+    places = {key: place for key, place in near if place is not None}
+    wanted = keys - places.keys()
+    for key, start, begin, end in _members(text) if wanted else ():
+        if key in wanted:
+            places[key] = (start, begin, end)
+            wanted.discard(key)
+            if not wanted:
+                break
+    return places
+
+
+def _near(text: bytes, key: bytes) -> Place | None:
+    """A key that no inner object comes before: most are, and it saves the scan."""
+    start = text.index(key)
+    if text.count(b"{", 0, start) != 1:
+        return None
+    colon = _COLON.match(text, start + len(key))
+    return (start, colon.end(), _end_of_value(text, colon.end())) if colon else None
 
 
 def _members(text: bytes) -> Iterator[tuple[bytes, int, int, int]]:

@@ -40,6 +40,7 @@ from ws_bridge.store.redis import RedisStore
 from ws_bridge.store.shared_conversations import SharedConversations
 from ws_bridge.takeover import Takeover
 from ws_bridge.upstream.base import Service
+from ws_bridge.upstream.fallbacks import Fallbacks
 from ws_bridge.upstream.providers import Providers
 from ws_bridge.upstream.routes import build
 
@@ -81,13 +82,14 @@ class Bridge:
         self._config = config
         self._clock = clock
         self._upstream = upstream or Providers(routes.targets())
+        answers = Fallbacks(self._upstream, routes.candidates, clock)
         self._store, conversations = _stores(config, environ, clock)
         self._conversations = ConversationRoutes(conversations, clock)
         self._mirror = Mirror(self._store, _pace(config), clock)
         self._metrics = Metrics()
         timing = Timing(server.created_after_seconds, server.data_keepalive_seconds)
         self._jobs = Jobs(
-            upstream=self._upstream,
+            upstream=answers,
             find_target=routes.find,
             lineage=Lineage(self._store, conversations),
             mirror=self._mirror,
@@ -105,7 +107,7 @@ class Bridge:
             browser_subprotocol=config.auth.browser_subprotocol,
         )
         self._models = Models(
-            routes.names(), routes.find, upstream=self._upstream, jobs=self._jobs, clock=clock
+            routes.names(), routes.find, upstream=answers, jobs=self._jobs, clock=clock
         )
         self._is_ready = False
         self._is_store_open = False
@@ -281,10 +283,12 @@ def _outcome(job: JobFinished) -> str:
         "model": job.model,
         "transport": job.transport,
         "outcome": job.outcome,
+        "tried": ",".join(f"{one.target.model}:{one.outcome}" for one in job.tried) or "-",
         "error": job.error or "-",
         "events": job.events,
         "first_ms": "-" if job.first_event_seconds is None else f"{job.first_event_seconds:.3f}",
         "seconds": f"{job.seconds:.3f}",
         "tokens": f"{usage.get('input_tokens', 0)}+{usage.get('output_tokens', 0)}",
+        "cost": "-" if job.cost is None else f"{job.cost:.6f}",
     }
     return " ".join(f"{key}={value}" for key, value in fields.items())

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import ConversationNotFound, ItemNotFound
+from ws_bridge.errors import ConversationNotFound, ItemNotFound, MissingParameter
 from ws_bridge.protocol.conversation import (
     Conversation,
     entries_of,
@@ -62,7 +62,10 @@ class ConversationRoutes:
 
     async def update(self, request: web.Request) -> web.Response:
         """Replace the metadata."""
-        metadata = read_metadata((await read_json(request)).get("metadata"))
+        body = await read_json(request)
+        if "metadata" not in body:
+            raise MissingParameter("metadata")
+        metadata = read_metadata(body["metadata"])
         conversation_id = request.match_info["id"]
         if not await self._kept.update(conversation_id, request[OWNER], metadata):
             raise ConversationNotFound(conversation_id)
@@ -83,21 +86,21 @@ class ConversationRoutes:
         conversation_id = request.match_info["id"]
         if not await self._kept.add(conversation_id, request[OWNER], entries):
             raise ConversationNotFound(conversation_id)
-        added = [entry.item for entry in entries]
+        added = [entry.listed() for entry in entries]
         ends = {"first_id": added[0]["id"], "last_id": added[-1]["id"]}
         return json_response({"object": "list", "data": added, **ends, "has_more": False})
 
     async def list_items(self, request: web.Request) -> web.Response:
         """A page of the items, the newest first."""
         conversation = await self._find(request)
-        return json_response(page(request, [entry.item for entry in conversation.entries]))
+        return json_response(page(request, [one.listed() for one in conversation.entries]))
 
     async def retrieve_item(self, request: web.Request) -> web.Response:
         """One item."""
         conversation, wanted = await self._find(request), request.match_info["item"]
         for entry in conversation.entries:
-            if entry.item["id"] == wanted:
-                return json_response(entry.item)
+            if entry.id == wanted:
+                return json_response(entry.listed())
         raise ItemNotFound(wanted)
 
     async def delete_item(self, request: web.Request) -> web.Response:

@@ -45,7 +45,7 @@ def page(request: web.Request, items: list[Json]) -> Json:
         ids = [item.get("id") for item in items]
         if after not in ids:
             raise InvalidRequest("'after' names no item of this list.", param="after")
-        items = items[ids.index(after) + 1 :]
+        items = items[len(ids) - ids[::-1].index(after) :]  # of two, the last: pages come to an end
     page = items[:limit]
     return {
         "object": "list",

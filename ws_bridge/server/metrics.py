@@ -27,6 +27,12 @@ class Metrics:
             ["provider", "outcome"],
             registry=registry,
         )
+        self._tried = Counter(
+            "ws_bridge_tries",
+            "Targets asked: answers, or the status of the failure",
+            ["provider", "outcome"],
+            registry=registry,
+        )
         self._events = Counter("ws_bridge_events", "Events of ended responses", registry=registry)
         self._first = Histogram(
             "ws_bridge_first_event_seconds",
@@ -42,6 +48,8 @@ class Metrics:
             return
         self._finished.labels(happened.provider, happened.outcome).inc()
         self._events.inc(happened.events)
+        for tried in happened.tried:
+            self._tried.labels(tried.target.provider, tried.outcome).inc()
         if happened.first_event_seconds is not None:
             self._first.observe(happened.first_event_seconds)
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from aiohttp import hdrs, web
 
 from ws_bridge.clock import Clock
+from ws_bridge.errors import BridgeError
 from ws_bridge.protocol.events import SSE_DONE, SSE_KEEPALIVE, Event
 
 KEEPALIVE_SECONDS = 15.0
@@ -36,6 +37,8 @@ async def send_events(
         async for batch in batches:
             await response.write(_text(batch))
         await response.write(SSE_DONE)
+    except BridgeError:  # too late for another answer: a cut stream is one to be resumed
+        raise ConnectionResetError from None
     finally:
         comments.cancel()
         await asyncio.gather(comments, return_exceptions=True)

@@ -103,7 +103,7 @@ class Socket:
         self._jobs = jobs
         self._policy = policy
         self._clock = clock
-        self._turns: dict[str | None, asyncio.Task[None]] = {}
+        self._turns: set[asyncio.Task[None]] = set()
         self._running: dict[str | None, Job] = {}
         self._stops: dict[str | None, Ending] = {}
         self._afterwards: dict[str | None, list[Draft]] = {}
@@ -125,7 +125,7 @@ class Socket:
                     await self._act([Say(refusal.frame())])
         finally:
             self._let_go()
-            await _cancelled([*chores, *self._turns.values()])
+            await _cancelled([*chores, *self._turns])
 
     async def drain(self) -> None:
         """Refuse new creates, let what runs finish, close."""
@@ -139,7 +139,9 @@ class Socket:
                 await self._send(orjson.dumps(action.frame))
             elif isinstance(action, Start):
                 self._idle.clear()
-                self._turns[action.lane] = asyncio.create_task(self._turn(action))
+                turn = asyncio.create_task(self._turn(action))
+                self._turns.add(turn)
+                turn.add_done_callback(self._turns.discard)
             elif isinstance(action, Stop):
                 self._stop(action)
             elif isinstance(action, Accept):
@@ -168,20 +170,24 @@ class Socket:
                 job.stop_soon(ending)
             await self._forward(job, start.lane)
         except BridgeError as error:
-            if not start.is_successor:  # nobody asked for one: the steers are handed back
-                await self._send(orjson.dumps(error.frame(start.lane)))
+            await self._refuse(start, error)
         except Exception:  # the edge of the task: a bug here must not hang the lane
             log.exception("turn_crashed")
-            await self._send(orjson.dumps(BridgeError().frame(start.lane)))
-        self._running.pop(start.lane, None)
-        self._turns.pop(start.lane, None)
-        self._stops.pop(start.lane, None)
+            await self._refuse(start, BridgeError())
         # A cancelled answer did not fail: its parent can be asked again.
         failed = job is None or job.result is None or job.result["status"] == "failed"
         last = await self._say_afterwards(job, start.lane)
+        # Without an await from here on: what is said of the lane is said of its next response.
+        self._running.pop(start.lane, None)
+        self._stops.pop(start.lane, None)
         await self._act(self.connection.ended(start, failed=failed, last=last))
         if self.connection.is_idle:
             self._idle.set()
+
+    async def _refuse(self, start: Start, error: BridgeError) -> None:
+        """Answer a create with an error; nobody asked for a successor: its steers go back."""
+        if not start.is_successor:
+            await self._send(orjson.dumps(error.frame(start.lane)))
 
     async def _forward(self, job: Job, lane: str | None) -> None:
         async for batch in job.stream.read():
@@ -193,9 +199,10 @@ class Socket:
     async def _say_afterwards(self, job: Job | None, lane: str | None) -> int:
         """What came too late for the response's own events; the last number said."""
         last = job.stream.events[-1].number if job and job.stream.events else -1
-        for draft in self._afterwards.pop(lane, ()):
-            last += 1
-            await self._send(Event.of(draft, last, lane).text)
+        while drafts := self._afterwards.pop(lane, []):  # more may come while these are sent
+            for draft in drafts:
+                last += 1
+                await self._send(Event.of(draft, last, lane).text)
         return last
 
     def _stop(self, stop: Stop) -> None:

@@ -9,9 +9,12 @@ from typing import Any, Protocol
 
 import orjson
 
+from ws_bridge.errors import StoreUnavailable
 from ws_bridge.protocol.conversation import Conversation, Entry
 
 Json = dict[str, Any]
+
+OVERHEAD = 512  # bytes, of a conversation and of each item in it
 
 
 class Conversations(Protocol):
@@ -33,7 +36,10 @@ class Conversations(Protocol):
         ...
 
     async def add(self, conversation_id: str, owner: str, entries: Sequence[Entry]) -> bool:
-        """Append items, in order, all at once."""
+        """Append items, in order, all at once; if all of them are there already, nothing.
+
+        Raises ``StoreUnavailable`` if there is no room for them.
+        """
         ...
 
     async def remove(self, conversation_id: str, owner: str, item_id: str) -> bool:
@@ -46,13 +52,17 @@ class Conversations(Protocol):
 
 
 class MemoryConversations:
-    """``Conversations`` of one process, bounded by bytes and time: the least used go first."""
+    """``Conversations`` of one process, bounded by bytes and time: the least used go first.
+
+    One that alone would be over the bound grows no further.
+    """
 
     def __init__(self, *, max_bytes: int, ttl_seconds: float, now: Callable[[], float]) -> None:
         self._max_bytes = max_bytes
         self._ttl_seconds = ttl_seconds
         self._now = now
         self._bytes = 0
+        # By id: the conversation, its size, when it expires; the least used first.
         self._kept: OrderedDict[str, tuple[Conversation, int, float]] = OrderedDict()
 
     async def create(self, conversation: Conversation) -> None:
@@ -61,8 +71,9 @@ class MemoryConversations:
 
     async def get(self, conversation_id: str, owner: str) -> Conversation | None:
         """See ``Conversations``."""
+        self._expire()
         kept = self._kept.get(conversation_id)
-        if kept is None or kept[0].owner != owner or kept[2] <= self._now():
+        if kept is None or kept[0].owner != owner:
             return None
         conversation, size, _ = kept
         self._kept[conversation_id] = (conversation, size, self._now() + self._ttl_seconds)
@@ -71,20 +82,26 @@ class MemoryConversations:
 
     async def update(self, conversation_id: str, owner: str, metadata: Json) -> bool:
         """See ``Conversations``."""
-        return await self._change(conversation_id, owner, lambda _: {"metadata": metadata})
+        conversation = await self.get(conversation_id, owner)
+        if conversation is not None:
+            self._put(replace(conversation, metadata=metadata))
+        return conversation is not None
 
     async def add(self, conversation_id: str, owner: str, entries: Sequence[Entry]) -> bool:
         """See ``Conversations``."""
-        return await self._change(
-            conversation_id, owner, lambda one: {"entries": (*one.entries, *entries)}
-        )
+        conversation = await self.get(conversation_id, owner)
+        if conversation is None:
+            return False
+        if not all(entry in conversation.entries for entry in entries):
+            self._put(replace(conversation, entries=(*conversation.entries, *entries)))
+        return True
 
     async def remove(self, conversation_id: str, owner: str, item_id: str) -> bool:
         """See ``Conversations``."""
         conversation = await self.get(conversation_id, owner)
         if conversation is None:
             return False
-        left = tuple(entry for entry in conversation.entries if entry.item["id"] != item_id)
+        left = tuple(entry for entry in conversation.entries if entry.id != item_id)
         self._put(replace(conversation, entries=left))
         return len(left) < len(conversation.entries)
 
@@ -95,22 +112,24 @@ class MemoryConversations:
             self._drop(conversation_id)
         return conversation is not None
 
-    async def _change(
-        self, conversation_id: str, owner: str, change: Callable[[Conversation], Json]
-    ) -> bool:
-        conversation = await self.get(conversation_id, owner)
-        if conversation is not None:
-            self._put(replace(conversation, **change(conversation)))
-        return conversation is not None
-
     def _put(self, conversation: Conversation) -> None:
+        self._expire()
+        items = [entry.item for entry in conversation.entries]
+        size = len(orjson.dumps([conversation.metadata, items])) + OVERHEAD * (1 + len(items))
+        if size > self._max_bytes:
+            raise StoreUnavailable
         self._drop(conversation.id)
-        size = len(orjson.dumps([entry.item for entry in conversation.entries])) + 512
-        expires_at = self._now() + self._ttl_seconds
-        self._kept[conversation.id] = (conversation, size, expires_at)
+        self._kept[conversation.id] = (conversation, size, self._now() + self._ttl_seconds)
         self._bytes += size
-        while self._bytes > self._max_bytes and len(self._kept) > 1:
+        while self._bytes > self._max_bytes:
             self._drop(next(iter(self._kept)))
+
+    def _expire(self) -> None:
+        while self._kept:
+            oldest, (_, _, expires_at) = next(iter(self._kept.items()))
+            if expires_at > self._now():
+                break
+            self._drop(oldest)
 
     def _drop(self, conversation_id: str) -> None:
         kept = self._kept.pop(conversation_id, None)

@@ -32,6 +32,7 @@ class Presence:
         self._lease_seconds = lease_seconds
         self._now = now
         self._claims_from = 0.0
+        self._was_away = False
         self.is_known = False  # the server was asked what it is, and is fit
 
     async def look(self) -> None:
@@ -41,10 +42,13 @@ class Presence:
             await self._scripts.load()
         except AWAY as away:
             self._scripts.breaker.failed(away)
+            self._was_away = True
             log.warning("store_unreachable reason=%s: responses go on unstored", _name(away))
             return
         self._scripts.breaker.succeeded()
-        self._claims_from = self._now() + max(self._lease_seconds - health.uptime_seconds, 0)
+        # Both ends of an uptime are whole seconds: it may be said to be one longer than it is.
+        uptime = 0.0 if self._was_away else health.uptime_seconds - 1
+        self._claims_from = self._now() + max(self._lease_seconds - max(uptime, 0), 0)
         self.is_known = True
 
     async def run(self) -> None:

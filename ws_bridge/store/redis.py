@@ -35,11 +35,11 @@ from ws_bridge.store.presence import Presence
 from ws_bridge.store.scripts import Call, Scripts
 from ws_bridge.store.writing import append_call, receipt_of
 
+log = logging.getLogger(__name__)
+
 RUNNING_MS = 3_600_000  # at least so long after its last write a running response is kept
 STONE_MS = 3_600_000
 OVERDUE_AT_ONCE = 20  # of a partition
-log = logging.getLogger(__name__)
-
 TOGETHER = 128  # calls of one round trip
 PAUSE_SECONDS = 1.0
 

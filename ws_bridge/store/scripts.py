@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 FAILURES = 3
 PROBE_SECONDS = 0.25
 CALLS_AT_ONCE = 32
+STALL_SECONDS = 0.7  # an answer that took longer came from a server that stood still
 LUA = files("ws_bridge.store") / "lua"
 
 
@@ -152,6 +153,7 @@ class Scripts:
     async def _ask(self, calls: Sequence[Call]) -> list[Any]:
         try:
             async with self._free:
+                began = self.breaker.now()
                 answers = await self._send_anew(calls)
                 if any(isinstance(answer, NoScriptError) for answer in answers):
                     await self.load()
@@ -160,7 +162,7 @@ class Scripts:
         except AWAY as failure:
             self.breaker.failed(failure)
             raise StoreUnavailable from None
-        was_away = self.breaker.is_open
+        was_away = self.breaker.failures > 0 or self.breaker.now() - began > STALL_SECONDS
         self.breaker.succeeded()
         if was_away:
             self._back()

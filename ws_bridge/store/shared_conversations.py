@@ -75,19 +75,24 @@ class SharedConversations:
     ) -> Any:
         tag = f"{PREFIX}:{{p{partition_of(conversation_id)}}}"
         keys = (f"{tag}:c:{conversation_id}", f"{tag}:ci:{conversation_id}")
-        items = (part for entry in entries for part in (entry.item["id"], _payload(entry)))
+        items = (part for one in entries for part in (_name(one.id), _payload(one)))
         return await self._scripts.call(
             CONVERSE,
             keys,
-            *(what, owner, self._ttl_ms, created_at, metadata, item_id),
+            *(what, owner, self._ttl_ms, created_at, metadata, _name(item_id)),
             *items,
         )
 
 
+def _name(item_id: str) -> bytes:
+    """An id, whatever is in it, on one line."""
+    return orjson.dumps(item_id)
+
+
 def _payload(entry: Entry) -> bytes:
-    return pack(orjson.dumps([entry.item, entry.maker]))
+    return pack(orjson.dumps([entry.item, entry.maker, entry.response]))
 
 
 def _entry(kept: bytes) -> Entry:
-    item, maker = orjson.loads(unpack(kept.partition(b"\n")[2]))
-    return Entry(item, maker)
+    name, _, payload = kept.partition(b"\n")
+    return Entry(orjson.loads(name), *orjson.loads(unpack(payload)))

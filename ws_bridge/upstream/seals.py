@@ -1,18 +1,17 @@
 """Sealed items that clients send back themselves: who has made which.
 
-A client that keeps its own history sends encrypted reasoning as input, and does not say whose it is.
-Rule 1: what was seen going out goes back to its maker only; the rest of the item's kind is taken for
-the work of those who serve the asked name, not of their fallbacks.
+A client that keeps its own history sends encrypted reasoning as input, and does not say whose.
+Rule 1: what was seen going out goes back to its maker only; what was not is taken for the work of
+those who serve the asked name, not of their fallbacks.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import replace
 
-from ws_bridge.protocol.compaction import unfold
+from ws_bridge.protocol.compaction import unseal
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain, Item, Turn
 
@@ -31,6 +30,7 @@ class Seals:
         item = draft.fields.get("item")
         if isinstance(item, dict) and (digest := _digest(item)):
             self._makers[digest] = maker
+            self._makers.move_to_end(digest)
             if len(self._makers) > REMEMBERED:
                 self._makers.popitem(last=False)
 
@@ -50,12 +50,19 @@ class Seals:
             known = self._makers.get(digest)
             return not digest or (strange if known is None else known == maker)
 
-        return _filtered(chain, is_readable) if True else chain
+        turns = chain.parent.lineage() if chain.parent else []
+        written = [*chain.input, *(item for turn in turns for item in turn.input)]
+        if all(map(is_readable, written)):
+            return chain
+        parent: Turn | None = None
+        for turn in turns:
+            parent = replace(turn, input=tuple(filter(is_readable, turn.input)), parent=parent)
+        return Chain(parent, tuple(filter(is_readable, chain.input)))
 
 
 def _digest(item: Item) -> bytes:
     """What a sealed item is known by; b"" for all others, and for what this bridge has sealed."""
     sealed = item.get("encrypted_content")
-    if item.get("type") not in SEALED or not isinstance(sealed, str) or unfold(item) is not item:
+    if item.get("type") not in SEALED or not isinstance(sealed, str) or unseal(item):
         return b""
     return hashlib.sha256(sealed.encode()).digest()[:16]

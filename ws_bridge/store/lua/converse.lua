@@ -2,11 +2,12 @@
 --
 -- KEYS  1 meta (hash)   2 items (list)
 -- ARGV  1 what: 'create', 'read', 'update', 'add', 'remove' or 'delete'   2 owner   3 ttl (ms)
---       4 created_at or ''   5 metadata or ''   6 an item's id or ''   7… items, id and payload
+--       4 created_at or ''   5 metadata or ''   6 an item's name or ''   7… items, name and payload
 -- Returns false for another owner's or an unknown conversation, else
 --   'read': {created_at, metadata, payloads}; 'remove': whether the item was there; all else: 1
 --
--- An item's entry is its id, a newline and its payload.
+-- An item's entry is its name (its id as JSON: one line), a newline and its payload. Items that are
+-- there already, all of them, are those of a call that is repeated: they are not added again.
 
 local what, ttl = ARGV[1], ARGV[3]
 if what == 'create' then
@@ -23,7 +24,14 @@ end
 
 local answer = 1
 if what == 'create' or what == 'update' then redis.call('HSET', KEYS[1], 'md', ARGV[5]) end
-for i = 7, #ARGV, 2 do redis.call('RPUSH', KEYS[2], ARGV[i] .. '\n' .. ARGV[i + 1]) end
+local is_new, entries = false, {}
+for i = 7, #ARGV, 2 do
+  entries[#entries + 1] = ARGV[i] .. '\n' .. ARGV[i + 1]
+  is_new = is_new or not redis.call('LPOS', KEYS[2], entries[#entries])
+end
+if is_new then
+  for _, entry in ipairs(entries) do redis.call('RPUSH', KEYS[2], entry) end
+end
 if what == 'remove' then
   answer = 0
   local wanted = ARGV[6] .. '\n'
