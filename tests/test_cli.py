@@ -113,10 +113,7 @@ def test_a_port_in_use_is_one_line_and_exit_2(config):
 
 UNUSABLE = {
     "unknown key": ("[server]\nprot = 1\n", "unknown key 'server.prot'"),
-    "two models of one name": (
-        ONLY_DEMO + ONLY_DEMO.partition("0\n")[2],
-        "two entries are named 'demo'",
-    ),
+    "a fallback nobody serves": (ONLY_DEMO + 'fallbacks = ["nobody"]\n', "nobody"),
     "key variable not set": ('[auth]\nkeys_env = ["NO_KEYS"]\n', "NO_KEYS is not set"),
     "public without keys": ('[server]\nhost = "0.0.0.0"\n', "0.0.0.0 is a public address"),
     "not TOML": ("[server\n", "not valid TOML"),

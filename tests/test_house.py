@@ -17,8 +17,8 @@ FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py"
 
 # Who may import what of the house: the first pattern that fits a file decides.
 PURE = ("protocol.*", "errors.*")
-BELOW = (*PURE, "config", "clock", "stream", "upstream.base", "store.base")
-THIRD = ("feed", "job", "jobs", "mirror", "plan", "summary", "takeover")
+BELOW = (*PURE, "config", "clock", "stream", "upstream.base", "store.base", "store.conversations")
+THIRD = ("feed", "job", "jobs", "lineage", "mirror", "plan", "summary", "takeover")
 ANYTHING = ("*",)
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("errors/*", ("errors.*",)),

@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import signal
+import socket
 import ssl
 import sys
 from collections.abc import Coroutine
@@ -28,6 +29,7 @@ from ws_bridge.upstream.routes import Route, Routes, build
 
 log = logging.getLogger("ws_bridge")
 
+BACKLOG = 1024  # connections that wait to be accepted: all clients come back at once
 DEFAULT_URL = "ws://127.0.0.1:8787/v1/responses"
 
 
@@ -98,6 +100,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 async def _serve_until_stopped(config: Config) -> int:
+    tls, listening = _tls(config), _listen(config)
     bridge = Bridge(config)
     await bridge.open_store()
     stop = _stop_on_signal(bridge)
@@ -107,21 +110,25 @@ async def _serve_until_stopped(config: Config) -> int:
         bridge.app, access_log=None, handler_cancellation=True, shutdown_timeout=5
     )
     await runner.setup()
-    server = config.server
-    try:
-        site = web.TCPSite(runner, server.host, server.port, ssl_context=_tls(config))
-        await site.start()
-    except OSError as refused:
-        await runner.cleanup()
-        raise _cannot_listen(config, refused) from None
-    scheme = "https" if server.tls_cert else "http"
-    host, port = runner.addresses[0][:2]
+    await web.SockSite(runner, listening, ssl_context=tls).start()
+    host, port = listening.getsockname()[:2]
+    scheme = "https" if tls else "http"
     print(f"listening on {scheme}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     await _either(stop, bridge.broken)
     log.info("draining")
     await runner.cleanup()
     log.info("stopped")
     return 1 if bridge.broken.is_set() else 0
+
+
+def _listen(config: Config) -> socket.socket:
+    """The listening socket: first of all, so that an address in use costs nobody anything."""
+    host, port = config.server.host, config.server.port
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as refused:
+        raise _cannot_listen(config, refused) from None
 
 
 def _stop_on_signal(bridge: Bridge) -> asyncio.Event:

@@ -115,6 +115,7 @@ class ModelEntry(Section):
     stall_seconds: Positive = 120
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     drop_params: bool = False
+    ws_lanes: Annotated[int, Field(ge=0)] = 0
     fallbacks: tuple[str, ...] = ()
     enabled: bool = True
 

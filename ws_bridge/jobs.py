@@ -104,6 +104,10 @@ class Jobs:
         """Whether a response is being generated here, or its end is not yet in the store."""
         return response_id in self._running or self._mirror.watches(response_id)
 
+    def owes(self, response_id: str, owner: str) -> bool:
+        """Whether the store is about to know the owner's response from here."""
+        return self._mirror.watches(response_id, owner)
+
     def running(self) -> int:
         """How many responses are being generated."""
         return len(self._running)

@@ -150,9 +150,10 @@ class Mirror:
         self._forget(feed)
         return True
 
-    def watches(self, response_id: str) -> bool:
-        """Whether the response runs here, or its end is still on its way to the store."""
-        return response_id in self._feeds
+    def watches(self, response_id: str, owner: str | None = None) -> bool:
+        """Whether the (owner's) response runs here, or is still on its way to the store."""
+        feed = self._feeds.get(response_id)
+        return feed is not None and owner in (None, feed.record.owner)
 
     def forget(self, response_id: str) -> None:
         """Watch the stream no more: nobody was ever told of the response."""

@@ -1,4 +1,4 @@
-"""Compaction items: sealed here, opened here, and harmless whoever wrote them."""
+"""Compaction items: asked for in one form, sealed and opened here, harmless whoever wrote them."""
 
 import base64
 import zlib
@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.compaction import (
+    DEFAULT_THRESHOLD,
     HEADING,
     MARK,
     MAX_SUMMARY_BYTES,
     seal,
+    threshold_of,
     unfold,
     unseal,
 )
@@ -74,3 +77,40 @@ def test_a_seal_that_unfolds_to_more_than_the_bound_is_not_opened():
     full = packed(zlib.compress(b"a" * MAX_SUMMARY_BYTES))
     assert unseal({"type": "compaction", "encrypted_content": bomb}) is None
     assert unseal({"type": "compaction", "encrypted_content": full}) == "a" * MAX_SUMMARY_BYTES
+
+
+def entry(**fields):
+    return {"type": "compaction", **fields}
+
+
+@pytest.mark.parametrize(
+    ("entries", "threshold"),
+    [
+        ([], None),
+        ([entry()], DEFAULT_THRESHOLD),
+        ([entry(compact_threshold=None)], DEFAULT_THRESHOLD),
+        ([entry(compact_threshold=1)], 1),
+        ([entry(compact_threshold=2000), entry(compact_threshold=1000)], 1000),
+    ],
+)
+def test_the_lowest_threshold_counts(entries, threshold):
+    assert threshold_of(entries) == threshold
+
+
+@pytest.mark.parametrize(
+    ("entries", "where"),
+    [
+        ([{}], "context_management[0].type"),
+        ([{"type": "pruning"}], "context_management[0].type"),
+        ([{"type": 5}], "context_management[0].type"),
+        *(
+            ([entry(), entry(compact_threshold=bad)], "context_management[1].compact_threshold")
+            for bad in (0, -1, 1.5, True, "1000", [1000])
+        ),
+    ],
+)
+def test_a_bad_entry_is_refused_by_name(entries, where):
+    with pytest.raises(InvalidRequest) as refused:
+        threshold_of(entries)
+    assert (refused.value.status, refused.value.param) == (400, "context_management")
+    assert f"'{where}'" in refused.value.message

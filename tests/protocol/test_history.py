@@ -8,7 +8,7 @@ import pytest
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.compaction import HEADING, seal
-from ws_bridge.protocol.history import CALLS, PROVIDER_ONLY, Chain, Turn, input_items
+from ws_bridge.protocol.history import CALLS, PROVIDER_ONLY, Chain, Turn, input_items, newest
 
 Json = dict[str, Any]
 
@@ -104,8 +104,8 @@ def test_items_for_a_maker_are_deep_copies():
 
 def test_a_summary_sealed_here_is_a_message_for_every_maker():
     for maker in (MAKER, OTHER):
-        for chain in (Chain(None, (seal("They met."),)), Chain(turn(seal("They met.")), ())):
-            message = chain.items_for(maker)[-1]
+        for chain in (Chain(None, (SUMMARY,)), Chain(turn(SUMMARY, said=()), ())):
+            (message,) = chain.items_for(maker)
             assert (message["type"], message["content"]) == ("message", HEADING + "They met.")
 
 
@@ -123,6 +123,96 @@ def test_a_chain_of_ten_thousand_turns_is_read_without_recursion():
     chain = Chain(last, (HELLO,))
     chain.check_calls()
     assert len(chain.items_for(MAKER)) == 20_001
+
+
+# After a summary
+
+SUMMARY = seal("They met.")
+TOLD = {"type": "message", "role": "user", "content": HEADING + "They met."}
+FOREIGN = {"id": "cmp_1", "type": "compaction", "encrypted_content": "gAAAA"}
+
+
+def said(text: str) -> Json:
+    return {"type": "message", "role": "user", "content": text}
+
+
+def test_a_summary_is_sent_instead_of_all_before_it_but_the_newest_items():
+    first = turn(ANSWER, said=(said("old"),))
+    second = turn(SUMMARY, ANSWER, said=(said("asked"),), parent=first)
+    chain = Chain(second, (said("next"),))
+    assert chain.items_for(MAKER) == [TOLD, said("asked"), ANSWER, said("next")]
+    assert [item["content"] for item in chain.items_for(OTHER)][:2] == [TOLD["content"], "asked"]
+
+
+def test_only_the_last_summary_is_sent():
+    first = turn(SUMMARY, ANSWER, said=(said("old"),))
+    second = turn(seal("They parted."), ANSWER, said=(said("asked"),), parent=first)
+    contents = [item["content"] for item in Chain(second, ()).items_for(MAKER)]
+    assert contents[:2] == [HEADING + "They parted.", "asked"]
+    assert len(contents) == 3
+
+
+def test_a_summary_among_a_clients_own_items_counts_as_well():
+    written = (said("old"), ANSWER, said("asked"), SUMMARY, ANSWER, said("next"))
+    expected = [TOLD, said("asked"), ANSWER, said("next")]
+    assert Chain(None, written).items_for(MAKER) == expected
+    assert Chain(None, written[3:]).items_for(MAKER) == [TOLD, ANSWER, said("next")]
+
+
+def test_a_foreign_compaction_item_leaves_nothing_out():
+    assert Chain(turn(FOREIGN, ANSWER), ()).items_for(MAKER) == [HELLO, FOREIGN, ANSWER]
+
+
+def test_calls_before_a_summary_stay_answered():
+    second = turn(SUMMARY, ANSWER, said=(output(),), parent=turn(call()))
+    Chain(second, (HELLO,)).check_calls()
+
+
+def test_what_a_summary_takes_the_place_of_is_all_before_the_newest_items():
+    first = turn(ANSWER)
+    assert Chain(first, (said("next"),)).older() == [HELLO, ANSWER]
+    assert Chain(None, (HELLO, said("next"))).older() == []
+    assert Chain(None, (SUMMARY, said("next"))).older() == []
+    assert Chain(turn(SUMMARY, ANSWER), (said("next"),)).older() == [HELLO, ANSWER]
+
+
+# [before, the newest]: items as the model and the client wrote them
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ([], []),
+        ([], [HELLO]),
+        ([HELLO, ANSWER], [HELLO, HELLO]),
+        ([HELLO, ANSWER], []),
+        ([HELLO, REASONING], [HELLO]),
+        ([HELLO], [REASONING, ANSWER, call(), output()]),
+        ([HELLO], [REASONING, call("a"), call("b"), output("b"), output("a"), HELLO]),
+        ([HELLO, call("a"), output("a")], [REASONING, call("b"), output("b")]),
+        ([HELLO, SUMMARY], [call(), output()]),
+        (
+            [HELLO, ANSWER, HELLO],
+            [call("a"), HELLO, call("b"), output("a"), ANSWER, output("b")],
+        ),
+        ([HELLO, call("a"), output("a"), ANSWER], [HELLO]),
+        (
+            [HELLO],
+            [
+                {"type": "local_shell_call", "id": "lsh_1", "call_id": "call_1"},
+                {"type": "local_shell_call_output", "id": "lsh_1", "output": "{}"},
+            ],
+        ),
+        (
+            [HELLO],
+            [
+                {"type": "mcp_approval_request", "id": "mcpr_1"},
+                {"type": "mcp_approval_response", "approval_request_id": "mcpr_1"},
+            ],
+        ),
+        ([], [HELLO, output("nobody's")]),
+    ],
+)
+def test_the_newest_items_are_the_clients_last_and_the_turn_whose_calls_they_answer(older, newer):
+    assert newest([*older, *newer]) == len(older)
 
 
 # Calls and their outputs

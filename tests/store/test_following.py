@@ -16,6 +16,7 @@ class Logs:
     def __init__(self):
         self.logs = {}
         self.taken = set()
+        self.deleted = set()
         self.reads = []
         self.asked = []
         self.failures = 0
@@ -32,7 +33,8 @@ class Logs:
     async def ask_for_hints(self, ids):
         self.asked.append(list(ids))
         self._fail()
-        return [self.logs[key][-1].number if key in self.logs else -2 for key in ids]
+        gone = {key: -1 for key in self.deleted}
+        return [self.logs[key][-1].number if key in self.logs else gone.get(key, -2) for key in ids]
 
     async def hints(self):
         yield "", ""
@@ -222,8 +224,25 @@ async def test_followers_of_what_is_gone_come_to_their_end(house):
     reader = house.start(kept, 1)
     await house.until(lambda: house.logs.asked)
     del house.logs.logs[kept.id]
+    house.logs.deleted.add(kept.id)
     house.logs.told.put_nowait((EVENTS, kept.id))
     assert await reader == []
+
+
+async def test_what_a_store_has_lost_may_come_back(house):
+    """It was flushed; the response's server writes it anew."""
+    kept = record()
+    events = events_of(kept)
+    house.logs.add(kept.id, *events[:2])
+    reader = house.start(kept, 1)
+    await house.until(lambda: house.logs.asked)
+    del house.logs.logs[kept.id]
+    asked = len(house.logs.asked)
+    house.logs.told.put_nowait((EVENTS, kept.id))
+    await house.until(lambda: len(house.logs.asked) > asked)
+    house.logs.add(kept.id, *events)
+    house.logs.told.put_nowait((EVENTS, kept.id))
+    assert await reader == events[2:]
 
 
 @pytest.mark.parametrize("is_taken", [True, False])

@@ -40,6 +40,7 @@ from ws_bridge.store.redis import RedisStore
 from ws_bridge.store.shared_conversations import SharedConversations
 from ws_bridge.takeover import Takeover
 from ws_bridge.upstream.base import Service
+from ws_bridge.upstream.compacting import Compacting
 from ws_bridge.upstream.fallbacks import Fallbacks
 from ws_bridge.upstream.providers import Providers
 from ws_bridge.upstream.routes import build
@@ -49,6 +50,7 @@ log = logging.getLogger("ws_bridge")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MIB = 2**20
+OPENING_SECONDS = 5.0  # a server that is stopped while it starts
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' "
     "data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -82,7 +84,7 @@ class Bridge:
         self._config = config
         self._clock = clock
         self._upstream = upstream or Providers(routes.targets())
-        answers = Fallbacks(self._upstream, routes.candidates, clock)
+        answers = Fallbacks(Compacting(self._upstream, clock=clock), routes.candidates, clock)
         self._store, conversations = _stores(config, environ, clock)
         self._conversations = ConversationRoutes(conversations, clock)
         self._mirror = Mirror(self._store, _pace(config), clock)
@@ -173,12 +175,14 @@ class Bridge:
     async def _live(self, _app: web.Application) -> AsyncIterator[None]:
         """The parts' life: what runs beside the requests, and its end."""
         await self.open_store()
-        bodies = (self._mirror.run(), self._takeover.run(), self._open())
-        tasks = [asyncio.create_task(body) for body in bodies]
+        opening = asyncio.create_task(self._open())
+        tasks = [asyncio.create_task(body) for body in (self._mirror.run(), self._takeover.run())]
         yield
-        for task in tasks:
+        # Not cut short in the midst of litellm's first call; its import cannot be cut short at all.
+        await asyncio.wait([opening], timeout=OPENING_SECONDS)
+        for task in (opening, *tasks):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(opening, *tasks, return_exceptions=True)
         await self._mirror.drain()
         await self._store.close()
         await self._upstream.close()

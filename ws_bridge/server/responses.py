@@ -14,7 +14,13 @@ from typing import Any
 from aiohttp import web
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import BridgeError, InvalidRequest, ResponseNotFound, UpgradeRequired
+from ws_bridge.errors import (
+    BridgeError,
+    InvalidRequest,
+    ResponseNotFound,
+    StoreUnavailable,
+    UpgradeRequired,
+)
 from ws_bridge.job import Job
 from ws_bridge.jobs import Create, Jobs
 from ws_bridge.plan import Ending
@@ -140,6 +146,8 @@ class Responses:
             await self._takeover.settle(response_id)
             snapshot = await self._store.get(response_id, request[OWNER])
         if snapshot is None:
+            if self._jobs.owes(response_id, request[OWNER]):
+                raise StoreUnavailable  # it began while the store was away
             raise ResponseNotFound(response_id)
         return snapshot
 

@@ -25,6 +25,8 @@ from ws_bridge.protocol.events import Event
 log = logging.getLogger(__name__)
 
 EVENTS, FOLLOWED, CANCELLED = "e", "f", "c"
+LOST = -2  # the last number of a log that the store does not have at all
+LOST_CHECKS = 2
 CHECK_SECONDS = 5.0  # a lost hint costs no more
 FOLLOW_SECONDS = 30.0  # hints come so long after the last check
 PAUSE_SECONDS = 0.25  # after a failure
@@ -59,7 +61,7 @@ class Source(Protocol):
         ...
 
     async def ask_for_hints(self, ids: Sequence[str]) -> Sequence[int]:
-        """Subscribe to hints for a while; the last numbers of the logs, in one round trip."""
+        """Subscribe to hints for a while; the logs' last numbers, or LOST, in one round trip."""
         ...
 
     def hints(self) -> AsyncIterator[tuple[str, str]]:
@@ -77,6 +79,7 @@ class Followed:
         self.cursor = cursor  # up to where the window was read
         self.followers = 0
         self.is_over = False
+        self.misses = 0  # how often in a row the store did not know it
         self.is_taken = False
         self._window: deque[Event] = deque()
         self._bytes = 0
@@ -94,6 +97,7 @@ class Followed:
             dropped = self._window.popleft()
             self._bytes -= len(dropped.text)
             self._begins = dropped.number
+        self.misses = 0
         self.is_over = page is None or page.is_last
         self.is_taken = page is not None and page.is_taken
         waiting, self._waiting = self._waiting, []
@@ -229,9 +233,19 @@ class Following:
             await self._sleep(PAUSE_SECONDS)
             return
         for one, page in zip(followed, pages, strict=True):
+            if page is None and await self._may_come_back(one):
+                continue
             one.extend(page)
             if page is not None and page.events and not page.is_last:
                 self._mark(one.cursor.id)  # there may be more than a page
+
+    async def _may_come_back(self, one: Followed) -> bool:
+        """A store that was flushed has lost the response; its server is about to write it anew."""
+        one.misses += 1
+        with contextlib.suppress(StoreUnavailable):
+            [last] = await self._source.ask_for_hints([one.cursor.id])
+            return last == LOST and one.misses <= LOST_CHECKS
+        return True
 
     async def _check(self) -> None:
         """Look at everything once in a while, a few at a time: nobody waits for all of it."""

@@ -26,7 +26,15 @@ from ws_bridge.store.base import (
 )
 from ws_bridge.store.connect import Place, connect
 from ws_bridge.store.folds import Folds
-from ws_bridge.store.following import CANCELLED, FOLLOW_SECONDS, FOLLOWED, Cursor, Following, Page
+from ws_bridge.store.following import (
+    CANCELLED,
+    FOLLOW_SECONDS,
+    FOLLOWED,
+    LOST,
+    Cursor,
+    Following,
+    Page,
+)
 from ws_bridge.store.hints import listen
 from ws_bridge.store.layout import CHANNELS, keys_of, lease_indexes
 from ws_bridge.store.packing import pack_entries, pack_record
@@ -232,7 +240,7 @@ class RedisStore:
         told = ((key, (self.worker, until, key, CHANNELS)) for key in ids)
         calls = [Call(lua.FOLLOW, (keys_of(key).meta,), arguments) for key, arguments in told]
         answers = await self.scripts.call_all(calls)
-        return [answer[0] if isinstance(answer, list) else -2 for answer in answers]
+        return [answer[0] if isinstance(answer, list) else LOST for answer in answers]
 
     def hints(self) -> AsyncIterator[tuple[str, str]]:
         """See ``following.Source``."""

@@ -163,4 +163,4 @@ def _named(draft: Draft, target: Target) -> Draft:
     response = draft.fields.get("response")
     if draft.type not in LIFECYCLE or not isinstance(response, dict) or response.get("model"):
         return draft
-    return replace(draft, fields={"response": response | {"model": target.name}})
+    return Draft(draft.type, {"response": response | {"model": target.name}})

@@ -12,9 +12,10 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
+from ws_bridge.clock import Clock
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain
-from ws_bridge.upstream.base import Request, Target, Upstream
+from ws_bridge.upstream.base import Request, Service, Target, Upstream
 
 WARM_UP = Target(name="demo", model="demo/demo", timeout_seconds=10, retries=0)
 
@@ -28,17 +29,32 @@ class Providers:
         self._door: Any = None
         self._managed: Upstream
         self._background: Upstream
+        self._native: Service
+        self._ways: dict[str, Upstream]
 
     async def open(self) -> None:
         """Import litellm, tell it the models, and make one call, so that the first is not slow."""
         load = importlib.import_module
         await asyncio.to_thread(load, "ws_bridge.upstream.door")
-        from ws_bridge.upstream import background, demo, door, managed  # noqa: PLC0415 - see rule 1
+        from ws_bridge.upstream import (  # noqa: PLC0415 - see rule 1
+            auto,
+            background,
+            demo,
+            door,
+            managed,
+            native,
+        )
 
         demo.register()
         door.register(self._targets)
         self._door = door
         self._managed = managed.Managed()
+        self._native = native.Native(self._managed, reasons=door.reasons)
+        await self._native.open()
+        self._ways = {
+            "native": self._native,
+            "auto": auto.Auto(self._native, self._managed, Clock()),
+        }
         self._background = background.NativeBackground()
         hello = Chain(None, ({"type": "message", "role": "user", "content": "hello"},))
         async for _ in self._managed.respond(Request(WARM_UP, hello, {"max_output_tokens": 1})):
@@ -48,10 +64,14 @@ class Providers:
     async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``."""
         await self._opened.wait()
-        upstream = self._background if request.background else self._managed
-        async with aclosing(upstream.respond(request)) as drafts:
+        async with aclosing(self._way(request).respond(request)) as drafts:
             async for draft in drafts:
                 yield draft
+
+    def _way(self, request: Request) -> Upstream:
+        if request.background:
+            return self._background
+        return self._ways.get(request.target.mode, self._managed)
 
     async def count_tokens(self, request: Request) -> int:
         """See ``Upstream``."""
@@ -61,4 +81,5 @@ class Providers:
     async def close(self) -> None:
         """Close litellm's connections; nothing is asked of it afterwards."""
         if self._door is not None:
+            await self._native.close()
             await self._door.shutdown()

@@ -125,6 +125,7 @@ def _route(config: Config, entry: ModelEntry, environ: Mapping[str, str]) -> Rou
         native_background=entry.name in config.background.native_models,
         report_cost=config.server.report_cost,
         drop_params=entry.drop_params,
+        ws_lanes=entry.ws_lanes,
         mode=entry.mode,
         account=_account(entry.api_key_env),
     )

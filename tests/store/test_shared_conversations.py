@@ -1,0 +1,96 @@
+"""Conversations on a server that many processes share: what the contract does not know of.
+
+The contract itself is run on each kind of server by ``test_conversations``.
+"""
+
+import asyncio
+
+import pytest
+from proxy import Proxy
+from store.opened import PATIENCE, opened
+from store.test_conversations import TTL_SECONDS, created, entry, new
+
+from ws_bridge.errors import StoreUnavailable
+from ws_bridge.protocol.conversation import entries_of_response
+from ws_bridge.store.layout import PREFIX
+from ws_bridge.store.shared_conversations import SharedConversations
+
+ITEM = {"type": "message", "role": "user", "content": "hi"}
+
+
+def over(store):
+    return SharedConversations(store.scripts, TTL_SECONDS)
+
+
+@pytest.fixture
+async def store(valkey):
+    async with opened(valkey.url) as one:
+        yield one
+
+
+async def test_what_one_process_adds_the_other_has(valkey, store):
+    async with opened(valkey.url) as other:
+        here, there = over(store), over(other)
+        one = await created(here, entry("a"))
+        assert await there.add(one.id, "alice", [entry("b")])
+        assert await here.add(one.id, "alice", [entry("c")])
+        for kept in (here, there):
+            ids = [each.id for each in (await kept.get(one.id, "alice")).entries]
+            assert ids == ["a", "b", "c"]
+        assert await there.delete(one.id, "alice")
+        assert await here.get(one.id, "alice") is None
+
+
+async def test_every_key_expires_and_a_deleted_one_leaves_none(store):
+    kept = over(store)
+    one, empty = await created(kept, entry("a")), await created(kept)
+    await kept.add(empty.id, "alice", [entry("a")])
+    for each in (one, empty):
+        keys = await store._client.keys(f"{PREFIX}:*:{each.id}")
+        assert len(keys) == 2
+        for key in keys:
+            assert 0 < await store._client.pttl(key) <= TTL_SECONDS * 1000
+        assert await kept.delete(each.id, "alice")
+        assert await store._client.keys(f"*{each.id}*") == []
+
+
+async def test_large_items_are_kept_compressed(store):
+    kept = over(store)
+    one = await created(kept, entry("a", "word " * 20_000))
+    [key] = await store._client.keys(f"{PREFIX}:*:ci:{one.id}")
+    assert await store._client.memory_usage(key) < 10_000
+
+
+async def test_an_addition_whose_answer_was_lost_is_there_once(valkey):
+    """Whoever repeats it: the client of the store does so by itself, once."""
+    entries = entries_of_response("resp_1", [ITEM], [{**ITEM, "id": "msg_1"}], "openai|")
+    async with Proxy(valkey.port) as proxy, opened(f"redis://127.0.0.1:{proxy.port}") as store:
+        kept = over(store)
+        one = new()
+        for step in (lambda: kept.create(one), lambda: kept.add(one.id, "alice", entries)):
+            await step()  # its script is known to the server
+            proxy.swallow_answers(2, of=b"EVALSHA")
+            with pytest.raises(StoreUnavailable):
+                await step()
+            async with asyncio.timeout(PATIENCE):
+                await step()
+        assert proxy.swallowed == 4
+        assert (await kept.get(one.id, "alice")).entries == entries
+
+
+async def test_a_server_that_is_away_makes_nothing_unknown(valkey):
+    async with Proxy(valkey.port) as proxy, opened(f"redis://127.0.0.1:{proxy.port}") as store:
+        kept = over(store)
+        one = await created(kept, entry("a"))
+        proxy.refuse()
+        calls = (
+            kept.create(new()),
+            kept.get(one.id, "alice"),
+            kept.update(one.id, "alice", {}),
+            kept.add(one.id, "alice", [entry("b")]),
+            kept.remove(one.id, "alice", "a"),
+            kept.delete(one.id, "alice"),
+        )
+        for call in calls:
+            with pytest.raises(StoreUnavailable):
+                await call
