@@ -10,30 +10,27 @@ Rule 3: a reader, slow or gone, changes nothing here.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError, ResponseTakenOver, ServerShutdown, UpstreamError
 from ws_bridge.mirror import Mirror
-from ws_bridge.plan import Drafts, Ending, JobFinished, JobStarted, Observe, Plan, Timing
+from ws_bridge.plan import Drafts, Ending, JobFinished, JobStarted, Observe, Plan, Timing, finished
 from ws_bridge.protocol.events import CREATED, LIFECYCLE, TERMINAL, Draft, Event
 from ws_bridge.protocol.history import Turn
-from ws_bridge.protocol.reducer import Reducer
-from ws_bridge.protocol.sequencer import Sequencer, end_for
+from ws_bridge.protocol.sequencer import Sequencer
 from ws_bridge.protocol.steering import owed
 from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
-from ws_bridge.upstream.base import Tried
+from ws_bridge.telling import Ears, Telling
+from ws_bridge.upstream.base import Tried, read_out
 
 log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-
-READ_OUT_SECONDS = 1.0
 
 
 class Job:
@@ -58,27 +55,34 @@ class Job:
     ) -> None:
         self.plan = plan
         self.id = plan.record.id
-        self.stream = Stream()
         self._drafts = drafts(self._outlives, self._take_try)
-        self._keep = keep  # is given the final object before anybody else
         self._mirror = mirror
         self._observe = observe
         self._clock = clock
         self._timing = timing
         self._sequencer = Sequencer(plan.envelope, plan.lane, clock.wall)
-        self._reducer = Reducer()
-        self._telling = asyncio.Lock()
-        self._untold: list[Event] = []
-        self._is_recorded = mirror is None
+        self._telling = Telling(
+            self._sequencer,
+            record=lambda: self.plan.record,
+            mirror=mirror,
+            ears=self._ears(),
+            finish=self._finish,
+            clock=clock,
+        )
+        self._keep = keep  # is given the final object before anybody else
         self._tried: list[Tried] = []
         self._already = 0  # drafts that an earlier attempt has told
         self._is_steered = False
         self._ending: Ending | BridgeError | None = None
         self._task: asyncio.Task[None] | None = None
-        self._began = self._last = clock.monotonic()
-        self._first: float | None = None
+        self._began = clock.monotonic()
         if claim is not None:
             self._go_on(claim)
+
+    @property
+    def stream(self) -> Stream:
+        """The events, for everybody who reads along."""
+        return self._telling.stream
 
     @property
     def result(self) -> Json | None:
@@ -96,7 +100,7 @@ class Job:
 
     def snapshot(self) -> Json:
         """What the response looks like now."""
-        return self._fold().response()
+        return self._telling.fold().response()
 
     async def stop(self, ending: Ending) -> None:
         """End the response if it still runs, and return when it has ended.
@@ -121,9 +125,7 @@ class Job:
         """Tell an event that is not the provider's; False if the response has said its last."""
         if self._sequencer.is_ended:
             return False
-        self._untold += self._sequencer.take(draft)
-        if self._is_recorded:
-            self._append_untold()
+        self._telling.say(self._sequencer.take(draft))
         return True
 
     def steer(self) -> None:
@@ -134,29 +136,30 @@ class Job:
 
     def _may_end_here(self) -> bool:
         """Whether no item is half said, and no call waits for its output."""
-        said = self._fold()
+        said = self._telling.fold()
         finished = said.finished_items()
         return len(finished) == len(said.output()) and not any(owed(finished))
 
     async def open_queued(self) -> None:
         """Make a background response known before anything was asked of a provider."""
-        await self._tell(self._sequencer.open(queued=True))
+        await self._telling.tell(self._sequencer.open(queued=True))
 
     def _go_on(self, claim: Claim) -> None:
-        self.stream.append(claim.events)
         self._sequencer.go_on(claim.events)
         if claim.upstream_id:
             self._already = sum(event.type not in LIFECYCLE for event in claim.events)
-        self._is_recorded = True
-        if self._mirror is not None:
-            self._mirror.adopt(claim.record, claim.lease, self.stream, **self._ears())
+        self._telling.adopt(claim)
 
-    def _ears(self) -> dict[str, Callable[[], None]]:
+    def _ears(self) -> Ears:
         """What the store may have to say to the response's writer."""
         return {
             "cancelled": lambda: self.stop_soon(Ending.CANCELLED),
             "taken": lambda: self.stop_soon(Ending.TAKEN_OVER),
         }
+
+    async def _finish(self, result: Json) -> None:
+        if self._keep is not None:
+            await self._keep(self.plan, result)
 
     async def run(self) -> None:
         """Generate the response; returns when it has ended and the store knows."""
@@ -191,9 +194,9 @@ class Job:
             async for draft in drafts:
                 if self._is_told(draft):
                     continue
-                await self._tell(self._sequencer.take(self._completed(draft)))
+                await self._telling.tell(self._sequencer.take(self._completed(draft)))
                 if self.result:
-                    await _read_out(drafts)
+                    await read_out(drafts)
                     return None
                 # Not by a cancel, which comes later: a provider's next words may be here already.
                 if self._is_steered and self._may_end_here():
@@ -221,7 +224,7 @@ class Job:
         response = draft.fields.get("response")
         if draft.type not in TERMINAL or not isinstance(response, dict) or response.get("output"):
             return draft
-        return Draft(draft.type, {"response": response | {"output": self._fold().output()}})
+        return Draft(draft.type, {"response": response | {"output": self._telling.fold().output()}})
 
     async def _end(self, ending: Ending | BridgeError) -> None:
         """Speak the end that the provider did not speak."""
@@ -232,12 +235,12 @@ class Job:
         elif ending is Ending.SHUTDOWN and await self._hand_over():
             self.stream.close()
         else:
-            await self._tell(self._last_words(ending))
+            await self._telling.tell(self._last_words(ending))
 
     async def _hand_over(self) -> bool:
         """Leave a background response to another server, if it can go on there."""
         record = self.plan.record
-        is_new = record.may_run_again and not self._fold().output()
+        is_new = record.may_run_again and not self._telling.fold().output()
         if self._mirror is None or not (is_new or self.plan.is_provider_run):
             return False
         return await self._mirror.release(self.id)
@@ -254,105 +257,36 @@ class Job:
         if ending is Ending.CANCELLED:
             return self._sequencer.cancel()
         if ending is Ending.INTERRUPTED:
-            return self._sequencer.interrupt(self._fold().finished_items())
+            return self._sequencer.interrupt(self._telling.fold().finished_items())
         if ending is Ending.STEERED:
-            return self._sequencer.steer(self._fold().finished_items())
+            return self._sequencer.steer(self._telling.fold().finished_items())
         if ending is Ending.TAKEN_OVER:
             ending = ResponseTakenOver()
         error = ending if isinstance(ending, BridgeError) else ServerShutdown()
-        return self._sequencer.fail(error, self._fold().partial_output())
-
-    async def _tell(self, events: list[Event]) -> None:
-        self._untold += events
-        if self._is_recorded and not self.result:
-            self._append_untold()
-            return
-        async with self._telling:
-            await self._record()
-            self._append_untold()
-            is_so = True
-            if self._untold and self._mirror is not None:
-                is_so = await self._mirror.finish(self.id, self._untold)
-                self._untold = self._untold if is_so else [self._taken_over()]
-            if self.result is not None and self._keep is not None and is_so:
-                await self._keep(self.plan, self.result)
-            self._append(self._untold)
-            self._untold = []
-        if self.result:
-            self.stream.close()
-
-    def _append_untold(self) -> None:
-        """Tell what need not wait: all but the terminal event."""
-        ending = [event for event in self._untold[-1:] if event.is_terminal]
-        told = self._untold[: len(self._untold) - len(ending)]
-        self._untold = ending
-        self._append(told)
-
-    def _taken_over(self) -> Event:
-        """In the place of an end that the store did not take: it has another one."""
-        last = end_for(self.id, self.stream.events, ResponseTakenOver())
-        self._sequencer.result = last.json()["response"]
-        return last
-
-    async def _record(self) -> None:
-        if self._mirror is not None and not self._is_recorded:
-            opening = [event for event in self._untold if not event.is_terminal]
-            record = self.plan.record
-            await self._mirror.create(record, opening, self.stream, **self._ears())
-            self._mirror.remember(self.id, record=self.plan.record)  # as it is by now
-        self._is_recorded = True
+        return self._sequencer.fail(error, self._telling.fold().partial_output())
 
     async def _break_silence(self) -> None:
         """Say `created` soon, and something now and then (wire contract P5)."""
         await self._clock.sleep(self._timing.created_after)
         try:
-            await self._tell(self._sequencer.open())
+            await self._telling.tell(self._sequencer.open())
         except BridgeError as error:
             self.stop_soon(error)
             return
         while self._timing.keepalive:
-            silent = self._clock.monotonic() - self._last
+            silent = self._clock.monotonic() - self._telling.last
             await self._clock.sleep(max(self._timing.keepalive - silent, 0.001))
-            if self._clock.monotonic() - self._last >= self._timing.keepalive:
-                self._append(self._sequencer.keepalive(self.snapshot()))
-
-    def _append(self, events: list[Event]) -> None:
-        if not events:
-            return
-        self._last = self._clock.monotonic()
-        if self._first is None:
-            self._first = self._last
-        self.stream.append(events)
-        if self._mirror is not None:
-            self._mirror.news(self.id)
-
-    def _fold(self) -> Reducer:
-        return self._reducer.fold(self.stream.after(self._reducer.number))
+            if self._clock.monotonic() - self._telling.last >= self._timing.keepalive:
+                self._telling.say(self._sequencer.keepalive(self.snapshot()))
 
     def _finished(self) -> JobFinished:
-        plan, result, error = self.plan, self.result, self.stream.error
-        failure = (result or {}).get("error") or {}
-        return JobFinished(
-            id=self.id,
-            model=plan.envelope.model,
-            provider=plan.target.provider,
-            transport=plan.transport,
-            outcome=result["status"] if result else "refused",
-            error=error.code if error else str(failure.get("code") or ""),
+        first, error = self._telling.first, self.stream.error
+        return finished(
+            self.plan,
+            self.result,
+            error=error.code if error else "",
             events=len(self.stream.events),
-            first_event_seconds=None if self._first is None else self._first - self._began,
+            first_event_seconds=None if first is None else first - self._began,
             seconds=self._clock.monotonic() - self._began,
-            usage=(result or {}).get("usage"),
             tried=tuple(self._tried),
         )
-
-
-async def _read_out(drafts: AsyncGenerator[Draft, None]) -> None:
-    """Let a provider that has said its last come to its end: its connection can be used again.
-
-    What it still says is nobody's, and how it goes wrong neither.
-    """
-    with contextlib.suppress(TimeoutError, BridgeError):
-        async with asyncio.timeout(READ_OUT_SECONDS):
-            async for _ in drafts:
-                pass

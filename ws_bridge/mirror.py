@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 0.7
 RETRY_SECONDS = 0.1
-MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Pace:
 
     flush: float = 0.025
     renew: float = 5.0  # a silent response's lease
-    backlog: int = 256 * MIB  # kept for a store that is away
+    backlog: int = 256 * 2**20  # kept for a store that is away
 
 
 class Mirror:

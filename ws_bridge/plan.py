@@ -92,3 +92,18 @@ class Plan:
         record = replace(self.record, maker=target.maker)
         is_run = self.is_provider_run and target.native_background
         return replace(self, record=record, target=target, is_provider_run=is_run)
+
+
+def finished(plan: Plan, result: Json | None, *, error: str, **facts: Any) -> JobFinished:
+    """What became of a response; without a result it was refused."""
+    failure = (result or {}).get("error") or {}
+    return JobFinished(
+        id=plan.record.id,
+        model=plan.envelope.model,
+        provider=plan.target.provider,
+        transport=plan.transport,
+        outcome=result["status"] if result else "refused",
+        error=error or str(failure.get("code") or ""),
+        usage=(result or {}).get("usage"),
+        **facts,
+    )

@@ -1,7 +1,8 @@
 """Conversations: a growing list of items that many responses share.
 
 Rule 1: an item keeps who made it: what only its maker can read goes back to its maker only.
-Rule 2: every item is listed under an id, its own or one from here; models get it as it came.
+Rule 2: every item is listed under an id that no other has there: its own or one from here. Models
+get it as it came.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.history import Turn, input_items
+from ws_bridge.protocol.history import CALLS, OUTPUTS, Turn, input_items
 from ws_bridge.protocol.request import _check_item, check_depth
 
 Json = dict[str, Any]
 Item = dict[str, Any]
 
 MOST_ITEMS = 20  # of one request
+STATED = CALLS | OUTPUTS  # clients leave their status out, and do not read them without
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,13 @@ class Entry:
     item: Item
     maker: str | None = None  # None: the client wrote it
     response: str | None = None  # whose input or output it was; None: it was added by itself
+    spare: str = field(default="", compare=False)  # an id from here, in case its own is taken
 
     def listed(self) -> Item:
         """The item as the API lists it."""
         named = self.item | {"id": self.id}
+        if str(named.get("type")) in STATED and named.get("status") is None:
+            named["status"] = "completed"
         return named if self.maker else input_items("", [named])[0]
 
 
@@ -54,6 +59,24 @@ class Conversation:
             "created_at": self.created_at,
             "metadata": self.metadata,
         }
+
+    def plus(self, entries: Iterable[Entry]) -> tuple[Conversation, list[str]]:
+        """It with more items, and the ids that they have in it.
+
+        What is there already is not added again: its addition is repeated.
+        """
+        kept, taken = list(self.entries), {one.id for one in self.entries}
+        ids: list[str] = []
+        for entry in entries:
+            other = replace(entry, id=entry.spare or entry.id)
+            forms = (entry, other)
+            known = next((one for one in forms if one.id in taken and one in kept), None)
+            if known is None:
+                known = other if entry.id in taken else entry
+                kept.append(known)
+                taken.add(known.id)
+            ids.append(known.id)
+        return replace(self, entries=tuple(kept)), ids
 
     def before(self, response_id: str) -> Conversation:
         """The conversation as it was when a response added its items."""
@@ -104,14 +127,14 @@ def entries_of_response(
 
 def _named(items: Iterable[Item], stem: str, **known: str) -> tuple[Entry, ...]:
     items = list(items)
-    bare = [{"type": str(item.get("type")), "id": _own_id(item)} for item in items]
-    ids = [one["id"] for one in input_items(stem, bare)]
-    return tuple(Entry(key, item, **known) for key, item in zip(ids, items, strict=True))
+    bare = input_items(stem, ({"type": str(item.get("type"))} for item in items))
+    pairs = ((item, one["id"]) for item, one in zip(items, bare, strict=True))
+    return tuple(Entry(_own_id(item) or key, item, spare=key, **known) for item, key in pairs)
 
 
-def _own_id(item: Item) -> str | None:
+def _own_id(item: Item) -> str:
     own = item.get("id")
-    return own if isinstance(own, str) else None
+    return own if isinstance(own, str) else ""
 
 
 def read_items(value: Any, *, required: bool) -> Sequence[Item]:

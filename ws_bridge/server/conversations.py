@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -84,9 +85,11 @@ class ConversationRoutes:
         items = read_items((await read_json(request)).get("items"), required=True)
         entries = entries_of(items)
         conversation_id = request.match_info["id"]
-        if not await self._kept.add(conversation_id, request[OWNER], entries):
+        ids = await self._kept.add(conversation_id, request[OWNER], entries)
+        if ids is None:
             raise ConversationNotFound(conversation_id)
-        added = [entry.listed() for entry in entries]
+        pairs = zip(entries, ids, strict=True)
+        added = [replace(entry, id=item_id).listed() for entry, item_id in pairs]
         ends = {"first_id": added[0]["id"], "last_id": added[-1]["id"]}
         return json_response({"object": "list", "data": added, **ends, "has_more": False})
 

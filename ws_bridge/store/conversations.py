@@ -35,10 +35,13 @@ class Conversations(Protocol):
         """Replace the metadata."""
         ...
 
-    async def add(self, conversation_id: str, owner: str, entries: Sequence[Entry]) -> bool:
-        """Append items, in order, all at once; if all of them are there already, nothing.
+    async def add(
+        self, conversation_id: str, owner: str, entries: Sequence[Entry]
+    ) -> Sequence[str] | None:
+        """Append items, in order, all at once, but for those that are there already.
 
-        Raises ``StoreUnavailable`` if there is no room for them.
+        Returns the ids they have there: the spare one, where an item's own is taken. Raises
+        ``StoreUnavailable`` if there is no room for them.
         """
         ...
 
@@ -67,7 +70,8 @@ class MemoryConversations:
 
     async def create(self, conversation: Conversation) -> None:
         """See ``Conversations``."""
-        self._put(conversation)
+        if conversation.id not in self._kept:
+            self._put(replace(conversation, entries=()).plus(conversation.entries)[0])
 
     async def get(self, conversation_id: str, owner: str) -> Conversation | None:
         """See ``Conversations``."""
@@ -87,14 +91,16 @@ class MemoryConversations:
             self._put(replace(conversation, metadata=metadata))
         return conversation is not None
 
-    async def add(self, conversation_id: str, owner: str, entries: Sequence[Entry]) -> bool:
+    async def add(
+        self, conversation_id: str, owner: str, entries: Sequence[Entry]
+    ) -> Sequence[str] | None:
         """See ``Conversations``."""
         conversation = await self.get(conversation_id, owner)
         if conversation is None:
-            return False
-        if not all(entry in conversation.entries for entry in entries):
-            self._put(replace(conversation, entries=(*conversation.entries, *entries)))
-        return True
+            return None
+        conversation, ids = conversation.plus(entries)
+        self._put(conversation)
+        return ids
 
     async def remove(self, conversation_id: str, owner: str, item_id: str) -> bool:
         """See ``Conversations``."""

@@ -50,9 +50,12 @@ class SharedConversations:
             await self._call("update", conversation_id, owner, metadata=orjson.dumps(metadata))
         )
 
-    async def add(self, conversation_id: str, owner: str, entries: Sequence[Entry]) -> bool:
+    async def add(
+        self, conversation_id: str, owner: str, entries: Sequence[Entry]
+    ) -> Sequence[str] | None:
         """See ``Conversations``."""
-        return bool(await self._call("add", conversation_id, owner, entries=entries))
+        names = await self._call("add", conversation_id, owner, entries=entries)
+        return None if names is None else [orjson.loads(name) for name in names]
 
     async def remove(self, conversation_id: str, owner: str, item_id: str) -> bool:
         """See ``Conversations``."""
@@ -75,7 +78,7 @@ class SharedConversations:
     ) -> Any:
         tag = f"{PREFIX}:{{p{partition_of(conversation_id)}}}"
         keys = (f"{tag}:c:{conversation_id}", f"{tag}:ci:{conversation_id}")
-        items = (part for one in entries for part in (_name(one.id), _payload(one)))
+        items = (part for entry in entries for part in _parts(entry))
         return await self._scripts.call(
             CONVERSE,
             keys,
@@ -89,8 +92,10 @@ def _name(item_id: str) -> bytes:
     return orjson.dumps(item_id)
 
 
-def _payload(entry: Entry) -> bytes:
-    return pack(orjson.dumps([entry.item, entry.maker, entry.response]))
+def _parts(entry: Entry) -> tuple[bytes, bytes, bytes]:
+    """Name, spare name, payload."""
+    payload = pack(orjson.dumps([entry.item, entry.maker, entry.response]))
+    return _name(entry.id), _name(entry.spare or entry.id), payload
 
 
 def _entry(kept: bytes) -> Entry:

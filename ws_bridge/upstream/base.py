@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -11,6 +13,8 @@ from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.request import Item
 
 Json = dict[str, Any]
+
+READ_OUT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +126,14 @@ FindCandidates = Callable[[str], Sequence[Sequence[Target]]]
 
 Raises ``ModelNotFound``.
 """
+
+
+async def read_out(drafts: AsyncGenerator[Draft, None]) -> None:
+    """Let a provider that has said its last come to its end: its connection can be used again.
+
+    What it still says is nobody's, and how it goes wrong neither.
+    """
+    with contextlib.suppress(TimeoutError, BridgeError):
+        async with asyncio.timeout(READ_OUT_SECONDS):
+            async for _ in drafts:
+                pass

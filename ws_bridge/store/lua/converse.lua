@@ -2,12 +2,15 @@
 --
 -- KEYS  1 meta (hash)   2 items (list)
 -- ARGV  1 what: 'create', 'read', 'update', 'add', 'remove' or 'delete'   2 owner   3 ttl (ms)
---       4 created_at or ''   5 metadata or ''   6 an item's name or ''   7… items, name and payload
+--       4 created_at or ''   5 metadata or ''   6 an item's name or ''
+--       7… items: name, spare name, payload
 -- Returns false for another owner's or an unknown conversation, else
---   'read': {created_at, metadata, payloads}; 'remove': whether the item was there; all else: 1
+--   'read': {created_at, metadata, entries}; 'add': the names that the items have there;
+--   'remove': how many items went; all else: 1
 --
--- An item's entry is its name (its id as JSON: one line), a newline and its payload. Items that are
--- there already, all of them, are those of a call that is repeated: they are not added again.
+-- A name is an id as JSON: one line. An item's entry is its name, a newline and its payload. Of two
+-- items with one name the second has its spare name. An entry that is there already is that of a
+-- call that is repeated: it is not added again.
 
 local what, ttl = ARGV[1], ARGV[3]
 if what == 'create' then
@@ -22,27 +25,33 @@ if what == 'delete' then
   return 1
 end
 
-local answer = 1
+local function name_of(entry) return string.match(entry, '^[^\n]*') end
+
+local answer, entries = 1, {}
 if what == 'create' or what == 'update' then redis.call('HSET', KEYS[1], 'md', ARGV[5]) end
-local is_new, entries = false, {}
-for i = 7, #ARGV, 2 do
-  entries[#entries + 1] = ARGV[i] .. '\n' .. ARGV[i + 1]
-  is_new = is_new or not redis.call('LPOS', KEYS[2], entries[#entries])
-end
-if is_new then
-  for _, entry in ipairs(entries) do redis.call('RPUSH', KEYS[2], entry) end
-end
+if what ~= 'update' then entries = redis.call('LRANGE', KEYS[2], 0, -1) end
 if what == 'remove' then
   answer = 0
-  local wanted = ARGV[6] .. '\n'
-  for _, entry in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do
-    if string.sub(entry, 1, #wanted) == wanted then
-      answer = answer + redis.call('LREM', KEYS[2], 1, entry)
-    end
+  for _, entry in ipairs(entries) do
+    if name_of(entry) == ARGV[6] then answer = answer + redis.call('LREM', KEYS[2], 1, entry) end
   end
 elseif what == 'read' then
   local m = redis.call('HMGET', KEYS[1], 'cr', 'md')
-  answer = {m[1], m[2], redis.call('LRANGE', KEYS[2], 0, -1)}
+  answer = {m[1], m[2], entries}
+elseif what == 'add' or what == 'create' then
+  local names, there = {}, {}
+  for _, entry in ipairs(entries) do there[entry], there[name_of(entry)] = true, true end
+  for i = 7, #ARGV, 3 do
+    local own, spare, payload = ARGV[i], ARGV[i + 1], '\n' .. ARGV[i + 2]
+    local is_there = there[own .. payload] or there[spare .. payload]
+    local name = (there[own .. payload] or not (is_there or there[own])) and own or spare
+    if not is_there then
+      redis.call('RPUSH', KEYS[2], name .. payload)
+      there[name .. payload], there[name] = true, true
+    end
+    names[#names + 1] = name
+  end
+  if what == 'add' then answer = names end
 end
 redis.call('PEXPIRE', KEYS[1], ttl)
 redis.call('PEXPIRE', KEYS[2], ttl)

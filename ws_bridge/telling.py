@@ -1,0 +1,132 @@
+"""One response's events on their way to everybody: to the store first where that matters.
+
+Rule 1: the store knows the response before anyone is told its id, and its end before anyone hears
+it; only a store that is away is not waited for (``mirror``).
+Rule 2: events are told in the order of their numbers, whoever says them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ws_bridge.clock import Clock
+from ws_bridge.errors import ResponseTakenOver
+from ws_bridge.mirror import Mirror
+from ws_bridge.protocol.events import Event
+from ws_bridge.protocol.reducer import Reducer
+from ws_bridge.protocol.sequencer import Sequencer, end_for
+from ws_bridge.store.base import Claim, Record
+from ws_bridge.stream import Stream
+
+Json = dict[str, Any]
+Ears = dict[str, Callable[[], None]]  # what the store may have to say, see `Mirror.create`
+
+
+class Telling:
+    """The way of one response's events. Without a mirror nothing is stored.
+
+    ``record`` is what is known of the response by now; ``finish`` is given the final object before
+    anybody hears the end.
+    """
+
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        *,
+        record: Callable[[], Record],
+        mirror: Mirror | None,
+        ears: Ears,
+        finish: Callable[[Json], Awaitable[None]],
+        clock: Clock,
+    ) -> None:
+        self.stream = Stream()
+        self.first: float | None = None  # when the first event was told; monotonic, seconds
+        self.last = clock.monotonic()  # when the last one was, or when all began
+        self._sequencer = sequencer
+        self._record = record
+        self._finish = finish
+        self._mirror = mirror
+        self._ears = ears
+        self._clock = clock
+        self._reducer = Reducer()
+        self._lock = asyncio.Lock()
+        self._untold: list[Event] = []
+        self._is_recorded = mirror is None
+
+    def adopt(self, claim: Claim) -> None:
+        """Go on with a log that another server has begun."""
+        self.stream.append(claim.events)
+        self._is_recorded = True
+        if self._mirror is not None:
+            self._mirror.adopt(claim.record, claim.lease, self.stream, **self._ears)
+
+    def fold(self) -> Reducer:
+        """All that was told, folded."""
+        return self._reducer.fold(self.stream.after(self._reducer.number))
+
+    def say(self, events: list[Event]) -> None:
+        """Tell what is not the end: at once, or right after what is waited for."""
+        self._untold += events
+        if self._is_recorded:
+            self._append_untold()
+
+    async def tell(self, events: list[Event]) -> None:
+        """Tell events; of the first ones the store knows before, and of the end.
+
+        Raises ``BridgeError`` if the response cannot begin.
+        """
+        self._untold += events
+        if self._is_recorded and not self._sequencer.is_ended:
+            self._append_untold()
+            return
+        async with self._lock:
+            await self._begin()
+            self._append_untold()
+            await self._end()
+        if self._sequencer.is_ended:
+            self.stream.close()
+
+    async def _end(self) -> None:
+        """Tell the terminal event, if it was said."""
+        is_so = True
+        if self._untold and self._mirror is not None:
+            is_so = await self._mirror.finish(self._record().id, self._untold)
+            self._untold = self._untold if is_so else [self._taken_over()]
+        if self._sequencer.result is not None and is_so:
+            await self._finish(self._sequencer.result)
+        self._append(self._untold)
+        self._untold = []
+
+    async def _begin(self) -> None:
+        """Let the store know the response, if it does not yet."""
+        if self._mirror is not None and not self._is_recorded:
+            opening = [event for event in self._untold if not event.is_terminal]
+            record = self._record()
+            await self._mirror.create(record, opening, self.stream, **self._ears)
+            self._mirror.remember(record.id, record=self._record())  # as it is by now
+        self._is_recorded = True
+
+    def _append_untold(self) -> None:
+        """Tell what need not wait: all but the terminal event."""
+        ending = [event for event in self._untold[-1:] if event.is_terminal]
+        told = self._untold[: len(self._untold) - len(ending)]
+        self._untold = ending
+        self._append(told)
+
+    def _append(self, events: list[Event]) -> None:
+        if not events:
+            return
+        self.last = self._clock.monotonic()
+        if self.first is None:
+            self.first = self.last
+        self.stream.append(events)
+        if self._mirror is not None:
+            self._mirror.news(self._record().id)
+
+    def _taken_over(self) -> Event:
+        """In the place of an end that the store did not take: it has another one."""
+        last = end_for(self._record().id, self.stream.events, ResponseTakenOver())
+        self._sequencer.result = last.json()["response"]
+        return last
