@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP := -m pip install --quiet --disable-pip-version-check
 CLIENTS := tests/clients/requirements.txt
 
-.PHONY: serve test bench lint chromium clean
+.PHONY: serve test bench faults lint chromium clean
 
 serve: .venv/.serve
 	.venv/bin/ws-bridge serve --config config.toml
@@ -15,6 +15,12 @@ test: .venv/.dev .venv-clients/.installed chromium
 
 bench: .venv/.dev
 	.venv/bin/python -m tests.bench
+
+# Ten minutes of random faults on two servers and their store; prints its seeds, ends with 1 if
+# anybody saw what must not be. MINUTES=2 SEED=7 make faults
+MINUTES ?= 10
+faults: .venv/.dev
+	.venv/bin/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: .venv/.dev
 	.venv/bin/ruff format --check

@@ -1,6 +1,6 @@
-"""A short round of random faults on real servers: what everybody saw is one truth."""
+"""A short round of random faults on real servers; and the checker sees what it is there to see."""
 
-import asyncio
+import time
 
 import orjson
 import pytest
@@ -12,6 +12,8 @@ from faults.verdict import Finals, Surroundings, judge
 SEED = 4
 RESPONSES = 24
 
+ITEM = {"type": "message", "content": [{"type": "output_text", "text": "wordword"}]}
+
 
 @pytest.mark.timeout(120)
 async def test_a_round_of_faults_leaves_one_truth():
@@ -19,3 +21,159 @@ async def test_a_round_of_faults_leaves_one_truth():
         result = await play(on, SEED, RESPONSES)
     assert result.violations == [], table([result])
     assert result.counts["responses"] == RESPONSES
+    assert result.counts["completed"] > 0
+
+
+def event(number, kind, **fields):
+    return orjson.dumps({"type": f"response.{kind}", "sequence_number": number, **fields})
+
+
+def response(status, *output):
+    return {"id": "resp_1", "status": status, "output": list(output)}
+
+
+LOG = (
+    event(0, "created", response=response("in_progress")),
+    event(1, "output_item.added", output_index=0, item=ITEM | {"content": []}),
+    event(2, "output_item.done", output_index=0, item=ITEM),
+    event(3, "completed", response=response("completed", ITEM)),
+)
+LOST = event(2, "failed", response=response("failed") | {"error": {}})
+HEARD = "tag s1.1. "
+
+
+class Case:
+    """A response of which everybody saw the same, to be spoiled by a test."""
+
+    def __init__(self):
+        self.trace = Trace("s1.1.", "socket", "native-big2", server=0, began=10.0)
+        self.trace.id, self.trace.ended = "resp_1", 12.0
+        self.trace.socket = self.observer(Heard("the socket"), LOG)
+        self.trace.followers = [self.observer(Heard("a follower"), LOG)]
+        self.trace.poll(response("in_progress"), 11.0)
+        self.log = list(LOG)
+        self.other_log = self.other_body = None
+        self.status = 200
+        self.faults = []
+        self.asked, self.heard, self.is_degraded = 1, HEARD, False
+
+    def observer(self, heard, events):
+        for text in events:
+            heard.hear(text)
+        return heard
+
+    def problems(self):
+        body = orjson.dumps(orjson.loads(self.log[-1]).get("response", {"status": "completed"}))
+        answers = [(self.status, body), (self.status, self.other_body or body)]
+        finals = Finals(answers, [self.log, self.other_log or self.log])
+        around = Surroundings(self.faults, self.is_degraded, self.asked, self.heard)
+        return list(judge(self.trace, finals, around))
+
+
+def test_what_everybody_saw_alike_is_well():
+    assert Case().problems() == []
+
+
+def another_text(case):
+    case.trace.followers[0].texts[1] = LOG[1] + b" "
+
+
+def a_hole(case):
+    case.trace.followers = [case.observer(Heard("a follower"), (LOG[0], *LOG[2:]))]
+
+
+def a_repeat(case):
+    case.trace.followers = [case.observer(Heard("a follower"), (LOG[0], *LOG))]
+
+
+def two_ends(case):
+    case.log.append(event(4, "completed", response=response("completed", ITEM)))
+
+
+def no_end(case):
+    case.log = case.log[:-1]
+
+
+def two_logs(case):
+    case.other_log = [LOG[0] + b" ", *LOG[1:]]
+
+
+def two_objects(case):
+    case.other_body = b'{"status": "failed"}'
+
+
+def a_poll_of_no_prefix(case):
+    case.trace.polls.insert(0, response("in_progress", ITEM, ITEM))
+
+
+def a_poll_that_goes_back(case):
+    case.trace.poll(response("completed", ITEM), 12.0)
+    case.trace.poll(response("in_progress"), 13.0)
+
+
+def an_empty_poll(case):
+    case.trace.poll({}, 12.0)
+
+
+def a_404(case):
+    case.status = 404
+
+
+def asked_twice(case):
+    case.asked = 2
+
+
+def a_forgotten_history(case):
+    case.trace.parent = Trace("s1.0.", "socket", "native-big2", server=1, began=1.0)
+
+
+def a_failure_without_a_fault(case):
+    case.log = [*LOG[:2], LOST]
+
+
+def an_end_that_the_store_does_not_have(case):
+    case.log = [*LOG[:2], LOST]
+    case.faults = [Fault("kill", 0, 11.0, 12.0)]
+
+
+def a_cut_without_a_fault(case):
+    case.trace.is_cut = True
+
+
+def a_cancel_that_was_not(case):
+    case.trace.cancel = "cancelled"
+
+
+SPOILED = (
+    *(another_text, a_hole, a_repeat, two_ends, no_end, two_logs, two_objects, a_404, asked_twice),
+    *(a_poll_of_no_prefix, a_poll_that_goes_back, an_empty_poll, a_forgotten_history),
+    *(a_failure_without_a_fault, an_end_that_the_store_does_not_have, a_cut_without_a_fault),
+    a_cancel_that_was_not,
+)
+
+
+@pytest.mark.parametrize("spoil", SPOILED, ids=lambda spoil: spoil.__name__)
+def test_what_must_not_be_is_seen(spoil):
+    case = Case()
+    spoil(case)
+    assert case.problems()
+
+
+def test_the_socket_of_a_dead_server_may_be_ahead_of_the_log_while_the_store_is_away():
+    case = Case()
+    case.log = [*LOG[:2], LOST]
+    case.trace.followers = []
+    case.faults = [Fault("kill", 0, 11.0, 12.0), Fault("store kill", STORE, 11.0, 12.0)]
+    assert case.problems() == []
+
+
+def test_the_end_is_told_to_a_reader_who_had_more_than_the_log():
+    heard = Heard("a follower after 10", 10)
+    heard.hear(LOST)
+    assert (heard.problems, heard.has_ended) == ([], True)
+
+
+def test_a_poll_may_come_before_the_end_was_heard():
+    case = Case()
+    assert case.trace.poll(response("completed", ITEM), time.monotonic())
+    assert case.problems() == []

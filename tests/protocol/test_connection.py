@@ -7,8 +7,10 @@ import orjson
 import pytest
 
 from ws_bridge.errors import ConnectionLimitReached, ServerDraining
-from ws_bridge.protocol.connection import Action, Connection, Rules, Say, Start, Stop
+from ws_bridge.protocol.actions import Accept, Action, Reply, Rules, Say, Start, Stop
+from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.steering import Steer
 
 Json = dict[str, Any]
 
@@ -21,8 +23,8 @@ def frame(kind: str = "response.create", **fields: Any) -> str:
     return json.dumps({"type": kind, **fields})
 
 
-def turn(response_id: str, parent: Turn | None = None) -> Turn:
-    return Turn(response_id, (HELLO,), (), "openai|", parent)
+def turn(response_id: str, parent: Turn | None = None, output: tuple[Json, ...] = ()) -> Turn:
+    return Turn(response_id, (HELLO,), output, "openai|", parent)
 
 
 class Client:
@@ -42,15 +44,22 @@ class Client:
     def begin(self, lane: str | None = None, response_id: str = "resp_1") -> None:
         self.connection.began(lane, response_id)
 
-    def end(self, lane: str | None = None, response_id: str = "resp_1") -> list[Action]:
+    def end(
+        self,
+        lane: str | None = None,
+        response_id: str = "resp_1",
+        output: tuple[Json, ...] = (),
+        last: int = 9,
+    ) -> list[Action]:
         """The lane's response ends well."""
         self.begin(lane, response_id)
         start = self.running.pop(lane)
-        self.connection.finished(lane, turn(response_id, start.parent))
-        return self._note(self.connection.ended(start, failed=False))
+        self.connection.finished(lane, turn(response_id, start.parent, output))
+        return self._note(self.connection.ended(start, failed=False, last=last))
 
-    def fail(self, lane: str | None = None) -> list[Action]:
-        return self._note(self.connection.ended(self.running.pop(lane), failed=True))
+    def fail(self, lane: str | None = None, last: int = -1) -> list[Action]:
+        """The lane's create fails: before anything was said of it, if there is no last number."""
+        return self._note(self.connection.ended(self.running.pop(lane), failed=True, last=last))
 
     def turn(self, lane: str | None = None, response_id: str = "resp_1", **fields: Any) -> Start:
         """A whole turn."""
@@ -414,41 +423,319 @@ def test_processed_is_answered_with_silence():
     assert Client().hear(frame("response.processed", response_id="resp_1")) == []
 
 
+# Steering
+
+
+def steer(target: Any = "resp_1", text: Any = "Keep it short.", **fields: Any) -> str:
+    return frame("response.steer", previous_response_id=target, input=text, **fields)
+
+
+def accepted(actions: list[Action]) -> Steer:
+    (accept,) = actions
+    assert isinstance(accept, Accept)
+    return accept.steer
+
+
+def handed_back(actions: list[Action]) -> list[tuple[str, str, int]]:
+    """Code, input and number of what came back after it was accepted."""
+    frames = [said([action]) for action in actions]
+    assert all(one["type"] == "response.steer.failed" for one in frames)
+    assert all(one["steer"]["id"].startswith("steer_") for one in frames)
+    return [(one["error"]["code"], one["steer"]["input"], one["sequence_number"]) for one in frames]
+
+
+def texts(start: Action) -> list[str]:
+    assert isinstance(start, Start)
+    return [str(item.get("content") or item.get("output")) for item in start.request.items()]
+
+
+def steered(lane: str | None = None, *inputs: str, **rules: Any) -> Client:
+    """A client whose response runs on the lane and has taken these steers."""
+    client = Client(**rules)
+    client.create(lane, instructions="Be nice.", store=False)
+    client.begin(lane)
+    for text in inputs:
+        assert accepted(client.hear(steer(text=text))).input == text
+    return client
+
+
+CALL = {
+    "id": "fc_1",
+    "type": "function_call",
+    "status": "completed",
+    "call_id": "call_1",
+    "name": "f",
+    "arguments": "{}",
+}
+OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "22 C"}
+
+
 @pytest.mark.parametrize("lane", [None, "main"])
-@pytest.mark.parametrize("state", ["running", "finished"])
-def test_every_steer_is_told_that_steering_is_not_supported_on_its_targets_lane(lane, state):
+def test_a_steer_is_accepted_on_the_lane_of_its_target(lane):
+    client = Client()
+    for each in (None, "main"):
+        client.create(each)
+    client.begin(lane)
+    (accept,) = client.hear(steer())
+    assert isinstance(accept, Accept)
+    assert (accept.lane, accept.steer.target) == (lane, "resp_1")
+    assert accept.steer.items == ({"type": "message", "role": "user", "content": "Keep it short."},)
+
+
+@pytest.mark.parametrize("lane", [None, "main"])
+def test_a_successor_goes_on_by_itself_before_what_waits(lane):
+    client = steered(lane, "1", "2")
+    client.create(lane, input="waits")
+    (start,) = client.end(lane)
+    assert isinstance(start, Start)
+    assert texts(start) == ["1", "2"]
+    assert (start.lane, start.is_successor, start.parent) == (lane, True, turn("resp_1"))
+    assert start.request.previous_response_id == "resp_1"
+    assert (start.request.instructions, start.request.store) == ("Be nice.", False)
+    assert starts(client.end(lane, "resp_2")) == ["waits"]
+    assert client.connection.cached("resp_2") == turn("resp_2", turn("resp_1"))
+
+
+def test_a_successor_can_be_steered_too():
+    client = steered(None, "1")
+    client.end()
+    client.begin(None, "resp_2")
+    assert accepted(client.hear(steer("resp_2", "2"))).target == "resp_2"
+    (start,) = client.end(None, "resp_2")
+    assert texts(start) == ["2"]
+
+
+def test_a_successor_takes_its_lanes_place_among_those_that_run():
+    client = steered("a", "1", running=1)
+    client.create("b", input="older")
+    (start,) = client.end("a")
+    assert texts(start) == ["1"]
+    assert starts(client.end("a", "resp_2")) == ["older"]
+
+
+REFUSED = {
+    "unknown": ({"target": "resp_x"}, "response_not_found"),
+    "ended": ({"target": "resp_0"}, "response_already_completed"),
+    "not supported": ({"target": "resp_compacts"}, "steering_not_supported"),
+    "bad input": ({"text": []}, "invalid_input"),
+    "bad input for what has ended": ({"target": "resp_0", "text": 5}, "invalid_input"),
+    "no target": ({"target": None}, "invalid_input"),
+    "a number": ({"target": 5}, "invalid_input"),
+    "a list": ({"target": []}, "invalid_input"),
+    "an object": ({"target": {}}, "invalid_input"),
+    "a lane": ({"stream_id": "main"}, "invalid_input"),
+}
+
+
+@pytest.mark.parametrize("lane", [None, "main"])
+@pytest.mark.parametrize(("fields", "code"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_steer_that_cannot_be_taken_comes_back_with_the_reason_and_without_an_id(
+    lane, fields, code
+):
     client = Client()
     client.create(lane)
+    client.end(lane, "resp_0", last=7)
+    client.create(lane)
     client.begin(lane, "resp_1")
-    if state == "finished":
-        client.end(lane, "resp_1")
-    steer = {"previous_response_id": "resp_1", "input": "Keep it short."}
-    answer = said(client.hear(frame("response.steer", **steer)))
-    assert answer["type"] == "response.steer.failed"
-    assert answer["error"]["code"] == "steering_not_supported"
-    assert answer["error"]["type"] == "invalid_request_error"
-    assert answer["error"]["message"]
-    assert answer["steer"] == steer
-    assert isinstance(answer["sequence_number"], int)
-    assert answer.get("stream_id", "absent") == (lane or "absent")
+    client.create("compacts", context_management=[{"type": "compaction"}])
+    client.begin("compacts", "resp_compacts")
+    (action,) = client.hear(steer(**fields))
+    target = fields.get("target", "resp_1")
+    if target in ("resp_1", "resp_compacts"):  # it runs: its own log says it
+        assert isinstance(action, Reply)
+        assert action.lane == (lane if target == "resp_1" else "compacts")
+        failed = action.draft.fields
+    else:
+        failed = said([action])
+        assert failed["type"] == "response.steer.failed"
+        assert failed["sequence_number"] == (8 if target == "resp_0" else 0)
+        named = (lane or "absent") if target == "resp_0" else "absent"
+        assert failed.get("stream_id", "absent") == named
+    assert failed["error"]["code"] == code
+    assert failed["error"]["type"] == "invalid_request_error"
+    assert failed["error"]["message"]
+    aimed = target if isinstance(target, str) else ""
+    given = fields.get("text", "Keep it short.")
+    assert failed["steer"] == {"previous_response_id": aimed, "input": given}
+    assert client.end(lane) == []
 
 
-@pytest.mark.parametrize("target", [None, "", 5, [], {}, "resp_unknown"])
-def test_a_steer_to_nothing_is_told_the_same(target):
+def test_a_steer_without_a_target_does_not_mean_a_response_that_has_no_id_yet():
     client = Client()
-    client.create("a")
-    answer = said(client.hear(frame("response.steer", previous_response_id=target)))
-    assert answer["error"]["code"] == "steering_not_supported"
-    assert "stream_id" not in answer
+    client.create()
+    answer = said(client.hear(steer(None)))
+    assert answer["error"]["code"] == "invalid_input"
 
 
-def test_a_steer_that_cannot_be_handed_back_is_refused():
+def test_a_steer_that_cannot_be_handed_back_is_refused_without_its_input():
     deep: Any = "x"
     for _ in range(500):
         deep = [deep]
-    assert (
-        "nested" in refusal(Client().hear(frame("response.steer", input=deep)))["error"]["message"]
+    for fields in ({"text": deep}, {"target": deep}, {"other": deep}):
+        answer = said(Client().hear(steer(**fields)))
+        assert answer["error"]["code"] == "invalid_input"
+        assert "nested" in answer["error"]["message"]
+        assert orjson.dumps(answer)
+
+
+def test_sixteen_steers_may_wait_for_a_response():
+    client = steered(None, *map(str, range(16)))
+    (refused,) = client.hear(steer())
+    assert isinstance(refused, Reply)
+    assert refused.draft.fields["error"]["code"] == "too_many_pending_steers"
+    (start,) = client.end()
+    assert texts(start) == list(map(str, range(16)))
+
+
+def test_the_numbers_after_an_end_go_on_from_its_last():
+    client = steered()
+    client.end(last=7)
+    numbers = [said(client.hear(steer()))["sequence_number"] for _ in range(3)]
+    assert numbers == [8, 9, 10]
+
+
+# Steers and the client's calls
+
+
+@pytest.mark.parametrize("lane", [None, "main"])
+def test_after_a_call_the_steers_wait_and_their_client_is_told_what_it_owes(lane):
+    client = steered(lane, "1", "2")
+    pending = [said([action]) for action in client.end(lane, output=(CALL,), last=7)]
+    assert [one["type"] for one in pending] == ["response.steer.pending"] * 2
+    assert [one["sequence_number"] for one in pending] == [8, 9]
+    assert [one.get("stream_id", "absent") for one in pending] == [lane or "absent"] * 2
+    assert len({one["steer"]["id"] for one in pending}) == 2
+    for one in pending:
+        assert one["reason"] == "waiting_for_required_input"
+        stub = {"type": "function_call_output", "call_id": "call_1", "name": "f"}
+        assert one["required_input"] == [stub]
+    client.create(lane, input="something else")
+    client.end(lane, "resp_2")
+    follow = {"role": "user", "content": "And?"}
+    (start,) = client.create(
+        lane, input=[follow, OUTPUT], previous_response_id="resp_1", instructions="New."
     )
+    assert isinstance(start, Start)
+    assert texts(start) == ["22 C", "1", "2", "And?"]
+    assert start.request.instructions == "New."
+    assert not start.is_successor
+    assert client.end(lane, "resp_3") == []
+    (again,) = client.create(lane, input=[OUTPUT], previous_response_id="resp_1")
+    assert texts(again) == ["22 C"]
+
+
+def test_nothing_is_pending_if_the_create_that_goes_on_is_here_already():
+    client = steered(None, "1")
+    client.create(input=[OUTPUT], previous_response_id="resp_1")
+    (start,) = client.end(output=(CALL,))
+    assert texts(start) == ["22 C", "1"]
+
+
+def test_a_fork_on_another_lane_leaves_the_steers_where_they_are():
+    client = steered("a", "1")
+    client.create("b", input="from the store", previous_response_id="resp_1")
+    assert client.begin("b", "resp_b") is None
+    client.fail("b", last=5)
+    (start,) = client.create("b", input="again", previous_response_id="resp_1")
+    assert texts(start) == ["again"]
+    assert client.fail("b") == []
+    client.hear(frame("response.create", stream_id="b", previous_response_id="resp_1", model=5))
+    (pending,) = client.end("a", output=(CALL,))
+    assert said([pending])["type"] == "response.steer.pending"
+    (fork,) = client.create("b", input=[OUTPUT], previous_response_id="resp_1")
+    assert texts(fork) == ["22 C"]
+    client.end("b", "resp_b2")
+    (own,) = client.create("a", input=[OUTPUT], previous_response_id="resp_1")
+    assert texts(own) == ["22 C", "1"]
+
+
+def test_a_refused_continuation_hands_back_what_waited_for_it():
+    client = steered("a", "1", "2")
+    client.end("a", output=(CALL,), last=7)
+    refused, *back = client.create("a", previous_response_id="resp_1", temperature="hot")
+    assert refusal([refused])["stream_id"] == "a"
+    code = "successor_creation_failed"
+    assert handed_back(back) == [(code, "1", 10), (code, "2", 11)]
+    assert {said([one])["stream_id"] for one in back} == {"a"}
+    assert client.parent_of("a") is None
+
+
+def test_a_continuation_that_never_began_hands_back_what_it_brought():
+    client = steered("a", "1")
+    client.end("a", output=(CALL,), last=7)
+    client.create("a", input=[OUTPUT], previous_response_id="resp_1")
+    client.begin("a", "resp_2")
+    assert handed_back(client.fail("a")) == [("successor_creation_failed", "1", 9)]
+
+
+def test_what_was_committed_never_comes_back():
+    client = steered(None, "1")
+    client.end()
+    client.begin(None, "resp_2")
+    assert client.fail(last=3) == []
+
+
+def test_turns_for_which_steers_wait_are_kept():
+    client = steered("a", "1", cached_turns=2)
+    client.end("a", output=(CALL,))
+    for number in range(5):
+        client.turn("a", f"resp_a{number}")
+    (start,) = client.create("a", input=[OUTPUT], previous_response_id="resp_1")
+    assert texts(start) == ["22 C", "1"]
+
+
+# Steers that come back
+
+
+@pytest.mark.parametrize("lane", [None, "main"])
+def test_a_target_that_failed_hands_its_steers_back_and_what_waits_goes_on(lane):
+    client = steered(lane, "1", "2")
+    client.create(lane, input="waits")
+    *back, start = client.fail(lane, last=7)
+    code = "response_not_active"
+    assert handed_back(back) == [(code, "1", 8), (code, "2", 9)]
+    assert {said([one]).get("stream_id", "absent") for one in back} == {lane or "absent"}
+    assert starts([start]) == ["waits"]
+
+
+@pytest.mark.parametrize("has_id", [True, False])
+def test_a_successor_that_never_began_hands_its_steers_back_and_its_parent_stays(has_id):
+    client = steered("a", "1", "2")
+    client.create("a", input="waits")
+    client.end("a", last=7)
+    if has_id:
+        client.begin("a", "resp_2")  # refused before `response.created`
+    *back, start = client.fail("a")
+    code = "successor_creation_failed"
+    assert handed_back(back) == [(code, "1", 8), (code, "2", 9)]
+    assert starts([start]) == ["waits"]
+    client.end("a", "resp_3")
+    assert client.parent_of("a") == turn("resp_1")
+
+
+def test_a_closing_connection_takes_no_steers_and_hands_back_those_it_has():
+    client = steered("a", "1")
+    client.create("b")
+    client.begin("b", "resp_b")
+    client.hear(steer("resp_b", "2"))
+    client.end("b", "resp_b", output=(CALL,), last=7)
+    code = "successor_creation_failed"
+    assert handed_back(client.connection.refuse(ServerDraining())) == [(code, "2", 9)]
+    (refused,) = client.hear(steer())
+    assert isinstance(refused, Reply)
+    assert refused.draft.fields["error"]["code"] == code
+    assert handed_back(client.end("a", last=4)) == [(code, "1", 5)]
+    assert client.connection.is_idle
+
+
+def test_a_closing_connection_hands_back_what_a_waiting_continuation_would_have_brought():
+    client = steered("a", "1")
+    client.create("a", input="first")
+    client.create("a", input=[OUTPUT], previous_response_id="resp_1")
+    client.end("a", output=(CALL,), last=7)
+    back = client.connection.refuse(ServerDraining())
+    assert handed_back(back) == [("successor_creation_failed", "1", 8)]
+    assert said(client.end("a", "resp_2"))["error"]["code"] == "server_draining"
 
 
 # What a chain can go on from

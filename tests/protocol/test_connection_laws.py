@@ -9,34 +9,54 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ws_bridge.errors import ServerDraining
-from ws_bridge.protocol.connection import Action, Connection, Rules, Say, Start, Stop
+from ws_bridge.protocol.actions import Accept, Action, Reply, Rules, Say, Start, Stop
+from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.steering import Steer
 
-RULES = Rules(running=2, lanes=3, queued=3, cached_turns=2)
+RULES = Rules(running=2, lanes=3, queued=3, cached_turns=2, steers=2)
 LANES = st.sampled_from([None, "a", "b", "c", "d"])
+CALL = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
+# How a response ends: the output a chain can go on from, whether it failed, its last number.
+ENDS: dict[str, tuple[tuple[dict[str, Any], ...] | None, bool, int]] = {
+    "completed": ((), False, 9),
+    "called": ((CALL,), False, 9),
+    "cancelled": (None, False, 9),
+    "failed": (None, True, 9),
+    "refused": (None, True, -1),  # before `response.created`
+}
 
 
 class Interleavings(RuleBasedStateMachine):
-    """Every create is answered once, in order on its lane, and never more run than may."""
+    """Every create is answered once, in order on its lane, and never more run than may.
+
+    Every accepted steer is committed by one response of its target's lane, handed back once, or
+    waits for the outputs of its target's calls.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.connection = Connection(RULES)
         self.sent = 0
         self.lanes: set[str | None] = {None}
-        self.open: dict[str | None, deque[tuple[str, bool]]] = defaultdict(deque)
+        self.open: dict[str | None, deque[tuple[str, bool]]] = defaultdict(deque)  # what waits
         self.running: dict[str | None, Start] = {}
+        self.ids: dict[str | None, str] = {}  # lane → what runs there
+        self.held: dict[str, tuple[Steer, str | None]] = {}  # accepted; with its lane
+        self.called: set[str] = set()  # responses that ended with a call
+        self.parents: list[str] = []  # all that began
         self.is_closing = False
 
-    @rule(lane=LANES, good=st.booleans(), parent=st.integers(0, 8))
-    def create(self, lane: str | None, good: bool, parent: int) -> None:
+    @rule(lane=LANES, good=st.booleans(), data=st.data())
+    def create(self, lane: str | None, good: bool, data: st.DataObject) -> None:
+        parent = data.draw(st.sampled_from(["", "resp_x", *self.parents[-3:]]))
         self.sent += 1
         fields: dict[str, Any] = {"model": "m", "input": str(self.sent)}
         fields |= {} if lane is None else {"stream_id": lane}
         fields |= {} if good else {"temperature": "hot"}
-        fields |= {"previous_response_id": f"resp_{parent}"} if parent else {}
+        fields |= {"previous_response_id": parent} if parent else {}
         text = orjson.dumps({"type": "response.create", **fields})
-        waiting = sum(map(len, self.open.values())) - len(self.running)
+        waiting = sum(map(len, self.open.values()))
         self.open[lane].append((str(self.sent), good and not self.is_closing))
         actions = self.connection.receive(text)
         if refused := self._refused_at_once(actions):
@@ -52,10 +72,37 @@ class Interleavings(RuleBasedStateMachine):
         self._do(actions)
 
     @precondition(lambda self: self.running)
-    @rule(data=st.data(), failed=st.booleans())
-    def end(self, data: st.DataObject, failed: bool) -> None:
+    @rule(data=st.data(), how=st.sampled_from(sorted(ENDS)))
+    def end(self, data: st.DataObject, how: str) -> None:
         lane = data.draw(st.sampled_from(sorted(self.running, key=str)))
-        self._end(lane, failed=failed)
+        self._end(lane, how)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), good=st.booleans())
+    def steer(self, data: st.DataObject, good: bool) -> None:
+        lane = data.draw(st.sampled_from(sorted(self.running, key=str)))
+        target = self.ids[lane]
+        frame = {"type": "response.steer", "previous_response_id": target, "input": "x"}
+        (action,) = self.connection.receive(orjson.dumps(frame if good else frame | {"input": 5}))
+        waiting = sum(one.target == target for one, _ in self.held.values())
+        if good and waiting < RULES.steers and not self.is_closing:
+            assert isinstance(action, Accept)
+            assert action.lane == lane
+            self.held[action.steer.id] = (action.steer, lane)
+        else:
+            assert isinstance(action, Reply)
+            assert action.lane == lane
+            assert "id" not in action.draft.fields["steer"]
+
+    @rule(number=st.integers(0, 8))
+    def steer_what_does_not_run(self, number: int) -> None:
+        if f"resp_{number}" in self.ids.values():
+            return
+        frame = {"type": "response.steer", "previous_response_id": f"resp_{number}", "input": "x"}
+        (say,) = self.connection.receive(orjson.dumps(frame))
+        assert isinstance(say, Say)
+        assert say.frame["type"] == "response.steer.failed"
+        assert "id" not in say.frame["steer"]
 
     @rule(lane=LANES, kind=st.sampled_from(["cancel", "interrupt"]))
     def stop(self, lane: str | None, kind: str) -> None:
@@ -74,8 +121,7 @@ class Interleavings(RuleBasedStateMachine):
     def close(self) -> None:
         self.is_closing = True
         for lane, creates in self.open.items():
-            for place in range(int(lane in self.running), len(creates)):
-                creates[place] = (creates[place][0], False)
+            self.open[lane] = deque((number, False) for number, _ in creates)
         self._do(self.connection.refuse(ServerDraining()))
 
     @invariant()
@@ -89,26 +135,63 @@ class Interleavings(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         while self.running:
-            self._end(next(iter(self.running)), failed=False)
+            self._end(next(iter(self.running)), "completed")
         assert not any(self.open.values())
         assert self.connection.is_idle
+        assert {one.target for one, _ in self.held.values()} <= self.called
+        if self.is_closing:
+            assert not self.held
 
-    def _end(self, lane: str | None, *, failed: bool) -> None:
-        start = self.running.pop(lane)
-        number, _ = self.open[lane].popleft()
-        if not failed:
-            turn = Turn(f"resp_{number}", start.request.items(), (), "openai|", start.parent)
+    def _end(self, lane: str | None, how: str) -> None:
+        output, failed, last = ENDS[how]
+        start, response_id = self.running.pop(lane), self.ids.pop(lane)
+        if output is not None:
+            turn = Turn(response_id, start.request.items(), output, "openai|", start.parent)
             self.connection.finished(lane, turn)
-        self._do(self.connection.ended(start, failed=failed))
+        if output:
+            self.called.add(response_id)
+        if last >= 0:
+            for steer in start.steers:
+                del self.held[steer.id]
+        actions = self.connection.ended(start, failed=failed, last=last)
+        self._do(actions)
+        if last < 0:
+            assert not {steer.id for steer in start.steers} & self.held.keys()
+
+    def _begin(self, start: Start) -> None:
+        lane = start.lane
+        assert lane not in self.running
+        for steer in start.steers:
+            assert self.held[steer.id] == (steer, lane)
+            assert start.request.previous_response_id == steer.target
+        steered = [item for steer in start.steers for item in steer.items]
+        if start.is_successor:
+            assert list(start.request.items()) == steered
+            assert steered
+            response_id = f"resp_after_{start.request.previous_response_id}"
+        else:
+            number, is_good = self.open[lane].popleft()
+            assert is_good
+            own = [{"type": "message", "role": "user", "content": number}]
+            assert list(start.request.items()) == [*steered, *own]
+            response_id = f"resp_{number}"
+        self.running[lane] = start
+        self.ids[lane] = response_id
+        self.parents.append(response_id)
+        self.connection.began(lane, response_id)
 
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, Start):
-                assert action.lane not in self.running
-                assert self.open[action.lane][0] == (action.request.input, True)
-                self.running[action.lane] = action
+                self._begin(action)
+                continue
+            assert isinstance(action, Say)
+            if action.frame["type"] == "response.steer.failed":
+                steer, lane = self.held.pop(action.frame["steer"]["id"])
+                assert action.frame["steer"]["previous_response_id"] == steer.target
+            elif action.frame["type"] == "response.steer.pending":
+                assert action.frame["steer"]["id"] in self.held
             else:
-                assert isinstance(action, Say)
                 lane = action.frame.get("stream_id")
                 assert lane not in self.running
                 assert self.open[lane].popleft()[1] is False
@@ -116,11 +199,9 @@ class Interleavings(RuleBasedStateMachine):
     @staticmethod
     def _refused_at_once(actions: list[Action]) -> str:
         for action in actions:
-            if isinstance(action, Say) and action.frame["error"]["code"] in (
-                "websocket_stream_limit_reached",
-                "rate_limit_exceeded",
-            ):
-                return str(action.frame["error"]["code"])
+            said = action.frame.get("error", {}) if isinstance(action, Say) else {}
+            if said.get("code") in ("websocket_stream_limit_reached", "rate_limit_exceeded"):
+                return str(said["code"])
         return ""
 
 

@@ -5,6 +5,7 @@ Rule: what is compared between two servers is bytes; nothing is parsed and writt
 
 import asyncio
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator
@@ -66,7 +67,7 @@ class Heard:
     def largest_pause(self, since: float) -> float:
         """Seconds between two events, at most, of those that came after a time (monotonic)."""
         times = [when for when in self.times if when >= since]
-        return max(b - a for a, b in zip(times, times[1:], strict=False))
+        return max(later - sooner for sooner, later in itertools.pairwise(times))
 
 
 class Turn:
@@ -202,6 +203,12 @@ async def read_to(lines: AsyncIterator[bytes], kind: str) -> list[bytes]:
     while json.loads(read[-1])["type"] != kind:
         read.append(await anext(lines))
     return read
+
+
+async def knows_the_end(peer: Peer, response_id: str) -> bool:
+    """Whether the response has ended, as far as this server can say now."""
+    status, body = await peer.get(response_id)
+    return status == 200 and body["status"] not in ("queued", "in_progress")
 
 
 def text_of(response: Json) -> str:

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from peers import Heard, at_provider, next_of, text_of, until
+from peers import at_provider, knows_the_end, next_of, text_of, until
 
 STREAMS, FOLLOWED = 20, 4
 
@@ -66,7 +66,7 @@ async def test_live_streams_do_not_feel_a_fault_of_the_store(pair, node, fake, f
         assert one.largest_pause(released) <= pace + 1.0
     for number, one in enumerate(stored):
         other = pair[(number + 1) % 2]
-        await until(lambda other=other, one=one: knows_the_end(other, one))
+        await until(lambda other=other, one=one: knows_the_end(other, one.id))
         for peer in pair:
             assert await peer.get(one.id) == (200, one.last["response"])
             assert await peer.events(one.id) == one.texts
@@ -79,11 +79,6 @@ async def test_live_streams_do_not_feel_a_fault_of_the_store(pair, node, fake, f
 async def follow(lines, seen):
     """All that is told, from what was seen on."""
     return seen + [line async for line in lines]
-
-
-async def knows_the_end(peer, heard: Heard) -> bool:
-    status, body = await peer.get(heard.id)
-    return status == 200 and body["status"] not in ("queued", "in_progress")
 
 
 @contextlib.asynccontextmanager
@@ -135,7 +130,7 @@ async def test_without_its_store_a_server_serves_what_it_can(pair, node, fake, h
             assert await peer.status("/healthz") == 200
     for peer in pair:
         await until(lambda peer=peer: says(peer, 200))
-        await until(lambda peer=peer: knows_the_end(peer, heard))
+        await until(lambda peer=peer: knows_the_end(peer, heard.id))
         assert await peer.get(heard.id) == (200, heard.last["response"])
         assert await peer.events(heard.id) == heard.texts
     assert (await here.get(unstored.id))[0] == 404

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from fleet import Bridge
-from peers import Peer, until
+from peers import Peer, knows_the_end, until
 from valkeys import Node, valkey_binary
 
 SECRET = "a-very-secret-word"  # noqa: S105 - opens nothing
@@ -31,7 +31,8 @@ async def test_a_server_starts_without_its_store_says_so_and_heals_alone():
         assert (status, body["error"]["code"]) == (503, "store_unavailable")
         with store:
             await bridge.wait_ready()
-            assert (await peer.ended(stored.id)) == stored.last["response"]
+            await until(lambda: knows_the_end(peer, stored.id))
+            assert await peer.get(stored.id) == (200, stored.last["response"])
             assert await peer.events(stored.id) == stored.texts
 
 

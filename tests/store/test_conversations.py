@@ -67,14 +67,14 @@ class ConversationsContract:
         one = await created(kept)
         said = {"type": "reasoning", "id": "rs", "summary": [], "x": [1.5, None, "é\u2028"]}
         entries = entries_of_response("resp_1", [ITEM], [said], "openai|https://there")
-        assert await kept.add(one.id, "alice", entries)
+        assert await kept.add(one.id, "alice", entries) == [each.id for each in entries]
         assert (await kept.get(one.id, "alice")).entries == entries
 
     async def test_items_stay_in_the_order_in_which_they_came(self, kept):
         one = await created(kept, entry("0"))
         for number in range(1, 10, 3):
             more = [entry(str(number + step)) for step in range(3)]
-            assert await kept.add(one.id, "alice", more)
+            assert await kept.add(one.id, "alice", more) == [each.id for each in more]
         ids = [each.id for each in (await kept.get(one.id, "alice")).entries]
         assert ids == [str(number) for number in range(10)]
 
@@ -105,20 +105,40 @@ class ConversationsContract:
         one = await created(kept)
         first = entries_of_response("resp_1", [ITEM], [{**ITEM, "id": "m"}], "openai|")
         second = entries_of_response("resp_2", [ITEM], [{**ITEM, "id": "m"}], "openai|")
-        for entries in (first, first, second, first, second):
-            assert await kept.add(one.id, "alice", entries)
-        assert (await kept.get(one.id, "alice")).entries == first + second
+        told = [
+            tuple(await kept.add(one.id, "alice", entries))
+            for entries in (first, first, second, first, second)
+        ]
+        assert told[0] == told[1] == told[3]
+        assert told[2] == told[4]
+        listed = (await kept.get(one.id, "alice")).entries
+        assert tuple(each.id for each in listed) == told[0] + told[2]
+        assert [each.response for each in listed] == ["resp_1"] * 2 + ["resp_2"] * 2
 
-    async def test_an_addition_of_which_a_part_is_there_is_another_one(self, kept):
-        one = await created(kept, entry("a"))
-        assert await kept.add(one.id, "alice", [entry("a"), entry("b")])
-        assert await kept.add(one.id, "alice", [entry("a", "other words")])
-        ids = [each.id for each in (await kept.get(one.id, "alice")).entries]
-        assert ids == ["a", "a", "b", "a"]
+    async def test_a_taken_id_gives_way_and_the_item_stays_as_it_was(self, kept):
+        """Some providers call the first message of every response the same."""
+        own = {"id": "msg_1", "type": "message", "role": "assistant", "content": "yes"}
+        one = await created(kept, *entries_of_response("resp_1", [], [own, own], "openai|"))
+        ids = await kept.add(one.id, "alice", entries_of_response("resp_2", [], [own], "openai|"))
+        assert ids == ["msg_2_out_0"]
+        entries = (await kept.get(one.id, "alice")).entries
+        assert [each.id for each in entries] == ["msg_1", "msg_2_out_0"]
+        assert [each.item for each in entries] == [own, own]
+        assert await kept.remove(one.id, "alice", "msg_1")
+        assert [each.id for each in (await kept.get(one.id, "alice")).entries] == ids
+
+    async def test_what_a_client_sends_again_is_there_once_what_it_changed_is_another(self, kept):
+        one = await created(kept)
+        item, other = {**ITEM, "id": "a"}, {**ITEM, "id": "a", "content": "other words"}
+        for items in ([item], [item, ITEM], [other]):
+            ids = await kept.add(one.id, "alice", entries_of(items))
+            assert ids[0] == "a" or items == [other]
+        contents = [each.item["content"] for each in (await kept.get(one.id, "alice")).entries]
+        assert contents == ["hi", "hi", "other words"]
 
     async def test_nothing_to_add_is_added(self, kept):
         one = await created(kept, entry("a"))
-        assert await kept.add(one.id, "alice", [])
+        assert await kept.add(one.id, "alice", []) == []
         assert await kept.get(one.id, "alice") == one
 
     async def test_metadata_are_replaced_as_a_whole(self, kept):
@@ -134,11 +154,6 @@ class ConversationsContract:
         assert not await kept.remove(one.id, "alice", item_id)
         left = tuple(each for each in entries if each.id != item_id)
         assert (await kept.get(one.id, "alice")).entries == left
-
-    async def test_items_of_one_id_go_together(self, kept):
-        one = await created(kept, entry("a", "1"), entry("b"), entry("a", "2"))
-        assert await kept.remove(one.id, "alice", "a")
-        assert [each.id for each in (await kept.get(one.id, "alice")).entries] == ["b"]
 
     async def test_without_its_last_item_a_conversation_goes_on(self, kept):
         one = await created(kept, entry("a"))
@@ -161,7 +176,7 @@ class ConversationsContract:
     async def is_unknown(self, kept, conversation_id, owner):
         assert await kept.get(conversation_id, owner) is None
         assert not await kept.update(conversation_id, owner, {})
-        assert not await kept.add(conversation_id, owner, [entry("b")])
+        assert await kept.add(conversation_id, owner, [entry("b")]) is None
         assert not await kept.remove(conversation_id, owner, "a")
         assert not await kept.delete(conversation_id, owner)
         assert await kept.get(conversation_id, owner) is None

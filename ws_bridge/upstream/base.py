@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ws_bridge.errors import BridgeError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.request import Item
