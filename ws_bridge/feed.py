@@ -81,6 +81,12 @@ class Feed:
         if events:
             self.written(events[-1].number)
 
+    def opening(self) -> list[Event]:
+        """What a record that is written late begins with: all so far, but for gap and end."""
+        if self.instead or self.position:
+            return []
+        return [event for event in self.stream.events if not event.is_terminal]
+
     def written(self, last: int) -> None:
         """The store has everything up to this number."""
         self.position = max(self.position, last + 1)

@@ -233,7 +233,9 @@ class Mirror:
     async def _restore(self, feed: Feed) -> StoreUnavailable | None:
         lease = feed.lease
         try:
-            await self._store.create(feed.record, (), lease.fence)
+            # With events: a record without any would be a response that nobody can read.
+            events = feed.opening()
+            await self._store.create(feed.record, events, lease.fence)
         except StoreUnavailable as refusal:
             return refusal
         feed.is_created = feed.is_created or feed.lease == lease

@@ -62,6 +62,22 @@ async def test_a_drain_lets_a_turn_finish_and_refuses_new_ones(serve):
     await ending
 
 
+async def test_a_drain_does_not_wait_for_a_client_that_leaves_meanwhile(serve):
+    gate = asyncio.Event()
+    bridge = await serve(Scripted([*opening(), gate, *message("x"), completed(done_item("x"))]))
+    bridge.bridge.hurry.clear()
+    client = await bridge.connect()
+    await client.create(input="hi")
+    await client.until("response.in_progress")
+    ending = asyncio.create_task(bridge.bridge.app.shutdown())
+    await client.create(input="new", stream_id="b")
+    assert (await client.event())["error"]["code"] == "server_draining"
+    await client.ws.close()
+    gate.set()
+    async with asyncio.timeout(20):
+        await ending
+
+
 async def test_a_hurried_drain_ends_what_runs_as_failed(serve):
     bridge = await serve(Scripted([*opening(), *message("par")[:3], asyncio.Event()]))
     client = await bridge.connect()

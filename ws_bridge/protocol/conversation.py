@@ -14,7 +14,7 @@ from typing import Any
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.history import CALLS, OUTPUTS, Turn, input_items
-from ws_bridge.protocol.request import _check_item, check_depth
+from ws_bridge.protocol.request import check_item, check_depth
 
 Json = dict[str, Any]
 Item = dict[str, Any]
@@ -154,7 +154,7 @@ def _read_item(item: Any, where: str) -> Item:
         raise InvalidRequest(f"Invalid value for '{where}': expected an object.", param="items")
     typed = item if item.get("type") is not None else {**item, "type": "message"}
     try:
-        _check_item(typed, where)
+        check_item(typed, where)
     except InvalidRequest as invalid:
         raise InvalidRequest(invalid.message, param="items") from None
     return typed

@@ -185,13 +185,14 @@ def _check(request: CreateResponse) -> None:
     threshold_of(request.context_management or ())
     if request.background and not request.store:
         raise UnsupportedParameter("'background' needs 'store'.", param="background")
-    if request.input == [] and request.generate and request.previous_response_id is None:
+    goes_on = request.previous_response_id is not None or request.conversation is not None
+    if request.input == [] and request.generate and not goes_on:
         raise MissingParameter("input")
     for index, item in enumerate(request.items()):
-        _check_item(item, f"input[{index}]")
+        check_item(item, f"input[{index}]")
 
 
-def _check_item(item: Item, where: str) -> None:
+def check_item(item: Item, where: str) -> None:
     kind = item["type"]
     if not isinstance(kind, str):
         raise InvalidRequest(f"Invalid type for '{where}.type': expected a string.", param="input")

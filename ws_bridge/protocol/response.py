@@ -131,6 +131,8 @@ class Envelope:
             b'"id"': orjson.dumps(self.id),
             b'"previous_response_id"': orjson.dumps(self.previous_response_id),
         }
+        if self.conversation is not None:
+            ours[b'"conversation"'] = orjson.dumps({"id": self.conversation})
         return replaced_within(draft.text, b'"response"', ours)
 
 

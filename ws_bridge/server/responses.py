@@ -145,9 +145,10 @@ class Responses:
         if snapshot is not None and snapshot.is_overdue:
             await self._takeover.settle(response_id)
             snapshot = await self._store.get(response_id, request[OWNER])
+        is_coming = snapshot is None and self._jobs.owes(response_id, request[OWNER])
+        if is_coming or (snapshot is not None and not snapshot.response):
+            raise StoreUnavailable  # it began while the store was away
         if snapshot is None:
-            if self._jobs.owes(response_id, request[OWNER]):
-                raise StoreUnavailable  # it began while the store was away
             raise ResponseNotFound(response_id)
         return snapshot
 

@@ -228,6 +228,7 @@ class Socket:
         for job in self._running.values():
             if not (job.plan.envelope.store and self._policy.finish_on_disconnect):
                 job.stop_soon(Ending.CANCELLED)
+        self._idle.set()  # no turn of this socket is waited for any more, by a drain neither
 
     async def _ping(self) -> None:
         while True:
