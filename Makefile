@@ -10,7 +10,7 @@ serve: .venv/.serve
 	.venv/bin/ws-bridge serve --config config.toml
 
 test: .venv/.dev .venv-clients/.installed chromium
-	.venv/bin/python -m pytest --cov --cov-report=term:skip-covered
+	.venv/bin/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
 	.venv-clients/bin/python -m pytest tests/clients
 
 bench: .venv/.dev

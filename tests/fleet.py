@@ -22,7 +22,7 @@ from upstreams import FakeProviders
 from valkeys import Process
 
 ROOT = Path(__file__).parents[1]
-READY_SECONDS = 30
+READY_SECONDS = 60
 STOP_SECONDS = 30.0
 STEP_SECONDS = 0.02
 LISTENING = re.compile(r"listening on (http://\S+)")

@@ -1,7 +1,6 @@
 """Jobs' streams → the store: one flusher for the whole process.
 
-Rule 1: the live path never waits here, but for three moments: a response's creation, its end, and
-each of them no longer than `PATIENCE_SECONDS`; then the response goes on without a store.
+Rule 1: the live path waits here at a response's creation and end only, `PATIENCE_SECONDS` at most.
 Rule 2: a write that failed is sent again with the next tick: the numbers make it idempotent.
 Rule 3: what a store that is away does not take is kept, up to a bound; what goes beyond is cut, and
 the log says so.
@@ -234,8 +233,7 @@ class Mirror:
         lease = feed.lease
         try:
             # With events: a record without any would be a response that nobody can read.
-            events = feed.opening()
-            await self._store.create(feed.record, events, lease.fence)
+            await self._store.create(feed.record, feed.opening(), lease.fence)
         except StoreUnavailable as refusal:
             return refusal
         feed.is_created = feed.is_created or feed.lease == lease

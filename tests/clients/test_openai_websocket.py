@@ -209,18 +209,6 @@ async def test_a_running_response_is_visible_to_get_and_cancelled_on_the_socket(
         assert (await aturn(connection, model=family.model("text"), input="again")).output_text
 
 
-async def test_a_steer_is_answered_that_it_is_not_supported(aclient: AsyncOpenAI, family: Family):
-    async with aclient.responses.connect() as connection:
-        first = await aturn(connection, model=family.model("text"), input="hi")
-        await connection.response.steer(previous_response_id=first.id, input="shorter")
-        refused = await connection.recv()
-        assert (refused.type, refused.error.code) == (
-            "response.steer.failed",
-            "steering_not_supported",
-        )
-        assert refused.steer.previous_response_id == first.id
-
-
 async def test_event_handlers_are_called(aclient: AsyncOpenAI, family: Family):
     """`dispatch_events` raises on an error frame: there was none."""
     texts = []

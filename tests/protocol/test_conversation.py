@@ -171,9 +171,12 @@ def test_items_stay_in_order_whoever_wrote_them():
 
 
 def test_of_two_makers_in_a_row_each_has_its_own():
+    said = {"type": "message", "role": "assistant", "content": "yes"}
     entries = [
         Entry("rs_1", {"type": "reasoning", "id": "rs_1", "encrypted_content": "A"}, "openai|"),
+        Entry("msg_1", said, "openai|"),
         Entry("rs_2", {"type": "reasoning", "id": "rs_2", "encrypted_content": "B"}, "anthropic|"),
+        Entry("msg_2", said, "anthropic|"),
     ]
     for maker, own in (("openai|", "A"), ("anthropic|", "B")):
         sealed = [item.get("encrypted_content") for item in shown(*entries, maker=maker)]

@@ -310,3 +310,12 @@ def test_listing_changes_nothing():
     before = orjson.dumps(HELLO)
     input_items("resp_abc", (HELLO,))
     assert orjson.dumps(HELLO) == before
+
+
+def test_a_thought_that_led_to_nothing_is_not_sent_again():
+    """The answer was steered or interrupted right after it: no provider takes it alone."""
+    thought = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "x"}
+    said = {"type": "message", "role": "assistant", "content": "ok"}
+    for output, kept in (((thought,), []), ((thought, said), [thought, said])):
+        turn = Turn("resp_1", (), output, "openai|")
+        assert Chain(turn, ()).items_for("openai|") == kept

@@ -12,7 +12,6 @@ from ws_bridge.errors import (
     InvalidRequest,
     InvalidStreamId,
     MissingParameter,
-    UnsupportedParameter,
 )
 from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.request import (

@@ -14,7 +14,7 @@ from typing import Any
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.history import CALLS, OUTPUTS, Turn, input_items
-from ws_bridge.protocol.request import check_item, check_depth
+from ws_bridge.protocol.request import check_depth, check_item
 
 Json = dict[str, Any]
 Item = dict[str, Any]

@@ -83,9 +83,8 @@ class Chain:
         for turn in self.parent.lineage() if self.parent else ():
             for item in turn.input:
                 yield None, item
-            for item in turn.output:
-                if not _is_unfinished_call(item):
-                    yield turn.maker, item
+            for item in _finished(turn.output):
+                yield turn.maker, item
         for item in self.input:
             yield None, item
 
@@ -177,6 +176,14 @@ def _orphan(kind: str, call_id: str) -> InvalidRequest:
 
 def _words(kind: str) -> str:
     return kind.replace("_", " ")
+
+
+def _finished(output: Sequence[Item]) -> Iterator[Item]:
+    """What a chain can go on from: no call that was cut, and no thought that led to nothing."""
+    last = len(output)
+    while last and output[last - 1].get("type") == "reasoning":
+        last -= 1
+    return (item for item in output[:last] if not _is_unfinished_call(item))
 
 
 def _is_unfinished_call(item: Item) -> bool:

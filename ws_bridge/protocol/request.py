@@ -193,6 +193,7 @@ def _check(request: CreateResponse) -> None:
 
 
 def check_item(item: Item, where: str) -> None:
+    """Refuse an item that no provider could read. Raises ``InvalidRequest``."""
     kind = item["type"]
     if not isinstance(kind, str):
         raise InvalidRequest(f"Invalid type for '{where}.type': expected a string.", param="input")
