@@ -4,14 +4,17 @@ PYTHON ?= python3
 PIP := -m pip install --quiet --disable-pip-version-check
 CLIENTS := tests/clients/requirements.txt
 
-.PHONY: serve test bench faults lint chromium clean
+.PHONY: serve test coverage bench faults lint chromium clean
 
 serve: .venv/.serve
 	.venv/bin/ws-bridge serve --config config.toml
 
 test: .venv/.dev .venv-clients/.installed chromium
-	.venv/bin/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered
+	.venv/bin/python -m pytest -n 3 --dist loadgroup
 	.venv-clients/bin/python -m pytest tests/clients
+
+coverage: .venv/.dev
+	.venv/bin/python -m pytest -n 3 --dist loadgroup --cov --cov-report=term:skip-covered
 
 bench: .venv/.dev
 	.venv/bin/python -m tests.bench

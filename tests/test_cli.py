@@ -133,6 +133,12 @@ def test_an_unusable_configuration_is_one_line_and_exit_2(config, text, words):
     assert ended.stderr.startswith("ws-bridge: ")
 
 
+def test_the_server_is_there_before_litellm_is():
+    """Importing litellm takes seconds; `/healthz` answers meanwhile."""
+    code = "import sys, ws_bridge.cli; sys.exit('litellm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603
+
+
 def test_a_missing_file_is_one_line_and_exit_2(tmp_path):
     ended = run("check", "--config", str(tmp_path / "none.toml"))
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)

@@ -309,6 +309,7 @@ async def test_one_that_cannot_be_created_holds_up_no_other(world):
         world.hands.turn(RETRY_SECONDS)
         await until(lambda number=number: world.store.numbers(other.id)[-1:] == [number])
         await until(lambda number=number: world.store.numbers(late.id)[-1:] == [number])
+    await until(lambda: world.hands.sleepers)
     world.store.refused = set()
     await world.come_back()
     await until(lambda: world.store.numbers(one.id) == [0, 1])
@@ -507,6 +508,7 @@ async def test_the_providers_id_survives_a_loss(world):
     await a_while()
     world.store.lose(one.id)
     await world.written(one, 3)
+    await a_while()
     world.hands.turn(16.0)
     assert (await world.store.claim(one.id)).upstream_id == "up_1"
 

@@ -224,7 +224,7 @@ class Mirror:
         """
         await self._write([feed for feed in feeds if feed.is_created], ending)
         missing = [feed for feed in feeds if not feed.is_created and self._is_watched(feed)]
-        refusals = [refusal for feed in missing if (refusal := await self._restore(feed))]
+        refusals = [one for one in await asyncio.gather(*map(self._restore, missing)) if one]
         await self._write([feed for feed in missing if feed.is_created], ending)
         if refusals:
             raise refusals[0]

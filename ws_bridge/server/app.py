@@ -40,7 +40,6 @@ from ws_bridge.store.redis import RedisStore
 from ws_bridge.store.shared_conversations import SharedConversations
 from ws_bridge.takeover import Takeover
 from ws_bridge.upstream.base import Service
-from ws_bridge.upstream.compacting import Compacting
 from ws_bridge.upstream.fallbacks import Fallbacks
 from ws_bridge.upstream.providers import Providers
 from ws_bridge.upstream.routes import build
@@ -84,7 +83,7 @@ class Bridge:
         self._config = config
         self._clock = clock
         self._upstream = upstream or Providers(routes.targets())
-        answers = Fallbacks(Compacting(self._upstream, clock=clock), routes.candidates, clock)
+        answers = Fallbacks(self._upstream, routes.candidates, clock)
         self._store, conversations = _stores(config, environ, clock)
         self._conversations = ConversationRoutes(conversations, clock)
         self._mirror = Mirror(self._store, _pace(config), clock)

@@ -39,6 +39,7 @@ class Providers:
         from ws_bridge.upstream import (  # noqa: PLC0415 - see rule 1
             auto,
             background,
+            compacting,
             demo,
             door,
             managed,
@@ -51,10 +52,12 @@ class Providers:
         self._managed = managed.Managed()
         self._native = native.Native(self._managed, reasons=door.reasons)
         await self._native.open()
-        self._ways = {
+        ways: dict[str, Upstream] = {
+            "managed": self._managed,
             "native": self._native,
             "auto": auto.Auto(self._native, self._managed, Clock()),
         }
+        self._ways = {mode: compacting.Compacting(way) for mode, way in ways.items()}
         self._background = background.NativeBackground()
         hello = Chain(None, ({"type": "message", "role": "user", "content": "hello"},))
         async for _ in self._managed.respond(Request(WARM_UP, hello, {"max_output_tokens": 1})):
@@ -71,7 +74,7 @@ class Providers:
     def _way(self, request: Request) -> Upstream:
         if request.background:
             return self._background
-        return self._ways.get(request.target.mode, self._managed)
+        return self._ways[request.target.mode]
 
     async def count_tokens(self, request: Request) -> int:
         """See ``Upstream``."""
