@@ -49,7 +49,6 @@ log = logging.getLogger("ws_bridge")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MIB = 2**20
-OPENING_SECONDS = 5.0  # a server that is stopped while it starts
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' "
     "data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -177,8 +176,6 @@ class Bridge:
         opening = asyncio.create_task(self._open())
         tasks = [asyncio.create_task(body) for body in (self._mirror.run(), self._takeover.run())]
         yield
-        # Not cut short in the midst of litellm's first call; its import cannot be cut short at all.
-        await asyncio.wait([opening], timeout=OPENING_SECONDS)
         for task in (opening, *tasks):
             task.cancel()
         await asyncio.gather(opening, *tasks, return_exceptions=True)

@@ -27,6 +27,7 @@ class Providers:
         self._targets = targets
         self._opened = asyncio.Event()
         self._door: Any = None
+        self._warming: asyncio.Task[None] | None = None
         self._managed: Upstream
         self._background: Upstream
         self._native: Service
@@ -59,9 +60,9 @@ class Providers:
         }
         self._ways = {mode: compacting.Compacting(way) for mode, way in ways.items()}
         self._background = background.NativeBackground()
-        hello = Chain(None, ({"type": "message", "role": "user", "content": "hello"},))
-        async for _ in self._managed.respond(Request(WARM_UP, hello, {"max_output_tokens": 1})):
-            pass
+        # To its end even if this is cancelled: litellm minds being cut short in its first call.
+        self._warming = asyncio.create_task(self._warm_up())
+        await asyncio.shield(self._warming)
         self._opened.set()
 
     async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
@@ -70,6 +71,11 @@ class Providers:
         async with aclosing(self._way(request).respond(request)) as drafts:
             async for draft in drafts:
                 yield draft
+
+    async def _warm_up(self) -> None:
+        hello = Chain(None, ({"type": "message", "role": "user", "content": "hello"},))
+        async for _ in self._managed.respond(Request(WARM_UP, hello, {"max_output_tokens": 1})):
+            pass
 
     def _way(self, request: Request) -> Upstream:
         if request.background:
@@ -83,6 +89,8 @@ class Providers:
 
     async def close(self) -> None:
         """Close litellm's connections; nothing is asked of it afterwards."""
+        if self._warming is not None:
+            await asyncio.gather(self._warming, return_exceptions=True)
         if self._door is not None:
             await self._native.close()
             await self._door.shutdown()
