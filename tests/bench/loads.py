@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-DIRECT, PASS_THROUGH, BRIDGE, UNSTORED, SHARED = (
+DIRECT, PASS_THROUGH, BRIDGE, UNSTORED, SHARED, SOCKET = (
     "direct",
     "pass-through",
     "bridge",
     "bridge, store:false",
     "bridge, redis",
+    "bridge, provider's socket",
 )
 
 
@@ -74,7 +75,7 @@ def loads(size: Size, streams: list[int], dialects: list[str]) -> Iterator[Load]
         for count in sorted({min(count, size.most_streams or count) for count in streams}):
             load = Load("paced", dialect, count, deltas, rate)
             if dialect == "native" and count == MIRROR_STREAMS:
-                load = replace(load, subjects=(*load.subjects, UNSTORED, SHARED))
+                load = replace(load, subjects=(*load.subjects, UNSTORED, SHARED, SOCKET))
             yield load
         yield Load("burst", dialect, BURST_STREAMS, round(size.unpaced * BURST_DELTAS[dialect]), 0)
         repeats = max(10, round(size.unpaced * ONE_BY_ONE.repeats))

@@ -20,12 +20,22 @@ from urllib.request import ProxyHandler, build_opener
 import orjson
 from valkeys import Node, valkey_binary
 
-from tests.bench.loads import BRIDGE, DIRECT, PASS_THROUGH, SHARED, UNSTORED, Load, Size, loads
+from tests.bench.loads import (
+    BRIDGE,
+    DIRECT,
+    PASS_THROUGH,
+    SHARED,
+    SOCKET,
+    UNSTORED,
+    Load,
+    Size,
+    loads,
+)
 from tests.bench.processes import ROOT, START_SECONDS, Server, surroundings
 
 Json = dict[str, Any]
 SETTLE_SECONDS = 0.2  # after the last terminal: what a subject still does for these answers counts
-OPTIONS: dict[str, Json] = {UNSTORED: {"store": False}}
+OPTIONS: dict[str, Json] = {UNSTORED: {"store": False}, SOCKET: {"model": "socket"}}
 
 CONFIG = """
 [server]
@@ -38,6 +48,13 @@ name = "native"
 model = "openai/bench-native"
 api_base = "{upstream}/v1"
 api_key_env = "BENCH_API_KEY"
+mode = "managed"
+[[models]]
+name = "socket"
+model = "openai/bench-native"
+api_base = "{upstream}/v1"
+api_key_env = "BENCH_API_KEY"
+mode = "native"
 [[models]]
 name = "chat"
 model = "groq/bench-chat"
@@ -128,7 +145,7 @@ class Field:
 
     def window(self, number: int, load: Load, subject: str) -> Window:
         """Measure once."""
-        process = BRIDGE if subject == UNSTORED else subject
+        process = BRIDGE if subject in OPTIONS else subject
         server = self.subjects[process, load.dialect]
         aim = {"subject": subject, "url": server.url, "options": OPTIONS.get(subject, {})}
         spent, seen = self.driver.run(asdict(load) | aim, server)

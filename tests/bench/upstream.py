@@ -4,6 +4,8 @@ Paced streams have a phase of their own each, drawn at random: streams that star
 otherwise send together, which no real provider's do. Behind its schedule it catches up, unpaced.
 """
 
+from __future__ import annotations
+
 import asyncio
 import gc
 import heapq
@@ -16,7 +18,7 @@ from aiohttp import web
 
 from tests.bench.alarm import Alarm
 from tests.bench.processes import serve
-from tests.bench.wire import DIALECTS, Turn, ordered
+from tests.bench.wire import DIALECTS, NativeTurn, Turn, ordered
 
 SLACK_NS = 250_000  # who is due so soon is woken too: the machine's wake-ups belong to the subjects
 TOGETHER = 64  # deltas in one write when unpaced: about 15 KB, as from a provider that is ahead
@@ -63,7 +65,7 @@ def stamped(number: int) -> str:
 
 
 async def say_paced(
-    pacer: Pacer, response: web.StreamResponse, turn: Turn, deltas: int, rate: int
+    pacer: Pacer, response: web.StreamResponse | Frames, turn: Turn, deltas: int, rate: int
 ) -> str:
     """Write the deltas at their times; return their text."""
     apart = 1_000_000_000 // rate
@@ -76,7 +78,7 @@ async def say_paced(
     return "".join(said)
 
 
-async def say_at_once(response: web.StreamResponse, turn: Turn, deltas: int) -> str:
+async def say_at_once(response: web.StreamResponse | Frames, turn: Turn, deltas: int) -> str:
     """Write the deltas as fast as they are taken, several in each write; return their text."""
     said = [""] * deltas
     for begin in range(0, deltas, TOGETHER):
@@ -104,11 +106,40 @@ async def respond(make: type[Turn], request: web.Request) -> web.StreamResponse:
     return response
 
 
+class Frames:
+    """Writes events as text frames instead of server-sent events."""
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self._socket = socket
+
+    async def write(self, events: bytes) -> None:
+        for event in events.split(b"\n\n"):
+            if event:
+                await self._socket.send_str(event.partition(b"data: ")[2].decode())
+
+
+async def serve_socket(request: web.Request) -> web.WebSocketResponse:
+    """The Responses WebSocket: one answer for each create, one after the other."""
+    socket = web.WebSocketResponse(max_msg_size=0, compress=False)
+    await socket.prepare(request)
+    async for message in socket:
+        deltas, rate = ordered(message.data.encode())
+        turn, frames = NativeTurn(), Frames(socket)
+        await frames.write(turn.opening())
+        if rate:
+            text = await say_paced(request.app[PACER], frames, turn, deltas, rate)
+        else:
+            text = await say_at_once(frames, turn, deltas)
+        await frames.write(turn.closing(text, deltas))
+    return socket
+
+
 async def app() -> web.Application:
     made = web.Application()
     made[PACER] = Pacer()
     for path, turn in DIALECTS.values():
         made.router.add_post(path, partial(respond, turn))
+    made.router.add_get("/v1/responses", serve_socket)
     return made
 
 
