@@ -276,7 +276,11 @@ BAD_BODIES = {
     "no input": (b'{"model":"m"}', 400, "missing_required_parameter"),
     "unknown model": (b'{"model":"gpt-none","input":"x"}', 404, "model_not_found"),
     "wrong type": (b'{"model":"m","input":"x","tools":1}', 400, "invalid_request_error"),
-    "conversation": (b'{"model":"m","input":"x","conversation":"c"}', 404, "conversation_not_found"),
+    "conversation": (
+        b'{"model":"m","input":"x","conversation":"c"}',
+        404,
+        "conversation_not_found",
+    ),
     "lone surrogate": (b'{"model":"m","input":"\\ud800"}', 400, "invalid_request_error"),
 }
 

@@ -33,8 +33,12 @@ class Logs:
     async def ask_for_hints(self, ids):
         self.asked.append(list(ids))
         self._fail()
-        gone = {key: -1 for key in self.deleted}
-        return [self.logs[key][-1].number if key in self.logs else gone.get(key, -2) for key in ids]
+        return [self._last(key) for key in ids]
+
+    def _last(self, key):
+        if key in self.logs:
+            return self.logs[key][-1].number
+        return -1 if key in self.deleted else -2
 
     async def hints(self):
         yield "", ""
