@@ -34,7 +34,7 @@ async def bridge(serve, fake):
             "api_base": fake.base_url + path,
             "api_key_env": "KEY",
             "retries": 0,
-            "stall_seconds": 1,
+            "stall_seconds": 2,
         }
         for family, (model, path) in FAMILIES.items()
     ]

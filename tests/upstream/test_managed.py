@@ -215,7 +215,7 @@ async def test_no_pause_is_longer_than_the_life_of_the_response(fake):
 @pytest.mark.parametrize("family", THREE)
 @pytest.mark.parametrize("scenario", ["hang", "stall", "gate1", "keepalive"])
 async def test_silence_ends_the_response_comments_are_silence_too(fake, family, scenario):
-    asked = target(fake, family, scenario, stall_seconds=0.3, retries=2)
+    asked = target(fake, family, scenario, stall_seconds=1.0, retries=2)
     answer = await ask(request(asked), Managed(clock=Pauses().clock))
     assert (answer.error.status, answer.error.code) == (504, "upstream_timeout")
     assert answer.error.message == "The model provider stopped sending data."
