@@ -26,6 +26,7 @@ ARGUMENTS = {
     "MissingParameter": ("model",),
     "PreviousResponseNotFound": ("resp_abc",),
     "PreviousResponseInProgress": ("resp_abc",),
+    "NotFound": ("x_abc",),
     "ResponseNotFound": ("resp_abc",),
     "ConversationNotFound": ("conv_abc",),
     "ItemNotFound": ("msg_abc",),

@@ -1,6 +1,7 @@
 """A job ends with exactly one terminal event, whatever happens to it."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from hands import Hands, Moody, until
@@ -10,7 +11,7 @@ from ws_bridge.clock import Clock
 from ws_bridge.errors import ResponseTakenOver, StoreUnavailable, UpstreamError
 from ws_bridge.job import Job
 from ws_bridge.mirror import Mirror, Pace
-from ws_bridge.plan import Ending, JobFinished, Plan, Timing
+from ws_bridge.plan import Ending, JobFinished, Plan, Timing, line_of
 from ws_bridge.protocol.events import TERMINAL
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.reducer import fold
@@ -227,3 +228,12 @@ async def test_a_turn_comes_of_completed_and_incomplete_only():
     failed = new_job(Scripted([*opening(), UpstreamError()]))
     await failed.run()
     assert failed.turn() is None
+
+
+async def test_the_log_line_tells_milliseconds_as_such():
+    seen: list[object] = []
+    job = new_job(Scripted(answer("x")), seen=seen)
+    await job.run()
+    line = line_of(replace(seen[-1], first_event_seconds=0.0375, seconds=2.0))
+    assert " first_ms=37.5 seconds=2.000 " in line
+    assert " first_ms=- " in line_of(replace(seen[-1], first_event_seconds=None))

@@ -24,6 +24,7 @@ Json = dict[str, Any]
 
 # A parent on its way to its end is waited for so long, then refused (reliability 2.9).
 PATIENCE_SECONDS = 1.0
+KEEP_SECONDS = 0.7  # the client waits for its end meanwhile
 
 
 class Lineage:
@@ -71,9 +72,11 @@ class Lineage:
         record = plan.record
         entries = entries_of_response(record.id, record.input, response["output"], record.maker)
         try:
-            await self._conversations.add(conversation_id, record.owner, entries)
-        except BridgeError as lost:
-            log.error("conversation_lost id=%s reason=%s", conversation_id, lost.code)  # noqa: TRY400
+            async with asyncio.timeout(KEEP_SECONDS):
+                await self._conversations.add(conversation_id, record.owner, entries)
+        except (BridgeError, TimeoutError) as lost:
+            reason = getattr(lost, "code", "timeout")
+            log.error("conversation_lost id=%s reason=%s", conversation_id, reason)  # noqa: TRY400
 
     async def _find(self, conversation_id: str, owner: str) -> Conversation:
         conversation = await self._conversations.get(conversation_id, owner)

@@ -107,3 +107,22 @@ def finished(plan: Plan, result: Json | None, *, error: str, **facts: Any) -> Jo
         usage=(result or {}).get("usage"),
         **facts,
     )
+
+
+def line_of(job: JobFinished) -> str:
+    """One line, fields not prose; never a key, never content."""
+    usage, first = job.usage or {}, job.first_event_seconds
+    fields = {
+        "id": job.id,
+        "model": job.model,
+        "transport": job.transport,
+        "outcome": job.outcome,
+        "tried": ",".join(f"{one.target.model}:{one.outcome}" for one in job.tried) or "-",
+        "error": job.error or "-",
+        "events": job.events,
+        "first_ms": "-" if first is None else f"{first * 1000:.1f}",
+        "seconds": f"{job.seconds:.3f}",
+        "tokens": f"{usage.get('input_tokens', 0)}+{usage.get('output_tokens', 0)}",
+        "cost": "-" if job.cost is None else f"{job.cost:.6f}",
+    }
+    return " ".join(f"{key}={value}" for key, value in fields.items())

@@ -89,9 +89,11 @@ class Telling:
             self.stream.close()
 
     async def _end(self) -> None:
-        """Tell the terminal event, if it was said."""
+        """Tell the terminal event, if it was said and is not told yet."""
+        if not self._untold:
+            return
         is_so = True
-        if self._untold and self._mirror is not None:
+        if self._mirror is not None:
             is_so = await self._mirror.finish(self._record().id, self._untold)
             self._untold = self._untold if is_so else [self._taken_over()]
         if self._sequencer.result is not None and is_so:

@@ -4,14 +4,10 @@ import asyncio
 from collections import Counter
 
 import pytest
+from fleet import FAMILIES
 from strict import check_events
 from upstreams import FakeProviders
 
-FAMILIES = {
-    "native": ("openai/gpt-", "/v1"),
-    "chat": ("groq/m-", "/v1"),
-    "anthropic": ("anthropic/claude-", ""),
-}
 KEYS = {"ONE": "sk-operators-own-1", "TWO": "sk-operators-own-2"}
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
@@ -42,8 +38,9 @@ def entry(fake):
     """A function that makes an entry of the table."""
 
     def make(name, family, scenario, **more):
-        prefix, path = FAMILIES[family]
-        model = {"name": name, "model": prefix + scenario, "api_base": fake.base_url + path}
+        pattern, path = FAMILIES[family]
+        asked_for = pattern.replace("*", scenario)
+        model = {"name": name, "model": asked_for, "api_base": fake.base_url + path}
         return {**model, "api_key_env": "ONE", "retries": 0, "stall_seconds": 1, **more}
 
     return make
@@ -82,7 +79,7 @@ async def test_a_provider_that_cannot_answer_is_replaced_unseen(
     assert events[-1]["type"] == "response.completed"
     assert text_of(events) == "Hello, world! This is a test."
     assert events[-1]["response"]["model"] == "gpt-text-2025-04-14"
-    assert asked(fake) == [FAMILIES[family][0].partition("/")[2] + scenario, "gpt-text"]
+    assert asked(fake) == [FAMILIES[family][0].rstrip("*").partition("/")[2] + scenario, "gpt-text"]
     response_id = events[-1]["response"]["id"]
     assert {event["response"]["id"] for event in events if "response" in event} == {response_id}
     assert (await bridge.get(f"/v1/responses/{response_id}"))[1] == events[-1]["response"]
@@ -272,7 +269,7 @@ async def test_litellms_callbacks_are_told_of_each_turn_once(bridge_with, entry,
     outcomes = Counter()
     while not outcomes["success", "m-last"]:
         outcomes[await asyncio.wait_for(told.get(), 20)] += 1
-    name = FAMILIES[family][0].partition("/")[2]
+    name = FAMILIES[family][0].rstrip("*").partition("/")[2]
     del outcomes["success", "words"]  # the demo model, at the start
     assert outcomes == {
         ("success", "m-last"): 1,

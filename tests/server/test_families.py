@@ -4,16 +4,11 @@ import asyncio
 import json
 
 import pytest
+from fleet import FAMILIES, KEYS, models_for
 from upstreams import FakeProviders
 
-# family: what litellm is asked for, and the path of the provider's address
-FAMILIES = {
-    "native": ("openai/gpt-*", "/v1"),
-    "chat": ("groq/m-*", "/v1"),
-    "anthropic": ("anthropic/claude-*", ""),
-}
 TERMINALS = ("response.completed", "response.failed", "response.incomplete", "error")
-KEY = "sk-operators-own-key"
+KEY = KEYS["KEY"]
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -27,24 +22,14 @@ def fake():
 @pytest.fixture
 async def bridge(serve, fake):
     fake.reset()
-    models = [
-        {
-            "name": f"{family}-*",
-            "model": model,
-            "api_base": fake.base_url + path,
-            "api_key_env": "KEY",
-            "retries": 0,
-            "stall_seconds": 2,
-        }
-        for family, (model, path) in FAMILIES.items()
-    ]
+    models = models_for(fake, stall_seconds=2)
     dead = {
         **models[0],
         "name": "dead",
         "model": "openai/gpt-dead",
         "api_base": "http://127.0.0.1:9",
     }
-    running = await serve(None, {"models": [*models, dead]}, {"KEY": KEY})
+    running = await serve(None, {"models": [*models, dead]}, KEYS)
     while (await running.get("/readyz"))[0] != 200:  # noqa: ASYNC110 - asks a server
         await asyncio.sleep(0.05)
     return running

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ws_bridge.errors.base import BridgeError
 
@@ -105,38 +105,40 @@ class ModelNotFound(InvalidRequest):
         super().__init__(f"The model '{model[:100]}' does not exist or is not enabled.")
 
 
-class ResponseNotFound(InvalidRequest):
+class NotFound(InvalidRequest):
     """Unknown, foreign, deleted, expired or unstored: all the same to the client."""
 
     status = 404
+    code = "not_found"
+    noun: ClassVar[str] = "Object"
 
-    def __init__(self, response_id: str) -> None:
-        super().__init__(f"Response with id '{response_id[:100]}' not found.")
+    def __init__(self, wanted: str) -> None:
+        super().__init__(f"{self.noun} with id '{wanted[:100]}' not found.")
+
+
+class ResponseNotFound(NotFound):
+    """No such response."""
+
+    noun = "Response"
 
     def fields(self) -> Json:
         """OpenAI's 404 has no code (wire contract 6.2)."""
         return {**super().fields(), "code": None}
 
 
-class ConversationNotFound(InvalidRequest):
-    """Unknown, foreign, deleted, expired: one answer for all."""
+class ConversationNotFound(NotFound):
+    """No such conversation."""
 
-    status = 404
     code = "conversation_not_found"
     param = "conversation"
-
-    def __init__(self, conversation_id: str) -> None:
-        super().__init__(f"Conversation with id '{conversation_id[:100]}' not found.")
+    noun = "Conversation"
 
 
-class ItemNotFound(InvalidRequest):
+class ItemNotFound(NotFound):
     """No such item in the conversation."""
 
-    status = 404
     code = "item_not_found"
-
-    def __init__(self, item_id: str) -> None:
-        super().__init__(f"Item with id '{item_id[:100]}' not found.")
+    noun = "Item"
 
 
 class UpgradeRequired(InvalidRequest):

@@ -24,7 +24,7 @@ from ws_bridge.errors import BridgeError, InvalidRequest
 from ws_bridge.jobs import Jobs, Policy
 from ws_bridge.lineage import Lineage
 from ws_bridge.mirror import Mirror, Pace
-from ws_bridge.plan import JobFinished, JobStarted, Timing
+from ws_bridge.plan import JobFinished, JobStarted, Timing, line_of
 from ws_bridge.protocol.actions import Rules
 from ws_bridge.server.auth import OWNER, Gate
 from ws_bridge.server.conversations import ConversationRoutes
@@ -88,14 +88,13 @@ class Bridge:
         self._conversations = ConversationRoutes(conversations, clock)
         self._mirror = Mirror(self._store, _pace(config), clock)
         self._metrics = Metrics()
-        timing = Timing(server.created_after_seconds, server.data_keepalive_seconds)
         self._jobs = Jobs(
             upstream=answers,
             find_target=routes.find,
             lineage=Lineage(self._store, conversations),
             mirror=self._mirror,
             observe=self._observe,
-            policy=Policy(config.background.runs, timing),
+            policy=_policy(config),
             clock=clock,
         )
         self._takeover = Takeover(self._store, self._jobs, clock)
@@ -205,7 +204,7 @@ class Bridge:
     def _observe(self, happened: JobStarted | JobFinished) -> None:
         self._metrics.observe(happened)
         if isinstance(happened, JobFinished):
-            log.info("response %s", _outcome(happened))
+            log.info("response %s", line_of(happened))
 
     async def _page(self, _request: web.Request) -> web.StreamResponse:
         return web.FileResponse(static_files() / "index.html")
@@ -244,6 +243,12 @@ def _stores(
     return shared, SharedConversations(shared.scripts, ttl)
 
 
+def _policy(config: Config) -> Policy:
+    server = config.server
+    timing = Timing(server.created_after_seconds, server.data_keepalive_seconds)
+    return Policy(config.background.runs, timing)
+
+
 def _pace(config: Config) -> Pace:
     settings = config.store
     return Pace(settings.flush_ms / 1000, settings.lease_seconds / 3, settings.backlog_mib * MIB)
@@ -277,22 +282,3 @@ def _of_http(refusal: web.HTTPException) -> BridgeError:
     error = InvalidRequest(refusal.reason)
     error.status = refusal.status
     return error
-
-
-def _outcome(job: JobFinished) -> str:
-    """One line, fields not prose; never a key, never content."""
-    usage = job.usage or {}
-    fields = {
-        "id": job.id,
-        "model": job.model,
-        "transport": job.transport,
-        "outcome": job.outcome,
-        "tried": ",".join(f"{one.target.model}:{one.outcome}" for one in job.tried) or "-",
-        "error": job.error or "-",
-        "events": job.events,
-        "first_ms": "-" if job.first_event_seconds is None else f"{job.first_event_seconds:.3f}",
-        "seconds": f"{job.seconds:.3f}",
-        "tokens": f"{usage.get('input_tokens', 0)}+{usage.get('output_tokens', 0)}",
-        "cost": "-" if job.cost is None else f"{job.cost:.6f}",
-    }
-    return " ".join(f"{key}={value}" for key, value in fields.items())

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -109,7 +110,8 @@ class Followed:
         """What the window has after a number; None if it does not reach back to it."""
         if number < self._begins:
             return None
-        return [event for event in self._window if event.number > number]
+        newer = itertools.takewhile(lambda event: event.number > number, reversed(self._window))
+        return list(newer)[::-1]
 
     async def change(self) -> None:
         """Return when there is news."""
