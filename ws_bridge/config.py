@@ -23,6 +23,7 @@ Environ = Mapping[str, str]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+NoneOrMore = Annotated[int, Field(ge=0)]
 
 STORE_SCHEMES = (
     "memory",
@@ -56,6 +57,7 @@ class Server(Section):
     allowed_origins: tuple[str, ...] = ()
     tls_cert: str = ""
     tls_key: str = ""
+    workers: Count = 1
     report_cost: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -94,13 +96,30 @@ class Background(Section):
 
 
 class Limits(Section):
-    """``[limits]``: what one connection may ask for at once (wire contract 4.1.9)."""
+    """``[limits]``: how much of the server one client may take; each process counts for itself."""
 
     running_per_connection: Count = 16
     lanes_per_connection: Count = 32
     queued_per_connection: Count = 64
     queued_mib_per_connection: Count = 8
     cached_turns_per_connection: Count = 256
+    # Of one client key; 0 is no limit, and without keys there is none.
+    connections_per_key: NoneOrMore = 100
+    running_per_key: NoneOrMore = 50
+    creates_per_minute: NoneOrMore = 120
+    refused_per_minute: NoneOrMore = 60  # requests without a valid key, of one address
+    # What a client sends.
+    head_seconds: Positive = 10
+    message_seconds: Positive = 30
+    message_fragments: Count = 1024
+    receiving_mib: Count = 256
+    json_depth: Count = 64
+    json_keys: Count = 10_000
+    bad_frames: Count = 20
+    control_frames: Count = 100
+    # What a client does not do.
+    silent_seconds: Positive = 120
+    unread_seconds: Positive = 30
 
 
 class ModelEntry(Section):
