@@ -4,12 +4,12 @@ from strict import check_events
 from upstreams.asking import Answer
 from upstreams.responses import final_response
 
-from ws_bridge.upstream.sources import source_of
+from ws_bridge.upstream.direct import source_of
 
 
 async def test_a_finished_response_is_replayed_once():
     response = final_response("gpt-rtools", {})
-    source = source_of(response, frozenset(), report_cost=False)
+    source = source_of(response, None, frozenset(), report_cost=False)
     answer = Answer(list(await source.read()))
     assert check_events(answer.events()) == []
     assert answer.response["output"] == response["output"]

@@ -1,4 +1,4 @@
-"""The one door to litellm: its import, its set-up, its calls, and the closing of what they opened.
+"""The one door to litellm: its import, its set-up, its calls, and what it knows of models.
 
 Rule 1: nothing else imports litellm (but `demo.py`, which is a provider of its own).
 Rule 2: importing it makes no network call, reads no `.env` file, prints and logs nothing.
@@ -17,12 +17,13 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.call import Call, access
 from ws_bridge.upstream.fitting import Dialect
+from ws_bridge.upstream.tap import Tap, catching, hook
 
 # litellm reads these once, at its import.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches the price map, blocking
@@ -32,6 +33,7 @@ os.environ["LITELLM_MODE"] = "PRODUCTION"  # else it loads a .env file
 os.environ.setdefault("REPEATED_STREAMING_CHUNK_LIMIT", "100000")
 
 import litellm
+from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 from litellm.responses.litellm_completion_transformation.transformation import (
     LiteLLMCompletionResponsesConfig,
 )
@@ -40,7 +42,6 @@ from litellm.utils import ProviderConfigManager
 
 Json = dict[str, Any]
 
-CLOSE_SECONDS = 1.0
 WILDCARD_NAMES = 1024  # clients make these up: only the latest stay registered
 
 # A native model that the price map does not know would not be streamed, but awaited and then cut
@@ -57,31 +58,38 @@ OLLAMA_ENTRY: Json = {
     "input_cost_per_token": 0.0,
     "output_cost_per_token": 0.0,
 }
-# What may hold the provider's connection, in the order of closing. `aclose` is not on all of them
-# in all versions (https://github.com/BerriAI/litellm/issues/26250), so each is asked for it.
-HOLDERS = (
-    "response",
-    "litellm_custom_stream_wrapper",
-    "litellm_custom_stream_wrapper.completion_stream.http_response",
-    "litellm_custom_stream_wrapper.completion_stream.response",
-    "litellm_custom_stream_wrapper.completion_stream.streaming_response",
-    "litellm_custom_stream_wrapper.completion_stream",
-)
-
 WARNINGS = (
     "Pydantic serializer warnings",  # about litellm's own copy of each native response
     "Item '.*' on TypedDict class",  # about its types
     "Accessing the 'model_(computed_)?fields' attribute",  # about its way to read them
 )
 
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
 _known: OrderedDict[str, None] = OrderedDict()  # names registered at their first call
 _ours: set[str] = set()  # names whose entry says nothing about the model
 
 
-async def open_stream(call: Call) -> Any:
-    """What litellm answers: an iterator of one of its kinds, or a finished response."""
+async def open_stream(call: Call) -> tuple[Any, Tap | None]:
+    """What litellm answers: an iterator of one of its kinds, or a finished response.
+
+    With it comes the tap into the provider's bytes, where there may be one.
+    """
     _register_at_first_call(call.target.model)
-    return await litellm.aresponses(**call.arguments())
+    with catching() as catch:
+        opened = await litellm.aresponses(**call.arguments(), **_tapping(call.dialect))
+    return opened, catch.tap
+
+
+def _tapping(dialect: Dialect) -> Json:
+    """The client with our hook in it; not where somebody's callbacks are to see every event."""
+    if litellm.callbacks or dialect is not Dialect.NATIVE:
+        return {}
+    loop = asyncio.get_running_loop()
+    if (client := _clients.get(loop)) is None:
+        # Redirects would carry keys in headers of a provider's own to whoever it names.
+        client = AsyncHTTPHandler(event_hooks={"response": [hook]}, follow_redirects=False)
+        _clients[loop] = client
+    return {"client": client}
 
 
 async def create(call: Call) -> Json:
@@ -124,39 +132,11 @@ def count_tokens(model: str, items: list[Json], options: Json) -> int:
     return counted
 
 
-async def close(opened: Any) -> None:
-    """Close the provider's connection, whatever holds it; safe to call at any time, and twice."""
-    found = (_reach(opened, path) for path in HOLDERS)
-    holders = [holder for holder in found if holder is not None]
-    for holder in [*map(_generators_owner, holders), *holders, opened]:
-        aclose = getattr(holder, "aclose", None)
-        if aclose is None:
-            continue
-        # Whatever a half-read stream has to say about its end interests nobody any more.
-        with suppress(Exception):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await aclose()
-
-
 async def shutdown() -> None:
     """Close litellm's connection pools: last, and in the loop that used them."""
+    if client := _clients.pop(asyncio.get_running_loop(), None):
+        await client.close()
     await litellm.close_litellm_async_clients()
-
-
-def _generators_owner(thing: Any) -> Any:
-    """The HTTP response whose lines a generator reads; litellm keeps no other way to it.
-
-    Closing a generator that was never started, or that waits in an inner one, closes nothing.
-    """
-    frame = getattr(thing, "ag_frame", None)
-    return frame.f_locals.get("self") if frame is not None else None
-
-
-def _reach(thing: Any, path: str) -> Any:
-    try:
-        return attrgetter(path)(thing)
-    except AttributeError:
-        return None
 
 
 # What an answer is

@@ -13,7 +13,6 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
@@ -21,9 +20,10 @@ from ws_bridge.protocol.events import TERMINAL, Draft
 from ws_bridge.upstream import door
 from ws_bridge.upstream.base import Request
 from ws_bridge.upstream.call import Call
+from ws_bridge.upstream.direct import source_of
 from ws_bridge.upstream.failures import classify, is_retryable, truncated
 from ws_bridge.upstream.fitting import Dialect, fit_input, fit_options
-from ws_bridge.upstream.sources import Source, source_of
+from ws_bridge.upstream.sources import Source
 from ws_bridge.upstream.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -50,10 +50,10 @@ class Managed:
     async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``."""
         watch = Watch(request.target.timeout_seconds, request.target.stall_seconds)
-        opened = None
+        source: Source | None = None
         drafts: Sequence[Draft] | None
         try:
-            opened, source, drafts = await self._begin(request, watch)
+            source, drafts = await self._begin(request, watch)
             while drafts is not None:
                 for draft in drafts:
                     yield draft
@@ -66,7 +66,8 @@ class Managed:
             raise truncated()
         finally:
             watch.stop()
-            await door.close(opened)
+            if source is not None:
+                await source.close()
 
     async def count_tokens(self, request: Request) -> int:
         """See ``Upstream``."""
@@ -79,8 +80,8 @@ class Managed:
         except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
             raise _told(request, failure) from None
 
-    async def _begin(self, request: Request, watch: Watch) -> tuple[Any, Source, Sequence[Draft]]:
-        """The opened answer and its first drafts, after as many attempts as are allowed."""
+    async def _begin(self, request: Request, watch: Watch) -> tuple[Source, Sequence[Draft]]:
+        """The answer and its first drafts, after as many attempts as are allowed."""
         attempt = 0
         while True:
             try:
@@ -112,22 +113,23 @@ def call_of(request: Request) -> Call:
     return Call(target, dialect, items, options, background=request.background)
 
 
-async def _attempt(request: Request, watch: Watch) -> tuple[Any, Source, Sequence[Draft]]:
-    opened = None
+async def _attempt(request: Request, watch: Watch) -> tuple[Source, Sequence[Draft]]:
+    source = None
     try:
         with watch:
-            opened = await door.open_stream(call_of(request))
-            tools = custom_tools(request)
-            source = source_of(opened, tools, report_cost=request.target.report_cost)
+            opened, tap = await door.open_stream(call_of(request))
+            tools, report_cost = custom_tools(request), request.target.report_cost
+            source = source_of(opened, tap, tools, report_cost=report_cost)
             while not (drafts := await source.read()):
                 if drafts is None:
                     raise truncated()  # noqa: TRY301 - classified like any other
     except BaseException as failure:
-        await door.close(opened)  # a cancelled caller leaves no connection behind either
+        if source is not None:  # a cancelled caller leaves no connection behind either
+            await source.close()
         if not isinstance(failure, Exception):
             raise
         raise _told(request, failure) from None
-    return opened, source, drafts
+    return source, drafts
 
 
 async def _read(request: Request, source: Source, watch: Watch) -> Sequence[Draft] | None:

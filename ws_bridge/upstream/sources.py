@@ -1,5 +1,7 @@
 """What litellm answered → drafts, batch by batch, for each of its three kinds of answers.
 
+The slow way: what can be read off the wire is read there (``direct``).
+
 Rule 1: a native event is said as the provider sent it: no field more, none less, but its number.
 Rule 2: a bridged stream is read as chat chunks; litellm's own events of it are lossy.
 Rule 3: what was not streamed is replayed, and a chat stream without a finish reason has failed.
@@ -16,6 +18,7 @@ from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.replay import replay
 from ws_bridge.upstream import door
 from ws_bridge.upstream.chunks import chunk_of
+from ws_bridge.upstream.closing import close
 from ws_bridge.upstream.failures import truncated
 
 Json = dict[str, Any]
@@ -33,37 +36,43 @@ class Source(Protocol):
         """The drafts of the next piece, perhaps none; None at the end."""
         ...
 
-
-def source_of(opened: Any, custom_tools: frozenset[str], *, report_cost: bool) -> Source:
-    """The reader for whatever litellm answered."""
-    chunks = door.chat_stream(opened)
-    if chunks is not None:
-        return Chat(chunks, custom_tools)
-    if door.is_stream(opened):
-        return Native(opened, report_cost=report_cost)
-    return Whole(opened, report_cost=report_cost)
+    async def close(self) -> None:
+        """Close the provider's connection, at any time."""
+        ...
 
 
-class Native:
+class Opened:
+    """What litellm opened, and its end."""
+
+    def __init__(self, opened: Any) -> None:
+        self._opened = opened
+
+    async def close(self) -> None:
+        """Close the provider's connection."""
+        await close(self._opened)
+
+
+class Native(Opened):
     """Events of a provider that speaks Responses."""
 
-    def __init__(self, events: Any, *, report_cost: bool) -> None:
-        self._events = events
+    def __init__(self, opened: Any, *, report_cost: bool) -> None:
+        super().__init__(opened)
         self._report_cost = report_cost
 
     async def read(self) -> Sequence[Draft] | None:
         """One event is one draft."""
         try:
-            event = await self._events.__anext__()
+            event = await self._opened.__anext__()
         except StopAsyncIteration:
             return None
         return (native_draft(event, report_cost=self._report_cost),)
 
 
-class Chat:
+class Chat(Opened):
     """Chunks of a provider that speaks anything else."""
 
-    def __init__(self, chunks: Any, custom_tools: frozenset[str]) -> None:
+    def __init__(self, opened: Any, chunks: Any, custom_tools: frozenset[str]) -> None:
+        super().__init__(opened)
         self._chunks = chunks
         self._translator = ChatTranslator(custom_tools)
         self._is_open = False
@@ -77,9 +86,9 @@ class Chat:
             chunk = await self._chunks.__anext__()
         except StopAsyncIteration:
             return self._finish()
-        return self._opened(self._translator.take(chunk_of(chunk)))
+        return self._begun(self._translator.take(chunk_of(chunk)))
 
-    def _opened(self, drafts: list[Draft]) -> Sequence[Draft]:
+    def _begun(self, drafts: list[Draft]) -> Sequence[Draft]:
         """Nothing is said before there is something to say: until then it can be tried again."""
         if self._is_open or not drafts:
             return drafts
@@ -90,14 +99,14 @@ class Chat:
         self._is_over = True
         if door.is_truncated(self._chunks) or self._translator.finish_reason is None:
             raise truncated()
-        return self._opened(self._translator.finish())
+        return self._begun(self._translator.finish())
 
 
-class Whole:
+class Whole(Opened):
     """A finished response, from a model that cannot stream."""
 
     def __init__(self, opened: Any, *, report_cost: bool) -> None:
-        self._opened = opened
+        super().__init__(opened)
         self._report_cost = report_cost
         self._is_over = False
 

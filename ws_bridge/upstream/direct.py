@@ -1,0 +1,147 @@
+"""Answers read off the wire; litellm is fed what it has a say in.
+
+Rule 1: litellm hears how a response begins and ends, every error, and whatever is not known here:
+its accounting, its hooks and its judgement stay right.
+Rule 2: all else of a native stream is passed on in the provider's own bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import orjson
+
+from ws_bridge.errors import UpstreamError
+from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Draft
+from ws_bridge.upstream import door
+from ws_bridge.upstream.closing import close
+from ws_bridge.upstream.sources import Chat, Native, Source, Whole, native_draft
+from ws_bridge.upstream.tap import Fed, Tap
+
+Json = dict[str, Any]
+
+DATA = re.compile(rb"(?:event:[^\r\n]*(?:\r\n|\n|\r))?data: ?(\{[^\r\n]*\})[\r\n]+")
+NUMBERS = ("type", "sequence_number", "stream_id")
+# What litellm keeps books of, turns into errors, or is not to be passed on.
+ITS_OWN = LIFECYCLE | {"response.cancelled", "error"}
+
+
+def source_of(
+    opened: Any, tap: Tap | None, custom_tools: frozenset[str], *, report_cost: bool
+) -> Source:
+    """The reader for whatever litellm answered."""
+    chunks = door.chat_stream(opened)
+    if chunks is not None:
+        return Chat(opened, chunks, custom_tools)
+    if not door.is_stream(opened):
+        return Whole(opened, report_cost=report_cost)
+    if tap is not None and tap.is_free:
+        return DirectNative(opened, tap, report_cost=report_cost)
+    return Native(opened, report_cost=report_cost)
+
+
+class Direct(ABC):
+    """A ``Source`` of a tapped stream."""
+
+    def __init__(self, opened: Any, made: Any, tap: Tap) -> None:
+        self._opened = opened
+        self._frames = tap.frames()
+        self._fed = Fed(made, tap)
+        self._is_at_end = False
+
+    async def read(self) -> Sequence[Draft] | None:
+        """What one read of the wire brings."""
+        self._fed.check()
+        if self._is_at_end:
+            return None
+        try:
+            frames = await anext(self._frames)
+        except StopAsyncIteration:
+            return await self._finish(None)
+        except UpstreamError:
+            raise
+        except Exception as failure:  # noqa: BLE001 - litellm's to name
+            return await self._finish(failure)
+        drafts: list[Draft] = []
+        for frame in frames:
+            taken = self._take(frame)
+            if taken is None:
+                taken = await self._judged(frame)
+            drafts += taken
+        return drafts
+
+    async def close(self) -> None:
+        """Close the provider's connection, and litellm's half of the stream."""
+        await self._fed.close()
+        await self._frames.aclose()
+        await close(self._opened)
+
+    async def _finish(self, failure: Exception | None) -> Sequence[Draft]:
+        self._is_at_end = True
+        return self._told(await self._fed.finish(failure))
+
+    async def _judged(self, frame: bytes) -> Sequence[Draft]:
+        """What litellm makes of a frame; nothing once it has had enough."""
+        return [] if self._fed.is_over else self._told(await self._fed.feed(frame))
+
+    @abstractmethod
+    def _take(self, frame: bytes) -> Sequence[Draft] | None:
+        """The drafts of a frame that litellm need not see; None if it is to judge."""
+
+    @abstractmethod
+    def _told(self, made: Sequence[Any]) -> list[Draft]:
+        """The drafts of what litellm has made."""
+
+
+class DirectNative(Direct):
+    """Events of a provider that speaks Responses."""
+
+    def __init__(self, opened: Any, tap: Tap, *, report_cost: bool) -> None:
+        super().__init__(opened, opened, tap)
+        self._report_cost = report_cost
+
+    def _take(self, frame: bytes) -> Sequence[Draft] | None:
+        found = DATA.fullmatch(frame)
+        if found is None:
+            return None
+        try:
+            fields: Json = orjson.loads(found[1])
+        except orjson.JSONDecodeError:
+            return None
+        kind = fields.get("type")
+        if type(kind) is not str or kind in ITS_OWN or not kind.startswith("response."):
+            return None
+        for name in NUMBERS:
+            fields.pop(name, None)
+        return (Draft(kind, fields, found[1]),)
+
+    async def _judged(self, frame: bytes) -> Sequence[Draft]:
+        if owed := _owed(frame):
+            await super()._judged(owed)
+        return await super()._judged(frame)
+
+    def _told(self, made: Sequence[Any]) -> list[Draft]:
+        return [native_draft(event, report_cost=self._report_cost) for event in made]
+
+
+def _owed(frame: bytes) -> bytes:
+    """All that was said, as one delta: litellm counts it where the provider has no `usage`."""
+    found = DATA.fullmatch(frame)
+    event = orjson.loads(found[1]) if found and b'"output"' in frame else {}
+    response = event.get("response")
+    if event.get("type") not in TERMINAL or not isinstance(response, dict) or response.get("usage"):
+        return b""
+    said = "".join(_texts(response["output"]))
+    at = {"item_id": "", "output_index": 0, "content_index": 0, "sequence_number": 0}
+    delta = {"type": "response.output_text.delta", **at, "delta": said}
+    return b"data: %b\n\n" % orjson.dumps(delta)
+
+
+def _texts(output: list[Json]) -> Iterator[str]:
+    for item in output:
+        yield str(item.get("arguments") or "")
+        for part in item.get("content") or ():
+            yield str(part.get("text") or "")

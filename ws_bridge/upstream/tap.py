@@ -1,0 +1,202 @@
+"""A provider's event stream, taken off the wire before litellm reads it, by httpx's public hooks.
+
+Rule 1: who taps a stream reads its frames first, and feeds litellm by hand with those it has a say
+in; what litellm makes of one frame is there before the next one is looked at.
+Rule 2: errors, JSON and compressed bodies are never tapped, nor a stream that litellm has begun to
+read by itself.
+Rule 3: no frame is lost, repeated or reordered, and a whole frame waits for nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import httpx
+
+from ws_bridge.errors import UpstreamError
+
+MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
+TOO_LONG = "The model provider sent an event without an end."
+
+_BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+
+_catch: ContextVar[Catch | None] = ContextVar("catch", default=None)
+
+
+class Catch:
+    """What one call of litellm opened."""
+
+    def __init__(self) -> None:
+        self.tap: Tap | None = None
+
+
+@contextmanager
+def catching() -> Iterator[Catch]:
+    """Around a call of litellm whose client has the hook: the stream that it opens is caught."""
+    catch = Catch()
+    token = _catch.set(catch)
+    try:
+        yield catch
+    finally:
+        _catch.reset(token)
+
+
+async def hook(response: httpx.Response) -> None:
+    """The response hook of the client: puts a tap into event streams."""
+    catch = _catch.get()
+    kind = response.headers.get("content-type", "").lower()
+    is_plain = "content-encoding" not in response.headers
+    if catch and response.is_success and is_plain and kind.startswith("text/event-stream"):
+        catch.tap = Tap(response.stream)
+        response.stream = catch.tap
+
+
+class Tap(httpx.AsyncByteStream):
+    """A response's bytes. Until somebody reads `frames`, litellm gets them as they come."""
+
+    def __init__(self, upstream: Any) -> None:
+        self._upstream = upstream
+        self._is_read = False  # by litellm, past the tap
+        self._is_fed = False
+        self._food: deque[bytes] = deque()
+        self._end: Exception | bool = False
+        self._hunger: asyncio.Future[None] | None = None  # somebody waits for litellm to ask
+        self._meal: asyncio.Future[None] | None = None  # litellm waits for more
+
+    async def frames(self) -> AsyncGenerator[list[bytes], None]:
+        """The frames that each read completes, with their ends; the last may have none.
+
+        From now on litellm gets what it is fed.
+        """
+        self._is_fed = True
+        rest = bytearray()
+        async for data in self._upstream:
+            if frames := _cut(rest, data):
+                yield frames
+            if len(rest) > MAX_FRAME:
+                raise UpstreamError(TOO_LONG)
+        if rest:
+            yield [bytes(rest)]
+
+    @property
+    def is_free(self) -> bool:
+        """Whether litellm has read nothing of it yet."""
+        return not self._is_read
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """What litellm reads."""
+        if not self._is_fed:
+            self._is_read = True
+            async for data in self._upstream:
+                yield data
+            return
+        while True:
+            while self._food:
+                yield self._food.popleft()
+            if isinstance(self._end, Exception):
+                raise self._end
+            if self._end:
+                return
+            self._meal = asyncio.get_running_loop().create_future()
+            self.wake()
+            await self._meal
+
+    def put(self, frame: bytes) -> None:
+        """Litellm's next bytes."""
+        self._food.append(frame)
+        self._serve()
+
+    def finish(self, failure: Exception | None = None) -> None:
+        """No more is coming, or this is how it went wrong."""
+        self._end = failure or True
+        self._serve()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether litellm asks for more than it was fed."""
+        return self._meal is not None
+
+    async def change(self) -> None:
+        """Return when litellm asks for more, or when somebody is woken."""
+        self._hunger = asyncio.get_running_loop().create_future()
+        await self._hunger
+
+    def wake(self) -> None:
+        """Let whoever waits for a change look again."""
+        if self._hunger is not None and not self._hunger.done():
+            self._hunger.set_result(None)
+
+    def _serve(self) -> None:
+        meal, self._meal = self._meal, None
+        if meal is not None and not meal.done():
+            meal.set_result(None)
+
+    async def aclose(self) -> None:
+        """Close the provider's connection."""
+        await self._upstream.aclose()
+
+
+class Fed:
+    """An iterator of litellm over a tapped stream, stepped by hand."""
+
+    def __init__(self, made: AsyncIterator[Any], tap: Tap) -> None:
+        self._tap = tap
+        self._made: list[Any] = []
+        self._eating = asyncio.create_task(self._eat(made), name="litellm")
+        self._eating.add_done_callback(lambda _: tap.wake())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether litellm takes no more."""
+        return self._eating.done()
+
+    async def feed(self, frame: bytes) -> list[Any]:
+        """What litellm makes of one more frame; its failure is told by `check`."""
+        self._tap.put(frame)
+        while not (self._eating.done() or self._tap.is_empty):
+            await self._tap.change()
+        return self._taken()
+
+    async def finish(self, failure: Exception | None = None) -> list[Any]:
+        """What litellm makes of the end, or of how the stream went wrong."""
+        self._tap.finish(failure)
+        await asyncio.wait((self._eating,))
+        return self._taken()
+
+    def check(self) -> None:
+        """Raises what litellm has raised."""
+        if self._eating.done():
+            self._eating.result()
+
+    async def close(self) -> None:
+        """Let go of litellm's iterator; whatever it has to say interests nobody any more."""
+        self._eating.cancel()
+        await asyncio.gather(self._eating, return_exceptions=True)
+
+    async def _eat(self, made: AsyncIterator[Any]) -> None:
+        async for each in made:
+            self._made.append(each)
+
+    def _taken(self) -> list[Any]:
+        made, self._made = self._made, []
+        return made
+
+
+def _cut(rest: bytearray, data: bytes) -> list[bytes]:
+    """The frames that the data completes, with their ends; ``rest`` keeps what follows."""
+    if not rest and data.endswith(b"\n\n") and b"\r" not in data:  # nearly always
+        return [frame + b"\n\n" for frame in data[:-2].split(b"\n\n")]
+    begin, scan_from = 0, max(0, len(rest) - 3)  # an end may straddle two reads
+    rest += data
+    frames = []
+    for end in _BLANK_LINE.finditer(rest, scan_from):
+        frames.append(bytes(rest[begin : end.end()]))
+        begin = end.end()
+    del rest[:begin]
+    return frames
