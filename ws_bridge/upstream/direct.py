@@ -23,7 +23,7 @@ from ws_bridge.upstream.tap import Fed, Tap
 
 Json = dict[str, Any]
 
-DATA = re.compile(rb"(?:event:[^\r\n]*(?:\r\n|\n|\r))?data: ?(\{[^\r\n]*\})[\r\n]+")
+_DATA = re.compile(rb"(?:event:[^\r\n]*(?:\r\n|\n|\r))?data: ?(\{[^\r\n]*\})[\r\n]+")
 NUMBERS = ("type", "sequence_number", "stream_id")
 # What litellm keeps books of, turns into errors, or is not to be passed on.
 ITS_OWN = LIFECYCLE | {"response.cancelled", "error"}
@@ -104,11 +104,9 @@ class DirectNative(Direct):
         self._report_cost = report_cost
 
     def _take(self, frame: bytes) -> Sequence[Draft] | None:
-        found = DATA.fullmatch(frame)
-        if found is None:
-            return None
+        text = data_of(frame)
         try:
-            fields: Json = orjson.loads(found[1])
+            fields: Json = orjson.loads(text)
         except orjson.JSONDecodeError:
             return None
         kind = fields.get("type")
@@ -116,7 +114,7 @@ class DirectNative(Direct):
             return None
         for name in NUMBERS:
             fields.pop(name, None)
-        return (Draft(kind, fields, found[1]),)
+        return (Draft(kind, fields, text),)
 
     async def _judged(self, frame: bytes) -> Sequence[Draft]:
         if owed := _owed(frame):
@@ -127,10 +125,25 @@ class DirectNative(Direct):
         return [native_draft(event, report_cost=self._report_cost) for event in made]
 
 
+def data_of(frame: bytes) -> bytes:
+    """The one line of data of a frame that has no more than that and a type; else nothing."""
+    if not frame.startswith(b"data: {"):
+        begin = frame.find(b"\n") + 1
+        if not frame.startswith(b"event: ") or not frame.startswith(b"data: {", begin):
+            found = _DATA.fullmatch(frame)
+            return found[1] if found else b""
+        frame = frame[begin:]
+    text = frame[6:-2]
+    if frame.endswith(b"}\n\n") and b"\n" not in text and b"\r" not in text:
+        return text
+    found = _DATA.fullmatch(frame)
+    return found[1] if found else b""
+
+
 def _owed(frame: bytes) -> bytes:
     """All that was said, as one delta: litellm counts it where the provider has no `usage`."""
-    found = DATA.fullmatch(frame)
-    event = orjson.loads(found[1]) if found and b'"output"' in frame else {}
+    text = data_of(frame) if b'"output"' in frame else b""
+    event = orjson.loads(text) if text else {}
     response = event.get("response")
     if event.get("type") not in TERMINAL or not isinstance(response, dict) or response.get("usage"):
         return b""
