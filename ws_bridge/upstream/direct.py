@@ -1,7 +1,7 @@
 """Answers read off the wire; litellm is fed what it has a say in.
 
-Rule 1: litellm hears how a response begins and ends, every error, and whatever is not known here:
-its accounting, its hooks and its judgement stay right.
+Rule 1: litellm names every error, counts where a provider has not, and judges what is not known
+here. Where somebody listens to it (callbacks, costs), it hears of every beginning and end as well.
 Rule 2: all else of a native stream is passed on in the provider's own bytes.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Draft
+from ws_bridge.protocol.events import FAILED, LIFECYCLE, TERMINAL, Draft
 from ws_bridge.upstream import door
 from ws_bridge.upstream.closing import close
 from ws_bridge.upstream.sources import Chat, Native, Source, Whole, native_draft
@@ -25,8 +25,8 @@ Json = dict[str, Any]
 
 _DATA = re.compile(rb"(?:event:[^\r\n]*(?:\r\n|\n|\r))?data: ?(\{[^\r\n]*\})[\r\n]+")
 NUMBERS = ("type", "sequence_number", "stream_id")
-# What litellm keeps books of, turns into errors, or is not to be passed on.
-ITS_OWN = LIFECYCLE | {"response.cancelled", "error"}
+FAILURES = frozenset({"error", FAILED, "response.cancelled"})
+ENDS = TERMINAL - FAILURES
 
 
 def source_of(
@@ -102,6 +102,7 @@ class DirectNative(Direct):
     def __init__(self, opened: Any, tap: Tap, *, report_cost: bool) -> None:
         super().__init__(opened, opened, tap)
         self._report_cost = report_cost
+        self._is_heard = report_cost or door.has_listeners()
 
     def _take(self, frame: bytes) -> Sequence[Draft] | None:
         text = data_of(frame)
@@ -110,11 +111,21 @@ class DirectNative(Direct):
         except orjson.JSONDecodeError:
             return None
         kind = fields.get("type")
-        if type(kind) is not str or kind in ITS_OWN or not kind.startswith("response."):
+        if (
+            type(kind) is not str
+            or not kind.startswith("response.")
+            or self._is_its_own(kind, fields)
+        ):
             return None
         for name in NUMBERS:
             fields.pop(name, None)
         return (Draft(kind, fields, text),)
+
+    def _is_its_own(self, kind: str, fields: Json) -> bool:
+        """Whether litellm is to see the event."""
+        if kind not in LIFECYCLE:
+            return kind in FAILURES
+        return self._is_heard or kind in FAILURES or (kind in ENDS and not _usage_of(fields))
 
     async def _judged(self, frame: bytes) -> Sequence[Draft]:
         if owed := _owed(frame):
@@ -144,10 +155,11 @@ def _owed(frame: bytes) -> bytes:
     """All that was said, as one delta: litellm counts it where the provider has no `usage`."""
     text = data_of(frame) if b'"output"' in frame else b""
     event = orjson.loads(text) if text else {}
-    response = event.get("response")
-    if event.get("type") not in TERMINAL or not isinstance(response, dict) or response.get("usage"):
+    if event.get("type") not in ENDS or _usage_of(event):
         return b""
-    said = "".join(_texts(response["output"]))
+    response = event.get("response")
+    output = response.get("output") if isinstance(response, dict) else None
+    said = "".join(_texts(output or []))
     at = {"item_id": "", "output_index": 0, "content_index": 0, "sequence_number": 0}
     delta = {"type": "response.output_text.delta", **at, "delta": said}
     return b"data: %b\n\n" % orjson.dumps(delta)
@@ -158,3 +170,8 @@ def _texts(output: list[Json]) -> Iterator[str]:
         yield str(item.get("arguments") or "")
         for part in item.get("content") or ():
             yield str(part.get("text") or "")
+
+
+def _usage_of(event: Json) -> object:
+    response = event.get("response")
+    return response.get("usage") if isinstance(response, dict) else None

@@ -58,6 +58,13 @@ OLLAMA_ENTRY: Json = {
     "input_cost_per_token": 0.0,
     "output_cost_per_token": 0.0,
 }
+LISTENERS = (
+    "callbacks",
+    "success_callback",
+    "failure_callback",
+    "_async_success_callback",
+    "_async_failure_callback",
+)
 WARNINGS = (
     "Pydantic serializer warnings",  # about litellm's own copy of each native response
     "Item '.*' on TypedDict class",  # about its types
@@ -90,6 +97,11 @@ def _tapping(dialect: Dialect) -> Json:
         client = AsyncHTTPHandler(event_hooks={"response": [hook]}, follow_redirects=False)
         _clients[loop] = client
     return {"client": client}
+
+
+def has_listeners() -> bool:
+    """Whether somebody is to be told what litellm does: hooks of whoever runs the bridge."""
+    return any(getattr(litellm, name) for name in LISTENERS)
 
 
 async def create(call: Call) -> Json:

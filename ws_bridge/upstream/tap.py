@@ -145,42 +145,50 @@ class Tap(httpx.AsyncByteStream):
 class Fed:
     """An iterator of litellm over a tapped stream, stepped by hand."""
 
-    def __init__(self, made: AsyncIterator[Any], tap: Tap) -> None:
+    def __init__(self, makes: AsyncIterator[Any], tap: Tap) -> None:
+        self._makes = makes
         self._tap = tap
         self._made: list[Any] = []
-        self._eating = asyncio.create_task(self._eat(made), name="litellm")
-        self._eating.add_done_callback(lambda _: tap.wake())
+        self._eating: asyncio.Task[None] | None = None
 
     @property
     def is_over(self) -> bool:
         """Whether litellm takes no more."""
-        return self._eating.done()
+        return self._eating is not None and self._eating.done()
 
     async def feed(self, frame: bytes) -> list[Any]:
         """What litellm makes of one more frame; its failure is told by `check`."""
         self._tap.put(frame)
-        while not (self._eating.done() or self._tap.is_empty):
+        eating = self._begun()
+        while not (eating.done() or self._tap.is_empty):
             await self._tap.change()
         return self._taken()
 
     async def finish(self, failure: Exception | None = None) -> list[Any]:
         """What litellm makes of the end, or of how the stream went wrong."""
         self._tap.finish(failure)
-        await asyncio.wait((self._eating,))
+        await asyncio.wait((self._begun(),))
         return self._taken()
 
     def check(self) -> None:
         """Raises what litellm has raised."""
-        if self._eating.done():
+        if self._eating is not None and self._eating.done():
             self._eating.result()
 
     async def close(self) -> None:
         """Let go of litellm's iterator; whatever it has to say interests nobody any more."""
-        self._eating.cancel()
-        await asyncio.gather(self._eating, return_exceptions=True)
+        if self._eating is not None:
+            self._eating.cancel()
+            await asyncio.gather(self._eating, return_exceptions=True)
 
-    async def _eat(self, made: AsyncIterator[Any]) -> None:
-        async for each in made:
+    def _begun(self) -> asyncio.Task[None]:
+        if self._eating is None:
+            self._eating = asyncio.create_task(self._eat(), name="litellm")
+            self._eating.add_done_callback(lambda _: self._tap.wake())
+        return self._eating
+
+    async def _eat(self) -> None:
+        async for each in self._makes:
             self._made.append(each)
 
     def _taken(self) -> list[Any]:
