@@ -51,6 +51,7 @@ class Direct(ABC):
         self._frames = tap.frames()
         self._fed = Fed(made, tap)
         self._is_at_end = False
+        self._has_ended = False  # the last event was passed on, past litellm
 
     async def read(self) -> Sequence[Draft] | None:
         """What one read of the wire brings."""
@@ -81,6 +82,8 @@ class Direct(ABC):
 
     async def _finish(self, failure: Exception | None) -> Sequence[Draft]:
         self._is_at_end = True
+        if self._has_ended:
+            return ()
         return self._told(await self._fed.finish(failure))
 
     async def _judged(self, frame: bytes) -> Sequence[Draft]:
@@ -117,6 +120,7 @@ class DirectNative(Direct):
             or self._is_its_own(kind, fields)
         ):
             return None
+        self._has_ended = self._has_ended or kind in ENDS
         for name in NUMBERS:
             fields.pop(name, None)
         return (Draft(kind, fields, text),)
