@@ -192,9 +192,13 @@ class Job:
     async def _generate(self) -> Ending | None:
         async with aclosing(self._drafts) as drafts:
             async for draft in drafts:
-                if self._is_told(draft):
-                    continue
-                await self._telling.tell(self._sequencer.take(self._completed(draft)))
+                if draft.type in LIFECYCLE or self._already:
+                    if self._is_told(draft):
+                        continue
+                    draft = self._completed(draft)  # noqa: PLW2901 - the same, whole
+                events = self._sequencer.take(draft)
+                if not self._telling.tell_now(events):
+                    await self._telling.tell(events)
                 if self.result:
                     await read_out(drafts)
                     return None

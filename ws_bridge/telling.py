@@ -45,6 +45,7 @@ class Telling:
         self.first: float | None = None  # when the first event was told; monotonic, seconds
         self.last = clock.monotonic()  # when the last one was, or when all began
         self._sequencer = sequencer
+        self._id = record().id
         self._record = record
         self._finish = finish
         self._mirror = mirror
@@ -72,11 +73,20 @@ class Telling:
         if self._is_recorded:
             self._append_untold()
 
+    def tell_now(self, events: list[Event]) -> bool:
+        """Tell events that nobody has to wait for, as nearly all are; False if these are others."""
+        if not self._is_recorded or self._untold or self._sequencer.is_ended:
+            return False
+        self._append(events)
+        return True
+
     async def tell(self, events: list[Event]) -> None:
         """Tell events; of the first ones the store knows before, and of the end.
 
         Raises ``BridgeError`` if the response cannot begin.
         """
+        if self.tell_now(events):
+            return
         self._untold += events
         if self._is_recorded and not self._sequencer.is_ended:
             self._append_untold()
@@ -125,7 +135,7 @@ class Telling:
             self.first = self.last
         self.stream.append(events)
         if self._mirror is not None:
-            self._mirror.news(self._record().id)
+            self._mirror.news(self._id)
 
     def _taken_over(self) -> Event:
         """In the place of an end that the store did not take: it has another one."""

@@ -80,6 +80,8 @@ class Sequencer:
         """The events that one draft of the upstream becomes; none after the end."""
         if self.is_ended:
             return []
+        if draft.type not in LIFECYCLE and IN_PROGRESS in self._said:  # nearly all of a stream
+            return [self._number(draft)]
         if draft.type in LIFECYCLE and _speaks_for_itself(draft):
             return self._take_verbatim(draft)
         if draft.type in OPENING:

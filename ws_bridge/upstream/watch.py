@@ -46,7 +46,7 @@ class Watch:
             self._timer = None
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 - coroutines run in tasks
         self._task, self._cancelling = task, task.cancelling()
         if self._timer is None:
