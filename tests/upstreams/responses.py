@@ -102,7 +102,8 @@ class ResponsesScript:
         }
 
     def _final(self, status: str, **fields: Any) -> Json:
-        return self._response(status, self._output, usage=RESPONSES_USAGE, **fields)
+        usage = None if "nousage" in self.model else RESPONSES_USAGE
+        return self._response(status, self._output, usage=usage, **fields)
 
     def _item(self, index: int, item: Json, steps: Iterable[Step], **final: Any) -> Iterator[Json]:
         """Yield added, the steps (event name without "response." and fields), done."""

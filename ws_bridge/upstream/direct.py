@@ -71,6 +71,8 @@ class Direct(ABC):
             taken = self._take(frame)
             if taken is None:
                 taken = await self._judged(frame)
+                if self._fed.is_over:  # it may have failed: that is told next
+                    return [*drafts, *taken]
             drafts += taken
         return drafts
 

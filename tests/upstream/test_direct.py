@@ -1,0 +1,97 @@
+"""Reading off the wire and reading what litellm makes of it: the same answers, errors and usage."""
+
+import asyncio
+import json
+
+import litellm
+import pytest
+from upstreams.asking import ask, request, target
+from upstreams.responses import ResponsesScript
+
+from ws_bridge.upstream import direct, sources
+from ws_bridge.upstream.direct import data_of
+
+NATIVE = """text reasoning rawreasoning tools rtools refusal annot logprobs phase image custom x-ci
+    mcp incomplete incompletecf queued unknownev errevent failed failed400 failedearly drop cleaneof
+    badline pre1drop zerobytes nontype""".split()
+PATIENCE = 20
+VARIES = ("obfuscation", "sequence_number")
+
+
+def slowly(monkeypatch):
+    """From now on litellm makes everything."""
+    monkeypatch.setattr(
+        direct, "DirectNative", lambda opened, _tap, **more: sources.Native(opened, **more)
+    )
+
+
+def told(answer):
+    drafts = []
+    for draft in answer.drafts:
+        fields = {name: value for name, value in draft.fields.items() if name not in VARIES}
+        if isinstance(fields.get("response"), dict):
+            fields["response"] = {**fields["response"], "id": "litellm's, until numbered"}
+        drafts.append((draft.type, fields))
+    error = answer.error
+    return drafts, error and (error.status, error.code, str(error))
+
+
+@pytest.mark.parametrize("scenario", NATIVE)
+async def test_both_ways_say_the_same(fake, monkeypatch, scenario):
+    asked = request(target(fake, "native", scenario))
+    fast = told(await ask(asked))
+    slowly(monkeypatch)
+    assert fast == told(await ask(asked))
+
+
+@pytest.mark.parametrize("scenario", ["text", "tools", "reasoning", "unknownev"])
+async def test_an_event_keeps_the_providers_own_bytes(fake, scenario):
+    answer = await ask(request(target(fake, "native", scenario)))
+    sent = [json.dumps(event).encode() for event in ResponsesScript(f"gpt-{scenario}").events()]
+    assert [draft.text for draft in answer.drafts] == sent
+
+
+async def test_what_a_provider_has_not_counted_litellm_counts(fake, monkeypatch):
+    asked = request(target(fake, "native", "nousage"))
+    fast = await ask(asked)
+    slowly(monkeypatch)
+    slow = await ask(asked)
+    assert fast.response["usage"] == slow.response["usage"]
+    assert fast.response["usage"]["output_tokens"] > 0
+
+
+async def test_whoever_listens_to_litellm_hears_of_the_whole_answer(fake, monkeypatch):
+    heard = asyncio.Queue()
+
+    async def listen(kwargs, response, _start, _end):
+        heard.put_nowait((kwargs["model"], response.usage["total_tokens"]))
+
+    monkeypatch.setattr(litellm, "success_callback", [listen])
+    monkeypatch.setattr(litellm, "_async_success_callback", [])  # where litellm moves it
+    await ask(request(target(fake, "native", "text")))
+    async with asyncio.timeout(PATIENCE):
+        (model, tokens) = await heard.get()
+    assert (model, tokens > 0) == ("gpt-text", True)
+    assert heard.empty()
+
+
+@pytest.mark.parametrize(
+    ("frame", "data"),
+    [
+        (b'event: x\ndata: {"a":1}\n\n', b'{"a":1}'),
+        (b'data: {"a":1}\n\n', b'{"a":1}'),
+        (b'data:{"a":1}\n\n', b'{"a":1}'),
+        (b'event:x\r\ndata: {"a":1}\r\n\r\n', b'{"a":1}'),
+        (b'event: x\rdata: {"a":1}\r\r', b'{"a":1}'),
+        (b'data: {"a":\ndata: 1}\n\n', b""),
+        (b'id: 7\ndata: {"a":1}\n\n', b""),
+        (b'event: x\nid: 7\ndata: {"a":1}\n\n', b""),
+        (b'data: {"a":1}\nevent: x\n\n', b""),
+        (b'data: {"a":1}', b""),
+        (b"data: [DONE]\n\n", b""),
+        (b": keep-alive\n\n", b""),
+        (b'\xef\xbb\xbfdata: {"a":1}\n\n', b""),
+    ],
+)
+def test_only_one_line_of_data_with_its_type_is_read_here(frame, data):
+    assert data_of(frame) == data
