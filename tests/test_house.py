@@ -40,7 +40,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 # Concrete rooms that only these may name, whatever the floors say.
 CONCRETE = {
-    "server.app": ("cli.py",),
+    "server.app": ("serving.py",),
     "store.memory": ("server/app.py",),
     "store.redis": ("server/app.py",),
     "upstream.door": ("upstream/*",),
@@ -48,8 +48,8 @@ CONCRETE = {
 
 # Where a dependency lives.
 HOMES: dict[str, tuple[str, ...]] = {
-    "aiohttp": ("server/*", "cli.py"),
-    "httpx": ("upstream/call.py",),  # litellm's timeouts are made of it
+    "aiohttp": ("server/*", "serving.py"),
+    "httpx": ("upstream/call.py", "upstream/tap.py"),  # litellm's timeouts, and its streams
     "litellm": ("upstream/door.py", "upstream/demo.py"),
     "orjson": ("protocol/*", "config.py", "upstream/*", "store/*", "server/*"),
     "prometheus_client": ("server/metrics.py",),
@@ -57,7 +57,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic": ("protocol/*", "config.py"),
     "pydantic_core": ("protocol/*", "config.py"),
     "redis": ("store/*",),
-    "uvloop": ("cli.py",),
+    "uvloop": ("serving.py",),
     "websockets": ("chat/*", "cli.py", "upstream/wires.py"),
 }
 # The pure room does not wait, look at the clock, or touch the world.
@@ -80,13 +80,19 @@ TESTED_IN = {
     "protocol/items.py": "protocol/test_chat.py",
     "protocol/speech.py": "protocol/test_chat.py",
     "errors/*.py": "test_errors.py",  # one tree
+    "listening.py": "test_workers.py",  # parts of each serving process
+    "orders.py": "test_workers.py",
+    "serving.py": "test_workers.py",
+    "worker.py": "test_workers.py",
     "plan.py": "test_job.py",  # values
     "telling.py": "test_job.py",  # a part of each job
     "store/base.py": "store/contract.py",  # the seam, proved by every implementation
+    "server/guard/*.py": "server/test_guard.py",  # one thing, tested as one
     "upstream/base.py": "upstream/test_managed.py",
     "upstream/call.py": "upstream/test_managed.py",  # parts of one call to litellm
     "upstream/chunks.py": "upstream/test_managed.py",
     "upstream/demo_rules.py": "upstream/test_demo.py",
+    "upstream/dialects/*.py": "upstream/test_dialects.py",
     "upstream/fitting.py": "upstream/test_managed.py",
     "upstream/pool.py": "upstream/test_native.py",  # parts of the native mode
     "upstream/refusals.py": "upstream/test_native.py",

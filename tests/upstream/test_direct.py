@@ -3,12 +3,11 @@
 import asyncio
 import json
 
-import litellm
 import pytest
 from upstreams.asking import ask, request, target
 from upstreams.responses import ResponsesScript
 
-from ws_bridge.upstream import direct, sources
+from ws_bridge.upstream import direct, door, sources
 from ws_bridge.upstream.direct import data_of
 
 NATIVE = """text reasoning rawreasoning tools rtools refusal annot logprobs phase image custom x-ci
@@ -66,6 +65,7 @@ async def test_whoever_listens_to_litellm_hears_of_the_whole_answer(fake, monkey
     async def listen(kwargs, response, _start, _end):
         heard.put_nowait((kwargs["model"], response.usage["total_tokens"]))
 
+    litellm = door.litellm
     monkeypatch.setattr(litellm, "success_callback", [listen])
     monkeypatch.setattr(litellm, "_async_success_callback", [])  # where litellm moves it
     await ask(request(target(fake, "native", "text")))

@@ -17,8 +17,10 @@ import orjson
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import FAILED, LIFECYCLE, TERMINAL, Draft
 from ws_bridge.upstream import door
+from ws_bridge.upstream.chunks import chunk_of
 from ws_bridge.upstream.closing import close
-from ws_bridge.upstream.sources import Chat, Native, Source, Whole, native_draft
+from ws_bridge.upstream.dialects import Plain, reader_of
+from ws_bridge.upstream.sources import Chat, ChatDrafts, Native, Source, Whole, native_draft
 from ws_bridge.upstream.tap import Fed, Tap
 
 Json = dict[str, Any]
@@ -35,7 +37,10 @@ def source_of(
     """The reader for whatever litellm answered."""
     chunks = door.chat_stream(opened)
     if chunks is not None:
-        return Chat(opened, chunks, custom_tools)
+        reader = reader_of(door.provider_of(chunks)) if tap is not None and tap.is_free else None
+        if tap is None or reader is None:
+            return Chat(opened, chunks, custom_tools)
+        return DirectChat(opened, chunks, tap, reader, ChatDrafts(chunks, custom_tools))
     if not door.is_stream(opened):
         return Whole(opened, report_cost=report_cost)
     if tap is not None and tap.is_free:
@@ -57,15 +62,17 @@ class Direct(ABC):
         """What one read of the wire brings."""
         self._fed.check()
         if self._is_at_end:
-            return None
+            return await self._last()
+        if self._fed.is_over:
+            return await self._end(None)
         try:
             frames = await anext(self._frames)
         except StopAsyncIteration:
-            return await self._finish(None)
+            return await self._end(None)
         except UpstreamError:
             raise
         except Exception as failure:  # noqa: BLE001 - litellm's to name
-            return await self._finish(failure)
+            return await self._end(failure)
         drafts: list[Draft] = []
         for frame in frames:
             taken = self._take(frame)
@@ -82,15 +89,21 @@ class Direct(ABC):
         await self._frames.aclose()
         await close(self._opened)
 
-    async def _finish(self, failure: Exception | None) -> Sequence[Draft]:
+    async def _end(self, failure: Exception | None) -> Sequence[Draft]:
+        """What litellm makes of the stream's end, or of how it went wrong."""
         self._is_at_end = True
+        return [] if self._has_ended else self._told(await self._fed.finish(failure))
+
+    async def _last(self) -> Sequence[Draft] | None:
+        """After the end; a connection read to its own end is used again."""
         if self._has_ended:
-            return ()
-        return self._told(await self._fed.finish(failure))
+            async for _ in self._frames:
+                pass
+        return None
 
     async def _judged(self, frame: bytes) -> Sequence[Draft]:
-        """What litellm makes of a frame; nothing once it has had enough."""
-        return [] if self._fed.is_over else self._told(await self._fed.feed(frame))
+        """What litellm makes of a frame."""
+        return self._told(await self._fed.feed(frame))
 
     @abstractmethod
     def _take(self, frame: bytes) -> Sequence[Draft] | None:
@@ -116,11 +129,7 @@ class DirectNative(Direct):
         except orjson.JSONDecodeError:
             return None
         kind = fields.get("type")
-        if (
-            type(kind) is not str
-            or not kind.startswith("response.")
-            or self._is_its_own(kind, fields)
-        ):
+        if not isinstance(kind, str) or self._is_its_own(kind, fields):
             return None
         self._has_ended = self._has_ended or kind in ENDS
         for name in NUMBERS:
@@ -130,16 +139,54 @@ class DirectNative(Direct):
     def _is_its_own(self, kind: str, fields: Json) -> bool:
         """Whether litellm is to see the event."""
         if kind not in LIFECYCLE:
-            return kind in FAILURES
+            return kind in FAILURES or not kind.startswith("response.")
         return self._is_heard or kind in FAILURES or (kind in ENDS and not _usage_of(fields))
 
     async def _judged(self, frame: bytes) -> Sequence[Draft]:
         if owed := _owed(frame):
-            await super()._judged(owed)
+            await self._fed.feed(owed)
         return await super()._judged(frame)
 
     def _told(self, made: Sequence[Any]) -> list[Draft]:
         return [native_draft(event, report_cost=self._report_cost) for event in made]
+
+
+class DirectChat(Direct):
+    """Chunks of a provider that speaks anything else; plain ones are read here."""
+
+    def __init__(
+        self, opened: Any, chunks: Any, tap: Tap, reader: Plain, drafts: ChatDrafts
+    ) -> None:
+        super().__init__(opened, chunks, tap)
+        self._reader = reader
+        self._drafts = drafts
+
+    def _take(self, frame: bytes) -> Sequence[Draft] | None:
+        chunk = self._reader.take(frame)
+        return None if chunk is None else self._drafts.take(chunk)
+
+    async def _judged(self, frame: bytes) -> Sequence[Draft]:
+        await self._pay()
+        return await super()._judged(frame)
+
+    async def _end(self, failure: Exception | None) -> Sequence[Draft]:
+        await self._pay()
+        return await super()._end(failure)
+
+    async def _last(self) -> Sequence[Draft] | None:
+        if self._has_ended:
+            return await super()._last()
+        drafts = self._drafts.finish()
+        self._has_ended = True
+        return drafts
+
+    async def _pay(self) -> None:
+        """Give litellm what was read here, for its books; what it makes of that was told."""
+        if not self._fed.is_over and (owed := self._reader.owed()):
+            await self._fed.feed(owed)
+
+    def _told(self, made: Sequence[Any]) -> list[Draft]:
+        return [draft for chunk in made for draft in self._drafts.take(chunk_of(chunk))]
 
 
 def data_of(frame: bytes) -> bytes:

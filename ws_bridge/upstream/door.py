@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.call import Call, access
+from ws_bridge.upstream.dialects import is_read_without_sdk
 from ws_bridge.upstream.fitting import Dialect
 from ws_bridge.upstream.tap import Tap, catching, hook
 
@@ -65,6 +66,7 @@ LISTENERS = (
     "_async_success_callback",
     "_async_failure_callback",
 )
+ITS_OWN = "cache"  # since its first call of Gemini
 WARNINGS = (
     "Pydantic serializer warnings",  # about litellm's own copy of each native response
     "Item '.*' on TypedDict class",  # about its types
@@ -83,25 +85,26 @@ async def open_stream(call: Call) -> tuple[Any, Tap | None]:
     """
     _register_at_first_call(call.target.model)
     with catching() as catch:
-        opened = await litellm.aresponses(**call.arguments(), **_tapping(call.dialect))
-    return opened, catch.tap
+        opened = await litellm.aresponses(**call.arguments(), **_tapping(call))
+    return opened, None if litellm.callbacks else catch.tap
 
 
-def _tapping(dialect: Dialect) -> Json:
-    """The client with our hook in it; not where somebody's callbacks are to see every event."""
-    if litellm.callbacks or dialect is not Dialect.NATIVE:
-        return {}
+def _tapping(call: Call) -> Json:
+    """The client with our hook in it, for those who can be given one."""
     loop = asyncio.get_running_loop()
     if (client := _clients.get(loop)) is None:
         # Redirects would carry keys in headers of a provider's own to whoever it names.
         client = AsyncHTTPHandler(event_hooks={"response": [hook]}, follow_redirects=False)
         _clients[loop] = client
-    return {"client": client}
+    litellm.aclient_session = client.client  # for all that go through OpenAI's SDK
+    provider = _split(call.target.model)[1]
+    takes_it = call.dialect is Dialect.NATIVE or is_read_without_sdk(provider)
+    return {"client": client} if takes_it else {}
 
 
 def has_listeners() -> bool:
     """Whether somebody is to be told what litellm does: hooks of whoever runs the bridge."""
-    return any(getattr(litellm, name) for name in LISTENERS)
+    return any(one != ITS_OWN for name in LISTENERS for one in getattr(litellm, name))
 
 
 async def create(call: Call) -> Json:
@@ -160,6 +163,11 @@ def chat_stream(opened: Any) -> Any:
     litellm's own events of such a stream are lossy, its chunks are not.
     """
     return getattr(opened, "litellm_custom_stream_wrapper", None)
+
+
+def provider_of(chunks: Any) -> str:
+    """The provider of a chat stream, as litellm calls it."""
+    return str(chunks.custom_llm_provider)
 
 
 def is_stream(opened: Any) -> bool:

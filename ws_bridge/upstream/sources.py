@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.protocol.chat import ChatTranslator
+from ws_bridge.protocol.chat import ChatTranslator, Chunk
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.replay import replay
 from ws_bridge.upstream import door
@@ -68,25 +68,23 @@ class Native(Opened):
         return (native_draft(event, report_cost=self._report_cost),)
 
 
-class Chat(Opened):
-    """Chunks of a provider that speaks anything else."""
+class ChatDrafts:
+    """The drafts of one stream of chat chunks."""
 
-    def __init__(self, opened: Any, chunks: Any, custom_tools: frozenset[str]) -> None:
-        super().__init__(opened)
+    def __init__(self, chunks: Any, custom_tools: frozenset[str]) -> None:
         self._chunks = chunks
         self._translator = ChatTranslator(custom_tools)
         self._is_open = False
-        self._is_over = False
 
-    async def read(self) -> Sequence[Draft] | None:
+    def take(self, chunk: Chunk) -> Sequence[Draft]:
         """One chunk is any number of drafts."""
-        if self._is_over:
-            return None
-        try:
-            chunk = await self._chunks.__anext__()
-        except StopAsyncIteration:
-            return self._finish()
-        return self._begun(self._translator.take(chunk_of(chunk)))
+        return self._begun(self._translator.take(chunk))
+
+    def finish(self) -> Sequence[Draft]:
+        """The end of the stream. Raises ``UpstreamError`` if it was cut off."""
+        if door.is_truncated(self._chunks) or self._translator.finish_reason is None:
+            raise truncated()
+        return self._begun(self._translator.finish())
 
     def _begun(self, drafts: list[Draft]) -> Sequence[Draft]:
         """Nothing is said before there is something to say: until then it can be tried again."""
@@ -95,11 +93,26 @@ class Chat(Opened):
         self._is_open = True
         return [*self._translator.open(), *drafts]
 
-    def _finish(self) -> Sequence[Draft]:
-        self._is_over = True
-        if door.is_truncated(self._chunks) or self._translator.finish_reason is None:
-            raise truncated()
-        return self._begun(self._translator.finish())
+
+class Chat(Opened):
+    """Chunks of a provider that speaks anything else."""
+
+    def __init__(self, opened: Any, chunks: Any, custom_tools: frozenset[str]) -> None:
+        super().__init__(opened)
+        self._chunks = chunks
+        self._drafts = ChatDrafts(chunks, custom_tools)
+        self._is_over = False
+
+    async def read(self) -> Sequence[Draft] | None:
+        """The drafts of one chunk."""
+        if self._is_over:
+            return None
+        try:
+            chunk = await self._chunks.__anext__()
+        except StopAsyncIteration:
+            self._is_over = True
+            return self._drafts.finish()
+        return self._drafts.take(chunk_of(chunk))
 
 
 class Whole(Opened):

@@ -9,15 +9,36 @@ from dataclasses import dataclass
 from typing import Any
 
 from ws_bridge.protocol.chat import Chunk, ToolDelta
-from ws_bridge.upstream.dialects.frames import NotUnderstoodError, Reader, write_frame
+from ws_bridge.upstream.dialects.frames import (
+    LIST,
+    NULL,
+    OBJECT,
+    TEXT,
+    NotUnderstoodError,
+    Reader,
+    Shape,
+    check,
+    write_frame,
+)
 
 Json = dict[str, Any]
 
-# Blocks: the type of a plain delta in it, and where its text stands.
+# Blocks: what must be in their start, the type of a plain delta, and where its text stands.
 BLOCKS = {
-    "text": ("text_delta", "text"),
-    "thinking": ("thinking_delta", "thinking"),
-    "tool_use": ("input_json_delta", "partial_json"),
+    "text": ({"text"}, "text_delta", "text"),
+    "thinking": ({"thinking"}, "thinking_delta", "thinking"),
+    "tool_use": ({"id", "name"}, "input_json_delta", "partial_json"),
+}
+START: Shape = {
+    "type": TEXT,
+    "text": TEXT,
+    "citations": LIST | NULL,
+    "thinking": TEXT,
+    "signature": TEXT,
+    "id": TEXT,
+    "name": TEXT,
+    "input": OBJECT,
+    "caller": OBJECT | NULL,
 }
 NUMBERED = ("tool_use", "server_tool_use")  # litellm counts both as tool calls
 ANSWER_TOOL = "json_tool_call"  # litellm's own, for an answer with a schema: its input is the text
@@ -79,7 +100,7 @@ class AnthropicDeltas(Reader):
             self._has_begun = True
         is_plain = type_ in BLOCKS and block.get("name") != ANSWER_TOOL
         self._open = index
-        self._block = Block(index, type_, *BLOCKS[type_]) if is_plain else None
+        self._block = _block(index, block) if is_plain else None
 
     def _delta(self, event: Json) -> Chunk | None:
         delta, block = event.get("delta"), self._block
@@ -105,3 +126,11 @@ class AnthropicDeltas(Reader):
             return Chunk(tool_calls=(ToolDelta(self._call, arguments=text),))
         block = {"type": "thinking", "thinking": text}
         return Chunk(reasoning=text, thinking_blocks=(block,) if text else ())
+
+
+def _block(index: int, start: Json) -> Block:
+    check(start, START)
+    needs, delta, key = BLOCKS[start["type"]]
+    if not needs <= start.keys():
+        raise NotUnderstoodError
+    return Block(index, start["type"], delta, key)

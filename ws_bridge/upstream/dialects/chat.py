@@ -76,27 +76,23 @@ class ChatDeltas(Reader):
     def __init__(self) -> None:
         super().__init__()
         self._calls: dict[int, str | None] = {}  # those that litellm knows: index to id
-        self._last: Json = {}
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
-        self._arguments: dict[int, list[str]] = {}
+        self._owing: Json = {}  # the last chunk that was taken
+        self._said: dict[str, list[str]] = {}
+        self._arguments: dict[int, list[str]] | None = None
 
     def owed(self) -> bytes | None:
         """See ``Plain``."""
-        calls = [
-            {"index": index, "function": {"arguments": "".join(fragments)}}
-            for index, fragments in self._arguments.items()
-        ]
-        said = {
-            "content": "".join(self._text),
-            "reasoning_content": "".join(self._reasoning),
-            "tool_calls": calls,
-        }
-        self._text, self._reasoning, self._arguments = [], [], {}
-        delta = {name: value for name, value in said.items() if value}
+        said, arguments = self._said, self._arguments
+        self._said, self._arguments = {}, None
+        delta: Json = {name: "".join(pieces) for name, pieces in said.items()}
+        if arguments is not None:
+            delta["tool_calls"] = [
+                {"index": index, "function": {"arguments": "".join(fragments)}}
+                for index, fragments in arguments.items()
+            ]
         if not delta:
             return None
-        return write_frame({**self._last, "choices": [{"index": 0, "delta": delta}]})
+        return write_frame({**self._owing, "choices": [{"index": 0, "delta": delta}]})
 
     def _judge(self, data: Json) -> Chunk | None:
         check(data, CHUNK)
@@ -104,16 +100,19 @@ class ChatDeltas(Reader):
         if not choices:  # what a provider says of the prompt
             return None
         delta = _delta(choices)
-        text, reasoning = delta.get("content") or "", _reasoning(delta) or ""
-        calls = delta.get("tool_calls")
+        text, reasoning, calls = delta.get("content"), _reasoning(delta), delta.get("tool_calls")
         fragments = self._fragments(calls) if calls else ()
         if fragments is None:
             return None
         if not self._has_begun:
             self._has_begun = bool(text or reasoning or delta.get("role"))
             return None
-        self._note(data, text, reasoning, fragments)
-        return Chunk(text=text, reasoning=reasoning, tool_calls=fragments)
+        if text or reasoning is not None or calls is not None:  # else litellm drops the chunk
+            self._owing = data
+            self._note(content=text, reasoning_content=reasoning)
+        if calls is not None:
+            self._note_calls(fragments)
+        return Chunk(text=text or "", reasoning=reasoning or "", tool_calls=fragments)
 
     def _fragments(self, calls: list[Any]) -> tuple[ToolDelta, ...] | None:
         """The fragments of calls that litellm knows; None if one begins here."""
@@ -131,14 +130,14 @@ class ChatDeltas(Reader):
             raise NotUnderstoodError
         return bool(delta.id) and delta.id != self._calls[delta.index]
 
-    def _note(
-        self, data: Json, text: str, reasoning: str, fragments: tuple[ToolDelta, ...]
-    ) -> None:
-        self._last = data
-        if text:
-            self._text.append(text)
-        if reasoning:
-            self._reasoning.append(reasoning)
+    def _note(self, **said: str | None) -> None:
+        for name, text in said.items():
+            if text is not None:
+                self._said.setdefault(name, []).append(text)
+
+    def _note_calls(self, fragments: tuple[ToolDelta, ...]) -> None:
+        """Also if there are none: litellm's books show an empty list."""
+        self._arguments = self._arguments or {}
         for delta in fragments:
             self._arguments.setdefault(delta.index, []).append(delta.arguments)
 

@@ -25,8 +25,8 @@ from ws_bridge.protocol.chat import Chunk
 Json = dict[str, Any]
 Shape = Mapping[str, Collection[type]]
 
-# One line of data, under an optional name. Anything else in a frame is not understood.
-FRAME = re.compile(rb"(?:event: ?[a-z_]+\r?\n)?data: ?(\{[^\r\n]*\})[\r\n]*")
+# One line of data, perhaps under its type, and the frame's end. Nothing else is understood.
+FRAME = re.compile(rb"(?:event: ?([a-z_]+)\r?\n)?data: ?(\{.*\})[\r\n]{2,}")
 SILENCE = re.compile(rb"(?::[^\r\n]*|[\r\n])*")  # comments keep a connection open, no more
 
 TEXT = frozenset({str})
@@ -85,10 +85,15 @@ def read_frame(frame: bytes) -> Json | None:
         if SILENCE.fullmatch(frame):
             return None
         raise NotUnderstoodError
+    name, text = match.groups()
+    if b"\r" in text:  # two lines
+        raise NotUnderstoodError
     try:
-        data: Json = orjson.loads(match[1])
+        data: Json = orjson.loads(text)
     except orjson.JSONDecodeError:
         raise NotUnderstoodError from None
+    if name is not None and name.decode() != data.get("type"):
+        raise NotUnderstoodError
     return data
 
 
