@@ -20,6 +20,7 @@ from ws_bridge.upstream import door
 from ws_bridge.upstream.chunks import chunk_of
 from ws_bridge.upstream.closing import close
 from ws_bridge.upstream.dialects import Plain, reader_of
+from ws_bridge.upstream.dialects.merging import merged
 from ws_bridge.upstream.sources import Chat, ChatDrafts, Native, Source, Whole, native_draft
 from ws_bridge.upstream.tap import Fed, Tap
 
@@ -37,10 +38,12 @@ def source_of(
     """The reader for whatever litellm answered."""
     chunks = door.chat_stream(opened)
     if chunks is not None:
-        reader = reader_of(door.provider_of(chunks)) if tap is not None and tap.is_free else None
-        if tap is None or reader is None:
+        if tap is None or not tap.is_free:
             return Chat(opened, chunks, custom_tools)
-        return DirectChat(opened, chunks, tap, reader, ChatDrafts(chunks, custom_tools))
+        drafts, reader = ChatDrafts(chunks, custom_tools), reader_of(door.provider_of(chunks))
+        if reader is None:
+            return MergedChat(opened, chunks, tap, drafts)
+        return DirectChat(opened, chunks, tap, reader, drafts)
     if not door.is_stream(opened):
         return Whole(opened, report_cost=report_cost)
     if tap is not None and tap.is_free:
@@ -74,7 +77,7 @@ class Direct(ABC):
         except Exception as failure:  # noqa: BLE001 - litellm's to name
             return await self._end(failure)
         drafts: list[Draft] = []
-        for frame in frames:
+        for frame in self._fitted(frames):
             taken = self._take(frame)
             if taken is None:
                 taken = await self._judged(frame)
@@ -104,6 +107,10 @@ class Direct(ABC):
     async def _judged(self, frame: bytes) -> Sequence[Draft]:
         """What litellm makes of a frame."""
         return self._told(await self._fed.feed(frame))
+
+    def _fitted(self, frames: list[bytes]) -> list[bytes]:
+        """The frames of one read as they are to be looked at."""
+        return frames
 
     @abstractmethod
     def _take(self, frame: bytes) -> Sequence[Draft] | None:
@@ -151,15 +158,41 @@ class DirectNative(Direct):
         return [native_draft(event, report_cost=self._report_cost) for event in made]
 
 
-class DirectChat(Direct):
-    """Chunks of a provider that speaks anything else; plain ones are read here."""
+class MergedChat(Direct):
+    """Chunks of a provider that speaks anything else; litellm reads them, fewer of them."""
+
+    def __init__(self, opened: Any, chunks: Any, tap: Tap, drafts: ChatDrafts) -> None:
+        super().__init__(opened, chunks, tap)
+        self._drafts = drafts
+
+    def _fitted(self, frames: list[bytes]) -> list[bytes]:
+        return merged(frames)
+
+    def _take(self, _frame: bytes) -> Sequence[Draft] | None:
+        return None
+
+    async def _last(self) -> Sequence[Draft] | None:
+        if self._has_ended:
+            return await super()._last()
+        drafts = self._drafts.finish()
+        self._has_ended = True
+        return drafts
+
+    def _told(self, made: Sequence[Any]) -> list[Draft]:
+        return [draft for chunk in made for draft in self._drafts.take(chunk_of(chunk))]
+
+
+class DirectChat(MergedChat):
+    """The same, of a dialect that is known: plain chunks are read here."""
 
     def __init__(
         self, opened: Any, chunks: Any, tap: Tap, reader: Plain, drafts: ChatDrafts
     ) -> None:
-        super().__init__(opened, chunks, tap)
+        super().__init__(opened, chunks, tap, drafts)
         self._reader = reader
-        self._drafts = drafts
+
+    def _fitted(self, frames: list[bytes]) -> list[bytes]:
+        return frames
 
     def _take(self, frame: bytes) -> Sequence[Draft] | None:
         chunk = self._reader.take(frame)
@@ -173,20 +206,10 @@ class DirectChat(Direct):
         await self._pay()
         return await super()._end(failure)
 
-    async def _last(self) -> Sequence[Draft] | None:
-        if self._has_ended:
-            return await super()._last()
-        drafts = self._drafts.finish()
-        self._has_ended = True
-        return drafts
-
     async def _pay(self) -> None:
         """Give litellm what was read here, for its books; what it makes of that was told."""
         if not self._fed.is_over and (owed := self._reader.owed()):
             await self._fed.feed(owed)
-
-    def _told(self, made: Sequence[Any]) -> list[Draft]:
-        return [draft for chunk in made for draft in self._drafts.take(chunk_of(chunk))]
 
 
 def data_of(frame: bytes) -> bytes:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import ast
 import email.utils
 import json
+import math
 import re
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +22,7 @@ from ws_bridge.errors import UpstreamError
 Json = dict[str, Any]
 
 MESSAGE_LIMIT = 500
+LONGEST_WAIT = 86_400.0  # seconds that a provider may ask for
 TEXT_LIMIT = 10_000  # of an error's text, to look for JSON in
 UNREACHABLE = "The model provider could not be reached."
 LOST = "The connection to the model provider was lost."
@@ -93,6 +96,7 @@ SECRETS = (
     re.compile(r"\blocalhost(?::\d+)?\b"),
     re.compile(r"(?<![\w/])(?:~|\.{0,2})/[\w.\-]+(?:/[\w.\-]*)+"),
 )
+NAME = re.compile(r"[\w.:/\[\]$ -]{1,100}", re.ASCII)  # of an error's code or parameter
 NOT_FOR_CLIENTS = re.compile(r"litellm|traceback|\.py\b|in-stream error", re.IGNORECASE)
 # Some providers' words come without their JSON, behind the name of an exception.
 BARE_WORDS = re.compile(r"(?:Exception|Error) - ([^<>{}\n]{1,300}?)(?: Handle with `[^`]+`\.?)?$")
@@ -118,7 +122,7 @@ def classify(failure: BaseException) -> UpstreamError:
         _message(failure, said, status),
         status=status,
         code=_code(failure, said, status),
-        param=said["param"] if isinstance(said.get("param"), str) else None,
+        param=_named(said.get("param")) or None,
         retry_after=retry_after(getattr(failure, "litellm_response_headers", None) or {}),
     )
 
@@ -140,14 +144,19 @@ def retry_after(headers: Mapping[str, Any], now: float | None = None) -> float |
     lowered = {str(name).lower(): str(value) for name, value in headers.items()}
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
-            return max(0.0, float(lowered[name]) / unit)
+            return _seconds(float(lowered[name]) / unit)
         except (KeyError, ValueError):
             continue
     try:
-        date = email.utils.parsedate_to_datetime(lowered["retry-after"])
-    except (KeyError, ValueError):
+        date = email.utils.parsedate_to_datetime(lowered["retry-after"]).timestamp()
+    except (KeyError, ValueError, OverflowError):
         return None
-    return max(0.0, date.timestamp() - (time.time() if now is None else now))
+    return _seconds(date - (time.time() if now is None else now))
+
+
+def _seconds(asked: float) -> float | None:
+    """None for what is no time to wait: "nan" and "inf" are numbers too."""
+    return min(max(0.0, asked), LONGEST_WAIT) if math.isfinite(asked) else None
 
 
 def provider_error(failure: BaseException) -> Json:
@@ -168,6 +177,7 @@ def redacted(words: str) -> str:
         return ""
     for secret in SECRETS:
         words = secret.sub("[redacted]", words)
+    words = words.encode(errors="replace").decode()  # half a character cannot be sent on
     return " ".join(words.split())[:MESSAGE_LIMIT]
 
 
@@ -236,8 +246,8 @@ def _unsupported(text: str) -> str:
 
 
 def _code(failure: BaseException, said: Json, status: int) -> str:
-    code = said.get("code")
-    if isinstance(code, str) and code and not code.isdecimal():
+    code = _named(said.get("code"))
+    if code and not code.isdecimal():
         return code
     for name in _ancestry(failure):
         if known := CLASSES.get(name, (None, None))[1]:
@@ -245,6 +255,11 @@ def _code(failure: BaseException, said: Json, status: int) -> str:
     if type(failure).__name__ == "UnsupportedParamsError":
         return "unsupported_parameter"
     return CODES.get(status, "invalid_request_error" if status < 500 else "server_error")
+
+
+def _named(value: Any) -> str:
+    """A code, or the path of a parameter; "" for what looks like neither."""
+    return value if isinstance(value, str) and NAME.fullmatch(value) else ""
 
 
 def _parsed(text: str) -> Json:
@@ -255,9 +270,12 @@ def _parsed(text: str) -> Json:
         except ValueError:
             continue
         return value if isinstance(value, dict) else {}
+    if len(text) > TEXT_LIMIT:
+        return {}
     try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        with warnings.catch_warnings(action="ignore"):  # of odd numbers, on standard error
+            value = ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 

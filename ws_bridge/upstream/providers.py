@@ -1,6 +1,7 @@
 """All providers behind one `Upstream`: litellm, opened beside a server that answers already.
 
-Rule 1: importing litellm takes seconds; it happens in a thread, and creates wait for it.
+Rule 1: importing litellm takes seconds; it happens in a thread, and creates wait for it. The end of
+the process does not: the thread is a daemon.
 Rule 2: a background response of a model that has its own background mode runs there.
 """
 
@@ -8,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import threading
 from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Future
 from contextlib import aclosing
 from typing import Any
 
@@ -35,8 +38,7 @@ class Providers:
 
     async def open(self) -> None:
         """Import litellm, tell it the models, and make one call, so that the first is not slow."""
-        load = importlib.import_module
-        await asyncio.to_thread(load, "ws_bridge.upstream.door")
+        await _imported("ws_bridge.upstream.door")
         from ws_bridge.upstream import (  # noqa: PLC0415 - see rule 1
             auto,
             background,
@@ -94,3 +96,18 @@ class Providers:
         if self._door is not None:
             await self._native.close()
             await self._door.shutdown()
+
+
+async def _imported(module: str) -> None:
+    """Import a module in a thread; one that nobody waits for, if this is cancelled."""
+    done: Future[object] = Future()
+    done.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            done.set_result(importlib.import_module(module))
+        except BaseException as failure:  # noqa: BLE001 - raised where it is waited for
+            done.set_exception(failure)
+
+    threading.Thread(target=work, name="import", daemon=True).start()
+    await asyncio.wrap_future(done)

@@ -94,7 +94,9 @@ class AnthropicDeltas(Reader):
         index, block = event.get("index"), event.get("content_block")
         if type(index) is not int or type(block) is not dict:
             raise NotUnderstoodError
-        type_: str = block.get("type", "")
+        type_ = block.get("type")
+        if type(type_) is not str:
+            raise NotUnderstoodError
         if type_ in NUMBERED:
             self._call += 1
             self._has_begun = True
