@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+from itertools import product
 
 import pytest
 from upstreams.asking import ask, request, target
@@ -41,6 +43,56 @@ async def test_both_ways_say_the_same(fake, monkeypatch, scenario):
     fast = told(await ask(asked))
     slowly(monkeypatch)
     assert fast == told(await ask(asked))
+
+
+CHAT = """text tools textools rtools reasoning interleavereasoning bothreasoning oneshottool
+    noargtool noidtool length cfilter logprobs nofinish nousage drop cleaneof badline midmsgerr""".split()
+ANTHROPIC = """text thinking tool thinking-texttool redacted-thinking noarg thinking-interleave
+    maxtok refusal cite drop cleaneof badline miderr""".split()
+
+
+@pytest.mark.parametrize(
+    ("family", "scenario"),
+    [*product(("chat", "sdk"), CHAT), *product(("anthropic",), ANTHROPIC)],
+    ids=str,
+)
+async def test_a_bridged_answer_is_the_same_both_ways(fake, monkeypatch, family, scenario):
+    asked = request(target(fake, family, scenario))
+    fast = await ask(asked)
+    monkeypatch.setattr(
+        direct,
+        "DirectChat",
+        lambda opened, chunks, _t, _r, drafts: SlowChat(opened, chunks, drafts),
+    )
+    slow = await ask(asked)
+    assert nameless(fast) == nameless(slow)
+
+
+class SlowChat(sources.Chat):
+    """Litellm makes all chunks."""
+
+    def __init__(self, opened, chunks, _tap, _reader, drafts):
+        super().__init__(opened, chunks, frozenset())
+        self._drafts = drafts
+
+
+def nameless(answer):
+    """What was told, without the ids that are made up anew each time."""
+    drafts = json.dumps([(draft.type, draft.fields) for draft in answer.drafts])
+    error = answer.error
+    plain = re.sub(r"\b(msg|rs|fc|ctc|call|ig)_[0-9a-f-]{20,}", r"\1", drafts)
+    return plain, error and (error.status, error.code, str(error))
+
+
+async def test_plain_chunks_pass_litellm_by(fake, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        direct, "chunk_of", lambda chunk: made.append(chunk) or sources.chunk_of(chunk)
+    )
+    for family in ("chat", "sdk"):
+        answer = await ask(request(target(fake, family, "big1000")))
+        assert len(answer.drafts) > 1000
+    assert len(made) < 20
 
 
 @pytest.mark.parametrize("scenario", ["text", "tools", "reasoning", "unknownev"])

@@ -11,7 +11,6 @@ from upstreams.asking import HELLO, KEY, target
 from ws_bridge.upstream import door
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.call import Call, access
-from ws_bridge.upstream.closing import close
 from ws_bridge.upstream.fitting import Dialect
 
 
@@ -119,20 +118,6 @@ async def test_an_ollama_model_is_not_looked_up_on_the_event_loop(fake):
     async for _ in door.chat_stream(opened):
         pass
     assert [entry["path"] for entry in fake.log] == ["/api/chat"]
-
-
-@pytest.mark.parametrize("family", ["native", "chat", "sdk", "anthropic"])
-async def test_close_closes_whatever_was_opened_and_may_be_called_twice(fake, family):
-    asked = target(fake, family, "gate3")
-    opened, _ = await door.open_stream(Call(asked, door.dialect_of(asked.model), [HELLO]))
-    await fake.reached(asked.model.rpartition("/")[2])
-    await close(opened)
-    await close(opened)
-    await fake.wait_closed(closed_early=1)
-
-
-async def test_there_is_nothing_to_close_in_nothing():
-    await close(None)
 
 
 def test_a_missing_key_is_not_looked_for_elsewhere():

@@ -1,5 +1,6 @@
 """Failures: the provider's own words get through, everything else does not."""
 
+import orjson
 import pytest
 
 from ws_bridge.errors import UpstreamError
@@ -71,6 +72,32 @@ def test_a_long_message_is_cut():
     assert len(redacted("word " * 1000)) == 500
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "{{}: 1}",  # neither JSON nor anything that Python could have printed
+        "{1: {[]: 2}}",
+        "{" + "-" * 9000 + "1}",
+        "{'message': 'x'" + " " * 20_000 + "}",
+    ],
+)
+def test_words_that_are_no_json_are_no_failure_of_their_own(words):
+    assert classify(ProviderError(words)).message == "The model provider rejected the request."
+
+
+def test_half_a_character_is_replaced_where_it_would_break_the_answer():
+    error = classify(ProviderError(r'{"message": "odd \ud800 one"}'))
+    assert orjson.dumps(error.frame())
+    assert error.message == "odd ? one"
+
+
+@pytest.mark.parametrize("value", ["sk-abc\n", "<b>", "\ud800", "x" * 101, 7, {}])
+def test_a_code_or_parameter_that_is_no_name_is_not_repeated(value):
+    said = {"message": "m", "code": value, "param": value}
+    error = classify(ProviderError("m", body=said))
+    assert (error.code, error.param) == ("invalid_request_error", None)
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_credentials_are_the_bridges(status):
     words = '{"error": {"message": "Your API key is wrong", "code": "invalid_api_key"}}'
@@ -122,6 +149,10 @@ def test_an_error_of_the_seam_stays_what_it_is():
         ({"retry-after": "Wed, 21 Oct 2015 07:28:10 GMT"}, 10.0),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after-ms": "nan"}, None),
+        ({"retry-after": "1e300"}, 86_400.0),
+        ({"retry-after": "Wed, 21 Oct 99999 07:28:10 GMT"}, None),
         ({}, None),
     ],
 )

@@ -94,6 +94,7 @@ def assert_clean(error, fake):
     assert 0 < len(error.message) <= 500
 
 
+@pytest.mark.catalogue("U2")
 @pytest.mark.parametrize("family", [*THREE, "sdk"])
 @pytest.mark.parametrize("scenario", REFUSALS)
 async def test_a_refusal_is_one_clean_error_and_is_retried_where_that_may_help(
@@ -110,6 +111,7 @@ async def test_a_refusal_is_one_clean_error_and_is_retried_where_that_may_help(
     assert_clean(answer.error, fake)
 
 
+@pytest.mark.catalogue("U5")
 @pytest.mark.parametrize("family", THREE)
 @pytest.mark.parametrize("scenario", LATER)
 async def test_a_stream_that_breaks_off_is_an_error_and_is_not_asked_for_again(
@@ -194,6 +196,7 @@ async def test_a_provider_that_recovers_is_asked_again_after_growing_pauses(fake
     assert len(fake.requests(name_of(asked))) == 3
 
 
+@pytest.mark.catalogue("U2")
 async def test_the_pause_a_provider_asks_for_is_kept(fake):
     pauses = Pauses()
     asked = target(fake, "native", "err429", retries=1)
@@ -212,6 +215,7 @@ async def test_no_pause_is_longer_than_the_life_of_the_response(fake):
 # Time
 
 
+@pytest.mark.catalogue("U3", "U12")
 @pytest.mark.parametrize("family", THREE)
 @pytest.mark.parametrize("scenario", ["hang", "stall", "gate1", "keepalive"])
 async def test_silence_ends_the_response_comments_are_silence_too(fake, family, scenario):

@@ -16,6 +16,7 @@ import orjson
 from ws_bridge.upstream.dialects.frames import NotUnderstoodError, read_frame, write_frame
 
 Json = dict[str, Any]
+BOOKS = frozenset({"usage", "error"})
 Key = tuple[object, ...] | None
 
 
@@ -61,6 +62,8 @@ def _key(chunk: Json) -> Key:
     if said != {"content"} or _said(choice) - {"index"} != {"delta"}:
         return None
     others = {name: chunk[name] for name in _said(chunk) - {"choices", "obfuscation"}}
+    if not BOOKS.isdisjoint(others):
+        return None
     alike = orjson.dumps([others, delta.get("role")], option=orjson.OPT_SORT_KEYS)
     return (alike, choice.get("index"))
 

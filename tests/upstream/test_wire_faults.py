@@ -1,0 +1,317 @@
+"""A provider whose bytes are a test's own: cut, split, spelled oddly, too long, led elsewhere."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import socket
+import ssl
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from upstreams.anthropic import anthropic_events
+from upstreams.asking import KEY, ask, request, target
+from upstreams.chat import chat_events
+from upstreams.responses import ResponsesScript
+from upstreams.sockets import self_signed
+
+from ws_bridge.upstream import door
+
+FAMILIES = ("native", "chat", "anthropic")
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n"
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+MIB = 2**20
+SAID = "ö漢"
+
+
+class Wire:
+    """A provider on loopback: each request is answered by the next of the answers, or the last.
+
+    An answer gets the writer. ``asked`` holds the requests' heads.
+    """
+
+    def __init__(self, *answers, tls=None):
+        self.answers = list(answers)
+        self._tls = None
+        if tls:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(*tls)
+        self.asked = []
+        self.base_url = ""
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.base_url = f"http://127.0.0.1:{self.port}"
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+
+    async def _serve(self, reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head.lower())
+        await reader.readexactly(int(length[1]) if length else 0)
+        self.asked.append(head)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        with contextlib.suppress(ConnectionError):
+            await answer(writer)
+        writer.close()
+
+
+@pytest.fixture(autouse=True)
+async def closed():
+    """The connections of litellm end with each test's loop."""
+    yield
+    await door.shutdown()
+
+
+def frames_of(family):
+    """The events of one whole answer, as (name, data)."""
+    if family == "native":
+        events = ResponsesScript("gpt-text").events()
+    elif family == "chat":
+        events = chat_events("m-text", {"stream_options": {"include_usage": True}})
+    else:
+        events = anthropic_events("claude-text", {"messages": []})
+    named = [
+        (None if family == "chat" else event["type"], in_many_bytes(event)) for event in events
+    ]
+    return [(name, json.dumps(event, ensure_ascii=False)) for name, event in named]
+
+
+def in_many_bytes(value, key=""):
+    """The same, its texts with characters of two and three bytes."""
+    if isinstance(value, dict):
+        return {key: in_many_bytes(each, key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [in_many_bytes(each) for each in value]
+    is_text = isinstance(value, str) and key in ("delta", "text", "content")
+    return value.replace("o", SAID) if is_text else value
+
+
+def spelled(family, end="\n", colon=": ", before="", between=""):
+    """The answer as text."""
+    text = before
+    for name, data in frames_of(family):
+        text += f"event{colon}{name}{end}" if name else ""
+        text += f"data{colon}{data}{end}{end}{between}"
+    return (text + ("" if family == "anthropic" else f"data{colon}[DONE]{end}{end}")).encode()
+
+
+def whole(text):
+    async def answer(writer):
+        writer.write(HEAD + b"\r\n" + text)
+        await writer.drain()
+
+    return answer
+
+
+def bit_by_bit(text, size=1):
+    """In pieces of so many bytes, each read before the next one comes."""
+
+    async def answer(writer):
+        writer.write(HEAD + b"\r\n")
+        for start in range(0, len(text), size):
+            writer.write(text[start : start + size])
+            await asyncio.sleep(0)
+
+    return answer
+
+
+async def heard(family, answer, **more):
+    async with Wire(answer) as wire:
+        return await ask(request(target(wire, family, "wire", **more)))
+
+
+SPELLINGS = {
+    "crlf": {"end": "\r\n"},
+    "cr": {"end": "\r"},
+    "no space": {"colon": ":"},
+    "comments": {"before": ": hello\n\n", "between": ": keepalive\n\n"},
+    "byte order mark": {"before": "\ufeff"},
+    "other fields": {"between": "id: 7\nretry: 10\n\n"},
+}
+
+
+@pytest.mark.catalogue("U8")
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_however_it_is_spelled_the_answer_is_the_same(family, spelling):
+    plain = await heard(family, whole(spelled(family)))
+    assert SAID in plain.text
+    answer = await heard(family, whole(spelled(family, **SPELLINGS[spelling])))
+    assert (answer.error, answer.text) == (None, plain.text)
+
+
+@pytest.mark.catalogue("U8")
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+async def test_wherever_it_is_split_the_answer_is_the_same(family, end):
+    """Every byte alone: within words, characters and ends of lines."""
+    plain = await heard(family, whole(spelled(family)))
+    answer = await heard(family, bit_by_bit(spelled(family, end=end)))
+    assert (answer.error, answer.text) == (None, plain.text)
+    assert [draft.type for draft in answer.drafts] == [draft.type for draft in plain.drafts]
+
+
+@pytest.mark.catalogue("U6")
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_a_reset_amid_an_event_is_a_failure_that_keeps_what_was_said(family):
+    text = spelled(family)
+    cut = text.rindex(SAID.encode()) + 3  # within an event, and a character
+
+    async def answer(writer):
+        writer.write(HEAD + b"\r\n" + text[:cut])
+        await writer.drain()
+        await gate.wait()
+        line = writer.get_extra_info("socket")
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        writer.transport.abort()
+
+    gate = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.2, gate.set)
+    answered = await heard(family, answer, retries=2)
+    assert (answered.error.status, answered.error.code) == (502, "server_error")
+    assert answered.drafts
+    assert not any(draft.type == "response.completed" for draft in answered.drafts)
+
+
+class Endless:
+    """An answer that goes on for as long as it is read, up to a limit; ``sent`` bytes so far."""
+
+    def __init__(self, piece, limit, head=HEAD):
+        self.piece, self.limit, self.head, self.sent = piece, limit, head, 0
+
+    async def __call__(self, writer):
+        writer.write(self.head + b"\r\n")
+        while self.sent < self.limit:
+            writer.write(self.piece)
+            self.sent += len(self.piece)
+            await writer.drain()
+
+
+@pytest.mark.catalogue("U10")
+@pytest.mark.parametrize("family", ["native", "chat"])
+async def test_a_line_without_an_end_is_given_up(family):
+    answer = Endless(b"data: " + b"x" * MIB, 512 * MIB)
+    answered = await heard(family, answer, retries=0)
+    assert answered.error.status == 502
+    assert answer.sent < 128 * MIB
+
+
+@pytest.mark.catalogue("U10")
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_an_event_of_eight_mib_is_told_whole(family):
+    text = spelled(family).replace(SAID.encode(), b"x" * 8 * MIB, 1)
+    answered = await heard(family, whole(text))
+    deltas = [len(draft.fields["delta"]) for draft in answered.drafts if "delta" in draft.fields]
+    assert (answered.error, max(deltas) >= 8 * MIB) == (None, True)
+
+
+def bomb(mib):
+    """So many MiB of one line, compressed to a thousandth."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    text = packer.compress(b"data: ")
+    for _ in range(mib):
+        text += packer.compress(b"x" * MIB)
+    return text + packer.flush()
+
+
+class Peak:
+    """How much more memory the process had at once, in bytes, within the block."""
+
+    def __enter__(self):
+        Path("/proc/self/clear_refs").write_text("5")
+        self._before = self._now("VmRSS")
+        return self
+
+    def __exit__(self, *_):
+        self.bytes = self._now("VmHWM") - self._before
+
+    def _now(self, name):
+        status = Path("/proc/self/status").read_text()
+        return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) * 1024
+
+
+@pytest.mark.catalogue("U16")
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_a_compressed_answer_that_unfolds_without_end_is_given_up(family):
+    """Nobody asked for a compressed one."""
+    text = HEAD + b"Content-Encoding: gzip\r\n\r\n" + bomb(256)
+
+    async def answer(writer):
+        writer.write(text)
+        await writer.drain()
+
+    async with Wire(answer) as wire:
+        with Peak() as peak:
+            answered = await ask(request(target(wire, family, "wire", timeout_seconds=8)))
+    assert answered.error.status >= 500
+    assert peak.bytes < 128 * MIB
+    assert b"accept-encoding: identity\r\n" in wire.asked[0].lower()
+
+
+def refusal(status, body, *headers):
+    async def answer(writer):
+        lines = [f"HTTP/1.1 {status} X", "Content-Type: application/json", "Connection: close"]
+        head = "\r\n".join([*lines, f"Content-Length: {len(body)}", *headers])
+        writer.write(f"{head}\r\n\r\n{body}".encode())
+        await writer.drain()
+
+    return answer
+
+
+@pytest.mark.catalogue("U14")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("family", [*FAMILIES, "sdk", "gemini"])
+async def test_nobody_is_redirected(family, status):
+    """The key, and what was asked, go to the operator's address and nowhere else."""
+    async with Wire(whole(b"")) as elsewhere:
+        answer = refusal(status, "{}", f"Location: {elsewhere.base_url}/v1/responses")
+        async with Wire(answer) as wire:
+            answered = await ask(request(target(wire, family, "wire")))
+    assert len(wire.asked) == 1
+    assert elsewhere.asked == []
+    assert answered.drafts == []
+    assert answered.error.status >= 400
+
+
+SECRETS = (KEY, "sk-somebody-elses-key-123456", "db.internal.example:5432", "/srv/app/secret.py")
+
+
+@pytest.mark.catalogue("U15")
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("status", [400, 401, 500])
+async def test_what_a_providers_error_gives_away_reaches_neither_client_nor_log(
+    family, status, caplog, capfd
+):
+    caplog.set_level(logging.DEBUG, "ws_bridge")
+    words = " ".join(["cannot reach", *SECRETS])
+    body = json.dumps({"error": {"message": words, "type": "x", "code": None, "param": None}})
+    async with Wire(refusal(status, body)) as wire:
+        answered = await ask(request(target(wire, family, "wire")))
+    ours = [entry.getMessage() for entry in caplog.records if entry.name.startswith("ws_bridge")]
+    told = json.dumps([answered.error.frame(), answered.error.response_error(), ours])
+    told += "".join(capfd.readouterr())
+    assert [secret for secret in SECRETS if secret in told] == []
+
+
+@pytest.mark.catalogue("U1")
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("how", ["refused", "no such name", "another's certificate"])
+async def test_who_cannot_be_reached_is_one_error(family, how, tmp_path):
+    async with Wire(whole(b""), tls=self_signed(tmp_path)) as wire:
+        base = {
+            "refused": "http://127.0.0.1:1",
+            "no such name": "http://nobody.invalid",
+            "another's certificate": wire.base_url.replace("http:", "https:"),
+        }[how]
+        path = "" if family == "anthropic" else "/v1"
+        async with asyncio.timeout(10):
+            answered = await ask(request(target(wire, family, "wire", api_base=base + path)))
+    assert (answered.error.status, answered.drafts, wire.asked) == (502, [], [])
+    assert answered.error.message == "The model provider could not be reached."
