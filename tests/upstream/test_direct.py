@@ -46,7 +46,8 @@ async def test_both_ways_say_the_same(fake, monkeypatch, scenario):
 
 
 CHAT = """text tools textools rtools reasoning interleavereasoning bothreasoning oneshottool
-    noargtool noidtool length cfilter logprobs nofinish nousage drop cleaneof badline midmsgerr""".split()
+    noargtool noidtool length cfilter logprobs nofinish nousage drop cleaneof badline
+    midmsgerr""".split()
 ANTHROPIC = """text thinking tool thinking-texttool redacted-thinking noarg thinking-interleave
     maxtok refusal cite drop cleaneof badline miderr""".split()
 
@@ -59,11 +60,7 @@ ANTHROPIC = """text thinking tool thinking-texttool redacted-thinking noarg thin
 async def test_a_bridged_answer_is_the_same_both_ways(fake, monkeypatch, family, scenario):
     asked = request(target(fake, family, scenario))
     fast = await ask(asked)
-    monkeypatch.setattr(
-        direct,
-        "DirectChat",
-        lambda opened, chunks, _t, _r, drafts: SlowChat(opened, chunks, drafts),
-    )
+    monkeypatch.setattr(direct, "DirectChat", SlowChat)
     slow = await ask(asked)
     assert nameless(fast) == nameless(slow)
 
