@@ -55,11 +55,15 @@ def test_whatever_says_more_than_text_is_left_alone():
         assert merged(frames) == frames
 
 
-@given(st.lists(st.one_of(st.text(max_size=5).map(frame), st.sampled_from(list(MORE.values())))))
+ALIKE = ("other choice", "other answer", "role")  # two of these beside each other are one, too
+NEVER = [other for name, other in MORE.items() if name not in ALIKE]
+
+
+@given(st.lists(st.one_of(st.text(max_size=5).map(frame), st.sampled_from(NEVER))))
 def test_nothing_is_lost_or_moved(frames):
     got = merged(frames)
     assert len(got) <= len(frames)
-    others = set(MORE.values())
+    others = set(NEVER)
     assert [one for one in got if one in others] == [one for one in frames if one in others]
     assert _runs(got, others) == _runs(frames, others)
 
