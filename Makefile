@@ -4,7 +4,7 @@ PYTHON ?= python3
 PIP := -m pip install --quiet --disable-pip-version-check
 CLIENTS := tests/clients/requirements.txt
 
-.PHONY: serve test coverage bench faults lint chromium clean
+.PHONY: serve test coverage bench soak scale faults autobahn lint chromium clean
 
 serve: .venv/.serve
 	.venv/bin/ws-bridge serve --config config.toml
@@ -16,14 +16,32 @@ test: .venv/.dev .venv-clients/.installed chromium
 coverage: .venv/.dev
 	.venv/bin/python -m pytest -n 3 --dist loadgroup --cov --cov-report=term:skip-covered
 
-bench: .venv/.dev
-	.venv/bin/python -m tests.bench
+# PEERS=1: beside litellm's own proxy, in an environment of its own (700 MB). ONLY='native-*,idle'
+# ROUNDS=5: parts of it; what there is, `python -m tests.bench --help` says.
+bench: .venv/.dev $(if $(PEERS),.venv-peers/.installed)
+	.venv/bin/python -m tests.bench $(if $(PEERS),--peers) $(if $(ONLY),--only '$(ONLY)') \
+	  $(if $(ROUNDS),--rounds $(ROUNDS))
+
+# Ten minutes of clients that come and go; ends with 1 if anything grew, or an answer was not whole.
+# MINUTES=30 SEED=7 make soak
+soak: .venv/.dev
+	.venv/bin/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# 10,000 sockets on one process, with streams beside them for SECONDS; all of them back at once; and
+# 20,000 that come and go.
+SECONDS ?= 60
+scale: .venv/.dev
+	.venv/bin/python -m tests.scale --seconds $(SECONDS)
 
 # Ten minutes of random faults on two servers and their store; prints its seeds, ends with 1 if
 # anybody saw what must not be. MINUTES=2 SEED=7 make faults
 MINUTES ?= 10
 faults: .venv/.dev
 	.venv/bin/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# Autobahn's test cases 1-10 on the bridge's socket; the table is tests/autobahn/results.md.
+autobahn: .venv/.dev
+	.venv/bin/python -m tests.autobahn
 
 lint: .venv/.dev
 	.venv/bin/ruff format --check
@@ -45,6 +63,11 @@ lint: .venv/.dev
 	.venv-clients/bin/python $(PIP) -r $(CLIENTS)
 	touch $@
 
+.venv-peers/.installed:
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python $(PIP) 'litellm[proxy]==1.106.2'
+	touch $@
+
 # The page is tested in Debian's Chromium; where it may not be installed, those tests are skipped.
 chromium:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
@@ -52,4 +75,4 @@ chromium:
 	  echo "chromium is not installed: the page's tests will be skipped"
 
 clean:
-	rm -rf .venv .venv-clients .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-clients .venv-peers .venv-autobahn .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -11,7 +11,14 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
 # What starts bridge servers stays in one process: litellm's import is the dearest step there is.
-TOGETHER = ("servers/", "test_cli.py", "test_faults.py", "test_fleet.py")
+TOGETHER = (
+    "servers/",
+    "test_cli.py",
+    "test_faults.py",
+    "test_fleet.py",
+    "test_soak.py",
+    "test_workers.py",
+)
 
 
 @pytest.hookimpl(tryfirst=True)

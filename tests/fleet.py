@@ -80,6 +80,8 @@ class Bridge:
     then, ``wait_ready`` says when it can begin a response. ``environ`` is added to this process's.
     """
 
+    program = (sys.executable, "-m", "ws_bridge")
+
     def __init__(
         self, config: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
     ) -> None:
@@ -171,7 +173,7 @@ class Bridge:
         config = Path(self._folder.name, "config.toml")
         config.write_text(toml(self._config), encoding="utf-8")
         arguments = ["serve", "--config", str(config), "--port", str(self._reserved.number)]
-        command = [sys.executable, "-m", "ws_bridge", *arguments]
+        command = [*self.program, *arguments]
         return Process(command, self._log, environ=self._environ, cwd=ROOT)
 
     async def _is_ready(self, session: aiohttp.ClientSession) -> bool:

@@ -140,7 +140,8 @@ def test_a_long_name_is_not_repeated_in_full(kind):
 
 
 def test_an_upgrade_names_its_protocol():
-    assert UpgradeRequired().headers() == {"upgrade": "websocket"}
+    named = {"upgrade": "websocket", "sec-websocket-version": "13"}
+    assert named == UpgradeRequired().headers()
 
 
 @pytest.mark.parametrize(

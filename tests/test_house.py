@@ -80,7 +80,8 @@ TESTED_IN = {
     "protocol/items.py": "protocol/test_chat.py",
     "protocol/speech.py": "protocol/test_chat.py",
     "errors/*.py": "test_errors.py",  # one tree
-    "listening.py": "test_workers.py",  # parts of each serving process
+    "leaving.py": "test_workers.py",  # parts of each serving process
+    "listening.py": "test_workers.py",
     "orders.py": "test_workers.py",
     "serving.py": "test_workers.py",
     "worker.py": "test_workers.py",

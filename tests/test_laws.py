@@ -138,6 +138,7 @@ async def test_law_5_terminal_is_final(name):
     assert job.stream.events == before
 
 
+@pytest.mark.catalogue("U5")
 @every_transcript
 async def test_law_6_no_terminal_event_from_the_provider_is_a_failure(name):
     drafts = [step for step in script(name) if isinstance(step, Draft)]
@@ -175,6 +176,7 @@ async def test_law_8_a_slow_reader_never_slows_the_writer(name):
     assert job.stream.events == [] if is_refused(script(name)) else job.result
 
 
+@pytest.mark.catalogue("C12")
 @every_transcript
 async def test_law_9_cancel_closes_the_provider_at_every_point(name):
     drafts = [step for step in script(name) if isinstance(step, Draft)]

@@ -155,6 +155,7 @@ async def test_a_running_response_is_given_back_to_no_store_that_hangs(world):
     assert world.mirror.watches(one.id)
 
 
+@pytest.mark.catalogue("R24")
 @pytest.mark.usefixtures("impatient")
 async def test_a_creation_that_timed_out_but_happened_is_one_creation(world):
     one = Response()
@@ -629,6 +630,7 @@ def size(response: Response) -> int:
     return sum(len(event.text) for event in response.events)
 
 
+@pytest.mark.catalogue("R5")
 async def test_beyond_the_bound_what_has_finished_is_cut_first_and_the_log_says_so():
     done, running = Response(*["word "] * 50), Response(*["word "] * 50)
     async with flushing(Pace(flush=0.0, backlog=int(1.5 * size(done)))) as world:

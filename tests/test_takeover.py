@@ -16,6 +16,7 @@ from ws_bridge.jobs import Create, Jobs, Policy
 from ws_bridge.mirror import Mirror, Pace
 from ws_bridge.protocol.events import CREATED, TERMINAL
 from ws_bridge.protocol.request import parse_create
+from ws_bridge.store.base import Lease, Verdict, Write
 from ws_bridge.takeover import LOOK_SECONDS, Takeover
 from ws_bridge.upstream.base import Target
 
@@ -183,6 +184,7 @@ async def test_a_server_that_comes_back_says_so_on_its_own_stream_and_writes_not
     assert first.upstream.open_now == 0
 
 
+@pytest.mark.catalogue("W9")
 async def test_after_two_attempts_it_fails(fleet):
     servers = [fleet.server([asyncio.Event()]) for _ in range(3)]
     job = await servers[0].start()
@@ -193,7 +195,86 @@ async def test_after_two_attempts_it_fails(fleet):
     await servers[2].takeover.settle(job.id)
     assert servers[2].upstream.requests == []
     assert (await fleet.get(job.id)).status == "failed"
+    await fleet.let_leases_run_out()
+    assert await fleet.store.overdue() == []
     assert [type_ in TERMINAL for type_ in fleet.types(job.id)].count(True) == 1
+
+
+# The moments around a death
+
+
+@pytest.mark.catalogue("W4")
+async def test_who_dies_before_its_claim_leaves_it_to_the_next(fleet):
+    first, third = fleet.server([asyncio.Event()]), fleet.server(answer("Hello"))
+    job = await first.start()
+    await first.die_after(job, 1)
+    assert await fleet.store.overdue() == [job.id]  # found by the second, which is no more
+    [found] = await fleet.store.overdue()
+    await third.takeover.settle(found)
+    await third.end_of(job.id)
+    assert (await fleet.get(job.id)).status == "completed"
+    assert len(third.upstream.requests) == 1
+
+
+@pytest.mark.catalogue("W5")
+async def test_who_dies_after_its_claim_writes_nothing_more(fleet):
+    """It may have asked a provider, so its attempt counts; the next one ends the response."""
+    first, third = fleet.server([asyncio.Event()]), fleet.server(answer("again"))
+    job = await first.start()
+    await first.die_after(job, 1)
+    claim = await fleet.store.claim(job.id)  # the second, which is no more
+    assert claim.may_run
+    await fleet.let_leases_run_out()
+    await third.takeover.settle(job.id)
+    assert (await fleet.get(job.id)).status == "failed"
+    assert third.upstream.requests == []
+    log = fleet.store.log(job.id)
+    for fence in (1, claim.lease.fence):
+        [receipt] = await fleet.store.append([Write(Lease(job.id, fence), job.stream.events)])
+        assert receipt.verdict in (Verdict.FENCED, Verdict.ENDED)
+    assert fleet.store.log(job.id) == log
+
+
+async def begin_gated(fleet):
+    """A turn on a socket that is about to end, and its log so far."""
+    gate = asyncio.Event()
+    first, second = fleet.server([*answer("Hello")[:-1], gate, answer("Hello")[-1]]), fleet.server()
+    job = await first.start(transport="websocket")
+    await until(lambda: len(job.stream.events) == len(answer("Hello")) - 1)
+    await first.mirror.drain()
+    return job, gate, second
+
+
+@pytest.mark.catalogue("W6")
+async def test_an_end_that_was_stored_is_the_end_though_nobody_was_told(fleet):
+    job, gate, second = await begin_gated(fleet)
+    fleet.store.answers.append(asyncio.Event())  # of a store whose answer meets a dead server
+    gate.set()
+    await until(lambda: fleet.store.log(job.id)[-1].is_terminal)
+    assert not job.stream.events[-1].is_terminal
+    await fleet.let_leases_run_out()
+    await second.takeover.settle(job.id)
+    snapshot = await fleet.get(job.id)
+    assert (snapshot.status, snapshot.response["output"]) == ("completed", [HELLO])
+    seen = job.stream.events[-1].number
+    reader = fleet.store.read(job.id, OWNER, after=seen)
+    assert [event.type async for batch in reader for event in batch] == ["response.completed"]
+
+
+@pytest.mark.catalogue("W6")
+async def test_an_end_that_was_told_and_not_stored_is_a_failure_for_all_who_come_later(fleet):
+    """What a reader beyond the log hears is in ``store/test_redis.py``."""
+    job, gate, second = await begin_gated(fleet)
+    fleet.store.is_away = True
+    gate.set()
+    await job.stream.wait_closed()
+    assert job.stream.events[-1].type == "response.completed"
+    fleet.store.is_away = False
+    fleet.jobs.clear()  # the first server is no more
+    await fleet.let_leases_run_out()
+    await second.takeover.settle(job.id)
+    snapshot = await fleet.get(job.id)
+    assert (snapshot.status, snapshot.response["output"]) == ("failed", [HELLO])
 
 
 # Ended
@@ -366,6 +447,7 @@ async def test_what_a_provider_makes_by_itself_goes_on_where_the_log_ends(fleet)
     assert fleet.types(job.id).count(CREATED) == 1
 
 
+@pytest.mark.catalogue("U17")
 async def test_it_goes_on_as_often_as_servers_die(fleet):
     drafts = answer("Hel", "lo")
     servers = [fleet.server([*drafts[: 3 + at], asyncio.Event()]) for at in range(4)]

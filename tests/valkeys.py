@@ -295,13 +295,21 @@ class Cluster:
         """Move the first slots of a node to another, keys and all, while clients go on."""
         giver, taker = self.nodes[source], self.nodes[target]
         for slot in _slots_of(giver)[:count]:
-            taker.cli("CLUSTER", "SETSLOT", slot, "IMPORTING", _id(giver))
-            giver.cli("CLUSTER", "SETSLOT", slot, "MIGRATING", _id(taker))
-            while keys := giver.cli("CLUSTER", "GETKEYSINSLOT", slot, 100):
-                to = ("127.0.0.1", taker.port, "", 0, 5000, "KEYS", *keys)
-                giver.cli("MIGRATE", *to)
-            for node in (taker, giver, *self.nodes):  # the new owner first: it must say so
-                node.cli("CLUSTER", "SETSLOT", slot, "NODE", _id(taker))
+            self.move_slot(slot, giver, taker)
+
+    def move_slot(self, slot: int, giver: Node, taker: Node) -> None:
+        """Move one slot, keys and all."""
+        taker.cli("CLUSTER", "SETSLOT", slot, "IMPORTING", _id(giver))
+        giver.cli("CLUSTER", "SETSLOT", slot, "MIGRATING", _id(taker))
+        while keys := giver.cli("CLUSTER", "GETKEYSINSLOT", slot, 100):
+            to = ("127.0.0.1", taker.port, "", 0, 5000, "KEYS", *keys)
+            giver.cli("MIGRATE", *to)
+        for node in (taker, giver, *self.nodes):  # the new owner first: it must say so
+            node.cli("CLUSTER", "SETSLOT", slot, "NODE", _id(taker))
+
+    def owner_of(self, slot: int) -> Node:
+        """The node that serves a slot."""
+        return next(node for node in self.nodes if slot in _slots_of(node))
 
     def _join(self) -> None:
         share = -(-SLOTS // len(self.nodes))

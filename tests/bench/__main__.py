@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
@@ -16,20 +17,28 @@ from typing import Any
 
 import orjson
 
-from tests.bench.loads import FULL, QUICK, RATES, WARM_UP, Size
-from tests.bench.report import markdown, plain
-from tests.bench.rounds import Field, Window, field, rounds
-from tests.bench.store import measure
+from tests.bench import once, store
+from tests.bench.field import Field, Window
+from tests.bench.loads import EXTRAS, FULL, PEER, QUICK, WARM_UP, Size, chosen, loads
+from tests.bench.report import markdown, picture, plain
+from tests.bench.rounds import rounds, wanted
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def arguments() -> argparse.Namespace:
+    keys = dict.fromkeys(load.key for load in loads(FULL, [1]))
     parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="under a minute, and rough")
     parser.add_argument("--rounds", type=int, help="measured rounds, after one that is dropped")
-    parser.add_argument("--streams", default="1,50,200", help="concurrent streams of paced loads")
-    parser.add_argument("--dialects", default=",".join(RATES), help="native, chat, or both")
+    parser.add_argument("--streams", default="50", help="concurrent native streams of paced loads")
+    parser.add_argument("--peers", action="store_true", help="the litellm proxy too: .venv-peers")
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="SCENARIO[,…]",
+        help=f"of {', '.join((*keys, *EXTRAS))}; * is a wildcard",
+    )
     return parser.parse_args()
 
 
@@ -43,7 +52,7 @@ def about(on: Field, size: Size, seconds: float) -> dict[str, Any]:
         "measured rounds": size.rounds,
         "whole run": f"{seconds:.0f} s",
         "load average at the end": f"{os.getloadavg()[0]:.1f}",
-        "bridge ready after": f"{on.ready_seconds:.1f} s",
+        **{f"not measured: {subject}": why for subject, why in on.missing.items()},
     }
 
 
@@ -61,25 +70,40 @@ def watched(window: Window) -> Window:
     return window
 
 
+def extras(on: Field, only: Sequence[str]) -> dict[str, Any]:
+    """Sections of what is measured once."""
+    measures = {
+        "start-up": ("Start", lambda: once.start_up(on)),
+        "idle": ("Idle sockets", lambda: once.idle(on)),
+        "store": ("The shared store", lambda: store.measure(on.store_url)),
+    }
+    return {title: run() for key, (title, run) in measures.items() if chosen(key, only)}
+
+
 def main() -> None:
     options = arguments()
     size = QUICK if options.quick else FULL
     warm_up = WARM_UP[size]
     size = replace(size, rounds=options.rounds or size.rounds)
     streams = [int(count) for count in options.streams.split(",")]
-    dialects = options.dialects.split(",")
+    only = [key for key in options.only.split(",") if key]
     begin = time.monotonic()
     with TemporaryDirectory() as folder, ExitStack() as stack:
-        on = field(stack, Path(folder), dialects)
-        windows = [watched(window) for window in rounds(on, warm_up, size, streams, dialects)]
-        store = measure(on.store_url)
+        on = Field(stack, Path(folder))
+        told_once = extras(on, only)  # first: what follows leaves the machine warm
+        if not options.peers:
+            on.missing[PEER] = "PEERS=1 make bench"
+        on.prepare(wanted(size, streams, only, on))
+        windows = [watched(window) for window in rounds(on, warm_up, size, streams, only)]
         facts = about(on, size, time.monotonic() - begin)
-    told = markdown(windows, facts, store)
+    # A rough run, or a part of one, replaces no whole one.
+    kept = RESULTS / ("quick" if options.quick or only else "latest")
+    told = markdown(windows, facts, told_once, kept.with_suffix(".svg").name)
     sys.stdout.write(told)
     RESULTS.mkdir(exist_ok=True)
-    kept = RESULTS / ("quick" if options.quick else "latest")  # a rough run replaces no real one
     kept.with_suffix(".md").write_text(told)
-    document = orjson.dumps(plain(windows, facts) | {"store": store}, option=orjson.OPT_INDENT_2)
+    kept.with_suffix(".svg").write_text(picture(windows))
+    document = orjson.dumps(plain(windows, facts) | told_once, option=orjson.OPT_INDENT_2)
     kept.with_suffix(".json").write_bytes(document)
 
 

@@ -19,7 +19,9 @@ import aiohttp
 import orjson
 import uvloop
 
-from tests.bench.wire import DIALECTS, Frame, cut, is_last, prompt, stamps
+from tests.bench.loads import STARTER_DELTAS, STARTER_RATE, STARTS_AFTER_SECONDS
+from tests.bench.turns import DIALECTS
+from tests.bench.wire import Frame, cut, is_last, prompt, stamps
 
 Json = dict[str, Any]
 Answer = tuple[int, list[Frame]]  # when it was asked for (ns), and all its frames
@@ -67,7 +69,9 @@ async def connect(session: aiohttp.ClientSession, job: Json, stack: AsyncExitSta
         body = orjson.dumps({"model": "bench", "stream": True} | said)
         return lambda: ask_upstream(session, job["url"] + path, body)
     url = f"{job['url']}/v1/responses"
-    socket = await stack.enter_async_context(session.ws_connect(url, max_msg_size=0))
+    headers = {"Authorization": f"Bearer {job['key']}"} if job["key"] else {}
+    opening = session.ws_connect(url, headers=headers, max_msg_size=0)
+    socket = await stack.enter_async_context(opening)
     create = {"type": "response.create", "model": job["dialect"], "input": asked}
     text = orjson.dumps(create | job["options"]).decode()
     return lambda: ask_socket(socket, text)
@@ -84,19 +88,50 @@ async def run(job: Json) -> Json:
         connector = aiohttp.TCPConnector(limit=0)
         session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         asks = [await connect(session, job, stack) for _ in range(job["streams"])]
+        short = job | {"deltas": STARTER_DELTAS, "rate": STARTER_RATE}
+        starters = [await connect(session, short, stack) for _ in range(job["starters"])]
         say({"ready": True})
         sys.stdin.readline()
         begin = time.monotonic()
         async with asyncio.timeout(limit):
-            streams = await asyncio.gather(*(repeat(ask, job["repeats"]) for ask in asks))
+            running = asyncio.gather(*(repeat(ask, job["repeats"]) for ask in asks))
+            started = await start_together(starters)
+            streams = await running
         seconds = time.monotonic() - begin
         say({"done": True})
-    return seen([answer for answers in streams for answer in answers], job["deltas"], seconds)
+    answers = [answer for answers in streams for answer in answers]
+    told = seen(answers, job["deltas"], seconds, is_foreign=job["is_foreign"])
+    return told | (beside(answers, job["deltas"], started) if started else {})
 
 
-def seen(answers: list[Answer], deltas: int, seconds: float) -> Json:
+async def start_together(starters: list[Ask]) -> list[Answer]:
+    """Ask for all of them at once, when the others have been running for a while."""
+    if starters:
+        await asyncio.sleep(STARTS_AFTER_SECONDS)
+    return await asyncio.gather(*(ask() for ask in starters))
+
+
+def beside(answers: list[Answer], deltas: int, started: list[Answer]) -> Json:
+    """What running streams noticed of many others' start, and how long that start took.
+
+    It is from the moment when they asked to the last one's first event.
+    """
+    for _, frames in started:
+        stamps(frames, STARTER_DELTAS)
+    begin, end = min(asked for asked, _ in started), max(frames[0][0] for _, frames in started)
+    late = [
+        milliseconds(at, sent)
+        for _, frames in answers
+        for at, sent in stamps(frames, deltas)
+        if begin <= sent <= end
+    ]
+    told = {"beside_p50_ms": percentile(late, 0.50), "beside_p99_ms": percentile(late, 0.99)}
+    return told | {"beside_worst_ms": max(late), "all_begun_ms": milliseconds(end, begin)}
+
+
+def seen(answers: list[Answer], deltas: int, seconds: float, *, is_foreign: bool = False) -> Json:
     """What the clients saw; raises if an answer was not whole."""
-    marks = [stamps(frames, deltas) for _, frames in answers]
+    marks = [stamps(frames, deltas, is_foreign=is_foreign) for _, frames in answers]
     every = [milliseconds(at, sent) for answer in marks for at, sent in answer]
     steady = steady_state(marks) or every
     return {

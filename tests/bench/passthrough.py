@@ -1,7 +1,7 @@
 """The limit: WebSocket in, event stream upstream, each event's JSON sent on as it is.
 
 No check, no id, no history, no log, no state. Whatever a bridge costs above this is its own.
-A chat upstream's chunks go on untranslated: here they only show what moving them costs.
+Chunks of another dialect go on untranslated: here they only show what moving them costs.
 """
 
 import sys
@@ -10,6 +10,7 @@ import orjson
 from aiohttp import ClientSession, TCPConnector, web
 
 from tests.bench.processes import serve
+from tests.bench.turns import DIALECTS
 
 UPSTREAM = web.AppKey("upstream", ClientSession)
 
@@ -19,8 +20,9 @@ def body_of(create: dict[str, str]) -> tuple[str, dict[str, object]]:
     asked = create["input"]
     if create["model"] == "native":
         return "/v1/responses", {"model": "bench-native", "input": asked, "stream": True}
+    path, _ = DIALECTS[create["model"]]
     said = [{"role": "user", "content": asked}]
-    return "/v1/chat/completions", {"model": "bench-chat", "messages": said, "stream": True}
+    return path, {"model": "bench", "messages": said, "stream": True}
 
 
 async def websocket(request: web.Request) -> web.WebSocketResponse:

@@ -1,8 +1,7 @@
 """The bench's processes: started, found by the address they print, measured from outside, ended.
 
-CPU is the process's own clock (user and system, all threads, the ended ones too) in nanoseconds,
-read by the kernel for whoever asks: ``/proc/PID/stat`` counts the same time in 10 ms steps, which
-one stream for four seconds does not fill.
+CPU is the process's own clock in nanoseconds, read by the kernel for whoever asks; what
+``/proc/PID/stat`` counts in are steps of 10 ms, which one stream for four seconds does not fill.
 """
 
 from __future__ import annotations
@@ -10,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,14 +19,16 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import orjson
 import uvloop
 from aiohttp import web
 
+from tests.bench import gauges
+
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 60
+START_SECONDS = 120
 STOP_SECONDS = 15
-_ADDRESS = re.compile(r"listening on (http://[^\s]+)")
-_PAGE_MIB = os.sysconf("SC_PAGE_SIZE") / 2**20
+_ADDRESS = re.compile(r"(?:listening|running) on (http://[^\s]+)")  # ours, and uvicorn's words
 
 
 def serve(app: Coroutine[Any, Any, web.Application]) -> None:
@@ -45,6 +48,21 @@ async def _serve(app: Coroutine[Any, Any, web.Application]) -> None:
     await runner.cleanup()
 
 
+def free_port() -> int:
+    """A port that nobody has, for a server that cannot be told to take any."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def raise_descriptors() -> int:
+    """Let this process and those it starts open as many files as it may; return how many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
 def surroundings() -> dict[str, str]:
     """The environment of the bench's processes: this one's without proxies, all is loopback."""
     kept = {name: value for name, value in os.environ.items() if not _is_proxy(name)}
@@ -55,15 +73,56 @@ def _is_proxy(name: str) -> bool:
     return name.lower().endswith("_proxy")
 
 
-class Server:
-    """A process that prints where it listens. Whatever it prints is kept in ``log``."""
+class Worker:
+    """A process of clients: it reads a line for each job, and answers with lines."""
 
-    def __init__(self, log: Path, *arguments: str) -> None:
+    def __init__(self, module: str) -> None:
+        self._process = subprocess.Popen(  # noqa: S603  # our own modules
+            [sys.executable, "-m", module],
+            cwd=ROOT,
+            env=surroundings(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Say something to it."""
+        assert self._process.stdin
+        self._process.stdin.write(orjson.dumps(message) + b"\n")
+        self._process.stdin.flush()
+
+    def receive(self) -> dict[str, Any]:
+        """Its next answer. Raises ``EOFError`` if it has ended."""
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise EOFError("the clients gave up")
+        message: dict[str, Any] = orjson.loads(line)
+        return message
+
+    def ask(self, **message: Any) -> dict[str, Any]:
+        """Its answer to one job."""
+        self.send(message)
+        return self.receive()
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.kill()  # it keeps nothing
+        self._process.communicate()
+
+
+class Server:
+    """A process that prints where it listens. Whatever it prints is kept in ``log``.
+
+    ``arguments`` name a module of this environment; with ``python``, one of another.
+    """
+
+    def __init__(self, log: Path, *arguments: str, python: str = sys.executable) -> None:
         self._log = log
         started = time.monotonic()
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603  # our own modules
-                [sys.executable, "-m", *arguments],
+                [python, "-m", *arguments],
                 cwd=ROOT,
                 env=surroundings(),
                 stdout=output,
@@ -87,15 +146,18 @@ class Server:
         """The last of what it printed."""
         return self._log.read_text(errors="replace")[-2000:]
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was started; it may have started others."""
+        return self._process.pid
+
     def cpu_ns(self) -> int:
         """CPU time since the start, of the process and its living children."""
-        # the clock id that clock_getcpuclockid(3) makes of a process id: all its threads together
-        return sum(time.clock_gettime_ns((~pid << 3) | 2) for pid in _family(self._process.pid))
+        return gauges.cpu_ns(self.pid)
 
     def rss_mib(self) -> float:
         """Resident memory now, of the process and its living children."""
-        pages = (_resident_pages(pid) for pid in _family(self._process.pid))
-        return sum(pages) * _PAGE_MIB
+        return gauges.rss_mib(self.pid)
 
     def stop(self) -> None:
         """End the process: asked first."""
@@ -105,14 +167,3 @@ class Server:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-
-
-def _family(pid: int) -> list[int]:
-    """The process, and those it started."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    children = [int(child) for task in tasks for child in task.read_text().split()]
-    return [pid, *(each for child in children for each in _family(child))]
-
-
-def _resident_pages(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1])

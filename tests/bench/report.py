@@ -11,9 +11,11 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
+from plot import Bar, Group, bars
+
 from tests.bench.driver import percentile
+from tests.bench.field import Window
 from tests.bench.loads import BRIDGE, DIRECT, PASS_THROUGH, SHARED, UNSTORED, Load
-from tests.bench.rounds import Window
 
 Json = dict[str, Any]
 Row = dict[str, str]
@@ -26,7 +28,10 @@ of the upstream, the requests' fixed costs shared among the deltas; *ratio* is t
 of the same round, as median (lowest to highest). *Added* is the subject's latency less that of
 a client that reads the upstream directly, from the upstream's write to the client's read, while all
 streams of the load run; *with starts* is the p99 of the whole window, with all streams starting at
-once. The chat pass-through sends chunks on untranslated, so its ratio is against moving bytes only.
+once. The pass-through sends another dialect's chunks on untranslated: there, its ratio is against
+moving bytes only. Where others start beside running streams, the latencies are those of the running
+ones, and not less the direct client's, from the moment when the others ask to the last one's first
+event.
 """
 
 
@@ -110,10 +115,29 @@ def first_row(subject: str, windows: list[Window]) -> Row:
     return row
 
 
+def starts_row(subject: str, windows: list[Window]) -> Row:
+    """What running streams noticed of the others' start."""
+    cpu = per_round(windows, lambda window: window.cpu_ms_per_answer)
+    row = {"subject": subject, "CPU ms/response": f"{median(cpu):.2f}" if cpu else "-"}
+    for name, key in STARTS.items():
+        row[name] = spread([window.seen[key] for window in windows], "{:.1f}")
+    return row
+
+
+STARTS = {
+    "running p50 ms": "beside_p50_ms",
+    "running p99 ms": "beside_p99_ms",
+    "worst ms": "beside_worst_ms",
+    "all begun after ms": "all_begun_ms",
+}
+
+
 def rows(load: Load, subjects: dict[str, list[Window]], others: Against) -> list[Row]:
     """The table of one load."""
     if load.kind == "first":
         return [first_row(subject, windows) for subject, windows in subjects.items()]
+    if load.kind == "starts":
+        return [starts_row(subject, windows) for subject, windows in subjects.items()]
     return [stream_row(subject, windows, others) for subject, windows in subjects.items()]
 
 
@@ -142,18 +166,53 @@ def mirror_cost(others: Against) -> Row:
     return {f"CPU, {name} / store:false": spread(values) for name, values in ratios.items()}
 
 
-def markdown(windows: list[Window], about: Json, store: Json) -> str:
-    """The whole report."""
+def markdown(windows: list[Window], about: Json, extras: dict[str, Json], picture: str) -> str:
+    """The whole report. ``extras`` are sections of single numbers; ``picture`` is a file's name."""
     facts = "\n".join(f"- {name}: {value}" for name, value in about.items())
     others = against(windows)
     tables = [
         f"## {load.name}\n\n{table(rows(load, subjects, others))}\n"
         for load, subjects in grouped(windows).items()
     ]
-    costs = mirror_cost(others) | {name: str(value) for name, value in store.items()}
-    listed = "\n".join(f"- {name}: {value}" for name, value in costs.items())
-    tables.append(f"## The shared store\n\n{listed}\n")
-    return "\n".join(["# The bridge beside a bare pass-through\n", facts, "", NOTES, *tables])
+    if costs := mirror_cost(others):
+        extras = {"What storing costs": costs} | extras
+    for title, told in extras.items():
+        listed = "\n".join(f"- {name}: {value}" for name, value in told.items())
+        tables.append(f"## {title}\n\n{listed}\n")
+    shown = [f"![The same as bars]({picture})\n"] if windows else []
+    return "\n".join(
+        ["# The bridge beside a bare pass-through\n", facts, "", NOTES, *shown, *tables]
+    )
+
+
+def picture(windows: list[Window]) -> str:
+    """CPU of every subject under every load, and what running streams notice of a start."""
+    groups = []
+    for load, subjects in grouped(windows).items():
+        measured = {name: found for name, found in subjects.items() if name != DIRECT}
+        if load.kind == "starts":
+            title, each = f"{load.name}: p99 of the running, ms", _noticed
+        elif load.kind == "first":
+            title, each = f"{load.name}: CPU ms a response", _cpu_per_answer
+        else:
+            title, each = f"{load.name}: CPU µs an event", _cpu_per_event
+        groups.append(Group(title, [each(name, found) for name, found in measured.items()]))
+    return bars("The bridge beside a bare pass-through", groups)
+
+
+def _noticed(name: str, windows: list[Window]) -> Bar:
+    late = median(window.seen["beside_p99_ms"] for window in windows)
+    return Bar(name, late, f"{late:.1f}")
+
+
+def _cpu_per_answer(name: str, windows: list[Window]) -> Bar:
+    cost = median(per_round(windows, lambda window: window.cpu_ms_per_answer))
+    return Bar(name, cost, f"{cost:.2f}")
+
+
+def _cpu_per_event(name: str, windows: list[Window]) -> Bar:
+    cost = median(per_round(windows, lambda window: window.cpu_us_per_delta))
+    return Bar(name, cost, f"{cost:.1f}")
 
 
 def plain(windows: list[Window], about: Json) -> Json:

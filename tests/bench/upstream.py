@@ -18,7 +18,8 @@ from aiohttp import web
 
 from tests.bench.alarm import Alarm
 from tests.bench.processes import serve
-from tests.bench.wire import DIALECTS, NativeTurn, Turn, ordered
+from tests.bench.turns import DIALECTS, NativeTurn, Turn
+from tests.bench.wire import ordered
 
 SLACK_NS = 250_000  # who is due so soon is woken too: the machine's wake-ups belong to the subjects
 TOGETHER = 64  # deltas in one write when unpaced: about 15 KB, as from a provider that is ahead

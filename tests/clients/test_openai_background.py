@@ -34,6 +34,7 @@ def test_a_background_response_is_polled_to_its_end(client: OpenAI, gate: Callab
     assert response.output_text
 
 
+@pytest.mark.catalogue("C28")
 def test_a_background_stream_is_resumed_where_it_broke_off(
     client: OpenAI, gate: Callable[[str], Gate]
 ):

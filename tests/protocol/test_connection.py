@@ -6,10 +6,11 @@ from typing import Any
 import orjson
 import pytest
 
-from ws_bridge.errors import ConnectionLimitReached, ServerDraining
-from ws_bridge.protocol.actions import Accept, Action, Reply, Rules, Say, Start, Stop
+from ws_bridge.errors import ConnectionLimitReached, InvalidRequest, ServerDraining
+from ws_bridge.protocol.actions import Accept, Action, End, Reply, Rules, Say, Start, Stop
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.shape import Shape
 from ws_bridge.protocol.steering import Steer
 
 Json = dict[str, Any]
@@ -203,6 +204,7 @@ def test_a_bad_lane_is_refused_without_a_lane(name):
 # How many may wait
 
 
+@pytest.mark.catalogue("C10")
 def test_of_a_hundred_creates_one_runs_sixty_four_wait_and_the_rest_are_refused():
     client = Client()
     answers = [client.create(input=str(number)) for number in range(100)]
@@ -218,6 +220,7 @@ def test_of_a_hundred_creates_one_runs_sixty_four_wait_and_the_rest_are_refused(
     assert order == [str(number) for number in range(65)]
 
 
+@pytest.mark.catalogue("C10")
 def test_what_waits_has_eight_mebibytes():
     client = Client()
     client.create()
@@ -359,6 +362,40 @@ def test_a_bad_frame_is_answered_once_and_changes_nothing(text):
     assert len(orjson.dumps(refused)) < 1000
     assert list(client.running) == ["busy"]
     assert len(client.create()) == 1
+
+
+@pytest.mark.catalogue("B12")
+def test_so_many_bad_frames_in_a_row_end_the_connection():
+    """Each has its error all the same; one good frame among them, and the count begins anew."""
+    client = Client(bad_frames=3)
+    for _ in range(2):
+        for bad in ("{", '{"type": "nope"}'):
+            [said] = client.hear(bad)
+            assert isinstance(said, Say)
+        client.hear('{"type": "response.processed"}')
+    assert len(client.hear("{")) == 1
+    assert len(client.connection.refuse_frame(InvalidRequest("Binary."))) == 1
+    said, end = client.hear('{"type": "response.cancel", "stream_id": ""}')
+    assert isinstance(said, Say)
+    assert end == End(1008, b"too many bad frames")
+
+
+def test_a_create_is_never_a_bad_frame():
+    """Its refusal may have to wait for its turn; until then nobody is sent away for it."""
+    client = Client(bad_frames=2)
+    client.create()
+    for _ in range(5):
+        assert client.create(model=5) == []
+
+
+@pytest.mark.catalogue("B12")
+def test_a_create_with_too_many_keys_is_refused_on_its_lane():
+    client = Client(shape=Shape(keys=20))
+    wide = {str(key): "x" for key in range(21)}
+    [said] = client.create("main", text=wide)
+    assert said.frame["stream_id"] == "main"
+    assert said.frame["error"]["message"] == "An object of the request has more than 20 keys."
+    assert len(client.create("main", text={"a": "b"})) == 1
 
 
 def test_a_create_that_is_nested_too_deep_is_refused_in_its_turn():

@@ -15,7 +15,6 @@ from ws_bridge.errors import (
 )
 from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.request import (
-    MAX_DEPTH,
     PASSED_ON,
     CreateResponse,
     parse_create,
@@ -203,21 +202,6 @@ def test_a_background_response_must_be_stored():
     error = refused({**BODY, "background": True, "store": False})
     assert (error.code, error.param) == ("unsupported_parameter", "background")
     assert parse_create({**BODY, "background": True}).background
-
-
-@pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: {"a": x}])
-def test_bottomless_nesting_is_refused(wrap):
-    deep: Any = "x"
-    for _ in range(MAX_DEPTH + 1):
-        deep = wrap(deep)
-    assert "nested" in refused({**BODY, "reasoning": {"x": deep}}).message
-
-
-def test_what_is_nested_deep_but_not_too_deep_is_taken():
-    deep: Any = "x"
-    for _ in range(MAX_DEPTH - 2):
-        deep = {"a": deep}
-    assert parse_create({**BODY, "text": deep}).text == deep
 
 
 # Items

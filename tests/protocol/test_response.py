@@ -220,6 +220,12 @@ def test_a_response_for_which_nothing_was_sampled_counts_zero():
     assert (counts["input_tokens"], counts["output_tokens"], counts["total_tokens"]) == (0, 0, 0)
 
 
+def test_a_count_that_cannot_be_one_is_zero():
+    usage = strict_usage({"input_tokens": 1e300, "output_tokens": 2**64 - 1})
+    assert usage is not None
+    assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (0, 0, 0)
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),

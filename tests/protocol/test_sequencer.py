@@ -316,6 +316,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.catalogue("U9")
 @settings(deadline=None)
 @given(STEPS)
 def test_whatever_comes_in_whatever_order_a_response_stays_one(steps):

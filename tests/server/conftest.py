@@ -1,15 +1,19 @@
 """A real server on a loopback socket, with a scripted upstream behind it."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp import web
 from scripted import Scripted
 
 from ws_bridge.config import Config
 from ws_bridge.server.app import Bridge
+from ws_bridge.server.guard.doorway import Doorway, serve_on
 
 MODELS = (
     {"name": "m", "model": "openai/m"},
@@ -18,13 +22,28 @@ MODELS = (
 )
 
 
+def pytest_asyncio_loop_factories(item):
+    """The guard's tests run in the loop that serves elsewhere, the others in the stock one."""
+    if item.path.name == "test_guard.py":
+        return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
+
+
 class Running:
     """A started bridge and a client session to it."""
 
-    def __init__(self, bridge: Bridge, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        url: str,
+        session: aiohttp.ClientSession,
+        doorway: Doorway,
+    ) -> None:
         self.bridge = bridge
         self.url = url
         self.session = session
+        self.doorway = doorway
+        self.stop = doorway.close
 
     async def post(self, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
         async with self.session.post(self.url + path, json=body or None) as answer:
@@ -87,11 +106,13 @@ async def serve() -> AsyncIterator[Serve]:
         bridge = Bridge(settings, environ or {}, upstream=upstream, **parts)
         runner = web.AppRunner(bridge.app, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        listening = socket.create_server(("127.0.0.1", 0))
+        doorway = await serve_on(runner, listening, settings)
         session = aiohttp.ClientSession()
-        ends.extend((runner.cleanup, session.close))
+        ends.extend((doorway.close, session.close))
         bridge.hurry.set()  # a test's end waits for nobody
-        return Running(bridge, f"http://127.0.0.1:{runner.addresses[0][1]}", session)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        return Running(bridge, url, session, doorway)
 
     yield start
     for end in reversed(ends):

@@ -17,6 +17,7 @@ async def refusal(bridge, **options):
 @pytest.mark.parametrize(
     "header", [None, "Bearer", "Bearer ", "Bearer wrong", "Basic key-a", "key-a", "Bearer key-a,"]
 )
+@pytest.mark.catalogue("S4")
 async def test_a_missing_or_wrong_key_is_401_before_the_upgrade(serve, header):
     bridge = await serve(Scripted(answer("x")), KEYS, ENVIRON)
     headers = {"Authorization": header} if header else {}
@@ -35,6 +36,7 @@ async def test_each_key_of_the_variable_opens(serve, key):
     assert (await ws.receive_json())["type"] == "response.created"
 
 
+@pytest.mark.catalogue("S6")
 async def test_a_browser_key_opens_only_when_enabled_and_is_never_echoed(serve):
     protocols = ("responses", "openai-insecure-api-key.key-a")
     closed = await serve(Scripted(answer("x")), KEYS, ENVIRON)
@@ -48,6 +50,7 @@ async def test_a_browser_key_opens_only_when_enabled_and_is_never_echoed(serve):
     assert ws.protocol is None
 
 
+@pytest.mark.catalogue("S6")
 async def test_a_key_in_the_query_is_refused(serve):
     bridge = await serve(Scripted(answer("x")), KEYS, ENVIRON)
     async with bridge.session.get(bridge.url + "/v1/models?api_key=key-a") as got:
@@ -57,6 +60,7 @@ async def test_a_key_in_the_query_is_refused(serve):
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "null", "https://ok.example.evil.example", "file://"]
 )
+@pytest.mark.catalogue("S5")
 async def test_a_foreign_origin_is_403(serve, origin):
     bridge = await serve(
         Scripted(answer("x")), {"server": {"allowed_origins": ["https://ok.example"]}}
@@ -82,6 +86,7 @@ async def test_without_keys_a_foreign_host_name_is_refused(serve):
     assert await refusal(bridge, headers=headers) == 403
 
 
+@pytest.mark.catalogue("S16")
 async def test_health_is_open_and_metrics_is_not(serve):
     bridge = await serve(Scripted(answer("x")), KEYS, ENVIRON)
     for path, status in (("/healthz", 200), ("/", 200), ("/metrics", 401), ("/v1/models", 401)):

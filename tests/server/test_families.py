@@ -6,6 +6,7 @@ import json
 import pytest
 from fleet import FAMILIES, KEYS, models_for
 from upstreams import FakeProviders
+from upstreams.responses import RESPONSE_ID
 
 TERMINALS = ("response.completed", "response.failed", "response.incomplete", "error")
 KEY = KEYS["KEY"]
@@ -76,6 +77,34 @@ async def test_a_provider_that_fails_is_one_clean_end_and_the_next_turn_works(
     assert (await answered(client, f"{family}-text"))[-1]["type"] == "response.completed"
 
 
+@pytest.mark.catalogue("U4")
+@each_family
+async def test_a_provider_that_falls_silent_fails_and_what_it_said_is_kept(bridge, fake, family):
+    client = await bridge.connect()
+    events = await answered(client, f"{family}-stall")
+    said = "".join(event.get("delta", "") for event in events)
+    last = events[-1]["response"]
+    assert (last["status"], last["error"]["code"]) == ("failed", "server_error")
+    assert said == "".join(part["text"] for item in last["output"] for part in item["content"])
+    assert said
+    assert await bridge.get(f"/v1/responses/{last['id']}") == (200, last)
+    await fake.wait_closed(1)
+
+
+SCENARIOS = "text rtools refusal annot image custom mcp failed incomplete queued unknownev errevent"
+
+
+@pytest.mark.catalogue("U13")
+@pytest.mark.parametrize("scenario", SCENARIOS.split())
+async def test_no_event_has_the_providers_id_of_the_response(bridge, scenario):
+    client = await bridge.connect()
+    events = await answered(client, f"native-{scenario}")
+    ids = {event["response"]["id"] for event in events if "response" in event}
+    assert len(ids) == 1
+    stored = await bridge.get(f"/v1/responses/{ids.pop()}")
+    assert RESPONSE_ID not in json.dumps([*events, stored])
+
+
 @each_family
 async def test_a_retry_after_reaches_the_client(bridge, family):
     client = await bridge.connect()
@@ -89,6 +118,7 @@ async def test_a_refused_connection_is_one_error(bridge):
     assert (error["type"], error["status"]) == ("error", 502)
 
 
+@pytest.mark.catalogue("U7")
 @each_family
 async def test_a_malformed_line_never_ends_in_silence(bridge, family):
     """Of a native stream litellm skips it, and it completes whole; the others fail."""

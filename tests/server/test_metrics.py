@@ -20,3 +20,5 @@ async def test_metrics_count_outcomes_events_and_connections(serve):
     assert "ws_bridge_connections 1.0" in lines
     assert "ws_bridge_store_lag_events 0.0" in lines
     assert "ws_bridge_first_event_seconds_count 1.0" in lines
+    (tasks,) = [line for line in lines if line.startswith("ws_bridge_tasks ")]
+    assert float(tasks.split()[1]) >= 2  # of this request and of the socket

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from aiohttp import WSMsgType
+from hands import Hands
 from scripted import Scripted, answer, call, completed, done_item, message, opening, tool_call
 
 from ws_bridge.clock import Clock
@@ -227,6 +228,7 @@ BAD_FRAMES = {
 }
 
 
+@pytest.mark.catalogue("B12")
 @pytest.mark.parametrize("frame", BAD_FRAMES.values(), ids=BAD_FRAMES.keys())
 async def test_a_bad_frame_is_one_clear_error_and_the_socket_lives_on(serve, frame):
     client = await (await serve(Scripted(answer("ok")))).connect()
@@ -239,6 +241,46 @@ async def test_a_bad_frame_is_one_clear_error_and_the_socket_lives_on(serve, fra
     assert text_of((await client.turn(input="hi"))[-1]) == "ok"
 
 
+@pytest.mark.catalogue("B12")
+async def test_so_many_bad_frames_in_a_row_are_answered_and_then_the_socket_is_closed(serve):
+    """Binary ones count; after a good one the count begins anew; others notice nothing."""
+    bridge = await serve(Scripted(answer("ok")), {"limits": {"bad_frames": 3}})
+    client, other = await bridge.connect(), await bridge.connect()
+    for _ in range(3):
+        for send in (client.ws.send_str("{"), client.ws.send_bytes(b"{")):
+            await send
+            assert (await client.event())["type"] == "error"
+        await client.ws.send_json({"type": "response.processed", "response_id": "resp_1"})
+    for _ in range(3):
+        await client.ws.send_str("{")
+        assert (await client.event())["type"] == "error"
+    end = await client.ws.receive(20)
+    assert (end.type, end.data, end.extra) == (WSMsgType.CLOSE, 1008, "too many bad frames")
+    assert text_of((await other.turn(input="hi"))[-1]) == "ok"
+
+
+@pytest.mark.catalogue("B12")
+@pytest.mark.parametrize(
+    ("limits", "field", "words"),
+    [
+        ({"json_depth": 5}, [[[[["x"]]]]], "The request is nested more than 5 levels deep."),
+        ({"json_keys": 9}, dict.fromkeys("abcdefghij"), "An object of the request has more than 9"),
+        ({}, [[]] * 500_000, "The {what} has more than 500000 values."),
+    ],
+)
+async def test_json_beyond_a_limit_is_one_error_over_socket_and_http(serve, limits, field, words):
+    bridge = await serve(Scripted(answer("ok")), {"limits": limits})
+    client = await bridge.connect()
+    [error] = await client.turn(input="x", text={"x": field})
+    assert error["error"]["type"] == "invalid_request_error"
+    assert error["error"]["message"].startswith(words.format(what="message"))
+    assert text_of((await client.turn(input="hi"))[-1]) == "ok"
+    status, body = await bridge.post("/v1/responses", model="m", input="x", text={"x": field})
+    assert status == 400
+    assert body["error"]["message"].startswith(words.format(what="request body"))
+
+
+@pytest.mark.catalogue("B11")
 async def test_a_binary_message_is_one_error(serve):
     client = await (await serve(Scripted(answer("ok")))).connect()
     await client.ws.send_bytes(b"\x00\xff")
@@ -280,15 +322,17 @@ async def test_an_end_without_a_terminal_event_is_a_failure(serve):
     assert (last["type"], last["response"]["error"]["code"]) == ("response.failed", "server_error")
 
 
+@pytest.mark.catalogue("W20")
 async def test_a_bug_in_an_upstream_tells_the_client_nothing(serve):
     def crash(_request):
         yield from opening()
         raise ZeroDivisionError("/secret/path")
 
-    client = await (await serve(Scripted(crash))).connect()
+    client = await (await serve(Scripted(crash, answer("ok")))).connect()
     last = (await client.turn(input="hi"))[-1]
     assert last["type"] == "response.failed"
     assert "secret" not in json.dumps(last)
+    assert text_of((await client.turn(input="hi"))[-1]) == "ok"
 
 
 async def test_a_stored_response_outlives_its_client(serve):
@@ -367,19 +411,16 @@ async def test_the_socket_gets_created_soon_even_from_a_silent_provider(serve):
     assert rest[0]["type"] == "response.output_item.added"
 
 
+@pytest.mark.catalogue("C19")
 async def test_a_connection_of_its_age_ends_between_turns(serve):
-    aged = asyncio.Event()
-
-    async def sleep(seconds: float) -> None:
-        await (aged.wait() if seconds == 3600 else asyncio.sleep(3600))
-
-    gate = asyncio.Event()
+    hands, gate = Hands(), asyncio.Event()
     upstream = Scripted([*opening(), gate, *message("x"), completed(done_item("x"))])
-    client = await (await serve(upstream, clock=Clock(sleep=sleep))).connect()
+    client = await (await serve(upstream, clock=hands.clock())).connect()
     await client.create(input="hi")
     await client.until("response.in_progress")
     await client.create(input="waits")
-    aged.set()
+    hands.turn(3599)
+    hands.turn(1)
     await client.ws.send_str("{")
     await client.event()
     gate.set()

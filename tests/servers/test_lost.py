@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import pytest
 from peers import at_provider, next_of, read_to, text_of
 
 LEASE_SECONDS = 2  # as the servers are configured
@@ -42,6 +43,7 @@ async def begin_all(here, there, fake):
     return ids, heard
 
 
+@pytest.mark.catalogue("W1", "W3", "U17")
 async def test_a_killed_servers_responses_reach_their_end_on_the_other(pair, servers, fake):
     """One kill, all kinds of responses.
 
@@ -85,6 +87,7 @@ async def test_a_killed_servers_responses_reach_their_end_on_the_other(pair, ser
         assert await here.events(response_id) == await there.events(response_id)
 
 
+@pytest.mark.catalogue("W7")
 async def test_a_server_frozen_for_longer_than_its_lease_writes_nothing_any_more(pair, fake):
     """Its clients never hear of an end that the store does not have.
 

@@ -34,13 +34,21 @@ async def wipe(node):
     await asyncio.to_thread(node.wipe)
 
 
-@pytest.mark.parametrize(("fault", "events"), [(freeze, 110), (crash, 60), (wipe, 30)])
+@pytest.mark.parametrize(
+    ("fault", "events"),
+    [
+        pytest.param(freeze, 110, marks=pytest.mark.catalogue("R3")),
+        pytest.param(crash, 60, marks=pytest.mark.catalogue("R2")),
+        pytest.param(wipe, 30, marks=pytest.mark.catalogue("R6")),
+    ],
+)
 async def test_live_streams_do_not_feel_a_fault_of_the_store(pair, node, fake, fault, events):
     """No stream stands still for a second longer than one that is not stored.
 
     Afterwards both servers have, byte for byte, what each socket has seen. Half of the streams end
     while the store is away, unless it has forgotten them: what had ended is lost then.
     """
+    before = await pair[0].turn("native-text")
     kinds = [f"native-gate15-slow-{fault.__name__}-big{n}" for n in (events, 30)]
     turns = [await pair[n % 2].begin(kinds[n % 2]) for n in range(STREAMS)]
     unstored = [await peer.begin(kinds[0], store=False) for peer in pair]
@@ -70,6 +78,8 @@ async def test_live_streams_do_not_feel_a_fault_of_the_store(pair, node, fake, f
         for peer in pair:
             assert await peer.get(one.id) == (200, one.last["response"])
             assert await peer.events(one.id) == one.texts
+    for peer in pair:
+        assert (await peer.get(before.id))[0] == (404 if fault is wipe else 200)
     for one, seen in zip(stored, heard[len(reading) :], strict=False):
         # Where the store has forgotten the response, its follower may be let go early: it resumes.
         assert seen == one.texts[: len(seen)]
@@ -97,6 +107,7 @@ async def away(node, how):
             node.thaw()
 
 
+@pytest.mark.catalogue("R24")
 @pytest.mark.parametrize("how", ["dead", "frozen"])
 async def test_without_its_store_a_server_serves_what_it_can(pair, node, fake, how):
     """Reading and background are refused for now; turns go on, and are stored when it is back."""

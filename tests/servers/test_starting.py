@@ -15,6 +15,7 @@ def config_of(url, **store):
     return {"store": {"url": url, **store}, "models": [DEMO]}
 
 
+@pytest.mark.catalogue("W18")
 async def test_a_server_starts_without_its_store_says_so_and_heals_alone():
     """It lives, is not ready, serves what needs no store; and is ready when the store comes."""
     store = Node(valkey_binary())
@@ -52,6 +53,7 @@ async def refused(config, environ=None) -> str:
         bridge.close()
 
 
+@pytest.mark.catalogue("R20")
 async def test_a_wrong_password_is_one_line_that_names_the_key():
     """Whether it stands in the URL or in a variable."""
     with Node(valkey_binary(), password="right") as node:  # noqa: S106 - a test's own

@@ -89,6 +89,7 @@ async def test_a_long_chain_changes_servers_at_every_turn(pair):
     assert all(f"word {number}" in heard for number in range(20))
 
 
+@pytest.mark.catalogue("C13")
 @each_family
 async def test_a_cancel_elsewhere_closes_the_providers_connection(pair, fake, family):
     here, there = pair

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from redis.exceptions import ConnectionError as Lost
+from redis.exceptions import OutOfMemoryError
 
 from ws_bridge.errors import ConfigError
 from ws_bridge.store import presence as module
@@ -23,6 +24,7 @@ class House:
         self.words = list(words)
         self.known = asyncio.Event()
         self.came_back = asyncio.Event()
+        self.tries = 0
         self.scripts = Scripts(self, lambda: self.now, self.back)
         self.presence = Presence(self, self.scripts, LEASE, lambda: self.now)
         monkeypatch.setattr(module, "examine", self.examine)
@@ -41,6 +43,11 @@ class House:
 
     async def script_load(self, _text):
         pass
+
+    async def set(self, *_words, **_options):
+        self.tries += 1
+        if self.tries < 3:
+            raise OutOfMemoryError
 
     async def execute_command(self, *_command):
         """Any script's answer; what is left of the words are failures."""
@@ -87,6 +94,24 @@ async def test_nothing_is_claimed_during_an_outage(monkeypatch):
     for _ in range(3):
         house.scripts.breaker.failed(Lost())
     assert not house.presence.may_claim()
+
+
+async def test_without_room_nothing_is_claimed_until_owners_could_renew_again(monkeypatch):
+    """It answers, so it is not away; but nobody could renew a lease."""
+    house = House(monkeypatch, 10**6)
+    await house.presence.look()
+    assert house.presence.may_claim()
+    house.scripts.breaker.is_refusing = True
+    house.now += LEASE
+    assert not house.presence.may_claim()
+    async with house.running():
+        async with asyncio.timeout(10):
+            while house.scripts.breaker.is_refusing:  # noqa: ASYNC110 - of the task that looks
+                await asyncio.sleep(0)
+    assert house.tries == 3  # two were refused
+    assert not house.presence.may_claim()
+    house.now += LEASE
+    assert house.presence.may_claim()
 
 
 async def test_nothing_is_claimed_of_a_server_that_was_never_seen(monkeypatch):

@@ -231,12 +231,13 @@ def delta(word, **fields):
     return Draft("response.output_text.delta", {**fields, "delta": f" {word}"})
 
 
-async def test_a_chain_of_two_hundred_turns_takes_a_round_trip_for_sixteen(store):
-    turns = await grow_chain(store, 200)
+@pytest.mark.catalogue("C23")
+async def test_a_chain_of_a_thousand_turns_takes_a_round_trip_for_sixteen(store):
+    turns = await grow_chain(store, 1000)
     sizes = count_calls(store.scripts)
     chain = await store.get_chain(turns[-1].id, "alice")
     assert [snapshot.record.id for snapshot in chain] == [turn.id for turn in turns[::-1]]
-    assert len(sizes) <= 2 * (200 // 16 + 1)
+    assert len(sizes) <= 2 * (1000 // 16 + 1)
 
 
 def count_calls(scripts):
@@ -347,8 +348,9 @@ async def test_a_wish_after_a_takeover_goes_to_the_new_writer(pair):
     assert wrong == []
 
 
+@pytest.mark.catalogue("W8")
 async def test_two_servers_that_want_the_same_response_do_not_both_get_it(pair):
-    kept = [record() for _ in range(20)]
+    kept = [record() for _ in range(200)]
     for one in kept:
         await pair[0].create(one)
         await let_run_out(pair[0], one)
@@ -371,6 +373,7 @@ async def test_what_was_given_back_in_order_costs_no_attempt(store, expire):
     assert not (await taken(store, kept, expire)).may_run
 
 
+@pytest.mark.catalogue("W6")
 async def test_the_end_is_told_to_a_reader_that_saw_more_than_the_log_has(pair):
     """The server that died was ahead of the log; its successor's end has a smaller number."""
     one, other = pair
@@ -435,6 +438,7 @@ async def are_waiting(store, kept, count):
     return followed is not None and len(followed._waiting) == count
 
 
+@pytest.mark.catalogue("R14")
 @pytest.mark.usefixtures("no_checks")
 async def test_hints_come_again_after_their_connection_was_killed(valkey, pair):
     one, other = pair
@@ -450,6 +454,7 @@ async def test_hints_come_again_after_their_connection_was_killed(valkey, pair):
     assert await follower == events
 
 
+@pytest.mark.catalogue("R16")
 @pytest.mark.usefixtures("quick_checks")
 async def test_without_any_hint_news_come_with_the_next_check(pair):
     one, other = pair
@@ -464,6 +469,7 @@ async def test_without_any_hint_news_come_with_the_next_check(pair):
     assert await follower == events
 
 
+@pytest.mark.catalogue("R15")
 async def test_a_silent_subscription_is_found_dead_and_made_anew(monkeypatch, valkey, store):
     monkeypatch.setattr(hints, "PROBE_SECONDS", 0.05)
     monkeypatch.setattr(hints, "ANSWER_SECONDS", 0.1)
@@ -490,6 +496,7 @@ async def has_connections(proxy, count):
 # What others do to the server
 
 
+@pytest.mark.catalogue("R13")
 async def test_forgotten_scripts_are_sent_again(valkey, store):
     kept = record()
     events = events_of(kept)
@@ -571,6 +578,7 @@ async def test_what_others_have_overwritten_is_unknown(valkey, store, name):
     assert await store.get(whole.id, "alice")
 
 
+@pytest.mark.catalogue("R22")
 @pytest.mark.parametrize("name", ["events", "meta", "input"])
 async def test_a_key_that_others_took_ends_its_response_and_no_other(valkey, store, name):
     kept, other = record(), record()
@@ -645,6 +653,7 @@ async def refused(url, caplog, *, is_secret=SECRET, **fields):
     return said
 
 
+@pytest.mark.catalogue("R20")
 async def test_a_wrong_password_is_told_by_the_name_of_its_key(caplog):
     with Node(valkey_binary(), password=SECRET) as node:
         said = await refused(f"redis://127.0.0.1:{node.port}", caplog, password="wr0ng")  # noqa: S106
@@ -665,6 +674,7 @@ async def test_a_server_that_is_too_old_is_refused(monkeypatch, caplog, valkey):
     assert "store.url" in said
 
 
+@pytest.mark.catalogue("R18")
 async def test_a_server_that_may_forget_is_told_of(caplog):
     options = ("--maxmemory-policy", "allkeys-lru")
     with Node(valkey_binary(), options=options) as node:
@@ -715,6 +725,7 @@ async def persistently(step):
                 await asyncio.sleep(0.01)
 
 
+@pytest.mark.catalogue("R9")
 async def test_with_resets_in_between_nothing_is_lost_or_said_twice(behind):
     store, proxy = behind
     proxy.cut_every = 7
@@ -730,6 +741,7 @@ async def test_with_resets_in_between_nothing_is_lost_or_said_twice(behind):
     assert await persistently(lambda: collect(store, kept)) == events
 
 
+@pytest.mark.catalogue("R10")
 async def test_what_was_done_but_not_answered_is_absorbed_when_it_comes_again(behind):
     store, proxy = behind
     kept = record()

@@ -134,7 +134,9 @@ async def test_before_the_first_answer_the_store_is_away():
 # Calls
 
 
-@pytest.mark.parametrize("word", [Lost(), OSError(), TimeoutError(), ReadOnlyError()])
+@pytest.mark.parametrize(
+    "word", [Lost(), OSError(), TimeoutError(), ReadOnlyError(), AttributeError(), TypeError()]
+)
 async def test_what_did_not_come_through_is_unavailable_and_counts(word):
     made = scripts(Server(word))
     for count in range(1, FAILURES + 1):
@@ -156,6 +158,8 @@ async def test_a_refusal_that_passes_is_unavailable_to_all(word):
     made = scripts(Server(word))
     with pytest.raises(StoreUnavailable):
         await made.call_all([Call(READ, (), ())])
+    assert made.breaker.is_refusing
+    assert not made.breaker.is_open
 
 
 async def test_a_refusal_of_one_call_is_its_answer():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.upstream import tap as taps
-from ws_bridge.upstream.tap import Fed, Tap, catching, hook
+from ws_bridge.upstream.tap import Fed, Tap, ask_plainly, catching, hook
 
 LINE_ENDS = (b"\n", b"\r\n", b"\r")
 
@@ -155,7 +155,7 @@ async def test_without_anybody_at_the_tap_litellm_reads_as_ever():
         (200, {}, False),
         (429, {"content-type": "text/event-stream"}, False),
         (302, {"content-type": "text/event-stream"}, False),
-        (200, {"content-type": "text/event-stream", "content-encoding": "gzip"}, False),
+        (200, {"content-type": "text/event-stream", "content-encoding": "identity"}, True),
     ],
 )
 async def test_only_plain_streams_that_went_well_are_tapped(status, headers, is_tapped):
@@ -168,6 +168,15 @@ async def test_only_plain_streams_that_went_well_are_tapped(status, headers, is_
     if is_tapped:
         await catch.tap.aclose()
         assert wire.is_closed
+
+
+async def test_what_is_compressed_is_refused_before_it_unfolds():
+    request = httpx.Request("POST", "http://provider.example", headers={"accept-encoding": "br"})
+    await ask_plainly(request)
+    assert request.headers["accept-encoding"] == "identity"
+    response = httpx.Response(200, headers={"content-encoding": "gzip"}, stream=Wire())
+    with pytest.raises(UpstreamError):
+        await hook(response)
 
 
 async def test_a_call_that_nobody_catches_is_not_tapped():

@@ -149,8 +149,8 @@ class UpgradeRequired(InvalidRequest):
     words = "Open a WebSocket on this path, or POST to it."
 
     def headers(self) -> dict[str, str]:
-        """Name the protocol to upgrade to (RFC 9110, 15.5.22)."""
-        return {"upgrade": "websocket"}
+        """Name the protocol to upgrade to (RFC 9110, 15.5.22), and its version (RFC 6455, 4.4)."""
+        return {"upgrade": "websocket", "sec-websocket-version": "13"}
 
 
 class PreviousResponseInProgress(InvalidRequest):

@@ -8,6 +8,7 @@ from typing import Any
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.request import CreateResponse
+from ws_bridge.protocol.shape import USUAL, Shape
 from ws_bridge.protocol.steering import Steer
 
 Json = dict[str, Any]
@@ -55,7 +56,15 @@ class Say:
     frame: Json
 
 
-Action = Start | Stop | Accept | Reply | Say
+@dataclass(frozen=True, slots=True)
+class End:
+    """End the connection: no answer will help this client."""
+
+    code: int
+    reason: bytes
+
+
+Action = Start | Stop | Accept | Reply | Say | End
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,8 @@ class Rules:
     queued_bytes: int = 8 * 2**20
     cached_turns: int = 256
     steers: int = 16  # that wait for one response's end
+    bad_frames: int = 20  # in a row, before the connection is closed
+    shape: Shape = USUAL
     default_model: str | None = None
 
 

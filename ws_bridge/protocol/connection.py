@@ -3,7 +3,8 @@
 Rule 1: a lane is strict FIFO; lanes run side by side; so many run at once, so many may wait.
 Rule 2: every create gets exactly one answer: its response, or one error, in its turn on its lane.
 Only what may not even wait (no lane, no room, no time left) is refused at once.
-Rule 3: a bad frame is answered once and changes nothing else; the connection lives on.
+Rule 3: a bad frame is answered once and changes nothing else; the connection lives on, unless so
+many come in a row that nothing else is to be expected. A create is never bad: it has its turn.
 Rule 4: what was steered goes on by itself at the response's end, before all that waits on the lane.
 Rule 5: a finished turn can be continued on this connection; a continuation that fails takes its
 parent with it on that lane, a failed fork from another lane does not (wire contract 4.1).
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ws_bridge.errors import (
@@ -23,11 +25,13 @@ from ws_bridge.errors import (
     UnsupportedParameter,
 )
 from ws_bridge.protocol import steering
-from ws_bridge.protocol.actions import Accept, Action, Reply, Rules, Say, Start, Stop, Waiting
+from ws_bridge.protocol.actions import Accept, Action, End, Reply, Rules, Say, Start, Stop, Waiting
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.request import flat, parse_create, parse_frame, parse_stream_id
+from ws_bridge.protocol.shape import check_shape
 from ws_bridge.protocol.steering import Steer, SteerRefused, Steers
+from ws_bridge.protocol.turns import Turns
 
 Json = dict[str, Any]
 
@@ -39,25 +43,33 @@ class Connection:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._named: set[str] = set()
+        self._named: frozenset[str] = frozenset()
         self._running: dict[str | None, str | None] = {}  # lane → response id, once it has one
         self._waiting: list[Waiting] = []
-        self._cache: dict[str, tuple[str | None, Turn]] = {}
-        self._latest: dict[str | None, str] = {}
+        self._turns = Turns(rules.cached_turns)
         self._starts: dict[str | None, Start] = {}  # lane → what runs there
         self._steers = Steers(rules.steers, rules.queued_bytes)
         self._said: dict[str, tuple[str | None, int]] = {}  # ended → its lane, the last number
         self._closed_by: BridgeError | None = None
+        self._bad_in_a_row = 0
 
     # What the client sends
 
     def receive(self, text: str | bytes) -> list[Action]:
         """What a text frame leads to."""
         try:
-            frame = parse_frame(text, FRAMES)
-            return FRAMES[frame["type"]](self, frame, len(text))
+            frame = parse_frame(text, FRAMES, self._rules.shape)
+            actions = FRAMES[frame["type"]](self, frame, len(text))
         except BridgeError as error:
-            return [Say(error.frame())]
+            return self.refuse_frame(error)
+        self._bad_in_a_row = 0
+        return actions
+
+    def refuse_frame(self, error: BridgeError) -> list[Action]:
+        """What a frame leads to that is none: its error, and the end after too many in a row."""
+        self._bad_in_a_row += 1
+        over = self._bad_in_a_row >= self._rules.bad_frames
+        return [Say(error.frame()), *([End(1008, b"too many bad frames")] if over else [])]
 
     def _create(self, frame: Json, size: int) -> list[Action]:
         try:
@@ -85,7 +97,7 @@ class Connection:
             return lane
         if len(self._named) >= self._rules.lanes:
             raise StreamLimitReached(self._rules.lanes)
-        self._named.add(lane)
+        self._named |= {lane}
         return lane
 
     def _read_create(self, frame: Json, lane: str | None, size: int) -> Waiting:
@@ -96,21 +108,18 @@ class Connection:
                 raise UnsupportedParameter(
                     "'background' is not supported over WebSocket.", param="background"
                 )
+            check_shape(body, self._rules.shape)
             request = parse_create(body, self._rules.default_model)
         except BridgeError as error:
             return Waiting(lane, Say(error.frame(lane)), size, parent_id)
-        home, parent = self._cache.get(parent_id or "", (lane, None))
         # A fork's parent is pinned now, whatever its own lane does next; on the same lane what
         # goes before may still take it away.
-        return Waiting(lane, Start(request, lane, None if home == lane else parent), size)
+        is_home = self._turns.is_home(parent_id, lane)
+        return Waiting(
+            lane, Start(request, lane, None if is_home else self.cached(parent_id)), size
+        )
 
-    def _cancel(self, frame: Json, _size: int) -> list[Action]:
-        return self._stop(frame, "cancel")
-
-    def _interrupt(self, frame: Json, _size: int) -> list[Action]:
-        return self._stop(frame, "interrupt")
-
-    def _stop(self, frame: Json, how: str) -> list[Action]:
+    def _stop(self, frame: Json, _size: int, how: str) -> list[Action]:
         lane, response_id = parse_stream_id(frame), frame.get("response_id")
         if response_id is not None and not isinstance(response_id, str):
             raise InvalidRequest("'response_id' must be a string.", param="response_id")
@@ -153,9 +162,6 @@ class Connection:
         named = {} if lane is None else {"stream_id": lane}
         return Say({"type": draft.type, "sequence_number": last + 1, **named, **draft.fields})
 
-    def _ignore(self, _frame: Json, _size: int) -> list[Action]:
-        return []
-
     # What became of it
 
     def began(self, lane: str | None, response_id: str) -> None:
@@ -166,12 +172,8 @@ class Connection:
         """The lane's response is about to say its last: from now on a chain can go on from it."""
         if turn is None:
             return
-        self._cache[turn.id] = (lane, turn)
-        self._latest[lane] = turn.id
-        if len(self._cache) > self._rules.cached_turns:
-            latest = {*self._latest.values(), *self._steers.targets()}
-            oldest = next((known for known in self._cache if known not in latest), None)
-            self._drop(oldest or "")
+        self._turns.keep(lane, turn)
+        self._drop(self._turns.surplus(self._steers.targets()))
 
     def ended(self, start: Start, *, failed: bool, last: int = -1) -> list[Action]:
         """The lane's create was answered to the end; what may go next, goes.
@@ -187,7 +189,7 @@ class Connection:
         if response_id is not None:
             self._said[response_id] = (start.lane, last)
             says += self._go_on(start, response_id)
-            if response_id not in self._cache:
+            if response_id not in self._turns:
                 self._drop(response_id)
         return [*says, *self._ready()]
 
@@ -242,22 +244,18 @@ class Connection:
 
     def cached(self, response_id: str | None) -> Turn | None:
         """A turn of this connection."""
-        return self._cache.get(response_id or "", (None, None))[1]
-
-    def _is_home(self, response_id: object, lane: str | None) -> bool:
-        """Whether it is a turn of this connection, and of this lane."""
-        return isinstance(response_id, str) and self._cache.get(response_id, ())[:1] == (lane,)
+        return self._turns.get(response_id)
 
     def _evict(self, response_id: Any, lane: str | None) -> list[Action]:
         """Forget a turn of the lane; what waits for it can never be committed then."""
-        if not self._is_home(response_id, lane):
+        if not self._turns.is_home(response_id, lane):
             return []
         says = self._give_back(self._steers.take(response_id), UNBORN)
         self._drop(response_id)
         return says
 
     def _drop(self, response_id: str) -> None:
-        self._cache.pop(response_id, None)
+        self._turns.drop(response_id)
         self._said.pop(response_id, None)
 
     def _ready(self) -> Iterator[Action]:
@@ -285,15 +283,15 @@ class Connection:
             return start
         parent_id = start.request.previous_response_id or ""
         parent = start.parent or self.cached(parent_id)
-        steers = self._steers.take(parent_id) if self._is_home(parent_id, start.lane) else ()
+        steers = self._steers.take(parent_id) if self._turns.is_home(parent_id, start.lane) else ()
         request = steering.joined(start.request, steers) if steers else start.request
         return replace(start, request=request, parent=parent, steers=steers)
 
 
 FRAMES: dict[str, Callable[[Connection, Json, int], list[Action]]] = {
     "response.create": Connection._create,  # noqa: SLF001 - the table of this class
-    "response.cancel": Connection._cancel,  # noqa: SLF001
-    "response.interrupt": Connection._interrupt,  # noqa: SLF001
+    "response.cancel": partial(Connection._stop, how="cancel"),  # noqa: SLF001
+    "response.interrupt": partial(Connection._stop, how="interrupt"),  # noqa: SLF001
     "response.steer": Connection._steer,  # noqa: SLF001
-    "response.processed": Connection._ignore,  # noqa: SLF001
+    "response.processed": lambda *_: [],
 }

@@ -11,7 +11,6 @@ import re
 from collections.abc import Container
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -22,12 +21,12 @@ from ws_bridge.errors import (
     UnsupportedParameter,
 )
 from ws_bridge.protocol.compaction import threshold_of
+from ws_bridge.protocol.shape import USUAL, Shape, check_shape, read_object
 
 Json = dict[str, Any]
 Item = dict[str, Any]
 
 STREAM_ID = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
-MAX_DEPTH = 64  # what is copied and serialised here must stay far from those libraries' own ends
 
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
@@ -113,14 +112,9 @@ def _typed(item: Item) -> Item:
     return item if item.get("type") is not None else {**item, "type": "message"}
 
 
-def parse_frame(text: str | bytes, kinds: Container[str]) -> Json:
+def parse_frame(text: str | bytes, kinds: Container[str], shape: Shape = USUAL) -> Json:
     """The frame of a text message, of one of these types. Raises ``InvalidRequest``."""
-    try:
-        frame = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise InvalidRequest("The message is not valid JSON.") from None
-    if not isinstance(frame, dict):
-        raise InvalidRequest("The message must be a JSON object.")
+    frame = read_object(text, shape, "message")
     kind = frame.get("type")
     if not isinstance(kind, str):
         raise InvalidRequest("Missing required parameter: 'type'.", param="type")
@@ -140,9 +134,9 @@ def flat(frame: Json) -> Json:
 def parse_create(body: Json, default_model: str | None = None) -> CreateResponse:
     """Read the body of an HTTP create, or of a flat `response.create` frame.
 
+    Whoever has read it has looked at its shape (``check_shape``).
     Raises ``InvalidRequest`` (with ``param``) for anything that cannot be served.
     """
-    check_depth(body)
     present = {key: value for key, value in body.items() if value is not None}
     if default_model is not None:
         present.setdefault("model", default_model)
@@ -158,14 +152,8 @@ def parse_create(body: Json, default_model: str | None = None) -> CreateResponse
 
 
 def check_depth(body: Json) -> None:
-    """Refuse bottomless nesting. Raises ``InvalidRequest``."""
-    level: list[Any] = [body]
-    for _ in range(MAX_DEPTH):
-        inner = (node.values() if isinstance(node, dict) else node for node in level)
-        level = [value for values in inner for value in values if isinstance(value, (dict, list))]
-        if not level:
-            return
-    raise InvalidRequest(f"The request is nested more than {MAX_DEPTH} levels deep.")
+    """Refuse bottomless nesting where nobody has said how deep it may be. As ``check_shape``."""
+    check_shape(body, USUAL)
 
 
 def _refusal(error: ErrorDetails) -> InvalidRequest:

@@ -66,6 +66,7 @@ OWNED = frozenset(
 # Larger than this, instructions and tools are not repeated in every snapshot: some clients cap a
 # message at 1 MiB, and an echo comes three times a turn (reliability 2.8).
 ECHO_LIMIT = 256 * 1024
+MOST_COUNTED = 2**53  # tokens; beyond it a number is not one that all of JSON can hold
 ECHOED = ("instructions", "tools")
 
 
@@ -179,7 +180,7 @@ def _counts(details: Any, *names: str) -> Json:
 
 def _count(value: Any) -> int:
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    return int(value) if whole else 0
+    return int(value) if whole and abs(value) <= MOST_COUNTED else 0
 
 
 def _present(values: Mapping[str, Any]) -> Json:

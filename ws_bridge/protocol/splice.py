@@ -2,6 +2,7 @@
 
 Rule 1: only the object's own keys count, never those of objects or strings inside of it.
 Rule 2: the text is a valid object that is not empty; whoever calls has parsed it.
+Rule 3: one member at most goes away, and not the only one.
 """
 
 from __future__ import annotations

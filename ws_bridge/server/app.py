@@ -12,23 +12,26 @@ import asyncio
 import gc
 import logging
 import os
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 
 from aiohttp import web
 
 from ws_bridge.clock import Clock
 from ws_bridge.config import Config, client_keys
-from ws_bridge.errors import BridgeError, InvalidRequest
 from ws_bridge.jobs import Jobs, Policy
 from ws_bridge.lineage import Lineage
 from ws_bridge.mirror import Mirror, Pace
 from ws_bridge.plan import JobFinished, JobStarted, Timing, line_of
 from ws_bridge.protocol.actions import Rules
-from ws_bridge.server.auth import OWNER, Gate
+from ws_bridge.protocol.shape import Shape
+from ws_bridge.server.auth import Gate
+from ws_bridge.server.budgets import Budgets, Creates, generating
 from ws_bridge.server.conversations import ConversationRoutes
-from ws_bridge.server.exchange import json_response
+from ws_bridge.server.entrance import Entrance
+from ws_bridge.server.exchange import LIMITS, json_response
+from ws_bridge.server.guard.doorway import guarded
 from ws_bridge.server.metrics import Metrics
 from ws_bridge.server.models import Models
 from ws_bridge.server.responses import Responses
@@ -47,13 +50,12 @@ from ws_bridge.upstream.routes import build
 
 log = logging.getLogger("ws_bridge")
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 MIB = 2**20
+# Kept events are no garbage: the stock thresholds walk them all again and again.
+GC_THRESHOLDS = (10_000, 20, 100)
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' "
     "data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",  # the page's modules fit together only as one version
 }
@@ -76,6 +78,7 @@ class Bridge:
         *,
         clock: Clock | None = None,
         upstream: Service | None = None,
+        worker: int = 0,
     ) -> None:
         self.routes = routes = build(config, environ)
         clock = clock or Clock()
@@ -87,7 +90,7 @@ class Bridge:
         self._store, conversations = _stores(config, environ, clock)
         self._conversations = ConversationRoutes(conversations, clock)
         self._mirror = Mirror(self._store, _pace(config), clock)
-        self._metrics = Metrics()
+        self._metrics = Metrics(worker)
         self._jobs = Jobs(
             upstream=answers,
             find_target=routes.find,
@@ -99,29 +102,46 @@ class Bridge:
         )
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.listen(cancelled=self._jobs.cancel, followed=self._mirror.followed)
-        self._sockets = Sockets(self._jobs, _socket_policy(config), clock)
-        self._gate = Gate(
+        self._budgets = Budgets(
+            config.limits,
+            runs=generating(self._jobs),
+            breached=self._metrics.breached,
+            now=clock.monotonic,
+        )
+        self._creates = Creates(self._jobs, self._budgets)
+        self._sockets = Sockets(self._creates, _socket_policy(config), clock)
+        gate = Gate(
             client_keys(config, environ),
             origins=server.allowed_origins,
             host=server.host,
             browser_subprotocol=config.auth.browser_subprotocol,
         )
+        self._entrance = Entrance(gate, self._budgets)
         self._models = Models(
             routes.names(), routes.find, upstream=answers, jobs=self._jobs, clock=clock
         )
-        self._is_ready = False
         self._is_store_open = False
         self.hurry = asyncio.Event()  # set: a drain waits no longer
+        self.ready = asyncio.Event()  # set: responses can be made
         self.broken = asyncio.Event()  # set: the upstream could not be opened
         self.app = self._build()
 
     def _build(self) -> web.Application:
         app = web.Application(
-            client_max_size=self._config.server.max_message_mib * MIB, middlewares=[self._speak]
+            client_max_size=self._config.server.max_message_mib * MIB,
+            middlewares=[guarded, self._entrance.admit],
         )
+        app[LIMITS] = self._config.limits
         finish = self._config.server.on_disconnect == "finish"
         responses = Responses(
-            self._jobs, self._store, self._takeover, self._sockets, self._clock, finish=finish
+            self._jobs,
+            self._store,
+            self._takeover,
+            self._sockets,
+            self._clock,
+            creates=self._creates,
+            budgets=self._budgets,
+            finish=finish,
         )
         rooms = (self._models, responses, self._conversations)
         app.add_routes([route for room in rooms for route in room.routes()])
@@ -144,26 +164,6 @@ class Bridge:
         gauge("takeovers", "Responses taken over from lost servers", lambda: self._takeover.taken)
         return app
 
-    @web.middleware
-    async def _speak(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Check who it is, run the handler, and speak every error in the contract's shape."""
-        request_id = "req_" + secrets.token_hex(12)
-        try:
-            if request.path.startswith("/v1/") or request.path == "/metrics":
-                request[OWNER] = self._gate.admit(request)
-            return await handler(request)
-        except BridgeError as error:
-            return _spoken(error, request_id)
-        except web.HTTPException as refusal:
-            if refusal.status < 400:
-                raise
-            return _spoken(_of_http(refusal), request_id)
-        except (asyncio.CancelledError, ConnectionError):
-            raise
-        except Exception:  # the edge of the request: a bug tells the client nothing
-            log.exception("request_crashed request_id=%s", request_id)
-            return _spoken(BridgeError(), request_id)
-
     async def open_store(self) -> None:
         """Connect the store, once. Raises ``ConfigError`` if it can never be used."""
         if not self._is_store_open:
@@ -174,7 +174,8 @@ class Bridge:
         """The parts' life: what runs beside the requests, and its end."""
         await self.open_store()
         opening = asyncio.create_task(self._open())
-        tasks = [asyncio.create_task(body) for body in (self._mirror.run(), self._takeover.run())]
+        bodies = (self._mirror.run(), self._takeover.run(), self._sockets.run())
+        tasks = [asyncio.create_task(body) for body in bodies]
         yield
         for task in (opening, *tasks):
             task.cancel()
@@ -184,22 +185,26 @@ class Bridge:
         await self._upstream.close()
 
     async def _open(self) -> None:
+        # What litellm's import makes lives for ever: to walk it all again and again, and once more
+        # at its end, would be a third of the start.
+        gc.disable()
         try:
             await self._upstream.open()
         except Exception:  # the edge of the task: a server without an upstream is of no use
             log.exception("upstream_cannot_open")
             self.broken.set()
             return
-        # What litellm has left behind lives for ever: a collection that walks it all takes 200 ms.
-        gc.collect()
-        gc.freeze()
-        self._is_ready = True
+        finally:
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+            gc.enable()
+        self.ready.set()
         log.info("ready")
 
     async def _drain(self, _app: web.Application) -> None:
-        self._is_ready = False
+        self.ready.clear()
         jobs = self._jobs.drain(self._config.server.drain_seconds, self.hurry)
-        await asyncio.gather(self._sockets.drain(), jobs)
+        await asyncio.gather(self._sockets.drain(self.hurry), jobs)
 
     def _observe(self, happened: JobStarted | JobFinished) -> None:
         self._metrics.observe(happened)
@@ -213,13 +218,16 @@ class Bridge:
         return json_response({"status": "ok"})
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        is_ready = self._is_ready and self._store.is_available()
+        is_ready = self.ready.is_set() and self._store.is_available()
         answer = json_response({"status": "ready" if is_ready else "not ready"})
         answer.set_status(200 if is_ready else 503)
         return answer
 
 
 async def _add_page_headers(request: web.Request, response: web.StreamResponse) -> None:
+    if response.status == HTTPStatus.SWITCHING_PROTOCOLS:  # kept as long as its connection
+        return
+    response.headers["X-Content-Type-Options"] = "nosniff"  # what a client said stays JSON
     if request.path == "/" or request.path.startswith("/static/"):
         response.headers.update(PAGE_HEADERS)
 
@@ -263,22 +271,11 @@ def _socket_policy(config: Config) -> SocketPolicy:
             queued=limits.queued_per_connection,
             queued_bytes=limits.queued_mib_per_connection * MIB,
             cached_turns=limits.cached_turns_per_connection,
+            bad_frames=limits.bad_frames,
+            shape=Shape(limits.json_depth, limits.json_keys),
         ),
         max_message_bytes=config.server.max_message_mib * MIB,
         connection_minutes=config.server.connection_minutes,
+        unread_seconds=limits.unread_seconds,
         finish_on_disconnect=config.server.on_disconnect == "finish",
     )
-
-
-def _spoken(error: BridgeError, request_id: str) -> web.Response:
-    answer = json_response(error.body())
-    answer.set_status(error.status)
-    answer.headers.update(error.headers())
-    answer.headers["x-request-id"] = request_id
-    return answer
-
-
-def _of_http(refusal: web.HTTPException) -> BridgeError:
-    error = InvalidRequest(refusal.reason)
-    error.status = refusal.status
-    return error

@@ -8,22 +8,33 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from ws_bridge.config import Limits
 from ws_bridge.errors import InvalidRequest
+from ws_bridge.protocol.shape import Shape, check_shape, read_object
 
 Json = dict[str, Any]
 
+LIMITS = web.AppKey("limits", Limits)
+USUAL = Limits()
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
 async def read_json(request: web.Request) -> Json:
     """The body as an object. Raises ``InvalidRequest``."""
+    limits = limits_of(request)
+    shape = Shape(limits.json_depth, limits.json_keys)
     try:
-        body = orjson.loads(await request.read())
-    except orjson.JSONDecodeError:
-        raise InvalidRequest("The request body is not valid JSON.") from None
-    if not isinstance(body, dict):
-        raise InvalidRequest("The request body must be a JSON object.")
+        text = await request.read()
+    except web.RequestPayloadError:
+        raise InvalidRequest("The request body cannot be unpacked, or is cut off.") from None
+    body = read_object(text, shape, "request body")
+    check_shape(body, shape)
     return body
+
+
+def limits_of(request: web.Request) -> Limits:
+    """What the operator allows to one client."""
+    return request.app.get(LIMITS, USUAL)
 
 
 def json_response(body: Any) -> web.Response:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
 
 from ws_bridge.plan import JobFinished, JobStarted
 
@@ -16,8 +18,9 @@ SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 class Metrics:
     """The server's numbers, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: int = 0) -> None:
         registry = self._registry = CollectorRegistry()
+        self._worker = worker  # its number, where several processes answer at one address
         self._started = Counter(
             "ws_bridge_responses_started", "Responses begun", ["transport"], registry=registry
         )
@@ -34,12 +37,17 @@ class Metrics:
             registry=registry,
         )
         self._events = Counter("ws_bridge_events", "Events of ended responses", registry=registry)
+        self._breaches = Counter(
+            "ws_bridge_limited", "Refusals by a limit", ["limit"], registry=registry
+        )
         self._first = Histogram(
             "ws_bridge_first_event_seconds",
             "From the create to the response's first event",
             buckets=SECONDS,
             registry=registry,
         )
+        # One that grows with the hours is a leak; it is counted when somebody asks.
+        self.gauge("tasks", "Asyncio tasks of the process", lambda: len(asyncio.all_tasks()))
 
     def observe(self, happened: JobStarted | JobFinished) -> None:
         """Count what happened to a job."""
@@ -53,12 +61,23 @@ class Metrics:
         if happened.first_event_seconds is not None:
             self._first.observe(happened.first_event_seconds)
 
+    def breached(self, limit: str) -> None:
+        """Count a refusal by a limit of the configuration."""
+        self._breaches.labels(limit).inc()
+
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a number that is read when somebody asks for it."""
         gauge = Gauge(f"ws_bridge_{name}", text, registry=self._registry)
         gauge.set_function(read)
 
+    def collect(self) -> Iterator[Metric]:
+        """All numbers, each with the worker's if it is one of several: its series are its own."""
+        own = {"worker": str(self._worker)} if self._worker else {}
+        for metric in self._registry.collect():
+            metric.samples = [one._replace(labels=one.labels | own) for one in metric.samples]
+            yield metric
+
     async def show(self, _request: web.Request) -> web.Response:
         """The text that Prometheus reads."""
-        text = generate_latest(self._registry)
+        text = generate_latest(self)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
@@ -27,6 +27,7 @@ from ws_bridge.plan import Ending
 from ws_bridge.protocol.history import Turn, input_items
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.server.auth import OWNER
+from ws_bridge.server.budgets import Budgets, Creates
 from ws_bridge.server.exchange import flag, integer, json_response, page, read_json
 from ws_bridge.server.sse import send_events
 from ws_bridge.server.websocket import Sockets
@@ -49,6 +50,8 @@ class Responses:
         sockets: Sockets,
         clock: Clock,
         *,
+        creates: Creates,
+        budgets: Budgets,
         finish: bool,
     ) -> None:
         self._jobs = jobs
@@ -56,6 +59,8 @@ class Responses:
         self._store = store
         self._sockets = sockets
         self._clock = clock
+        self._creates = creates
+        self._budgets = budgets
         self._finish = finish  # stored responses outlive their client
 
     def routes(self) -> list[web.RouteDef]:
@@ -71,15 +76,16 @@ class Responses:
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """The socket, or 426 for a plain GET."""
-        if not web.WebSocketResponse().can_prepare(request):
+        if not _is_upgrade(request):
             raise UpgradeRequired
-        return await self._sockets.serve(request, request[OWNER])
+        with self._budgets.connection(request[OWNER]):
+            return await self._sockets.serve(request, request[OWNER])
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """A response: as JSON when it is done, as SSE, or at once in the background."""
         body = parse_create(await read_json(request))
         transport = "background" if body.background else "sse" if body.stream else "http"
-        job = await self._jobs.start(Create(body, request[OWNER], transport))
+        job = await self._creates.start(Create(body, request[OWNER], transport))
         with self._client_may_leave(job):
             if body.stream:
                 return await send_events(request, job.stream.read(), self._clock)
@@ -174,3 +180,10 @@ class Responses:
             if not envelope.background and not (envelope.store and self._finish):
                 job.stop_soon(Ending.CANCELLED)
             raise
+
+
+def _is_upgrade(request: web.Request) -> bool:
+    """Whether it asks for a WebSocket by the book; aiohttp also takes HTTP/1.0 and older drafts."""
+    by_the_book = request.version >= HttpVersion11 and not request.can_read_body
+    is_current = request.headers.get(hdrs.SEC_WEBSOCKET_VERSION, "") == "13"
+    return by_the_book and is_current and bool(web.WebSocketResponse().can_prepare(request))

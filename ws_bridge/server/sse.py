@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 
 from aiohttp import hdrs, web
@@ -10,6 +11,11 @@ from aiohttp import hdrs, web
 from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError
 from ws_bridge.protocol.events import SSE_DONE, SSE_KEEPALIVE, Event
+from ws_bridge.server.exchange import limits_of
+from ws_bridge.server.outbox import HELD_BYTES, joined
+from ws_bridge.server.patience import Patience
+
+log = logging.getLogger(__name__)
 
 KEEPALIVE_SECONDS = 15.0
 HEADERS = {
@@ -25,32 +31,60 @@ async def send_events(
     """Send every batch in one write, comments while nothing comes, `[DONE]` at the end.
 
     For a create, an error before the first batch is raised with no byte written, so that it can
-    still be a plain HTTP answer; who follows what exists gets the head at once.
+    still be a plain HTTP answer; who follows what exists gets the head at once. A client that takes
+    nothing is cut off: it can come back and go on from where it was.
     """
     first = await anext(batches, None) if request.method == hdrs.METH_POST else None
     response = web.StreamResponse(headers=HEADERS)
     await response.prepare(request)
-    comments = asyncio.create_task(_comment(response, clock))
+    way = _Way(request, response, clock)
+    comments = asyncio.create_task(way.comment())
     try:
         if first is not None:
-            await response.write(_text(first))
+            await way.send(first)
         async for batch in batches:
-            await response.write(_text(batch))
-        await response.write(SSE_DONE)
+            await way.send(batch)
+        await way.end()
     except BridgeError:  # too late for another answer: a cut stream is one to be resumed
         raise ConnectionResetError from None
     finally:
         comments.cancel()
         await asyncio.gather(comments, return_exceptions=True)
-    await response.write_eof()
+        await way.patience.end()
     return response
 
 
-def _text(batch: Sequence[Event]) -> bytes:
-    return b"".join([event.sse() for event in batch])
+class _Way:
+    """The way to one reader."""
 
+    def __init__(self, request: web.Request, response: web.StreamResponse, clock: Clock) -> None:
+        if request.transport is None:
+            raise ConnectionResetError
+        self._transport = request.transport
+        self._transport.set_write_buffer_limits(HELD_BYTES)
+        self._protocol = request.protocol
+        self._response = response
+        self._clock = clock
+        unread = limits_of(request).unread_seconds
+        self.patience = Patience(self._transport, clock, unread, self._cut)
 
-async def _comment(response: web.StreamResponse, clock: Clock) -> None:
-    while True:
-        await clock.sleep(KEEPALIVE_SECONDS)
-        await response.write(SSE_KEEPALIVE)
+    async def send(self, batch: Sequence[Event]) -> None:
+        for piece in joined(event.sse() for event in batch):
+            with self.patience:
+                await self._response.write(piece)
+
+    async def end(self) -> None:
+        with self.patience:
+            await self._response.write(SSE_DONE)
+            await self._response.write_eof()
+
+    async def comment(self) -> None:
+        """Say that there is life, now and then; not to a client that has enough to read."""
+        while True:
+            await self._clock.sleep(KEEPALIVE_SECONDS)
+            if not self._protocol.writing_paused:
+                await self._response.write(SSE_KEEPALIVE)
+
+    async def _cut(self) -> None:
+        log.info("slow_reader")
+        self._transport.abort()

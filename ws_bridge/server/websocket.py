@@ -9,25 +9,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import BridgeError, ConnectionLimitReached, InvalidRequest, ServerDraining
+from ws_bridge.errors import (
+    BridgeError,
+    ConnectionLimitReached,
+    InvalidRequest,
+    RateLimited,
+    ServerDraining,
+)
 from ws_bridge.job import Job
-from ws_bridge.jobs import Create, Jobs
+from ws_bridge.jobs import Create
 from ws_bridge.plan import Ending
-from ws_bridge.protocol.actions import Accept, Action, Rules, Say, Start, Stop
+from ws_bridge.protocol.actions import Accept, Action, End, Rules, Say, Start, Stop
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.protocol.steering import accepted
 from ws_bridge.server.auth import answered_protocol
+from ws_bridge.server.budgets import Creates
+from ws_bridge.server.guard.doorway import begin_frames
+from ws_bridge.server.outbox import Outbox
+from ws_bridge.server.rounds import Rounds
 
 log = logging.getLogger(__name__)
 
-PING_SECONDS = 25.0  # proxies cut what is silent for 60 s
+AT_ONCE, SPREAD_SECONDS = 128, 10.0  # a drain closes no more idle sockets at once, and all in this
+HURRIED_SECONDS = 2.0  # for what has ended by then to be told
 LAST_TURN_SECONDS = 300.0  # a turn that runs at the connection's end of life may finish in this
 
 ENDINGS = {"cancel": Ending.CANCELLED, "interrupt": Ending.INTERRUPTED}
@@ -40,40 +53,62 @@ class SocketPolicy:
     rules: Rules
     max_message_bytes: int
     connection_minutes: float
+    unread_seconds: float
     finish_on_disconnect: bool
 
 
 class Sockets:
     """All open sockets of this process: opens them, counts them, closes them at the drain."""
 
-    def __init__(self, jobs: Jobs, policy: SocketPolicy, clock: Clock) -> None:
+    def __init__(self, jobs: Creates, policy: SocketPolicy, clock: Clock) -> None:
         self._jobs = jobs
         self._policy = policy
         self._clock = clock
         self._open: set[Socket] = set()
+        self._rounds = Rounds(clock, policy.connection_minutes * 60)
 
     async def serve(self, request: web.Request, owner: str) -> web.WebSocketResponse:
         """Upgrade a request and serve it until it closes."""
         ws = web.WebSocketResponse(
-            max_msg_size=self._policy.max_message_bytes,
+            max_msg_size=self._policy.max_message_bytes + 1,  # aiohttp's is the first refused
             compress=False,
             protocols=answered_protocol(request),
         )
+        begin_frames(request, ws)
         await ws.prepare(request)
+        outbox = Outbox(request, ws, self._clock, self._policy.unread_seconds)
         model = request.query.get("model")
-        socket = Socket(
-            ws, owner, jobs=self._jobs, policy=self._policy, clock=self._clock, model=model
-        )
+        socket = Socket(ws, outbox, owner, jobs=self._jobs, policy=self._policy, model=model)
         self._open.add(socket)
+        self._rounds.add(socket)
         try:
             await socket.serve()
         finally:
             self._open.discard(socket)
+            self._rounds.discard(socket)
         return ws
 
-    async def drain(self) -> None:
-        """Refuse new creates on every socket; close each as soon as nothing runs on it."""
-        await asyncio.gather(*(socket.drain() for socket in list(self._open)))
+    async def run(self) -> None:
+        """Ping every socket, and end those of their age, for ever."""
+        await self._rounds.run()
+
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Close each socket as soon as nothing runs on it; nothing new begins on any.
+
+        Many are not sent away all at once: they come back at once, to servers that have others.
+        When ``hurry`` is set, a client that does not answer the close is waited for no longer.
+        """
+        hurried = asyncio.create_task(hurry.wait())
+        closing: set[asyncio.Task[None]] = set()
+        sockets = list(self._open)
+        for number, socket in enumerate(sockets):
+            if number and number % AT_ONCE == 0:
+                await asyncio.wait([hurried], timeout=SPREAD_SECONDS * AT_ONCE / len(sockets))
+            closing.add(asyncio.create_task(socket.drain()))
+        everyone = asyncio.gather(*closing, return_exceptions=True)
+        await asyncio.wait((everyone, hurried), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([everyone], timeout=HURRIED_SECONDS)
+        await _cancelled([hurried, *closing])
 
     def connections(self) -> int:
         """How many sockets are open."""
@@ -90,60 +125,67 @@ class Socket:
     def __init__(
         self,
         ws: web.WebSocketResponse,
+        outbox: Outbox,
         owner: str,
         *,
-        jobs: Jobs,
+        jobs: Creates,
         policy: SocketPolicy,
-        clock: Clock,
         model: str | None,
     ) -> None:
-        self.connection = Connection(replace(policy.rules, default_model=model))
+        rules = replace(policy.rules, default_model=model) if model else policy.rules
+        self.connection = Connection(rules)
         self._ws = ws
+        self._outbox = outbox
         self._owner = owner
         self._jobs = jobs
         self._policy = policy
-        self._clock = clock
-        self._turns: set[asyncio.Task[None]] = set()
+        self._turns: list[asyncio.Task[None]] = []  # a set is 160 bytes more, for each idle socket
         self._running: dict[str | None, Job] = {}
         self._stops: dict[str | None, Ending] = {}
         self._afterwards: dict[str | None, list[Draft]] = {}
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._retiring: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
         """Pump until the client is gone or was sent away."""
-        chores = [
-            asyncio.create_task(self._ping()),
-            asyncio.create_task(self._grow_old()),
-        ]
         try:
             async for message in self._ws:
                 if message.type is WSMsgType.TEXT:
                     await self._act(self.connection.receive(message.data))
                 elif message.type is WSMsgType.BINARY:
                     refusal = InvalidRequest("Binary messages are not supported; send text.")
-                    await self._act([Say(refusal.frame())])
+                    await self._act(self.connection.refuse_frame(refusal))
         finally:
             self._let_go()
-            await _cancelled([*chores, *self._turns])
+            retiring = [self._retiring] if self._retiring else []
+            await _cancelled([*retiring, *self._turns])
+            await self._outbox.end()
+
+    async def ping(self) -> None:
+        """Show that there is life; never waits for the client."""
+        await self._outbox.ping()
+
+    def retire(self) -> None:
+        """Begin to end the connection at its age."""
+        self._retiring = asyncio.create_task(self._grow_old())
 
     async def drain(self) -> None:
         """Refuse new creates, let what runs finish, close."""
         await self._act(self.connection.refuse(ServerDraining()))
-        await self._idle.wait()
-        await self._ws.close(code=WSCloseCode.SERVICE_RESTART, message=b"server is restarting")
+        await self._at_rest()
+        await self._outbox.close(WSCloseCode.SERVICE_RESTART, b"server is restarting")
 
     async def _act(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, Say):
-                await self._send(orjson.dumps(action.frame))
+                await self._outbox.send([orjson.dumps(action.frame)])
             elif isinstance(action, Start):
-                self._idle.clear()
                 turn = asyncio.create_task(self._turn(action))
-                self._turns.add(turn)
-                turn.add_done_callback(self._turns.discard)
+                self._turns.append(turn)
+                turn.add_done_callback(self._turns.remove)
             elif isinstance(action, Stop):
                 self._stop(action)
+            elif isinstance(action, End):
+                await self._outbox.close(action.code, action.reason)
             elif isinstance(action, Accept):
                 self._say(action.lane, accepted(action.steer))
                 if job := self._running.get(action.lane):
@@ -160,6 +202,7 @@ class Socket:
     async def _turn(self, start: Start) -> None:
         """Run one create on its lane, then whatever may go after it."""
         job: Job | None = None
+        refusal: BridgeError | None = None
         try:
             job = await self._jobs.start(
                 Create(start.request, self._owner, "websocket", start.lane, start.parent)
@@ -170,31 +213,31 @@ class Socket:
                 job.stop_soon(ending)
             await self._forward(job, start.lane)
         except BridgeError as error:
+            refusal = error
             await self._refuse(start, error)
         except Exception:  # the edge of the task: a bug here must not hang the lane
             log.exception("turn_crashed")
             await self._refuse(start, BridgeError())
-        # A cancelled answer did not fail: its parent can be asked again.
+        # A cancelled answer did not fail, nor one for which there is no room yet: its parent can
+        # be asked again.
         failed = job is None or job.result is None or job.result["status"] == "failed"
+        failed = failed and not isinstance(refusal, RateLimited)
         last = await self._say_afterwards(job, start.lane)
         # Without an await from here on: what is said of the lane is said of its next response.
         self._running.pop(start.lane, None)
         self._stops.pop(start.lane, None)
         await self._act(self.connection.ended(start, failed=failed, last=last))
-        if self.connection.is_idle:
-            self._idle.set()
 
     async def _refuse(self, start: Start, error: BridgeError) -> None:
         """Answer a create with an error; nobody asked for a successor: its steers go back."""
         if not start.is_successor:
-            await self._send(orjson.dumps(error.frame(start.lane)))
+            await self._outbox.send([orjson.dumps(error.frame(start.lane))])
 
     async def _forward(self, job: Job, lane: str | None) -> None:
         async for batch in job.stream.read():
             if batch[-1].is_terminal:
                 self.connection.finished(lane, job.turn())
-            for event in batch:
-                await self._send(event.text)
+            await self._outbox.send([event.text for event in batch])
 
     async def _say_afterwards(self, job: Job | None, lane: str | None) -> int:
         """What came too late for the response's own events; the last number said."""
@@ -202,7 +245,7 @@ class Socket:
         while drafts := self._afterwards.pop(lane, []):  # more may come while these are sent
             for draft in drafts:
                 last += 1
-                await self._send(Event.of(draft, last, lane).text)
+                await self._outbox.send([Event.of(draft, last, lane).text])
         return last
 
     def _stop(self, stop: Stop) -> None:
@@ -212,47 +255,36 @@ class Socket:
         else:
             self._stops[stop.lane] = ending  # its create is still looking up its parent
 
-    async def _send(self, text: bytes) -> None:
-        """Send one frame; to a client that is gone it is nothing."""
-        if not self._ws.closed:
-            try:
-                await self._ws.send_frame(text, WSMsgType.TEXT)
-            except ConnectionError:
-                log.debug("socket_gone")
-
     def _let_go(self) -> None:
         """The client is gone: stored responses run on, the others end with it (contract P2).
 
+        One that was let go because it did not read did not ask for an end of its stored ones.
         Without an await: whoever serves a client that is gone may itself be cancelled any moment.
         """
+        finish = self._policy.finish_on_disconnect or self._outbox.is_slow
         for job in self._running.values():
-            if not (job.plan.envelope.store and self._policy.finish_on_disconnect):
+            if not (job.plan.envelope.store and finish):
                 job.stop_soon(Ending.CANCELLED)
-        self._idle.set()  # no turn of this socket is waited for any more, by a drain neither
 
-    async def _ping(self) -> None:
-        while True:
-            await self._clock.sleep(PING_SECONDS)
-            try:
-                await self._ws.ping()
-            except ConnectionError:
-                return
+    async def _at_rest(self) -> None:
+        """Return when nothing runs and nothing waits."""
+        while self._turns:
+            await asyncio.wait(self._turns)
 
     async def _grow_old(self) -> None:
         """End the connection at its age: between turns, with a code that lets clients come back."""
-        await self._clock.sleep(self._policy.connection_minutes * 60)
         error = ConnectionLimitReached(self._policy.connection_minutes)
         await self._act(self.connection.refuse(error))
         try:
             async with asyncio.timeout(LAST_TURN_SECONDS):
-                await self._idle.wait()
+                await self._at_rest()
         except TimeoutError:
             log.info("last_turn_outlives_its_connection")
         await self._act([Say(error.frame())])
-        await self._ws.close(code=WSCloseCode.GOING_AWAY, message=b"connection limit reached")
+        await self._outbox.close(WSCloseCode.GOING_AWAY, b"connection limit reached")
 
 
-async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
+async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Cancel tasks and return when they are over."""
     for task in tasks:
         task.cancel()

@@ -90,7 +90,13 @@ def connect(place: Place, *, timeout: float | None = CALL_SECONDS, pool: int = 6
     if place.kind == "cluster":
         nodes = [ClusterNode(host, port) for host, port in place.addresses]
         return RedisCluster(
-            startup_nodes=nodes, retry=Retry(NoBackoff(), 1), require_full_coverage=False, **options
+            startup_nodes=nodes,
+            retry=Retry(NoBackoff(), 1),
+            require_full_coverage=False,
+            # A slot that moved is learned alone: to learn all anew the client closes every
+            # connection, those in use too.
+            reinitialize_steps=0,
+            **options,
         )
     options |= {"retry": never, "db": place.db}
     if place.kind == "sentinel":

@@ -6,11 +6,13 @@ on a cluster, so that each script is atomic over them.
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass
 
 PREFIX = "wb1"
 PARTITIONS = 128
+ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,11 @@ class Keys:
     final: str
     input: str
     leases: str
+
+
+def is_id(text: str) -> bool:
+    """Whether it can be the id of anything; nothing else becomes a part of a key."""
+    return ID.fullmatch(text) is not None
 
 
 def partition_of(response_id: str) -> int:

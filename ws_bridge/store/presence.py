@@ -1,7 +1,8 @@
 """Whether the store's server is there, is fit, and has been there for long enough.
 
-Rule: an outage makes every lease look overdue. After one, and after the server's own start, nothing
-is claimed before the owners had a whole lease's time to come back.
+Rule: an outage makes every lease look overdue, and so does a time without room for writes. After
+one, and after the server's own start, nothing is claimed before the owners had a whole lease's time
+to come back.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from collections.abc import Callable
 
 from ws_bridge.errors import ConfigError, StoreUnavailable
 from ws_bridge.store.connect import AWAY, Client, examine
-from ws_bridge.store.layout import lease_indexes
+from ws_bridge.store.layout import PREFIX, lease_indexes
 from ws_bridge.store.scripts import OVERDUE, Scripts
 
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
+TRIAL = f"{PREFIX}:trial"  # written and forgotten
 
 
 class Presence:
@@ -63,6 +65,8 @@ class Presence:
             elif self._scripts.breaker.is_open:
                 with contextlib.suppress(StoreUnavailable):
                     await self._scripts.call(OVERDUE, lease_indexes()[:1], 1)
+            elif self._scripts.breaker.is_refusing:
+                await self._try_to_write()
 
     def back(self) -> None:
         """The server was away for a while and answers again."""
@@ -71,8 +75,15 @@ class Presence:
 
     def may_claim(self) -> bool:
         """Whether an overdue lease means that its owner is lost."""
-        away = self._scripts.breaker.is_open
-        return self.is_known and not away and self._now() >= self._claims_from
+        is_there = self.is_known and self._scripts.breaker.is_well
+        return is_there and self._now() >= self._claims_from
+
+    async def _try_to_write(self) -> None:
+        """Whether there is room again; the leases could not be renewed while there was none."""
+        with contextlib.suppress(*AWAY):
+            await self._client.set(TRIAL, b"", px=1000)
+            self._scripts.breaker.is_refusing = False
+            self.back()
 
     async def _look_again(self) -> None:
         try:

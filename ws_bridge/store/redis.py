@@ -36,7 +36,7 @@ from ws_bridge.store.following import (
     Page,
 )
 from ws_bridge.store.hints import listen
-from ws_bridge.store.layout import CHANNELS, keys_of, lease_indexes
+from ws_bridge.store.layout import CHANNELS, is_id, keys_of, lease_indexes
 from ws_bridge.store.packing import pack_entries, pack_record
 from ws_bridge.store.pages import ALL, View, view_of
 from ws_bridge.store.presence import Presence
@@ -84,7 +84,7 @@ class RedisStore:
 
     def is_available(self) -> bool:
         """See ``Store``."""
-        return self._presence.is_known and not self.scripts.breaker.is_open
+        return self._presence.is_known and self.scripts.breaker.is_well
 
     def listen(self, *, cancelled: Callable[[str], None], followed: Callable[[str], None]) -> None:
         """See ``Store``."""
@@ -118,7 +118,7 @@ class RedisStore:
 
     async def get(self, response_id: str, owner: str) -> Snapshot | None:
         """See ``Store``."""
-        while True:
+        while is_id(response_id):
             known = self._folds.number(response_id)
             [view] = await self._views([Cursor(response_id, owner, known)], with_record=True)
             if view is None or view.record is None:
@@ -127,6 +127,7 @@ class RedisStore:
             snapshot = self._folds.fold(view)
             if snapshot is not None:
                 return snapshot
+        return None
 
     async def get_chain(self, response_id: str, owner: str) -> Sequence[Snapshot]:
         """See ``Store``: sixteen turns in a round trip."""

@@ -76,11 +76,17 @@ class Breaker:
     failures: int = 0
     probe_at: float = 0.0
     is_told: bool = False  # whether the log knows
+    is_refusing: bool = False  # it answers, and takes no writes: nobody can renew a lease
 
     @property
     def is_open(self) -> bool:
         """Whether the store is known to be away."""
         return self.failures >= FAILURES
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the store answers, and takes what it is given."""
+        return not (self.is_open or self.is_refusing)
 
     def check(self) -> None:
         """Raise ``StoreUnavailable`` unless the store may be asked now."""
@@ -180,15 +186,21 @@ class Scripts:
             return await self._send(calls)
 
     async def _send(self, calls: Sequence[Call]) -> list[Any]:
-        if len(calls) == 1:
-            try:
-                return [await self._client.execute_command(*calls[0].command())]
-            except ResponseError as refused:
-                return [refused]
-        pipeline = self._client.pipeline(transaction=False)
-        for call in calls:
-            pipeline.execute_command(*call.command())
-        return await pipeline.execute(raise_on_error=False)
+        commands = [call.command() for call in calls]
+        try:
+            if len(commands) == 1:
+                return [await self._client.execute_command(*commands[0])]
+            pipeline = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return await pipeline.execute(raise_on_error=False)
+        except ResponseError as refused:
+            if len(commands) > 1:
+                raise
+            return [refused]
+        except (AttributeError, TypeError) as torn:
+            # The client's words for a connection that was closed under it (redis-py#4287).
+            raise RedisConnectionError(str(torn)) from torn
 
     async def _complain(self, answers: Sequence[Any]) -> None:
         """Raise what will pass: the same calls are worth repeating."""
@@ -205,6 +217,7 @@ class Scripts:
                 isinstance(answer, PASSING) or str(answer).startswith(PASSING_WORDS)
             ):
                 log.warning("store_refuses reason=%s", answer)
+                self.breaker.is_refusing |= not isinstance(answer, TryAgainError)
                 raise StoreUnavailable
 
 

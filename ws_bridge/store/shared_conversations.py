@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from ws_bridge.protocol.conversation import Conversation, Entry
-from ws_bridge.store.layout import PREFIX, partition_of
+from ws_bridge.store.layout import PREFIX, is_id, partition_of
 from ws_bridge.store.packing import pack, unpack
 from ws_bridge.store.scripts import CONVERSE, Scripts
 
@@ -76,6 +76,8 @@ class SharedConversations:
         item_id: str = "",
         entries: Sequence[Entry] = (),
     ) -> Any:
+        if not is_id(conversation_id):
+            return None
         tag = f"{PREFIX}:{{p{partition_of(conversation_id)}}}"
         keys = (f"{tag}:c:{conversation_id}", f"{tag}:ci:{conversation_id}")
         items = (part for entry in entries for part in _parts(entry))

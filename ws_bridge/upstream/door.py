@@ -22,9 +22,8 @@ from weakref import WeakKeyDictionary
 
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.call import Call, access
-from ws_bridge.upstream.dialects import is_read_without_sdk
 from ws_bridge.upstream.fitting import Dialect
-from ws_bridge.upstream.tap import Tap, catching, hook
+from ws_bridge.upstream.tap import Tap, ask_plainly, catching, hook
 
 # litellm reads these once, at its import.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches the price map, blocking
@@ -66,6 +65,9 @@ LISTENERS = (
     "_async_success_callback",
     "_async_failure_callback",
 )
+# Of those that are bridged, who takes a client of litellm's own kind. Most others go through
+# OpenAI's SDK, which takes `litellm.aclient_session`.
+TAKE_A_CLIENT = """anthropic deepseek gemini groq mistral ollama ollama_chat together_ai""".split()
 ITS_OWN = "cache"  # since its first call of Gemini
 WARNINGS = (
     "Pydantic serializer warnings",  # about litellm's own copy of each native response
@@ -94,11 +96,12 @@ def _tapping(call: Call) -> Json:
     loop = asyncio.get_running_loop()
     if (client := _clients.get(loop)) is None:
         # Redirects would carry keys in headers of a provider's own to whoever it names.
-        client = AsyncHTTPHandler(event_hooks={"response": [hook]}, follow_redirects=False)
+        hooks = {"request": [ask_plainly], "response": [hook]}
+        client = AsyncHTTPHandler(event_hooks=hooks, follow_redirects=False)
         _clients[loop] = client
     litellm.aclient_session = client.client  # for all that go through OpenAI's SDK
     provider = _split(call.target.model)[1]
-    takes_it = call.dialect is Dialect.NATIVE or is_read_without_sdk(provider)
+    takes_it = call.dialect is Dialect.NATIVE or provider in TAKE_A_CLIENT
     return {"client": client} if takes_it else {}
 
 

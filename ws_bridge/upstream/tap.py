@@ -2,8 +2,8 @@
 
 Rule 1: who taps a stream reads its frames first, and feeds litellm by hand with those it has a say
 in; what litellm makes of one frame is there before the next one is looked at.
-Rule 2: errors, JSON and compressed bodies are never tapped, nor a stream that litellm has begun to
-read by itself.
+Rule 2: errors and JSON are never tapped, nor a stream that litellm has begun to read by itself;
+what is compressed is refused.
 Rule 3: no frame is lost, repeated or reordered, and a whole frame waits for nothing.
 """
 
@@ -22,6 +22,7 @@ import httpx
 from ws_bridge.errors import UpstreamError
 
 MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
+COMPRESSED = "The model provider sent a compressed answer, which it was asked not to."
 TOO_LONG = "The model provider sent an event without an end."
 
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
@@ -47,12 +48,21 @@ def catching() -> Iterator[Catch]:
         _catch.reset(token)
 
 
+async def ask_plainly(request: httpx.Request) -> None:
+    """The request hook of the client: a small answer may unfold to any size."""
+    request.headers["accept-encoding"] = "identity"
+
+
 async def hook(response: httpx.Response) -> None:
-    """The response hook of the client: puts a tap into event streams."""
+    """The response hook of the client: puts a tap into event streams.
+
+    Raises ``UpstreamError`` for a compressed answer, before anything unfolds it.
+    """
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UpstreamError(COMPRESSED)
     catch = _catch.get()
     kind = response.headers.get("content-type", "").lower()
-    is_plain = "content-encoding" not in response.headers
-    if catch and response.is_success and is_plain and kind.startswith("text/event-stream"):
+    if catch and response.is_success and kind.startswith("text/event-stream"):
         catch.tap = Tap(response.stream)
         response.stream = catch.tap
 

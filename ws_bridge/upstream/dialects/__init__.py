@@ -8,7 +8,7 @@ from ws_bridge.upstream.dialects.anthropic import AnthropicDeltas
 from ws_bridge.upstream.dialects.chat import ChatDeltas
 from ws_bridge.upstream.dialects.frames import Plain
 
-__all__ = ["READERS", "Plain", "is_read_without_sdk", "reader_of"]
+__all__ = ["READERS", "Plain", "reader_of"]
 
 # Providers whose streams come out equal, as tests/upstream/test_dialects.py shows.
 READERS: dict[str, Callable[[], Plain]] = {
@@ -28,14 +28,6 @@ READERS: dict[str, Callable[[], Plain]] = {
     "together_ai": ChatDeltas,
     "zai": ChatDeltas,
 }
-
-# Of these, litellm reaches some without OpenAI's SDK: they take a client of litellm's own kind.
-WITHOUT_SDK = frozenset({"anthropic", "deepseek", "groq", "mistral", "together_ai"})
-
-
-def is_read_without_sdk(provider: str) -> bool:
-    """Whether a call of the provider takes a client of litellm's own kind."""
-    return provider in WITHOUT_SDK
 
 
 def reader_of(provider: str) -> Plain | None:

@@ -1,0 +1,29 @@
+"""The bridge, but that its sockets say back what they hear: what Autobahn's cases ask of a server.
+
+Everything else is the bridge's: ``ws-bridge serve``, its listening socket, its guard below aiohttp,
+its gate, the upgrade with its settings. Only the loop that reads messages is another.
+"""
+
+import sys
+
+from aiohttp import WSMsgType
+
+from ws_bridge import cli
+from ws_bridge.server import websocket
+
+
+class Echo(websocket.Socket):
+    """A socket of the bridge that answers each message with itself."""
+
+    async def serve(self) -> None:
+        """Until the client is gone."""
+        async for message in self._ws:
+            if message.type is WSMsgType.TEXT:
+                await self._ws.send_str(message.data)
+            elif message.type is WSMsgType.BINARY:
+                await self._ws.send_bytes(message.data)
+
+
+if __name__ == "__main__":
+    websocket.Socket = Echo
+    sys.exit(cli.main(sys.argv[1:]))

@@ -1,0 +1,492 @@
+"""Faults of the store amid turns: real bridges, a real store, a real network between them.
+
+Each fault comes while responses run and lasts while they say more and others are begun. What the
+sockets saw is whole and in time; what the store has afterwards is the same, byte for byte.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import shutil
+import socket
+import time
+from dataclasses import dataclass
+
+import pytest
+import redis
+from proxy import Proxy
+from scripted import Scripted, answer, completed, done_item, message, opening
+from store.opened import until
+from valkeys import Node, Sentinel, valkey_binary
+
+from ws_bridge import takeover
+from ws_bridge.clock import Clock
+from ws_bridge.store import following as module
+from ws_bridge.store.layout import keys_of
+
+WORDS = [f"w{number} " for number in range(12)]
+PASSWORD, OTHER_PASSWORD = "first-secret-word", "second-secret-word"
+AT_ONCE = 4
+
+
+@dataclass
+class Place:
+    """What a fault can get hold of."""
+
+    node: Node
+    proxy: Proxy
+    ids: list[str]
+
+
+@pytest.fixture
+async def place(monkeypatch):
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.2)
+    with Node(valkey_binary(), password=PASSWORD, aof=True) as node:
+        async with Proxy(node.port) as proxy:
+            yield Place(node, proxy, [])
+
+
+def config_of(port, **store):
+    return {"store": {"url": f"redis://:{PASSWORD}@127.0.0.1:{port}", **store}}
+
+
+# The faults: each lasts for as long as it is entered
+
+
+@contextlib.asynccontextmanager
+async def no_record(place):
+    for response_id in place.ids:
+        place.node.cli("DEL", keys_of(response_id).meta)
+    yield
+
+
+@contextlib.asynccontextmanager
+async def no_log(place):
+    for response_id in place.ids:
+        place.node.cli("DEL", keys_of(response_id).events)
+    yield
+
+
+@contextlib.asynccontextmanager
+async def wiped(place):
+    place.node.wipe()
+    yield
+
+
+@contextlib.asynccontextmanager
+async def back_empty(place):
+    place.node.kill()
+    shutil.rmtree(place.node.folder / "appendonlydir")
+    await asyncio.to_thread(place.node.start)
+    yield
+
+
+@contextlib.asynccontextmanager
+async def restarted(place):
+    place.node.shutdown()
+    yield
+    await asyncio.to_thread(place.node.start)
+
+
+@contextlib.asynccontextmanager
+async def resets(place):
+    place.proxy.cut_every = 5
+    yield
+    place.proxy.cut_every = 0
+    assert place.proxy.cuts
+
+
+@contextlib.asynccontextmanager
+async def mute(place):
+    place.proxy.swallow_answers(8, of=b"EVALSHA")
+    yield
+    assert place.proxy.swallowed
+    place.proxy.swallow_answers(0)
+
+
+@contextlib.asynccontextmanager
+async def far_away(place):
+    place.proxy.delay = 0.1
+    yield
+    place.proxy.delay = 0.0
+
+
+@contextlib.asynccontextmanager
+async def read_only(place):
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        place.node.cli("REPLICAOF", "127.0.0.1", nobody.getsockname()[1])
+        yield
+        place.node.cli("REPLICAOF", "NO", "ONE")
+
+
+@contextlib.asynccontextmanager
+async def no_room(place):
+    place.node.cli("CONFIG", "SET", "maxmemory", "1mb")
+    yield
+    place.node.cli("CONFIG", "SET", "maxmemory", "0")
+
+
+@contextlib.asynccontextmanager
+async def another_password(place):
+    with redis.Redis(port=place.node.port, password=PASSWORD) as known:
+        known.config_set("requirepass", OTHER_PASSWORD)
+        known.client_kill_filter(_type="normal", skipme=True)
+        known.client_kill_filter(_type="pubsub")
+        yield
+        known.config_set("requirepass", PASSWORD)
+
+
+@contextlib.asynccontextmanager
+async def busy(place):
+    place.node.cli("CONFIG", "SET", "busy-reply-threshold", "50")
+
+    def occupy():
+        with (
+            contextlib.suppress(redis.RedisError),
+            redis.Redis(port=place.node.port, password=PASSWORD) as one,
+        ):
+            one.eval("while true do end", 0)
+
+    occupied = asyncio.create_task(asyncio.to_thread(occupy))
+    await until(lambda: is_busy(place.node), "it is busy")
+    yield
+    await asyncio.to_thread(place.node.cli, "SCRIPT", "KILL")
+    await occupied
+
+
+async def is_busy(node):
+    try:
+        await asyncio.to_thread(node.cli, "GET", "x")
+    except redis.RedisError:
+        return True
+    return False
+
+
+@contextlib.asynccontextmanager
+async def rewriting(place):
+    place.node.cli("CONFIG", "SET", "appendonly", "yes")
+    place.node.cli("BGSAVE", "SCHEDULE")
+    yield
+    for command in ("BGREWRITEAOF", "BGSAVE"):
+        await until(lambda: has_settled(place.node), "its files are written")
+        place.node.cli(command)
+    await until(lambda: has_settled(place.node), "its files are written")
+
+
+async def has_settled(node):
+    said = await asyncio.to_thread(node.cli, "INFO", "persistence")
+    return not (said["aof_rewrite_in_progress"] or said["rdb_bgsave_in_progress"])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is seen during a fault: statuses of a background create, of a GET, of ``/readyz``."""
+
+    create: frozenset[int]
+    get: frozenset[int]
+    ready: frozenset[int] = frozenset({200, 503})
+
+
+def seen(*, create, get, ready=(200, 503)):
+    return Seen(frozenset(create), frozenset(get), frozenset(ready))
+
+
+def case(number, fault, expected):
+    return pytest.param(fault, expected, id=fault.__name__, marks=number)
+
+
+EITHER = (200, 503)
+FAULTS = [
+    case(pytest.mark.catalogue("R1"), restarted, seen(create=[503], get=[503], ready=[503])),
+    case(pytest.mark.catalogue("R6"), wiped, seen(create=[200], get=[404], ready=[200])),
+    case(pytest.mark.catalogue("R7"), no_record, seen(create=[200], get=[200], ready=[200])),
+    case(pytest.mark.catalogue("R7"), no_log, seen(create=[200], get=[200], ready=[200])),
+    case(pytest.mark.catalogue("R8"), back_empty, seen(create=EITHER, get=[404, 503])),
+    case(pytest.mark.catalogue("R9"), resets, seen(create=EITHER, get=EITHER)),
+    case(pytest.mark.catalogue("R10", "R24"), mute, seen(create=EITHER, get=EITHER)),
+    case(pytest.mark.catalogue("R12"), read_only, seen(create=[503], get=EITHER)),
+    case(pytest.mark.catalogue("R17"), no_room, seen(create=[503], get=EITHER, ready=[503])),
+    case(pytest.mark.catalogue("R19"), far_away, seen(create=[200], get=[200], ready=[200])),
+    case(
+        pytest.mark.catalogue("R20"), another_password, seen(create=[503], get=[503], ready=[503])
+    ),
+    case(pytest.mark.catalogue("R20"), busy, seen(create=[503], get=[503], ready=[503])),
+    case(pytest.mark.catalogue("R21"), rewriting, seen(create=[200], get=[200], ready=[200])),
+]
+LOSSES = (wiped, no_record, no_log, back_empty)  # their followers may be let go early: they resume
+
+
+def script(halfway, end):
+    """An answer that stops halfway, and before its end."""
+    begun, rest = message(*WORDS)[:6], message(*WORDS)[6:]
+    return [*opening(), *begun, halfway, *rest, end, completed(done_item("".join(WORDS)))]
+
+
+@dataclass
+class Scene:
+    """Two bridges, turns on the first, and a reader of the first turn on the second."""
+
+    here: object
+    there: object
+    clients: list
+    heard: list
+    before: str
+
+    async def hear(self, kind):
+        """All turns, up to an event."""
+        for client, events in zip(self.clients, self.heard, strict=True):
+            events.extend(await client.until(kind))
+
+
+async def begin(serve, place, scripts, **store):
+    """A finished turn, and turns that have begun."""
+    here = await serve(Scripted(answer("before"), *scripts), config_of(place.proxy.port, **store))
+    there = await serve(Scripted(answer("there")), config_of(place.node.port, **store))
+    before = (await (await here.connect()).turn(input="hi"))[-1]["response"]["id"]
+    clients = [await here.connect() for _ in range(AT_ONCE)]
+    heard = []
+    for client in clients:
+        await client.create(input="hi")
+        heard.append([await client.event() for _ in range(8)])
+    place.ids += [events[0]["response"]["id"] for events in heard]
+    return Scene(here, there, clients, heard, before)
+
+
+async def check(here, expected, before):
+    """Nothing is reported that is not so; nothing is a server error."""
+    for _ in range(4):
+        status, body = await here.get(f"/v1/responses/{before}")
+        assert status in expected.get, body
+    status, body = await here.post("/v1/responses", model="m", input="hi", background=True)
+    assert status in expected.create, body
+    status, body = await here.get("/readyz")
+    assert status in expected.ready, body
+
+
+@pytest.mark.parametrize(("fault", "expected"), FAULTS)
+async def test_what_the_sockets_saw_is_what_the_store_has(serve, place, caplog, fault, expected):
+    caplog.set_level(logging.INFO)
+    halfway, end = asyncio.Event(), asyncio.Event()
+    scripts = [*[script(halfway, end)] * AT_ONCE, answer("amid")]
+    scene = await begin(serve, place, scripts)
+    async with following(scene.there, place.ids[0]) as follower:
+        async with fault(place):
+            halfway.set()
+            await scene.hear("response.output_item.done")
+            amid = await (await scene.here.connect()).turn(input="hi")
+            await check(scene.here, expected, scene.before)
+        end.set()
+        await scene.hear("response.completed")
+        followed = [event async for event in follower]
+    for events in (*scene.heard, amid):
+        await is_kept(scene, events)
+    whole = scene.heard[0]
+    assert followed == whole or (fault in LOSSES and is_part(followed, whole))
+    assert PASSWORD not in caplog.text
+    assert not [entry for entry in caplog.records if entry.exc_info]
+
+
+async def is_kept(scene, events):
+    """What a socket saw is whole, and both servers have it."""
+    assert events[-1]["type"] == "response.completed"
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    for bridge in (scene.here, scene.there):
+        await until(lambda bridge=bridge: has_ended(bridge, events), "it is stored")
+        async with following(bridge, events[0]["response"]["id"]) as replay:
+            assert [event async for event in replay] == events
+
+
+async def has_ended(bridge, events):
+    """Whether it is stored, and as the socket was told."""
+    last = events[-1]["response"]
+    return await bridge.get(f"/v1/responses/{last['id']}") == (200, last)
+
+
+@contextlib.asynccontextmanager
+async def following(bridge, response_id):
+    """What a follower is told, until it is let go; it follows when this is entered."""
+    url = f"{bridge.url}/v1/responses/{response_id}?stream=true"
+    async with bridge.session.get(url) as got:
+        assert got.status == 200
+        yield (json.loads(line) async for line in data_of(got))
+
+
+async def data_of(got):
+    """Each data line; however long it is."""
+    buffer = b""
+    async for chunk in got.content.iter_any():
+        *lines, buffer = (buffer + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data: {"):
+                yield line[6:]
+
+
+def is_part(seen, events):
+    """Whether nothing was told twice, in another order or otherwise."""
+    numbers = [event["sequence_number"] for event in seen]
+    return numbers == sorted(set(numbers)) and all(event in events for event in seen)
+
+
+@pytest.mark.catalogue("R22")
+@pytest.mark.parametrize(
+    ("name", "end_of_it"), [("meta", "response.failed"), ("events", "response.completed")]
+)
+async def test_a_key_of_another_type_ends_its_response_and_no_other(serve, place, name, end_of_it):
+    """Without its record it is another server's; a log is written anew with its end."""
+    halfway, end = asyncio.Event(), asyncio.Event()
+    scene = await begin(serve, place, [*[script(halfway, end)] * AT_ONCE, answer("after")])
+    key = getattr(keys_of(place.ids[0]), name)
+    place.node.cli("DEL", key)
+    place.node.cli("LPUSH", key, "somebody else's")
+    halfway.set()
+    end.set()
+    last = (await scene.clients[0].until("response.failed", "response.completed"))[-1]
+    assert last["type"] == end_of_it
+    for client, events in list(zip(scene.clients, scene.heard, strict=True))[1:]:
+        await is_kept(scene, events + await client.until("response.completed"))
+    await is_kept(scene, await scene.clients[0].turn(input="hi"))
+
+
+@pytest.mark.catalogue("R5")
+async def test_beyond_the_backlog_the_log_says_what_it_lacks(serve, place):
+    """The socket has all of it, and so has the final object."""
+    gate = asyncio.Event()
+    words = [f"{number:02}" * 2**13 for number in range(26)]  # 16 KiB each; the log has six of all
+    begun, rest = [*opening(), *message(*words)[:4]], message(*words)[4:]
+    steps = [*begun, gate, *rest, completed(done_item("".join(words)))]
+    here = await serve(Scripted(steps), config_of(place.proxy.port, backlog_mib=1))
+    client = await here.connect()
+    await client.create(input="hi")
+    heard = [await client.event() for _ in range(6)]
+    place.proxy.refuse()
+    gate.set()
+    heard += await client.until("response.completed")
+    await until(lambda: has_let_go(here), "the backlog is full")
+    await place.proxy.accept()
+    assert [event["sequence_number"] for event in heard] == list(range(len(heard)))
+    await until(lambda: has_ended(here, heard), "it is stored")
+    async with following(here, heard[0]["response"]["id"]) as replay:
+        kept = [event async for event in replay]
+    gaps = [event for event in kept if "gap" in event]
+    assert [event["type"] for event in gaps] == ["response.in_progress"]
+    assert all(event in heard for event in kept if "gap" not in event)
+    missing = len(heard) - len(kept)
+    assert gaps[0]["gap"]["until"] - gaps[0]["gap"]["after"] - 1 == missing > 0
+
+
+async def has_let_go(running):
+    """Whether no more is kept of what is over than a snapshot and the end."""
+    [feed] = running.bridge._mirror._feeds.values()
+    return feed.is_over and feed.stream.events[0].is_terminal
+
+
+# A replica
+
+
+@pytest.mark.catalogue("R11")
+async def test_what_a_promoted_replica_lacks_is_written_again(serve):
+    halfway, end = asyncio.Event(), asyncio.Event()
+    with Sentinel(valkey_binary()) as sentinel:
+        here = await serve(Scripted(script(halfway, end)), {"store": {"url": sentinel.url}})
+        client = await here.connect()
+        await client.create(input="hi")
+        heard = [await client.event() for _ in range(8)]
+        await until(lambda: follows(sentinel, heard), "the replica has the beginning")
+        sentinel.master.cli("ACL", "SETUSER", "default", "-psync", "-sync")
+        sentinel.master.cli("CLIENT", "KILL", "TYPE", "replica")
+        halfway.set()
+        heard += await client.until("response.output_item.done")
+        await until(lambda: has_said(here, heard), "the master has more")
+        sentinel.master.kill()
+        await asyncio.to_thread(sentinel.until_promoted)
+        assert not await follows(sentinel, heard)
+        end.set()
+        heard += await client.until("response.completed")
+        await is_kept(Scene(here, here, [], [], ""), heard)
+
+
+async def follows(sentinel, heard):
+    """Whether the replica's log is as long as what was heard."""
+    keys = keys_of(heard[0]["response"]["id"])
+    last = await asyncio.to_thread(sentinel.replica.cli, "HGET", keys.meta, "n")
+    return last is not None and int(last) >= heard[-1]["sequence_number"]
+
+
+async def has_said(bridge, heard):
+    """Whether a poll has all the text."""
+    _, body = await bridge.get(f"/v1/responses/{heard[0]['response']['id']}")
+    return bool(body["output"]) and body["output"][0]["status"] == "completed"
+
+
+# Longer than a lease
+
+
+@contextlib.asynccontextmanager
+async def dead(place):
+    place.node.kill()
+    yield
+    await asyncio.to_thread(place.node.start)
+
+
+@contextlib.asynccontextmanager
+async def frozen(place):
+    place.node.freeze()
+    yield
+    place.node.thaw()
+
+
+LEASE_SECONDS = 1.0
+
+
+@pytest.mark.catalogue("R4")
+async def test_what_lasts_longer_than_a_lease_takes_nobodys_response_away(serve, monkeypatch):
+    """Nobody could renew a lease; so nobody is lost, and the log catches up."""
+    monkeypatch.setattr(takeover, "LOOK_SECONDS", 0.2)
+    await asyncio.gather(*(outlast(serve, fault) for fault in (dead, frozen, no_room, busy)))
+
+
+async def outlast(serve, fault):
+    halfway, end = asyncio.Event(), asyncio.Event()
+    with Node(valkey_binary(), password=PASSWORD, aof=True) as node:
+        async with Proxy(node.port) as proxy:
+            place = Place(node, proxy, [])
+            scripts = [script(halfway, end)] * AT_ONCE
+            scene = await begin(serve, place, scripts, lease_seconds=LEASE_SECONDS)
+            await asyncio.sleep(LEASE_SECONDS)  # the store has been up for longer than a lease
+            async with fault(place):
+                halfway.set()
+                await asyncio.sleep(1.5 * LEASE_SECONDS)
+            await asyncio.sleep(2 * LEASE_SECONDS)
+            end.set()
+            await scene.hear("response.completed")
+            for events in scene.heard:
+                await is_kept(scene, events)
+
+
+@pytest.mark.catalogue("W19")
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_servers_wrong_clock_hurts_nobody(serve, place, monkeypatch, hours):
+    """Leases and times to live are the store's; whoever is right takes nothing over."""
+    monkeypatch.setattr(takeover, "LOOK_SECONDS", 0.2)
+    gate = asyncio.Event()
+    config = config_of(place.node.port, lease_seconds=LEASE_SECONDS, ttl_seconds=600)
+    wrong = Clock(wall=lambda: time.time() + hours * 3600)
+    steps = [*opening(), *message("x"), gate, completed(done_item("x"))]
+    here, there = (
+        await serve(Scripted(steps), config, clock=wrong),
+        await serve(Scripted(answer("there")), config),
+    )
+    client = await here.connect()
+    await client.create(input="hi")
+    heard = await client.until("response.output_item.done")
+    await asyncio.sleep(2.5 * LEASE_SECONDS)
+    gate.set()
+    heard += await client.until("response.completed")
+    await is_kept(Scene(here, there, [], [], ""), heard)
+    response_id = heard[0]["response"]["id"]
+    keys = place.node.cli("KEYS", f"*{response_id}*")
+    left = [place.node.cli("PTTL", key) for key in keys]
+    assert all(590_000 < ttl <= 600_000 for ttl in left)
+    other = await (await there.connect()).turn(input="hi", previous_response_id=response_id)
+    assert other[-1]["type"] == "response.completed"

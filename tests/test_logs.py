@@ -1,0 +1,113 @@
+"""The log: no secret, no content, one line a record."""
+
+import io
+import logging
+
+import pytest
+
+from ws_bridge import logs
+from ws_bridge.config import Config
+
+SHAPELESS = "correct horse battery"
+
+
+@pytest.fixture
+def written():
+    """A handler's text, of everybody's log lines, while the records are the bridge's."""
+    root, ours, text = logging.getLogger(), logging.getLogger(logs.OURS), io.StringIO()
+    handler = logging.StreamHandler(text)
+    factory, level, own = logging.getLogRecordFactory(), root.level, ours.level
+    quiet = {name: logging.getLogger(name).level for name in logs.SILENT}
+    logs.set_up("debug", [SHAPELESS, "op"])
+    root.addHandler(handler)
+    yield text
+    root.removeHandler(handler)
+    logging.setLogRecordFactory(factory)
+    root.setLevel(level)
+    ours.setLevel(own)
+    for name, before in quiet.items():
+        logging.getLogger(name).setLevel(before)
+
+
+@pytest.mark.parametrize(
+    ("said", "written_as"),
+    [
+        ("key sk-proj-abc_DEF123 refused", "key [redacted] refused"),
+        ("{'Authorization': 'Bearer abc.d-ef'}", "{'Authorization': 'Bearer [redacted]'}"),
+        ("authorization: Basic dXNlcjpwdw==", "authorization: Basic [redacted]"),
+        ("x-goog-api-key: AIzaSyD", "x-goog-api-key: [redacted]"),
+        ("responses, openai-insecure-api-key.abc", "responses, openai-insecure-api-key.[redacted]"),
+        ("GET /v1/models?api_key=abc HTTP/1.1", "GET /v1/models?[redacted] HTTP/1.1"),
+        ("redis://me:secret@host:6379/0", "redis://[redacted]@host:6379/0"),
+        (f"a key of no shape: {SHAPELESS}!", "a key of no shape: [redacted]!"),
+        ("opportunity?", "opportunity?"),
+        ("id=resp_1 model=gpt-5 seconds=0.123", "id=resp_1 model=gpt-5 seconds=0.123"),
+    ],
+)
+@pytest.mark.catalogue("S9")
+def test_a_secret_is_taken_out_and_nothing_else(written, said, written_as):
+    logging.getLogger("any.library").warning("%s", said)
+    assert written.getvalue() == written_as + "\n"
+
+
+@pytest.mark.parametrize("forged", ["m\n2026 ERROR all is lost", "m\r\x1b[2J", "m\x85", "m\u2028x"])
+@pytest.mark.catalogue("B18")
+def test_a_client_cannot_write_lines_of_its_own(written, forged):
+    logging.getLogger("ws_bridge.plan").info("response model=%s", forged)
+    line = written.getvalue()
+    assert line.splitlines() == [line.removesuffix("\n")]
+    assert line.removesuffix("\n").isprintable()
+
+
+def test_an_exception_is_told_by_its_place_and_kind_and_not_by_the_content_it_quotes(written):
+    try:
+        try:
+            int("the client's own words")
+        except ValueError as inner:
+            raise ExceptionGroup("the client's own words", [inner]) from inner
+    except ExceptionGroup:
+        logging.getLogger("ws_bridge").exception("crashed")
+    told = written.getvalue()
+    assert "builtins.ValueError" in told
+    assert "builtins.ExceptionGroup" in told
+    assert "test_logs.py" in told
+    assert 'int("' in told, "a line of the source"
+    assert "invalid literal" not in told
+
+
+def test_the_words_of_an_exception_that_tells_of_code_or_files_stay_without_secrets(written):
+    failure = ConnectionError(f"no answer of\nredis://me:pass@host to sk-{'abcdef' * 2}")
+    logging.getLogger("ws_bridge").error("away", exc_info=failure, stack_info=True)
+    told = written.getvalue()
+    words = r"ConnectionError: no answer of\x0aredis://[redacted]@host to [redacted]"
+    assert f"builtins.{words}\n" in told
+
+
+def test_a_chain_that_never_ends_is_cut(written):
+    first, second = RuntimeError("one"), RuntimeError("two")
+    first.__context__, second.__context__ = second, first
+    logging.getLogger("ws_bridge").error("loop", exc_info=first)
+    assert written.getvalue().count("RuntimeError") == logs.CHAIN
+
+
+def test_others_speak_from_warning_on_and_aiohttp_not_at_all(written):
+    logging.getLogger("openai._base_client").info("Request options: %s", {"input": "content"})
+    logging.getLogger("websockets.client").debug("> TEXT content")
+    logging.getLogger("aiohttp.server").error("bad header content")
+    assert written.getvalue() == ""
+    logging.getLogger("ws_bridge.job").debug("heard")
+    assert written.getvalue() == "heard\n"
+
+
+def test_all_secrets_that_the_configuration_names_are_known():
+    config = Config.model_validate(
+        {
+            "auth": {"keys_env": ["KEYS"]},
+            "store": {"password_env": "PASSWORD"},
+            "models": [{"name": "m", "model": "openai/m", "api_key_env": "KEY"}],
+        },
+        strict=False,
+    )
+    environ = {"KEYS": "first-one, second", "PASSWORD": "pass,word", "KEY": "provider's"}
+    expected = {"first-one", "second", "pass,word", "provider's"}
+    assert expected <= set(logs.secrets_of(config, environ))

@@ -1,0 +1,122 @@
+"""What the log says, and what it never says: keys, tokens, queries of addresses, contents.
+
+Rule 1: a record is cleaned where it is made: whoever writes it out, of whatever library, writes no
+secret. Of an exception it writes where and which, and its words only where they hold no content.
+Rule 2: one record is one line, whatever a client calls its model; only a traceback has more.
+Rule 3: the level is the bridge's own. Others speak from WARNING on: below it they log contents.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ws_bridge.config import Config
+
+OURS = "ws_bridge"
+FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+GONE = "[redacted]"
+CHAIN = 8  # exceptions that one traceback tells of
+SECRET_LENGTH = 6  # what is shorter is a word, and no secret
+
+# What aiohttp logs of a client's bad request holds header values; errors of our own handlers are
+# logged by ours.
+SILENT = ("aiohttp.server", "aiohttp.websocket", "aiohttp.web", "aiohttp.access")
+
+NAMES = r"api[-_]?key|x-goog-api-key|authorization|password|secret"
+# What a secret looks like, and what is left of it. One pass: each record is read once.
+SHAPES = (
+    r"\b(?:sk|pk|rk|gsk|xai)[-_][\w.*=+-]{4,}",  # providers' keys, and ours
+    r"\bAIza[\w-]{8,}",
+    r"(?<=openai-insecure-api-key\.)[^\s,;'\"]+",
+    r"\b(?P<scheme>(?i:bearer|basic))[ ]+[\w.~+/=:-]+",
+    r"(?<=[\w/])(?P<query>\?)[^\s'\"<>?][^\s'\"<>]*",  # of an address
+    r"(?<=://)[^\s/@'\"]+(?P<host>@)",  # its user and password
+    rf"(?P<field>\b(?i:{NAMES})\b['\"]?\s*[:=]\s*['\"]?)(?!\[redacted\]|(?i:bearer|basic))[^\s'\",;]+",
+)
+KEPT = ("scheme", "query", "field")  # come before what is taken out
+CONTROLS = {number: f"\\x{number:02x}" for number in (*range(32), 127, *range(128, 160))}
+CONTROLS |= {0x2028: "\\u2028", 0x2029: "\\u2029"}  # ends of lines to some viewers
+
+# Whose words tell of code, files and addresses. Others quote what they choke on: a client's text.
+SPOKEN = (AttributeError, ImportError, NameError, OSError, RuntimeError, TypeError)
+
+
+class Cleaner:
+    """Takes secrets out of text: those of a known shape, and known ones of any shape."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        known = sorted({one for one in secrets if len(one) >= SECRET_LENGTH}, key=len, reverse=True)
+        self._secret = re.compile("|".join((*map(re.escape, known), *SHAPES)))
+
+    def clean(self, text: str) -> str:
+        """The text without secrets."""
+        return self._secret.sub(_replacement, text)
+
+
+def _replacement(found: re.Match[str]) -> str:
+    said = found.groupdict()
+    if said["host"]:
+        return GONE + "@"
+    kept = next((said[name] for name in KEPT if said[name]), "")
+    return f"{kept} {GONE}" if said["scheme"] else kept + GONE
+
+
+class CleanRecord(logging.LogRecord):
+    """A log record that says no secret, in its message and in its traceback."""
+
+    cleaner = Cleaner()
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        if self.exc_info and self.exc_info[1]:
+            self.exc_text = self.cleaner.clean("\n".join(_story(self.exc_info[1])))
+        if self.stack_info:
+            self.stack_info = self.cleaner.clean(self.stack_info)
+
+    def getMessage(self) -> str:  # noqa: N802 - the name is logging's
+        """The message, on one line."""
+        return self.cleaner.clean(super().getMessage()).translate(CONTROLS)
+
+
+def _story(failure: BaseException) -> Iterator[str]:
+    """Where an exception came from, and those that it came from, the first one first."""
+    chain: list[BaseException] = []
+    last: BaseException | None = failure
+    while last is not None and len(chain) < CHAIN:
+        chain.append(last)
+        last = last.__cause__ or (None if last.__suppress_context__ else last.__context__)
+    for one in reversed(chain):
+        yield "Traceback (most recent call last):"
+        yield "".join(traceback.format_tb(one.__traceback__)).rstrip("\n")
+        yield f"{type(one).__module__}.{type(one).__qualname__}{_words(one)}"
+        if isinstance(one, BaseExceptionGroup):
+            for inner in one.exceptions[:CHAIN]:
+                yield from _story(inner)
+
+
+def _words(failure: BaseException) -> str:
+    is_spoken = isinstance(failure, SPOKEN) and not isinstance(failure, BaseExceptionGroup)
+    return f": {failure}".translate(CONTROLS) if is_spoken else ""
+
+
+def set_up(level: str, secrets: Iterable[str] = ()) -> None:
+    """Log to stderr from now on; ``secrets`` appear in no record, whatever they look like."""
+    CleanRecord.cleaner = Cleaner(secrets)
+    logging.setLogRecordFactory(CleanRecord)
+    logging.basicConfig(level=logging.WARNING, format=FORMAT, stream=sys.stderr)
+    logging.getLogger(OURS).setLevel(level.upper())
+    for name in SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def secrets_of(config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What the environment variables hold that the configuration names: one secret, or several."""
+    names = [*config.auth.keys_env, config.store.password_env]
+    names += [entry.api_key_env for entry in config.models]
+    texts = [environ.get(name, "") for name in names]
+    return tuple(secret.strip() for text in texts for secret in (text, *text.split(",")))

@@ -1,0 +1,85 @@
+"""The way in for every request, and the way out for every error.
+
+Rule 1: who it is comes first; a request that is refused reaches no handler, no store, no provider.
+Rule 2: an address that was refused too often is told so until its minute is over, but a valid key
+is let in from any address: somebody else behind the same one may be at fault.
+Rule 3: every error is spoken in the contract's shape; the last branch tells the client nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from ws_bridge.errors import BridgeError, InvalidApiKey, InvalidRequest, OriginNotAllowed
+from ws_bridge.server.auth import OWNER, Gate
+from ws_bridge.server.budgets import Budgets
+from ws_bridge.server.exchange import json_response
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Asks a provider as a create does, and is over with its request.
+LIKE_A_CREATE = frozenset({("POST", "/v1/responses/compact")})
+
+
+class Entrance:
+    """The middleware of one server."""
+
+    def __init__(self, gate: Gate, budgets: Budgets) -> None:
+        self._gate = gate
+        self._budgets = budgets
+
+    @web.middleware
+    async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Check who it is, run the handler, and speak every error in the contract's shape."""
+        request_id = "req_" + secrets.token_hex(12)
+        try:
+            return await self._enter(request, handler)
+        except BridgeError as error:
+            return _spoken(error, request_id)
+        except web.HTTPException as refusal:
+            if refusal.status < 400:
+                raise
+            return _spoken(_of_http(refusal), request_id)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:  # the edge of the request: a bug tells the client nothing
+            log.exception("request_crashed request_id=%s", request_id)
+            return _spoken(BridgeError(), request_id)
+
+    async def _enter(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not request.path.startswith("/v1/") and request.path != "/metrics":
+            return await handler(request)
+        owner = request[OWNER] = self._owner(request)
+        with contextlib.ExitStack() as taken:
+            if (request.method, request.path) in LIKE_A_CREATE:
+                taken.enter_context(self._budgets.response(owner))
+            return await handler(request)
+
+    def _owner(self, request: web.Request) -> str:
+        try:
+            return self._gate.admit(request)
+        except (InvalidApiKey, OriginNotAllowed):
+            self._budgets.refused(request.remote)
+            raise
+
+
+def _spoken(error: BridgeError, request_id: str) -> web.Response:
+    answer = json_response(error.body())
+    answer.set_status(error.status)
+    answer.headers.update(error.headers())
+    answer.headers["x-request-id"] = request_id
+    return answer
+
+
+def _of_http(refusal: web.HTTPException) -> BridgeError:
+    error = InvalidRequest(refusal.reason)
+    error.status = refusal.status
+    return error

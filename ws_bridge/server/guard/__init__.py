@@ -1,0 +1,1 @@
+"""What comes in is looked at before aiohttp keeps it: sizes, times, floods, silence."""

@@ -1,0 +1,87 @@
+"""Where clients come in: a listening socket with a guard for each connection, and its end.
+
+Rule: nobody new comes in, then what runs finishes, then the last bytes go out; in this order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from ws_bridge.config import Config
+from ws_bridge.server.guard.duty import MIB, Duty
+from ws_bridge.server.guard.guard import Guard
+
+BACKLOG = 1024  # connections that wait to be accepted: all clients come back at once
+SEND_BUFFER = 64 * 1024  # a client that does not read hides megabytes in the kernel otherwise
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Doorway:
+    """A socket that is served, from ``serve_on`` to ``close``."""
+
+    duty: Duty
+    _server: asyncio.Server
+    _runner: web.BaseRunner
+
+    async def close(self) -> None:
+        """Accept nobody, drain the application (its runner's ``cleanup``), let the rest go."""
+        self._server.close()
+        await self._runner.cleanup()
+        await self.duty.close()
+
+
+async def serve_on(
+    runner: web.BaseRunner,
+    listening: socket.socket,
+    config: Config,
+    tls: ssl.SSLContext | None = None,
+) -> Doorway:
+    """Serve a set-up runner on a bound socket, with a guard before every connection."""
+    server, limits = runner.server, config.limits
+    if server is None:
+        raise RuntimeError("the runner is not set up")
+    duty = Duty(limits, config.server.max_message_mib * MIB)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    # The stock loop tries to accept as many at a time as its backlog says, and when the process has
+    # no files left it logs a traceback for each: a million lines in three seconds were seen. So it
+    # hears of one, and the kernel of the others.
+    served = await duty.loop.create_server(
+        lambda: Guard(server(), duty),
+        sock=listening,
+        ssl=tls,
+        backlog=1,
+        ssl_handshake_timeout=limits.head_seconds if tls else None,
+    )
+    listening.listen(BACKLOG)
+    return Doorway(duty, served, runner)
+
+
+@web.middleware
+async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell the connection's guard where a request begins and ends; outermost of all."""
+    guard = request.transport
+    if not isinstance(guard, Guard):  # a test's server, or the client is gone
+        return await handler(request)
+    guard.head_received(request)
+    is_late = False
+    try:
+        answer = await handler(request)
+    finally:
+        is_late = guard.answered()
+    if is_late:
+        answer.force_close()
+    return answer
+
+
+def begin_frames(request: web.Request, ws: web.WebSocketResponse) -> None:
+    """Tell the guard that frames follow the handshake. Raises ``InvalidRequest``."""
+    if isinstance(request.transport, Guard):
+        request.transport.begin_frames(ws)

@@ -1,0 +1,94 @@
+"""One process that serves: a bridge on a listening socket, from its start to the end of its drain.
+
+Rule 1: a stop is obeyed at any time, also while the store is being opened.
+Rule 2: what it has to say of its life it says through two callbacks, to whoever hears it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from ws_bridge.config import Config
+from ws_bridge.orders import Orders, first_of
+from ws_bridge.server.app import Bridge
+from ws_bridge.server.guard.doorway import serve_on
+
+log = logging.getLogger("ws_bridge")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a process serves: its socket, and what encrypts it."""
+
+    listening: socket.socket
+    tls: ssl.SSLContext | None = None
+
+
+async def serve(
+    config: Config,
+    place: Place,
+    orders: Orders,
+    *,
+    listens: Callable[[], None],
+    readies: Callable[[], None] = lambda: None,
+    worker: int = 0,
+    relieves: bool = False,
+) -> int:
+    """Serve until stopped, and return the exit code. Raises ``ConfigError``.
+
+    ``listens`` is called when it accepts connections, ``readies`` when responses can be made.
+    ``worker`` is the process's number, if it is one of several; one that relieves another accepts
+    nothing before it is ready.
+    """
+    bridge = Bridge(config, worker=worker)
+    bridge.hurry = orders.hurry
+    if not await _open(bridge, orders):
+        return 0
+    runner = web.AppRunner(
+        bridge.app, access_log=None, handler_cancellation=True, shutdown_timeout=5
+    )
+    await runner.setup()
+    if relieves:
+        await first_of(orders.stop, bridge.broken, bridge.ready)
+    doorway = await serve_on(runner, place.listening, config, place.tls)
+    listens()
+    await first_of(orders.stop, bridge.broken, bridge.ready)
+    if bridge.ready.is_set():
+        readies()
+    await first_of(orders.stop, bridge.broken)
+    log.info("draining")
+    await doorway.close()
+    log.info("stopped")
+    return 1 if bridge.broken.is_set() else 0
+
+
+async def _open(bridge: Bridge, orders: Orders) -> bool:
+    """Open the store; False if there was a stop before that was done."""
+    opening = asyncio.create_task(bridge.open_store())
+    stopped = asyncio.create_task(orders.stop.wait())
+    await asyncio.wait((opening, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not opening.done():
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        return False
+    await opening
+    return True
+
+
+def run(coroutine: Coroutine[Any, Any, int]) -> int:
+    """Run it to its end, in the fastest loop there is."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return asyncio.run(coroutine)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(coroutine)

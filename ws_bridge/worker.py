@@ -1,0 +1,83 @@
+"""One of several serving processes: ``python -m ws_bridge.worker NUMBER FD [relieves]``.
+
+Rule 1: what it needs comes from its supervisor: the listening socket is inherited, the
+configuration is the first line of its standard input. Nothing is read or decided twice.
+Rule 2: it is told on standard input to drain and to hurry. A signal of its own is a wish to be
+relieved: it serves on until its successor does. The input's end is the supervisor's: it leaves at
+once, in order.
+Rule 3: what it says of itself, it says on standard output, a word a line; its log goes to stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+
+from ws_bridge import leaving, logs, serving
+from ws_bridge.config import Config
+from ws_bridge.errors import ConfigError
+from ws_bridge.listening import tls
+from ws_bridge.orders import Orders
+from ws_bridge.workers import DRAIN, LISTENING, READY, RELIEVE, UNUSABLE
+
+
+def main(number: int, fd: int, *, relieves: bool = False) -> int:
+    """Serve until told to stop, and return the exit code."""
+    leaving.at_once_on_a_signal()
+    # Unbuffered: what comes after the line is for another reader.
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as given:
+        config = Config.model_validate_json(given.readline())
+    logs.set_up(config.server.log_level, logs.secrets_of(config, os.environ))
+    try:
+        return serving.run(_serve(config, number, socket.socket(fileno=fd), relieves=relieves))
+    except ConfigError as unusable:
+        _say(f"{UNUSABLE} {unusable}")
+        return 2
+
+
+async def _serve(config: Config, number: int, listening: socket.socket, *, relieves: bool) -> int:
+    told = Orders()
+    loop = asyncio.get_running_loop()
+    for one in leaving.SIGNALS:
+        loop.add_signal_handler(one, _say, RELIEVE)
+    place = serving.Place(listening, tls(config))
+    obeying = asyncio.create_task(_obey(told))
+    try:
+        return await serving.serve(
+            config,
+            place,
+            told,
+            listens=lambda: _say(LISTENING),
+            readies=lambda: _say(READY),
+            worker=number,
+            relieves=relieves,
+        )
+    finally:
+        obeying.cancel()
+        await asyncio.gather(obeying, return_exceptions=True)
+
+
+async def _obey(told: Orders) -> None:
+    """Pass on what the supervisor says, to its end."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        if line.decode().strip() == DRAIN:
+            told.stop.set()
+        else:
+            told.at_once()
+    told.at_once()
+
+
+def _say(word: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more; the input's end says so too
+        print(word, flush=True)  # noqa: T201 - what standard output is for, rule 3
+
+
+if __name__ == "__main__":
+    given, inherited, *more = sys.argv[1:]
+    raise SystemExit(leaving.leave(main(int(given), int(inherited), relieves=bool(more))))
