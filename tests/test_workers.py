@@ -453,7 +453,7 @@ def test_an_end_is_told_by_its_code_or_its_signal():
     ]
 
 
-def test_a_workers_figures_carry_its_number_and_those_of_a_single_process_do_not():
+async def test_a_workers_figures_carry_its_number_and_those_of_a_single_process_do_not():
     """Else one series would be of two processes, and counters would go backwards."""
     for worker, own in ((0, ""), (3, '{worker="3"}')):
         text = generate_latest(Metrics(worker)).decode()

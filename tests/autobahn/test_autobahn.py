@@ -9,7 +9,6 @@ NOT_STRICT = {"6.4.1", "6.4.2", "6.4.3", "6.4.4"}  # aiohttp reads a message bef
 
 
 @pytest.mark.skipif(not is_built(), reason="`make autobahn` builds the client")
-@pytest.mark.catalogue("B1")
 async def test_the_socket_keeps_the_protocol():
     results = await run(QUICK)
     assert len(results) > 200

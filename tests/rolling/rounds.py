@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
@@ -18,7 +19,6 @@ from rolling.balancer import Balancer
 from rolling.field import Field, chains_at
 
 Figures = dict[str, Any]
-LEASE_SECONDS = 3  # a killed one's responses are taken over soon
 STEP_SECONDS = 0.05
 READY_SECONDS = 60
 
@@ -62,15 +62,17 @@ async def _restart(bridge: Bridge, field: Field) -> float:
     return seconds
 
 
-async def two_workers(count: int) -> tuple[Figures, list[str]]:
-    """Each is renewed by SIGTERM, then one is killed; all behind one port."""
+async def two_workers(
+    count: int, *, renewed: Sequence[int] = (1, 2), lease_seconds: float = 15
+) -> tuple[Figures, list[str]]:
+    """Some are renewed by SIGTERM, then the first is killed; all behind one port."""
     with FakeProviders() as fake, Node(valkey_binary()) as node:
-        config = config_of(fake, node, workers=2, lease_seconds=LEASE_SECONDS)
+        config = config_of(fake, node, workers=2, lease_seconds=lease_seconds)
         async with Bridge(config) as bridge:
             async with chains_at(bridge.url, count, fake) as field:
                 await field.all_go_on()
-                seconds = [await _renew(bridge, number, field) for number in (1, 2)]
-                renewed = field.figures()
+                seconds = [await _renew(bridge, number, field) for number in renewed]
+                before = field.figures()
                 lost, interrupted = await _kill_one(bridge, field)
                 await field.end()
                 faults = await field.audit()
@@ -78,11 +80,11 @@ async def two_workers(count: int) -> tuple[Figures, list[str]]:
             warnings = logged(bridge)
     if code:
         faults.append(f"it ended with {code}")
-    if renewed["ends"].keys() != {"completed"}:
-        faults.append(f"renewing the workers ended turns as {renewed['ends']}")
+    if before["ends"].keys() != {"completed"}:
+        faults.append(f"renewing the workers ended turns as {before['ends']}")
     if interrupted != lost:
         faults.append(f"{interrupted} clients were cut off by the end of {lost} sockets")
-    more = {"drained in": _spoken(seconds), "sockets of the killed worker": lost}
+    more = {"relieved in": _spoken(seconds), "sockets of the killed worker": lost}
     return field.figures() | more | {"logged": warnings}, faults
 
 

@@ -500,6 +500,25 @@ async def test_a_hidden_buffer_of_the_kernel_is_small(serve):
 # The end
 
 
+async def test_a_client_is_heard_to_the_end_of_a_drain(serve):
+    gate, script = asyncio.Event(), answer("a", "b")
+    bridge = await serve(Scripted([*script[:5], gate, *script[5:]]))
+    bridge.bridge.hurry.clear()
+    line, idle = [await Line.upgraded(bridge.url) for _ in range(2)]
+    await line.send(frame(TEXT, b'{"type": "response.create", "model": "m", "input": "hi"}'))
+    await line.frames(5)
+    ending = asyncio.create_task(bridge.stop())
+    assert (await idle.close_frame())[0] == 1012  # it has begun
+    await line.send(frame(PING, b"still there?"))
+    while (PONG, b"still there?") not in await line.frames(1):
+        pass
+    gate.set()
+    assert (await line.close_frame())[0] == 1012
+    await line.send(close(1012))
+    idle.close()
+    await ending
+
+
 async def test_an_end_waits_for_a_lingering_client_but_not_for_ever(serve):
     bridge = await served(serve)
     line = await Line.upgraded(bridge.url)

@@ -190,9 +190,10 @@ async def test_several_that_wait_take_turns_and_hold_no_more_than_one(way):
 @pytest.mark.catalogue("C5")
 async def test_a_client_that_reads_nothing_is_let_go_and_its_response_completes(serve):
     """And nobody else notices: a client beside it has its turn meanwhile, in full."""
-    hands = Hands()
+    hands, gate = Hands(), asyncio.Event()
     config = {"limits": {"unread_seconds": UNREAD}, "server": {"on_disconnect": "cancel"}}
-    upstream = Scripted(long(), answer("fine"))
+    *most, last = long()
+    upstream = Scripted([*most, gate, last], answer("fine"))
     bridge = await serve(upstream, config, clock=hands.clock())
     client = await Line.upgraded(bridge.url)
     await client.create(input="long")
@@ -206,8 +207,11 @@ async def test_a_client_that_reads_nothing_is_let_go_and_its_response_completes(
     assert (opcode, closing) == (CLOSE, (1013).to_bytes(2, "big") + b"slow consumer")
     assert [event["sequence_number"] for event in events(said)] == list(range(len(said)))
     assert len(said) < 2000
-    response_id = events(said)[0]["response"]["id"]
-    assert (await bridge.get(f"/v1/responses/{response_id}"))[1]["status"] == "completed"
+    gate.set()
+    path = f"/v1/responses/{events(said)[0]['response']['id']}"
+    async with bridge.session.get(f"{bridge.url}{path}?stream=true&starting_after=5") as rest:
+        assert (await rest.text()).endswith("data: [DONE]\n\n")
+    assert (await bridge.get(path))[1]["status"] == "completed"
     assert (await other.turn(input="still"))[-1]["type"] == TERMINAL
 
 

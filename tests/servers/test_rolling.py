@@ -23,7 +23,7 @@ async def test_a_rolling_restart_of_three_servers_breaks_no_chain():
 @pytest.mark.catalogue("W13", "W16")
 async def test_workers_are_renewed_unnoticed_and_a_killed_one_harms_only_its_own():
     """A killed worker's running turns end as failed; each chain goes on from its last whole one."""
-    figures, faults = await two_workers(CHAINS)
+    figures, faults = await two_workers(CHAINS, renewed=(2,), lease_seconds=3)
     assert faults == []
     assert figures["ends"].keys() <= {"completed", "failed"}
     assert figures["ends"].get("failed", 0) <= figures["sockets of the killed worker"]

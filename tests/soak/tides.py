@@ -36,8 +36,9 @@ from soak.visits import KINDS, Visitor
 from tests.bench import gauges
 from ws_bridge.store.layout import lease_indexes
 
-FLOOD_SECONDS = 14.0  # visits begin in this time; the last of them take a while
-VISITS = 200  # of a tide
+TIDE_SECONDS = 30.0  # a tide and its ebb, where the machine is fast enough
+FLOOD_SECONDS = 20.0  # visits begin in this time; the last of them take a while
+VISITS = 300  # of a tide
 TTL_SECONDS = 60  # of what is stored: keys must level off within the warm-up
 SAMPLE_SECONDS = 2.0
 VISIT_SECONDS = 60.0
@@ -93,7 +94,10 @@ async def soak(on: Field, seen: Seen, seed: int, seconds: float, visits: int = V
         for number in range(10_000):
             if number and time.monotonic() >= end:
                 break
+            begun = time.monotonic()
             await tide(on, seen, f"{seed}.{number}", visits)
+            left = min(end, begun + TIDE_SECONDS) - time.monotonic()
+            await asyncio.sleep(max(0, left))  # the same load in every minute
     finally:
         sampling.cancel()
         await asyncio.gather(sampling, return_exceptions=True)

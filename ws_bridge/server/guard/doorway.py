@@ -29,17 +29,20 @@ class Doorway:
 
     duty: Duty
     _server: asyncio.Server
-    _runner: web.BaseRunner
+    _runner: web.AppRunner
 
     async def close(self) -> None:
-        """Accept nobody, drain the application (its runner's ``cleanup``), let the rest go."""
+        """Accept nobody, drain the application, let the rest go."""
         self._server.close()
+        # Before the runner's own end, which does this again, but has made all connections deaf by
+        # then: a client whose pings nobody answers would leave amid its response.
+        await self._runner.app.shutdown()
         await self._runner.cleanup()
         await self.duty.close()
 
 
 async def serve_on(
-    runner: web.BaseRunner,
+    runner: web.AppRunner,
     listening: socket.socket,
     config: Config,
     tls: ssl.SSLContext | None = None,
