@@ -18,7 +18,7 @@ FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py"
 # Who may import what of the house: the first pattern that fits a file decides.
 PURE = ("protocol.*", "errors.*")
 BELOW = (*PURE, "config", "clock", "stream", "upstream.base", "store.base", "store.conversations")
-THIRD = ("feed", "job", "jobs", "lineage", "mirror", "plan", "summary", "takeover", "telling")
+THIRD = ("feed", "job", "jobs", "lineage", "mirror", "plan", "summary", "takeover", "telling", "waiting")
 ANYTHING = ("*",)
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("errors/*", ("errors.*",)),

@@ -1,6 +1,8 @@
 """Starting, finding, chaining and draining jobs."""
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 from hands import until
@@ -17,6 +19,7 @@ from ws_bridge.errors import (
 )
 from ws_bridge.jobs import Create, Jobs, Policy, new_response_id
 from ws_bridge.mirror import Mirror, Pace
+from ws_bridge.plan import Ending
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.store.base import MAX_ANCESTORS
 from ws_bridge.store.memory import MemoryStore
@@ -227,3 +230,29 @@ async def test_ids_are_long_and_of_the_contracts_form():
     ids = {new_response_id() for _ in range(1000)}
     assert len(ids) == 1000
     assert all(each.startswith("resp_") and len(each) == 53 for each in ids)
+
+
+@pytest.fixture
+def _uncollected():
+    """Nothing is freed but what nobody points to."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_uncollected")
+@pytest.mark.parametrize("how", ["whole", "failed", "cancelled", "unstored"])
+async def test_what_is_over_is_freed_at_once(how):
+    """Its events are most of what a server holds, and the collector comes rarely."""
+    steps = [*opening(), UpstreamError("no")] if how == "failed" else answer("hi")
+    upstream = Scripted(steps)
+    house = House(upstream)
+    job = await house.start(store=how != "unstored")
+    if how == "cancelled":
+        job.stop_soon(Ending.CANCELLED)
+    await job.stream.wait_closed()
+    ended = weakref.ref(job)
+    await house.drain()
+    del job
+    upstream.requests.clear()
+    await until(lambda: ended() is None)

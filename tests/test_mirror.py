@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 import pytest
 from hands import OWNER, Hands, Moody, Response, a_while, holes, until
 
-from ws_bridge import mirror as module
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.mirror import RETRY_SECONDS, Mirror, Pace
 from ws_bridge.protocol.reducer import fold
@@ -82,7 +81,7 @@ async def slow() -> AsyncIterator[World]:
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("ws_bridge.waiting.PATIENCE_SECONDS", 0.01)
 
 
 def is_whole(world: World, response: Response) -> bool:

@@ -172,6 +172,10 @@ class Job:
         if self._ending is not None:
             await self._end(self._ending)
         self._observe(self._finished())
+        # What is over points to nobody who points here: it is freed at once, events and all.
+        await self._drafts.aclose()
+        self._telling.let_go()
+        self._task = None
 
     async def _generate_until(self) -> Ending | BridgeError | None:
         """Generate; None if the response ended by itself, else why it must be ended."""
@@ -183,7 +187,7 @@ class Job:
                 self._task.uncancel()
             return self._ending or Ending.SHUTDOWN
         except BridgeError as error:
-            return self._ending or error
+            return self._ending or error.with_traceback(None)
         except Exception:  # the edge of the task: a bug must not leave a response unfinished
             log.exception("job_crashed id=%s", self.id)
             return self._ending or BridgeError()

@@ -1,9 +1,8 @@
 """Jobs' streams → the store: one flusher for the whole process.
 
-Rule 1: the live path waits here at a response's creation and end only, `PATIENCE_SECONDS` at most.
+Rule 1: the live path waits here at a response's creation and end only, while the store answers.
 Rule 2: a write that failed is sent again with the next tick: the numbers make it idempotent.
-Rule 3: what a store that is away does not take is kept, up to a bound; what goes beyond is cut, and
-the log says so.
+Rule 3: what a store that is away does not take is kept, up to a bound; more is cut, and said so.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import StoreUnavailable
@@ -20,10 +20,10 @@ from ws_bridge.feed import Feed, shorten
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Lease, Receipt, Record, Store, Verdict
 from ws_bridge.stream import Stream
+from ws_bridge.waiting import Outcome, while_it_answers
 
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS = 0.7
 RETRY_SECONDS = 0.1
 
 
@@ -68,8 +68,7 @@ class Mirror:
         """
         feed = Feed(record, Lease(record.id, 1), stream, cancelled, taken)
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                feed.lease = await self._store.create(record, events)
+            feed.lease = await self._soon(self._store.create(record, events))
             feed.created(events)
         except (StoreUnavailable, TimeoutError):
             if record.background:
@@ -126,8 +125,7 @@ class Mirror:
         if feed is None:
             return False
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._flush([feed], ending)
+            await self._soon(self._flush([feed], ending))
         except (StoreUnavailable, TimeoutError):
             self.news(response_id)
         return not feed.is_taken
@@ -138,15 +136,17 @@ class Mirror:
         if feed is None or not feed.is_created:
             return False
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._flush([feed])
-                if not self.watches(response_id) or feed.is_behind:
-                    return False
-                await self._store.release(feed.lease)
+            await self._soon(self._flush([feed]))
+            if not self.watches(response_id) or feed.is_behind:
+                return False
+            await self._soon(self._store.release(feed.lease))
         except (StoreUnavailable, TimeoutError):
             return False
         self._forget(feed)
         return True
+
+    async def _soon(self, step: Coroutine[Any, Any, Outcome]) -> Outcome:
+        return await while_it_answers(self._store.answered, step)
 
     def watches(self, response_id: str, owner: str | None = None) -> bool:
         """Whether the (owner's) response runs here, or is still on its way to the store."""

@@ -63,6 +63,13 @@ class Telling:
         if self._mirror is not None:
             self._mirror.adopt(claim.record, claim.lease, self.stream, **self._ears)
 
+    def let_go(self) -> None:
+        """All is told: nobody has to be called any more, and whoever made this can be freed."""
+        record = self._record()
+        self._record = lambda: record
+        self._ears = {}
+        self._finish = nothing_more
+
     def fold(self) -> Reducer:
         """All that was told, folded."""
         return self._reducer.fold(self.stream.after(self._reducer.number))
@@ -142,3 +149,7 @@ class Telling:
         last = end_for(self._record().id, self.stream.events, ResponseTakenOver())
         self._sequencer.result = last.json()["response"]
         return last
+
+
+async def nothing_more(_result: Json) -> None:
+    """What is to be done with the final object of a response that is over."""

@@ -122,6 +122,10 @@ class Store(Protocol):
         """Whether a new response can be promised to last."""
         ...
 
+    def answered(self) -> int:
+        """How many answers have come by now: a store that gives some is slow, and not away."""
+        ...
+
     def listen(self, *, cancelled: Callable[[str], None], followed: Callable[[str], None]) -> None:
         """Call with the id of a response written here: its end is wanted; somebody reads along."""
         ...

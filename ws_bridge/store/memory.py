@@ -83,6 +83,10 @@ class MemoryStore:
         """Always."""
         return True
 
+    def answered(self) -> int:
+        """See ``Store``: it answers at once, or not at all."""
+        return 0
+
     def listen(
         self,
         *,

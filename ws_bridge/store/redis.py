@@ -45,8 +45,7 @@ from ws_bridge.store.writing import append_call, receipt_of
 
 log = logging.getLogger(__name__)
 
-RUNNING_MS = 3_600_000  # at least so long after its last write a running response is kept
-STONE_MS = 3_600_000
+RUNNING_MS = STONE_MS = 3_600_000  # a running response, after its last write; a deleted one
 OVERDUE_AT_ONCE = 20  # of a partition
 TOGETHER = 128  # calls of one round trip
 PAUSE_SECONDS = 1.0
@@ -69,7 +68,7 @@ class RedisStore:
         self._ttl_ms = int(ttl_seconds * 1000)
         self._lease_ms = int(lease_seconds * 1000)
         self._client = connect(place)
-        self.scripts = Scripts(self._client, now, self._tell_back)
+        self.scripts = Scripts(self._client, now, lambda: self._presence.back())  # noqa: PLW0108 - it comes next
         self._presence = Presence(self._client, self.scripts, lease_seconds, now)
         self._folds = Folds()
         self._heard: dict[str, Callable[[str], None]] = {}
@@ -85,6 +84,10 @@ class RedisStore:
     def is_available(self) -> bool:
         """See ``Store``."""
         return self._presence.is_known and self.scripts.breaker.is_well
+
+    def answered(self) -> int:
+        """See ``Store``."""
+        return self.scripts.breaker.answers
 
     def listen(self, *, cancelled: Callable[[str], None], followed: Callable[[str], None]) -> None:
         """See ``Store``."""
@@ -280,9 +283,6 @@ class RedisStore:
             if not view.events:
                 return view.record, events
             events += view.events
-
-    def _tell_back(self) -> None:
-        self._presence.back()
 
     def _hear(self, kind: str, response_id: str) -> None:
         if kind in self._heard:

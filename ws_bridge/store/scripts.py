@@ -74,6 +74,7 @@ class Breaker:
 
     now: Callable[[], float]
     failures: int = 0
+    answers: int = 0  # all that came through
     probe_at: float = 0.0
     is_told: bool = False  # whether the log knows
     is_refusing: bool = False  # it answers, and takes no writes: nobody can renew a lease
@@ -109,6 +110,7 @@ class Breaker:
             log.info("store_back")
         self.is_told = False
         self.failures = 0
+        self.answers += 1
 
 
 class Scripts:
