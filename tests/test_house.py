@@ -18,7 +18,18 @@ FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py"
 # Who may import what of the house: the first pattern that fits a file decides.
 PURE = ("protocol.*", "errors.*")
 BELOW = (*PURE, "config", "clock", "stream", "upstream.base", "store.base", "store.conversations")
-THIRD = ("feed", "job", "jobs", "lineage", "mirror", "plan", "summary", "takeover", "telling", "waiting")
+THIRD = (
+    "feed",
+    "job",
+    "jobs",
+    "lineage",
+    "mirror",
+    "plan",
+    "summary",
+    "takeover",
+    "telling",
+    "waiting",
+)
 ANYTHING = ("*",)
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("errors/*", ("errors.*",)),
@@ -36,11 +47,12 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("server/app.py", (*BELOW, *THIRD, "server.*", "upstream.*", "store.*")),
     ("server/*", (*BELOW, *THIRD, "server.*")),
     ("chat/*", ANYTHING),
+    ("processes/*", ANYTHING),
     ("*", ANYTHING),
 )
 # Concrete rooms that only these may name, whatever the floors say.
 CONCRETE = {
-    "server.app": ("serving.py",),
+    "server.app": ("processes/serving.py",),
     "store.memory": ("server/app.py",),
     "store.redis": ("server/app.py",),
     "upstream.door": ("upstream/*",),
@@ -48,7 +60,7 @@ CONCRETE = {
 
 # Where a dependency lives.
 HOMES: dict[str, tuple[str, ...]] = {
-    "aiohttp": ("server/*", "serving.py"),
+    "aiohttp": ("server/*", "processes/serving.py"),
     "httpx": ("upstream/call.py", "upstream/tap.py"),  # litellm's timeouts, and its streams
     "litellm": ("upstream/door.py", "upstream/demo.py"),
     "orjson": ("protocol/*", "config.py", "upstream/*", "store/*", "server/*"),
@@ -57,7 +69,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic": ("protocol/*", "config.py"),
     "pydantic_core": ("protocol/*", "config.py"),
     "redis": ("store/*",),
-    "uvloop": ("serving.py",),
+    "uvloop": ("processes/serving.py",),
     "websockets": ("chat/*", "cli.py", "upstream/wires.py"),
 }
 # The pure room does not wait, look at the clock, or touch the world.
@@ -80,11 +92,7 @@ TESTED_IN = {
     "protocol/items.py": "protocol/test_chat.py",
     "protocol/speech.py": "protocol/test_chat.py",
     "errors/*.py": "test_errors.py",  # one tree
-    "leaving.py": "test_workers.py",  # parts of each serving process
-    "listening.py": "test_workers.py",
-    "orders.py": "test_workers.py",
-    "serving.py": "test_workers.py",
-    "worker.py": "test_workers.py",
+    "processes/*.py": "test_workers.py",  # parts of each serving process
     "plan.py": "test_job.py",  # values
     "telling.py": "test_job.py",  # a part of each job
     "store/base.py": "store/contract.py",  # the seam, proved by every implementation

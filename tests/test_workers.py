@@ -21,12 +21,12 @@ from prometheus_client import generate_latest
 from upstreams import FakeProviders
 from valkeys import Node, valkey_binary
 
-from ws_bridge import listening
 from ws_bridge.config import Config
 from ws_bridge.errors import ConfigError
-from ws_bridge.orders import Orders, first_of
+from ws_bridge.processes import listening
+from ws_bridge.processes.orders import Orders, first_of
+from ws_bridge.processes.supervisor import PAUSES, _how
 from ws_bridge.server.metrics import Metrics
-from ws_bridge.workers import PAUSES, _how
 
 ROOT = Path(__file__).parents[1]
 DEMO = {"name": "demo", "model": "demo/demo", "drop_params": True}

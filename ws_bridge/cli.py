@@ -75,7 +75,8 @@ def _chat(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from ws_bridge import check, logs, serving
+    from ws_bridge import check, logs
+    from ws_bridge.processes import serving
     from ws_bridge.upstream.providers import Providers
     from ws_bridge.upstream.routes import build
 
@@ -95,7 +96,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from ws_bridge import leaving
+    from ws_bridge.processes import leaving
 
     leaving.at_once_on_a_signal()
     from ws_bridge import logs
@@ -104,15 +105,15 @@ def _serve(options: argparse.Namespace) -> int:
     config = _config(options, **given)
     logs.set_up(config.server.log_level, logs.secrets_of(config, os.environ))
     if config.server.workers > 1:
-        from ws_bridge import workers
+        from ws_bridge.processes import supervisor
 
-        return workers.run(config, lambda listening: _announce(config, listening))
+        return supervisor.run(config, lambda listening: _announce(config, listening))
     return _serve_alone(config)
 
 
 def _serve_alone(config: Config) -> int:
-    from ws_bridge import leaving, orders, serving
-    from ws_bridge.listening import listen, tls
+    from ws_bridge.processes import leaving, orders, serving
+    from ws_bridge.processes.listening import listen, tls
 
     async def serve() -> int:
         told = orders.of_signals()
@@ -126,7 +127,7 @@ def _serve_alone(config: Config) -> int:
 
 def _announce(config: Config, listening: socket.socket) -> None:
     """Say which models can be asked, and where, the address last."""
-    from ws_bridge.listening import address
+    from ws_bridge.processes.listening import address
     from ws_bridge.upstream.routes import build
 
     for route in build(config, os.environ).all:

@@ -113,7 +113,7 @@ class Limits(Section):
     message_seconds: Positive = 30
     message_fragments: Count = 1024
     receiving_mib: Count = 256
-    json_depth: Count = 64
+    json_depth: Annotated[int, Field(ge=1, le=200)] = 64
     json_keys: Count = 10_000
     bad_frames: Count = 20
     control_frames: Count = 100

@@ -9,7 +9,6 @@ Rule 3: every error is spoken in the contract's shape; the last branch tells the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -58,9 +57,9 @@ class Entrance:
         if not request.path.startswith("/v1/") and request.path != "/metrics":
             return await handler(request)
         owner = request[OWNER] = self._owner(request)
-        with contextlib.ExitStack() as taken:
-            if (request.method, request.path) in LIKE_A_CREATE:
-                taken.enter_context(self._budgets.response(owner))
+        if (request.method, request.path) not in LIKE_A_CREATE:
+            return await handler(request)
+        with self._budgets.response(owner):
             return await handler(request)
 
     def _owner(self, request: web.Request) -> str:

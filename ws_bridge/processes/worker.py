@@ -1,4 +1,4 @@
-"""One of several serving processes: ``python -m ws_bridge.worker NUMBER FD [relieves]``.
+"""One of several serving processes: ``python -m ws_bridge.processes.worker NUMBER FD [relieves]``.
 
 Rule 1: what it needs comes from its supervisor: the listening socket is inherited, the
 configuration is the first line of its standard input. Nothing is read or decided twice.
@@ -16,12 +16,13 @@ import os
 import socket
 import sys
 
-from ws_bridge import leaving, logs, serving
+from ws_bridge import logs
 from ws_bridge.config import Config
 from ws_bridge.errors import ConfigError
-from ws_bridge.listening import tls
-from ws_bridge.orders import Orders
-from ws_bridge.workers import DRAIN, LISTENING, READY, RELIEVE, UNUSABLE
+from ws_bridge.processes import leaving, serving
+from ws_bridge.processes.listening import tls
+from ws_bridge.processes.orders import Orders
+from ws_bridge.processes.supervisor import DRAIN, LISTENING, READY, RELIEVE, UNUSABLE
 
 
 def main(number: int, fd: int, *, relieves: bool = False) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from ws_bridge.leaving import SIGNALS
+from ws_bridge.processes.leaving import SIGNALS
 
 
 @dataclass(frozen=True, slots=True)

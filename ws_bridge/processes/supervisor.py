@@ -21,11 +21,11 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ws_bridge import orders
 from ws_bridge.config import Config
 from ws_bridge.errors import ConfigError
-from ws_bridge.listening import listen, tls
-from ws_bridge.orders import Orders, first_of
+from ws_bridge.processes import orders
+from ws_bridge.processes.listening import listen, tls
+from ws_bridge.processes.orders import Orders, first_of
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class Supervisor:
         more = ("relieves",) if relieves else ()
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "ws_bridge.worker", str(number), str(fd), *more),
+                *(sys.executable, "-m", "ws_bridge.processes.worker", str(number), str(fd), *more),
                 stdin=PIPE,
                 stdout=PIPE,
                 pass_fds=(fd,),

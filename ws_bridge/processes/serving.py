@@ -17,11 +17,13 @@ from typing import Any
 from aiohttp import web
 
 from ws_bridge.config import Config
-from ws_bridge.orders import Orders, first_of
+from ws_bridge.processes.orders import Orders, first_of
 from ws_bridge.server.app import Bridge
 from ws_bridge.server.guard.doorway import serve_on
 
 log = logging.getLogger("ws_bridge")
+
+KEEPALIVE_SECONDS = 75.0  # longer than the proxies that keep connections for the next request
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,11 @@ async def serve(
     if not await _open(bridge, orders):
         return 0
     runner = web.AppRunner(
-        bridge.app, access_log=None, handler_cancellation=True, shutdown_timeout=5
+        bridge.app,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        shutdown_timeout=5,
     )
     await runner.setup()
     if relieves:
