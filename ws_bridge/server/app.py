@@ -52,7 +52,7 @@ log = logging.getLogger("ws_bridge")
 
 MIB = 2**20
 # Kept events are no garbage: the stock thresholds walk them all again and again.
-GC_THRESHOLDS = (10_000, 20, 100)
+GC_THRESHOLDS = (10_000, 10, 10)
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' "
     "data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
