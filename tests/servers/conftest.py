@@ -16,13 +16,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # `peers` is imported by name
 
-from fleet import Bridge, models_for
-from peers import KEY, OTHER_KEY, Peer
+from fleet import Bridge
+from peers import CLIENT_KEYS, Peer, config_of
 from upstreams import FakeProviders
 from valkeys import Node, valkey_binary
-
-LEASE_SECONDS = 2
-CLIENT_KEYS = {"CLIENT_KEYS": f"{KEY},{OTHER_KEY}"}
 
 
 @dataclass
@@ -32,18 +29,6 @@ class Servers:
     fake: FakeProviders
     node: Node
     bridges: tuple[Bridge, Bridge]
-
-
-def config_of(fake: FakeProviders, url: str) -> dict[str, Any]:
-    """Short leases and drains; ``own-*`` is the provider's own background mode."""
-    models = models_for(fake)
-    return {
-        "server": {"drain_seconds": 0.2},
-        "auth": {"keys_env": list(CLIENT_KEYS)},
-        "store": {"url": url, "lease_seconds": LEASE_SECONDS},
-        "background": {"native_models": ["own-*"]},
-        "models": [*models, {**models[0], "name": "own-*"}],
-    }
 
 
 def _run(coroutine: Coroutine[Any, Any, None]) -> None:

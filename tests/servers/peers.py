@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import aiohttp
-from fleet import Bridge
+from fleet import Bridge, models_for
+from upstreams import FakeProviders
 
 Json = dict[str, Any]
 
@@ -26,6 +27,21 @@ TERMINALS = ("response.completed", "response.failed", "response.incomplete", "er
 
 # How the models of a family are called at the provider.
 AT_PROVIDER = {"native": "gpt-", "chat": "m-", "anthropic": "claude-", "own": "gpt-"}
+
+LEASE_SECONDS = 2
+CLIENT_KEYS = {"CLIENT_KEYS": f"{KEY},{OTHER_KEY}"}
+
+
+def config_of(fake: FakeProviders, url: str) -> dict[str, Any]:
+    """Short leases and drains; ``own-*`` is the provider's own background mode."""
+    models = models_for(fake)
+    return {
+        "server": {"drain_seconds": 0.2},
+        "auth": {"keys_env": list(CLIENT_KEYS)},
+        "store": {"url": url, "lease_seconds": LEASE_SECONDS},
+        "background": {"native_models": ["own-*"]},
+        "models": [*models, {**models[0], "name": "own-*"}],
+    }
 
 
 def at_provider(model: str) -> str:

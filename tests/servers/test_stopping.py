@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 
 import pytest
-from conftest import CLIENT_KEYS, config_of
 from fleet import Bridge
-from peers import Peer, at_provider, text_of, until
+from peers import CLIENT_KEYS, Peer, at_provider, config_of, text_of, until
 
 SOCKETS = 20
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import inf
 from typing import Any
@@ -45,6 +45,8 @@ def markdown(seen: Seen, findings: Sequence[Finding], about: dict[str, Any]) -> 
             "At ebb is when no client is there. A slope is the median of the slopes between any",
             "two samples; one above its bound fails the run, and so does a value above its own.\n",
             table([row(finding) for finding in findings]),
+            "\nAt the ebbs, in MiB of RSS:\n",
+            *_ebbs(seen.samples),
             f"\n## What was wrong ({len(seen.problems)})\n",
             problems,
             "",
@@ -68,6 +70,13 @@ def row(finding: Finding) -> dict[str, str]:
         "bound": _bound(finding.bound.most),
         "": "ok" if finding.is_bounded else "GROWS",
     }
+
+
+def _ebbs(samples: Sequence[Sample]) -> Iterator[str]:
+    """The memory of each server at every ebb, the warm-up's too."""
+    ebbs = [sample for sample in samples if sample.is_ebb]
+    for place in dict.fromkeys(place for one in ebbs for place in one.values if place[0] == RSS):
+        yield f"- {place[1]}: {' '.join(f'{one.values[place]:.1f}' for one in ebbs)}"
 
 
 def _bound(value: float) -> str:

@@ -108,12 +108,19 @@ async def soak(on: Field, seen: Seen, seed: int, seconds: float, visits: int = V
 async def tide(on: Field, seen: Seen, name: str, visits: int) -> None:
     """One flood and one ebb; the same kinds of visits in each, when they come is the die's."""
     dice = random.Random(name)  # noqa: S311 - a die that can be thrown again
-    kinds = [kind for kind, share in KINDS.items() for _ in range(max(1, share * visits // 100))]
+    counts = {kind: max(1, share * visits // 100) for kind, share in KINDS.items()}
+    kinds = [kind for kind, count in counts.items() for _ in range(count)]
     urls = [bridge.url for bridge in on.bridges]
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
         visitors = [Visitor(urls, session, random.Random(dice.random())) for _ in kinds]  # noqa: S311
-        waits = [dice.uniform(0, FLOOD_SECONDS * min(1, visits / VISITS)) for _ in kinds]
+        flood = FLOOD_SECONDS * min(1, visits / VISITS)
+        # Each kind comes evenly: chance meetings of the dear ones would read as growth of memory.
+        waits = [
+            flood * (turn + dice.random()) / count
+            for count in counts.values()
+            for turn in range(count)
+        ]
         together = zip(kinds, visitors, waits, strict=True)
         await asyncio.gather(*(_visit(seen, name, *each) for each in together))
     on.fake.log.clear()  # the provider's own memory is no matter of the bridge's

@@ -16,7 +16,7 @@ from openai import AsyncOpenAI
 from ws_bridge.protocol.chat import ChatTranslator, Chunk
 from ws_bridge.upstream import door, tap
 from ws_bridge.upstream.chunks import chunk_of
-from ws_bridge.upstream.dialects import is_read_without_sdk, reader_of
+from ws_bridge.upstream.dialects import reader_of
 from ws_bridge.upstream.failures import classify
 
 HELLO = [{"role": "user", "content": "hi"}]
@@ -59,7 +59,7 @@ class Provider:
 
     def _access(self, model):
         base = self._fake.base_url + ("" if model.startswith("anthropic/") else "/v1")
-        if is_read_without_sdk(model.partition("/")[0]):
+        if model.partition("/")[0] in door.TAKE_A_CLIENT:
             return {"api_base": base, "client": self._client}
         client = AsyncOpenAI(api_key="x", base_url=base, http_client=self._sdk, max_retries=0)
         return {"api_base": base, "client": client}

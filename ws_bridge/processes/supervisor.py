@@ -192,11 +192,11 @@ class Supervisor:
             log.error("worker_refused number=%d reason=%s", worker.number, more)
 
     def _judge(self, worker: Worker) -> None:
-        """Log an end; remember one that must not be."""
+        """Log an end; remember one that must not be: of a worker that could be used."""
         is_well = worker.code == 0 or bool(self._refusal)
         said = f"number={worker.number} pid={worker.process.pid} {_how(worker.code or 0)}"
         (log.info if is_well else log.error)("worker_ended %s", said)
-        if self._orders.stop.is_set() and not is_well:
+        if self._orders.stop.is_set() and worker.ready.is_set() and not is_well:
             self._failed = True
 
     async def _end_in_time(self) -> None:
