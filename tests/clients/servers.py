@@ -135,6 +135,10 @@ def running(*arguments: str) -> Iterator[Server]:
         server.end()
 
 
+UNLIMITED = "[limits]\nconnections_per_key = 0\nrunning_per_key = 0\ncreates_per_minute = 0\n"
+
+
 def config(providers: str) -> str:
     models = "\n".join(family.entries(providers) for family in FAMILIES)
-    return f'[server]\nport = 0\ndrain_seconds = 2\n[auth]\nkeys_env = ["CLIENT_KEYS"]\n{models}'
+    keys = '[auth]\nkeys_env = ["CLIENT_KEYS"]\n'
+    return f"[server]\nport = 0\ndrain_seconds = 2\n{keys}{UNLIMITED}{models}"

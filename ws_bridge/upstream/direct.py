@@ -2,7 +2,8 @@
 
 Rule 1: litellm names every error, counts where a provider has not, and judges what is not known
 here. Where somebody listens to it (callbacks, costs), it hears of every beginning and end as well.
-Rule 2: all else of a native stream is passed on in the provider's own bytes.
+Rule 2: all else of a native stream is passed on in the provider's own bytes, but for the response
+objects.
 """
 
 from __future__ import annotations
@@ -141,7 +142,8 @@ class DirectNative(Direct):
         self._has_ended = self._has_ended or kind in ENDS
         for name in NUMBERS:
             fields.pop(name, None)
-        return (Draft(kind, fields, text),)
+        # Response objects are made whole by the bridge: strict clients miss what is left out.
+        return (Draft(kind, fields, b"" if kind in LIFECYCLE else text),)
 
     def _is_its_own(self, kind: str, fields: Json) -> bool:
         """Whether litellm is to see the event."""
