@@ -198,7 +198,7 @@ def test_a_bad_lane_is_refused_without_a_lane(name):
             "param": "stream_id",
         },
     }
-    assert client.connection.is_idle
+    assert not client.connection.lanes
 
 
 # How many may wait
@@ -762,7 +762,7 @@ def test_a_closing_connection_takes_no_steers_and_hands_back_those_it_has():
     assert isinstance(refused, Reply)
     assert refused.draft.fields["error"]["code"] == code
     assert handed_back(client.end("a", last=4)) == [(code, "1", 5)]
-    assert client.connection.is_idle
+    assert not client.connection.lanes
 
 
 def test_a_closing_connection_hands_back_what_a_waiting_continuation_would_have_brought():
@@ -953,7 +953,7 @@ def test_a_closing_connection_refuses_what_waits_and_what_comes_and_lets_finish_
     assert lanes == ["c", "d", None, "a", "a", "b"]
     for refused in (said([action]) for action in (*at_once, *in_turn)):
         assert (refused["error"]["code"], refused["status"]) == (code, status)
-    assert client.connection.is_idle
+    assert not client.connection.lanes
 
 
 def test_the_connection_limit_is_told_in_openais_words():
@@ -969,14 +969,14 @@ def test_the_connection_limit_is_told_in_openais_words():
     }
 
 
-def test_a_connection_is_idle_when_nothing_runs_and_nothing_waits():
+def test_a_connection_has_no_lanes_when_nothing_runs_and_nothing_waits():
     client = Client()
-    assert client.connection.is_idle
+    assert not client.connection.lanes
     client.create()
     client.create()
-    assert not client.connection.is_idle
+    assert client.connection.lanes
     client.end()
-    assert not client.connection.is_idle
+    assert client.connection.lanes
     client.end()
-    assert client.connection.is_idle
+    assert not client.connection.lanes
     assert client.connection.lanes == 0

@@ -138,7 +138,7 @@ class Interleavings(RuleBasedStateMachine):
         while self.running:
             self._end(next(iter(self.running)), "completed")
         assert not any(self.open.values())
-        assert self.connection.is_idle
+        assert not self.connection.lanes
         assert {one.target for one, _ in self.held.values()} <= self.called
         if self.is_closing:
             assert not self.held

@@ -11,6 +11,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import openai
 import pytest
 from upstreams.anthropic import anthropic_events
 from upstreams.asking import KEY, ask, request, target
@@ -19,6 +20,7 @@ from upstreams.responses import ResponsesScript
 from upstreams.sockets import self_signed
 
 from ws_bridge.upstream import door
+from ws_bridge.upstream.managed import call_of
 
 FAMILIES = ("native", "chat", "anthropic")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n"
@@ -278,6 +280,29 @@ async def test_nobody_is_redirected(family, status):
     assert elsewhere.asked == []
     assert answered.drafts == []
     assert answered.error.status >= 400
+
+
+# As litellm names a background response of OpenAI.
+RUNNING = door.ResponsesAPIRequestUtils._build_responses_api_response_id("openai", None, "resp_1")
+
+
+@pytest.mark.catalogue("U14")
+@pytest.mark.parametrize("asked", ["create", "get", "cancel"])
+async def test_nor_is_a_background_call(asked):
+    async with Wire(whole(b"")) as elsewhere:
+        answer = refusal(307, "{}", f"Location: {elsewhere.base_url}/v1/responses")
+        async with Wire(answer) as wire:
+            to = target(wire, "native", "wire")
+            calls = {
+                "create": lambda: door.create(call_of(request(to, background=True))),
+                "get": lambda: door.get_background(to, RUNNING),
+                "cancel": lambda: door.cancel_background(to, RUNNING),
+            }
+            with pytest.raises(openai.APIError):
+                await calls[asked]()
+            assert len(wire.asked) == 1
+        assert elsewhere.asked == []
+    await door.shutdown()
 
 
 SECRETS = (KEY, "sk-somebody-elses-key-123456", "db.internal.example:5432", "/srv/app/secret.py")

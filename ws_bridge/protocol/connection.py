@@ -231,11 +231,6 @@ class Connection:
         return [*says, *self._ready()]
 
     @property
-    def is_idle(self) -> bool:
-        """Nothing runs and nothing waits."""
-        return not self._running and not self._waiting
-
-    @property
     def lanes(self) -> int:
         """How many lanes run or wait now."""
         return len(self._running.keys() | {waits.lane for waits in self._waiting})

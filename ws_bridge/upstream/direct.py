@@ -41,7 +41,7 @@ def source_of(
     if chunks is not None:
         if tap is None or not tap.is_free:
             return Chat(opened, chunks, custom_tools)
-        drafts, reader = ChatDrafts(chunks, custom_tools), reader_of(door.provider_of(chunks))
+        drafts, reader = ChatDrafts(chunks, custom_tools), reader_of(chunks.custom_llm_provider)
         if reader is None:
             return MergedChat(opened, chunks, tap, drafts)
         return DirectChat(opened, chunks, tap, reader, drafts)

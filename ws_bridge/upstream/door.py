@@ -92,17 +92,21 @@ async def open_stream(call: Call) -> tuple[Any, Tap | None]:
 
 
 def _tapping(call: Call) -> Json:
-    """The client with our hook in it, for those who can be given one."""
-    loop = asyncio.get_running_loop()
-    if (client := _clients.get(loop)) is None:
-        # Redirects would carry keys in headers of a provider's own to whoever it names.
-        hooks = {"request": [ask_plainly], "response": [hook]}
-        client = AsyncHTTPHandler(event_hooks=hooks, follow_redirects=False)
-        _clients[loop] = client
+    """The client with our hooks in it, for those who can be given one."""
+    client = _client()
     litellm.aclient_session = client.client  # for all that go through OpenAI's SDK
     provider = _split(call.target.model)[1]
     takes_it = call.dialect is Dialect.NATIVE or provider in TAKE_A_CLIENT
     return {"client": client} if takes_it else {}
+
+
+def _client() -> Any:
+    """This loop's; redirects would carry keys in a provider's own headers to whoever it names."""
+    loop = asyncio.get_running_loop()
+    if loop not in _clients:
+        hooks = {"request": [ask_plainly], "response": [hook]}
+        _clients[loop] = AsyncHTTPHandler(event_hooks=hooks, follow_redirects=False)
+    return _clients[loop]
 
 
 def has_listeners() -> bool:
@@ -112,17 +116,19 @@ def has_listeners() -> bool:
 
 async def create(call: Call) -> Json:
     """Start a background response at the provider; its object, with litellm's id in it."""
-    return plain(await litellm.aresponses(**call.arguments()))
+    return plain(await litellm.aresponses(**call.arguments(), **_tapping(call)))
 
 
 async def get_background(target: Target, response_id: str) -> Json:
     """The response object as it is at the provider now."""
-    return plain(await litellm.aget_responses(response_id=response_id, **access(target)))
+    given = access(target) | {"client": _client()}
+    return plain(await litellm.aget_responses(response_id=response_id, **given))
 
 
 async def cancel_background(target: Target, response_id: str) -> Json:
     """Stop it at the provider."""
-    return plain(await litellm.acancel_responses(response_id=response_id, **access(target)))
+    given = access(target) | {"client": _client()}
+    return plain(await litellm.acancel_responses(response_id=response_id, **given))
 
 
 def count_tokens(model: str, items: list[Json], options: Json) -> int:
@@ -166,11 +172,6 @@ def chat_stream(opened: Any) -> Any:
     litellm's own events of such a stream are lossy, its chunks are not.
     """
     return getattr(opened, "litellm_custom_stream_wrapper", None)
-
-
-def provider_of(chunks: Any) -> str:
-    """The provider of a chat stream, as litellm calls it."""
-    return str(chunks.custom_llm_provider)
 
 
 def is_stream(opened: Any) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from types import NoneType
 from typing import Any, Protocol
@@ -56,7 +57,7 @@ class Plain(Protocol):
         ...
 
 
-class Reader:
+class Reader(ABC):
     """A ``Plain`` without its dialect; subclasses judge, and raise ``NotUnderstoodError``."""
 
     def __init__(self) -> None:
@@ -74,8 +75,9 @@ class Reader:
             self._is_over = True
             return None
 
+    @abstractmethod
     def _judge(self, data: Json) -> Chunk | None:
-        raise NotImplementedError
+        """As ``take``, of what the frame carries. Raises ``NotUnderstoodError``."""
 
 
 def read_frame(frame: bytes) -> Json | None:
