@@ -171,4 +171,5 @@ async def visit(chromium: Browser) -> AsyncIterator[Visit]:
     yield open_tab
     for tab in tabs:
         await tab.page.context.close()
-    assert [error for tab in tabs for error in tab.errors] == []
+    errors = [error for tab in tabs for error in tab.errors]
+    assert not errors, errors

@@ -52,6 +52,7 @@ FAILURES = [
     ("err500", 500),
     ("pre1drop", 502),
     ("drop", None),
+    ("reset", 502),
     ("stall", None),
     ("cleaneof", None),
     ("zerobytes", 502),

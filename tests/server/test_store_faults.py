@@ -13,6 +13,7 @@ import socket
 import time
 from dataclasses import dataclass
 
+import aiohttp
 import pytest
 import redis
 from proxy import Proxy
@@ -278,7 +279,7 @@ async def test_what_the_sockets_saw_is_what_the_store_has(serve, place, caplog, 
             await check(scene.here, expected, scene.before)
         end.set()
         await scene.hear("response.completed")
-        followed = [event async for event in follower]
+        followed = await told(follower, may_be_cut=fault in LOSSES)
     for events in (*scene.heard, amid):
         await is_kept(scene, events)
     whole = scene.heard[0]
@@ -305,11 +306,32 @@ async def has_ended(bridge, events):
 
 @contextlib.asynccontextmanager
 async def following(bridge, response_id):
-    """What a follower is told, until it is let go; it follows when this is entered."""
+    """What a follower is told, until it is let go; it was told something when this is entered."""
     url = f"{bridge.url}/v1/responses/{response_id}?stream=true"
     async with bridge.session.get(url) as got:
         assert got.status == 200
-        yield (json.loads(line) async for line in data_of(got))
+        lines = data_of(got)
+        first = await anext(lines)
+        yield (json.loads(line) async for line in chain(first, lines))
+
+
+async def chain(first, rest):
+    """As ``itertools.chain``."""
+    yield first
+    async for one in rest:
+        yield one
+
+
+async def told(follower, *, may_be_cut):
+    """What a follower is told, to its end."""
+    events = []
+    try:
+        async for event in follower:
+            events.append(event)
+    except aiohttp.ClientPayloadError:
+        if not may_be_cut:
+            raise
+    return events
 
 
 async def data_of(got):
@@ -326,6 +348,22 @@ def is_part(seen, events):
     """Whether nothing was told twice, in another order or otherwise."""
     numbers = [event["sequence_number"] for event in seen]
     return numbers == sorted(set(numbers)) and all(event in events for event in seen)
+
+
+async def test_a_follower_whose_response_is_gone_is_cut_and_not_told_an_end(serve, place, caplog):
+    caplog.set_level(logging.INFO)
+    end = asyncio.Event()
+    scene = await begin(serve, place, [script(end, end)] * AT_ONCE)
+    async with following(scene.there, place.ids[0]) as follower:
+        place.proxy.refuse()  # its server cannot write it anew
+        place.node.cli("DEL", keys_of(place.ids[0]).meta)
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await told(follower, may_be_cut=False)
+    assert "stream_cut reason=ResponseNotFound" in caplog.text
+    assert not [entry for entry in caplog.records if entry.exc_info]
+    await place.proxy.accept()
+    end.set()
+    await scene.hear("response.completed")
 
 
 @pytest.mark.catalogue("R22")

@@ -9,6 +9,7 @@ from valkeys import Node, valkey_binary
 
 SEEDS = range(1, 21)
 JOBS = 20  # of each seed
+AT_ONCE, MOST_SEEDS = 10, 200  # of a mutant's
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +29,12 @@ async def test_no_seed_sees_a_promise_broken(url):
 
 @pytest.mark.parametrize("guard", GUARDS)
 async def test_scripts_without_one_guard_are_caught(url, guard):
-    models = await check(url, SEEDS, JOBS, without=guard)
-    caught = [model.seed for model in models if model.violations]
-    assert caught, f"none of the seeds {SEEDS} noticed that {guard} is missing"
+    """What a seed notices depends on who was fast: a mutant has many of them to survive."""
+    for first in range(1, MOST_SEEDS, AT_ONCE):
+        models = await check(url, range(first, first + AT_ONCE), JOBS, without=guard)
+        if any(model.violations for model in models):
+            return
+    pytest.fail(f"{MOST_SEEDS} seeds did not notice that {guard} is missing")
 
 
 def test_the_marks_in_the_scripts_are_the_guards():

@@ -63,12 +63,7 @@ async def test_a_bridged_answer_is_the_same_both_ways(fake, monkeypatch, family,
     fast = await ask(asked)
     monkeypatch.setattr(direct, "DirectChat", SlowChat)
     slow = await ask(asked)
-    (quick, error), (calm, other) = nameless(fast), nameless(slow)
-    assert error == other
-    if scenario == "drop":  # a reset may overtake what was sent just before it
-        quick, calm = quick[: len(calm)], calm[: len(quick)]
-    assert quick
-    assert quick == calm
+    assert nameless(fast) == nameless(slow)
 
 
 class SlowChat(sources.Chat):
@@ -81,9 +76,9 @@ class SlowChat(sources.Chat):
 
 def nameless(answer):
     """What was told, without the ids that are made up anew each time."""
-    drafts = [json.dumps((draft.type, draft.fields)) for draft in answer.drafts]
+    drafts = json.dumps([(draft.type, draft.fields) for draft in answer.drafts])
     error = answer.error
-    plain = [re.sub(r"\b(msg|rs|fc|ctc|call|ig)_[0-9a-f-]{20,}", r"\1", each) for each in drafts]
+    plain = re.sub(r"\b(msg|rs|fc|ctc|call|ig)_[0-9a-f-]{20,}", r"\1", drafts)
     return plain, error and (error.status, error.code, str(error))
 
 

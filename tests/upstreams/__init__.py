@@ -9,7 +9,8 @@ err409 err422 err429quota err429long (Retry-After: 60) err429 (Retry-After: 7) e
 err503 err529.
 ``flakyN``: the first N requests answer 500. ``hang``: no headers at all.
 
-Transport (all SSE; combine freely with the scenarios below): ``drop`` abort at the 6th event,
+Transport (all SSE; combine freely with the scenarios below): ``drop`` ends amid the 6th event,
+``reset`` aborts there (which may overtake what was sent just before),
 ``pre1drop`` abort before the 1st, ``cleaneof`` clean end at the 6th, ``zerobytes`` 200 and nothing,
 ``badline`` odd SSE lines before the 5th, ``nontype`` an object without a type before the 5th,
 ``stall`` silence from the 6th on, ``keepalive`` nothing but comments from the 5th on, ``slow``

@@ -27,6 +27,7 @@ from upstreams.responses import ResponsesScript, final_response
 Json = dict[str, Any]
 
 GATE = re.compile(r"gate(\d*)")
+BEGUN_CHUNK = b'400\r\ndata: {"ty'
 BAD_LINES = (
     b'data: {"type": "response.output_text.delta", "delta": "tr\n\n',
     b": comment line keepalive\n\nevent: ping\n\nid: 7\nretry: 10\n\n",
@@ -303,9 +304,14 @@ class FakeProviders:
         self, request: web.Request, response: web.StreamResponse, model: str, count: int
     ) -> None:
         """Do what the model name asks for before event number ``count``."""
-        if ("drop" in model and count == 6) or "pre1drop" in model:
+        if ("reset" in model and count == 6) or "pre1drop" in model:
             if request.transport:
                 request.transport.abort()
+            raise Cut
+        if "drop" in model and count == 6:
+            if request.transport:
+                request.transport.write(BEGUN_CHUNK)
+                request.transport.close()
             raise Cut
         if ("cleaneof" in model and count == 6) or "zerobytes" in model:
             await response.write_eof()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -24,6 +24,7 @@ from ws_bridge.errors import (
 from ws_bridge.job import Job
 from ws_bridge.jobs import Create, Jobs
 from ws_bridge.plan import Ending
+from ws_bridge.protocol.events import Event
 from ws_bridge.protocol.history import Turn, input_items
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.server.auth import OWNER
@@ -103,7 +104,7 @@ class Responses:
             return json_response(snapshot.response)
         after = integer(request, "starting_after", default=-1)
         events = self._store.read(snapshot.record.id, request[OWNER], after=after)
-        return await send_events(request, aiter(events), self._clock)
+        return await send_events(request, _to_the_end(events, snapshot), self._clock)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """End a running response, here or on another server.
@@ -180,6 +181,18 @@ class Responses:
             if not envelope.background and not (envelope.store and self._finish):
                 job.stop_soon(Ending.CANCELLED)
             raise
+
+
+async def _to_the_end(
+    batches: AsyncIterator[Sequence[Event]], snapshot: Snapshot
+) -> AsyncIterator[Sequence[Event]]:
+    """All of it. Raises ``ResponseNotFound`` if the response was gone before it had an end."""
+    has_ended = snapshot.is_terminal
+    async for batch in batches:
+        has_ended = has_ended or batch[-1].is_terminal
+        yield batch
+    if not has_ended:
+        raise ResponseNotFound(snapshot.record.id)
 
 
 def _is_upgrade(request: web.Request) -> bool:

@@ -45,8 +45,10 @@ async def send_events(
         async for batch in batches:
             await way.send(batch)
         await way.end()
-    except BridgeError:  # too late for another answer: a cut stream is one to be resumed
-        raise ConnectionResetError from None
+    except BridgeError as error:
+        way.cut(error)
+    except ConnectionError:
+        log.debug("client_left")
     finally:
         comments.cancel()
         await asyncio.gather(comments, return_exceptions=True)
@@ -66,7 +68,7 @@ class _Way:
         self._response = response
         self._clock = clock
         unread = limits_of(request).unread_seconds
-        self.patience = Patience(self._transport, clock, unread, self._cut)
+        self.patience = Patience(self._transport, clock, unread, self._drop)
 
     async def send(self, batch: Sequence[Event]) -> None:
         for piece in joined(event.sse() for event in batch):
@@ -85,6 +87,11 @@ class _Way:
             if not self._protocol.writing_paused:
                 await self._response.write(SSE_KEEPALIVE)
 
-    async def _cut(self) -> None:
+    def cut(self, error: BridgeError) -> None:
+        """End without the end: too late for another answer, and who sees a cut comes back."""
+        log.info("stream_cut reason=%s", type(error).__name__)
+        self._transport.close()
+
+    async def _drop(self) -> None:
         log.info("slow_reader")
         self._transport.abort()
