@@ -45,6 +45,59 @@ async def test_what_is_ready_comes_as_one_batch():
     assert list(await anext(reader)) == EVENTS[3:]
 
 
+@pytest.mark.parametrize("refused", range(6))
+async def test_who_is_passed_what_comes_gets_it_until_it_refuses_and_then_the_rest(refused):
+    stream, taken = Stream(), []
+
+    def take(batch):
+        if batch[0].number != refused:
+            taken.extend(batch)
+        return batch[0].number != refused
+
+    passing = asyncio.create_task(stream.pass_on(take))
+    for event in EVENTS:
+        stream.append([event])
+        await let_run()
+    stream.close()
+    assert await passing == [EVENTS[refused]]
+    assert taken == EVENTS[:refused]
+    assert await stream.pass_on(lambda batch: not taken.extend(batch), refused) == []
+    assert taken == [*EVENTS[:refused], *EVENTS[refused + 1 :]]
+
+
+async def test_what_comes_together_is_passed_on_together():
+    stream, batches = Stream(), []
+    passing = asyncio.create_task(stream.pass_on(lambda batch: not batches.append(batch)))
+    await let_run()
+    stream.append(EVENTS[:2])
+    stream.append(EVENTS[2:4])
+    await let_run()
+    stream.append(EVENTS[4:])
+    stream.close()
+    assert await passing == []
+    assert batches == [EVENTS[:4], EVENTS[4:]]
+
+
+async def test_whoever_fails_at_taking_hears_of_it_and_nobody_else():
+    stream = Stream()
+    passing = asyncio.create_task(stream.pass_on(lambda _: 1 / 0))
+    await let_run()
+    stream.append(EVENTS)
+    with pytest.raises(ZeroDivisionError):
+        await passing
+    stream.close()
+    assert await collect(stream) == EVENTS
+
+
+async def test_an_error_before_any_event_reaches_who_is_passed_what_comes():
+    stream = Stream()
+    passing = asyncio.create_task(stream.pass_on(lambda _: True))
+    await let_run()
+    stream.close(RateLimited("Too many."))
+    with pytest.raises(RateLimited):
+        await passing
+
+
 async def test_a_reader_waits_until_there_is_something_or_the_end():
     stream = Stream()
     reader = asyncio.create_task(collect(stream))

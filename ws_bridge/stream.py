@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from ws_bridge.errors import BridgeError
 from ws_bridge.protocol.events import Event
+
+Take = Callable[[Sequence[Event]], bool]  # false: not now
 
 
 class Stream:
@@ -22,6 +24,7 @@ class Stream:
         self.is_closed = False
         self.error: BridgeError | None = None
         self._waiting: list[asyncio.Future[None]] = []
+        self._readers: list[_Reader] = []
 
     def append(self, events: Iterable[Event]) -> None:
         """Add events in order and wake the readers; nothing once the stream is closed."""
@@ -61,6 +64,23 @@ class Stream:
         if self.error and not self.events:
             raise self.error
 
+    async def pass_on(self, take: Take, after: int = -1) -> Sequence[Event]:
+        """Give ``take`` what comes after event number ``after``, in batches, as ``read`` yields it.
+
+        Nobody is woken for what is taken. Returns the first batch that is not, or nothing when the
+        stream is closed. Raises as ``read``, and whatever ``take`` raises.
+        """
+        reader = _Reader(self, take, after)
+        self._readers.append(reader)
+        reader.wake()
+        try:
+            left = await reader.left
+        finally:
+            self._readers.remove(reader)
+        if self.error and not self.events:
+            raise self.error
+        return left
+
     async def wait_closed(self) -> None:
         """Return when the stream is closed."""
         while not self.is_closed:
@@ -72,9 +92,47 @@ class Stream:
         await future
 
     def _wake(self) -> None:
+        for reader in self._readers:
+            reader.wake()
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():
                 future.set_result(None)
+
+
+class _Reader:
+    """One who is called with what is there, once for all that came meanwhile."""
+
+    __slots__ = ("_after", "_is_called", "_loop", "_stream", "_take", "left")
+
+    def __init__(self, stream: Stream, take: Take, after: int) -> None:
+        self._stream = stream
+        self._take = take
+        self._after = after
+        self._is_called = False
+        self._loop = asyncio.get_running_loop()
+        self.left: asyncio.Future[Sequence[Event]] = self._loop.create_future()
+
+    def wake(self) -> None:
+        """There is news: it is read as soon as whoever says it has said all."""
+        if not self._is_called:
+            self._is_called = True
+            self._loop.call_soon(self._read)
+
+    def _read(self) -> None:
+        self._is_called = False
+        if self.left.done():
+            return
+        try:
+            batch = self._stream.after(self._after)
+            if batch and self._take(batch):
+                self._after = batch[-1].number
+            elif batch or self._stream.is_closed:
+                self.left.set_result(batch)
+        except Exception as failure:  # noqa: BLE001 - for whoever waits
+            self.left.set_exception(failure)
+            return
+        if batch and self._stream.is_closed:
+            self.wake()

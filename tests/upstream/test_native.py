@@ -179,7 +179,7 @@ async def test_every_scenario_is_a_strict_stream(fake, native, scenario):
     heard = await ask(request(target(fake, scenario)), native)
     sequencer = Sequencer(Envelope("resp_1", "m", 1), None, lambda: 2.0)
     # The fake's snapshots lack some keys that strict clients want; those are the provider's affair.
-    drafts = [replace(draft, text=b"") for draft in heard.drafts]
+    drafts = [draft._replace(text=b"") for draft in heard.drafts]
     events = [event.json() for draft in drafts for event in sequencer.take(draft)]
     assert check_events(events) == []
 

@@ -93,16 +93,26 @@ class Outbox:
         self.is_slow = False  # it was let go because it did not read
         self._transport.set_write_buffer_limits(HELD_BYTES)
 
+    def send_now(self, texts: Sequence[bytes]) -> bool:
+        """Send each text as a message, in order, if nothing has to wait; else send none of them."""
+        piece = frame(texts[0]) if len(texts) == 1 else b"".join(map(frame, texts))
+        if self._protocol.writing_paused or (len(piece) > HELD_BYTES and len(texts) > 1):
+            return False
+        self._write(piece)
+        return True
+
     async def send(self, texts: Sequence[bytes]) -> None:
-        """Send each text as a message, in order; wait while the client has enough to read."""
-        pieces = (frame(texts[0]),) if len(texts) == 1 else joined(map(frame, texts))
+        """The same; wait while the client has enough to read."""
+        for piece in joined(map(frame, texts)):
+            if self._protocol.writing_paused:
+                await self._wait_for_room()
+            self._write(piece)
+
+    def _write(self, piece: bytes) -> None:
+        if self._ws.closed or self._transport.is_closing():
+            return
         try:
-            for piece in pieces:
-                if self._protocol.writing_paused:
-                    await self._wait_for_room()
-                if self._ws.closed or self._transport.is_closing():
-                    return
-                self._transport.write(piece)
+            self._transport.write(piece)
         except ConnectionError:
             log.debug("socket_gone")
 

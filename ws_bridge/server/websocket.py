@@ -234,10 +234,18 @@ class Socket:
             await self._outbox.send([orjson.dumps(error.frame(start.lane))])
 
     async def _forward(self, job: Job, lane: str | None) -> None:
-        async for batch in job.stream.read():
+        number = -1
+        while batch := await job.stream.pass_on(self._pass_on, number):
+            number = batch[-1].number
             if batch[-1].is_terminal:
                 self.connection.finished(lane, job.turn())
             await self._outbox.send([event.text for event in batch])
+
+    def _pass_on(self, batch: Sequence[Event]) -> bool:
+        """What need not be waited for, as nearly all."""
+        if batch[-1].is_terminal:
+            return False
+        return self._outbox.send_now([event.text for event in batch])
 
     async def _say_afterwards(self, job: Job | None, lane: str | None) -> int:
         """What came too late for the response's own events; the last number said."""

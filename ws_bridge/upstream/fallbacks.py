@@ -23,6 +23,7 @@ from ws_bridge.upstream.seals import Seals
 PASSED_ON = frozenset({408, 409, 429})  # and 5xx, as lost connections are
 ITEM_DONE = "response.output_item.done"
 WELL = TERMINAL - {FAILED}
+NOTED = TERMINAL | {ITEM_DONE}
 # What a provider calls its own failure in a failed response.
 FAILURES = {"server_error": 502, "rate_limit_exceeded": 429}
 ENDED = "The provider ended the stream before the response was finished."
@@ -56,7 +57,8 @@ class Fallbacks:
             for draft in answer.first:
                 yield _named(draft, target) if is_other else draft
             async for draft in answer.rest:
-                self._note(draft, target)
+                if draft.type in NOTED:  # few are
+                    self._note(draft, target)
                 yield _named(draft, target) if is_other else draft
         except UpstreamError as broken:
             failure = broken

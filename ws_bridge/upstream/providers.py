@@ -67,8 +67,13 @@ class Providers:
         await asyncio.shield(self._warming)
         self._opened.set()
 
-    async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
+    def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``."""
+        if self._opened.is_set():  # nothing is to stand between a draft and its job
+            return self._way(request).respond(request)
+        return self._respond_later(request)
+
+    async def _respond_later(self, request: Request) -> AsyncGenerator[Draft, None]:
         await self._opened.wait()
         async with aclosing(self._way(request).respond(request)) as drafts:
             async for draft in drafts:

@@ -213,8 +213,18 @@ def _cut(rest: bytearray, data: bytes) -> list[bytes]:
     begin, scan_from = 0, max(0, len(rest) - 3)  # an end may straddle two reads
     rest += data
     frames = []
-    for end in _BLANK_LINE.finditer(rest, scan_from):
-        frames.append(bytes(rest[begin : end.end()]))
-        begin = end.end()
+    for end in list(_ends(rest, scan_from)):
+        frames.append(bytes(rest[begin:end]))
+        begin = end
     del rest[:begin]
     return frames
+
+
+def _ends(text: bytearray, begin: int) -> Iterator[int]:
+    """Where frames end in the text, from a place on."""
+    if text.find(b"\r", begin) >= 0:
+        yield from (found.end() for found in _BLANK_LINE.finditer(text, begin))
+        return
+    while (found := text.find(b"\n\n", begin)) >= 0:  # a large frame comes in many reads
+        begin = found + 2
+        yield begin
