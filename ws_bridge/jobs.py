@@ -27,6 +27,7 @@ from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.protocol.response import Envelope, echo_of, no_usage
 from ws_bridge.store.base import MAX_ANCESTORS, Claim, Record
+from ws_bridge.turnstile import Turnstile
 from ws_bridge.upstream.base import FindTarget, Request, Target, Tried, Upstream
 
 
@@ -72,6 +73,7 @@ class Jobs:
         self._clock = clock
         self._running: dict[str, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._turnstile = Turnstile()
         self.is_draining = False
 
     async def start(self, create: Create) -> Job:
@@ -79,6 +81,7 @@ class Jobs:
 
         Raises ``BridgeError`` if it is refused: nothing was begun then.
         """
+        await self._turnstile.enter()
         if self.is_draining:
             raise ServerDraining
         target = self._find_target(create.request.model or "")

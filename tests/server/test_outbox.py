@@ -134,6 +134,26 @@ async def test_what_is_ready_is_one_write(way):
     client.close()
 
 
+async def test_what_need_not_wait_is_sent_now_and_all_else_not_at_all(way):
+    url, outs = way
+    client = await Line.upgraded(url)
+    out, _ = await outs.get()
+    many = [b"m" * 30_000] * 3
+    assert out.send_now([b"one"])
+    assert out.send_now([b"two", b"three"])
+    assert not out.send_now(many), "more than one write holds"
+    assert out.send_now([b"l" * 2**20]), "one message is one piece"
+    assert not out.send_now([b"x"]), "the client has enough to read"
+    waiting = asyncio.create_task(out.send(many))
+    await until(lambda: out._room is not None and out._room.locked())
+    while not waiting.done():
+        assert out._protocol.writing_paused or not out.send_now([b"x"]), "others wait"
+        await client.read()
+    await out.close(1001, b"")
+    got = [payload for opcode, payload in await client.rest() if opcode == TEXT]
+    assert got == [b"one", b"two", b"three", b"l" * 2**20, *many]
+
+
 async def test_nothing_follows_a_close_frame(way):
     """No message, no ping, whoever sends it."""
     url, outs = way

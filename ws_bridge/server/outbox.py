@@ -94,11 +94,15 @@ class Outbox:
         self._transport.set_write_buffer_limits(HELD_BYTES)
 
     def send_now(self, texts: Sequence[bytes]) -> bool:
-        """Send each text as a message, in order, if nothing has to wait; else send none of them."""
-        piece = frame(texts[0]) if len(texts) == 1 else b"".join(map(frame, texts))
-        if self._protocol.writing_paused or (len(piece) > HELD_BYTES and len(texts) > 1):
+        """Send each text as a message, in order, if nobody has to wait; else send none of them."""
+        if self._protocol.writing_paused or (self._room is not None and self._room.locked()):
             return False
-        self._write(piece)
+        if len(texts) == 1:
+            self._write(frame(texts[0]))
+        elif sum(map(len, texts)) <= HELD_BYTES:
+            self._write(b"".join(map(frame, texts)))
+        else:
+            return False
         return True
 
     async def send(self, texts: Sequence[bytes]) -> None:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import TERMINAL, Draft
+from ws_bridge.turnstile import Turnstile
 from ws_bridge.upstream import door
 from ws_bridge.upstream.base import Request
 from ws_bridge.upstream.call import Call
@@ -46,6 +47,7 @@ class Managed:
     ) -> None:
         self._clock = clock
         self._jitter = jitter
+        self._turnstile = Turnstile()  # litellm takes milliseconds to begin
 
     async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``."""
@@ -84,6 +86,8 @@ class Managed:
         """The answer and its first drafts, after as many attempts as are allowed."""
         attempt = 0
         while True:
+            await self._turnstile.enter()
+            watch.fed()
             try:
                 return await _attempt(request, watch)
             except UpstreamError as failure:
@@ -91,7 +95,6 @@ class Managed:
                 if pause is None or pause >= watch.left():
                     raise
             await self._clock.sleep(pause)
-            watch.fed()
             attempt += 1
 
     def _pause(self, failure: UpstreamError, attempt: int, retries: int) -> float | None:
