@@ -4,8 +4,21 @@ import random
 
 import orjson
 import pytest
+from soak import collecting
 from soak.answers import Answer, whole
-from soak.judge import BOUNDS, FDS, KEYS, RSS, TASKS, TO_STORE, Sample, judge, slope
+from soak.judge import (
+    BLOCKS,
+    BOUNDS,
+    FDS,
+    IN_USE,
+    KEYS,
+    RSS,
+    TASKS,
+    TO_STORE,
+    Sample,
+    judge,
+    slope,
+)
 from soak.report import markdown, picture
 from soak.tides import AT_REST, Seen, field_of, sample, soak
 from soak.visits import KINDS
@@ -31,7 +44,15 @@ def grows(samples):
     return [finding.place[0] for finding in judge(samples) if not finding.is_bounded]
 
 
-NOISE = {RSS: 1.0, FDS: 1.0, TASKS: 1.0, KEYS: 100.0, "stored MiB": 0.5}
+NOISE = {
+    RSS: 1.0,
+    BLOCKS: 1000.0,
+    IN_USE: 0.2,
+    FDS: 1.0,
+    TASKS: 1.0,
+    KEYS: 100.0,
+    "stored MiB": 0.5,
+}
 
 
 @pytest.mark.parametrize("gauge", NOISE)
@@ -46,8 +67,34 @@ def test_a_series_that_grows_above_its_bound_fails_whatever_its_noise(gauge):
     assert grows(leaking) == [gauge]
 
 
+ANSWERS_A_MINUTE = 400  # of one server
+
+
+def test_ten_blocks_of_each_answer_are_a_leak():
+    kept = 10 * ANSWERS_A_MINUTE
+    assert grows(series(BLOCKS, lambda minute: 1_750_000 + kept * minute, noise=2000)) == [BLOCKS]
+
+
+def test_a_kibibyte_of_each_answer_is_a_leak():
+    kept = ANSWERS_A_MINUTE / 1024
+    assert grows(series(IN_USE, lambda minute: 71 + kept * minute, noise=0.2)) == [IN_USE]
+
+
+def test_resident_memory_may_grow_slowly_but_not_to_any_height():
+    assert grows(series(RSS, lambda minute: 280 + minute / 2)) == []
+    assert grows(series(RSS, lambda minute: 396 + minute / 2)) == [RSS]
+
+
 def test_a_mebibyte_a_minute_is_a_leak():
     assert grows(series(RSS, lambda minute: 250 + minute, noise=0.3)) == [RSS]
+
+
+def test_what_python_or_malloc_gives_away_is_told_and_what_is_freed_is_not():
+    before = collecting.in_use()
+    kept = [bytes(100_000) for _ in range(100)]
+    assert collecting.in_use() > before + 9_000_000
+    kept.clear()
+    assert collecting.in_use() < before + 1_000_000
 
 
 def test_what_grows_while_it_warms_up_only_is_no_leak():
@@ -173,4 +220,5 @@ async def test_a_tide_comes_and_goes_and_leaves_nothing():
     assert sum(seen.counts[kind.__name__] for kind in KINDS) == len(KINDS)
     (ebb,) = [one for one in seen.samples if one.is_ebb]
     assert ebb.values["connections", SERVER] == 0
+    assert ebb.values[BLOCKS, SERVER] > 0 < ebb.values[IN_USE, SERVER]
     assert ebb.values[TASKS, SERVER] <= before.values[TASKS, SERVER] + len(AT_REST)

@@ -187,7 +187,7 @@ class Job:
                 self._task.uncancel()
             return self._ending or Ending.SHUTDOWN
         except BridgeError as error:
-            return self._ending or error.with_traceback(None)
+            return self._ending or error.alone()
         except Exception:  # the edge of the task: a bug must not leave a response unfinished
             log.exception("job_crashed id=%s", self.id)
             return self._ending or BridgeError()

@@ -21,6 +21,7 @@ Json = dict[str, Any]
 
 STREAMS, RATE = 100, 10  # 100 a second each would leave two cores nothing beside the clients
 OPEN_PER_SECOND = 500
+HALF = 0.5  # of a stream's time: what it has said by then is in memory
 REST_SECONDS = 60.0  # in which a server lets go of all that has left
 _GAUGE = re.compile(r"^ws_bridge_(\w+) (\S+)$", re.MULTILINE)
 
@@ -46,6 +47,7 @@ class Held:
     private_mib: float
     descriptors: int
     tasks: float
+    blocks: float
     cpu_ns: int
 
 
@@ -71,9 +73,9 @@ class Stage:
     def held(self) -> Held:
         """Read it now."""
         pid = self.bridge.pid
-        tasks = self.gauges()["tasks"]
+        shown = self.gauges()
         private, files = gauges.private_kib(pid) / 1024, gauges.descriptors(pid)
-        return Held(private, files, tasks, gauges.cpu_ns(pid))
+        return Held(private, files, shown["tasks"], shown["blocks"], gauges.cpu_ns(pid))
 
     def rest(self, connections: int) -> None:
         """Wait until the server knows of no other sockets."""
@@ -107,7 +109,11 @@ def hold(stage: Stage, connections: int, seconds: float) -> Json:
     full = stage.held()
     time.sleep(pace.idle)
     idle = stage.held()
-    spent, seen = stage.stream(seconds)
+    with ThreadPoolExecutor(1) as aside:
+        streaming = aside.submit(stage.stream, seconds)
+        time.sleep(seconds * HALF)
+        flowing = stage.held()
+        spent, seen = streaming.result()
     told = stage.crowd.tell()
     return {
         "connections": opened["opened"],
@@ -120,6 +126,8 @@ def hold(stage: Stage, connections: int, seconds: float) -> Json:
         "streams' added p50 ms": seen["p50_ms"] - directly["p50_ms"],
         "streams' added p99 ms": seen["p99_ms"] - directly["p99_ms"],
         "streams whole": STREAMS,  # or the driver would have raised
+        "KiB a stream, half-way": (flowing.private_mib - idle.private_mib) * 1024 / STREAMS,
+        "blocks a stream, half-way": (flowing.blocks - idle.blocks) / STREAMS,
         "seconds held": pace.idle + seen["seconds"],
         "pings answered": told["pings"],
         "pings missed": max(0, opened["opened"] - told["pings"]),  # one each, at the least

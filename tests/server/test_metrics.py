@@ -1,5 +1,7 @@
 """The numbers that Prometheus reads."""
 
+import re
+
 from scripted import Scripted, answer
 
 from ws_bridge.errors import UpstreamError
@@ -22,3 +24,17 @@ async def test_metrics_count_outcomes_events_and_connections(serve):
     assert "ws_bridge_first_event_seconds_count 1.0" in lines
     (tasks,) = [line for line in lines if line.startswith("ws_bridge_tasks ")]
     assert float(tasks.split()[1]) >= 2  # of this request and of the socket
+
+
+async def test_blocks_tell_what_is_kept_and_what_is_let_go(serve):
+    bridge = await serve(Scripted())
+
+    async def blocks():
+        async with bridge.session.get(bridge.url + "/metrics") as got:
+            return float(re.search(r"^ws_bridge_blocks (\S+)$", await got.text(), re.MULTILINE)[1])
+
+    before = await blocks()
+    kept = [object() for _ in range(100_000)]
+    assert await blocks() > before + 90_000
+    kept.clear()
+    assert await blocks() < before + 10_000

@@ -4,6 +4,8 @@ Rule 1: the first third of a run is warming up, and is not judged.
 Rule 2: what every response or connection adds for ever must show, however much the load varies: so
 a slope is the median of the slopes between any two samples (Theil and Sen), which no peak moves.
 Rule 3: what varies with the load is judged at the ebbs, when there is none.
+Rule 4: a leak is what is in use, and that is judged tightly: Python's blocks, and malloc's bytes.
+Resident memory is more: what peaks took and nobody gives back.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from statistics import median
 
 Place = tuple[str, str]  # a gauge, and whose it is
 
-RSS, FDS, TO_STORE, TO_PROVIDERS, TASKS, KEYS, STORED, CPU = (
+RSS, BLOCKS, IN_USE, FDS, TO_STORE, TO_PROVIDERS, TASKS, KEYS, STORED, CPU = (
     "RSS MiB",
+    "blocks",  # of Python's objects; each object is one at least
+    "malloc's MiB",  # in use: what is too large for a block, and what is not Python's
     "descriptors",  # but for the two pools
     "store's pool",
     "providers' pool",
@@ -51,7 +55,15 @@ class Bound:
 
 
 BOUNDS = (
-    Bound(RSS, 0.75, at_ebb=True, why="800 answers a minute: this is 1 KiB of each"),
+    Bound(
+        RSS,
+        0.75,
+        at_ebb=True,
+        most=400,
+        why="0.2 at most were seen of 14 minutes: what peaks take comes in steps, ever fewer",
+    ),
+    Bound(BLOCKS, 1000.0, at_ebb=True, why="400 answers a minute of one server: 2.5 of each"),
+    Bound(IN_USE, 0.25, at_ebb=True, why="400 answers a minute of one server: 650 bytes of each"),
     Bound(
         FDS, 0.5, at_ebb=True, why="at rest a server holds always the same; a tide opens hundreds"
     ),

@@ -10,8 +10,10 @@ from typing import Any
 from plot import Line, Panel, lines
 
 from soak.judge import (
+    BLOCKS,
     CPU,
     FDS,
+    IN_USE,
     KEYS,
     RSS,
     STORED,
@@ -27,7 +29,19 @@ from soak.tides import Seen
 from tests.bench.report import table
 
 SHOWN = 40  # problems in the report; all of them count
-PLOTTED = (RSS, FDS, TO_STORE, TO_PROVIDERS, TASKS, "connections", KEYS, STORED, CPU)
+PLOTTED = (
+    RSS,
+    BLOCKS,
+    IN_USE,
+    FDS,
+    TO_STORE,
+    TO_PROVIDERS,
+    TASKS,
+    "connections",
+    KEYS,
+    STORED,
+    CPU,
+)
 
 
 def markdown(seen: Seen, findings: Sequence[Finding], about: dict[str, Any]) -> str:
@@ -43,10 +57,15 @@ def markdown(seen: Seen, findings: Sequence[Finding], about: dict[str, Any]) -> 
             "![Everything that was sampled](soak.svg)\n",
             "## Growth after the warm-up\n",
             "At ebb is when no client is there. A slope is the median of the slopes between any",
-            "two samples; one above its bound fails the run, and so does a value above its own.\n",
+            "two samples; one above its bound fails the run, and so does a value above its own.",
+            "Garbage is collected before an ebb is read. Blocks are Python's, malloc's MiB are",
+            "those in use: what leaks, grows there. RSS also has what peaks took, and nobody gives",
+            "back.\n",
             table([row(finding) for finding in findings]),
             "\nAt the ebbs, in MiB of RSS:\n",
-            *_ebbs(seen.samples),
+            *_ebbs(seen.samples, RSS, 1),
+            "\nand in thousands of blocks:\n",
+            *_ebbs(seen.samples, BLOCKS, 1000),
             f"\n## What was wrong ({len(seen.problems)})\n",
             problems,
             "",
@@ -72,11 +91,11 @@ def row(finding: Finding) -> dict[str, str]:
     }
 
 
-def _ebbs(samples: Sequence[Sample]) -> Iterator[str]:
-    """The memory of each server at every ebb, the warm-up's too."""
+def _ebbs(samples: Sequence[Sample], gauge: str, unit: float) -> Iterator[str]:
+    """A gauge of each server at every ebb, the warm-up's too."""
     ebbs = [sample for sample in samples if sample.is_ebb]
-    for place in dict.fromkeys(place for one in ebbs for place in one.values if place[0] == RSS):
-        yield f"- {place[1]}: {' '.join(f'{one.values[place]:.1f}' for one in ebbs)}"
+    for place in dict.fromkeys(place for one in ebbs for place in one.values if place[0] == gauge):
+        yield f"- {place[1]}: {' '.join(f'{one.values[place] / unit:.1f}' for one in ebbs)}"
 
 
 def _bound(value: float) -> str:

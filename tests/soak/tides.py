@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import re
 import time
@@ -15,14 +16,17 @@ from urllib.parse import urlsplit
 import aiohttp
 import redis.asyncio
 from faults.rounds import CRIES
-from fleet import Bridge, fleet, models_for
+from fleet import Bridge, models_for
 from upstreams import FakeProviders
-from valkeys import Node, valkey_binary
+from valkeys import Node, Process, valkey_binary
 
+from soak import collecting
 from soak.asking import Wrong
 from soak.judge import (
+    BLOCKS,
     CPU,
     FDS,
+    IN_USE,
     KEYS,
     RSS,
     STORED,
@@ -49,13 +53,30 @@ AT_REST = ("connections", "lanes", "responses_running", "store_lag_events")
 ANSWERS, AGAIN = "answers checked", "asked again, the store being late"
 WARNING = re.compile(r" WARNING \S+ (\w+)")
 GAUGE = re.compile(r"^ws_bridge_(\w+) (\S+)$", re.MULTILINE)
+SAID = re.compile(rf"^{collecting.SAYS}(\S+)$", re.MULTILINE)
+
+
+class Collecting(Bridge):
+    """A bridge that collects its garbage when it is asked to."""
+
+    program = collecting.PROGRAM
+    process = Process
+
+    async def collect(self) -> float:
+        """MiB that malloc has given away, when there is no garbage."""
+        known = len(self.log())
+        os.kill(self.pid, collecting.ASKS)
+        async with asyncio.timeout(EBB_SECONDS):
+            while not (said := SAID.search(self.log(), known)):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.02)
+        return float(said[1])
 
 
 @dataclass(frozen=True)
 class Field:
     """What runs."""
 
-    bridges: Sequence[Bridge]
+    bridges: Sequence[Collecting]
     node: Node
     fake: FakeProviders
     ttl_seconds: float
@@ -82,7 +103,10 @@ async def field_of(servers: int, ttl_seconds: float = TTL_SECONDS) -> AsyncItera
             "limits": {"unread_seconds": 2},
             "models": models_for(fake),
         }
-        async with fleet(servers, config) as bridges:
+        async with contextlib.AsyncExitStack() as ends:
+            bridges = [Collecting(config) for _ in range(servers)]
+            await asyncio.gather(*(ends.enter_async_context(bridge) for bridge in bridges))
+            await asyncio.gather(*(bridge.wait_ready() for bridge in bridges))
             yield Field(bridges, node, fake, ttl_seconds)
 
 
@@ -204,7 +228,7 @@ async def _sample_on(on: Field, seen: Seen) -> None:
 
 async def sample(on: Field, *, is_ebb: bool) -> Sample:
     """Read everything now. Connections of its own, closed before the kernel is asked."""
-    values: dict[Place, float] = {}
+    values: dict[Place, float] = await _collected(on) if is_ebb else {}
     async with (
         aiohttp.ClientSession() as session,
         redis.asyncio.Redis.from_url(on.node.url) as store,
@@ -212,6 +236,7 @@ async def sample(on: Field, *, is_ebb: bool) -> Sample:
         for number, bridge in enumerate(on.bridges):
             shown = await _gauges(session, bridge)
             values[TASKS, f"server {number}"] = shown["tasks"]
+            values[BLOCKS, f"server {number}"] = shown["blocks"]
             values["connections", f"server {number}"] = shown["connections"]
         values[KEYS, "store"] = await store.dbsize()
         values[STORED, "store"] = (await store.info("memory"))["used_memory"] / 2**20
@@ -225,6 +250,17 @@ async def sample(on: Field, *, is_ebb: bool) -> Sample:
         values[FDS, who] = gauges.descriptors(bridge.pid) - pooled
         values[CPU, who] = gauges.cpu_ns(bridge.pid) / 1e9  # so far; a rate in the report
     return Sample(time.monotonic() - on.began, is_ebb, values)
+
+
+async def _collected(on: Field) -> dict[Place, float]:
+    """Let all garbage be collected, twice: what is found may have to come to an end first."""
+    for bridge in on.bridges:
+        await bridge.collect()
+    await asyncio.sleep(STILL_SECONDS)
+    return {
+        (IN_USE, f"server {number}"): await bridge.collect()
+        for number, bridge in enumerate(on.bridges)
+    }
 
 
 async def _gauges(session: aiohttp.ClientSession, bridge: Bridge) -> dict[str, float]:

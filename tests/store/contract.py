@@ -219,7 +219,7 @@ class StoreContract:
 
     async def test_after_the_terminal_event_nothing_is_added(self, store: Store):
         kept, events = await finished(store)
-        late = [replace(events[2], number=len(events))]
+        late = [events[2]._replace(number=len(events))]
         assert await append(store, kept, late) is Verdict.ENDED
         assert await append(store, kept, [*events, *late]) is Verdict.ENDED
         assert await collect(store, kept) == events

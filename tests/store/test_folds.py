@@ -99,3 +99,13 @@ def test_polls_without_news_take_no_room():
 def test_a_view_without_a_record_is_no_snapshot():
     folds, kept = Folds(), record()
     assert folds.fold(view(kept, events_of(kept)[:2], record=None)) is None
+
+
+def test_what_nobody_polls_any_more_is_dropped():
+    clock = [0.0]
+    folds, left, polled = Folds(lambda: clock[0]), record(), record()
+    for kept in (left, polled):
+        folds.fold(view(kept, events_of(kept)[:2]))
+    clock[0] = module.KEEP_SECONDS + 1
+    folds.fold(view(polled, events_of(polled)[2:3], 1))
+    assert (folds.number(left.id), folds.number(polled.id)) == (-1, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 Json = dict[str, Any]
 
@@ -43,6 +43,11 @@ class BridgeError(Exception):
         super().__init__(self.message)
         self.param = param or self.param
         self.code = code or self.code
+
+    def alone(self) -> Self:
+        """It, without what led to it: tracebacks hold everything that was at work."""
+        self.__cause__ = self.__context__ = None
+        return self.with_traceback(None)
 
     @property
     def kind(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 
 from aiohttp import web
@@ -46,8 +47,11 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        # One that grows with the hours is a leak; it is counted when somebody asks.
+        # One that grows with the hours is a leak; they are counted when somebody asks. Memory that
+        # grows where blocks do not is the allocator's: it keeps what a peak took. To count two
+        # million blocks takes 70 microseconds.
         self.gauge("tasks", "Asyncio tasks of the process", lambda: len(asyncio.all_tasks()))
+        self.gauge("blocks", "Blocks of memory that Python's objects take", sys.getallocatedblocks)
 
     def observe(self, happened: JobStarted | JobFinished) -> None:
         """Count what happened to a job."""

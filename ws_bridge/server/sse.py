@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 from aiohttp import hdrs, web
 
@@ -68,7 +69,7 @@ class _Way:
         self._response = response
         self._clock = clock
         unread = limits_of(request).unread_seconds
-        self.patience = Patience(self._transport, clock, unread, self._drop)
+        self.patience = Patience(self._transport, clock, unread, partial(_drop, self._transport))
 
     async def send(self, batch: Sequence[Event]) -> None:
         for piece in joined(event.sse() for event in batch):
@@ -92,6 +93,7 @@ class _Way:
         log.info("stream_cut reason=%s", type(error).__name__)
         self._transport.close()
 
-    async def _drop(self) -> None:
-        log.info("slow_reader")
-        self._transport.abort()
+
+async def _drop(transport: asyncio.Transport) -> None:
+    log.info("slow_reader")
+    transport.abort()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.store.base import Snapshot
 from ws_bridge.store.pages import View
 
 MOST_BYTES = 32 * 2**20  # of event text folded
+KEEP_SECONDS = 60.0  # after a poll: who polled may hear of the end elsewhere, or have left
 
 
 class Fold:
@@ -17,12 +20,14 @@ class Fold:
     def __init__(self) -> None:
         self.reducer = Reducer()
         self.bytes = 0
+        self.polled_at = 0.0
 
 
 class Folds:
-    """The folds polled last, bounded by bytes."""
+    """The folds polled last, bounded by bytes and by time."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
         self._folds: OrderedDict[str, Fold] = OrderedDict()
         self._bytes = 0
 
@@ -39,9 +44,10 @@ class Folds:
             self.forget(response_id)
             return finished
         fold = self._folds.setdefault(response_id, Fold())
+        fold.polled_at = self._now()
+        self._folds.move_to_end(response_id)
         if fold.reducer.number < view.cursor.after:
             return None
-        self._folds.move_to_end(response_id)
         new = [event for event in view.events if event.number > fold.reducer.number]
         fold.reducer.fold(new)
         self._count(fold, sum(len(event.text) for event in new))
@@ -59,6 +65,9 @@ class Folds:
     def _count(self, fold: Fold, size: int) -> None:
         fold.bytes += size
         self._bytes += size
-        while self._bytes > MOST_BYTES and len(self._folds) > 1:
+        while len(self._folds) > 1 and self._is_over(next(iter(self._folds.values()))):
             _, oldest = self._folds.popitem(last=False)
             self._bytes -= oldest.bytes
+
+    def _is_over(self, oldest: Fold) -> bool:
+        return self._bytes > MOST_BYTES or oldest.polled_at < self._now() - KEEP_SECONDS

@@ -70,7 +70,7 @@ class RedisStore:
         self._client = connect(place)
         self.scripts = Scripts(self._client, now, lambda: self._presence.back())  # noqa: PLW0108 - it comes next
         self._presence = Presence(self._client, self.scripts, lease_seconds, now)
-        self._folds = Folds()
+        self._folds = Folds(now)
         self._heard: dict[str, Callable[[str], None]] = {}
         self._following = Following(self, self._hear)
         self._tasks: list[asyncio.Task[None]] = []

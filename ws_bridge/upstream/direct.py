@@ -57,6 +57,7 @@ class Direct(ABC):
 
     def __init__(self, opened: Any, made: Any, tap: Tap) -> None:
         self._opened = opened
+        self._tap = tap
         self._frames = tap.frames()
         self._fed = Fed(made, tap)
         self._is_at_end = False
@@ -92,6 +93,7 @@ class Direct(ABC):
         await self._fed.close()
         await self._frames.aclose()
         await close(self._opened)
+        await close(self._tap)  # litellm hides the response of an Anthropic stream it has begun
 
     async def _end(self, failure: Exception | None) -> Sequence[Draft]:
         """What litellm makes of the stream's end, or of how it went wrong."""
@@ -131,6 +133,8 @@ class DirectNative(Direct):
         self._is_heard = report_cost or door.has_listeners()
 
     def _take(self, frame: bytes) -> Sequence[Draft] | None:
+        if self._has_ended:  # litellm, which saw no end, would take "[DONE]" for a failure
+            return ()
         text = data_of(frame)
         try:
             fields: Json = orjson.loads(text)

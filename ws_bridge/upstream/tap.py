@@ -148,8 +148,12 @@ class Tap(httpx.AsyncByteStream):
             meal.set_result(None)
 
     async def aclose(self) -> None:
-        """Close the provider's connection."""
+        """Close the provider's connection, and let go of it.
+
+        It knows its response, which knows this: such a ring waits for a collection of the old.
+        """
         await self._upstream.aclose()
+        self._upstream = httpx.ByteStream(b"")
 
 
 class Fed:
@@ -190,6 +194,7 @@ class Fed:
         if self._eating is not None:
             self._eating.cancel()
             await asyncio.gather(self._eating, return_exceptions=True)
+            self._eating = None  # its failure's traceback knows whoever has this
 
     def _begun(self) -> asyncio.Task[None]:
         if self._eating is None:

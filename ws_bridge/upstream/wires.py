@@ -215,7 +215,7 @@ class Wire:
                 while True:
                     self._dispatch(Frame.parse(await socket.recv(decode=False)))
         except Exception as failure:  # noqa: BLE001 - the edge of the task: `ready` tells, or `lose`
-            self._failure = failure
+            self._failure = failure.with_traceback(None)  # that has this in it
 
     async def ready(self) -> None:
         """Return when it is open. Raises ``NeverBegan``."""
