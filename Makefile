@@ -10,11 +10,11 @@ serve: .venv/.serve
 	.venv/bin/ws-bridge serve --config config.toml
 
 test: .venv/.dev .venv-clients/.installed chromium
-	.venv/bin/python -m pytest -n 3 --dist loadgroup
+	.venv/bin/python -m pytest -n 4 --dist loadgroup
 	.venv-clients/bin/python -m pytest tests/clients
 
 coverage: .venv/.dev
-	.venv/bin/python -m pytest -n 3 --dist loadgroup --cov --cov-report=term:skip-covered
+	.venv/bin/python -m pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered
 
 # PEERS=1: beside litellm's own proxy, in an environment of its own (700 MB). ONLY='native-*,idle'
 # ROUNDS=5: parts of it; what there is, `python -m tests.bench --help` says.

@@ -6,13 +6,9 @@ say so. Every browser context is new and empty; what the page logs as an error f
 
 import asyncio
 import contextlib
-import os
-import re
 import shutil
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,40 +20,9 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
-LISTENING = re.compile(r"listening on (http://\S+)")
 PATIENCE_MS = 30_000  # how long a loaded machine may take for what usually takes a moment
 
 expect.set_options(timeout=PATIENCE_MS)
-
-
-@contextlib.asynccontextmanager
-async def bridge_process(config: Path, **environ: str) -> AsyncIterator[str]:
-    """Run ``ws-bridge serve`` on a free port and yield its address."""
-    command = [sys.executable, "-m", "ws_bridge", "serve", "--config", str(config), "--port", "0"]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, **environ},
-    )
-    try:
-        yield await _address(process)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), 15)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-
-async def _address(process: asyncio.subprocess.Process) -> str:
-    assert process.stdout is not None
-    async for line in process.stdout:
-        if found := LISTENING.search(line.decode()):
-            return found[1]
-    raise AssertionError(f"the bridge ended with {await process.wait()} before it listened")
 
 
 class Wire:

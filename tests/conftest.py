@@ -1,22 +1,47 @@
 """Fixtures of the whole suite, and how it is spread over processes."""
 
+import gc
 import sys
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+# The helpers beside this file (`scripted`, `strict`, `upstreams`, ...) are imported by name.
+sys.path.insert(0, str(Path(__file__).parent))
+
+import forked
+from fleet import Bridge
 
 HERE = Path(__file__).parent
 
-# The helpers beside this file (`scripted`, `strict`, `upstreams`, ...) are imported by name.
-sys.path.insert(0, str(HERE))
+# litellm's import is the dearest step there is: servers are forked off a process that has done it.
+Bridge.process = forked.Forked
 
-# What starts bridge servers stays together, in processes that take about as long as each other:
-# litellm's import is the dearest step there is.
+# What the imports of the whole suite leave behind stays to the end: nobody is to look through it
+# again and again.
+gc.disable()
+
+# What shares its servers stays together.
 TOGETHER = {
     "servers": ("servers/",),
-    "workers": ("servers/test_rolling.py", "test_workers.py"),
-    "bridges": ("test_cli.py", "test_faults.py", "test_fleet.py", "test_scale.py", "test_soak.py"),
+    "bridges": (
+        "servers/test_rolling.py",
+        *("test_faults.py", "test_fleet.py", "test_forked.py", "test_soak.py"),
+    ),
 }
+# What takes longest comes first, so that nobody waits for it in the end.
+FIRST = (
+    "test_workers.py",
+    "test_page.py",
+    "servers",
+    "bridges",
+    "test_scale.py",
+    "server/test_guard.py",
+    "test_cli.py",
+    "store/test_fences.py",
+    "server/test_store_faults.py",
+)
 
 
 def _group(file: str) -> str:
@@ -24,9 +49,47 @@ def _group(file: str) -> str:
     return ([name for name, files in TOGETHER.items() if file.startswith(files)] or [file])[-1]
 
 
-@pytest.hookimpl(tryfirst=True)
+def _rank(group: str) -> int:
+    return FIRST.index(group) if group in FIRST else len(FIRST)
+
+
+def pytest_configure(config):
+    """Where several processes run tests, they share the stem, which loads while they collect."""
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        forked.share()
+        # Groups begin in the order they are collected in, not by how many tests they have.
+        config.option.loadscopereorder = False
+
+
+class Groups(LoadScopeScheduling):
+    """A group's tests stay together, so that its servers are started once.
+
+    xdist's own groups are none: it writes them into what pytest 9.2 no longer reads
+    (``Item._nodeid``).
+    """
+
+    def _split_scope(self, nodeid):
+        return _group(nodeid.partition("::")[0].removeprefix("tests/"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Of ``--dist loadgroup``."""
+    return Groups(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
 def pytest_collection_modifyitems(items):
-    """A file's tests stay together, so that its servers are started once."""
-    for item in items:
-        file = item.path.relative_to(HERE).as_posix()
-        item.add_marker(pytest.mark.xdist_group(_group(file)))
+    """In the order of the groups."""
+    items.sort(key=lambda item: _rank(_group(item.path.relative_to(HERE).as_posix())))
+
+
+def pytest_collection_finish():
+    """Garbage is what tests make."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure():
+    """The CPU time of what was forked is the run's, too."""
+    forked.end()

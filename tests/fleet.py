@@ -81,6 +81,7 @@ class Bridge:
     """
 
     program = (sys.executable, "-m", "ws_bridge")
+    process = Process  # how it is run: pytest's `conftest.py` has another way, which is quicker
 
     def __init__(
         self, config: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
@@ -118,7 +119,7 @@ class Bridge:
         """Run it, for the first time or after its end; it listens when this returns."""
         assert not self._is_alive(), "it runs"
         known = len(self.log())
-        self._process = self._spawn()
+        self._process = await asyncio.to_thread(self._spawn)
         async with asyncio.timeout(READY_SECONDS):
             while not LISTENING.search(self.log(), known):
                 assert self._is_alive(), f"it ended with {self._process.exit_code}:\n{self.log()}"
@@ -174,13 +175,19 @@ class Bridge:
         config.write_text(toml(self._config), encoding="utf-8")
         arguments = ["serve", "--config", str(config), "--port", str(self._reserved.number)]
         command = [*self.program, *arguments]
-        return Process(command, self._log, environ=self._environ, cwd=ROOT)
+        return self.process(command, self._log, environ=self._environ, cwd=ROOT)
 
     async def _is_ready(self, session: aiohttp.ClientSession) -> bool:
         with contextlib.suppress(aiohttp.ClientConnectionError):
             async with session.get(self.url + "/readyz") as answer:
                 return answer.status == 200
         return False
+
+
+class Fresh(Bridge):
+    """Started from nothing in any case, as operators start it."""
+
+    process = Process
 
 
 def _surroundings() -> dict[str, str]:

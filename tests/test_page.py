@@ -4,29 +4,27 @@ import json
 import re
 import urllib.request
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import browser
 import pytest
 import pytest_asyncio
-from browser import Visit, Wire, bridge_process
+from browser import Visit, Wire
+from fleet import Bridge
 from playwright.async_api import expect
 
 chromium, visit = browser.chromium, browser.visit  # the fixtures of these tests
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
 # Answers that a test leaves running do not hold up the end of the module.
-DEMO = '[server]\ndrain_seconds = 0\n[[models]]\nname = "demo"\nmodel = "demo/demo"\n'
-KEYED = f'[auth]\nkeys_env = ["PAGE_TEST_KEYS"]\nbrowser_subprotocol = true\n{DEMO}'
+DEMO = {"server": {"drain_seconds": 0}, "models": [{"name": "demo", "model": "demo/demo"}]}
+KEYED = DEMO | {"auth": {"keys_env": ["PAGE_TEST_KEYS"], "browser_subprotocol": True}}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bridge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    config = tmp_path_factory.mktemp("page") / "config.toml"
-    config.write_text(DEMO)
-    async with bridge_process(config) as address:
-        yield address
+async def bridge() -> AsyncIterator[str]:
+    async with Bridge(DEMO) as running:
+        yield running.url
 
 
 def counted(to: int) -> str:
@@ -46,10 +44,10 @@ async def test_a_turn_streams_and_completes(bridge: str, visit: Visit) -> None:
     tab = await visit(bridge)
     await tab.page.locator("#prompt").press_sequentially("Hello")
     await tab.ask("Hello there")  # the first answer introduces the program
-    await tab.say("count to 120")
+    await tab.say("count to 60")
     await expect(tab.page.locator(".answer.live .message")).to_contain_text("4 5 6")
     await tab.settled()
-    assert await tab.answer.inner_text() == counted(120)
+    assert await tab.answer.inner_text() == counted(60)
     assert (await tab.turns())[-1]["status"] == "completed"
 
 
@@ -126,7 +124,7 @@ async def test_the_answer_followed_over_http_becomes_equal(bridge: str, visit: V
     """Polled beside the socket, it is seen while it runs, and in the end word for word."""
     tab = await visit(bridge)
     await tab.page.locator("#follow").check()
-    await tab.say("count to 100")
+    await tab.say("count to 60")
     column = tab.page.locator(".polled")
     await expect(column).to_have_attribute("data-state", "in_progress")
     await expect(column).to_have_attribute("data-state", "equal")
@@ -290,7 +288,7 @@ async def test_no_width_and_no_scheme_scrolls_sideways(
     """Nor logs an error: `visit` checks that."""
     tab = await visit(bridge, viewport={"width": width, "height": 740}, color_scheme=scheme)
     await tab.page.locator("#follow").check()
-    await tab.ask("```\n" + "code " * 60 + "\n```\n" + "long" * 100)
+    await tab.ask("```\n" + ("code" * 30 + " ") * 3 + "\n```\n" + "long" * 100)
     await tab.page.get_by_role("button", name="Events", exact=True).click()
     await tab.page.locator("#events > li button").last.click()
     boxes = tab.page.locator("html, #conversation, #inspector, #inspector .scroller")
@@ -387,16 +385,12 @@ async def test_text_drawn_as_it_grows_equals_text_drawn_at_once(bridge: str, vis
     assert differing == []
 
 
-async def test_a_key_is_asked_for_only_where_one_is_wanted(
-    visit: Visit, bridge: str, tmp_path: Path
-) -> None:
+async def test_a_key_is_asked_for_only_where_one_is_wanted(visit: Visit, bridge: str) -> None:
     """A wrong key is refused, the right one opens HTTP and the socket and stays in the tab."""
     open_tab = await visit(bridge)
     await expect(open_tab.page.locator("#key-form")).to_be_hidden()
-    config = tmp_path / "config.toml"
-    config.write_text(KEYED)
-    async with bridge_process(config, PAGE_TEST_KEYS="right-key") as address:
-        tab = await visit(address, connected=False)
+    async with Bridge(KEYED, {"PAGE_TEST_KEYS": "right-key"}) as keyed:
+        tab = await visit(keyed.url, connected=False)
         key = tab.page.get_by_label("This server asks for an API key")
         await key.fill("wrong-key")
         await key.press("Enter")

@@ -66,8 +66,19 @@ class Process:
         environ: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
+        self._popen = self._begin(command, log, environ, cwd)
+        self.pid = self._popen.pid
+        self.end = weakref.finalize(self, _end, self._popen)  # at the latest when Python exits
+
+    def _begin(
+        self,
+        command: Sequence[str],
+        log: Path,
+        environ: Mapping[str, str] | None,
+        cwd: Path | None,
+    ) -> Any:
         with log.open("ab") as output:
-            self._popen = subprocess.Popen(  # noqa: S603 - servers of the tests' own choice
+            return subprocess.Popen(  # noqa: S603 - servers of the tests' own choice
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -75,8 +86,6 @@ class Process:
                 env=environ,
                 cwd=cwd,
             )
-        self.pid = self._popen.pid
-        self.end = weakref.finalize(self, _end, self._popen)  # at the latest when Python exits
 
     @property
     def exit_code(self) -> int | None:
@@ -86,6 +95,9 @@ class Process:
     def freeze(self) -> None:
         """Stop it in its tracks; it has stopped when this returns."""
         self._popen.send_signal(signal.SIGSTOP)
+        self._await_stop()
+
+    def _await_stop(self) -> None:
         # WNOWAIT leaves the news of it, and of its end, to whoever waits for that.
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
@@ -105,7 +117,7 @@ class Process:
         return self._popen.wait(seconds)
 
 
-def _end(popen: subprocess.Popen[bytes]) -> None:
+def _end(popen: Any) -> None:
     popen.kill()
     popen.wait()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fleet import Bridge
+from fleet import Fresh
 
 HERE = Path(__file__).parent
 ENVIRONMENT = HERE.parents[1] / ".venv-autobahn"
@@ -49,7 +49,7 @@ class Result:
         return self.behavior if self.close in well else "FAILED"
 
 
-class Echo(Bridge):
+class Echo(Fresh):
     """`ws-bridge serve` with the sockets of ``echo.py``."""
 
     program = (sys.executable, str(HERE / "echo.py"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 import pytest_asyncio
-from fleet import FAMILIES, KEYS, Bridge
+from fleet import FAMILIES, KEYS, Bridge, Fresh
 from upstreams import FakeProviders
 from valkeys import Node, valkey_binary
 
@@ -107,7 +107,7 @@ async def field() -> AsyncIterator[Field]:
             ],
         }
         environ = {"CLIENT_KEYS": f"{CLIENT_KEY},{OTHER_KEY}", "STORE": PASSWORD}
-        bridge = await ends.enter_async_context(Bridge(config, environ))
+        bridge = await ends.enter_async_context(Fresh(config, environ))
         session = await ends.enter_async_context(aiohttp.ClientSession())
         await bridge.wait_ready()
         yield Field(bridge, node, fake, odd, moved, trap, session)

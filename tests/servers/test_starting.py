@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from fleet import Bridge
+from fleet import Bridge, Fresh
 from peers import Peer, knows_the_end, until
 from valkeys import Node, valkey_binary
 
@@ -19,7 +19,7 @@ def config_of(url, **store):
 async def test_a_server_starts_without_its_store_says_so_and_heals_alone():
     """It lives, is not ready, serves what needs no store; and is ready when the store comes."""
     store = Node(valkey_binary())
-    async with Bridge(config_of(store.url)) as bridge, Peer(bridge) as peer:
+    async with Fresh(config_of(store.url)) as bridge, Peer(bridge) as peer:
         assert "store_unreachable" in bridge.log()
         assert await peer.status("/healthz") == 200
         await until(lambda: opened(bridge))

@@ -304,18 +304,8 @@ class FakeProviders:
         self, request: web.Request, response: web.StreamResponse, model: str, count: int
     ) -> None:
         """Do what the model name asks for before event number ``count``."""
-        if ("reset" in model and count == 6) or "pre1drop" in model:
-            if request.transport:
-                request.transport.abort()
-            raise Cut
-        if "drop" in model and count == 6:
-            if request.transport:
-                request.transport.write(BEGUN_CHUNK)
-                request.transport.close()
-            raise Cut
-        if ("cleaneof" in model and count == 6) or "zerobytes" in model:
-            await response.write_eof()
-            raise Cut
+        if count == 6 or "pre1drop" in model or "zerobytes" in model:
+            await _cut(request, response, model)
         if "badline" in model and count == 5:
             for line in BAD_LINES:
                 await response.write(line)
@@ -336,6 +326,20 @@ class FakeProviders:
         if gate and count == int(gate[1] or 4):
             self._mark_waiting(model)
             await _until_closed(request, self._gate(model))
+
+
+async def _cut(request: web.Request, response: web.StreamResponse, model: str) -> None:
+    """End the stream as the model name asks for."""
+    if ("reset" in model or "pre1drop" in model) and request.transport:
+        request.transport.abort()
+    elif "drop" in model and request.transport:
+        request.transport.write(BEGUN_CHUNK)
+        request.transport.close()
+    elif "cleaneof" in model or "zerobytes" in model:
+        await response.write_eof()
+    else:
+        return
+    raise Cut
 
 
 async def _comments(request: web.Request, response: web.StreamResponse) -> None:
