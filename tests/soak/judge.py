@@ -62,7 +62,7 @@ BOUNDS = (
         most=400,
         why="0.2 at most were seen of 14 minutes: what peaks take comes in steps, ever fewer",
     ),
-    Bound(BLOCKS, 1000.0, at_ebb=True, why="400 answers a minute of one server: 2.5 of each"),
+    Bound(BLOCKS, 400.0, at_ebb=True, why="400 answers a minute of one server: one of each"),
     Bound(IN_USE, 0.25, at_ebb=True, why="400 answers a minute of one server: 650 bytes of each"),
     Bound(
         FDS, 0.5, at_ebb=True, why="at rest a server holds always the same; a tide opens hundreds"
