@@ -19,7 +19,7 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import FAILED, LIFECYCLE, TERMINAL, Draft
 from ws_bridge.upstream import door
 from ws_bridge.upstream.chunks import chunk_of
-from ws_bridge.upstream.closing import close
+from ws_bridge.upstream.closing import close, keep_no_books
 from ws_bridge.upstream.dialects import Plain, reader_of
 from ws_bridge.upstream.dialects.merging import merged
 from ws_bridge.upstream.sources import Chat, ChatDrafts, Native, Source, Whole, native_draft
@@ -39,6 +39,8 @@ def source_of(
     """The reader for whatever litellm answered."""
     chunks = door.chat_stream(opened)
     if chunks is not None:
+        if not door.has_listeners():
+            keep_no_books(chunks)
         if tap is None or not tap.is_free:
             return Chat(opened, chunks, custom_tools)
         drafts, reader = ChatDrafts(chunks, custom_tools), reader_of(chunks.custom_llm_provider)
