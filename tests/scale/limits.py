@@ -29,6 +29,7 @@ LIMITS: Mapping[tuple[str, str], Limit] = {
     ("hold", "dropped"): Limit(0, fails=True),
     ("hold", "pings missed"): Limit(0, fails=True),
     ("hold", "KiB a connection"): Limit(25, fails=True),
+    ("hold", "KiB a stream, half-way"): Limit(400, fails=True),
     ("hold", "CPU % idle, pings answered"): Limit(10, fails=False),
     ("hold", "streams' added p50 ms"): Limit(1, fails=False),
     ("hold", "streams' added p99 ms"): Limit(10, fails=False),

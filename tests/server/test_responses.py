@@ -1,12 +1,14 @@
 """Create, poll, resume, cancel, delete and list over HTTP, with a scripted upstream."""
 
 import asyncio
+import gc
 import json
 
 import pytest
 from scripted import Scripted, answer, completed, done_item, message, opening, tool_call
 
 from ws_bridge.errors import UpstreamError
+from ws_bridge.stream import Stream
 
 
 def parse_sse(text):
@@ -120,6 +122,54 @@ async def test_a_follower_replays_and_then_follows_live(serve):
         rest = (first + await got.content.read()).decode()
     seen += await client.until("response.completed")
     assert parse_sse(rest) == (seen[2:], True)
+
+
+@pytest.mark.parametrize("after", [8, 9, 2**53])
+async def test_who_follows_from_beyond_the_end_is_told_that_there_is_no_more(serve, after):
+    """Not cut off, as from a response that is gone: this one has ended."""
+    gate = asyncio.Event()
+    bridge = await serve(Scripted([*opening(), *message("ab"), gate, completed(done_item("ab"))]))
+    client = await bridge.connect()
+    await client.create(input="hi")
+    seen = await client.until("response.output_item.done")
+    path = f"/v1/responses/{seen[0]['response']['id']}?stream=true&starting_after={after}"
+    async with bridge.session.get(bridge.url + path) as got:
+        gate.set()
+        seen += await client.until("response.completed")
+        assert seen[-1]["sequence_number"] == 8
+        assert parse_sse((await got.content.read()).decode()) == ([], True)
+
+
+@pytest.mark.parametrize("stream", [True, False, None])
+async def test_what_was_refused_is_freed_at_once(serve, stream):
+    """Over HTTP and on the socket (None): no error keeps what led to it."""
+    upstream = Scripted(*[[UpstreamError("No.", status=401)]] * 2)
+    bridge = await serve(upstream)
+    client = await bridge.connect()
+    await refused(bridge, client, stream)  # the first of all leaves its imports behind
+    gc.collect()
+    gc.disable()
+    try:
+        known = {id(one) for one in gc.get_objects() if isinstance(one, Stream)}
+        await refused(bridge, client, stream)
+        upstream.requests.clear()
+        await until(lambda: {id(one) for one in gc.get_objects() if type(one) is Stream} <= known)
+    finally:
+        gc.enable()
+
+
+async def refused(bridge, client, stream):
+    if stream is None:
+        assert (await client.turn(input="hi"))[-1]["status"] == 401
+    else:
+        asked = await bridge.post("/v1/responses", model="m", input="hi", stream=stream)
+        assert asked[0] == 401
+
+
+async def until(is_true):
+    async with asyncio.timeout(5):
+        while not is_true():  # noqa: ASYNC110 - looks at the heap
+            await asyncio.sleep(0.01)
 
 
 async def test_background_answers_at_once_and_completes(serve):

@@ -6,7 +6,7 @@ makes it an ``Event``, which keeps its text: socket, SSE, log and store all send
 Rule 1: ``sequence_number`` and ``stream_id`` belong to the bridge; a draft never carries them.
 Rule 2: on the default lane the key ``stream_id`` is absent, never null (wire contract 3.5).
 
-Both are named tuples: every delta is made into one of each, at half the cost of a dataclass.
+Drafts and events are named tuples: each delta is made into one of both, and a dataclass costs more.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Entrance:
         try:
             return await self._enter(request, handler)
         except BridgeError as error:
-            return _spoken(error, request_id)
+            return _spoken(error.alone(), request_id)
         except web.HTTPException as refusal:
             if refusal.status < 400:
                 raise

@@ -103,8 +103,7 @@ class Responses:
         if not flag(request, "stream"):
             return json_response(snapshot.response)
         after = integer(request, "starting_after", default=-1)
-        events = self._store.read(snapshot.record.id, request[OWNER], after=after)
-        return await send_events(request, _to_the_end(events, snapshot), self._clock)
+        return await send_events(request, self._follow(snapshot, after), self._clock)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """End a running response, here or on another server.
@@ -146,6 +145,18 @@ class Responses:
         items += input_items(record.id, record.input)
         return json_response(page(request, items))
 
+    async def _follow(self, snapshot: Snapshot, after: int) -> AsyncIterator[Sequence[Event]]:
+        """All to the end. Raises ``ResponseNotFound`` for a response that is gone before it."""
+        response_id, owner = snapshot.record.id, snapshot.record.owner
+        has_ended = snapshot.is_terminal
+        async for batch in self._store.read(response_id, owner, after=after):
+            has_ended = has_ended or batch[-1].is_terminal
+            yield batch
+        if not has_ended:  # or who follows has asked for what comes after the end
+            found = await self._store.get(response_id, owner)
+            if found is None or not found.is_terminal:
+                raise ResponseNotFound(response_id)
+
     async def _find(self, request: web.Request) -> Snapshot:
         response_id = request.match_info["id"]
         snapshot = await self._store.get(response_id, request[OWNER])
@@ -181,18 +192,6 @@ class Responses:
             if not envelope.background and not (envelope.store and self._finish):
                 job.stop_soon(Ending.CANCELLED)
             raise
-
-
-async def _to_the_end(
-    batches: AsyncIterator[Sequence[Event]], snapshot: Snapshot
-) -> AsyncIterator[Sequence[Event]]:
-    """All of it. Raises ``ResponseNotFound`` if the response was gone before it had an end."""
-    has_ended = snapshot.is_terminal
-    async for batch in batches:
-        has_ended = has_ended or batch[-1].is_terminal
-        yield batch
-    if not has_ended:
-        raise ResponseNotFound(snapshot.record.id)
 
 
 def _is_upgrade(request: web.Request) -> bool:

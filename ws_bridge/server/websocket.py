@@ -213,7 +213,7 @@ class Socket:
                 job.stop_soon(ending)
             await self._forward(job, start.lane)
         except BridgeError as error:
-            refusal = error
+            refusal = error.alone()  # the stream has it, and what led to it has the stream
             await self._refuse(start, error)
         except Exception:  # the edge of the task: a bug here must not hang the lane
             log.exception("turn_crashed")
