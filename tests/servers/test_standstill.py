@@ -5,6 +5,7 @@ import json
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -66,6 +67,14 @@ async def test_a_server_that_stands_still_for_less_than_a_lease_loses_nothing(pa
     await all_is_well(pair, idle, turns, known)
 
 
+TURN_NS, MOST_TURNS = 1_000_000, 25
+
+
+def time_of(pid):
+    """Nanoseconds that the process's main thread has run."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+
+
 @pytest.mark.catalogue("W21")
 async def test_a_server_that_gets_a_fifth_of_its_time_is_only_late(pair, fake):
     """For longer than a lease, while it streams."""
@@ -78,8 +87,12 @@ async def test_a_server_that_gets_a_fifth_of_its_time_is_only_late(pair, fake):
     for _ in range(int(1.2 * LEASE_SECONDS / 0.1)):
         here.bridge.freeze()
         await asyncio.sleep(0.08)
+        before = time_of(here.bridge.pid)
         here.bridge.thaw()
-        await asyncio.sleep(0.02)
+        for _ in range(MOST_TURNS):  # on a machine that others use it may not get any at once
+            await asyncio.sleep(0.02)
+            if time_of(here.bridge.pid) - before >= TURN_NS:
+                break
     await asyncio.gather(*reading)
     await all_is_well(pair, idle, turns, known)
 
