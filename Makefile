@@ -2,16 +2,15 @@
 # Debian, the chromium package that the page's tests drive.
 PYTHON ?= python3
 PIP := -m pip install --quiet --disable-pip-version-check
-CLIENTS := tests/clients/requirements.txt
 
 .PHONY: serve test coverage bench soak scale faults autobahn lint chromium clean
 
 serve: .venv/.serve
 	.venv/bin/ws-bridge serve --config config.toml
 
-test: .venv/.dev .venv-clients/.installed chromium
+test: .venv/.dev chromium
 	.venv/bin/python -m pytest -n 4 --dist loadgroup
-	.venv-clients/bin/python -m pytest tests/clients
+	.venv/bin/python -m pytest tests/clients
 
 coverage: .venv/.dev
 	.venv/bin/python -m pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered
@@ -57,15 +56,9 @@ lint: .venv/.dev
 	.venv/bin/python $(PIP) -c .ci/constraints.txt -e '.[dev]'
 	touch $@
 
-# The newest clients need another openai release than litellm does: an environment of their own.
-.venv-clients/.installed: $(CLIENTS)
-	$(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/python $(PIP) -r $(CLIENTS)
-	touch $@
-
 .venv-peers/.installed:
 	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python $(PIP) 'litellm[proxy]==1.106.2'
+	.venv-peers/bin/python $(PIP) 'litellm[proxy]==1.110.2'
 	touch $@
 
 # The page is tested in Debian's Chromium; where it may not be installed, those tests are skipped.
@@ -75,4 +68,4 @@ chromium:
 	  echo "chromium is not installed: the page's tests will be skipped"
 
 clean:
-	rm -rf .venv .venv-clients .venv-peers .venv-autobahn .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-peers .venv-autobahn .coverage .pytest_cache .mypy_cache .ruff_cache
