@@ -62,6 +62,7 @@ MCP_TOOLS = {
     "server_label": "s",
     "tools": [{"name": "t", "input_schema": {}}],
 }
+MCP_ERROR = {"type": "mcp_tool_execution_error", "content": "refused"}
 CODE = {
     "id": "ci_1",
     "type": "code_interpreter_call",
@@ -198,7 +199,7 @@ def test_reasoning_tells_summaries_and_raw_text_and_seals_at_the_end():
             ],
         ),
         (
-            MCP_CALL | {"error": "refused", "output": None},
+            MCP_CALL | {"error": MCP_ERROR, "output": None},
             [
                 "mcp_call.in_progress",
                 "mcp_call_arguments.delta",

@@ -56,6 +56,10 @@ class Streamed:
         self.words = 0
 
     def take(self, chunk):
+        usage = getattr(chunk, "usage", None)
+        self.usages += [usage] if usage else []
+        if not chunk.choices:
+            return
         choice = chunk.choices[0]
         self.text += choice.delta.content or ""
         self.words += bool(choice.delta.content)
@@ -65,8 +69,6 @@ class Streamed:
             self.call_ids += [call.id] if call.id else []
             self.names += [call.function.name] if call.function.name else []
         self.finish_reasons += [choice.finish_reason] if choice.finish_reason else []
-        usage = getattr(chunk, "usage", None)
-        self.usages += [usage] if usage else []
 
 
 async def open_stream(items, **options):
@@ -146,9 +148,9 @@ async def test_max_output_tokens_cuts_the_answer_and_says_so():
 async def test_thinking_comes_first_when_asked_for():
     order = []
     async for chunk in await open_stream([user("Think about it")]):
-        delta = chunk.choices[0].delta
-        order += ["thought"] * bool(getattr(delta, "reasoning_content", None))
-        order += ["text"] * bool(delta.content)
+        for choice in chunk.choices:
+            order += ["thought"] * bool(getattr(choice.delta, "reasoning_content", None))
+            order += ["text"] * bool(choice.delta.content)
     assert order[0] == "thought"
     assert sorted(order, reverse=True) == order
     streamed = await ask(user("Think about it"))

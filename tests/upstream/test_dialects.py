@@ -1,5 +1,7 @@
 """Dialects: a stream read with plain deltas taken gives what litellm makes of all of it."""
 
+import json
+
 import orjson
 import pytest
 from transcripts import FAMILIES
@@ -171,29 +173,26 @@ async def test_the_input_of_litellms_own_answer_tool_is_left_to_it(provider):
     form = {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}}
     model = "anthropic/claude-3-5-sonnet-20240620"
     said = await read(provider, model, wire, reader_of("anthropic"), text=form)
-    assert said.drafts[-1].fields["response"]["output"][0]["content"][0]["text"] == '{"a":"b"}'
+    text = said.drafts[-1].fields["response"]["output"][0]["content"][0]["text"]
+    assert json.loads(text) == {"a": "b"}  # spaced as it came, or as litellm writes it
     assert await both(provider, model, wire, text=form) == 0
 
 
 @pytest.mark.parametrize("lost", ["all [DONE] now", "a\u2028b", "a\x85b"])
-async def test_a_text_that_litellm_would_lose_is_taken_and_does_no_harm_in_its_books(
-    provider, lost
-):
-    """It takes any line with "[DONE]" for the last, and cuts lines where no line of a stream ends.
+async def test_a_text_that_looks_like_an_end_is_taken_and_does_no_harm_in_its_books(provider, lost):
+    """litellm took any line with "[DONE]" for the last, and cut lines where no line ends.
 
-    So this is one of the few streams that do not come out equal, but better.
+    Some releases still do, so what it is given of such a text is written in another way.
     """
     plain = [
         orjson.dumps({**CHAT, "choices": [{"index": 0, "delta": {"content": text}}]}).decode()
         for text in ("a ", lost, " z")
     ]
     wire = Wire([HELLO_CHAT, *map(frame, plain), *END_CHAT])
-    slow = await read(provider, "groq/m", wire, None)
     fast = await read(provider, "groq/m", wire, reader_of("groq"))
     message = fast.books["answer"]["choices"][0]["message"]
     assert message["content"] == fast.books["held"] == f"a {lost} z"
     assert fast.drafts[-1].fields["response"]["output"][0]["content"][0]["text"] == f"a {lost} z"
-    assert slow.books["held"] != fast.books["held"]
 
 
 # The reader alone

@@ -155,9 +155,9 @@ async def test_unreadable_lines_beside_a_whole_native_stream_change_nothing(fake
         ("failed400", 400, "invalid_prompt", "bad prompt"),
         ("failedearly", 429, "rate_limit_exceeded", "slow down"),
         ("errnested", 400, "invalid_prompt", "nested bad"),
-        ("errevent", 500, "server_error", "The model provider failed."),
+        ("errevent", 500, "server_error", "The server had an error"),
         ("cancelled", 502, "server_error", "The model provider cancelled the response."),
-        ("nontype", 502, "server_error", "The model provider failed."),
+        ("nontype", 502, "server_error", "The model provider sent an event without a type."),
         (
             "jsonstream",
             502,

@@ -165,6 +165,8 @@ def _books(stream):
     answer = {} if whole is None else whole.model_dump(exclude={"id", "created"})
     for choice in answer.get("choices", ()):  # there it has the last fragment only, of any size
         choice["message"].get("provider_specific_fields", {}).pop("thinking_blocks", None)
+        for name in [name for name, value in choice.items() if value is None]:
+            choice.pop(name)  # a null says nothing
     return {
         "answer": answer,
         "held": stream.response_uptil_now,

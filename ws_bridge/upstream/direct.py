@@ -64,9 +64,13 @@ class Direct(ABC):
         self._fed = Fed(made, tap)
         self._is_at_end = False
         self._has_ended = False  # the last event was passed on, past litellm
+        self._failure: Exception | None = None  # raised by the next read: drafts came before it
 
     async def read(self) -> Sequence[Draft] | None:
         """What one read of the wire brings."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
         self._fed.check()
         if self._is_at_end:
             return await self._last()
@@ -84,7 +88,11 @@ class Direct(ABC):
         for frame in self._fitted(frames):
             taken = self._take(frame)
             if taken is None:
-                taken = await self._judged(frame)
+                try:
+                    taken = await self._judged(frame)
+                except Exception as failure:  # noqa: BLE001 - raised by the next read
+                    self._failure = failure
+                    return drafts
                 if self._fed.is_over:  # it may have failed: that is told next
                     return [*drafts, *taken]
             drafts += taken

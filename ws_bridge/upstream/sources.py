@@ -26,6 +26,7 @@ Json = dict[str, Any]
 NOT_OURS = frozenset({"type", "sequence_number", "obfuscation"})
 SCALARS = frozenset({str, int, float, bool, type(None)})
 CANCELLED = "response.cancelled"
+NOT_AN_EVENT = "The model provider sent an event without a type."
 WITH_CONTAINERS = ("item", "part", "annotation", "response")
 
 
@@ -148,7 +149,10 @@ def native_draft(event: Any, *, report_cost: bool) -> Draft:
 
     Deltas, nearly all of a stream, are copied as they lie; the rest is dumped by pydantic.
     """
-    kind = getattr(event.type, "value", event.type)
+    kind = getattr(event, "type", None)
+    kind = getattr(kind, "value", kind)
+    if not isinstance(kind, str):
+        raise UpstreamError(NOT_AN_EVENT)
     if kind == CANCELLED:
         raise UpstreamError("The model provider cancelled the response.")
     fields = _flat(event)
