@@ -64,7 +64,7 @@ CONCRETE = {
 HOMES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("server/*", "processes/serving.py"),
     "httpx": ("upstream/call.py", "upstream/tap.py"),  # litellm's timeouts, and its streams
-    "litellm": ("upstream/door.py", "upstream/demo.py"),
+    "litellm": ("upstream/setup.py",),
     "orjson": ("protocol/*", "config.py", "upstream/*", "store/*", "server/*"),
     "prometheus_client": ("server/metrics.py",),
     "prompt_toolkit": ("chat/*",),
@@ -107,6 +107,7 @@ TESTED_IN = {
     "upstream/fitting.py": "upstream/test_managed.py",
     "upstream/pool.py": "upstream/test_native.py",  # parts of the native mode
     "upstream/refusals.py": "upstream/test_native.py",
+    "upstream/setup.py": "upstream/test_door.py",
     "upstream/sources.py": "upstream/test_managed.py",
     "upstream/watch.py": "upstream/test_managed.py",
     "upstream/wires.py": "upstream/test_native.py",

@@ -4,7 +4,7 @@ from transcripts import FAMILIES
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain
-from ws_bridge.upstream import door
+from ws_bridge.upstream import models
 from ws_bridge.upstream.base import Request, Target
 from ws_bridge.upstream.managed import Managed
 
@@ -26,7 +26,7 @@ def target(base_url: str, family: str, scenario: str) -> Target:
 async def record(base_url: str, family: str, scenario: str) -> list[Draft | UpstreamError]:
     """The steps of one call."""
     asked = target(base_url, family, scenario)
-    door.register([asked])
+    models.register([asked])
     steps: list[Draft | UpstreamError] = []
     try:
         async for draft in Managed().respond(Request(asked, Chain(None, (HELLO,)), {})):

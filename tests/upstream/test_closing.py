@@ -7,7 +7,7 @@ import pytest
 from upstreams.asking import HELLO, target
 
 from ws_bridge.protocol.events import TERMINAL
-from ws_bridge.upstream import door
+from ws_bridge.upstream import door, models
 from ws_bridge.upstream.call import Call
 from ws_bridge.upstream.closing import close
 from ws_bridge.upstream.direct import source_of
@@ -15,20 +15,29 @@ from ws_bridge.upstream.direct import source_of
 BOOKED = "async_complete_streaming_response"
 
 
-@pytest.mark.parametrize("family", ["native", "chat", "sdk", "anthropic"])
+@pytest.mark.parametrize("family", ["native", "vllm", "chat", "sdk", "anthropic", "gemini"])
 async def test_close_closes_whatever_was_opened_and_may_be_called_twice(fake, family):
     asked = target(fake, family, "gate3")
-    opened, _ = await door.open_stream(Call(asked, door.dialect_of(asked.model), [HELLO]))
+    opened, tap = await door.open_stream(Call(asked, models.dialect_of(asked.model), [HELLO]))
+    source = source_of(opened, tap, frozenset(), report_cost=False)
+    reading = asyncio.create_task(read_on(source))
     await fake.reached(asked.model.rpartition("/")[2])
-    await close(opened)
-    await close(opened)
+    reading.cancel()
+    await asyncio.wait([reading])
+    await source.close()
+    await source.close()
     await fake.wait_closed(closed_early=1)
+
+
+async def read_on(source):
+    while await source.read() is not None:
+        pass
 
 
 async def read_out(fake, family):
     """Read an answer to its end; what litellm's logger knows of it afterwards."""
     asked = target(fake, family, "text")
-    opened, tap = await door.open_stream(Call(asked, door.dialect_of(asked.model), [HELLO]))
+    opened, tap = await door.open_stream(Call(asked, models.dialect_of(asked.model), [HELLO]))
     source = source_of(opened, tap, frozenset(), report_cost=False)
     while not (drafts := await source.read()) or drafts[-1].type not in TERMINAL:
         pass

@@ -180,7 +180,7 @@ async def test_the_input_of_litellms_own_answer_tool_is_left_to_it(provider):
 
 @pytest.mark.parametrize("lost", ["all [DONE] now", "a\u2028b", "a\x85b"])
 async def test_a_text_that_looks_like_an_end_is_taken_and_does_no_harm_in_its_books(provider, lost):
-    """litellm took any line with "[DONE]" for the last, and cut lines where no line ends.
+    """Litellm took any line with "[DONE]" for the last, and cut lines where no line ends.
 
     Some releases still do, so what it is given of such a text is written in another way.
     """

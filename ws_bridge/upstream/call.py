@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from ws_bridge.upstream import internals
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.fitting import Dialect
 
@@ -63,7 +64,7 @@ class Call:
             **access(self.target),
             "model": self.target.model,
             "input": self.input,
-            "_skip_mcp_handler": True,  # else litellm runs some MCP tools itself
+            internals.NO_MCP: True,  # else litellm runs some MCP tools itself
         }
 
 

@@ -24,7 +24,7 @@ from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.items import item_added, item_done
 from ws_bridge.protocol.response import strict_usage
 from ws_bridge.summary import summarise
-from ws_bridge.upstream import door
+from ws_bridge.upstream import models
 from ws_bridge.upstream.base import Request, Target, Upstream
 from ws_bridge.upstream.fitting import Dialect
 
@@ -42,7 +42,7 @@ def has_own(target: Target) -> bool:
     """Whether the target's provider compacts by itself."""
     host = (urlsplit(target.api_base).hostname or "") if target.api_base else OWN_HOST
     is_openai = host == OWN_HOST or host.endswith("." + OWN_HOST)
-    speaks_it = door.dialect_of(target.model) is Dialect.NATIVE
+    speaks_it = models.dialect_of(target.model) is Dialect.NATIVE
     return target.provider == "openai" and is_openai and speaks_it
 
 

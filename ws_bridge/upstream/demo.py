@@ -10,10 +10,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import litellm
-from litellm.types.utils import ModelResponse, ModelResponseStream
-
 from ws_bridge.upstream.demo_rules import Talk, answer, words_of
+from ws_bridge.upstream.setup import litellm
 
 Json = dict[str, Any]
 
@@ -46,13 +44,13 @@ class Reply:
             "completion_tokens_details": {"reasoning_tokens": thought},
         }
 
-    def chunk(self, delta: Json, **more: Any) -> ModelResponseStream:
+    def chunk(self, delta: Json, **more: Any) -> Any:
         """One chat chunk; ``more`` is a finish_reason or the usage."""
         finish_reason = more.pop("finish_reason", None)
         choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
-        return ModelResponseStream(model=self.model, choices=[choice], **more)
+        return litellm.ModelResponseStream(model=self.model, choices=[choice], **more)
 
-    def whole(self) -> ModelResponse:
+    def whole(self) -> Any:
         """The answer as one chat completion."""
         message: Json = {"role": "assistant", "content": self._joined("content")}
         if thought := self._joined("reasoning_content"):
@@ -62,7 +60,7 @@ class Reply:
             function = {**calls[0]["function"], "arguments": arguments}
             message["tool_calls"] = [{**calls[0], "function": function}]
         choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
-        return ModelResponse(model=self.model, choices=[choice], usage=self.usage)
+        return litellm.ModelResponse(model=self.model, choices=[choice], usage=self.usage)
 
     def _joined(self, key: str) -> str:
         return "".join(delta.get(key, "") for delta in self.deltas)
@@ -77,7 +75,7 @@ class Demo(litellm.CustomLLM):  # type: ignore[misc]  # litellm is Any to mypy
 
     async def astreaming(
         self, *, model: str, messages: list[Json], optional_params: Json, **_others: Any
-    ) -> AsyncIterator[ModelResponseStream]:
+    ) -> AsyncIterator[Any]:
         """Yield the answer word by word, then the usage, then the reason of the end."""
         reply = Reply(model, messages, optional_params)
         for delta in reply.deltas:
@@ -89,16 +87,13 @@ class Demo(litellm.CustomLLM):  # type: ignore[misc]  # litellm is Any to mypy
 
     async def acompletion(
         self, *, model: str, messages: list[Json], optional_params: Json, **_others: Any
-    ) -> ModelResponse:
+    ) -> Any:
         """The whole answer at once, without delay."""
         return Reply(model, messages, optional_params).whole()
 
 
 def register(delay_seconds: float = DELAY_SECONDS) -> None:
-    """Make ``demo/…`` callable through litellm; a second call replaces the first.
-
-    `door.py` must have been imported before: it quiets litellm, and keeps its import offline.
-    """
+    """Make ``demo/…`` callable through litellm; a second call replaces the first."""
     others = [entry for entry in litellm.custom_provider_map if entry["provider"] != PROVIDER]
     entry = {"provider": PROVIDER, "custom_handler": Demo(delay_seconds)}
     litellm.custom_provider_map = [*others, entry]

@@ -17,7 +17,7 @@ import orjson
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import FAILED, LIFECYCLE, TERMINAL, Draft
-from ws_bridge.upstream import door
+from ws_bridge.upstream import door, internals
 from ws_bridge.upstream.chunks import chunk_of
 from ws_bridge.upstream.closing import close, keep_no_books
 from ws_bridge.upstream.dialects import Plain, reader_of
@@ -43,7 +43,7 @@ def source_of(
             keep_no_books(chunks)
         if tap is None or not tap.is_free:
             return Chat(opened, chunks, custom_tools)
-        drafts, reader = ChatDrafts(chunks, custom_tools), reader_of(chunks.custom_llm_provider)
+        drafts, reader = ChatDrafts(chunks, custom_tools), reader_of(internals.PROVIDER.of(chunks))
         if reader is None:
             return MergedChat(opened, chunks, tap, drafts)
         return DirectChat(opened, chunks, tap, reader, drafts)
@@ -68,10 +68,7 @@ class Direct(ABC):
 
     async def read(self) -> Sequence[Draft] | None:
         """What one read of the wire brings."""
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
-        self._fed.check()
+        self._check()
         if self._is_at_end:
             return await self._last()
         if self._fed.is_over:
@@ -84,6 +81,10 @@ class Direct(ABC):
             raise
         except Exception as failure:  # noqa: BLE001 - litellm's to name
             return await self._end(failure)
+        return await self._read_frames(frames)
+
+    async def _read_frames(self, frames: list[bytes]) -> Sequence[Draft]:
+        """The drafts of one read, up to a failure: the next read raises that."""
         drafts: list[Draft] = []
         for frame in self._fitted(frames):
             taken = self._take(frame)
@@ -93,13 +94,21 @@ class Direct(ABC):
                 except Exception as failure:  # noqa: BLE001 - raised by the next read
                     self._failure = failure
                     return drafts
-                if self._fed.is_over:  # it may have failed: that is told next
+                if self._fed.is_over:
                     return [*drafts, *taken]
             drafts += taken
         return drafts
 
+    def _check(self) -> None:
+        """Raise what the last read came upon after its drafts."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        self._fed.check()
+
     async def close(self) -> None:
         """Close the provider's connection, and litellm's half of the stream."""
+        self._failure = None  # its traceback knows this
         await self._fed.close()
         await self._frames.aclose()
         await close(self._opened)

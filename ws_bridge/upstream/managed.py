@@ -18,7 +18,7 @@ from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import TERMINAL, Draft
 from ws_bridge.turnstile import Turnstile
-from ws_bridge.upstream import door
+from ws_bridge.upstream import door, models
 from ws_bridge.upstream.base import Request
 from ws_bridge.upstream.call import Call
 from ws_bridge.upstream.direct import source_of
@@ -110,8 +110,8 @@ class Managed:
 def call_of(request: Request) -> Call:
     """The request in its dialect. Raises ``UpstreamError`` for what cannot be said in it."""
     target = request.target
-    dialect = door.dialect_of(target.model)
-    options = fit_options(request.options, dialect, reasons=door.reasons(target.model))
+    dialect = models.dialect_of(target.model)
+    options = fit_options(request.options, dialect, reasons=models.reasons(target.model))
     items = fit_input(request.input(), dialect)
     return Call(target, dialect, items, options, background=request.background)
 

@@ -46,14 +46,15 @@ class Providers:
             demo,
             door,
             managed,
+            models,
             native,
         )
 
         demo.register()
-        door.register(self._targets)
+        models.register(self._targets)
         self._door = door
         self._managed = managed.Managed()
-        self._native = native.Native(self._managed, reasons=door.reasons)
+        self._native = native.Native(self._managed, reasons=models.reasons)
         await self._native.open()
         ways: dict[str, Upstream] = {
             "managed": self._managed,
