@@ -67,6 +67,32 @@ def test_a_failing_call_prints_and_logs_nothing():
         assert word not in said
 
 
+def test_a_stream_needs_no_mcp(providers):
+    """The package is an extra of litellm's that is not asked for."""
+    said = run(
+        """
+        import asyncio, os, sys
+        sys.modules["mcp"] = None  # an import of it fails
+        from ws_bridge.upstream import door, models
+        from ws_bridge.upstream.base import Target
+        from ws_bridge.upstream.call import Call
+        HELLO = {"type": "message", "role": "user", "content": "hi"}
+        async def main():
+            for model, path in (("openai/gpt-x", "/v1"), ("groq/m", "/v1"), ("anthropic/c", "")):
+                base = os.environ["PROVIDERS"] + path
+                target = Target("x", model, api_base=base, api_key="sk-x")
+                opened, _ = await door.open_stream(Call(target, models.dialect_of(model), [HELLO]))
+                async for event in opened:
+                    kind = event.type
+                print(getattr(kind, "value", kind))
+            await door.shutdown()
+        asyncio.run(main())
+        """,
+        PROVIDERS=providers.base_url,
+    )
+    assert said.split() == ["response.completed"] * 3
+
+
 async def test_an_ollama_model_is_not_looked_up_on_the_event_loop(fake):
     asked = target(fake, "ollama", "text")
     models.register([asked])

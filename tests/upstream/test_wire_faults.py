@@ -19,7 +19,7 @@ from upstreams.chat import chat_events
 from upstreams.responses import ResponsesScript
 from upstreams.sockets import self_signed
 
-from ws_bridge.upstream import door
+from ws_bridge.upstream import door, internals
 from ws_bridge.upstream.managed import call_of
 
 FAMILIES = ("native", "chat", "anthropic")
@@ -283,7 +283,8 @@ async def test_nobody_is_redirected(family, status):
 
 
 # As litellm names a background response of OpenAI.
-RUNNING = door.ResponsesAPIRequestUtils._build_responses_api_response_id("openai", None, "resp_1")
+IDS = internals.load(internals.RESPONSE_IDS)
+RUNNING = IDS._build_responses_api_response_id("openai", None, "resp_1")
 
 
 @pytest.mark.catalogue("U14")
