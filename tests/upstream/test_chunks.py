@@ -89,3 +89,8 @@ def test_a_chunk_without_choices():
 def test_an_anthropic_citation_is_an_annotation(citation, annotation):
     delta = {"content": "", "provider_specific_fields": {"citation": citation}}
     assert chunk(delta).annotations == (annotation,)
+
+
+def test_a_thinking_block_goes_back_as_it_came_without_its_place_in_the_stream():
+    block = {"type": "redacted_thinking", "data": "sealed"}
+    assert chunk({"thinking_blocks": [{**block, "index": 0}]}).thinking_blocks == (block,)

@@ -31,7 +31,7 @@ def chunk_of(chunk: Any) -> Chunk:
         text=delta.get("content") or "",
         reasoning=delta.get("reasoning_content") or "",
         refusal=delta.get("refusal") or "",
-        thinking_blocks=tuple(map(plain, delta.get("thinking_blocks") or ())),
+        thinking_blocks=tuple(map(_block, delta.get("thinking_blocks") or ())),
         tool_calls=tuple(map(_tool_delta, delta.get("tool_calls") or ())),
         annotations=(*_annotations(delta.get("annotations") or ()), *_citations(delta)),
         images=tuple(_images(delta.get("images") or ())),
@@ -104,6 +104,13 @@ def _tool_delta(call: Any) -> ToolDelta:
         name=function.get("name"),
         arguments=function.get("arguments") or function.get("input") or "",
     )
+
+
+def _block(block: Any) -> Json:
+    """Anthropic's block without its place in the stream, which some releases add."""
+    known = plain(block)
+    known.pop("index", None)
+    return known
 
 
 def _annotations(annotations: Iterable[Any]) -> Iterable[Json]:

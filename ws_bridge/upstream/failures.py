@@ -85,7 +85,8 @@ CONNECTIONS: tuple[tuple[str, tuple[str, ...], frozenset[str]], ...] = (
         frozenset({"NetworkError", "ProtocolError", "ClientConnectionError"}),
     ),
 )
-ENDED_EARLY = "before any terminal event"
+# litellm's words for a stream that ended without its end.
+ENDED_EARLY = ("before any terminal event", "before a finish_reason was received")
 SECRETS = (
     re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][\w\-.*=+]{2,}", re.IGNORECASE),
     re.compile(r"\b(?:Bearer|Basic)\s+\S+"),
@@ -220,7 +221,7 @@ def _message(failure: BaseException, said: Json, status: int) -> str:
         return MESSAGES[status]
     if type(failure).__name__ == "UnsupportedParamsError":
         return _unsupported(str(failure))
-    if ENDED_EARLY in str(failure):
+    if any(words in str(failure) for words in ENDED_EARLY):
         return TRUNCATED
     words = said.get("message") or _bare_words(failure)
     if isinstance(words, str) and (spoken := redacted(words)):
