@@ -64,7 +64,9 @@ def test_of_what_has_ended_nothing_is_kept():
     folds, kept = Folds(), record()
     events = events_of(kept)
     folds.fold(view(kept, events[:4]))
-    snapshot = folds.fold(view(kept, [], 3, final=events[-1]))
+    snapshot = folds.fold(
+        view(kept, [], 3, final=events[-1], response=events[-1].json()["response"])
+    )
     assert snapshot.response == events[-1].json()["response"]
     assert snapshot.number == events[-1].number
     assert folds.number(kept.id) == -1

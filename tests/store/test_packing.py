@@ -1,7 +1,9 @@
 """What is packed comes back as it was, and takes less room."""
 
+import json
 import secrets
-from dataclasses import replace
+import zlib
+from dataclasses import asdict, replace
 
 import pytest
 from store.contract import events_of, record, rerunnable
@@ -11,11 +13,15 @@ from ws_bridge.store.packing import (
     ENTRY_BYTES,
     ENTRY_EVENTS,
     SMALL,
+    Unreadable,
     pack,
     pack_entries,
     pack_record,
+    parse_json,
     unpack,
     unpack_entry,
+    unpack_final,
+    unpack_json,
     unpack_record,
 )
 
@@ -77,3 +83,97 @@ def test_a_record_comes_back():
         replace(record(), request={"model": "m", "metadata": {"a": "b"}, "n": 2**63, "x": 1.5}),
     ):
         assert unpack_record(pack_record(kept)) == kept
+
+
+# What other releases, and others, have written
+
+KEPT = record(ancestors=("resp_1",), request={"model": "m"})
+FIELDS = json.loads(json.dumps(asdict(KEPT)))
+del FIELDS["unknown"]
+NEEDED = ("id", "owner", "input", "maker")
+
+
+def packed(value):
+    return pack(json.dumps(value).encode())
+
+
+def test_what_a_record_lacks_has_its_default():
+    least = {name: FIELDS[name] for name in NEEDED}
+    assert unpack_record(packed(least)) == replace(
+        KEPT, previous_response_id=None, ancestors=(), request=None
+    )
+
+
+def test_fields_of_a_newer_release_are_kept_and_written_again():
+    newer = FIELDS | {"region": "eu", "unknown": {"a": [1]}, "background_options": None}
+    kept = unpack_record(packed(newer))
+    assert kept.unknown == {"region": "eu", "unknown": {"a": [1]}, "background_options": None}
+    again = replace(kept, maker="anthropic|")  # as for an answer by another target
+    assert unpack_json(pack_record(again)) == newer | {"maker": "anthropic|"}
+
+
+WRONG = [
+    *({name: FIELDS[name] for name in FIELDS if name != needed} for needed in NEEDED),
+    *(FIELDS | {name: 7} for name in FIELDS),
+    *(FIELDS | {name: None} for name in (*NEEDED, "background", "ancestors", "may_run_again")),
+    *(FIELDS | {"input": [one]} for one in (None, "hi", ["hi"])),
+    FIELDS | {"ancestors": [7]},
+    *([], None, 7, "record", [FIELDS]),
+]
+
+
+@pytest.mark.parametrize("wrong", [*map(packed, WRONG)])
+def test_a_record_that_is_none_is_unreadable(wrong):
+    with pytest.raises(Unreadable, match="record"):
+        unpack_record(wrong)
+
+
+BYTES = [b"", b"r", b"z", b"x" * 99, b"r{", b"r\xff\xfe", b"rNaN", b"z" + zlib.compress(b"[" * 9)]
+
+
+@pytest.mark.parametrize("damaged", BYTES)
+def test_bytes_that_hold_no_json_are_unreadable(damaged):
+    for read in (unpack_record, unpack_entry, unpack_final, unpack_json):
+        with pytest.raises(Unreadable):
+            read(damaged)
+
+
+def test_text_that_is_no_json_is_unreadable():
+    with pytest.raises(Unreadable):
+        parse_json(b"{]")
+
+
+EVENT = {"type": "response.in_progress", "sequence_number": 1}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *([], None, 7, "event", {}),
+        *(EVENT | {"type": kind} for kind in (None, 7)),
+        *(EVENT | {"sequence_number": number} for number in (None, "1", 1.0, True)),
+    ],
+)
+def test_an_event_that_is_none_is_unreadable(wrong):
+    for read in (unpack_entry, unpack_final):
+        with pytest.raises(Unreadable, match="event"):
+            read(packed(wrong))
+
+
+def test_a_terminal_event_is_read_with_its_response():
+    end = events_of(record())[-1]
+    assert unpack_final(pack(end.text)) == (end, end.json()["response"])
+    bare = packed(EVENT | {"response": {"status": "failed"}})
+    assert unpack_final(bare)[1] == {"status": "failed", "output": []}
+
+
+@pytest.mark.parametrize("response", [None, [], "x", {"output": None}, {"output": {}}])
+def test_an_end_without_a_response_is_unreadable(response):
+    with pytest.raises(Unreadable, match="final event"):
+        unpack_final(packed(EVENT | {"response": response}))
+
+
+def test_what_is_said_of_unreadable_bytes_has_nothing_of_their_content():
+    with pytest.raises(Unreadable) as raised:
+        unpack_record(packed(FIELDS | {"request": "the secret"}))
+    assert "secret" not in repr(raised.value)

@@ -67,6 +67,12 @@ def test_a_finished_view_is_a_snapshot():
     assert seen(-1, answer(EVENTS[:2], kept=pack_record(KEPT))).finished() is None
 
 
+def test_what_a_newer_release_adds_to_a_log_entry_is_passed_over():
+    told = answer(EVENTS[:2])
+    told[4] = [[name, [b"later", b"zzz", *fields, b"more", b""]] for name, fields in told[4]]
+    assert seen(-1, told).events == EVENTS[:2]
+
+
 @pytest.mark.parametrize("after", [-(2**70), -2, -1, 0, 7, 2**53, 2**70])
 def test_no_cursor_is_too_odd_for_a_script(after):
     owner, cursor, entries, flag = View.arguments(Cursor("x", "me", after), with_record=True)
@@ -84,6 +90,10 @@ def test_no_cursor_is_too_odd_for_a_script(after):
         answer(last=END.number, status=b"completed", end=b""),
         [b"in_progress", 3, 0, 0, [[b"1-0", [b"e", b"rnull"]]], b"", b""],
         [b"in_progress", 3, 0, 0, [[b"1-0", [b"e"]]], b"", b""],
+        [b"in_progress", 3, 0, 0, [[b"1-0", [b"later", b"r{}"]]], b"", b""],
+        [b"in_progress"],  # a hash without a number
+        answer(last=END.number, status=b"completed", end=pack(b'{"type":"t","sequence_number":1}')),
+        answer(EVENTS[:2], kept=pack(b'{"id":"x"}')),
     ],
 )
 def test_what_others_broke_is_unknown(broken, caplog):

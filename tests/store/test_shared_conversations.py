@@ -4,6 +4,7 @@ The contract itself is run on each kind of server by ``test_conversations``.
 """
 
 import asyncio
+import json
 
 import pytest
 from proxy import Proxy
@@ -12,7 +13,8 @@ from store.test_conversations import TTL_SECONDS, created, entry, new
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.protocol.conversation import entries_of_response
-from ws_bridge.store.layout import PREFIX
+from ws_bridge.store.layout import PREFIX, partition_of
+from ws_bridge.store.packing import pack
 from ws_bridge.store.shared_conversations import SharedConversations
 
 ITEM = {"type": "message", "role": "user", "content": "hi"}
@@ -94,3 +96,57 @@ async def test_a_server_that_is_away_makes_nothing_unknown(valkey):
         for call in calls:
             with pytest.raises(StoreUnavailable):
                 await call
+
+
+def item_of(values, name=b'"x"'):
+    return name + b"\n" + pack(json.dumps(values).encode())
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        b"",
+        b'"x"',
+        b'"x"\nzzz',
+        b'"x"\nr{',
+        *map(item_of, ([], {}, None, ["item"], [ITEM, 7], [ITEM, None, {}])),
+        item_of([ITEM], b"7"),
+        item_of([ITEM], b"x"),
+    ],
+)
+async def test_a_conversation_with_an_item_that_cannot_be_read_is_unknown(store, caplog, kept):
+    """A list with a hole would be another conversation. It can still be deleted."""
+    conversations = over(store)
+    one = await created(conversations, entry("a"))
+    tag = f"{PREFIX}:{{p{partition_of(one.id)}}}"
+    await store._client.rpush(f"{tag}:ci:{one.id}", kept)
+    assert await conversations.get(one.id, "alice") is None
+    assert f"read_broken id={one.id} reason=" in caplog.text
+    assert await conversations.delete(one.id, "alice")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("cr", "soon"), ("cr", "9" * 5000), ("cr", None), ("md", "{"), ("md", "[]"), ("md", "7")],
+)
+async def test_a_conversation_whose_own_fields_cannot_be_read_is_unknown(store, field, value):
+    conversations = over(store)
+    one = await created(conversations)
+    key = f"{PREFIX}:{{p{partition_of(one.id)}}}:c:{one.id}"
+    if value is None:
+        await store._client.hdel(key, field)
+    else:
+        await store._client.hset(key, field, value)
+    assert await conversations.get(one.id, "alice") is None
+
+
+async def test_what_a_conversation_lacks_has_its_default(store):
+    """Its metadata, and who made an item."""
+    conversations = over(store)
+    one = await created(conversations)
+    tag = f"{PREFIX}:{{p{partition_of(one.id)}}}"
+    await store._client.hdel(f"{tag}:c:{one.id}", "md")
+    await store._client.rpush(f"{tag}:ci:{one.id}", item_of([ITEM]))
+    found = await conversations.get(one.id, "alice")
+    assert (found.metadata, [one.item for one in found.entries]) == ({}, [ITEM])
+    assert found.entries[0].maker is found.entries[0].response is None

@@ -11,7 +11,7 @@ are refused from then on.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
@@ -37,6 +37,7 @@ class Record:
     ancestors: tuple[str, ...] = ()  # the nearest first, at most MAX_ANCESTORS
     request: Json | None = None  # the create, for whoever goes on with it after a crash
     may_run_again: bool = False  # nobody but readers of the store can have seen output
+    unknown: Json = field(default_factory=dict)  # a newer release's fields: kept, not understood
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +11,14 @@ from redis.exceptions import ResponseError
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.protocol.events import Event
-from ws_bridge.store.base import Record, Snapshot
+from ws_bridge.store.base import Json, Record, Snapshot
 from ws_bridge.store.following import Cursor
-from ws_bridge.store.packing import unpack, unpack_entry, unpack_record
+from ws_bridge.store.packing import Unreadable, unpack_entry, unpack_final, unpack_record
 
 log = logging.getLogger(__name__)
 
 MOST_ENTRIES = 256  # of a page
-# What becomes of a key that something else has written.
-BROKEN = (zlib.error, ValueError, TypeError, LookupError)
+ANSWERED = 7  # values, of a response that is there
 ALL = 2**52  # a cursor beyond every log: only what is not in the log is wanted
 
 
@@ -37,6 +35,7 @@ class View:
     is_last: bool  # nothing comes after `events`
     last: int  # the log's last number
     is_taken: bool  # a successor writes it
+    response: Json | None = None  # the final one, a copy
 
     @staticmethod
     def arguments(cursor: Cursor, *, with_record: bool) -> tuple[str | int, ...]:
@@ -46,20 +45,20 @@ class View:
 
     def finished(self) -> Snapshot | None:
         """The snapshot, if the response has ended."""
-        if self.final is None or self.record is None:
+        if self.final is None or self.record is None or self.response is None:
             return None
-        return Snapshot(self.record, self.final.json()["response"], self.final.number)
+        return Snapshot(self.record, self.response, self.final.number)
 
 
 def view_of(cursor: Cursor, answer: Any) -> View | None:
-    """The script's answer. What others broke is unknown, and holds up nothing else.
+    """The script's answer. What cannot be read is unknown, and holds up nothing else.
 
     Raises ``StoreUnavailable`` for a refusal.
     """
     try:
         return _view(cursor, answer)
-    except BROKEN as broken:
-        log.error("read_broken id=%s reason=%s", cursor.id, type(broken).__name__)  # noqa: TRY400 - the reason is all there is
+    except Unreadable as unreadable:
+        log.error("read_broken id=%s reason=%s", cursor.id, unreadable)  # noqa: TRY400 - the reason is all there is
         return None
 
 
@@ -68,15 +67,17 @@ def _view(cursor: Cursor, answer: Any) -> View | None:
         return None
     if isinstance(answer, ResponseError):
         if str(answer).startswith("WRONGTYPE"):
-            raise TypeError
+            raise Unreadable("type of a key")
         log.error("read_refused reason=%s", answer)
         raise StoreUnavailable
+    if len(answer) != ANSWERED:  # the script's answer ends where the hash has no number
+        raise Unreadable("meta")
     status, number, overdue, taken, entries, last, record = answer
     if status != b"in_progress" and not last:
-        raise ValueError
-    events = [event for _, fields in entries for event in unpack_entry(fields[1])]
+        raise Unreadable("final event")
+    events = [event for _, fields in entries for event in unpack_entry(_payload(fields))]
     events = [event for event in events if event.number > cursor.after]
-    final = Event.parse(unpack(last)) if last else None
+    final, response = unpack_final(last) if last else (None, None)
     is_complete = len(entries) < MOST_ENTRIES
     is_last = status != b"in_progress" and is_complete
     # A reader may have seen more than the log of a server that died: the end is told in any case.
@@ -92,4 +93,13 @@ def _view(cursor: Cursor, answer: Any) -> View | None:
         is_last=is_last,
         last=number,
         is_taken=bool(taken),
+        response=response,
     )
+
+
+def _payload(fields: Sequence[bytes]) -> bytes:
+    """The events of a log entry: its field ``e``, whatever else a newer release has put there."""
+    for name, value in zip(fields[::2], fields[1::2], strict=False):
+        if name == b"e":
+            return value
+    raise Unreadable("log entry")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ import orjson
 
 from ws_bridge.protocol.conversation import Conversation, Entry
 from ws_bridge.store.layout import PREFIX, is_id, partition_of
-from ws_bridge.store.packing import pack, unpack
+from ws_bridge.store.packing import Unreadable, pack, parse_json, unpack_json
 from ws_bridge.store.scripts import CONVERSE, Scripts
+
+log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
@@ -34,15 +37,15 @@ class SharedConversations:
         )
 
     async def get(self, conversation_id: str, owner: str) -> Conversation | None:
-        """See ``Conversations``."""
+        """See ``Conversations``; what cannot be read is unknown."""
         answer = await self._call("read", conversation_id, owner)
         if answer is None:
             return None
-        created_at, metadata, kept = answer
-        entries = tuple(_entry(payload) for payload in kept)
-        return Conversation(
-            conversation_id, owner, int(created_at), orjson.loads(metadata), entries
-        )
+        try:
+            return _conversation(conversation_id, owner, *answer)
+        except Unreadable as unreadable:
+            log.error("read_broken id=%s reason=%s", conversation_id, unreadable)  # noqa: TRY400 - the reason is all there is
+            return None
 
     async def update(self, conversation_id: str, owner: str, metadata: Json) -> bool:
         """See ``Conversations``."""
@@ -100,6 +103,26 @@ def _parts(entry: Entry) -> tuple[bytes, bytes, bytes]:
     return _name(entry.id), _name(entry.spare or entry.id), payload
 
 
+def _conversation(
+    conversation_id: str, owner: str, created_at: bytes | None, metadata: bytes | None, kept: Any
+) -> Conversation:
+    """What the script has read. Raises ``Unreadable``."""
+    began = parse_json(created_at or b"")
+    told = parse_json(metadata) if metadata else {}
+    if type(began) is not int or not isinstance(told, dict):
+        raise Unreadable("conversation")
+    entries = tuple(_entry(payload) for payload in kept)
+    return Conversation(conversation_id, owner, began, told, entries)
+
+
 def _entry(kept: bytes) -> Entry:
-    name, _, payload = kept.partition(b"\n")
-    return Entry(orjson.loads(name), *orjson.loads(unpack(payload)))
+    """An item as it is kept; values after the third are a newer release's, and stay in the list."""
+    line, _, payload = kept.partition(b"\n")
+    name, values = parse_json(line), unpack_json(payload)
+    if not isinstance(values, list):
+        raise Unreadable("item")
+    item, maker, response = [*values, None, None, None][:3]
+    is_known = isinstance(name, str) and isinstance(item, dict)
+    if not is_known or not all(isinstance(one, str | None) for one in (maker, response)):
+        raise Unreadable("item")
+    return Entry(name, item, maker, response)

@@ -26,7 +26,7 @@ end
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-if tonumber(m[4]) > now then return {0, tonumber(m[2]), last, cancel, up, m[10]} end -- guard: lease
+if tonumber(m[4] or 0) > now then return {0, tonumber(m[2]), last, cancel, up, m[10]} end -- guard: lease
 
 local fence = redis.call('HINCRBY', KEYS[1], 'f', 1)
 redis.call('HSET', KEYS[1], 'wk', ARGV[2], 'lx', string.format('%.0f', now + ARGV[3]), 'tk', '1')
@@ -36,6 +36,6 @@ redis.call('PEXPIRE', KEYS[2], 3600000, 'NX') -- if it is new: the old one was l
 local again = m[6] == 'run'
   and not m[7] -- guard: rerun
   and fence - (m[9] or 0) <= tonumber(ARGV[4]) -- guard: attempts
-local continues = m[6] ~= '' and up ~= ''
+local continues = (m[6] or '') ~= '' and up ~= ''
 if cancel == 0 and (again or continues) then return {1, fence, last, cancel, up, m[10]} end
 return {-1, fence, last, cancel, up, m[10]}

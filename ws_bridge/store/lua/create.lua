@@ -13,7 +13,8 @@
 -- (ms, clock of Redis), rr what a successor may do, vi output was seen, up the provider's id,
 -- cx somebody wants the end, gp number of declared gaps, fl until when somebody follows (ms),
 -- fw the workers that follow, each name followed by a space, tk claimed by a successor,
--- rl how often it was released in good order.
+-- rl how often it was released in good order. Fields that no script here knows stay as they are; of
+-- those known, all may be missing but ow, st, f, n and wk.
 
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 

@@ -16,4 +16,4 @@ if not m[5] or tonumber(m[5]) <= now then
   redis.call('PUBLISH', ARGV[4] .. m[6], 'f' .. ARGV[3])
 end
 redis.call('HSET', KEYS[1], 'fl', string.format('%.0f', now + ARGV[2]), 'fw', workers)
-return {tonumber(m[1]), 1, tonumber(m[3]) <= now and 1 or 0}
+return {tonumber(m[1]), 1, tonumber(m[3] or 0) <= now and 1 or 0}

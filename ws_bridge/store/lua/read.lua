@@ -13,7 +13,7 @@ if not m[1] or m[1] ~= ARGV[1] or m[2] == 'deleted' then return false end
 local overdue, final = 0, ''
 if m[2] == 'in_progress' then
   local t = redis.call('TIME')
-  if tonumber(m[4]) <= t[1] * 1000 + math.floor(t[2] / 1000) then overdue = 1 end
+  if tonumber(m[4] or 0) <= t[1] * 1000 + math.floor(t[2] / 1000) then overdue = 1 end
 else
   final = redis.call('GET', KEYS[3])
   if not final then return false end
