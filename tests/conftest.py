@@ -25,6 +25,7 @@ gc.disable()
 # What shares its servers stays together.
 TOGETHER = {
     "servers": ("servers/",),
+    "dump": ("servers/test_dump.py",),  # has a server and providers of its own
     "bridges": (
         "servers/test_rolling.py",
         *("test_faults.py", "test_fleet.py", "test_forked.py", "test_soak.py"),
