@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve test coverage bench soak scale faults autobahn lint chromium clean
+.PHONY: serve test test-lowest coverage bench soak scale faults autobahn lint chromium clean
 
 serve: .venv/.serve
 	.venv/bin/ws-bridge serve --config config.toml
@@ -56,6 +56,15 @@ lint: .venv/.dev
 	.venv/bin/python $(PIP) -c .ci/constraints.txt -e '.[dev]'
 	touch $@
 
+# What touches litellm, on the lowest release that pyproject.toml lets in.
+test-lowest: .venv-lowest/.installed
+	.venv-lowest/bin/python -m pytest -n 4 --dist loadgroup tests/upstream tests/test_laws.py
+
+.venv-lowest/.installed: pyproject.toml .ci/constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python $(PIP) -c .ci/constraints-lowest.txt -e '.[dev]'
+	touch $@
+
 .venv-peers/.installed:
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python $(PIP) 'litellm[proxy]==1.110.2'
@@ -68,4 +77,4 @@ chromium:
 	  echo "chromium is not installed: the page's tests will be skipped"
 
 clean:
-	rm -rf .venv .venv-peers .venv-autobahn .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-lowest .venv-peers .venv-autobahn .coverage .pytest_cache .mypy_cache .ruff_cache
