@@ -154,6 +154,14 @@ def test_check_tries_each_enabled_model(config):
     assert second.startswith("off")
 
 
+def test_check_without_what_reaches_providers_is_one_line_and_exit_1(config, tmp_path):
+    (tmp_path / "litellm.py").write_text("raise OSError('no room\\nleft')")
+    ended = run("check", "--config", config(ONLY_DEMO), PYTHONPATH=str(tmp_path))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    said = "OSError at litellm.py:1: no room left"
+    assert ended.stderr == f"ws-bridge: no model can be tried: {said}\n"
+
+
 def test_version_and_help_are_there():
     assert run("--version").stdout.strip() == "0.1.0"
     assert "serve" in run("--help").stdout

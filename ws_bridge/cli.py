@@ -86,7 +86,11 @@ def _check(options: argparse.Namespace) -> int:
 
     async def try_models() -> int:
         upstream = Providers(routes.targets())
-        await upstream.open()
+        try:
+            await upstream.open()
+        except ImportError as failure:
+            print(f"ws-bridge: no model can be tried: {failure}", file=sys.stderr)
+            return 1
         try:
             return await check.check(routes.all, upstream)
         finally:

@@ -85,7 +85,7 @@ class Bridge:
         server = config.server
         self._config = config
         self._clock = clock
-        self._upstream = upstream or Providers(routes.targets())
+        self._upstream = upstream or Providers(routes.targets(), clock=clock)
         answers = Fallbacks(self._upstream, routes.candidates, clock)
         self._store, conversations = _stores(config, environ, clock)
         self._conversations = ConversationRoutes(conversations, clock)
@@ -190,7 +190,11 @@ class Bridge:
         gc.disable()
         try:
             await self._upstream.open()
-        except Exception:  # the edge of the task: a server without an upstream is of no use
+        except ImportError as failure:  # a server without an upstream is of no use
+            log.error("upstream_cannot_open reason=%s", failure)  # noqa: TRY400 - says all
+            self.broken.set()
+            return
+        except Exception:  # the edge of the task: the same, by a fault of ours
             log.exception("upstream_cannot_open")
             self.broken.set()
             return
