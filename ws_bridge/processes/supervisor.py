@@ -5,7 +5,10 @@ Rule 2: it holds every listening socket itself, so that what connects while a wo
 replaced waits in the socket's queue instead of being refused.
 Rule 3: a worker that ends unasked is replaced; one that wants to be relieved serves until its
 successor is ready; one that cannot use the configuration ends it all.
-Rule 4: no worker outlives the supervisor: its standard input ends with it (`worker`, rule 2).
+Rule 4: what a worker's end means is told by whether it was ever ready, never by its age: a slow
+machine is no fault. One that was is replaced at once, one that was not after a pause that grows;
+where none of all was ever ready, so many tries of each end it all.
+Rule 5: no worker outlives the supervisor: its standard input ends with it (`worker`, rule 2).
 """
 
 from __future__ import annotations
@@ -16,11 +19,11 @@ import logging
 import signal
 import socket
 import sys
-import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ws_bridge.clock import Clock
 from ws_bridge.config import Config
 from ws_bridge.errors import ConfigError
 from ws_bridge.processes import orders
@@ -34,8 +37,9 @@ DRAIN, HURRY = "drain", "hurry"
 # ... and by a worker.
 LISTENING, READY, RELIEVE, UNUSABLE = "listening", "ready", "relieve", "unusable"
 
-STEADY_SECONDS = 30.0  # a worker that lived so long did not fail to start
-PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)  # before the next start, by deaths in a row
+FIRST_PAUSE = 0.5  # seconds before the next start, doubled with each that fails
+LONGEST_PAUSE = 30.0
+TRIES = 5  # of each worker, while none of all was ever ready: then none will be
 # Beside `drain_seconds`, for idle sockets, for what flushes and closes; then it is killed.
 GRACE_SECONDS = 30.0
 
@@ -90,15 +94,20 @@ class Supervisor:
         sockets: list[socket.socket],
         told: Orders,
         announce: Callable[[socket.socket], None],
+        clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         self._config = config
         self._sockets = sockets
         self._orders = told
         self._announce = announce
+        self._clock = clock
         self._workers: set[Worker] = set()
         self._listening: set[int] = set()  # numbers that listened once
         self._refusal = ""  # why the configuration cannot be used
-        self._failed = False  # whether a drain ended otherwise than it should
+        self._was_ready = False  # whether any worker ever was
+        # By number: starts in a row that did not become ready.
+        self._misses = dict.fromkeys(range(1, len(sockets) + 1), 0)
+        self._failed = False  # whether it ended otherwise than it should
 
     async def run(self) -> int:
         """Until all workers have ended. Raises ``ConfigError``."""
@@ -117,12 +126,10 @@ class Supervisor:
 
     async def _keep(self, number: int, listening: socket.socket, tasks: asyncio.TaskGroup) -> None:
         """Have one worker on the socket until all are to stop."""
-        deaths = 0
         stop = self._orders.stop
         predecessors: list[Worker] = []  # they serve until another does, or all stop
         with listening:
             while not stop.is_set():
-                began = time.monotonic()
                 worker = await self._start(number, listening, relieves=bool(predecessors))
                 if worker is not None:
                     tasks.create_task(self._attend(worker))
@@ -133,10 +140,29 @@ class Supervisor:
                     if worker.code is None:
                         predecessors.append(worker)
                         continue
-                is_steady = time.monotonic() - began >= STEADY_SECONDS
-                deaths = 0 if is_steady else min(deaths + 1, len(PAUSES) - 1)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), PAUSES[deaths])
+                was_ready = worker is not None and worker.ready.is_set()
+                self._misses[number] = misses = 0 if was_ready else self._misses[number] + 1
+                if misses:
+                    self._give_up_in_time()
+                    await self._pause(misses)
+
+    def _give_up_in_time(self) -> None:
+        """End it all if no worker was ever ready, and each was tried often enough."""
+        is_hopeless = not self._was_ready and min(self._misses.values()) >= TRIES
+        if is_hopeless and not self._orders.stop.is_set():
+            log.error("no_worker_was_ever_ready tries=%d: giving up", TRIES)
+            self._failed = True
+            self._orders.at_once()
+
+    async def _pause(self, misses: int) -> None:
+        """Wait before the next start, or for the stop."""
+        over = asyncio.Event()
+        pause = asyncio.ensure_future(self._clock.sleep(pause_after(misses)))
+        pause.add_done_callback(lambda _: over.set())
+        try:
+            await first_of(over, self._orders.stop)
+        finally:
+            pause.cancel()
 
     async def _start(
         self, number: int, listening: socket.socket, *, relieves: bool
@@ -181,6 +207,7 @@ class Supervisor:
             if len(self._listening) == len(self._sockets):
                 self._announce(self._sockets[0])
         elif word == READY:
+            self._was_ready = True
             worker.ready.set()
         elif word == RELIEVE:
             log.info("worker_relieved number=%d pid=%d", worker.number, worker.process.pid)
@@ -214,6 +241,12 @@ class Supervisor:
     def _tell_all(self, word: str) -> None:
         for worker in self._workers:
             worker.tell(word)
+
+
+def pause_after(misses: int) -> float:
+    """Seconds before the next start, after so many in a row that failed, one at least."""
+    doublings = min(misses - 1, 16)  # more would be no float in the end
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**doublings)
 
 
 def _how(code: int) -> str:
