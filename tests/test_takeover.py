@@ -426,6 +426,21 @@ async def test_a_server_that_begins_to_go_down_gives_back_what_it_has_claimed(fl
 # The provider's own background
 
 
+async def test_background_options_outlive_the_server_that_was_asked(fleet):
+    """The next one knows how long the provider may take, and what belongs together."""
+    options = {"completion_window": "2h", "continuation_id": "customer-1"}
+    first = fleet.server([*answer("x")[:2], asyncio.Event()])
+    second = fleet.server(answer("x"))
+    job = await first.start(model="n", background_options=options)
+    await until(lambda: first.upstream.requests)
+    await fleet.let_leases_run_out()
+    await second.takeover.settle(job.id)
+    await second.end_of(job.id)
+    for server in (first, second):
+        [asked] = server.upstream.requests
+        assert asked.background_options == options
+
+
 async def test_what_a_provider_makes_by_itself_goes_on_where_the_log_ends(fleet):
     drafts = answer("Hel", "lo")
     first = fleet.server([*drafts[:5], asyncio.Event()])

@@ -205,6 +205,7 @@ class Jobs:
                 chain=chain,
                 options=options,
                 background=plan.is_provider_run,
+                background_options=request.background_options_passed_on(),
                 response_id=plan.record.id,
                 store=request.store,
                 background_id=background_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import openai
 import pytest
@@ -32,6 +33,24 @@ def test_a_background_response_is_polled_to_its_end(client: OpenAI, gate: Callab
     response = poll_while(client, response, *RUNNING)
     assert response.status == "completed"
     assert response.output_text
+
+
+@pytest.mark.parametrize("window", ["soonest", "2h", "8h"])
+def test_a_response_with_a_completion_window_is_there_before_it_ends(client: OpenAI, window: Any):
+    options: Any = {"completion_window": window, "continuation_id": "customer-1"}
+    response = client.responses.create(
+        model="chat-text", input="hi", background=True, background_options=options
+    )
+    assert poll_while(client, response, *RUNNING).status == "completed"
+
+
+def test_a_completion_window_that_does_not_exist_is_named(client: OpenAI):
+    options: Any = {"completion_window": "3h"}
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.create(
+            model="chat-text", input="hi", background=True, background_options=options
+        )
+    assert refused.value.param == "background_options.completion_window"
 
 
 @pytest.mark.catalogue("C28")

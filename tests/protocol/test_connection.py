@@ -300,9 +300,20 @@ def test_background_is_refused_on_a_socket(background):
     assert refused["error"]["code"] == "unsupported_parameter"
 
 
-@pytest.mark.parametrize("fields", [{"background": False}, {"background": None}, {"stream": True}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"background": False},
+        {"background": None},
+        {"stream": True},
+        {"background_options": {"completion_window": "8h"}, "stream": True},
+        {"background_options": "of whatever kind"},
+    ],
+)
 def test_what_is_implied_on_a_socket_is_no_matter(fields):
-    assert len(Client().create(**fields)) == 1
+    (start,) = Client().create(**fields)
+    assert isinstance(start, Start)
+    assert start.request.background_options is None
 
 
 def test_nested_creates_of_early_clients_are_taken():

@@ -15,7 +15,10 @@ from ws_bridge.errors import (
 )
 from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.request import (
+    COMPLETION_WINDOWS,
+    OTHER_TIERS,
     PASSED_ON,
+    BackgroundOptions,
     CreateResponse,
     parse_create,
     parse_stream_id,
@@ -32,6 +35,7 @@ FIELDS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "store": (False, ("false", 0, [])),
     "stream": (True, ("true", 1)),
     "background": (True, ("true", 1)),
+    "background_options": ({"completion_window": "soonest"}, ("soonest", [], 5)),
     "generate": (False, ("false", 0)),
     "context_management": ([{"type": "compaction"}], ({}, "x", ["x"])),
     "include": (["reasoning.encrypted_content"], ("x", [5], {})),
@@ -76,7 +80,7 @@ def refused(body: Json, model: str | None = None) -> BridgeError:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_documented_field_is_taken(name):
     value = FIELDS[name][0]
-    assert getattr(parse_create({**BODY, name: value}), name) == value
+    assert parse_create({**BODY, name: value}).model_dump(exclude_none=True)[name] == value
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG, ids=[f"{n}={str(v)[:12]}" for n, v in WRONG])
@@ -202,6 +206,51 @@ def test_a_background_response_must_be_stored():
     error = refused({**BODY, "background": True, "store": False})
     assert (error.code, error.param) == ("unsupported_parameter", "background")
     assert parse_create({**BODY, "background": True}).background
+
+
+WINDOW = "background_options.completion_window"
+LONG = [window for window, seconds in COMPLETION_WINDOWS.items() if seconds]
+IN_BACKGROUND: Json = {**BODY, "background": True}
+
+
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        ({"completion_window": "3h"}, WINDOW),
+        ({"completion_window": 2}, WINDOW),
+        ({"completion_window": ""}, WINDOW),
+        ({"continuation_id": 5}, "background_options.continuation_id"),
+        ({"completion_window": "8h", "continuation_id": {}}, "background_options.continuation_id"),
+    ],
+)
+def test_a_wrong_background_option_is_refused_with_its_place(options, place):
+    error = refused({**IN_BACKGROUND, "background_options": options})
+    assert (error.param, error.code) == (place, "invalid_request_error")
+    assert f"'{place}'" in error.message
+
+
+@pytest.mark.parametrize("window", LONG)
+def test_a_long_window_needs_background_no_stream_and_the_standard_tier(window):
+    """As the documentation of the field says; `soonest` is what is done anyway."""
+    asked = {**IN_BACKGROUND, "background_options": {"completion_window": window}}
+    given = {"completion_window": window}
+    for standard in ({}, {"stream": False}, {"service_tier": "auto"}, {"service_tier": "default"}):
+        assert parse_create({**asked, **standard}).background_options_passed_on() == given
+    others = [{"service_tier": tier} for tier in sorted(OTHER_TIERS)]
+    for change in ({"background": False}, {"background": None}, {"stream": True}, *others):
+        assert refused({**asked, **change}).param == WINDOW
+        soonest = {**asked, **change, "background_options": {"completion_window": "soonest"}}
+        assert parse_create(soonest).background_options == BackgroundOptions(
+            completion_window="soonest"
+        )
+
+
+def test_background_options_are_kept_for_a_background_response_only_and_without_strangers():
+    options = {"continuation_id": "c", "completion_window": None, "api_base": "http://elsewhere"}
+    asked = {**IN_BACKGROUND, "background_options": options}
+    assert parse_create(asked).background_options_passed_on() == {"continuation_id": "c"}
+    assert parse_create({**asked, "background": False}).background_options_passed_on() == {}
+    assert "background_options" not in parse_create(asked).passed_on()
 
 
 # Items

@@ -1,12 +1,16 @@
 """NativeBackground: the provider's own background mode, polled through the real litellm."""
 
 import asyncio
+import json
+from dataclasses import replace
 
 import pytest
+from hands import Hands
 from strict import check_events
-from upstreams.asking import Pauses, ask, name_of, request, take, target, types
+from upstreams.asking import FAMILIES, Pauses, ask, name_of, request, take, target, types
 
 from ws_bridge.errors import UpstreamError
+from ws_bridge.protocol.request import COMPLETION_WINDOWS
 from ws_bridge.upstream import door
 from ws_bridge.upstream.background import NativeBackground
 
@@ -15,6 +19,53 @@ def background(fake, scenario, **more):
     return request(
         target(fake, "native", scenario, native_background=True, **more), background=True
     )
+
+
+OPTIONS = {"completion_window": "8h", "continuation_id": "customer-1"}
+
+
+async def test_background_options_reach_the_provider_that_runs_it(fake):
+    wanted = replace(background(fake, "text"), background_options=OPTIONS)
+    answer = await ask(wanted, NativeBackground(clock=Pauses().clock))
+    assert answer.error is None
+    (body,) = fake.requests(name_of(wanted.target))
+    assert body["background_options"] == OPTIONS
+    assert (body["background"], body["store"], "extra_body" in body) == (True, True, False)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+async def test_background_options_reach_no_provider_that_is_only_asked(fake, family):
+    """It runs the response as any other, in the time that it takes."""
+    wanted = replace(request(target(fake, family, "text")), background_options=OPTIONS)
+    answer = await ask(wanted)
+    assert answer.response["status"] == "completed"
+    said = [json.dumps(entry["body"]) for entry in fake.log]
+    assert said
+    assert not [body for body in said if "background_options" in body or "customer-1" in body]
+
+
+@pytest.mark.parametrize(("window", "seconds"), COMPLETION_WINDOWS.items())
+async def test_a_provider_has_the_window_before_its_own_time(fake, window, seconds):
+    """It is asked for 120 s and the window, then cancelled, and the response ends."""
+    hands = Hands()
+    wanted = background(fake, "text-gate", timeout_seconds=120.0)
+    wanted = replace(wanted, background_options={"completion_window": window})
+    asking = asyncio.create_task(ask(wanted, NativeBackground(clock=hands.clock())))
+    await until_asleep(hands)
+    hands.turn(seconds + 100)
+    await fake.until(lambda: calls(fake).count("GET response") == 1)
+    await until_asleep(hands)
+    assert not asking.done()
+    hands.turn(19)
+    answer = await asking
+    assert (answer.error.status, answer.error.code) == (504, "upstream_timeout")
+    assert calls(fake)[-1] == "POST cancel"
+
+
+async def until_asleep(hands):
+    async with asyncio.timeout(60):
+        while not hands.sleepers:  # noqa: ASYNC110 - litellm answers when it does
+            await asyncio.sleep(0.01)
 
 
 def calls(fake):

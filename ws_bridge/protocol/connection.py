@@ -36,6 +36,7 @@ from ws_bridge.protocol.turns import Turns
 Json = dict[str, Any]
 
 UNBORN = "successor_creation_failed"
+ONLY_HTTP = frozenset({"background_options"})  # what they are about is not done on a socket
 
 
 class Connection:
@@ -109,7 +110,8 @@ class Connection:
                     "'background' is not supported over WebSocket.", param="background"
                 )
             check_shape(body, self._rules.shape)
-            request = parse_create(body, self._rules.default_model)
+            told = {name: value for name, value in body.items() if name not in ONLY_HTTP}
+            request = parse_create(told, self._rules.default_model)
         except BridgeError as error:
             return Waiting(lane, Say(error.frame(lane)), size, parent_id)
         # A fork's parent is pinned now, whatever its own lane does next; on the same lane what

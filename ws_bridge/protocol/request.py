@@ -31,6 +31,11 @@ STREAM_ID = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
+# In seconds: a background response is to be complete after so long at the latest.
+COMPLETION_WINDOWS = {"soonest": 0, "2h": 2 * 3600, "8h": 8 * 3600}
+# Not the processing that the long windows are a discount of.
+OTHER_TIERS = frozenset({"flex", "priority", "scale"})
+
 # Fields that go to the provider as the client sent them. All else is the bridge's business.
 PASSED_ON = (
     "context_management",
@@ -58,6 +63,20 @@ PASSED_ON = (
 )
 
 
+class BackgroundOptions(BaseModel):
+    """How a background response may be run; nothing else of it is kept."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    completion_window: Literal["soonest", "2h", "8h"] | None = None
+    continuation_id: str | None = None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the client has time."""
+        return COMPLETION_WINDOWS[self.completion_window or "soonest"] > 0
+
+
 class CreateResponse(BaseModel):
     """The fields of one create, of any transport; frozen, nulls dropped."""
 
@@ -69,6 +88,7 @@ class CreateResponse(BaseModel):
     store: StrictBool = True
     stream: StrictBool = False
     background: StrictBool = False
+    background_options: BackgroundOptions | None = None
     generate: StrictBool = True
     conversation: str | Json | None = None
 
@@ -106,6 +126,11 @@ class CreateResponse(BaseModel):
         """The options for the provider, nulls left out."""
         values = ((name, getattr(self, name)) for name in PASSED_ON)
         return {name: value for name, value in values if value is not None}
+
+    def background_options_passed_on(self) -> Json:
+        """For a provider that runs the response in its own background mode, nulls left out."""
+        options = self.background_options
+        return options.model_dump(exclude_none=True) if options and self.background else {}
 
 
 def _typed(item: Item) -> Item:
@@ -158,7 +183,9 @@ def check_depth(body: Json) -> None:
 
 def _refusal(error: ErrorDetails) -> InvalidRequest:
     location = error["loc"]
-    name = str(location[0])
+    # Elsewhere the deeper places are ours: of a union's branch, of a list.
+    is_named = location[0] == "background_options"
+    name = ".".join(map(str, location)) if is_named else str(location[0])
     return InvalidRequest(f"Invalid value for '{name}': {error['msg']}.", param=name)
 
 
@@ -173,11 +200,29 @@ def _check(request: CreateResponse) -> None:
     threshold_of(request.context_management or ())
     if request.background and not request.store:
         raise UnsupportedParameter("'background' needs 'store'.", param="background")
+    if request.background_options is not None and request.background_options.is_long:
+        _check_long_window(request)
     goes_on = request.previous_response_id is not None or request.conversation is not None
     if request.input == [] and request.generate and not goes_on:
         raise MissingParameter("input")
     for index, item in enumerate(request.items()):
         check_item(item, f"input[{index}]")
+
+
+def _check_long_window(request: CreateResponse) -> None:
+    """What the documentation says that a long window requires."""
+    place = "background_options.completion_window"
+    needs = {
+        "'background' to be true": request.background,
+        "'stream' to be false": not request.stream,
+        "the standard 'service_tier'": request.service_tier not in OTHER_TIERS,
+    }
+    if lacking := [need for need, is_met in needs.items() if not is_met]:
+        raise InvalidRequest(
+            f"Invalid value for '{place}': only 'soonest' is possible here; "
+            f"a longer window needs {lacking[0]}.",
+            param=place,
+        )
 
 
 def check_item(item: Item, where: str) -> None:

@@ -1,7 +1,8 @@
 """Responses that run in the provider's own background mode, seen by polling.
 
 Rule 1: the provider stores the response and makes it; here it is only told again, item by item.
-Rule 2: closing the generator before the end cancels the response at the provider, unless the
+Rule 2: a completion window that the client grants is the provider's, before its own time runs.
+Rule 3: closing the generator before the end cancels the response at the provider, unless the
 request says that it outlives it.
 
 The first draft's response carries the provider's id as litellm encodes it: a request with that
@@ -19,6 +20,7 @@ from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import CREATED, IN_PROGRESS, QUEUED, TERMINAL_STATUS, Draft
 from ws_bridge.protocol.replay import replay_items, terminal
+from ws_bridge.protocol.request import COMPLETION_WINDOWS
 from ws_bridge.upstream import door
 from ws_bridge.upstream.base import Request, Target
 from ws_bridge.upstream.failures import TIMED_OUT, TimeIsUp, classify, is_retryable
@@ -44,7 +46,8 @@ class NativeBackground:
     async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``."""
         target = request.target
-        deadline = self._clock.monotonic() + target.timeout_seconds
+        window = COMPLETION_WINDOWS[request.background_options.get("completion_window", "soonest")]
+        deadline = self._clock.monotonic() + target.timeout_seconds + window
         response_id = request.background_id
         if response_id:
             response = await self._next(target, response_id, deadline, 0)

@@ -72,6 +72,7 @@ class Request:
     chain: Chain  # earlier turns and this turn's input
     options: Json  # documented Responses fields, see `request.PASSED_ON`
     background: bool = False
+    background_options: Json = field(default_factory=dict)  # for whoever runs it in the background
     response_id: str = ""  # the bridge's own id of what is asked for
     store: bool = False  # what the client said
     background_id: str = ""  # the provider's id of a background response that goes on

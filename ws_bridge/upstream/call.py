@@ -51,12 +51,15 @@ class Call:
     input: list[Json]
     options: Json = field(default_factory=dict)
     background: bool = False
+    background_options: Json = field(default_factory=dict)
 
     def arguments(self) -> Json:
         """What ``aresponses`` is called with."""
         more: Json = {"drop_params": True} if self.target.drop_params else {}
         if self.dialect is Dialect.NATIVE:
             more["store"] = self.background  # the bridge keeps the history itself
+            if self.background and self.background_options:  # litellm knows no such option yet
+                more["extra_body"] = {"background_options": self.background_options}
         more["background" if self.background else "stream"] = True
         return {
             **self.options,

@@ -113,7 +113,14 @@ def call_of(request: Request) -> Call:
     dialect = models.dialect_of(target.model)
     options = fit_options(request.options, dialect, reasons=models.reasons(target.model))
     items = fit_input(request.input(), dialect)
-    return Call(target, dialect, items, options, background=request.background)
+    return Call(
+        target,
+        dialect,
+        items,
+        options,
+        background=request.background,
+        background_options=request.background_options,
+    )
 
 
 async def _attempt(request: Request, watch: Watch) -> tuple[Source, Sequence[Draft]]:
