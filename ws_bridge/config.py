@@ -34,6 +34,7 @@ STORE_SCHEMES = (
     "redis+cluster",
     "rediss+cluster",
 )
+SECRET_LENGTH = 32  # characters: nobody can try them all
 DEMO_TOML = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
 
 
@@ -67,6 +68,7 @@ class Auth(Section):
 
     keys_env: tuple[str, ...] = ()
     browser_subprotocol: bool = False
+    secret_env: str = ""
 
 
 class Store(Section):
@@ -202,6 +204,7 @@ def _first_problem(invalid: ValidationError) -> str:
 def _check(config: Config, source: str, environ: Environ) -> None:
     _check_names(config, source)
     _check_keys(config, source, environ)
+    _check_secrets("auth.secret_env", config.auth.secret_env, source, environ)
     if bool(config.server.tls_cert) != bool(config.server.tls_key):
         raise ConfigError(f"{source}: 'server.tls_cert' and 'server.tls_key' go together: set both")
     _check_store(config.store, source, environ)
@@ -261,6 +264,22 @@ def _check_keys(config: Config, source: str, environ: Environ) -> None:
             f"{source}: key 'server.host': {config.server.host} is a public address and "
             "'auth.keys_env' is empty: name a variable with client keys, or listen on 127.0.0.1"
         )
+
+
+def _check_secrets(key: str, name: str, source: str, environ: Environ) -> None:
+    known = secrets_in(name, environ)
+    if name and (not known or any(len(secret) < SECRET_LENGTH for secret in known)):
+        raise ConfigError(
+            f"{source}: key '{key}': the environment variable {name} must hold a secret of at "
+            f"least {SECRET_LENGTH} characters (several with commas): set it to the output of "
+            "`openssl rand -hex 32`, or remove the key"
+        )
+
+
+def secrets_in(name: str, environ: Environ = os.environ) -> tuple[bytes, ...]:
+    """The secrets in an environment variable: the first one is used, all of them are accepted."""
+    texts = environ.get(name, "").split(",") if name else ()
+    return tuple(text.strip().encode() for text in texts if text.strip())
 
 
 def client_keys(config: Config, environ: Environ = os.environ) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.protocol.response import Envelope, echo_of, no_usage
+from ws_bridge.protocol.sealing import UNSIGNED, Sealer
 from ws_bridge.store.base import MAX_ANCESTORS, Claim, Record
 from ws_bridge.turnstile import Turnstile
 from ws_bridge.upstream.base import FindTarget, Request, Target, Tried, Upstream
@@ -63,6 +64,7 @@ class Jobs:
         observe: Observe,
         policy: Policy,
         clock: Clock,
+        sealer: Sealer = UNSIGNED,
     ) -> None:
         self._upstream = upstream
         self._find_target = find_target
@@ -71,6 +73,7 @@ class Jobs:
         self._observe = observe
         self._policy = policy
         self._clock = clock
+        self._sealer = sealer
         self._running: dict[str, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._turnstile = Turnstile()
@@ -86,7 +89,7 @@ class Jobs:
             raise ServerDraining
         target = self._find_target(create.request.model or "")
         self._check_background(create, target)
-        chain = Chain(await self._parent(create), create.request.items())
+        chain = self._sealer.open(Chain(await self._parent(create), create.request.items()))
         chain.check_calls()
         if self.is_draining:  # since then
             raise ServerDraining
@@ -127,7 +130,7 @@ class Jobs:
         create = Create(request, record.owner, "background")
         maker = record.maker if claim.upstream_id else ""  # its id means nothing to others
         target = self._find_target(request.model or "", maker)
-        chain = Chain(await self._parent(create), record.input)
+        chain = self._sealer.open(Chain(await self._parent(create), record.input))
         if self.is_draining:
             raise ServerDraining
         plan = self._plan(create, target, chain, record)

@@ -10,7 +10,6 @@ from typing import Any
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.compaction import PROMPT
 from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
-from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.response import no_usage, strict_usage
 from ws_bridge.upstream.base import Request, Upstream
 
@@ -32,7 +31,7 @@ class Summary:
 async def summarise(upstream: Upstream, request: Request) -> Summary:
     """Ask the request's target for a summary of its chain. Raises ``UpstreamError``."""
     ask = {"type": "message", "role": "user", "content": PROMPT}
-    chain = Chain(request.chain.parent, (*request.chain.input, ask))
+    chain = replace(request.chain, input=(*request.chain.input, ask))
     options = {name: request.options[name] for name in KEPT if name in request.options}
     response = await _final(upstream.respond(replace(request, chain=chain, options=options)))
     text = "".join(

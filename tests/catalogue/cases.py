@@ -12,6 +12,7 @@ GROUPS = {
     "C": "Clients",
     "B": "Bad input",
     "S": "Keys, secrets and strangers",
+    "A": "Found by an attack",
 }
 
 CASES = {
@@ -157,6 +158,9 @@ CASES = {
     "S15": "dependencies with known holes: not installed",
     "S16": "metrics and debugging: not open to strangers",
     "S17": "unstored responses: no command to the store knows of them",
+    # Found by an attack
+    "A5": "10,000 seals that would unfold to a MiB each: one is unfolded, within bounds; forged "
+    "ones are refused; others are served meanwhile",
 }
 
 # Those without a test of the suite, and why.

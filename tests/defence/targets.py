@@ -34,6 +34,7 @@ from ws_bridge.protocol.history import Chain, Turn, input_items
 from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.protocol.response import Envelope
+from ws_bridge.protocol.sealing import UNSIGNED
 from ws_bridge.protocol.sequencer import Sequencer, end_for
 from ws_bridge.protocol.splice import replaced
 from ws_bridge.server.exchange import flag, integer, page
@@ -96,7 +97,7 @@ def _check_action(action: Any) -> None:
         Event.of(action.draft, 1, action.lane).json()
     elif isinstance(action, Start):
         with contextlib.suppress(BridgeError):
-            chain = Chain(action.parent, action.request.items())
+            chain = UNSIGNED.open(Chain(action.parent, action.request.items()))
             chain.check_calls()
             chain.items_for("maker")
         orjson.dumps(action.request.passed_on())

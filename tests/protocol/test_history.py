@@ -7,8 +7,9 @@ import orjson
 import pytest
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.compaction import HEADING, seal
+from ws_bridge.protocol.compaction import HEADING, MARK
 from ws_bridge.protocol.history import CALLS, PROVIDER_ONLY, Chain, Turn, input_items, newest
+from ws_bridge.protocol.sealing import UNSIGNED
 
 Json = dict[str, Any]
 
@@ -104,7 +105,7 @@ def test_items_for_a_maker_are_deep_copies():
 
 def test_a_summary_sealed_here_is_a_message_for_every_maker():
     for maker in (MAKER, OTHER):
-        for chain in (Chain(None, (SUMMARY,)), Chain(turn(SUMMARY, said=()), ())):
+        for chain in (opened(None, SUMMARY), opened(turn(SUMMARY, said=()))):
             (message,) = chain.items_for(maker)
             assert (message["type"], message["content"]) == ("message", HEADING + "They met.")
 
@@ -127,9 +128,14 @@ def test_a_chain_of_ten_thousand_turns_is_read_without_recursion():
 
 # After a summary
 
-SUMMARY = seal("They met.")
+SUMMARY = UNSIGNED.seal("They met.")
 TOLD = {"type": "message", "role": "user", "content": HEADING + "They met."}
 FOREIGN = {"id": "cmp_1", "type": "compaction", "encrypted_content": "gAAAA"}
+BROKEN = {**FOREIGN, "encrypted_content": MARK + "AAAA"}
+
+
+def opened(parent: Turn | None, *written: Json) -> Chain:
+    return UNSIGNED.open(Chain(parent, written))
 
 
 def said(text: str) -> Json:
@@ -139,15 +145,15 @@ def said(text: str) -> Json:
 def test_a_summary_is_sent_instead_of_all_before_it_but_the_newest_items():
     first = turn(ANSWER, said=(said("old"),))
     second = turn(SUMMARY, ANSWER, said=(said("asked"),), parent=first)
-    chain = Chain(second, (said("next"),))
+    chain = opened(second, said("next"))
     assert chain.items_for(MAKER) == [TOLD, said("asked"), ANSWER, said("next")]
     assert [item["content"] for item in chain.items_for(OTHER)][:2] == [TOLD["content"], "asked"]
 
 
 def test_only_the_last_summary_is_sent():
     first = turn(SUMMARY, ANSWER, said=(said("old"),))
-    second = turn(seal("They parted."), ANSWER, said=(said("asked"),), parent=first)
-    contents = [item["content"] for item in Chain(second, ()).items_for(MAKER)]
+    second = turn(UNSIGNED.seal("They parted."), ANSWER, said=(said("asked"),), parent=first)
+    contents = [item["content"] for item in opened(second).items_for(MAKER)]
     assert contents[:2] == [HEADING + "They parted.", "asked"]
     assert len(contents) == 3
 
@@ -155,12 +161,26 @@ def test_only_the_last_summary_is_sent():
 def test_a_summary_among_a_clients_own_items_counts_as_well():
     written = (said("old"), ANSWER, said("asked"), SUMMARY, ANSWER, said("next"))
     expected = [TOLD, said("asked"), ANSWER, said("next")]
-    assert Chain(None, written).items_for(MAKER) == expected
-    assert Chain(None, written[3:]).items_for(MAKER) == [TOLD, ANSWER, said("next")]
+    assert opened(None, *written).items_for(MAKER) == expected
+    assert opened(None, *written[3:]).items_for(MAKER) == [TOLD, ANSWER, said("next")]
 
 
 def test_a_foreign_compaction_item_leaves_nothing_out():
-    assert Chain(turn(FOREIGN, ANSWER), ()).items_for(MAKER) == [HELLO, FOREIGN, ANSWER]
+    assert opened(turn(FOREIGN, ANSWER)).items_for(MAKER) == [HELLO, FOREIGN, ANSWER]
+
+
+def test_a_seal_that_cannot_be_opened_is_sent_to_nobody_and_leaves_nothing_else_out():
+    for maker in (MAKER, OTHER):
+        kept = [item["type"] for item in opened(turn(BROKEN, ANSWER)).items_for(maker)]
+        assert kept == ["message", "message"]
+
+
+def test_a_summary_that_is_made_now_takes_the_place_of_an_older_one():
+    chain = opened(turn(SUMMARY, ANSWER, said=(said("old"),)), said("asked"))
+    item = UNSIGNED.seal("They parted.")
+    later = chain.plus_summary(item, "They parted.")
+    contents = [item["content"] for item in later.items_for(MAKER)]
+    assert contents == [HEADING + "They parted.", "asked"]
 
 
 def test_calls_before_a_summary_stay_answered():
@@ -172,8 +192,8 @@ def test_what_a_summary_takes_the_place_of_is_all_before_the_newest_items():
     first = turn(ANSWER)
     assert Chain(first, (said("next"),)).older() == [HELLO, ANSWER]
     assert Chain(None, (HELLO, said("next"))).older() == []
-    assert Chain(None, (SUMMARY, said("next"))).older() == []
-    assert Chain(turn(SUMMARY, ANSWER), (said("next"),)).older() == [HELLO, ANSWER]
+    assert opened(None, SUMMARY, said("next")).older() == []
+    assert opened(turn(SUMMARY, ANSWER), said("next")).older() == [HELLO, ANSWER]
 
 
 # [before, the newest]: items as the model and the client wrote them

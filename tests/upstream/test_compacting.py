@@ -13,9 +13,10 @@ from upstreams.asking import Answer, ask, name_of, take, target, types
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
-from ws_bridge.protocol.compaction import HEADING, PROMPT, unseal
+from ws_bridge.protocol.compaction import HEADING, PROMPT
 from ws_bridge.protocol.events import FAILED, Draft
 from ws_bridge.protocol.history import Chain, Turn
+from ws_bridge.protocol.sealing import UNSIGNED
 from ws_bridge.upstream.base import Request, Target
 from ws_bridge.upstream.compacting import Compacting, has_own
 from ws_bridge.upstream.managed import Managed
@@ -51,6 +52,10 @@ def texts(items: list[Json]) -> list[str]:
 
 def is_for_summary(request: Request) -> bool:
     return texts(request.input())[-1:] == [PROMPT]
+
+
+def unseal(item: Json) -> str:
+    return UNSIGNED.open(Chain(None, (item,))).summary.text
 
 
 # A whole chain
@@ -118,7 +123,7 @@ async def test_a_client_with_its_own_history_may_drop_what_lies_before_the_summa
     wish = Request(CLAUDE, Chain(None, (*history,)), {"context_management": wanted()})
     first = await ask(wish, Compacting(upstream))
     for kept in (history, []):
-        chain = Chain(None, (*kept, *first.output, said("what is 2?")))
+        chain = UNSIGNED.open(Chain(None, (*kept, *first.output, said("what is 2?"))))
         second = await ask(Request(CLAUDE, chain, {}), Compacting(upstream))
         assert second.text == "crane"
 
@@ -267,7 +272,7 @@ async def test_no_call_is_parted_from_its_output():
     assert sent[2:] == [*calls, *outputs]
     third = Turn("resp_3", (*outputs,), told.output, CLAUDE.maker, second)
     last = {"type": "function_call_output", "call_id": "call_4", "output": "3"}
-    later = Chain(third, (last,))
+    later = UNSIGNED.open(Chain(third, (last,)))
     later.check_calls()
     assert later.items_for(CLAUDE.maker) == [*sent, call(call_id="call_4"), last]
 

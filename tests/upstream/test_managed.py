@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from strict import check_events
@@ -20,9 +21,9 @@ from upstreams.asking import (
 )
 from upstreams.responses import ResponsesScript
 
-from ws_bridge.protocol.compaction import seal
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.request import parse_create
+from ws_bridge.protocol.sealing import UNSIGNED
 from ws_bridge.upstream.managed import MAX_RETRY_WAIT, Managed
 
 THREE = ("native", "chat", "anthropic")
@@ -465,8 +466,9 @@ async def test_a_tool_loop_goes_round(fake, family):
 async def test_a_refusal_stays_in_the_history_and_a_sealed_summary_is_read(fake, family):
     refused = {"type": "refusal", "refusal": "I cannot help"}
     said = {"type": "message", "role": "assistant", "content": [refused]}
-    sealed = seal("They talked of tea.")
-    heard = (await ask(request(target(fake, family, "echo"), sealed, HELLO, said, HELLO))).text
+    sealed = UNSIGNED.seal("They talked of tea.")
+    asked = request(target(fake, family, "echo"), sealed, HELLO, said, HELLO)
+    heard = (await ask(replace(asked, chain=UNSIGNED.open(asked.chain)))).text
     assert "They talked of tea." in heard
     assert "I cannot help" in heard
     assert "wsb1." not in heard

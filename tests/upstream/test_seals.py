@@ -1,8 +1,8 @@
 """Sealed items that clients send back: each goes to its maker only."""
 
-from ws_bridge.protocol.compaction import seal
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain, Turn
+from ws_bridge.protocol.sealing import UNSIGNED
 from ws_bridge.upstream.seals import REMEMBERED, Seals
 
 HELLO = {"type": "message", "role": "user", "content": "hi"}
@@ -52,7 +52,7 @@ def test_earlier_turns_are_read_the_same_way_and_keep_their_ids():
 def test_this_bridges_summaries_open_reasoning_and_all_else_are_everybodys():
     bare = {"type": "reasoning", "id": "rs_1", "summary": []}
     odd = {"type": "reasoning", "summary": [], "encrypted_content": None}
-    chain = Chain(None, (seal("They talked."), bare, odd, HELLO))
+    chain = Chain(None, (UNSIGNED.seal("They talked."), bare, odd, HELLO))
     assert seen(a="AAA").readable(chain, "z", strange=False) is chain
 
 

@@ -32,6 +32,14 @@ class UnsupportedParameter(InvalidRequest):
     code = "unsupported_parameter"
 
 
+class InvalidEncryptedContent(InvalidRequest):
+    """A seal in the input was not made here, whatever it says, or was changed."""
+
+    code = "invalid_encrypted_content"
+    param = "input"
+    words = "The encrypted content of a compaction item could not be verified."
+
+
 class PreviousResponseNotFound(InvalidRequest):
     """Unknown, foreign, expired or connection-local elsewhere: all the same to the client."""
 

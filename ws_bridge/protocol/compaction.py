@@ -1,16 +1,11 @@
-"""Compaction: when it is asked for, and the items of it that this bridge makes and opens.
+"""Compaction: when it is asked for, and which items of it are this bridge's own.
 
-Rule 1: an item holds a summary of all that came before it, the newest items included: clients may
-drop what lies before it.
-Rule 2: the seal is opaque, not secret: a client may read its own conversation. Items of other
-makers are not opened here.
+Rule: an item holds a summary of all that came before it, the newest items included: clients may
+drop what lies before it. `sealing` makes and opens the items.
 """
 
 from __future__ import annotations
 
-import base64
-import secrets
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +13,7 @@ from ws_bridge.errors import InvalidRequest
 
 Json = dict[str, Any]
 
-MARK = "wsb1."
-MAX_SUMMARY_BYTES = 1 << 20  # a seal that unfolds to more was not made here
+MARK = "wsb1."  # in clients' histories for ever
 
 PROMPT = (
     "Summarise the conversation so far for somebody who continues it without having read it. "
@@ -55,35 +49,13 @@ def _refused(where: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"Invalid value for '{where}': {why}.", param="context_management")
 
 
-def seal(summary: str) -> Json:
-    """A compaction item that holds the summary."""
-    packed = base64.urlsafe_b64encode(zlib.compress(summary.encode())).decode()
-    return {
-        "type": "compaction",
-        "id": "cmp_" + secrets.token_hex(24),
-        "encrypted_content": MARK + packed,
-    }
+def sealed_here(item: Json) -> str:
+    """The seal of a compaction item that bears this bridge's mark, unopened; "" for all else."""
+    sealed = item.get("encrypted_content")
+    is_sealed = isinstance(sealed, str) and sealed.startswith(MARK)
+    return str(sealed) if is_sealed and item.get("type") == "compaction" else ""
 
 
-def unseal(item: Json) -> str | None:
-    """The summary in a compaction item of this bridge; None for all else."""
-    content = item.get("encrypted_content")
-    if item.get("type") != "compaction" or not isinstance(content, str):
-        return None
-    if not content.startswith(MARK):
-        return None
-    unpack = zlib.decompressobj()
-    try:
-        packed = base64.b64decode(content.removeprefix(MARK), altchars=b"-_", validate=True)
-        summary = unpack.decompress(packed, MAX_SUMMARY_BYTES)
-        return summary.decode() if unpack.eof else None  # else cut short, or larger than the bound
-    except (ValueError, zlib.error):  # not base64, not ASCII, not UTF-8, not compressed
-        return None
-
-
-def unfold(item: Json) -> Json:
-    """The item as a provider can read it: a sealed summary becomes a message."""
-    summary = unseal(item)
-    if summary is None:
-        return item
+def told(summary: str) -> Json:
+    """A summary as a provider can read it."""
     return {"type": "message", "role": "user", "content": HEADING + summary}

@@ -5,18 +5,19 @@ Rule 2: every tool output answers an open call of the chain, checked here and no
 Rule 3: what only its maker can read (encrypted reasoning, provider-side ids) goes back to its maker
 only; elsewhere it is translated or dropped cleanly.
 Rule 4: where a summary sealed here stands, it is sent instead of what lies before it, but for the
-newest items: the next turn sees what the turn of the summary saw.
+newest items: the next turn sees what the turn of the summary saw. Other seals of this bridge are
+sent to nobody: the newest one covers them, or they cannot be opened.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.compaction import unfold, unseal
+from ws_bridge.protocol.compaction import sealed_here, told
 
 Json = dict[str, Any]
 Item = dict[str, Any]
@@ -72,11 +73,20 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """The newest summary of a chain: its seal, as it stands in the item, and what is in it."""
+
+    sealed: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chain:
     """Earlier turns and the input of the turn to come."""
 
     parent: Turn | None
     input: tuple[Item, ...]
+    summary: Summary | None = None  # `sealing.Sealer.open` finds it
 
     def tagged(self) -> Iterator[tuple[str | None, Item]]:
         """All items in order, each with its maker (None: the client wrote it)."""
@@ -90,23 +100,35 @@ class Chain:
 
     def items_for(self, maker: str) -> list[Item]:
         """The items as the deployment ``maker`` may see them: deep copies, ready to send."""
-        fitted = (_fitted(unfold(item), by, maker) for by, item in self._window())
+        fitted = (self._fitted(item, by, maker) for by, item in self._window())
         return [item for item in fitted if item is not None]
 
     def older(self) -> list[Item]:
         """What a new summary would take the place of; an earlier summary alone is not worth one."""
         items = [item for _, item in self._window()]
-        return [item for item in items[: newest(items)] if unseal(item) is None]
+        return [item for item in items[: newest(items)] if not sealed_here(item)]
+
+    def plus_summary(self, item: Item, text: str) -> Chain:
+        """The chain with one more item at its end: a summary of all that comes before it."""
+        return replace(self, input=(*self.input, item), summary=Summary(sealed_here(item), text))
 
     def _window(self) -> list[tuple[str | None, Item]]:
         """What is still sent: the last summary, the newest items before it, and all after it."""
         tagged = list(self.tagged())
-        for place in reversed(range(len(tagged))):
-            if unseal(tagged[place][1]) is not None:
+        for place in reversed(range(len(tagged)) if self.summary else ()):
+            if self._is_summary(tagged[place][1]):
                 before = tagged[:place]
                 kept = before[newest([item for _, item in before]) :]
                 return [tagged[place], *kept, *tagged[place + 1 :]]
         return tagged
+
+    def _is_summary(self, item: Item) -> bool:
+        return self.summary is not None and sealed_here(item) == self.summary.sealed
+
+    def _fitted(self, item: Item, by: str | None, maker: str) -> Item | None:
+        if not sealed_here(item):
+            return _fitted(item, by, maker)
+        return told(self.summary.text) if self.summary and self._is_summary(item) else None
 
     def check_calls(self) -> None:
         """Every tool output answers a call, every call of an earlier turn is answered.

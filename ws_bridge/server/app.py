@@ -19,14 +19,15 @@ from pathlib import Path
 from aiohttp import web
 
 from ws_bridge.clock import Clock
-from ws_bridge.config import Config, client_keys
+from ws_bridge.config import Config, secrets_in
 from ws_bridge.jobs import Jobs, Policy
 from ws_bridge.lineage import Lineage
 from ws_bridge.mirror import Mirror, Pace
 from ws_bridge.plan import JobFinished, JobStarted, Timing, line_of
 from ws_bridge.protocol.actions import Rules
+from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.protocol.shape import Shape
-from ws_bridge.server.auth import Gate
+from ws_bridge.server.auth import gate_of
 from ws_bridge.server.budgets import Budgets, Creates, generating
 from ws_bridge.server.conversations import ConversationRoutes
 from ws_bridge.server.entrance import Entrance
@@ -82,13 +83,13 @@ class Bridge:
     ) -> None:
         self.routes = routes = build(config, environ)
         clock = clock or Clock()
-        server = config.server
         self._config = config
         self._clock = clock
-        self._upstream = upstream or Providers(routes.targets(), clock=clock)
-        answers = Fallbacks(self._upstream, routes.candidates, clock)
         self._store, conversations = _stores(config, environ, clock)
-        self._conversations = ConversationRoutes(conversations, clock)
+        sealer = _sealer(config, environ, self._store)
+        self._upstream = upstream or Providers(routes.targets(), sealer, clock=clock)
+        answers = Fallbacks(self._upstream, routes.candidates, clock)
+        self._conversations = ConversationRoutes(conversations, sealer, clock)
         self._mirror = Mirror(self._store, _pace(config), clock)
         self._metrics = Metrics(worker)
         self._jobs = Jobs(
@@ -99,6 +100,7 @@ class Bridge:
             observe=self._observe,
             policy=_policy(config),
             clock=clock,
+            sealer=sealer,
         )
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.listen(cancelled=self._jobs.cancel, followed=self._mirror.followed)
@@ -110,15 +112,14 @@ class Bridge:
         )
         self._creates = Creates(self._jobs, self._budgets)
         self._sockets = Sockets(self._creates, _socket_policy(config), clock)
-        gate = Gate(
-            client_keys(config, environ),
-            origins=server.allowed_origins,
-            host=server.host,
-            browser_subprotocol=config.auth.browser_subprotocol,
-        )
-        self._entrance = Entrance(gate, self._budgets)
+        self._entrance = Entrance(gate_of(config, environ), self._budgets)
         self._models = Models(
-            routes.names(), routes.find, upstream=answers, jobs=self._jobs, clock=clock
+            routes.names(),
+            routes.find,
+            upstream=answers,
+            jobs=self._jobs,
+            sealer=sealer,
+            clock=clock,
         )
         self._is_store_open = False
         self.hurry = asyncio.Event()  # set: a drain waits no longer
@@ -253,6 +254,12 @@ def _stores(
         now=clock.monotonic,
     )
     return shared, SharedConversations(shared.scripts, ttl)
+
+
+def _sealer(config: Config, environ: Mapping[str, str], store: Store) -> Sealer:
+    """Signs with the operator's secret, or with what the store's servers share; accepts both."""
+    secrets = secrets_in(config.auth.secret_env, environ)
+    return Sealer(lambda: (*secrets, *filter(None, [store.key()])))
 
 
 def _policy(config: Config) -> Policy:

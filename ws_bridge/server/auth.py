@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from ws_bridge.config import is_loopback
+from ws_bridge.config import Config, client_keys, is_loopback
 from ws_bridge.errors import InvalidApiKey, InvalidRequest, OriginNotAllowed
 
 BROWSER_KEY = "openai-insecure-api-key."
@@ -75,6 +75,16 @@ class Gate:
         host = urlsplit(f"//{request.host}").hostname or ""
         if not is_loopback(host) and host != self._host:
             raise OriginNotAllowed
+
+
+def gate_of(config: Config, environ: Mapping[str, str]) -> Gate:
+    """The check that a configuration asks for."""
+    return Gate(
+        client_keys(config, environ),
+        origins=config.server.allowed_origins,
+        host=config.server.host,
+        browser_subprotocol=config.auth.browser_subprotocol,
+    )
 
 
 def offered_protocols(request: web.Request) -> list[str]:

@@ -8,14 +8,21 @@ from typing import Any
 from aiohttp import web
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import ConversationNotFound, ItemNotFound, MissingParameter
+from ws_bridge.errors import (
+    ConversationNotFound,
+    InvalidEncryptedContent,
+    ItemNotFound,
+    MissingParameter,
+)
 from ws_bridge.protocol.conversation import (
     Conversation,
+    Entry,
     entries_of,
     new_conversation_id,
     read_items,
     read_metadata,
 )
+from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.server.auth import OWNER
 from ws_bridge.server.exchange import json_response, page, read_json
 from ws_bridge.store.conversations import Conversations
@@ -26,8 +33,9 @@ Json = dict[str, Any]
 class ConversationRoutes:
     """The handlers; the gate has set the request's owner."""
 
-    def __init__(self, kept: Conversations, clock: Clock) -> None:
+    def __init__(self, kept: Conversations, sealer: Sealer, clock: Clock) -> None:
         self._kept = kept
+        self._sealer = sealer
         self._clock = clock
 
     def routes(self) -> list[web.RouteDef]:
@@ -52,7 +60,7 @@ class ConversationRoutes:
             owner=request[OWNER],
             created_at=int(self._clock.wall()),
             metadata=read_metadata(body.get("metadata")),
-            entries=entries_of(read_items(body.get("items"), required=False)),
+            entries=self._entries(body, required=False),
         )
         await self._kept.create(conversation)
         return json_response(conversation.body())
@@ -82,8 +90,7 @@ class ConversationRoutes:
 
     async def add(self, request: web.Request) -> web.Response:
         """Append items; the answer lists them as they were added."""
-        items = read_items((await read_json(request)).get("items"), required=True)
-        entries = entries_of(items)
+        entries = self._entries(await read_json(request), required=True)
         conversation_id = request.match_info["id"]
         ids = await self._kept.add(conversation_id, request[OWNER], entries)
         if ids is None:
@@ -112,6 +119,15 @@ class ConversationRoutes:
         if not await self._kept.remove(conversation.id, request[OWNER], wanted):
             raise ItemNotFound(wanted)
         return json_response(conversation.body())
+
+    def _entries(self, body: Json, *, required: bool) -> tuple[Entry, ...]:
+        """The items of a body, on their way in. Raises ``InvalidRequest``."""
+        items = read_items(body.get("items"), required=required)
+        try:
+            self._sealer.check(items)
+        except InvalidEncryptedContent as forged:
+            raise InvalidEncryptedContent(forged.message, param="items") from None
+        return entries_of(items)
 
     async def _find(self, request: web.Request) -> Conversation:
         conversation_id = request.match_info["id"]

@@ -10,9 +10,9 @@ from aiohttp import web
 
 from ws_bridge.clock import Clock
 from ws_bridge.jobs import Jobs
-from ws_bridge.protocol.compaction import seal
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.request import parse_create
+from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.server.auth import OWNER
 from ws_bridge.server.exchange import json_response, read_json
 from ws_bridge.summary import summarise
@@ -31,12 +31,14 @@ class Models:
         *,
         upstream: Upstream,
         jobs: Jobs,
+        sealer: Sealer,
         clock: Clock,
     ) -> None:
         self._names = names
         self._find_target = find_target
         self._upstream = upstream
         self._jobs = jobs
+        self._sealer = sealer
         self._clock = clock
         self._began = int(clock.wall())
 
@@ -69,7 +71,7 @@ class Models:
             "id": "cmp_" + secrets.token_hex(24),
             "object": "response.compaction",
             "created_at": int(self._clock.wall()),
-            "output": [seal(summary.text)],
+            "output": [self._sealer.seal(summary.text)],
             "usage": summary.usage,
         }
         return json_response(compaction)
@@ -81,6 +83,6 @@ class Models:
         parent = None
         if create.previous_response_id is not None:
             parent = await self._jobs.lineage.resolve(create.previous_response_id, request[OWNER])
-        chain = Chain(parent, create.items())
+        chain = self._sealer.open(Chain(parent, create.items()))
         chain.check_calls()
         return Request(target, chain, create.passed_on())

@@ -21,6 +21,7 @@ from ws_bridge.protocol.request import Item
 Json = dict[str, Any]
 
 MAX_ANCESTORS = 16  # of a record: a long chain is read in few round trips
+KEY_BYTES = 32
 MAX_ATTEMPTS = 2  # to generate a response of which nothing was seen yet
 
 
@@ -125,6 +126,13 @@ class Store(Protocol):
 
     def answered(self) -> int:
         """How many answers have come by now: a store that gives some is slow, and not away."""
+        ...
+
+    def key(self) -> bytes:
+        """A random key that all servers of the store share; b"" while it is not known yet.
+
+        It may be lost with the store: then there is another one.
+        """
         ...
 
     def listen(self, *, cancelled: Callable[[str], None], followed: Callable[[str], None]) -> None:

@@ -8,6 +8,7 @@ Rule 3: leases and fences hold as in any store, though nobody else could claim h
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import orjson
@@ -16,6 +17,7 @@ from ws_bridge.errors import StoreUnavailable
 from ws_bridge.protocol.events import LIFECYCLE, Event
 from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.store.base import (
+    KEY_BYTES,
     MAX_ATTEMPTS,
     Claim,
     Lease,
@@ -75,6 +77,7 @@ class MemoryStore:
         self._running: dict[str, Entry] = {}
         self._finished: dict[str, Entry] = {}  # in the order in which they finished
         self._cancelled: Callable[[str], None] | None = None
+        self._key = secrets.token_bytes(KEY_BYTES)
 
     async def open(self) -> None:
         """Nothing to connect to."""
@@ -86,6 +89,10 @@ class MemoryStore:
     def answered(self) -> int:
         """See ``Store``: it answers at once, or not at all."""
         return 0
+
+    def key(self) -> bytes:
+        """See ``Store``."""
+        return self._key
 
     def listen(
         self,

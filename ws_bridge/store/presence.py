@@ -10,16 +10,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Callable
 
 from ws_bridge.errors import ConfigError, StoreUnavailable
+from ws_bridge.store.base import KEY_BYTES
 from ws_bridge.store.connect import AWAY, Client, examine
 from ws_bridge.store.layout import PREFIX, lease_indexes
-from ws_bridge.store.scripts import OVERDUE, Scripts
+from ws_bridge.store.scripts import KEEP, OVERDUE, Scripts
 
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
+KEY = f"{PREFIX}:key"
+KEY_MS = 400 * 86_400_000  # after the last start of a server
 TRIAL = f"{PREFIX}:trial"  # written and forgotten
 
 
@@ -35,6 +39,7 @@ class Presence:
         self._now = now
         self._claims_from = 0.0
         self._was_away = False
+        self.key = b""  # see ``Store``
         self.is_known = False  # the server was asked what it is, and is fit
 
     async def look(self) -> None:
@@ -52,6 +57,8 @@ class Presence:
         uptime = 0.0 if self._was_away else health.uptime_seconds - 1
         self._claims_from = self._now() + max(self._lease_seconds - max(uptime, 0), 0)
         self.is_known = True
+        with contextlib.suppress(StoreUnavailable):  # it is asked again
+            await self._learn_key()
 
     async def run(self) -> None:
         """Look until the server is known, and after every outage ask until it is back.
@@ -67,6 +74,9 @@ class Presence:
                     await self._scripts.call(OVERDUE, lease_indexes()[:1], 1)
             elif self._scripts.breaker.is_refusing:
                 await self._try_to_write()
+            elif not self.key:
+                with contextlib.suppress(StoreUnavailable):
+                    await self._learn_key()
 
     def back(self) -> None:
         """The server was away for a while and answers again."""
@@ -77,6 +87,12 @@ class Presence:
         """Whether an overdue lease means that its owner is lost."""
         is_there = self.is_known and self._scripts.breaker.is_well
         return is_there and self._now() >= self._claims_from
+
+    async def _learn_key(self) -> None:
+        """Ask for the key that all servers share; of several first ones one's is everybody's."""
+        own = secrets.token_bytes(KEY_BYTES)
+        key = await self._scripts.call(KEEP, (KEY,), own, KEY_MS, "")
+        self.key = key if isinstance(key, bytes) else b""
 
     async def _try_to_write(self) -> None:
         """Whether there is room again; the leases could not be renewed while there was none."""

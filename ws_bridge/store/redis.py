@@ -8,9 +8,8 @@ Rule 3: every key expires.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from ws_bridge.protocol.events import Event
 from ws_bridge.store import scripts as lua
@@ -41,14 +40,12 @@ from ws_bridge.store.packing import pack_entries, pack_record
 from ws_bridge.store.pages import ALL, View, view_of
 from ws_bridge.store.presence import Presence
 from ws_bridge.store.scripts import Call, Scripts
+from ws_bridge.store.tasks import again_and_again
 from ws_bridge.store.writing import append_call, receipt_of
-
-log = logging.getLogger(__name__)
 
 RUNNING_MS = STONE_MS = 3_600_000  # a running response, after its last write; a deleted one
 OVERDUE_AT_ONCE = 20  # of a partition
 TOGETHER = 128  # calls of one round trip
-PAUSE_SECONDS = 1.0
 
 
 class RedisStore:
@@ -79,7 +76,7 @@ class RedisStore:
         """See ``Store``: a server that is away is no error, one that is unfit is."""
         await self._presence.look()
         bodies = (self._following.run, self._presence.run)
-        self._tasks = [asyncio.create_task(_again_and_again(body)) for body in bodies]
+        self._tasks = [asyncio.create_task(again_and_again(body)) for body in bodies]
 
     def is_available(self) -> bool:
         """See ``Store``."""
@@ -88,6 +85,10 @@ class RedisStore:
     def answered(self) -> int:
         """See ``Store``."""
         return self.scripts.breaker.answers
+
+    def key(self) -> bytes:
+        """See ``Store``."""
+        return self._presence.key
 
     def listen(self, *, cancelled: Callable[[str], None], followed: Callable[[str], None]) -> None:
         """See ``Store``."""
@@ -287,13 +288,3 @@ class RedisStore:
     def _hear(self, kind: str, response_id: str) -> None:
         if kind in self._heard:
             self._heard[kind](response_id)
-
-
-async def _again_and_again(body: Callable[[], Awaitable[None]]) -> None:
-    """Run a task of the store's own; a bug in it must not silence the store for good."""
-    while True:
-        try:
-            return await body()
-        except Exception:  # the edge of the task
-            log.exception("store_task_crashed")
-            await asyncio.sleep(PAUSE_SECONDS)

@@ -51,8 +51,8 @@ class Script:
 
 CREATE, APPEND, CLAIM, READ, FOLLOW = map(Script, ("create", "append", "claim", "read", "follow"))
 CANCEL, DELETE, RELEASE, OVERDUE = map(Script, ("cancel", "delete", "release", "overdue"))
-CONVERSE = Script("converse")
-ALL = (CREATE, APPEND, CLAIM, READ, FOLLOW, CANCEL, DELETE, RELEASE, OVERDUE, CONVERSE)
+CONVERSE, KEEP = map(Script, ("converse", "keep"))
+ALL = (CREATE, APPEND, CLAIM, READ, FOLLOW, CANCEL, DELETE, RELEASE, OVERDUE, CONVERSE, KEEP)
 
 
 @dataclass(frozen=True, slots=True)

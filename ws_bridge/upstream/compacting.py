@@ -18,11 +18,12 @@ from urllib.parse import urlsplit
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
-from ws_bridge.protocol.compaction import seal, threshold_of
+from ws_bridge.protocol.compaction import threshold_of
 from ws_bridge.protocol.events import FAILED, OPENING, TERMINAL, Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.items import item_added, item_done
 from ws_bridge.protocol.response import strict_usage
+from ws_bridge.protocol.sealing import UNSIGNED, Sealer
 from ws_bridge.summary import summarise
 from ws_bridge.upstream import models
 from ws_bridge.upstream.base import Request, Target, Upstream
@@ -54,10 +55,12 @@ class Compacting:
         upstream: Upstream,
         *,
         has_own: Callable[[Target], bool] = has_own,
+        sealer: Sealer = UNSIGNED,
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         self._upstream = upstream
         self._has_own = has_own
+        self._sealer = sealer
         self._now = clock.monotonic
 
     def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
@@ -77,7 +80,7 @@ class Compacting:
         compaction = None if threshold is None else await self._compact(asked, threshold)
         asked = _with_life(asked, request.target.timeout_seconds - (self._now() - began))
         if compaction is not None:
-            asked = _with_chain(asked, (*asked.chain.input, compaction.item))
+            asked = _said(asked, asked.chain.plus_summary(compaction.item, compaction.text))
         async with aclosing(self._upstream.respond(asked)) as drafts:
             async for draft in drafts:
                 if compaction is None:
@@ -97,23 +100,23 @@ class Compacting:
         except UpstreamError as failure:
             log.info("compaction failed model=%s code=%s", request.target.model, failure.code)
             return None
-        return Compaction(seal(summary.text), summary.usage)
+        return Compaction(self._sealer.seal(summary.text), summary.text, summary.usage)
 
 
 def _for_summary(request: Request) -> Request:
     """The request as one that leaves no trace; its length is the answer's, not the summary's."""
     options = {k: v for k, v in request.options.items() if k != "max_output_tokens"}
     asked = replace(request, options=options, response_id="", store=False)
-    return _with_life(_with_chain(asked, asked.chain.input), request.target.timeout_seconds / 2)
+    return _with_life(_said(asked, asked.chain), request.target.timeout_seconds / 2)
 
 
 def _with_life(request: Request, seconds: float) -> Request:
     return replace(request, target=replace(request.target, timeout_seconds=seconds))
 
 
-def _with_chain(request: Request, items: tuple[Json, ...]) -> Request:
-    """The request with another input, and its whole history in it."""
-    fitted = Chain(request.chain.parent, items).items_for(request.target.maker)
+def _said(request: Request, chain: Chain) -> Request:
+    """The request with another chain, all of it said in its input."""
+    fitted = chain.items_for(request.target.maker)
     # Without the parent: a provider that remembers it would take the rest for what comes next.
     return replace(request, chain=Chain(None, tuple(fitted)))
 
@@ -123,6 +126,7 @@ class Compaction:
     """A summary as the first item of an answer, and what it cost."""
 
     item: Json
+    text: str
     usage: Json
     is_told: bool = field(default=False, init=False)
 

@@ -23,6 +23,7 @@ from typing import Any
 from ws_bridge.clock import Clock
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain
+from ws_bridge.protocol.sealing import UNSIGNED, Sealer
 from ws_bridge.upstream.base import Request, Service, Target, Upstream
 
 log = logging.getLogger(__name__)
@@ -44,11 +45,13 @@ class Providers:
     def __init__(
         self,
         targets: Sequence[Target],
+        sealer: Sealer = UNSIGNED,
         *,
         warm_up: Target = WARM_UP,
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         self._targets = targets
+        self._sealer = sealer
         self._first = warm_up
         self._clock = clock
         self._opened = asyncio.Event()
@@ -87,7 +90,9 @@ class Providers:
             "native": self._native,
             "auto": auto.Auto(self._native, self._managed, Clock()),
         }
-        self._ways = {mode: compacting.Compacting(way) for mode, way in ways.items()}
+        self._ways = {
+            mode: compacting.Compacting(way, sealer=self._sealer) for mode, way in ways.items()
+        }
         self._background = background.NativeBackground()
         # A task of its own goes on if this is cancelled: litellm minds being cut in its first call.
         self._warming = asyncio.create_task(self._warm_up())

@@ -11,7 +11,7 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import replace
 
-from ws_bridge.protocol.compaction import unseal
+from ws_bridge.protocol.compaction import sealed_here
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain, Item, Turn
 
@@ -57,12 +57,12 @@ class Seals:
         parent: Turn | None = None
         for turn in turns:
             parent = replace(turn, input=tuple(filter(is_readable, turn.input)), parent=parent)
-        return Chain(parent, tuple(filter(is_readable, chain.input)))
+        return replace(chain, parent=parent, input=tuple(filter(is_readable, chain.input)))
 
 
 def _digest(item: Item) -> bytes:
     """What a sealed item is known by; b"" for all others, and for what this bridge has sealed."""
     sealed = item.get("encrypted_content")
-    if item.get("type") not in SEALED or not isinstance(sealed, str) or unseal(item):
+    if item.get("type") not in SEALED or not isinstance(sealed, str) or sealed_here(item):
         return b""
     return hashlib.sha256(sealed.encode()).digest()[:16]
