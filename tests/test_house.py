@@ -62,6 +62,7 @@ CONCRETE = {
 
 # Where a dependency lives.
 HOMES: dict[str, tuple[str, ...]] = {
+    "cryptography": ("store/cipher.py",),
     "aiohttp": ("server/*", "processes/serving.py"),
     "httpx": ("upstream/call.py", "upstream/tap.py"),  # litellm's timeouts, and its streams
     "litellm": ("upstream/setup.py",),

@@ -35,6 +35,7 @@ STORE_SCHEMES = (
     "rediss+cluster",
 )
 SECRET_LENGTH = 32  # characters: nobody can try them all
+UNENCRYPTED = b"plain"  # the one word among them that is none
 DEMO_TOML = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
 
 
@@ -76,6 +77,7 @@ class Store(Section):
 
     url: str = "memory://"
     password_env: str = ""
+    encrypt_with_env: str = ""
     ttl_seconds: Positive = 86400
     conversation_seconds: Positive = 2592000
     flush_ms: Positive = 25
@@ -221,6 +223,7 @@ def _check_store(store: Store, source: str, environ: Environ) -> None:
             f"{source}: key 'store.password_env': the environment variable {store.password_env} "
             "is not set: set it to the store's password, or remove the key"
         )
+    _check_secrets("store.encrypt_with_env", store.encrypt_with_env, source, environ)
 
 
 def _check_names(config: Config, source: str) -> None:
@@ -267,7 +270,7 @@ def _check_keys(config: Config, source: str, environ: Environ) -> None:
 
 
 def _check_secrets(key: str, name: str, source: str, environ: Environ) -> None:
-    known = secrets_in(name, environ)
+    known = [secret for secret in secrets_in(name, environ) if secret != UNENCRYPTED]
     if name and (not known or any(len(secret) < SECRET_LENGTH for secret in known)):
         raise ConfigError(
             f"{source}: key '{key}': the environment variable {name} must hold a secret of at "

@@ -116,7 +116,8 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> None:
 
 def secrets_of(config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
     """What the environment variables hold that the configuration names: one secret, or several."""
-    names = [*config.auth.keys_env, config.auth.secret_env, config.store.password_env]
+    names = [*config.auth.keys_env, config.auth.secret_env]
+    names += [config.store.password_env, config.store.encrypt_with_env]
     names += [entry.api_key_env for entry in config.models]
     texts = [environ.get(name, "") for name in names]
     return tuple(secret.strip() for text in texts for secret in (text, *text.split(",")))

@@ -161,6 +161,10 @@ CASES = {
     # Found by an attack
     "A5": "10,000 seals that would unfold to a MiB each: one is unfolded, within bounds; forged "
     "ones are refused; others are served meanwhile",
+    "A13": "a stored value that unfolds to 300 MB: unreadable, one log line, never more unfolded "
+    "than a server could have written",
+    "A14": "somebody reads the store: with a secret no name on which client keys can be tried out, "
+    "with another one no content; what was written before is still its owner's",
 }
 
 # Those without a test of the suite, and why.

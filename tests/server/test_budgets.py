@@ -12,7 +12,7 @@ from ws_bridge.clock import Clock
 from ws_bridge.config import Limits
 from ws_bridge.errors import RateLimited, UpstreamError
 from ws_bridge.server import budgets as room
-from ws_bridge.server.auth import EVERYBODY, _owner
+from ws_bridge.server.auth import EVERYBODY, names_of
 from ws_bridge.server.budgets import Budgets, Rate, address_of
 
 
@@ -296,7 +296,7 @@ async def until(is_true):
 
 def taken(bridge, name="a"):
     """Sockets and responses that the bridge counts for the key."""
-    budgets, owner = bridge.bridge._budgets, _owner(f"key-{name}")
+    budgets, owner = bridge.bridge._budgets, names_of(f"key-{name}", ())[0]
     return budgets.connections(owner), budgets.running(owner)
 
 

@@ -26,12 +26,13 @@ from store.dump.field import (
     config_of,
     in_order,
 )
+from store.dump.old_reader import unseal
 from store.dump.scenario import answers_to, raw
 from upstreams.responses import final_response
 from upstreams.sockets import FakeSockets
 from valkeys import Node, valkey_binary
 
-from ws_bridge.protocol.compaction import HEADING, unseal
+from ws_bridge.protocol.compaction import HEADING
 
 Json = dict[str, Any]
 

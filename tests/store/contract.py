@@ -1,7 +1,7 @@
 """What every store promises: one suite, run by each implementation.
 
-A subclass gives the fixtures ``store``, an open ``Store``, and ``expire``, which lets the lease of
-a response run out.
+A subclass gives the fixtures ``store``, an open ``Store`` that knows ``OWNERS``, and ``expire``,
+which lets the lease of a response run out.
 """
 
 import asyncio
@@ -18,10 +18,12 @@ from ws_bridge.protocol.reducer import Reducer, fold
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.protocol.sequencer import Sequencer
 from ws_bridge.store.base import (
+    KEY_BYTES,
     MAX_ANCESTORS,
     MAX_ATTEMPTS,
     Claim,
     Lease,
+    Owners,
     Receipt,
     Record,
     Store,
@@ -35,6 +37,10 @@ PATIENCE = 20.0  # seconds until a reader that should have ended is called hung
 
 ITEM = {"type": "message", "role": "user", "content": "hi"}
 
+
+# Carol has had two other names before.
+CAROL, BEFORE = "carol", ("carol-2", "carol-1")
+OWNERS = Owners([("dave", "dave-1"), (CAROL, *BEFORE)])
 
 REQUEST = {"model": "m", "input": "hi", "background": True}
 
@@ -744,3 +750,45 @@ class StoreContract:
         last = record(previous_response_id=running.id, ancestors=ancestors)
         await store.create(last)
         assert await chain_ids(store, last) == [last.id, running.id, first.id]
+
+    # Owners that had other names
+
+    @pytest.mark.catalogue("A14")
+    @pytest.mark.parametrize("name", [CAROL, *BEFORE])
+    async def test_an_owner_has_all_that_was_its_own_under_any_of_its_names(
+        self, store: Store, name: str
+    ):
+        first, events = await finished(store, name)
+        kept = record(name, previous_response_id=first.id, ancestors=(first.id,))
+        await store.create(kept)
+        await append(store, kept, events_of(kept)[:2])
+        for asked in (CAROL, *BEFORE):
+            snapshot = await store.get(first.id, asked)
+            assert snapshot is not None
+            assert snapshot.is_terminal
+            assert await chain_ids(store, kept, asked) == [kept.id, first.id]
+            assert await collect(store, replace(first, owner=asked)) == events
+        for stranger in ("dave", "dave-1", "carol-3", "", " "):
+            assert await store.get(first.id, stranger) is None
+            assert await store.get_chain(kept.id, stranger) == []
+            assert not await store.delete(first.id, stranger)
+        heard: list[str] = []
+        store.listen(cancelled=heard.append, followed=lambda _: None)
+        await told(heard, store, replace(kept, owner=CAROL))
+        assert await store.delete(first.id, CAROL)
+        assert await store.get(first.id, name) is None
+
+    @pytest.mark.catalogue("A14")
+    async def test_what_was_begun_under_an_earlier_name_is_taken_over(
+        self, store: Store, expire: Expire
+    ):
+        kept = rerunnable(owner=BEFORE[-1])
+        await store.create(kept)
+        claim = await taken(store, kept, expire)
+        assert claim.record.owner in (CAROL, *BEFORE)
+        assert await append(store, kept, events_of(kept), claim.lease.fence) is Verdict.APPENDED
+        assert await store.get(kept.id, CAROL) is not None
+
+    async def test_the_key_of_a_store_stays_the_same(self, store: Store):
+        assert len(store.key()) == KEY_BYTES
+        assert store.key() == store.key()

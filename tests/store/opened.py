@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from store.contract import OWNERS
+
 from ws_bridge.store.base import Record
 from ws_bridge.store.connect import parse
 from ws_bridge.store.layout import CHANNELS, keys_of
@@ -31,7 +33,8 @@ class Later:
 async def opened(url: str, password: str = "", **fields: Any) -> AsyncIterator[RedisStore]:
     """A store that is connected, has a subscription, and may claim."""
     later = Later()
-    fields = {"ttl_seconds": TTL_SECONDS, "lease_seconds": LEASE_SECONDS, "now": later} | fields
+    usual = {"ttl_seconds": TTL_SECONDS, "lease_seconds": LEASE_SECONDS, "now": later}
+    fields = usual | {"owners": OWNERS} | fields
     store = RedisStore(parse(url, password), **fields)
     await store.open()
     try:

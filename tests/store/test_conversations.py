@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from store.contract import BEFORE, CAROL, OWNERS
 from store.opened import opened
 
 from ws_bridge.errors import StoreUnavailable
@@ -173,6 +174,20 @@ class ConversationsContract:
             await self.is_unknown(kept, conversation_id, "mallory")
         assert await kept.get(one.id, "alice") == one
 
+    @pytest.mark.catalogue("A14")
+    @pytest.mark.parametrize("name", [CAROL, *BEFORE])
+    async def test_an_owner_has_its_own_under_any_of_its_names(self, kept, name):
+        one = await created(kept, entry("a"), owner=name)
+        for asked in (CAROL, *BEFORE):
+            assert (await kept.get(one.id, asked)).entries == one.entries
+            assert await kept.update(one.id, asked, {"k": asked})
+            assert await kept.add(one.id, asked, [entry(asked)]) == [asked]
+            assert await kept.remove(one.id, asked, asked)
+        for stranger in ("dave", "carol-3", "", " "):
+            await self.is_unknown(kept, one.id, stranger)
+        assert await kept.delete(one.id, CAROL)
+        await self.is_unknown(kept, one.id, name)
+
     async def is_unknown(self, kept, conversation_id, owner):
         assert await kept.get(conversation_id, owner) is None
         assert not await kept.update(conversation_id, owner, {})
@@ -216,7 +231,9 @@ class TestMemory(ConversationsContract):
 
     @pytest.fixture
     def kept(self, clock):
-        return MemoryConversations(max_bytes=2**22, ttl_seconds=TTL_SECONDS, now=clock)
+        return MemoryConversations(
+            max_bytes=2**22, ttl_seconds=TTL_SECONDS, now=clock, owners=OWNERS
+        )
 
     @pytest.fixture
     def let_pass(self, clock):
@@ -312,7 +329,7 @@ class TestValkey(ConversationsContract):
 
     @pytest.fixture
     def kept(self, store):
-        return SharedConversations(store.scripts, TTL_SECONDS)
+        return SharedConversations(store.scripts, TTL_SECONDS, owners=OWNERS)
 
     @pytest.fixture
     def let_pass(self, store):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from store.contract import StoreContract, append, collect, events_of, finished, record
+from store.contract import OWNERS, StoreContract, append, collect, events_of, finished, record
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.store.base import Record, Verdict
@@ -36,7 +36,13 @@ def clock():
 
 @pytest.fixture
 async def store(clock):
-    memory = MemoryStore(max_bytes=2**20, ttl_seconds=3600, now=clock, lease_seconds=LEASE_SECONDS)
+    memory = MemoryStore(
+        max_bytes=2**20,
+        ttl_seconds=3600,
+        now=clock,
+        lease_seconds=LEASE_SECONDS,
+        owners=OWNERS,
+    )
     await memory.open()
     yield memory
     await memory.close()

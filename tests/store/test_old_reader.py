@@ -15,8 +15,9 @@ from store.dump.kept import client_of, unpacked
 from store.opened import expire, opened
 from store.test_conversations import entry, new
 
-from ws_bridge.protocol.compaction import seal, unseal
 from ws_bridge.protocol.conversation import entries_of_response
+from ws_bridge.protocol.history import Chain
+from ws_bridge.protocol.sealing import UNSIGNED, Sealer
 from ws_bridge.store.base import Lease, Record, Verdict, Write
 from ws_bridge.store.layout import keys_of, partition_of
 from ws_bridge.store.packing import FORMS, pack, pack_record, unpack_record
@@ -135,13 +136,15 @@ async def test_a_conversation_of_a_later_release_is_read_and_its_fields_stay(sto
 
 
 def test_a_seal_with_more_behind_its_summary_is_read_by_both():
-    """Where a later release may put what proves that a seal is the bridge's own."""
-    item = seal("all that was said")
+    """There stands the signature, of this release or of a later one."""
+    signed = Sealer(lambda: (b"1" * 32,)).seal("all that was said")
+    item = UNSIGNED.seal("all that was said")
     mark, _, packed = item["encrypted_content"].partition(".")
     longer = base64.urlsafe_b64decode(packed) + b"\0" * 32
     more = item | {"encrypted_content": f"{mark}.{base64.urlsafe_b64encode(longer).decode()}"}
-    for one in (item, more):
-        assert unseal(one) == "all that was said" == old_reader.unseal(one)
+    for one in (item, more, signed):
+        summary = UNSIGNED.open(Chain(None, (one,))).summary
+        assert summary.text == "all that was said" == old_reader.unseal(one)
 
 
 # What today's code writes

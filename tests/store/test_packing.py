@@ -9,10 +9,13 @@ import pytest
 from store.contract import events_of, record, rerunnable
 
 from ws_bridge.protocol.events import Draft, Event
+from ws_bridge.store.cipher import Cipher, NotDecrypted
 from ws_bridge.store.packing import (
     ENTRY_BYTES,
     ENTRY_EVENTS,
     SMALL,
+    ZLIB,
+    Codec,
     Unreadable,
     pack,
     pack_entries,
@@ -177,3 +180,79 @@ def test_what_is_said_of_unreadable_bytes_has_nothing_of_their_content():
     with pytest.raises(Unreadable) as raised:
         unpack_record(packed(FIELDS | {"request": "the secret"}))
     assert "secret" not in repr(raised.value)
+
+
+# Values that nobody here has written
+
+
+@pytest.fixture
+def unfolded(monkeypatch):
+    """How much each unfolding has made."""
+    made = []
+    real = zlib.decompressobj
+
+    class Counted:
+        def __init__(self):
+            self._real = real()
+
+        def decompress(self, data, max_length=0):
+            out = self._real.decompress(data, max_length)
+            made.append(len(out))
+            return out
+
+        @property
+        def eof(self):
+            return self._real.eof
+
+    monkeypatch.setattr(zlib, "decompressobj", Counted)
+    return made
+
+
+@pytest.mark.catalogue("A13")
+def test_a_value_unfolds_to_the_bound_and_no_further(unfolded):
+    codec = Codec(most_bytes=100_000)
+    assert codec.unpack(pack(b"a" * 100_000)) == b"a" * 100_000
+    for bomb in (pack(b"a" * 100_001), pack(b"a" * 2**24)):
+        with pytest.raises(Unreadable, match="size"):
+            codec.unpack(bomb)
+        for read in (unpack_record, unpack_entry):
+            with pytest.raises(Unreadable, match="size"):
+                read(bomb, codec)
+    assert max(unfolded) == 100_001
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"z", b"?", b"zzz", ZLIB + zlib.compress(b"cut short" * 100)[:-8]]
+)
+def test_what_is_no_packed_value_is_an_error_and_no_value(broken):
+    with pytest.raises(Unreadable):
+        Codec().unpack(broken)
+
+
+# Encrypted ones
+
+
+@pytest.mark.catalogue("A14")
+@pytest.mark.parametrize("size", [0, 1, SMALL - 1, SMALL, 100_000])
+def test_encrypted_bytes_come_back_from_their_own_place(size):
+    plain, codec = secrets.token_bytes(size), Codec(Cipher([b"1" * 32]))
+    kept = codec.pack(plain, "key")
+    assert codec.unpack(kept, "key") == plain
+    for other, key in ((codec, "other"), (Codec(), "key"), (Codec(Cipher([b"2" * 32])), "key")):
+        with pytest.raises(NotDecrypted):
+            other.unpack(kept, key)
+
+
+def test_an_encrypted_bomb_is_one_too(unfolded):
+    cipher = Cipher([b"1" * 32])
+    bomb = Codec(cipher).pack(b"a" * 2**24, "key")
+    with pytest.raises(Unreadable, match="size"):
+        Codec(cipher, most_bytes=1000).unpack(bomb, "key")
+    assert unfolded == [1001]
+
+
+def test_what_was_written_before_is_read_and_what_is_large_is_compressed_first():
+    codec = Codec(Cipher([b"1" * 32]))
+    for plain in (b"abc", b"abc" * 1000):
+        assert codec.unpack(pack(plain), "key") == plain
+    assert len(codec.pack(b"abc" * 1000, "key")) < 200

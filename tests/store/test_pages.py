@@ -5,9 +5,10 @@ from redis.exceptions import ResponseError
 from store.contract import events_of, record
 
 from ws_bridge.errors import StoreUnavailable
+from ws_bridge.store.base import Owners
 from ws_bridge.store.following import Cursor
-from ws_bridge.store.packing import pack, pack_entries, pack_record
-from ws_bridge.store.pages import ALL, MOST_ENTRIES, View, view_of
+from ws_bridge.store.packing import CODEC, pack, pack_entries, pack_record
+from ws_bridge.store.pages import ALL, MOST_ENTRIES, read_call, view_of
 
 KEPT = record()
 EVENTS = events_of(KEPT)
@@ -21,7 +22,7 @@ def answer(events=(), *, status=b"in_progress", last=None, taken=0, end=b"", kep
 
 
 def seen(after, told):
-    return view_of(Cursor(KEPT.id, KEPT.owner, after), told)
+    return view_of(Cursor(KEPT.id, KEPT.owner, after), told, CODEC, Owners())
 
 
 ENDED = {"status": b"completed", "last": END.number, "end": pack(END.text)}
@@ -75,7 +76,8 @@ def test_what_a_newer_release_adds_to_a_log_entry_is_passed_over():
 
 @pytest.mark.parametrize("after", [-(2**70), -2, -1, 0, 7, 2**53, 2**70])
 def test_no_cursor_is_too_odd_for_a_script(after):
-    owner, cursor, entries, flag = View.arguments(Cursor("x", "me", after), with_record=True)
+    asked = read_call(Cursor("x", "me", after), Owners(), with_record=True)
+    owner, cursor, entries, flag = asked.args
     assert -1 <= cursor <= ALL
     assert float(cursor + 1) == cursor + 1  # Lua counts in doubles
     assert (owner, entries, flag) == ("me", MOST_ENTRIES, "1")

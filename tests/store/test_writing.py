@@ -7,7 +7,7 @@ from store.contract import events_of, record
 
 from ws_bridge.store.base import Lease, Receipt, Verdict, Write
 from ws_bridge.store.layout import CHANNELS, keys_of
-from ws_bridge.store.packing import unpack, unpack_entry, unpack_record
+from ws_bridge.store.packing import CODEC, unpack, unpack_entry, unpack_record
 from ws_bridge.store.scripts import APPEND
 from ws_bridge.store.writing import LARGE, append_call, receipt_of
 
@@ -20,7 +20,8 @@ NAMES = (
 
 async def told(events, **fields):
     """The script's arguments by name, and the entries."""
-    call = await append_call(Write(Lease(KEPT.id, 3), events, **fields), "me", 15, 900, 60)
+    write = Write(Lease(KEPT.id, 3), events, **fields)
+    call = await append_call(write, "me", (15, 900, 60), CODEC)
     keys = keys_of(KEPT.id)
     assert call.script is APPEND
     assert call.keys == (keys.meta, keys.events, keys.final, keys.input, keys.leases)

@@ -25,9 +25,8 @@ from ws_bridge.lineage import Lineage
 from ws_bridge.mirror import Mirror, Pace
 from ws_bridge.plan import JobFinished, JobStarted, Timing, line_of
 from ws_bridge.protocol.actions import Rules
-from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.protocol.shape import Shape
-from ws_bridge.server.auth import gate_of
+from ws_bridge.server.auth import gate_of, owners_of, sealer_of
 from ws_bridge.server.budgets import Budgets, Creates, generating
 from ws_bridge.server.conversations import ConversationRoutes
 from ws_bridge.server.entrance import Entrance
@@ -38,9 +37,11 @@ from ws_bridge.server.models import Models
 from ws_bridge.server.responses import Responses
 from ws_bridge.server.websocket import SocketPolicy, Sockets
 from ws_bridge.store.base import Store
+from ws_bridge.store.cipher import Cipher
 from ws_bridge.store.connect import parse
 from ws_bridge.store.conversations import Conversations, MemoryConversations
 from ws_bridge.store.memory import MemoryStore
+from ws_bridge.store.packing import MOST_BYTES, Codec
 from ws_bridge.store.redis import RedisStore
 from ws_bridge.store.shared_conversations import SharedConversations
 from ws_bridge.takeover import Takeover
@@ -86,7 +87,7 @@ class Bridge:
         self._config = config
         self._clock = clock
         self._store, conversations = _stores(config, environ, clock)
-        sealer = _sealer(config, environ, self._store)
+        sealer = sealer_of(config, environ, self._store)
         self._upstream = upstream or Providers(routes.targets(), sealer, clock=clock)
         answers = Fallbacks(self._upstream, routes.candidates, clock)
         self._conversations = ConversationRoutes(conversations, sealer, clock)
@@ -242,24 +243,29 @@ def _stores(
 ) -> tuple[Store, Conversations]:
     """Where responses are kept, and where conversations."""
     settings = config.store
+    owners = owners_of(config, environ)
     most, ttl = settings.max_mib * MIB, settings.conversation_seconds
     if settings.url.startswith("memory://"):
-        conversations = MemoryConversations(max_bytes=most // 4, ttl_seconds=ttl, now=clock.wall)
-        memory = MemoryStore(max_bytes=most, ttl_seconds=settings.ttl_seconds, now=clock.wall)
-        return memory, conversations
+        return (
+            MemoryStore(
+                max_bytes=most, ttl_seconds=settings.ttl_seconds, now=clock.wall, owners=owners
+            ),
+            MemoryConversations(
+                max_bytes=most // 4, ttl_seconds=ttl, now=clock.wall, owners=owners
+            ),
+        )
+    # A record is a message with little around it; an older server may have taken larger ones.
+    largest = max(MOST_BYTES, 2 * config.server.max_message_mib * MIB + MIB)
+    codec = Codec(Cipher(secrets_in(settings.encrypt_with_env, environ)), largest)
     shared = RedisStore(
         parse(settings.url, environ.get(settings.password_env, "")),
         ttl_seconds=settings.ttl_seconds,
         lease_seconds=settings.lease_seconds,
         now=clock.monotonic,
+        codec=codec,
+        owners=owners,
     )
-    return shared, SharedConversations(shared.scripts, ttl)
-
-
-def _sealer(config: Config, environ: Mapping[str, str], store: Store) -> Sealer:
-    """Signs with the operator's secret, or with what the store's servers share; accepts both."""
-    secrets = secrets_in(config.auth.secret_env, environ)
-    return Sealer(lambda: (*secrets, *filter(None, [store.key()])))
+    return shared, SharedConversations(shared.scripts, ttl, codec, owners)
 
 
 def _policy(config: Config) -> Policy:

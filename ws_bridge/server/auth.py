@@ -1,6 +1,7 @@
 """Who may come in: keys, origins, hosts. Decided before an upgrade, spoken as plain HTTP.
 
-Rule 1: keys are compared in constant time and never logged, echoed or stored; an owner is a hash.
+Rule 1: keys are compared in constant time and never logged, echoed or stored; an owner is a hash,
+keyed with the operator's secret where there is one.
 Rule 2: a browser page of another origin gets nothing; without keys only this machine is served.
 """
 
@@ -13,8 +14,10 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from ws_bridge.config import Config, client_keys, is_loopback
+from ws_bridge.config import Config, client_keys, is_loopback, secrets_in
 from ws_bridge.errors import InvalidApiKey, InvalidRequest, OriginNotAllowed
+from ws_bridge.protocol.sealing import Sealer
+from ws_bridge.store.base import Owners, Store
 
 BROWSER_KEY = "openai-insecure-api-key."
 # Subprotocols that clients offer beside a key; one of them is answered, a key never is.
@@ -28,9 +31,16 @@ class Gate:
     """The check of one server. Raises ``BridgeError``; returns the owner of what is created."""
 
     def __init__(
-        self, keys: Sequence[str], *, origins: Sequence[str], host: str, browser_subprotocol: bool
+        self,
+        keys: Sequence[str],
+        *,
+        origins: Sequence[str],
+        host: str,
+        browser_subprotocol: bool,
+        secrets: Sequence[bytes] = (),
     ) -> None:
-        self._owners = {hashlib.sha256(key.encode()).digest(): _owner(key) for key in keys}
+        digests = (hashlib.sha256(key.encode()).digest() for key in keys)
+        self._owners = dict(zip(digests, (names_of(key, secrets)[0] for key in keys), strict=True))
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
         self._host = host
         self._browser_subprotocol = browser_subprotocol
@@ -84,7 +94,20 @@ def gate_of(config: Config, environ: Mapping[str, str]) -> Gate:
         origins=config.server.allowed_origins,
         host=config.server.host,
         browser_subprotocol=config.auth.browser_subprotocol,
+        secrets=secrets_in(config.auth.secret_env, environ),
     )
+
+
+def owners_of(config: Config, environ: Mapping[str, str]) -> Owners:
+    """Under which names the store may know the owners."""
+    secrets = secrets_in(config.auth.secret_env, environ)
+    return Owners(names_of(key, secrets) for key in client_keys(config, environ))
+
+
+def sealer_of(config: Config, environ: Mapping[str, str], store: Store) -> Sealer:
+    """Signs with the operator's secret, or with the key of the store's servers; accepts both."""
+    secrets = secrets_in(config.auth.secret_env, environ)
+    return Sealer(lambda: (*secrets, *filter(None, [store.key()])))
 
 
 def offered_protocols(request: web.Request) -> list[str]:
@@ -98,5 +121,11 @@ def answered_protocol(request: web.Request) -> tuple[str, ...]:
     return tuple(name for name in offered_protocols(request) if name in PROTOCOLS)[:1]
 
 
-def _owner(key: str) -> str:
-    return hashlib.sha256(b"ws_bridge owner " + key.encode()).hexdigest()[:32]
+def names_of(key: str, secrets: Sequence[bytes]) -> tuple[str, ...]:
+    """What the owner with a key is called: by the first secret, by others, and without any.
+
+    With a secret nobody who reads the store can try out keys.
+    """
+    said = b"ws_bridge owner " + key.encode()
+    keyed = [hmac.digest(secret, said, "sha256").hex() for secret in secrets]
+    return (*(name[:32] for name in keyed), hashlib.sha256(said).hexdigest()[:32])

@@ -1,7 +1,8 @@
 """The seam to the stores: what is kept of a response, and what a store promises.
 
 A store holds stored responses only; ``store:false`` never reaches it. Unknown, foreign, deleted and
-expired are one answer: None. An owner that does not match sees nothing.
+expired are one answer: None. An owner that does not match sees nothing; under which names an owner
+is known, a store is told by ``Owners``.
 
 A response has one writer, whoever holds its ``Lease``. A lease that was not renewed in time is
 overdue: another server may claim the response, under a higher fence, and the old writer's appends
@@ -10,7 +11,7 @@ are refused from then on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
@@ -111,6 +112,31 @@ class Claim:
     is_cancelled: bool
     may_run: bool  # generate it; else only its end may be written
     upstream_id: str
+
+
+class Unreadable(ValueError):
+    """Stored bytes that no release up to this one writes; the message says which, and no content.
+
+    To readers what they belong to is unknown; the store logs one line.
+    """
+
+
+class Owners:
+    """Under which names a store may know an owner: the one of now first, then those of before.
+
+    A name is one word.
+    """
+
+    def __init__(self, known: Iterable[Sequence[str]] = ()) -> None:
+        self._names = {name: tuple(names) for names in known for name in names}
+
+    def names(self, owner: str) -> tuple[str, ...]:
+        """All names of the owner that has this one."""
+        return self._names.get(owner, (owner,))
+
+    def name(self, owner: str) -> str:
+        """Its name of now."""
+        return self.names(owner)[0]
 
 
 class Store(Protocol):

@@ -11,6 +11,7 @@ import orjson
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.protocol.conversation import Conversation, Entry
+from ws_bridge.store.base import Owners
 
 Json = dict[str, Any]
 
@@ -60,10 +61,18 @@ class MemoryConversations:
     One that alone would be over the bound grows no further.
     """
 
-    def __init__(self, *, max_bytes: int, ttl_seconds: float, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        *,
+        max_bytes: int,
+        ttl_seconds: float,
+        now: Callable[[], float],
+        owners: Owners | None = None,
+    ) -> None:
         self._max_bytes = max_bytes
         self._ttl_seconds = ttl_seconds
         self._now = now
+        self._owners = owners or Owners()
         self._bytes = 0
         # By id: the conversation, its size, when it expires; the least used first.
         self._kept: OrderedDict[str, tuple[Conversation, int, float]] = OrderedDict()
@@ -77,7 +86,7 @@ class MemoryConversations:
         """See ``Conversations``."""
         self._expire()
         kept = self._kept.get(conversation_id)
-        if kept is None or kept[0].owner != owner:
+        if kept is None or kept[0].owner not in self._owners.names(owner):
             return None
         conversation, size, _ = kept
         self._kept[conversation_id] = (conversation, size, self._now() + self._ttl_seconds)

@@ -21,6 +21,7 @@ from ws_bridge.store.base import (
     MAX_ATTEMPTS,
     Claim,
     Lease,
+    Owners,
     Receipt,
     Record,
     Snapshot,
@@ -68,11 +69,13 @@ class MemoryStore:
         ttl_seconds: float,
         now: Callable[[], float],
         lease_seconds: float = FOREVER,
+        owners: Owners | None = None,
     ) -> None:
         self._max_bytes = max_bytes
         self._ttl_seconds = ttl_seconds
         self._now = now
         self._lease_seconds = lease_seconds
+        self._owners = owners or Owners()
         self._bytes = 0
         self._running: dict[str, Entry] = {}
         self._finished: dict[str, Entry] = {}  # in the order in which they finished
@@ -222,7 +225,7 @@ class MemoryStore:
     def _find(self, response_id: str, owner: str) -> Entry | None:
         self._expire()
         entry = self._running.get(response_id) or self._finished.get(response_id)
-        visible = entry and entry.record.owner == owner and not entry.is_deleted
+        visible = entry and entry.record.owner in self._owners.names(owner) and not entry.is_deleted
         return entry if visible else None
 
     def _is_overdue(self, entry: Entry) -> bool:

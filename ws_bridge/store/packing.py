@@ -4,25 +4,28 @@ Rule 1: packing and unpacking gives the same bytes again: readers get what the s
 Rule 2: what is small is kept as it is; compressing it would cost more than it saves.
 Rule 3: stored data outlives the code. Fields of a newer release are kept and ignored, missing ones
 have their default; all else that cannot be read is ``Unreadable``, and no other error.
+Rule 4: nothing unfolds to more than a server could have written.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from types import NoneType
 from typing import Any
 
 import orjson
 
 from ws_bridge.protocol.events import Event
-from ws_bridge.store.base import Json, Record
+from ws_bridge.store.base import Json, Record, Unreadable
+from ws_bridge.store.cipher import Cipher
 
 SMALL = 512  # bytes
 ENTRY_EVENTS = 128
 ENTRY_BYTES = 64 * 1024
-RAW, ZLIB = b"r", b"z"
+RAW, ZLIB, ENCRYPTED = b"r", b"z", b"s"  # the first byte: how the rest is kept
+MOST_BYTES = 129 * 2**20  # of a value, unfolded
 # A record's fields and what each may be; those with a default may be missing.
 FORMS: dict[str, tuple[type, ...]] = {
     "id": (str,),
@@ -37,11 +40,30 @@ FORMS: dict[str, tuple[type, ...]] = {
 }
 
 
-class Unreadable(ValueError):
-    """Stored bytes that no release up to this one writes; the message says which, and no content.
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """How values are kept: compressed if it is worth it, encrypted if the operator wants it.
 
-    To readers what they belong to is unknown; the store logs one line.
+    ``key`` is the key in the store that a value is kept under.
     """
+
+    cipher: Cipher = field(default_factory=Cipher)
+    most_bytes: int = MOST_BYTES
+
+    def pack(self, plain: bytes, key: str = "") -> bytes:
+        """The value as it is kept."""
+        packed = pack(plain)
+        encrypts = self.cipher.encrypts
+        return ENCRYPTED + self.cipher.encrypt(packed, key) if encrypts else packed
+
+    def unpack(self, kept: bytes, key: str = "") -> bytes:
+        """What was packed. Raises ``Unreadable``."""
+        if kept[:1] == ENCRYPTED:
+            kept = self.cipher.decrypt(kept[1:], key)
+        return unpack(kept, self.most_bytes)
+
+
+CODEC = Codec()
 
 
 def pack(plain: bytes) -> bytes:
@@ -49,19 +71,25 @@ def pack(plain: bytes) -> bytes:
     return RAW + plain if len(plain) < SMALL else ZLIB + zlib.compress(plain, 1)
 
 
-def unpack(packed: bytes) -> bytes:
-    """What was packed. Raises ``Unreadable``."""
+def unpack(packed: bytes, most_bytes: int = MOST_BYTES) -> bytes:
+    """What was packed. Raises ``Unreadable``, also for what unfolds to more than the bound."""
     if packed[:1] == RAW:
         return packed[1:]
+    unfold = zlib.decompressobj()
     try:
-        return zlib.decompress(packed[1:])
+        plain = unfold.decompress(packed[1:], most_bytes + 1)
     except zlib.error:
         raise Unreadable("bytes") from None
+    if len(plain) > most_bytes:
+        raise Unreadable("size")
+    if not unfold.eof:
+        raise Unreadable("bytes")
+    return plain
 
 
-def unpack_json(packed: bytes) -> Any:
+def unpack_json(packed: bytes, codec: Codec = CODEC, key: str = "") -> Any:
     """The value whose JSON was packed. Raises ``Unreadable``."""
-    return parse_json(unpack(packed))
+    return parse_json(codec.unpack(packed, key))
 
 
 def parse_json(text: bytes) -> Any:
@@ -72,20 +100,23 @@ def parse_json(text: bytes) -> Any:
         raise Unreadable("json") from None
 
 
-def pack_entries(events: Sequence[Event]) -> Iterator[tuple[int, bytes]]:
+def pack_entries(
+    events: Sequence[Event], codec: Codec = CODEC, key: str = ""
+) -> Iterator[tuple[int, bytes]]:
     """Log entries: the last number of each and its payload, one event a line."""
     for group in _groups(events):
-        yield group[-1].number, pack(b"\n".join([event.text for event in group]))
+        yield group[-1].number, codec.pack(b"\n".join([event.text for event in group]), key)
 
 
-def unpack_entry(payload: bytes) -> list[Event]:
+def unpack_entry(payload: bytes, codec: Codec = CODEC, key: str = "") -> list[Event]:
     """The events of one entry. Raises ``Unreadable``."""
-    return [_event(parse_json(line), line) for line in unpack(payload).split(b"\n")]
+    lines = codec.unpack(payload, key).split(b"\n")
+    return [_event(parse_json(line), line) for line in lines]
 
 
-def unpack_final(packed: bytes) -> tuple[Event, Json]:
+def unpack_final(packed: bytes, codec: Codec = CODEC, key: str = "") -> tuple[Event, Json]:
     """The terminal event and its response, a copy with an output. Raises ``Unreadable``."""
-    text = unpack(packed)
+    text = codec.unpack(packed, key)
     fields = parse_json(text)
     event = _event(fields, text)
     response = fields.get("response")
@@ -94,16 +125,16 @@ def unpack_final(packed: bytes) -> tuple[Event, Json]:
     return event, response
 
 
-def pack_record(record: Record) -> bytes:
+def pack_record(record: Record, codec: Codec = CODEC, key: str = "") -> bytes:
     """A record as one string, with what a newer release had written into it."""
     fields = asdict(record)
     unknown = fields.pop("unknown")
-    return pack(orjson.dumps(fields | unknown))
+    return codec.pack(orjson.dumps(fields | unknown), key)
 
 
-def unpack_record(packed: bytes) -> Record:
+def unpack_record(packed: bytes, codec: Codec = CODEC, key: str = "") -> Record:
     """The record as it was. Raises ``Unreadable``."""
-    fields = unpack_json(packed)
+    fields = unpack_json(packed, codec, key)
     if not isinstance(fields, dict):
         raise Unreadable("record")
     known = {name: fields.pop(name) for name in FORMS if name in fields}

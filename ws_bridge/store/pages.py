@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis.exceptions import ResponseError
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.protocol.events import Event
-from ws_bridge.store.base import Json, Record, Snapshot
+from ws_bridge.store.base import Json, Owners, Record, Snapshot, Unreadable
 from ws_bridge.store.following import Cursor
-from ws_bridge.store.packing import Unreadable, unpack_entry, unpack_final, unpack_record
+from ws_bridge.store.layout import keys_of
+from ws_bridge.store.packing import (
+    ENTRY_BYTES,
+    Codec,
+    unpack_entry,
+    unpack_final,
+    unpack_record,
+)
+from ws_bridge.store.scripts import READ, Call
 
 log = logging.getLogger(__name__)
 
 MOST_ENTRIES = 256  # of a page
 ANSWERED = 7  # values, of a response that is there
+PAGE_BYTES = MOST_ENTRIES * ENTRY_BYTES  # a page ends with the entry that exceeds it
 ALL = 2**52  # a cursor beyond every log: only what is not in the log is wanted
 
 
@@ -37,12 +46,6 @@ class View:
     is_taken: bool  # a successor writes it
     response: Json | None = None  # the final one, a copy
 
-    @staticmethod
-    def arguments(cursor: Cursor, *, with_record: bool) -> tuple[str | int, ...]:
-        """What the script wants to know."""
-        after = max(-1, min(cursor.after, ALL))
-        return cursor.owner, after, MOST_ENTRIES, "1" if with_record else ""
-
     def finished(self) -> Snapshot | None:
         """The snapshot, if the response has ended."""
         if self.final is None or self.record is None or self.response is None:
@@ -50,19 +53,26 @@ class View:
         return Snapshot(self.record, self.response, self.final.number)
 
 
-def view_of(cursor: Cursor, answer: Any) -> View | None:
+def read_call(cursor: Cursor, owners: Owners, *, with_record: bool) -> Call:
+    """The call that reads what comes after a cursor."""
+    keys, after = keys_of(cursor.id), max(-1, min(cursor.after, ALL))
+    wanted = (" ".join(owners.names(cursor.owner)), after, MOST_ENTRIES, "1" if with_record else "")
+    return Call(READ, (keys.meta, keys.events, keys.final, keys.input), wanted)
+
+
+def view_of(cursor: Cursor, answer: Any, codec: Codec, owners: Owners) -> View | None:
     """The script's answer. What cannot be read is unknown, and holds up nothing else.
 
     Raises ``StoreUnavailable`` for a refusal.
     """
     try:
-        return _view(cursor, answer)
+        return _view(cursor, answer, codec, owners)
     except Unreadable as unreadable:
         log.error("read_broken id=%s reason=%s", cursor.id, unreadable)  # noqa: TRY400 - the reason is all there is
         return None
 
 
-def _view(cursor: Cursor, answer: Any) -> View | None:
+def _view(cursor: Cursor, answer: Any, codec: Codec, owners: Owners) -> View | None:
     if answer is None:
         return None
     if isinstance(answer, ResponseError):
@@ -75,19 +85,22 @@ def _view(cursor: Cursor, answer: Any) -> View | None:
     status, number, overdue, taken, entries, last, record = answer
     if status != b"in_progress" and not last:
         raise Unreadable("final event")
-    events = [event for _, fields in entries for event in unpack_entry(_payload(fields))]
+    keys = keys_of(cursor.id)
+    payloads = [_payload(fields) for _, fields in entries]
+    events, is_whole = _events(payloads, codec, keys.events)
     events = [event for event in events if event.number > cursor.after]
-    final, response = unpack_final(last) if last else (None, None)
-    is_complete = len(entries) < MOST_ENTRIES
+    final, response = unpack_final(last, codec, keys.final) if last else (None, None)
+    is_complete = is_whole and len(entries) < MOST_ENTRIES
     is_last = status != b"in_progress" and is_complete
     # A reader may have seen more than the log of a server that died: the end is told in any case.
     if is_last and final is not None and (final.number > cursor.after or taken):
         events.append(final)
+    kept = unpack_record(record, codec, keys.input) if record else None
     return View(
         cursor=cursor,
         events=events,
         final=final,
-        record=unpack_record(record) if record else None,
+        record=replace(kept, owner=owners.name(kept.owner)) if kept else None,
         is_overdue=bool(overdue),
         is_complete=is_complete,
         is_last=is_last,
@@ -103,3 +116,16 @@ def _payload(fields: Sequence[bytes]) -> bytes:
         if name == b"e":
             return value
     raise Unreadable("log entry")
+
+
+def _events(payloads: Sequence[bytes], codec: Codec, key: str) -> tuple[list[Event], bool]:
+    """The events of the entries, in whole entries up to the bound; whether they are all."""
+    events: list[Event] = []
+    size = 0
+    for payload in payloads:
+        if size > PAGE_BYTES:
+            return events, False
+        entry = unpack_entry(payload, codec, key)
+        size += sum(len(event.text) for event in entry)
+        events += entry
+    return events, True

@@ -14,9 +14,11 @@ import secrets
 from collections.abc import Callable
 
 from ws_bridge.errors import ConfigError, StoreUnavailable
-from ws_bridge.store.base import KEY_BYTES
+from ws_bridge.store.base import KEY_BYTES, Unreadable
+from ws_bridge.store.cipher import NotDecrypted
 from ws_bridge.store.connect import AWAY, Client, examine
 from ws_bridge.store.layout import PREFIX, lease_indexes
+from ws_bridge.store.packing import CODEC, Codec
 from ws_bridge.store.scripts import KEEP, OVERDUE, Scripts
 
 log = logging.getLogger(__name__)
@@ -31,12 +33,18 @@ class Presence:
     """One server, looked at. ``now`` is monotonic, in seconds."""
 
     def __init__(
-        self, client: Client, scripts: Scripts, lease_seconds: float, now: Callable[[], float]
+        self,
+        client: Client,
+        scripts: Scripts,
+        lease_seconds: float,
+        now: Callable[[], float],
+        codec: Codec = CODEC,
     ) -> None:
         self._client = client
         self._scripts = scripts
         self._lease_seconds = lease_seconds
         self._now = now
+        self._codec = codec
         self._claims_from = 0.0
         self._was_away = False
         self.key = b""  # see ``Store``
@@ -53,12 +61,14 @@ class Presence:
             log.warning("store_unreachable reason=%s: responses go on unstored", _name(away))
             return
         self._scripts.breaker.succeeded()
+        try:
+            await self._learn_key()
+        except StoreUnavailable:  # it has said why; it is asked again
+            return
         # Both ends of an uptime are whole seconds: it may be said to be one longer than it is.
         uptime = 0.0 if self._was_away else health.uptime_seconds - 1
         self._claims_from = self._now() + max(self._lease_seconds - max(uptime, 0), 0)
         self.is_known = True
-        with contextlib.suppress(StoreUnavailable):  # it is asked again
-            await self._learn_key()
 
     async def run(self) -> None:
         """Look until the server is known, and after every outage ask until it is back.
@@ -74,9 +84,6 @@ class Presence:
                     await self._scripts.call(OVERDUE, lease_indexes()[:1], 1)
             elif self._scripts.breaker.is_refusing:
                 await self._try_to_write()
-            elif not self.key:
-                with contextlib.suppress(StoreUnavailable):
-                    await self._learn_key()
 
     def back(self) -> None:
         """The server was away for a while and answers again."""
@@ -89,10 +96,25 @@ class Presence:
         return is_there and self._now() >= self._claims_from
 
     async def _learn_key(self) -> None:
-        """Ask for the key that all servers share; of several first ones one's is everybody's."""
+        """Ask for the key that all servers share; of several first ones one's is everybody's.
+
+        Raises ``ConfigError`` if the store's values are encrypted with a secret that is not known.
+        """
         own = secrets.token_bytes(KEY_BYTES)
-        key = await self._scripts.call(KEEP, (KEY,), own, KEY_MS, "")
-        self.key = key if isinstance(key, bytes) else b""
+        kept = await self._scripts.call(KEEP, (KEY,), self._codec.pack(own, KEY), KEY_MS, "")
+        try:
+            self.key = self._codec.unpack(bytes(kept), KEY)
+        except NotDecrypted:
+            raise ConfigError(
+                "key 'store.encrypt_with_env': what the store holds is encrypted with another "
+                "secret: name the one of the other servers"
+            ) from None
+        except Unreadable:
+            self.key = own
+        # As this server writes values: the next one finds out by it whether it can read them.
+        current = self._codec.pack(self.key, KEY)
+        if kept != current:
+            await self._scripts.call(KEEP, (KEY,), current, KEY_MS, kept)
 
     async def _try_to_write(self) -> None:
         """Whether there is room again; the leases could not be renewed while there was none."""

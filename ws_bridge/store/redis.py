@@ -17,6 +17,7 @@ from ws_bridge.store.base import (
     MAX_ATTEMPTS,
     Claim,
     Lease,
+    Owners,
     Receipt,
     Record,
     Snapshot,
@@ -36,8 +37,8 @@ from ws_bridge.store.following import (
 )
 from ws_bridge.store.hints import listen
 from ws_bridge.store.layout import CHANNELS, is_id, keys_of, lease_indexes
-from ws_bridge.store.packing import pack_entries, pack_record
-from ws_bridge.store.pages import ALL, View, view_of
+from ws_bridge.store.packing import CODEC, Codec, pack_entries, pack_record
+from ws_bridge.store.pages import ALL, View, read_call, view_of
 from ws_bridge.store.presence import Presence
 from ws_bridge.store.scripts import Call, Scripts
 from ws_bridge.store.tasks import again_and_again
@@ -59,14 +60,18 @@ class RedisStore:
         lease_seconds: float,
         now: Callable[[], float],
         worker: str = "",
+        codec: Codec = CODEC,
+        owners: Owners | None = None,
     ) -> None:
         self.worker = worker or secrets.token_hex(8)
         self._place = place
+        self._codec = codec
+        self._owners = owners or Owners()
         self._ttl_ms = int(ttl_seconds * 1000)
         self._lease_ms = int(lease_seconds * 1000)
         self._client = connect(place)
         self.scripts = Scripts(self._client, now, lambda: self._presence.back())  # noqa: PLW0108 - it comes next
-        self._presence = Presence(self._client, self.scripts, lease_seconds, now)
+        self._presence = Presence(self._client, self.scripts, lease_seconds, now, codec)
         self._folds = Folds(now)
         self._heard: dict[str, Callable[[str], None]] = {}
         self._following = Following(self, self._hear)
@@ -99,12 +104,13 @@ class RedisStore:
         keys = keys_of(record.id)
         successor = "" if record.request is None else "run" if record.may_run_again else "continue"
         last = events[-1].number if events else -1
-        entries = (part for entry in pack_entries(events) for part in entry)
+        entries = pack_entries(events, self._codec, keys.events)
         await self.scripts.call(
             lua.CREATE,
             (keys.meta, keys.events, keys.input, keys.leases),
             *(record.id, record.owner, self.worker, fence, self._lease_ms, self._running_ms),
-            *(pack_record(record), successor, last, *entries),
+            *(pack_record(record, self._codec, keys.input), successor, last),
+            *(part for entry in entries for part in entry),
         )
         return Lease(record.id, fence)
 
@@ -172,13 +178,14 @@ class RedisStore:
     async def cancel(self, response_id: str, owner: str) -> None:
         """See ``Store``."""
         keys = keys_of(response_id)
-        await self.scripts.call(lua.CANCEL, (keys.meta,), owner, response_id, CHANNELS)
+        await self.scripts.call(lua.CANCEL, (keys.meta,), self._names(owner), response_id, CHANNELS)
 
     async def delete(self, response_id: str, owner: str) -> bool:
         """See ``Store``."""
         keys = keys_of(response_id)
         names = (keys.meta, keys.events, keys.final, keys.input, keys.leases)
-        answer = await self.scripts.call(lua.DELETE, names, owner, response_id, STONE_MS, CHANNELS)
+        arguments = (self._names(owner), response_id, STONE_MS, CHANNELS)
+        answer = await self.scripts.call(lua.DELETE, names, *arguments)
         self._folds.forget(response_id)
         return bool(answer)
 
@@ -257,19 +264,16 @@ class RedisStore:
 
     async def _append(self, writes: Sequence[Write]) -> list[Receipt]:
         times = (self._lease_ms, self._running_ms, self._ttl_ms)
-        calls = [await append_call(write, self.worker, *times) for write in writes]
+        calls = [await append_call(write, self.worker, times, self._codec) for write in writes]
         return [receipt_of(answer) for answer in await self.scripts.call_all(calls)]
 
     async def _views(
         self, cursors: Sequence[Cursor], *, with_record: bool = False
     ) -> list[View | None]:
-        calls = []
-        for cursor in cursors:
-            keys = keys_of(cursor.id)
-            names = (keys.meta, keys.events, keys.final, keys.input)
-            calls.append(Call(lua.READ, names, View.arguments(cursor, with_record=with_record)))
+        calls = [read_call(cursor, self._owners, with_record=with_record) for cursor in cursors]
         answers = await self.scripts.call_all(calls)
-        return [view_of(cursor, answer) for cursor, answer in zip(cursors, answers, strict=True)]
+        pairs = zip(cursors, answers, strict=True)
+        return [view_of(cursor, answer, self._codec, self._owners) for cursor, answer in pairs]
 
     async def _everything(
         self, response_id: str, owner: str
@@ -284,6 +288,9 @@ class RedisStore:
             if not view.events:
                 return view.record, events
             events += view.events
+
+    def _names(self, owner: str) -> str:
+        return " ".join(self._owners.names(owner))
 
     def _hear(self, kind: str, response_id: str) -> None:
         if kind in self._heard:

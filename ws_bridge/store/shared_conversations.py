@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from ws_bridge.protocol.conversation import Conversation, Entry
+from ws_bridge.store.base import Owners, Unreadable
 from ws_bridge.store.layout import PREFIX, is_id, partition_of
-from ws_bridge.store.packing import Unreadable, pack, parse_json, unpack_json
+from ws_bridge.store.packing import CODEC, ENCRYPTED, Codec, parse_json, unpack_json
 from ws_bridge.store.scripts import CONVERSE, Scripts
 
 log = logging.getLogger(__name__)
@@ -21,8 +22,16 @@ Json = dict[str, Any]
 class SharedConversations:
     """``Conversations`` of many processes."""
 
-    def __init__(self, scripts: Scripts, ttl_seconds: float) -> None:
+    def __init__(
+        self,
+        scripts: Scripts,
+        ttl_seconds: float,
+        codec: Codec = CODEC,
+        owners: Owners | None = None,
+    ) -> None:
         self._scripts = scripts
+        self._codec = codec
+        self._owners = owners or Owners()
         self._ttl_ms = int(ttl_seconds * 1000)
 
     async def create(self, conversation: Conversation) -> None:
@@ -32,7 +41,7 @@ class SharedConversations:
             conversation.id,
             conversation.owner,
             created_at=str(conversation.created_at),
-            metadata=orjson.dumps(conversation.metadata),
+            metadata=conversation.metadata,
             entries=conversation.entries,
         )
 
@@ -42,16 +51,14 @@ class SharedConversations:
         if answer is None:
             return None
         try:
-            return _conversation(conversation_id, owner, *answer)
+            return self._conversation(conversation_id, owner, *answer)
         except Unreadable as unreadable:
             log.error("read_broken id=%s reason=%s", conversation_id, unreadable)  # noqa: TRY400 - the reason is all there is
             return None
 
     async def update(self, conversation_id: str, owner: str, metadata: Json) -> bool:
         """See ``Conversations``."""
-        return bool(
-            await self._call("update", conversation_id, owner, metadata=orjson.dumps(metadata))
-        )
+        return bool(await self._call("update", conversation_id, owner, metadata=metadata))
 
     async def add(
         self, conversation_id: str, owner: str, entries: Sequence[Entry]
@@ -75,54 +82,70 @@ class SharedConversations:
         owner: str,
         *,
         created_at: str = "",
-        metadata: bytes = b"",
+        metadata: Json | None = None,
         item_id: str = "",
         entries: Sequence[Entry] = (),
     ) -> Any:
         if not is_id(conversation_id):
             return None
-        tag = f"{PREFIX}:{{p{partition_of(conversation_id)}}}"
-        keys = (f"{tag}:c:{conversation_id}", f"{tag}:ci:{conversation_id}")
-        items = (part for entry in entries for part in _parts(entry))
+        names = (owner,) if what == "create" else self._owners.names(owner)
+        meta, listed = keys = _keys(conversation_id)
+        kept = b"" if metadata is None else self._pack_metadata(metadata, meta)
+        items = (part for entry in entries for part in self._parts(entry, listed))
         return await self._scripts.call(
             CONVERSE,
             keys,
-            *(what, owner, self._ttl_ms, created_at, metadata, _name(item_id)),
+            *(what, " ".join(names), self._ttl_ms, created_at, kept, _name(item_id)),
             *items,
         )
+
+    def _pack_metadata(self, metadata: Json, key: str) -> bytes:
+        """As JSON, or encrypted: older releases take it for JSON."""
+        plain = orjson.dumps(metadata)
+        return self._codec.pack(plain, key) if self._codec.cipher.encrypts else plain
+
+    def _parts(self, entry: Entry, key: str) -> tuple[bytes, bytes, bytes]:
+        """Name, spare name, payload."""
+        plain = orjson.dumps([entry.item, entry.maker, entry.response])
+        return _name(entry.id), _name(entry.spare or entry.id), self._codec.pack(plain, key)
+
+    def _conversation(
+        self,
+        conversation_id: str,
+        owner: str,
+        created_at: bytes | None,
+        metadata: bytes | None,
+        kept: Any,
+    ) -> Conversation:
+        """What the script has read. Raises ``Unreadable``."""
+        meta, listed = _keys(conversation_id)
+        if metadata and metadata.startswith(ENCRYPTED):
+            metadata = self._codec.unpack(metadata, meta)
+        began = parse_json(created_at or b"")
+        told = parse_json(metadata) if metadata else {}
+        if type(began) is not int or not isinstance(told, dict):
+            raise Unreadable("conversation")
+        entries = tuple(self._entry(payload, listed) for payload in kept)
+        return Conversation(conversation_id, owner, began, told, entries)
+
+    def _entry(self, kept: bytes, key: str) -> Entry:
+        """An item as it is kept; values after the third are a newer release's, and stay there."""
+        line, _, payload = kept.partition(b"\n")
+        name, values = parse_json(line), unpack_json(payload, self._codec, key)
+        if not isinstance(values, list):
+            raise Unreadable("item")
+        item, maker, response = [*values, None, None, None][:3]
+        is_known = isinstance(name, str) and isinstance(item, dict)
+        if not is_known or not all(isinstance(one, str | None) for one in (maker, response)):
+            raise Unreadable("item")
+        return Entry(name, item, maker, response)
+
+
+def _keys(conversation_id: str) -> tuple[str, str]:
+    tag = f"{PREFIX}:{{p{partition_of(conversation_id)}}}"
+    return f"{tag}:c:{conversation_id}", f"{tag}:ci:{conversation_id}"
 
 
 def _name(item_id: str) -> bytes:
     """An id, whatever is in it, on one line."""
     return orjson.dumps(item_id)
-
-
-def _parts(entry: Entry) -> tuple[bytes, bytes, bytes]:
-    """Name, spare name, payload."""
-    payload = pack(orjson.dumps([entry.item, entry.maker, entry.response]))
-    return _name(entry.id), _name(entry.spare or entry.id), payload
-
-
-def _conversation(
-    conversation_id: str, owner: str, created_at: bytes | None, metadata: bytes | None, kept: Any
-) -> Conversation:
-    """What the script has read. Raises ``Unreadable``."""
-    began = parse_json(created_at or b"")
-    told = parse_json(metadata) if metadata else {}
-    if type(began) is not int or not isinstance(told, dict):
-        raise Unreadable("conversation")
-    entries = tuple(_entry(payload) for payload in kept)
-    return Conversation(conversation_id, owner, began, told, entries)
-
-
-def _entry(kept: bytes) -> Entry:
-    """An item as it is kept; values after the third are a newer release's, and stay in the list."""
-    line, _, payload = kept.partition(b"\n")
-    name, values = parse_json(line), unpack_json(payload)
-    if not isinstance(values, list):
-        raise Unreadable("item")
-    item, maker, response = [*values, None, None, None][:3]
-    is_known = isinstance(name, str) and isinstance(item, dict)
-    if not is_known or not all(isinstance(one, str | None) for one in (maker, response)):
-        raise Unreadable("item")
-    return Entry(name, item, maker, response)

@@ -12,11 +12,12 @@ from redis.exceptions import ResponseError
 from ws_bridge.protocol.events import LIFECYCLE, Event
 from ws_bridge.store.base import Receipt, Verdict, Write
 from ws_bridge.store.layout import CHANNELS, keys_of
-from ws_bridge.store.packing import pack, pack_entries, pack_record
+from ws_bridge.store.packing import Codec, pack_entries, pack_record
 from ws_bridge.store.scripts import APPEND, Call
 
 log = logging.getLogger(__name__)
 
+Times = tuple[int, int, int]  # of a lease, of a running response, of a finished one: in ms
 LARGE = 1000  # events: more are packed beside the event loop
 VERDICTS = {
     1: Verdict.APPENDED,
@@ -28,13 +29,11 @@ VERDICTS = {
 }
 
 
-async def append_call(
-    write: Write, worker: str, lease_ms: int, running_ms: int, ttl_ms: int
-) -> Call:
+async def append_call(write: Write, worker: str, times: Times, codec: Codec) -> Call:
     """The call that does it all in one step, the end included."""
     if len(write.events) > LARGE:
-        return await asyncio.to_thread(_call, write, worker, lease_ms, running_ms, ttl_ms)
-    return _call(write, worker, lease_ms, running_ms, ttl_ms)
+        return await asyncio.to_thread(_call, write, worker, times, codec)
+    return _call(write, worker, times, codec)
 
 
 def receipt_of(answer: Any) -> Receipt:
@@ -47,10 +46,11 @@ def receipt_of(answer: Any) -> Receipt:
     return Receipt(VERDICTS[code], last, bool(cancel), bool(followed))
 
 
-def _call(write: Write, worker: str, lease_ms: int, running_ms: int, ttl_ms: int) -> Call:
+def _call(write: Write, worker: str, times: Times, codec: Codec) -> Call:
+    lease_ms, running_ms, ttl_ms = times
     events, lease, keys = write.events, write.lease, keys_of(write.lease.id)
     final = events[-1] if events and events[-1].is_terminal else None
-    entries = pack_entries(events[:-1] if final else events)
+    entries = pack_entries(events[:-1] if final else events, codec, keys.events)
     return Call(
         APPEND,
         (keys.meta, keys.events, keys.final, keys.input, keys.leases),
@@ -58,10 +58,10 @@ def _call(write: Write, worker: str, lease_ms: int, running_ms: int, ttl_ms: int
             *(lease.id, worker, lease.fence),
             *(events[0].number if events else 0, events[-1].number if events else -1),
             *(lease_ms, ttl_ms if final else running_ms),
-            *(_status(final), pack(final.text) if final else ""),
+            *(_status(final), codec.pack(final.text, keys.final) if final else ""),
             *(_flag(_has_output(events)), _flag(write.has_gap)),
             *(write.upstream_id, CHANNELS),
-            pack_record(write.record) if write.record else "",
+            pack_record(write.record, codec, keys.input) if write.record else "",
             *(part for entry in entries for part in entry),
         ),
     )

@@ -1,7 +1,7 @@
 -- converse: one step on one conversation, its owner checked.
 --
 -- KEYS  1 meta (hash)   2 items (list)
--- ARGV  1 what: 'create', 'read', 'update', 'add', 'remove' or 'delete'   2 owner   3 ttl (ms)
+-- ARGV  1 what: 'create', 'read', 'update', 'add', 'remove' or 'delete'   2 owner, or all its names   3 ttl (ms)
 --       4 created_at or ''   5 metadata or ''   6 an item's name or ''
 --       7… items: name, spare name, payload
 -- Returns false for another owner's or an unknown conversation, else
@@ -12,11 +12,18 @@
 -- items with one name the second has its spare name. An entry that is there already is that of a
 -- call that is repeated: it is not added again.
 
+local function is_owner(kept)
+  for name in string.gmatch(ARGV[2], '%S+') do
+    if name == kept then return true end
+  end
+  return false
+end
+
 local what, ttl = ARGV[1], ARGV[3]
 if what == 'create' then
   if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
   redis.call('HSET', KEYS[1], 'ow', ARGV[2], 'cr', ARGV[4])
-elseif redis.call('HGET', KEYS[1], 'ow') ~= ARGV[2] then
+elseif not is_owner(redis.call('HGET', KEYS[1], 'ow')) then
   return false
 end
 

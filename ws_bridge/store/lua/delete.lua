@@ -1,11 +1,18 @@
 -- delete: forget a response; what stays for an hour is a stone that refuses its writer.
 --
 -- KEYS  1 meta (hash)   2 events   3 final event   4 input   5 lease index (zset)
--- ARGV  1 owner   2 id   3 how long the stone stays (ms)   4 prefix of a worker's channel
+-- ARGV  1 the names of the owner   2 id   3 how long the stone stays (ms)   4 prefix of a worker's channel
 -- Returns 1, or 0 if there is nothing of this owner
 
+local function is_owner(kept)
+  for name in string.gmatch(ARGV[1], '%S+') do
+    if name == kept then return true end
+  end
+  return false
+end
+
 local m = redis.call('HMGET', KEYS[1], 'ow', 'st', 'f', 'wk', 'fw')
-if not m[1] or m[1] ~= ARGV[1] or m[2] == 'deleted' then return 0 end
+if not m[1] or not is_owner(m[1]) or m[2] == 'deleted' then return 0 end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
 redis.call('HSET', KEYS[1], 'ow', '', 'st', 'deleted', 'f', m[3] + 1, 'n', -1)
 redis.call('PEXPIRE', KEYS[1], ARGV[3])

@@ -1,14 +1,21 @@
 -- read: what a reader may see of a response after a cursor, all of one instant.
 --
 -- KEYS  1 meta (hash)   2 events (stream)   3 final event (string)   4 input (string)
--- ARGV  1 owner   2 cursor: the last number the reader has   3 most entries
+-- ARGV  1 the names of the owner   2 cursor: the last number the reader has   3 most entries
 --       4 '1': for a snapshot: with the record, and without the log of what has ended
 -- Returns false for another owner's, a deleted or an unknown response, and for one whose final
 -- event was lost, else
 --   {status, last, overdue, ended by another, entries, final event, record}
 
+local function is_owner(kept)
+  for name in string.gmatch(ARGV[1], '%S+') do
+    if name == kept then return true end
+  end
+  return false
+end
+
 local m = redis.call('HMGET', KEYS[1], 'ow', 'st', 'n', 'lx', 'tk')
-if not m[1] or m[1] ~= ARGV[1] or m[2] == 'deleted' then return false end
+if not m[1] or not is_owner(m[1]) or m[2] == 'deleted' then return false end
 
 local overdue, final = 0, ''
 if m[2] == 'in_progress' then
