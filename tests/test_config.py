@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ws_bridge.config import Config, client_keys, is_loopback, load, star_of
+from ws_bridge.config import Config, client_keys, is_loopback, load, secrets_in, star_of
 from ws_bridge.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[1] / "config.toml"
@@ -145,6 +145,38 @@ def test_a_public_address_without_keys_is_refused(write, host):
 def test_a_loopback_address_needs_no_keys(write, host):
     assert is_loopback(host)
     assert load(write(f'[server]\nhost = "{host}"\n'), {}).server.host == host
+
+
+# Secrets
+
+SECRETS = ["auth.secret_env", "store.encrypt_with_env"]
+
+
+def test_the_first_of_several_secrets_comes_first():
+    environ = {"S": f" {'a' * 32} ,{'b' * 40},,", "OTHER": "c" * 32}
+    assert secrets_in("S", environ) == (b"a" * 32, b"b" * 40)
+    assert secrets_in("", environ) == secrets_in("NOT_SET", environ) == ()
+
+
+@pytest.mark.parametrize("key", SECRETS)
+@pytest.mark.parametrize("value", [None, "", " , ", "too short", f"{'a' * 32},short", "plain"])
+def test_a_secret_that_is_missing_or_could_be_guessed_is_refused_and_not_repeated(
+    write, key, value
+):
+    section, _, name = key.partition(".")
+    path = write(f'[{section}]\n{name} = "SECRET"\n')
+    message = refusal(path, {} if value is None else {"SECRET": value})
+    assert f"key '{key}': the environment variable SECRET must hold" in message
+    assert "short" not in message
+
+
+@pytest.mark.parametrize("key", SECRETS)
+def test_good_secrets_are_taken(write, key):
+    section, _, name = key.partition(".")
+    path = write(f'[{section}]\n{name} = "SECRET"\n')
+    for value in ("a" * 32, f"{'a' * 32}, {'b' * 32}", f"plain,{'a' * 32}"):
+        config = load(path, {"SECRET": value})
+        assert getattr(getattr(config, section), name) == "SECRET"
 
 
 # Mistakes

@@ -102,12 +102,13 @@ def test_others_speak_from_warning_on_and_aiohttp_not_at_all(written):
 def test_all_secrets_that_the_configuration_names_are_known():
     config = Config.model_validate(
         {
-            "auth": {"keys_env": ["KEYS"]},
-            "store": {"password_env": "PASSWORD"},
+            "auth": {"keys_env": ["KEYS"], "secret_env": "SECRET"},
+            "store": {"password_env": "PASSWORD", "encrypt_with_env": "ENCRYPT"},
             "models": [{"name": "m", "model": "openai/m", "api_key_env": "KEY"}],
         },
         strict=False,
     )
     environ = {"KEYS": "first-one, second", "PASSWORD": "pass,word", "KEY": "provider's"}
-    expected = {"first-one", "second", "pass,word", "provider's"}
+    environ |= {"SECRET": "new-secret,old-secret", "ENCRYPT": "plain,another"}
+    expected = {"first-one", "second", "pass,word", "provider's", "old-secret", "another"}
     assert expected <= set(logs.secrets_of(config, environ))

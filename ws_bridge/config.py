@@ -35,7 +35,7 @@ STORE_SCHEMES = (
     "rediss+cluster",
 )
 SECRET_LENGTH = 32  # characters: nobody can try them all
-UNENCRYPTED = b"plain"  # the one word among them that is none
+PLAIN = b"plain"  # the word that stands for no secret, among others: not yet, or no more
 DEMO_TOML = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
 
 
@@ -270,7 +270,7 @@ def _check_keys(config: Config, source: str, environ: Environ) -> None:
 
 
 def _check_secrets(key: str, name: str, source: str, environ: Environ) -> None:
-    known = [secret for secret in secrets_in(name, environ) if secret != UNENCRYPTED]
+    known = [secret for secret in secrets_in(name, environ) if secret != PLAIN]
     if name and (not known or any(len(secret) < SECRET_LENGTH for secret in known)):
         raise ConfigError(
             f"{source}: key '{key}': the environment variable {name} must hold a secret of at "

@@ -2,8 +2,12 @@
 
 import asyncio
 
+import pytest
 from aiohttp import WSMsgType
 from scripted import Scripted, answer, completed, done_item, message, opening
+
+from ws_bridge.config import Config
+from ws_bridge.server.app import Bridge
 
 
 async def test_health_is_at_once_and_readiness_when_the_upstream_is_open(serve):
@@ -88,3 +92,15 @@ async def test_a_hurried_drain_ends_what_runs_as_failed(serve):
     assert last["error"]["message"] == "The server shut down before the response finished."
     assert last["output"][0]["content"][0]["text"] == "par"
     await ending
+
+
+@pytest.mark.catalogue("A13")
+@pytest.mark.parametrize(("message_mib", "most_mib"), [(1, 129), (64, 129), (512, 1025)])
+def test_a_stored_value_unfolds_to_what_a_message_can_become_and_no_further(message_mib, most_mib):
+    sections = {
+        "server": {"max_message_mib": message_mib},
+        "store": {"url": "redis://127.0.0.1:1"},
+    }
+    bridge = Bridge(Config.model_validate(sections), {}, upstream=Scripted([]))
+    for part in (bridge._store, bridge._conversations._kept):
+        assert part._codec.most_bytes == most_mib * 2**20

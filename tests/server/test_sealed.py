@@ -144,6 +144,7 @@ async def test_a_seal_outlives_its_server_and_its_secret(serve):
     for config, environ in (
         ({}, {}),
         (SIGNING, {"SECRET": "t" * 32}),
+        (SIGNING, {"SECRET": f"plain,{'s' * 32}"}),
         (SIGNING, {"SECRET": f"{'t' * 32},{'s' * 32}"}),
     ):
         bridge = await serve(upstream, config, environ)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from ws_bridge.config import Config, client_keys, is_loopback, secrets_in
+from ws_bridge.config import PLAIN, Config, client_keys, is_loopback, secrets_in
 from ws_bridge.errors import InvalidApiKey, InvalidRequest, OriginNotAllowed
 from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.store.base import Owners, Store
@@ -106,7 +106,7 @@ def owners_of(config: Config, environ: Mapping[str, str]) -> Owners:
 
 def sealer_of(config: Config, environ: Mapping[str, str], store: Store) -> Sealer:
     """Signs with the operator's secret, or with the key of the store's servers; accepts both."""
-    secrets = secrets_in(config.auth.secret_env, environ)
+    secrets = [one for one in secrets_in(config.auth.secret_env, environ) if one != PLAIN]
     return Sealer(lambda: (*secrets, *filter(None, [store.key()])))
 
 
@@ -127,5 +127,6 @@ def names_of(key: str, secrets: Sequence[bytes]) -> tuple[str, ...]:
     With a secret nobody who reads the store can try out keys.
     """
     said = b"ws_bridge owner " + key.encode()
-    keyed = [hmac.digest(secret, said, "sha256").hex() for secret in secrets]
-    return (*(name[:32] for name in keyed), hashlib.sha256(said).hexdigest()[:32])
+    plain = hashlib.sha256(said).digest()
+    keyed = (plain if one == PLAIN else hmac.digest(one, said, "sha256") for one in secrets)
+    return tuple(dict.fromkeys(digest.hex()[:32] for digest in (*keyed, plain)))
