@@ -39,6 +39,7 @@ from soak.judge import (
 from soak.visits import KINDS, Visitor
 from tests.bench import gauges
 from ws_bridge.store.layout import lease_indexes
+from ws_bridge.store.presence import KEY
 
 TIDE_SECONDS = 30.0  # a tide and its ebb, where the machine is fast enough
 FLOOD_SECONDS = 20.0  # visits begin in this time; the last of them take a while
@@ -212,11 +213,13 @@ async def _dry(on: Field, seen: Seen) -> None:
 
 
 async def _kept(store: redis.asyncio.Redis) -> list[bytes]:
-    """What is in the store, but for the stones of deleted responses: those stay for an hour."""
+    """What is in the store, but for what stays longer: the one key that all servers share, and the
+    stones of deleted responses, for an hour.
+    """
     return [
         key
         async for key in store.scan_iter(count=1000)
-        if b":m:" not in key or await store.hget(key, "st") != b"deleted"
+        if key != KEY.encode() and (b":m:" not in key or await store.hget(key, "st") != b"deleted")
     ]
 
 
