@@ -81,3 +81,27 @@ def is_one_line(said: str) -> bool:
     line = said.removesuffix("\n")
     is_so = line.startswith("ws-bridge: ") and "\n" not in line and "store.url" in line
     return is_so and SECRET not in line
+
+
+@pytest.mark.catalogue("A14")
+async def test_a_secret_that_does_not_open_the_store_is_one_line_that_names_the_key():
+    """And the right one opens it, beside a new one too: all that was said is readable."""
+    right, wrong = "r" * 32, "w" * 32
+    with Node(valkey_binary()) as node:
+        config = config_of(node.url, encrypt_with_env="ENCRYPT")
+        async with Fresh(config, {"ENCRYPT": right}) as bridge, Peer(bridge) as peer:
+            await bridge.wait_ready()
+            turn = await peer.turn("demo", input="My dog is Rex.")
+        for tried, environ in ((config, {"ENCRYPT": wrong}), (config_of(node.url), {})):
+            log = await refused(tried, environ)
+            lines = [line for line in log.splitlines() if "encrypt_with_env" in line]
+            assert len(lines) == 1
+            assert "another secret" in lines[0]
+            assert "Traceback" not in log
+            assert wrong not in log
+        async with Fresh(config, {"ENCRYPT": f"{wrong},{right}"}) as bridge, Peer(bridge) as peer:
+            await bridge.wait_ready()
+            assert await peer.get(turn.id) == (200, turn.last["response"])
+            assert await peer.events(turn.id) == turn.texts
+            after = await peer.turn("demo", previous_response_id=turn.id, input="my dog?")
+            assert after.last["type"] == "response.completed"

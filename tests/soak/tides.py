@@ -213,8 +213,9 @@ async def _dry(on: Field, seen: Seen) -> None:
 
 
 async def _kept(store: redis.asyncio.Redis) -> list[bytes]:
-    """What is in the store, but for what stays longer: the one key that all servers share, and the
-    stones of deleted responses, for an hour.
+    """What is in the store, but for the stones of deleted responses, which stay for an hour.
+
+    The one key that all servers share stays for months.
     """
     return [
         key

@@ -56,6 +56,14 @@ def test_this_bridges_summaries_open_reasoning_and_all_else_are_everybodys():
     assert seen(a="AAA").readable(chain, "z", strange=False) is chain
 
 
+def test_what_is_left_out_leaves_the_summary_as_it_is():
+    sealed = UNSIGNED.seal("They talked.")
+    chain = UNSIGNED.open(Chain(None, (reasoning("AAA"), sealed, HELLO)))
+    fitted = seen(a="AAA").readable(chain, "b", strange=True)
+    assert fitted.input == (sealed, HELLO)
+    assert fitted.items_for("b") == UNSIGNED.open(fitted).items_for("b") != [HELLO]
+
+
 def test_the_latest_seal_says_who_made_the_conversation():
     seals = seen(a="AAA", b="BBB")
     items = (reasoning("BBB"), reasoning("AAA"), reasoning("XXX"), HELLO)
