@@ -62,8 +62,8 @@ CONCRETE = {
 
 # Where a dependency lives.
 HOMES: dict[str, tuple[str, ...]] = {
-    "cryptography": ("store/cipher.py",),
     "aiohttp": ("server/*", "processes/serving.py"),
+    "cryptography": ("store/cipher.py",),
     "httpx": ("upstream/call.py", "upstream/tap.py"),  # litellm's timeouts, and its streams
     "litellm": ("upstream/setup.py",),
     "orjson": ("protocol/*", "config.py", "upstream/*", "store/*", "server/*"),
