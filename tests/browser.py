@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from hang import HANG_SECONDS
 from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -20,9 +21,9 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
-PATIENCE_MS = 30_000  # how long a loaded machine may take for what usually takes a moment
+HANG_MS = 1000 * HANG_SECONDS
 
-expect.set_options(timeout=PATIENCE_MS)
+expect.set_options(timeout=HANG_MS)
 
 
 class Wire:
@@ -125,7 +126,7 @@ async def visit(chromium: Browser) -> AsyncIterator[Visit]:
         tab = Tab(await context.new_page())
         tabs.append(tab)
         page = tab.page
-        page.set_default_timeout(PATIENCE_MS)
+        page.set_default_timeout(HANG_MS)
         page.on("pageerror", lambda error: tab.errors.append(str(error)))
         page.on("console", lambda said: said.type == "error" and tab.errors.append(said.text))
         await page.goto(address)

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+from hang import HANG_SECONDS
 from proxy import ReservedPort
 from upstreams import FakeProviders
 from valkeys import Process
 
 ROOT = Path(__file__).parents[1]
-READY_SECONDS = 60
-STOP_SECONDS = 30.0
 STEP_SECONDS = 0.02
 LISTENING = re.compile(r"listening on (http://\S+)")
 
@@ -120,14 +119,14 @@ class Bridge:
         assert not self._is_alive(), "it runs"
         known = len(self.log())
         self._process = await asyncio.to_thread(self._spawn)
-        async with asyncio.timeout(READY_SECONDS):
+        async with asyncio.timeout(HANG_SECONDS):
             while not LISTENING.search(self.log(), known):
                 assert self._is_alive(), f"it ended with {self._process.exit_code}:\n{self.log()}"
                 await asyncio.sleep(STEP_SECONDS)
 
     async def wait_ready(self) -> None:
         """Return when ``/readyz`` says yes. Raises ``TimeoutError``."""
-        async with asyncio.timeout(READY_SECONDS), aiohttp.ClientSession() as session:
+        async with asyncio.timeout(HANG_SECONDS), aiohttp.ClientSession() as session:
             while not await self._is_ready(session):
                 assert self._is_alive(), f"it ended with {self._started.exit_code}:\n{self.log()}"
                 await asyncio.sleep(STEP_SECONDS)
@@ -144,7 +143,7 @@ class Bridge:
         """End it as a crash would; it is gone when this returns."""
         await asyncio.to_thread(self._started.kill)
 
-    async def terminate(self, seconds: float = STOP_SECONDS) -> int:
+    async def terminate(self, seconds: float = HANG_SECONDS) -> int:
         """Ask it to end, and return its exit code. Raises ``TimeoutError`` if it stays."""
         try:
             return await asyncio.to_thread(self._started.terminate, seconds)

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from hang import HANG_SECONDS
 from scripted import answer
 
 from ws_bridge.clock import Clock
@@ -168,7 +169,7 @@ class Response:
 
 async def until(condition: Callable[[], object]) -> None:
     """Let the others run until it is true; the limit is for a test that fails."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while not condition():  # noqa: ASYNC110 - nobody here could set an event
             await asyncio.sleep(0)
 

@@ -7,9 +7,10 @@ import struct
 from typing import Self
 from urllib.parse import urlsplit
 
+from hang import HANG_SECONDS
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 MASK = b"\x01\x02\x03\x04"
-PATIENCE = 30  # seconds; for a test that fails
 HANDSHAKE = {
     "Host": "localhost",
     "Upgrade": "websocket",
@@ -82,7 +83,7 @@ class Line:
         if self._writer.is_closing():
             raise ConnectionResetError
         self._writer.write(data)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             await self._writer.drain()
 
     async def drip(self, data: bytes, pace: float) -> None:
@@ -98,12 +99,12 @@ class Line:
 
     async def answer(self) -> bytes:
         """An HTTP answer's head."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             return await self._reader.readuntil(b"\r\n\r\n")
 
     async def rest(self) -> bytes:
         """All that comes until the server's end. Raises ``ConnectionResetError`` if it is rude."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             return await self._reader.read()
 
     async def frames(self, number: int) -> list[tuple[int, bytes]]:
@@ -119,7 +120,7 @@ class Line:
         raise AssertionError
 
     async def _frame(self) -> tuple[int, bytes]:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             first, second = await self._reader.readexactly(2)
             length = second
             if second == 126:

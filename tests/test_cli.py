@@ -10,6 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from hang import HANG_SECONDS
 
 from ws_bridge.config import Config, load
 
@@ -27,7 +28,12 @@ def environ(**more):
 def run(*arguments, **more):
     command = [sys.executable, "-m", "ws_bridge", *arguments]
     return subprocess.run(  # noqa: S603 - our own program
-        command, capture_output=True, text=True, timeout=50, env=environ(**more), check=False
+        command,
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        env=environ(**more),
+        check=False,
     )
 
 
@@ -87,14 +93,14 @@ def test_serve_prints_each_model_as_on_or_off_and_the_address_last(config):
             "model gpt-*: off (OPENAI_API_KEY is not set)",
         ]
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", served.url)
-        with urllib.request.urlopen(served.url + "/healthz", timeout=20) as answer:  # noqa: S310
+        with urllib.request.urlopen(served.url + "/healthz", timeout=HANG_SECONDS) as answer:  # noqa: S310
             assert answer.status == 200
 
 
 def test_sigterm_ends_it_well_and_the_log_has_no_traceback(config):
     with Served("--config", config(ONLY_DEMO)) as served:
         served.process.send_signal(signal.SIGTERM)
-        _, log = served.process.communicate(timeout=50)
+        _, log = served.process.communicate(timeout=HANG_SECONDS)
         assert served.process.returncode == 0
         assert "Traceback" not in log
         assert log.rstrip().endswith("stopped")

@@ -15,7 +15,6 @@ RESPONSES = 24
 ITEM = {"type": "message", "content": [{"type": "output_text", "text": "wordword"}]}
 
 
-@pytest.mark.timeout(120)
 async def test_a_round_of_faults_leaves_one_truth():
     async with field_of() as on:
         result = await play(on, SEED, RESPONSES)

@@ -6,6 +6,7 @@ import tomllib
 import aiohttp
 import pytest
 from fleet import fleet, models_for, toml
+from hang import HANG_SECONDS
 from upstreams import FakeProviders
 
 DEMO = {"name": "demo", "model": "demo/demo", "drop_params": True}
@@ -24,9 +25,9 @@ async def turn(bridge, model, **fields):
         await socket.send_json(
             {"type": "response.create", "model": model, "input": "count to 3", **fields}
         )
-        events = [await socket.receive_json(timeout=20)]
+        events = [await socket.receive_json(timeout=HANG_SECONDS)]
         while events[-1]["type"] not in TERMINALS:
-            events.append(await socket.receive_json(timeout=20))
+            events.append(await socket.receive_json(timeout=HANG_SECONDS))
         return events
 
 

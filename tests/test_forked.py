@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fleet import Bridge, Fresh
 from forked import Fork, Stem
+from hang import HANG_SECONDS
 
 HERE = Path(__file__).parent
 # A stem that has imported nothing; what is forked off it says what it was given.
@@ -41,7 +42,7 @@ def fork(bare, tmp_path):
 
 
 def said(log):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANG_SECONDS
     while not (log.exists() and log.read_text().endswith("\n")):
         assert time.monotonic() < deadline
         time.sleep(0.01)

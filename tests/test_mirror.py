@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from hands import OWNER, Hands, Moody, Response, a_while, holes, until
+from hang import HANG_SECONDS
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.mirror import RETRY_SECONDS, Mirror, Pace
@@ -133,7 +134,7 @@ async def test_a_whole_response_that_was_never_created_is_stored_when_the_store_
 async def test_nobody_waits_for_a_store_that_hangs(world):
     one, gate = Response(), asyncio.Event()
     world.store.gates = [gate] * 100
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         await world.create(one)
         await world.finish(one)
         with pytest.raises(StoreUnavailable):
@@ -149,7 +150,7 @@ async def test_a_running_response_is_given_back_to_no_store_that_hangs(world):
     await world.create(one)
     await a_while()
     world.store.gates = [asyncio.Event()]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         assert not await world.mirror.release(one.id)
     assert world.mirror.watches(one.id)
 

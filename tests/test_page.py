@@ -11,10 +11,11 @@ import pytest
 import pytest_asyncio
 from browser import Visit, Wire
 from fleet import Bridge
+from hang import HANG_SECONDS
 from playwright.async_api import expect
 
 chromium, visit = browser.chromium, browser.visit  # the fixtures of these tests
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # Answers that a test leaves running do not hold up the end of the module.
 DEMO = {"server": {"drain_seconds": 0}, "models": [{"name": "demo", "model": "demo/demo"}]}
@@ -34,7 +35,7 @@ def counted(to: int) -> str:
 def polled(bridge: str, response_id: str, method: str = "GET") -> dict[str, Any]:
     address = f"{bridge}/v1/responses/{response_id}"
     request = urllib.request.Request(address, method=method)  # noqa: S310 - loopback
-    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
+    with urllib.request.urlopen(request, timeout=HANG_SECONDS) as answer:  # noqa: S310 - loopback
         body: dict[str, Any] = json.load(answer)
     return body
 

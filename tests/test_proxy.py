@@ -6,6 +6,7 @@ import contextlib
 import pytest
 import redis
 import redis.asyncio
+from hang import HANG_SECONDS
 from proxy import Proxy, ReservedPort
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -55,11 +56,11 @@ async def connected(proxy):
 
 async def said_back(reader, writer, words):
     writer.write(words)
-    return await asyncio.wait_for(reader.readexactly(len(words)), 20)
+    return await asyncio.wait_for(reader.readexactly(len(words)), HANG_SECONDS)
 
 
 async def until(is_true):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while not is_true():  # noqa: ASYNC110 - the proxy tells nobody
             await asyncio.sleep(0.01)
 

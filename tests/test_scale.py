@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestServer
+from hang import HANG_SECONDS
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the bench imports itself as `tests.bench`
 
@@ -48,7 +49,7 @@ async def server():
 
 
 async def until(is_true):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         while not is_true():  # noqa: ASYNC110 - what is waited for happens in the server
             await asyncio.sleep(0.01)
 
@@ -114,7 +115,6 @@ def test_processes_come_from_addresses_of_their_own():
     assert all(address.startswith("127.") for address in addresses(0))
 
 
-@pytest.mark.timeout(150)
 def test_the_acts_of_a_run_leave_a_real_server_as_it_was(tmp_path):
     """The run at a hundredth of its size: nothing is refused, dropped, cut or left over."""
     pace = Pace(

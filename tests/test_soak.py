@@ -209,7 +209,6 @@ def test_a_reader_elsewhere_must_read_the_same():
 # The real thing, for a moment
 
 
-@pytest.mark.timeout(150)
 async def test_a_tide_comes_and_goes_and_leaves_nothing():
     """One of each kind of client, on real servers; nothing runs then, and nothing is kept."""
     seen = Seen()

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from hang import HANG_SECONDS
+
 from ws_bridge.turnstile import Turnstile
 
 
@@ -57,4 +59,4 @@ async def test_who_gives_up_takes_nobodys_turn():
     await asyncio.gather(*comers, return_exceptions=True)
     rounds.stop()
     assert [name for _, name in passed] == [0, 2, 4, 6, 8]
-    await asyncio.wait_for(turnstile.enter(), 5)
+    await asyncio.wait_for(turnstile.enter(), HANG_SECONDS)

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 import redis
+from hang import HANG_SECONDS
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
@@ -64,7 +65,7 @@ def test_a_frozen_node_executes_after_its_thaw_what_was_sent_to_it(binary):
         with pytest.raises(TimeoutError):
             line.recv(100)
         node.thaw()
-        line.settimeout(20)
+        line.settimeout(HANG_SECONDS)
         assert line.recv(100) == b":1\r\n"
 
 

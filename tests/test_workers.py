@@ -19,6 +19,7 @@ import aiohttp
 import pytest
 from fleet import KEYS, Fresh, models_for
 from hands import Hands
+from hang import HANG_SECONDS
 from prometheus_client import generate_latest
 from upstreams import FakeProviders
 from valkeys import Node, valkey_binary
@@ -33,8 +34,6 @@ from ws_bridge.server.metrics import Metrics
 ROOT = Path(__file__).parents[1]
 DEMO = {"name": "demo", "model": "demo/demo", "drop_params": True}
 TERMINALS = ("response.completed", "response.failed", "response.incomplete", "error")
-PATIENCE_SECONDS = 30.0
-LONG_SECONDS = 300.0  # ends what hangs: several starts of a process, on a busy machine
 STEP_SECONDS = 0.03
 ENDLESS = "import threading; threading.Event().wait()"
 BROKEN = "raise ImportError('it is broken')"
@@ -94,8 +93,8 @@ def litellm(tmp_path):
     return write
 
 
-async def until(is_true, seconds=PATIENCE_SECONDS):
-    async with asyncio.timeout(seconds):
+async def until(is_true):
+    async with asyncio.timeout(HANG_SECONDS):
         while not is_true():  # noqa: ASYNC110 - looks at processes
             await asyncio.sleep(STEP_SECONDS)
 
@@ -126,7 +125,7 @@ class Client:
     def __init__(self, bridge, *, keeps=False):
         self.bridge = bridge
         connector = aiohttp.TCPConnector(force_close=not keeps, limit=0)
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=HANG_SECONDS)
         self.session = aiohttp.ClientSession(connector=connector, timeout=timeout)
 
     async def __aenter__(self):
@@ -151,7 +150,7 @@ class Client:
     async def ready(self):
         """Return when both workers can begin responses."""
         ready = set()
-        async with asyncio.timeout(2 * PATIENCE_SECONDS):
+        async with asyncio.timeout(HANG_SECONDS):
             while len(ready) < 2:
                 async with Client(self.bridge, keeps=True) as same:  # both are asked of one worker
                     number = await same.worker()
@@ -162,14 +161,14 @@ class Client:
 async def begin(ws, model, **fields):
     """Start a turn; its id."""
     await ws.send_json({"type": "response.create", "model": model, "input": "hi", **fields})
-    created = await ws.receive_json(timeout=PATIENCE_SECONDS)
+    created = await ws.receive_json(timeout=HANG_SECONDS)
     assert created["type"] == "response.created", created
     return created["response"]["id"]
 
 
 async def the_end(ws):
     while True:
-        event = await ws.receive_json(timeout=PATIENCE_SECONDS)
+        event = await ws.receive_json(timeout=HANG_SECONDS)
         if event["type"] in TERMINALS:
             return event
 
@@ -313,7 +312,7 @@ class Stream:
 
     async def read(self):
         while not self.events or self.events[-1]["type"] not in TERMINALS:
-            self.events.append(await self.ws.receive_json(timeout=PATIENCE_SECONDS))
+            self.events.append(await self.ws.receive_json(timeout=HANG_SECONDS))
         return self.events
 
 
@@ -326,7 +325,7 @@ async def one_on_each_worker(client, model):
         await ws.send_json({"type": "response.create", "model": model, "input": "hi"})
         stream = Stream(ws, "")
         while len(stream.events) < 7:  # up to the provider's gate
-            stream.events.append(await ws.receive_json(timeout=PATIENCE_SECONDS))
+            stream.events.append(await ws.receive_json(timeout=HANG_SECONDS))
         stream.id = stream.events[0]["response"]["id"]
         after = await busy(client)
         (number,) = [each for each in after if after[each] > before[each]]
@@ -350,7 +349,7 @@ async def busy(client):
 
 
 async def the_stored_end(client, response_id):
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             status, text = await client.get(f"/v1/responses/{response_id}")
             if '"in_progress"' not in text:
@@ -413,11 +412,11 @@ async def test_a_second_signal_waits_for_nobody(bridge, client, node, fake):
     fake.release("gpt-gate8-hurried")
 
 
-@pytest.mark.timeout(2 * LONG_SECONDS)
+@pytest.mark.timeout(2 * HANG_SECONDS)
 async def test_a_server_whose_import_raises_says_so_in_one_line_and_ends(litellm):
     """Nothing else can be wrong with it: how long a start takes is no fault."""
     async with Fresh({"models": [DEMO]}, litellm(BROKEN)) as bridge:
-        await until(lambda: not bridge._is_alive(), LONG_SECONDS)
+        await until(lambda: not bridge._is_alive(), HANG_SECONDS)
         lines = [line for line in bridge.log().splitlines() if " INFO " not in line]
     assert bridge._process.exit_code == 1
     said = [line for line in lines if " ERROR " in line]
@@ -427,11 +426,11 @@ async def test_a_server_whose_import_raises_says_so_in_one_line_and_ends(litellm
     assert "Traceback" not in "".join(lines)
 
 
-@pytest.mark.timeout(2 * LONG_SECONDS)
+@pytest.mark.timeout(2 * HANG_SECONDS)
 async def test_workers_that_cannot_start_are_tried_so_often_and_then_given_up(node, litellm):
     """The exit code is 1, and the last error names the tries."""
     async with Fresh(config_of(node.url), litellm(BROKEN)) as bridge:
-        await until(lambda: not bridge._is_alive(), LONG_SECONDS)
+        await until(lambda: not bridge._is_alive(), HANG_SECONDS)
         said = bridge.log()
     assert bridge._process.exit_code == 1
     assert said.count("no_worker_was_ever_ready") == 1
@@ -441,10 +440,10 @@ async def test_workers_that_cannot_start_are_tried_so_often_and_then_given_up(no
     assert "Traceback" not in said
 
 
-@pytest.mark.timeout(2 * LONG_SECONDS)
+@pytest.mark.timeout(2 * HANG_SECONDS)
 async def test_a_server_whose_workers_cannot_start_can_be_ended_well(node, litellm):
     async with Fresh(config_of(node.url), litellm(BROKEN)) as bridge:
-        await until(lambda: "worker_ended number=1" in bridge.log(), LONG_SECONDS)
+        await until(lambda: "worker_ended number=1" in bridge.log(), HANG_SECONDS)
         assert await bridge.terminate() == 0
 
 
@@ -474,7 +473,7 @@ class Watched:
         await self.hands.sleep(seconds)
 
     async def code(self):
-        return await asyncio.wait_for(self._running, LONG_SECONDS)
+        return await asyncio.wait_for(self._running, HANG_SECONDS)
 
     def said(self, word):
         return [line for line in self._log.messages if line.startswith(word)]
@@ -486,7 +485,7 @@ class Watched:
             workers = self._supervisor._workers
             return {one.process.pid for one in workers if one.ready.is_set()} - {killed}
 
-        await until(pids, LONG_SECONDS)
+        await until(pids, HANG_SECONDS)
         return pids().pop()
 
     async def kill(self):
@@ -497,13 +496,13 @@ class Watched:
 
     async def pauses(self, count):
         """Return when the last of so many pauses has begun."""
-        await until(lambda: len(self.paused) == count and self.hands.sleepers, LONG_SECONDS)
+        await until(lambda: len(self.paused) == count and self.hands.sleepers, HANG_SECONDS)
 
     def end_pause(self):
         self.hands.turn(self.paused[-1])
 
 
-@pytest.mark.timeout(2 * LONG_SECONDS)
+@pytest.mark.timeout(2 * HANG_SECONDS)
 async def test_pauses_grow_while_no_worker_was_ever_ready_up_to_the_last_try(
     caplog, litellm, monkeypatch
 ):
@@ -519,7 +518,7 @@ async def test_pauses_grow_while_no_worker_was_ever_ready_up_to_the_last_try(
     assert watched.said("no_worker") == [f"no_worker_was_ever_ready tries={TRIES}: giving up"]
 
 
-@pytest.mark.timeout(2 * LONG_SECONDS)
+@pytest.mark.timeout(2 * HANG_SECONDS)
 async def test_a_worker_that_was_ready_is_replaced_at_once_and_never_given_up(
     caplog, litellm, monkeypatch
 ):

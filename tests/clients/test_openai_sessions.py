@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from hang import HANG_SECONDS
 from openai import AsyncOpenAI, OpenAI
 from openai.lib.responses_websocket import (
     AsyncResponsesWebSocketSession,
@@ -155,7 +156,10 @@ def test_the_sync_session_has_the_same_lanes(client: OpenAI, family: Family):
         one, two = session.lane("one"), session.default
         one.send({**create, "input": "word heron"})
         two.send({**create, "input": "word osprey"})
-        first, second = one.get_final_response(timeout=30), two.get_final_response(timeout=30)
+        first, second = (
+            one.get_final_response(timeout=HANG_SECONDS),
+            two.get_final_response(timeout=HANG_SECONDS),
+        )
     assert "heron" in first.output_text
     assert "osprey" in second.output_text
     assert "osprey" not in first.output_text

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from hang import HANG_SECONDS
 
 Json = dict[str, Any]
 
@@ -28,7 +29,7 @@ async def canary() -> AsyncIterator[Canary]:
 
     async def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HANG_SECONDS):
                 found.visits.append(await reader.read(65536))
             writer.write(
                 b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 1\r\n\r\nx"

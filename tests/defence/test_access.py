@@ -9,6 +9,7 @@ import secrets
 
 import pytest
 from aiohttp.client import URL
+from hang import HANG_SECONDS
 from scripted import Scripted, answer, completed, done_item, message, opening, tool_call
 from valkeys import Node, valkey_binary
 
@@ -202,7 +203,7 @@ async def test_a_record_without_an_owner_is_nobodys(shared, valkey):
 
 async def stored(bridge, key, response_id):
     """Return when the response's end is in the store."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             status, _, body = await ask(bridge, key, "GET", f"/v1/responses/{response_id}")
             if status == 200 and json.loads(body)["status"] == "completed":

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from hang import HANG_SECONDS
 from scripted import Scripted, answer
 
 LINE = b"GET /v1/responses HTTP/1.1"
@@ -26,7 +27,7 @@ async def answered(bridge, text):
     reader, writer = await asyncio.open_connection(*bridge.url.removeprefix("http://").split(":"))
     try:
         writer.write(text)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             return await reader.readline()
     except ConnectionError:
         return b""

@@ -9,6 +9,7 @@ import zlib
 
 import aiohttp
 import pytest
+from hang import HANG_SECONDS
 from scripted import Scripted, answer
 
 from defence.frames import CREATE, FIELDS, LINEAGE
@@ -289,7 +290,7 @@ async def handshake(bridge, *lines):
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         )
         writer.write(b"\r\n".join((*head, *lines)) + b"\r\n\r\n")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             return await reader.readuntil(b"\r\n\r\n")
     finally:
         writer.close()

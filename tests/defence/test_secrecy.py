@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from fleet import FAMILIES, KEYS, Bridge, Fresh
+from hang import HANG_SECONDS
 from upstreams import FakeProviders
 from valkeys import Node, valkey_binary
 
@@ -60,7 +61,7 @@ class Field:
         ) as ws:
             await ws.send_json({"type": "response.create", "model": model, "input": "hi", **fields})
             heard = [str(ws._response.headers)]
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(HANG_SECONDS):
                 async for message in ws:
                     heard.append(message.data)
                     if json.loads(message.data)["type"] in ENDS:
@@ -173,7 +174,7 @@ async def _raw(field, head):
     host, _, port = field.bridge.url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(head.encode() + b"\r\n\r\n")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         await reader.read()
     writer.close()
 

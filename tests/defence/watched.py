@@ -7,6 +7,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator
 
+from hang import HANG_SECONDS
 from valkeys import Node
 
 LONGEST_LINE = 2**26
@@ -26,7 +27,7 @@ async def watched(node: Node, password: str = "") -> AsyncIterator[list[str]]:
     try:
         yield commands
         await asyncio.to_thread(node.cli, "ECHO", last)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             await reading
     finally:
         reading.cancel()

@@ -14,11 +14,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import aiohttp
+from hang import HANG_SECONDS
 
 COMPLETED = "response.completed"
 TERMINALS = (COMPLETED, "response.failed", "response.incomplete")
 COME_BACK = ("server_draining", "store_unavailable")
-PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 0.25
 DATA = b"data: "
 DONE = b"[DONE]"
@@ -78,7 +78,7 @@ class Chain:
     async def run(self, enough: asyncio.Event) -> None:
         try:
             while not enough.is_set():
-                async with asyncio.timeout(PATIENCE_SECONDS):
+                async with asyncio.timeout(HANG_SECONDS):
                     self.turns.append(await self._turn())
                 await asyncio.sleep(random.random() * PAUSE_SECONDS)  # noqa: S311 - desynchronises
         except TimeoutError:

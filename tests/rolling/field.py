@@ -8,13 +8,13 @@ from typing import Any
 
 import aiohttp
 from fleet import FAMILIES
+from hang import HANG_SECONDS
 from upstreams import FakeProviders
 
 from rolling.chains import COMPLETED, GONE, Again, Broken, Chain
 
 STEP_SECONDS = 0.05
-PATIENCE_SECONDS = 60.0
-CLIENT_TIMEOUT = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
+CLIENT_TIMEOUT = aiohttp.ClientTimeout(total=HANG_SECONDS)
 
 
 class Field:
@@ -38,7 +38,7 @@ class Field:
     async def all_go_on(self) -> None:
         """Return when each chain has ended two more turns: one of them began after this call."""
         aims = {id(chain): len(chain.turns) + 2 for chain in self.chains}
-        async with asyncio.timeout(2 * PATIENCE_SECONDS):
+        async with asyncio.timeout(HANG_SECONDS):
             while not all(self._is_there(chain, aims[id(chain)]) for chain in self.chains):  # noqa: ASYNC110 - counts
                 await asyncio.sleep(STEP_SECONDS)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 from fleet import Bridge, fleet, models_for
+from hang import HANG_SECONDS
 from upstreams import FakeProviders
 from valkeys import Node, valkey_binary
 
@@ -20,7 +21,6 @@ from rolling.field import Field, chains_at
 
 Figures = dict[str, Any]
 STEP_SECONDS = 0.05
-READY_SECONDS = 60
 
 
 def config_of(
@@ -53,7 +53,7 @@ async def three_servers(count: int) -> tuple[Figures, list[str]]:
 async def _restart(bridge: Bridge, field: Field) -> float:
     """How long it took to end."""
     began = time.monotonic()
-    code = await bridge.terminate(60)
+    code = await bridge.terminate()
     seconds = time.monotonic() - began
     assert code == 0, bridge.log()
     await bridge.start()
@@ -76,7 +76,7 @@ async def two_workers(
                 lost, interrupted = await _kill_one(bridge, field)
                 await field.end()
                 faults = await field.audit()
-            code = await bridge.terminate(60)
+            code = await bridge.terminate()
             warnings = logged(bridge)
     if code:
         faults.append(f"it ended with {code}")
@@ -135,7 +135,7 @@ async def _sockets_of(bridge: Bridge, number: int) -> int:
 
 
 async def _until(is_true: Any) -> None:
-    async with asyncio.timeout(READY_SECONDS):
+    async with asyncio.timeout(HANG_SECONDS):
         while not is_true():  # noqa: ASYNC110 - looks at a log
             await asyncio.sleep(STEP_SECONDS)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
+from hang import HANG_SECONDS
+
 from scale.crowd import Crowd
 from tests.bench import gauges
 from tests.bench.field import Driver, Field
@@ -67,7 +69,7 @@ class Stage:
 
     def gauges(self) -> dict[str, float]:
         """What `/metrics` says without labels."""
-        with self._opener.open(f"{self.bridge.url}/metrics", timeout=30) as answer:
+        with self._opener.open(f"{self.bridge.url}/metrics", timeout=HANG_SECONDS) as answer:
             return {name: float(value) for name, value in _GAUGE.findall(answer.read().decode())}
 
     def held(self) -> Held:

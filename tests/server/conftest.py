@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 import uvloop
 from aiohttp import web
+from hang import HANG_SECONDS
 from scripted import Scripted
 
 from ws_bridge.config import Config
@@ -72,7 +73,7 @@ class Client:
         await self.ws.send_json({"type": "response.create", "model": "m", **fields})
 
     async def event(self) -> dict[str, Any]:
-        return await self.ws.receive_json(timeout=20)
+        return await self.ws.receive_json(timeout=HANG_SECONDS)
 
     async def until(self, *kinds: str) -> list[dict[str, Any]]:
         events = [await self.event()]

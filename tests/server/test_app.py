@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from aiohttp import WSMsgType
+from hang import HANG_SECONDS
 from scripted import Scripted, answer, completed, done_item, message, opening
 
 from ws_bridge.config import Config
@@ -78,7 +79,7 @@ async def test_a_drain_does_not_wait_for_a_client_that_leaves_meanwhile(serve):
     assert (await client.event())["error"]["code"] == "server_draining"
     await client.ws.close()
     gate.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         await ending
 
 

@@ -6,6 +6,7 @@ import socket
 import struct
 
 import pytest
+from hang import HANG_SECONDS
 from scripted import Scripted, answer, completed, done_item, message, opening
 
 from ws_bridge.clock import Clock
@@ -289,7 +290,7 @@ async def post(bridge, headers, path="/v1/responses", **body):
 
 
 async def until(is_true):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while not is_true():  # noqa: ASYNC110 - a count has nothing that could be waited for
             await asyncio.sleep(0.001)
 

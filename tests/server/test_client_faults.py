@@ -9,6 +9,7 @@ import struct
 import pytest
 from aiohttp import WSMsgType
 from hands import Hands
+from hang import HANG_SECONDS
 from scripted import Scripted, answer, completed, done_item, message, opening
 from valkeys import Node, valkey_binary
 
@@ -43,7 +44,7 @@ async def replay(bridge, response_id, query=""):
 
 async def until(condition):
     """Let the server work until it is true; the limit is for a test that fails."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while not condition():  # noqa: ASYNC110 - nobody here could set an event
             await asyncio.sleep(0.001)
 
@@ -143,7 +144,7 @@ async def test_who_only_answers_pings_stays_for_an_hour_and_is_told_its_end(serv
     assert set(pings) == {WSMsgType.PING}
     assert len(pings) >= 59 * 60 // 25
     await pass_minutes(hands, 1)
-    await asyncio.wait_for(ponging, 20)
+    await asyncio.wait_for(ponging, HANG_SECONDS)
     [limit] = [json.loads(frame.data) for frame in seen if frame.type is WSMsgType.TEXT]
     assert limit["error"]["code"] == "websocket_connection_limit_reached"
     assert client.ws.close_code == 1001

@@ -5,6 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 from aiohttp import WSMsgType
+from hang import HANG_SECONDS
 from scripted import Scripted, answer
 
 from ws_bridge.server.websocket import AT_ONCE
@@ -37,13 +38,13 @@ async def test_idle_sockets_go_in_groups_and_a_hurry_sends_all_of_them_away(serv
     goodbyes = {asyncio.create_task(closed(ws)) for ws in sockets}
     ending = asyncio.create_task(bridge.bridge.app.shutdown())
     gone: set[asyncio.Task[int]] = set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while len(gone) < AT_ONCE:
             done, goodbyes = await asyncio.wait(goodbyes, return_when=asyncio.FIRST_COMPLETED)
             gone |= done
     assert len(goodbyes) == MORE
     bridge.bridge.hurry.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         gone |= (await asyncio.wait(goodbyes))[0]
         await ending
     assert {task.result() for task in gone} == {1012}

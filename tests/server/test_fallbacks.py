@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 from fleet import FAMILIES
+from hang import HANG_SECONDS
 from strict import check_events
 from upstreams import FakeProviders
 
@@ -268,7 +269,7 @@ async def test_litellms_callbacks_are_told_of_each_turn_once(bridge_with, entry,
         assert events[-1]["type"] == "response.completed"
     outcomes = Counter()
     while not outcomes["success", "m-last"]:
-        outcomes[await asyncio.wait_for(told.get(), 20)] += 1
+        outcomes[await asyncio.wait_for(told.get(), HANG_SECONDS)] += 1
     name = FAMILIES[family][0].rstrip("*").partition("/")[2]
     del outcomes["success", "words"]  # the demo model, at the start
     assert outcomes == {

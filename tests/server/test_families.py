@@ -145,8 +145,7 @@ async def test_a_cancel_closes_the_providers_connection(bridge, fake, family, wa
         await bridge.post(f"/v1/responses/{created['response']['id']}/cancel")
     else:
         await client.ws.close()
-    async with asyncio.timeout(1):
-        await fake.wait_closed(1)
+    await fake.wait_closed(1)
     if way != "close":
         last = (await client.until(*TERMINALS))[-1]
         assert last["response"]["status"] == "cancelled"

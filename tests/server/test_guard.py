@@ -13,6 +13,7 @@ import socket
 import struct
 
 import pytest
+from hang import HANG_SECONDS
 from line import (
     BINARY,
     CLOSE,
@@ -50,7 +51,7 @@ async def beside(bridge):
 
 async def until(condition):
     """Let the server work until it is true; the limit is for a test that fails."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         while not condition():  # noqa: ASYNC110 - nobody here could set an event
             await asyncio.sleep(0)
 
@@ -528,7 +529,7 @@ async def test_an_end_waits_for_a_lingering_client_but_not_for_ever(serve):
     await until(lambda: isinstance(guard._watch, Leaving))
     assert guard.is_closing()  # so that nobody writes behind the close frame
     # It does not answer the close, nor leave: the server's end comes all the same.
-    await asyncio.wait_for(bridge.doorway.close(), 30)
+    await asyncio.wait_for(bridge.doorway.close(), HANG_SECONDS)
     assert not bridge.doorway.duty._open
 
 

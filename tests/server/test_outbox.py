@@ -9,6 +9,7 @@ import socket
 import pytest
 from aiohttp import ClientSession, WSMsgType, web
 from hands import Hands
+from hang import HANG_SECONDS
 from scripted import Scripted, answer, completed, done_item, message, opening
 from unread import CLOSE, PING, TEXT, Line
 
@@ -42,7 +43,7 @@ def held(bridge):
 
 async def until(condition):
     """Let the others work until it is true; the limit is for a test that fails."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while not condition():  # noqa: ASYNC110 - nobody here could set an event
             await asyncio.sleep(0.001)
 
@@ -191,7 +192,7 @@ async def test_several_that_wait_take_turns_and_hold_no_more_than_one(way):
     lanes = [
         asyncio.create_task(out.send([b"%d" % lane + b"x" * 30_000] * 20)) for lane in range(8)
     ]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while not all(lane.done() for lane in lanes):
             assert out._transport.get_write_buffer_size() <= MOST
             await client.read()

@@ -5,6 +5,7 @@ import gc
 import json
 
 import pytest
+from hang import HANG_SECONDS
 from scripted import Scripted, answer, completed, done_item, message, opening, tool_call
 
 from ws_bridge.errors import UpstreamError
@@ -167,7 +168,7 @@ async def refused(bridge, client, stream):
 
 
 async def until(is_true):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         while not is_true():  # noqa: ASYNC110 - looks at the heap
             await asyncio.sleep(0.01)
 

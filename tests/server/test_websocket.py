@@ -6,6 +6,7 @@ import json
 import pytest
 from aiohttp import WSMsgType
 from hands import Hands
+from hang import HANG_SECONDS
 from scripted import Scripted, answer, call, completed, done_item, message, opening, tool_call
 
 from ws_bridge.clock import Clock
@@ -369,7 +370,7 @@ async def test_closing_a_socket_cancels_what_is_not_stored(serve):
     await client.create(input="hi", store=False)
     await client.event()
     await client.ws.close()
-    await asyncio.wait_for(gone.wait(), 20)
+    await asyncio.wait_for(gone.wait(), HANG_SECONDS)
 
 
 async def test_the_socket_gets_created_soon_even_from_a_silent_provider(serve):

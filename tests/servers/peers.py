@@ -14,12 +14,12 @@ from typing import Any, Self
 
 import aiohttp
 from fleet import Bridge, models_for
+from hang import HANG_SECONDS
 from upstreams import FakeProviders
 
 Json = dict[str, Any]
 
 KEY, OTHER_KEY = "client-key-one", "client-key-two"
-PATIENCE_SECONDS = 20.0
 STEP_SECONDS = 0.03
 DATA = b"data: "
 DONE = b"[DONE]"
@@ -96,7 +96,7 @@ class Turn:
     async def read(self, *, until: int | str = "") -> Heard:
         """Up to the end, to an event of a type, or to so many events in all."""
         while not self._has(until):
-            message = await self._socket.receive(timeout=PATIENCE_SECONDS)
+            message = await self._socket.receive(timeout=HANG_SECONDS)
             if message.type is not aiohttp.WSMsgType.TEXT:
                 raise ConnectionError(message.type)
             self.heard.add(message.data.encode())
@@ -119,7 +119,7 @@ class Peer:
     def __init__(self, bridge: Bridge, key: str = KEY) -> None:
         self.bridge = bridge
         headers = {"Authorization": f"Bearer {key}"}
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=HANG_SECONDS)
         connector = aiohttp.TCPConnector(limit=0, force_close=True)  # servers come and go
         self.session = aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector)
 
@@ -161,9 +161,9 @@ class Peer:
         assert (status, body["status"]) == (200, "queued"), body
         return str(body["id"])
 
-    async def ended(self, response_id: str, seconds: float = PATIENCE_SECONDS) -> Json:
+    async def ended(self, response_id: str) -> Json:
         """The response when it has ended; polled, as clients do."""
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(HANG_SECONDS):
             while True:
                 status, body = await self.get(response_id)
                 assert status == 200, body
@@ -201,9 +201,9 @@ async def _data(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     raise ConnectionError("the stream ended without [DONE]")
 
 
-async def until(is_true: Any, seconds: float = PATIENCE_SECONDS) -> None:
+async def until(is_true: Any) -> None:
     """Return when an awaited question is answered with yes. Raises ``TimeoutError``."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(HANG_SECONDS):
         while not await is_true():  # noqa: ASYNC110 - asks a server
             await asyncio.sleep(STEP_SECONDS)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fleet import Bridge
+from hang import HANG_SECONDS
 from line import TEXT, Line, frame, request
 
 DEMO = {"name": "demo", "model": "demo/demo", "drop_params": True}
@@ -63,6 +64,6 @@ async def test_without_files_left_streams_go_on_and_newcomers_are_served_when_th
         for line in newcomers:
             line.close()
         allow(bridge.pid, before)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_SECONDS):
             while not await is_served(await Line.open(bridge.url)):  # noqa: ASYNC110 - a process
                 await asyncio.sleep(0.05)

@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from fleet import ROOT, toml
+from hang import HANG_SECONDS
 from peers import at_provider, next_of, text_of
 
 LEASE_SECONDS = 2  # as the servers are configured
@@ -48,7 +49,7 @@ async def all_is_well(pair, idle, turns, known):
     )
     count = len(idle.heard.texts)
     while not (len(idle.heard.texts) > count and idle.heard.is_over):
-        idle.heard.add((await idle._socket.receive(timeout=20)).data.encode())
+        idle.heard.add((await idle._socket.receive(timeout=HANG_SECONDS)).data.encode())
     assert text_of(last["response"]) in text_of(idle.heard.last["response"])
 
 
@@ -108,7 +109,7 @@ async def test_a_server_that_comes_back_alone_ends_what_it_had_begun(pair):
     try:
         await here.bridge.kill()
         await here.bridge.start()
-        response = await here.ended(heard.id, LEASE_SECONDS + 5)
+        response = await here.ended(heard.id)
         assert (response["status"], response["error"]["code"]) == ("failed", "server_error")
         log = await here.events(heard.id)
     finally:
@@ -132,7 +133,7 @@ async def test_a_server_whose_log_has_no_room_serves(tmp_path):
         server = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=full)  # noqa: S603, ASYNC220 - ours
     try:
         async with (
-            asyncio.timeout(30),
+            asyncio.timeout(HANG_SECONDS),
             aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
         ):
             while not await is_ready(session):  # noqa: ASYNC110 - asks a server
@@ -144,7 +145,7 @@ async def test_a_server_whose_log_has_no_room_serves(tmp_path):
                 async with session.post("/v1/responses", data=b"{") as got:
                     assert got.status == 400
         server.terminate()
-        assert await asyncio.to_thread(server.wait, 20) == 0
+        assert await asyncio.to_thread(server.wait, HANG_SECONDS) == 0
     finally:
         server.kill()
         server.wait()

@@ -39,7 +39,7 @@ async def test_a_drain_sends_idle_sockets_away_and_lets_what_streams_finish(serv
         turns = [await peer.begin(model) for _ in range(SOCKETS)]
         for turn in turns:
             await turn.read(until=7)
-        ending = asyncio.create_task(bridge.terminate(60))
+        ending = asyncio.create_task(bridge.terminate())
         assert {await closed(socket) for socket in idle} == {1012}
         fake.release(at_provider(model))
         assert set(await asyncio.gather(*map(to_the_end, turns))) == {1012}
@@ -85,7 +85,7 @@ async def test_a_second_signal_ends_what_streams_at_once(fake, node):
         turn = await peer.begin(model)
         await turn.read(until=7)
         known = len(bridge.log())
-        ending = asyncio.create_task(bridge.terminate(60))
+        ending = asyncio.create_task(bridge.terminate())
         await until(lambda: said(bridge, "draining", known))
         with contextlib.suppress(ProcessLookupError):
             bridge._process._popen.terminate()

@@ -1,6 +1,5 @@
 """Two servers on one store are one: what runs on one is read, continued and ended on the other."""
 
-import asyncio
 import contextlib
 import json
 
@@ -98,9 +97,8 @@ async def test_a_cancel_elsewhere_closes_the_providers_connection(pair, fake, fa
     heard = await turn.read(until="response.created")
     await fake.reached(at_provider(model))
     closed = fake.live["closed_early"] + 1
-    async with asyncio.timeout(1):
-        status, response, _ = await there.ask("POST", f"/{heard.id}/cancel")
-        await fake.until(lambda: fake.live["closed_early"] >= closed)
+    status, response, _ = await there.ask("POST", f"/{heard.id}/cancel")
+    await fake.until(lambda: fake.live["closed_early"] >= closed)
     assert (status, response["status"]) == (200, "cancelled")
     await turn.read()
     assert heard.last["response"]["status"] == "cancelled"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hang import HANG_SECONDS
 from scripted import answer
 
 from ws_bridge.protocol.events import IN_PROGRESS, Draft, Event
@@ -33,7 +34,6 @@ from ws_bridge.store.base import (
 
 Expire = Callable[[Record], Awaitable[None]]
 
-PATIENCE = 20.0  # seconds until a reader that should have ended is called hung
 
 ITEM = {"type": "message", "role": "user", "content": "hi"}
 
@@ -64,7 +64,7 @@ def events_of(kept: Record, *words: str) -> list[Event]:
 
 async def collect(store: Store, kept: Record, after: int = -1) -> list[Event]:
     """What a reader gets until it is over."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(HANG_SECONDS):
         reader = store.read(kept.id, kept.owner, after=after)
         return [event async for batch in reader for event in batch]
 
@@ -91,7 +91,7 @@ async def taken(store: Store, kept: Record, expire: Expire) -> Claim:
 
 async def told(heard: list[str], store: Store, kept: Record) -> None:
     """Return when the listener has heard of the wish: a hint may be lost, so it is repeated."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(HANG_SECONDS):
         while kept.id not in heard:
             await store.cancel(kept.id, kept.owner)
             await asyncio.sleep(0.01)
@@ -293,7 +293,7 @@ class StoreContract:
         events = events_of(kept)
         await store.create(kept)
         await append(store, kept, events[:1])
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             slow = store.read(kept.id, "alice")
             first: Sequence[Event] = await anext(slow)
             for event in events[1:]:
@@ -332,7 +332,7 @@ class StoreContract:
         events = events_of(kept)
         await store.create(kept)
         await append(store, kept, events[:2])
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             follower = store.read(kept.id, "alice")
             seen = list(await anext(follower))
             assert await store.delete(kept.id, "alice") is True

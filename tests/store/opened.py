@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from hang import HANG_SECONDS
 from store.contract import OWNERS
 
 from ws_bridge.store.base import Record
@@ -16,7 +17,6 @@ from ws_bridge.store.redis import RedisStore
 
 LEASE_SECONDS = 15.0
 TTL_SECONDS = 60.0
-PATIENCE = 20.0
 
 
 class Later:
@@ -48,7 +48,7 @@ async def opened(url: str, password: str = "", **fields: Any) -> AsyncIterator[R
 async def until(is_true: Callable[[], Awaitable[Any]], what: str) -> None:
     """Return when it is true, within a bound that only a broken store reaches."""
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             while not await is_true():  # noqa: ASYNC110 - of a server, which sets no event
                 await asyncio.sleep(0.01)
             return

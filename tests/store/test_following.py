@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from store.contract import PATIENCE, events_of, record
+from hang import HANG_SECONDS
+from store.contract import events_of, record
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.store import following as module
@@ -97,7 +98,7 @@ class House:
 async def house():
     made = House()
     running = asyncio.create_task(made.following.run())
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(HANG_SECONDS):
         await made.until(lambda: made.sleeps.seconds)  # all of it has begun
         yield made
     assert not running.done()

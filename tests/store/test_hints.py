@@ -4,6 +4,7 @@ import asyncio
 import secrets
 
 import pytest
+from hang import HANG_SECONDS
 from proxy import Proxy
 from store.opened import until
 
@@ -11,14 +12,12 @@ from ws_bridge.store import hints
 from ws_bridge.store.connect import parse
 from ws_bridge.store.hints import MISSED, listen
 
-PATIENCE = 20.0
-
 
 @pytest.fixture
 async def line(valkey):
     """A subscription through a proxy: its channel, what it gives, and the proxy."""
     channel = "wb1:w:" + secrets.token_hex(8)
-    async with Proxy(valkey.port) as proxy, asyncio.timeout(PATIENCE):
+    async with Proxy(valkey.port) as proxy, asyncio.timeout(HANG_SECONDS):
         messages = listen(parse(f"redis://127.0.0.1:{proxy.port}"), channel)
         yield channel, messages, proxy
         await messages.aclose()

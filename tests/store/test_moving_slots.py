@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from hang import HANG_SECONDS
 from store.contract import append, collect, events_of, record
 from store.opened import opened, until
 
@@ -17,7 +18,7 @@ RESPONSES = 12
 
 async def persistently(step):
     """What comes of a step in the end, as a mirror repeats it."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             try:
                 return await step()

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from hang import HANG_SECONDS
 from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import OutOfMemoryError
 
@@ -105,7 +106,7 @@ async def test_without_room_nothing_is_claimed_until_owners_could_renew_again(mo
     house.now += LEASE
     assert not house.presence.may_claim()
     async with house.running():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             while house.scripts.breaker.is_refusing:  # noqa: ASYNC110 - of the task that looks
                 await asyncio.sleep(0)
     assert house.tries == 3  # two were refused
@@ -130,7 +131,7 @@ async def test_one_that_is_unfit_is_told_at_the_start_and_looked_at_again_later(
     house = House(monkeypatch, ConfigError("too old"), Lost(), ConfigError("too old"), 10_000)
     with pytest.raises(ConfigError):
         await house.presence.look()
-    async with asyncio.timeout(20), house.running():
+    async with asyncio.timeout(HANG_SECONDS), house.running():
         await house.known.wait()
     assert house.words == []
     assert "too old" in caplog.text
@@ -147,7 +148,7 @@ async def test_an_idle_server_notices_that_the_store_is_back(monkeypatch):
     monkeypatch.setattr(
         house.scripts.breaker, "now", lambda: house.now + PROBE_SECONDS * next(ahead)
     )
-    async with asyncio.timeout(20), house.running():
+    async with asyncio.timeout(HANG_SECONDS), house.running():
         await house.came_back.wait()
     assert not house.scripts.breaker.is_open
     assert not house.presence.may_claim()

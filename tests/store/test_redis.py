@@ -10,9 +10,9 @@ import time
 from contextlib import asynccontextmanager
 
 import pytest
+from hang import HANG_SECONDS
 from proxy import Proxy
 from store.contract import (
-    PATIENCE,
     StoreContract,
     append,
     collect,
@@ -266,7 +266,7 @@ async def reading(store, kept, after=-1):
     """A reader that is at its beginning, and ended at the end."""
     reader = store.read(kept.id, kept.owner, after=after)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             yield reader
     finally:
         await reader.aclose()
@@ -297,7 +297,7 @@ async def test_the_writer_is_told_at_once_that_somebody_follows(pair):
     kept = record()
     await one.create(kept, events_of(kept)[:2])
     follower = asyncio.create_task(collect(other, kept))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(HANG_SECONDS):
         assert await heard.get() == kept.id
     await append(one, kept, events_of(kept))
     await follower
@@ -311,7 +311,7 @@ async def test_another_servers_wish_for_the_end_is_heard_by_the_writer_alone(pai
     kept = record()
     await one.create(kept)
     await other.cancel(kept.id, "alice")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(HANG_SECONDS):
         assert await heard.get() == kept.id
     assert wrong == []
 
@@ -341,7 +341,7 @@ async def test_a_wish_after_a_takeover_goes_to_the_new_writer(pair):
     await let_run_out(one, kept)
     claim = await other.claim(kept.id)
     await one.cancel(kept.id, "alice")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(HANG_SECONDS):
         assert await heard.get() == kept.id
     [receipt] = await other.append([Write(claim.lease)])
     assert receipt.is_cancelled
@@ -483,7 +483,7 @@ async def test_a_silent_subscription_is_found_dead_and_made_anew(monkeypatch, va
         place = parse(f"redis://127.0.0.1:{proxy.port}")
         channel = CHANNELS + secrets.token_hex(8)
         messages = hints.listen(place, channel)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             assert await anext(messages) == hints.MISSED
             proxy.freeze()
             news = asyncio.create_task(anext(messages))
@@ -563,7 +563,7 @@ async def test_of_what_is_not_whole_nobody_is_told_anything(valkey, store, name)
     await store.create(running, events_of(running)[:2])
     for one in (kept, running):
         valkey.cli("DEL", getattr(keys_of(one.id), name))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(HANG_SECONDS):
         assert await store.get(kept.id, "alice") is None
         assert await store.get_chain(kept.id, "alice") == []
         if name != "final":  # it has none yet
@@ -723,7 +723,7 @@ async def behind(valkey):
 
 async def persistently(step):
     """What comes of a step in the end, as a mirror repeats it."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             try:
                 return await step()
@@ -776,7 +776,7 @@ async def test_a_frozen_server_is_given_up_soon_then_at_once_and_found_again(val
         await store.open()
         kept, events = await finished(store)
         proxy.freeze()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             calls = (store.get(kept.id, "alice") for _ in range(FAILURES))
             failures = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(failure) for failure in failures] == [StoreUnavailable] * FAILURES

@@ -7,8 +7,9 @@ import asyncio
 import json
 
 import pytest
+from hang import HANG_SECONDS
 from proxy import Proxy
-from store.opened import PATIENCE, opened
+from store.opened import opened
 from store.test_conversations import TTL_SECONDS, created, entry, new
 
 from ws_bridge.errors import StoreUnavailable
@@ -74,7 +75,7 @@ async def test_an_addition_whose_answer_was_lost_is_there_once(valkey):
             proxy.swallow_answers(2, of=b"EVALSHA")
             with pytest.raises(StoreUnavailable):
                 await step()
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(HANG_SECONDS):
                 await step()
         assert proxy.swallowed == 4
         assert (await kept.get(one.id, "alice")).entries == entries

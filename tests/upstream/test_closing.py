@@ -4,6 +4,7 @@ import asyncio
 
 import litellm
 import pytest
+from hang import HANG_SECONDS
 from upstreams.asking import HELLO, target
 
 from ws_bridge.protocol.events import TERMINAL
@@ -55,7 +56,7 @@ async def test_litellm_keeps_books_only_where_somebody_listens(fake, monkeypatch
     unheard = await read_out(fake, family)
     monkeypatch.setattr(litellm, "_async_success_callback", [listen])
     booked = await read_out(fake, family)
-    await asyncio.wait_for(heard.wait(), 10)
+    await asyncio.wait_for(heard.wait(), HANG_SECONDS)
     assert BOOKED in booked
     assert BOOKED not in unheard
 

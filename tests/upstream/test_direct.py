@@ -6,6 +6,7 @@ import re
 from itertools import product
 
 import pytest
+from hang import HANG_SECONDS
 from upstreams.asking import ask, request, target
 from upstreams.responses import ResponsesScript
 
@@ -16,7 +17,6 @@ from ws_bridge.upstream.direct import data_of
 NATIVE = """text reasoning rawreasoning tools rtools refusal annot logprobs phase image custom x-ci
     mcp incomplete incompletecf queued unknownev errevent failed failed400 failedearly drop cleaneof
     badline pre1drop zerobytes nontype""".split()
-PATIENCE = 20
 VARIES = ("obfuscation", "sequence_number")
 
 
@@ -121,7 +121,7 @@ async def test_whoever_listens_to_litellm_hears_of_the_whole_answer(fake, monkey
     monkeypatch.setattr(litellm, "success_callback", [listen])
     monkeypatch.setattr(litellm, "_async_success_callback", [])  # where litellm moves it
     await ask(request(target(fake, "native", "text")))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(HANG_SECONDS):
         (model, tokens) = await heard.get()
     assert (model, tokens > 0) == ("gpt-text", True)
     assert heard.empty()

@@ -5,6 +5,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+from hang import HANG_SECONDS
 from upstreams.asking import HELLO, KEY, target
 
 from ws_bridge.upstream import door, models
@@ -23,7 +24,7 @@ def run(code: str, **environ: str) -> str:
         env={"PATH": "", "HOME": "", **environ},
         cwd=Path(__file__).parents[2],
         check=True,
-        timeout=50,
+        timeout=HANG_SECONDS,
     )
     return done.stdout
 

@@ -11,6 +11,7 @@ from contextlib import aclosing, contextmanager
 
 import httpx
 import pytest
+from hang import HANG_SECONDS
 from upstreams.asking import ask, request, take, target
 
 from ws_bridge.errors import UpstreamError
@@ -41,7 +42,7 @@ def no_collection():
 
 async def until_none(left):
     """Litellm's books, kept aside, may still hold an answer for a moment."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while left():  # noqa: ASYNC110 - there is no one to tell
             await asyncio.sleep(0.01)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import openai
 import pytest
+from hang import HANG_SECONDS
 from upstreams.anthropic import anthropic_events
 from upstreams.asking import KEY, ask, request, target
 from upstreams.chat import chat_events
@@ -337,7 +338,7 @@ async def test_who_cannot_be_reached_is_one_error(family, how, tmp_path):
             "another's certificate": wire.base_url.replace("http:", "https:"),
         }[how]
         path = "" if family == "anthropic" else "/v1"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(HANG_SECONDS):
             answered = await ask(request(target(wire, family, "wire", api_base=base + path)))
     assert (answered.error.status, answered.drafts, wire.asked) == (502, [], [])
     assert answered.error.message == "The model provider could not be reached."

@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Self
 
 from aiohttp import web
+from hang import HANG_SECONDS
 
 from upstreams.anthropic import anthropic_events
 from upstreams.chat import chat_completion, chat_events
@@ -45,8 +46,8 @@ class FakeProviders:
     """A context manager; ``base_url`` is known inside. Port 0 is any.
 
     ``log`` holds every request (method, path, headers, body), ``live`` the streams that are open,
-    finished, or closed early by the client. All awaiting methods raise ``TimeoutError`` after ten
-    seconds.
+    finished, or closed early by the client. All awaiting methods raise ``TimeoutError`` if
+    it never comes.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -133,7 +134,7 @@ class FakeProviders:
 
     def _wait(self, true: Callable[[], bool]) -> bool:
         with self._changed:
-            return self._changed.wait_for(true, timeout=10)
+            return self._changed.wait_for(true, timeout=HANG_SECONDS)
 
     def _note(self, **by: int) -> None:
         with self._changed:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import httpx
 import litellm
+from hang import HANG_SECONDS
 from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 from openai import AsyncOpenAI
 
@@ -20,7 +21,6 @@ from ws_bridge.upstream.dialects import reader_of
 from ws_bridge.upstream.failures import classify
 
 HELLO = [{"role": "user", "content": "hi"}]
-PATIENCE = 20
 
 
 class Wire(httpx.AsyncByteStream):
@@ -67,7 +67,7 @@ class Provider:
     async def ask(self, model, wire=None, **options):
         """Litellm's stream, and the tap in it."""
         self._wire = wire
-        stall = 0.5 if "stall" in model else PATIENCE
+        stall = 0.5 if "stall" in model else HANG_SECONDS
         with tap.catching() as catch:
             opened = await litellm.aresponses(
                 model=model,
