@@ -11,12 +11,16 @@ from xdist.scheduler import LoadScopeScheduling
 sys.path.insert(0, str(Path(__file__).parent))
 
 import forked
+import unhurried
 from fleet import Bridge
 
 HERE = Path(__file__).parent
 
 # litellm's import is the dearest step there is: servers are forked off a process that has done it.
 Bridge.process = forked.Forked
+# No slowness of the machine is to reach a server's own limits.
+Bridge.settings = staticmethod(unhurried.config)
+Bridge.constants = unhurried.CONSTANTS
 
 # What the imports of the whole suite leave behind stays to the end: nobody is to look through it
 # again and again.

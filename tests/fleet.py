@@ -12,13 +12,15 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import aiohttp
 from hang import HANG_SECONDS
 from proxy import ReservedPort
+from stem import CONSTANTS
 from upstreams import FakeProviders
 from valkeys import Process
 
@@ -77,16 +79,25 @@ class Bridge:
 
     ``async with Bridge(config, environ) as bridge`` starts it and leaves nothing of it; it listens
     then, ``wait_ready`` says when it can begin a response. ``environ`` is added to this process's.
+    ``constants`` of the product (module and name) have other values in it, where it is forked.
     """
 
     program = (sys.executable, "-m", "ws_bridge")
     process = Process  # how it is run: pytest's `conftest.py` has another way, which is quicker
+    # What is left open: pytest's `conftest.py` sets it long.
+    settings: Callable[[Mapping[str, Any]], Mapping[str, Any]] = staticmethod(dict)
+    constants: Mapping[str, float] = MappingProxyType({})
 
     def __init__(
-        self, config: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+        self,
+        config: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        constants: Mapping[str, float] | None = None,
     ) -> None:
+        constants = self.constants if constants is None else constants
         self._environ = _surroundings() | KEYS | dict(environ or {})
-        self._config = dict(config or {})
+        self._environ |= {CONSTANTS: json.dumps(dict(constants))} if constants else {}
+        self._config = self.settings(config or {})
         self._reserved = ReservedPort()
         self._folder = tempfile.TemporaryDirectory(prefix="bridge-")
         self._log = Path(self._folder.name, "log")
@@ -187,6 +198,7 @@ class Fresh(Bridge):
     """Started from nothing in any case, as operators start it."""
 
     process = Process
+    constants: Mapping[str, float] = MappingProxyType({})
 
 
 def _surroundings() -> dict[str, str]:

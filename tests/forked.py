@@ -4,6 +4,7 @@ For tests that need a server, not for those about its start, nor for what is mea
 from nothing.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -31,12 +32,14 @@ class Stem:
     def __init__(self, *program: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="stem-")
         self.path = str(Path(self._folder.name, "socket"))
-        with socket.socket(socket.AF_UNIX) as listening:
+        said = _said_beside(self.path).open("wb")
+        with said, socket.socket(socket.AF_UNIX) as listening:
             listening.bind(self.path)
             listening.listen(128)
             self._process = subprocess.Popen(  # noqa: S603 - a program of ours
                 [sys.executable, *program, str(listening.fileno())],
                 stdin=subprocess.PIPE,
+                stderr=said,
                 pass_fds=[listening.fileno()],
             )
         self.end = weakref.finalize(self, _end, self._process)  # at the latest when Python exits
@@ -70,12 +73,25 @@ def end() -> None:
 
 
 def ask(path: str, what: str, *more: Any) -> Any:
-    """A question to the stem at a path."""
-    with socket.socket(socket.AF_UNIX) as line, line.makefile("rw") as text:
+    """A question to the stem at a path. Raises ``RuntimeError`` if it has ended, and says why."""
+    answer = ""
+    with (
+        contextlib.suppress(ConnectionError),
+        socket.socket(socket.AF_UNIX) as line,
+        line.makefile("rw") as text,
+    ):
         line.connect(path)
         text.write(json.dumps([what, *more]) + "\n")
         text.flush()
-        return json.loads(text.readline())
+        answer = text.readline()
+    if not answer:
+        raise RuntimeError(f"the stem has ended:\n{_said_beside(path).read_text(errors='replace')}")
+    return json.loads(answer)
+
+
+def _said_beside(path: str) -> Path:
+    """Where a stem's standard error goes."""
+    return Path(path).with_name("stderr")
 
 
 class Fork:

@@ -5,6 +5,8 @@ and output, and runs `ws_bridge.cli.main`. Only what Python loads before that is
 the program has run in it.
 Rule 2: this process has one thread and no loop: that is what can be forked.
 Rule 3: what was forked ends with it, and it ends with its standard input.
+Rule 4: nothing here is in a hurry. Where the first call fails, the reason is printed, and servers
+load by themselves what could not be loaded before.
 """
 
 import asyncio
@@ -16,8 +18,13 @@ import select
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import unhurried
+
+CONSTANTS = "WS_BRIDGE_TESTS_CONSTANTS"  # in a fork's environment: the product's, as JSON
 
 
 def load() -> Mapping[str, str]:
@@ -39,14 +46,20 @@ def _of_a_first_call(upstream: Any) -> Sequence[str]:
     """The modules that are there after it: made in a fork, for it leaves more behind than those."""
     reads, writes = os.pipe()
     if not os.fork():
-        asyncio.run(upstream.open())
+        try:
+            asyncio.run(upstream.open())
+        except BaseException:  # noqa: BLE001 - a fork that is to end here, whatever comes
+            traceback.print_exc()
         with os.fdopen(writes, "w") as said:
             json.dump(list(sys.modules), said)
         os._exit(0)
     os.close(writes)
     with os.fdopen(reads) as heard:
-        names: Sequence[str] = json.load(heard)
-    os.wait()
+        said_last = heard.read()
+    _, status = os.wait()
+    if not said_last:
+        sys.stderr.write(f"the first call ended with {os.waitstatus_to_exitcode(status)}\n")
+    names: Sequence[str] = json.loads(said_last or "[]")
     return names
 
 
@@ -69,6 +82,8 @@ class Forks:
             os.environ.update({**environ, **self._added})
             os.chdir(folder)
             _speak_to(log)
+            for home, name, value in unhurried.found(json.loads(os.environ.pop(CONSTANTS, "{}"))):
+                setattr(home, name, value)
             self.given = given
         return pid
 

@@ -4,25 +4,22 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+from clients.servers import FAMILIES, KEY, Bridge, Family, Gate, config, serving
+from clients.tape import Tape
 from openai import AsyncOpenAI, OpenAI
-from servers import FAMILIES, HERE, KEY, Bridge, Family, Gate, Server, config, running
-from tape import Tape
+from upstreams import FakeProviders
 
 
 @pytest.fixture(scope="session")
-def providers() -> Iterator[Server]:
-    with running(str(HERE / "providers.py")) as server:
-        yield server
+def providers() -> Iterator[FakeProviders]:
+    with FakeProviders() as fake:
+        yield fake
 
 
 @pytest.fixture(scope="session")
-def bridge(providers: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
-    path = tmp_path_factory.mktemp("bridge") / "config.toml"
-    path.write_text(config(providers.address()))
-    with running("-m", "ws_bridge", "serve", "--config", str(path)) as server:
-        address = server.address()
-        server.pass_on()
-        yield Bridge(address)
+def bridge(providers: FakeProviders) -> Iterator[Bridge]:
+    with serving(config(providers.base_url)) as server:
+        yield Bridge(server.url)
 
 
 @pytest.fixture(params=FAMILIES, ids=lambda family: family.name)
@@ -32,7 +29,7 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 @pytest.fixture
 def gate(
-    request: pytest.FixtureRequest, providers: Server, family: Family
+    request: pytest.FixtureRequest, providers: FakeProviders, family: Family
 ) -> Callable[[str], Gate]:
     """Gates of this test's own: a gate, once released, stays open for its model."""
     own = f"{family.name}-{zlib.crc32(request.node.name.encode())}"

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import strict
+from clients import strict
+from clients.turns import CREATED, Turn
 from openai._streaming import ServerSentEvent, SSEDecoder
-from turns import CREATED, Turn
 from websockets.asyncio.connection import Connection as AsyncConnection
 from websockets.sync.connection import Connection as SyncConnection
 

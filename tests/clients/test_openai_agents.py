@@ -14,9 +14,9 @@ from agents import (
     set_tracing_disabled,
 )
 from agents.models.openai_responses import ResponsesWebSocketError
+from clients.servers import KEY, Bridge, Family
+from clients.tape import Tape
 from openai.types.responses import ResponseTextDeltaEvent
-from servers import KEY, Bridge, Family
-from tape import Tape
 
 set_tracing_disabled(disabled=True)
 

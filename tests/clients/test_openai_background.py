@@ -7,11 +7,11 @@ from typing import Any
 
 import openai
 import pytest
+from clients.servers import Family, Gate
+from clients.strict import check_response
 from hang import HANG_SECONDS
 from openai import OpenAI
 from openai.types.responses import Response
-from servers import Family, Gate
-from strict import check_response
 
 RUNNING = ("queued", "in_progress")
 

@@ -6,6 +6,9 @@ from typing import Any
 
 import openai
 import pytest
+from clients.reading import WEATHER, call_output, turn
+from clients.servers import FAMILIES, OTHER_KEY, Family
+from clients.strict import check_response
 from openai import AsyncOpenAI, OpenAI
 from openai.types.conversations import (
     Conversation,
@@ -15,9 +18,6 @@ from openai.types.conversations import (
 )
 from openai.types.responses import Response
 from pydantic import BaseModel, TypeAdapter
-from reading import WEATHER, call_output, turn
-from servers import FAMILIES, OTHER_KEY, Family
-from strict import check_response
 
 HERON = {"type": "message", "role": "user", "content": "word heron"}
 SAID = {

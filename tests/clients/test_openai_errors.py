@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import openai
 import pytest
+from clients.servers import OTHER_KEY, Bridge, Family
 from openai import OpenAI
-from servers import OTHER_KEY, Bridge, Family
 
 REFUSALS = {
     "err400ctx": (openai.BadRequestError, "context_length_exceeded"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import openai
 import pytest
+from clients.reading import WEATHER, call_output, turn
+from clients.servers import FAMILIES, Family
+from clients.strict import check_response
 from openai import AsyncOpenAI, OpenAI
 from openai.types.responses import CompactedResponse, Response, ResponseItem
 from pydantic import TypeAdapter
-from reading import WEATHER, call_output, turn
-from servers import FAMILIES, Family
-from strict import check_response
 
 
 def answer(client: OpenAI, **create) -> Response:

@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from clients.reading import call_output
+from clients.servers import Family, Gate
+from clients.tape import Tape
 from hang import HANG_SECONDS
 from openai import AsyncOpenAI, OpenAI
 from openai.lib.responses_websocket import (
@@ -18,9 +21,6 @@ from openai.lib.responses_websocket import (
 )
 from openai.lib.responses_websocket._session import AsyncResponsesWebSocketLane
 from openai.types.responses import Response
-from reading import call_output
-from servers import Family, Gate
-from tape import Tape
 
 LIMITS = ResponsesWebSocketLimits(
     max_lanes=20,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from clients.reading import ENDS, WEATHER, auntil, call_output, code, turn, until
+from clients.servers import Family, Gate
 from openai import AsyncOpenAI, OpenAI
 from openai.lib.responses_websocket import ResponsesWebSocketAccumulator
 from openai.resources.responses.responses import ResponsesConnection
 from openai.types.responses import ResponseSteerFailedEvent
-from reading import ENDS, WEATHER, auntil, call_output, code, turn, until
-from servers import Family, Gate
 
 Gates = Callable[[str], Gate]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from clients.reading import ENDS, WEATHER, aend, aturn, auntil, call_output, code, end, turn
+from clients.servers import Bridge, Family
+from clients.tape import Tape
 from openai import AsyncOpenAI, OpenAI
 from openai.lib.responses_websocket import ResponsesWebSocketAccumulator
-from reading import ENDS, WEATHER, aend, aturn, auntil, call_output, code, end, turn
-from servers import Bridge, Family
-from tape import Tape
 from websockets.exceptions import InvalidStatus
 
 NOT_FOUND = (400, "previous_response_not_found")

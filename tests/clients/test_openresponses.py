@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from clients.reading import WEATHER, call_output
+from clients.servers import KEY, Bridge, Family
 from openresponses import AsyncOpenResponses, OpenResponses
 from openresponses.types.generated import ResponseResource
 from openresponses.types.protocol import UnknownStreamingEvent
 from openresponses.websocket import WebSocketConnection
-from reading import WEATHER, call_output
-from servers import KEY, Bridge, Family
 
 
 @pytest.fixture(scope="session")

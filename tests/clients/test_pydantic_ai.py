@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from clients.servers import KEY, Bridge, Family, Gate
+from clients.tape import Tape
 from pydantic_ai import Agent, ModelHTTPError
 from pydantic_ai.models.openai import OpenAIResponsesModel, OpenAIResponsesModelSettings
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider
-from servers import KEY, Bridge, Family, Gate
-from tape import Tape
 
 # It falls back to HTTP with a warning; here that is a failure.
 pytestmark = pytest.mark.filterwarnings("error:.*cannot open a socket.*")

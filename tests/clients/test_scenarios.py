@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from clients.reading import ENDS, WEATHER
+from clients.servers import FAMILIES, Family
+from clients.tape import DONE, Tape
 from openai import APIStatusError, OpenAI
 from openai.lib.responses_websocket import ResponsesWebSocketAccumulator
-from reading import ENDS, WEATHER
-from servers import FAMILIES, Family
-from tape import DONE, Tape
 
 SCENARIOS = {
     "native": """

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from clients.tape import DONE, Socket, SseStream
 from openai._streaming import ServerSentEvent
-from tape import DONE, Socket, SseStream
 
 Json = dict[str, Any]
 

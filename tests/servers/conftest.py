@@ -6,7 +6,7 @@ They run for all tests of this folder; a test that ended a server finds it start
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,17 +43,37 @@ async def _start(bridges: tuple[Bridge, ...]) -> None:
     await asyncio.gather(*(bridge.wait_ready() for bridge in bridges))
 
 
-@pytest.fixture(scope="session")
-def servers() -> Iterator[Servers]:
+@contextlib.contextmanager
+def running(constants: Mapping[str, float] | None = None) -> Iterator[Servers]:
+    """All of it, until left."""
     with contextlib.ExitStack() as ends:
         fake = ends.enter_context(FakeProviders())
         node = ends.enter_context(Node(valkey_binary(), aof=True))
         config = config_of(fake, node.url)
-        bridges = (Bridge(config, CLIENT_KEYS), Bridge(config, CLIENT_KEYS))
+        bridges = (Bridge(config, CLIENT_KEYS, constants), Bridge(config, CLIENT_KEYS, constants))
         for bridge in bridges:
             ends.callback(bridge.close)
         _run(_start(bridges))
         yield Servers(fake, node, bridges)
+
+
+@pytest.fixture(scope="session")
+def patient_servers() -> Iterator[Servers]:
+    """They wait for their store as long as it takes: it is not away where the machine is slow."""
+    with running() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def own_servers() -> Iterator[Servers]:
+    """They know after the product's own time that their store is away."""
+    with running({}) as servers:
+        yield servers
+
+
+@pytest.fixture
+def servers(patient_servers: Servers) -> Servers:
+    return patient_servers
 
 
 @pytest.fixture

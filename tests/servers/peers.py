@@ -16,6 +16,9 @@ import aiohttp
 from fleet import Bridge, models_for
 from hang import HANG_SECONDS
 from upstreams import FakeProviders
+from valkeys import Node
+
+from ws_bridge.store.layout import keys_of
 
 Json = dict[str, Any]
 
@@ -28,12 +31,12 @@ TERMINALS = ("response.completed", "response.failed", "response.incomplete", "er
 # How the models of a family are called at the provider.
 AT_PROVIDER = {"native": "gpt-", "chat": "m-", "anthropic": "claude-", "own": "gpt-"}
 
-LEASE_SECONDS = 2
+LEASE_SECONDS = 20  # no server is starved for so long; a test lets a lease run out by hand
 CLIENT_KEYS = {"CLIENT_KEYS": f"{KEY},{OTHER_KEY}"}
 
 
 def config_of(fake: FakeProviders, url: str) -> dict[str, Any]:
-    """Short leases and drains; ``own-*`` is the provider's own background mode."""
+    """Short drains; ``own-*`` is the provider's own background mode."""
     models = models_for(fake)
     return {
         "server": {"drain_seconds": 0.2},
@@ -116,8 +119,10 @@ class Turn:
 class Peer:
     """One client of one server, with one key; an async context manager."""
 
-    def __init__(self, bridge: Bridge, key: str = KEY) -> None:
+    def __init__(self, bridge: Bridge, key: str = KEY, *, comes_back: bool = False) -> None:
+        """Who comes back is told by 503 to ask again, and does: the store is away for a moment."""
         self.bridge = bridge
+        self._comes_back = comes_back
         headers = {"Authorization": f"Bearer {key}"}
         timeout = aiohttp.ClientTimeout(total=HANG_SECONDS)
         connector = aiohttp.TCPConnector(limit=0, force_close=True)  # servers come and go
@@ -143,8 +148,11 @@ class Peer:
     async def ask(self, method: str, path: str = "", **body: Any) -> tuple[int, Json, Any]:
         """Status, answer and headers of a request below ``/v1/responses``."""
         url = f"{self.bridge.url}/v1/responses{path}"
-        async with self.session.request(method, url, json=body or None) as answer:
-            return answer.status, await answer.json(), answer.headers
+        while True:
+            async with self.session.request(method, url, json=body or None) as answer:
+                if not (self._comes_back and answer.status == 503):
+                    return answer.status, await answer.json(), answer.headers
+            await asyncio.sleep(STEP_SECONDS)
 
     async def get(self, path: str) -> tuple[int, Json]:
         status, body, _ = await self.ask("GET", f"/{path}")
@@ -183,7 +191,11 @@ class Peer:
         """The data lines of a replay, as they come; attached when this is entered."""
         query = f"?stream=true&starting_after={after}"
         url = f"{self.bridge.url}/v1/responses/{response_id}{query}"
-        async with self.session.get(url) as answer:
+        async with contextlib.AsyncExitStack() as ends:
+            answer = await ends.enter_async_context(self.session.get(url))
+            while self._comes_back and answer.status == 503:
+                await asyncio.sleep(STEP_SECONDS)
+                answer = await ends.enter_async_context(self.session.get(url))
             assert answer.status == 200, await answer.text()
             yield _data(answer)
 
@@ -206,6 +218,14 @@ async def until(is_true: Any) -> None:
     async with asyncio.timeout(HANG_SECONDS):
         while not await is_true():  # noqa: ASYNC110 - asks a server
             await asyncio.sleep(STEP_SECONDS)
+
+
+def expire(node: Node, *ids: str) -> None:
+    """Let the leases of responses run out, as if their server had been silent for so long."""
+    for response_id in ids:
+        keys = keys_of(response_id)
+        node.cli("HSET", keys.meta, "lx", "0")
+        node.cli("ZADD", keys.leases, "XX", "0", response_id)
 
 
 async def next_of(lines: AsyncIterator[bytes], count: int) -> list[bytes]:

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from peers import at_provider, next_of, read_to, text_of
+from peers import at_provider, expire, next_of, read_to, text_of
 
 HELLO = "Hello, world! This is a test."
 KILLED = {
@@ -41,7 +41,7 @@ async def begin_all(here, there, fake):
 
 
 @pytest.mark.catalogue("W1", "W3", "U17")
-async def test_a_killed_servers_responses_reach_their_end_on_the_other(pair, servers, fake):
+async def test_a_killed_servers_responses_reach_their_end_on_the_other(pair, servers, node, fake):
     """One kill, all kinds of responses.
 
     What had output fails, and keeps it. What was asked for in the background and had none runs
@@ -52,6 +52,7 @@ async def test_a_killed_servers_responses_reach_their_end_on_the_other(pair, ser
     async with there.following(heard.id) as lines:
         follower = await next_of(lines, 7)
         await here.bridge.kill()
+        expire(node, *ids.values())
         for model in KILLED.values():
             fake.release(at_provider(model))
         follower += [line async for line in lines]
@@ -84,7 +85,7 @@ async def test_a_killed_servers_responses_reach_their_end_on_the_other(pair, ser
 
 
 @pytest.mark.catalogue("W7")
-async def test_a_server_frozen_for_longer_than_its_lease_writes_nothing_any_more(pair, fake):
+async def test_a_server_frozen_for_longer_than_its_lease_writes_nothing_any_more(pair, node, fake):
     """Its clients never hear of an end that the store does not have.
 
     Neither where the provider says the rest while it is frozen, nor where it comes later.
@@ -98,6 +99,7 @@ async def test_a_server_frozen_for_longer_than_its_lease_writes_nothing_any_more
         await turn.read(until=7)
     ids = [turn.heard.id for turn in turns]
     here.bridge.freeze()
+    expire(node, *ids)
     try:
         ended = [await there.ended(response_id) for response_id in ids]
         logs = [await there.events(response_id) for response_id in ids]

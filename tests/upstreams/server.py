@@ -57,7 +57,7 @@ class FakeProviders:
         self._port = port
         self._changed = threading.Condition()
         self._seen: Counter[str] = Counter()
-        self._gates: dict[str, asyncio.Event] = {}
+        self._gates: dict[tuple[str, int], asyncio.Event] = {}
         self._waiting: set[str] = set()
         self._background: dict[str, Json] = {}
         self._ids = itertools.count(1)
@@ -113,9 +113,9 @@ class FakeProviders:
         bodies = (entry["body"] for entry in self.log)
         return [body for body in bodies if isinstance(body, dict) and body.get("model") == model]
 
-    def release(self, model: str) -> None:
-        """Open the gate of a ``gate`` model, now and for later requests."""
-        self._loop.call_soon_threadsafe(lambda: self._gate(model).set())
+    def release(self, model: str, number: int = 1) -> None:
+        """Open a gate of a ``gate`` model, now and for later requests."""
+        self._loop.call_soon_threadsafe(lambda: self._gate(model, number).set())
 
     async def reached(self, model: str) -> None:
         """Wait until a stream stands before its gate, its stall, or hangs."""
@@ -142,8 +142,8 @@ class FakeProviders:
                 self.live[name] += count
             self._changed.notify_all()
 
-    def _gate(self, model: str) -> asyncio.Event:
-        return self._gates.setdefault(model, asyncio.Event())
+    def _gate(self, model: str, number: int = 1) -> asyncio.Event:
+        return self._gates.setdefault((model, number), asyncio.Event())
 
     # Routes
 
@@ -323,10 +323,10 @@ class FakeProviders:
             self._mark_waiting(model)
             await _until_closed(request)
             raise ConnectionResetError
-        gate = GATE.search(model)
-        if gate and count == int(gate[1] or 4):
-            self._mark_waiting(model)
-            await _until_closed(request, self._gate(model))
+        for number, gate in enumerate(GATE.finditer(model), 1):
+            if count == int(gate[1] or 4):
+                self._mark_waiting(model)
+                await _until_closed(request, self._gate(model, number))
 
 
 async def _cut(request: web.Request, response: web.StreamResponse, model: str) -> None:

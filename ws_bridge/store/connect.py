@@ -79,10 +79,10 @@ def parse(url: str, password: str = "") -> Place:
     return Place(kind, addresses, service, int(db), options)
 
 
-def connect(place: Place, *, timeout: float | None = CALL_SECONDS, pool: int = 64) -> Client:
-    """A client; nothing is sent yet. ``timeout`` in seconds, None for a connection that listens."""
+def connect(place: Place, *, listens: bool = False, pool: int = 64) -> Client:
+    """A client; nothing is sent yet. One that listens waits for ever."""
     options = place.options | {
-        "socket_timeout": timeout,
+        "socket_timeout": None if listens else CALL_SECONDS,
         "socket_connect_timeout": CALL_SECONDS,
         "max_connections": pool,
     }

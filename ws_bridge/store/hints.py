@@ -27,7 +27,7 @@ async def listen(place: Place, channel: str) -> AsyncIterator[Hint]:
     """(kind, id) of every message for ever; ``MISSED`` after each (re)connection."""
     was_away = False
     while True:
-        client = connect(place, timeout=None)
+        client = connect(place, listens=True)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await client.initialize()  # of a cluster: where its slots are
