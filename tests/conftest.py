@@ -13,6 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import forked
 import unhurried
 from fleet import Bridge
+from skips import (  # noqa: F401 - hooks
+    pytest_make_collect_report,
+    pytest_runtest_makereport,
+)
 
 HERE = Path(__file__).parent
 
