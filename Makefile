@@ -1,16 +1,20 @@
-# Everything happens in .venv; nothing is installed outside of it but, for `make test` as root on
-# Debian, the chromium package that the page's tests drive.
+# Everything happens in .venv; nothing is installed outside of it but, for the tests as root on
+# Debian, what they drive: the packages chromium and redis-server (`.ci/packages`).
 PYTHON ?= python3
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve test test-lowest coverage bench soak scale faults autobahn lint chromium clean
+.PHONY: serve test test-real test-lowest coverage bench soak scale faults autobahn lint packages clean
 
 serve: .venv/.serve
 	.venv/bin/ws-bridge serve --config config.toml
 
-test: .venv/.dev chromium
+# Within six minutes on two cores.
+test: .venv/.dev packages
 	.venv/bin/python -m pytest -n 4 --dist loadgroup
-	.venv/bin/python -m pytest tests/clients
+
+# What takes minutes, or other programs: restarts under load, random faults, a soak, Autobahn's cases.
+test-real: .venv/.dev packages test-lowest
+	.venv/bin/python -m pytest tests/real
 
 coverage: .venv/.dev
 	.venv/bin/python -m pytest -n 4 --dist loadgroup --cov --cov-report=term:skip-covered
@@ -70,11 +74,9 @@ test-lowest: .venv-lowest/.installed
 	.venv-peers/bin/python $(PIP) 'litellm[proxy]==1.110.2'
 	touch $@
 
-# The page is tested in Debian's Chromium; where it may not be installed, those tests are skipped.
-chromium:
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
-	  echo "chromium is not installed: the page's tests will be skipped"
+# Where they may not be installed, the tests that need them are skipped.
+packages:
+	@.ci/packages
 
 clean:
 	rm -rf .venv .venv-lowest .venv-peers .venv-autobahn .coverage .pytest_cache .mypy_cache .ruff_cache

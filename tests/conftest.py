@@ -34,10 +34,8 @@ gc.disable()
 TOGETHER = {
     "servers": ("servers/",),
     "dump": ("servers/test_dump.py",),  # has a server and providers of its own
-    "bridges": (
-        "servers/test_rolling.py",
-        *("test_faults.py", "test_fleet.py", "test_forked.py", "test_soak.py"),
-    ),
+    "bridges": ("test_fleet.py", "test_forked.py"),
+    "clients": ("clients/",),
 }
 # What takes longest comes first, so that nobody waits for it in the end.
 FIRST = (
@@ -45,7 +43,7 @@ FIRST = (
     "test_page.py",
     "servers",
     "bridges",
-    "test_scale.py",
+    "clients",
     "server/test_guard.py",
     "test_cli.py",
     "store/test_fences.py",

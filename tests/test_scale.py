@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from hang import HANG_SECONDS
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the bench imports itself as `tests.bench`
 
-from scale.acts import STREAMS, Pace, Stage, churn, hold, storm
 from scale.crowd import addresses
 from scale.limits import LIMITS, TITLES, broken, markdown
 
@@ -113,29 +111,6 @@ def test_a_frame_is_read_whole_wherever_it_is_cut(size):
 def test_processes_come_from_addresses_of_their_own():
     assert not set(addresses(0)) & set(addresses(1))
     assert all(address.startswith("127.") for address in addresses(0))
-
-
-def test_the_acts_of_a_run_leave_a_real_server_as_it_was(tmp_path):
-    """The run at a hundredth of its size: nothing is refused, dropped, cut or left over."""
-    pace = Pace(
-        idle=0.2,
-        directly=0.3,
-        storm=0.5,
-        storm_streams=1.5,
-        storm_after=0.5,
-        still=0.5,
-        warm_sockets=20,
-        churn_warm_up=200,
-    )
-    with ExitStack() as stack:
-        stage = Stage(stack, tmp_path, pace)
-        held, back, gone = hold(stage, 100, 1), storm(stage, 100), churn(stage, 200)
-    assert (held["connections"], held["dropped"], held["streams whole"]) == (100, 0, STREAMS)
-    assert (back["back"], back["dropped"], back["streams whole"]) == (100, 0, STREAMS)
-    assert (gone["came and went"], gone["descriptors more"], gone["tasks more"]) == (200, 0, 0)
-    unpinged = {"pings missed": 0}  # no ping's turn came in so short a time
-    figures = {"hold": held | unpinged, "storm": back, "churn": gone}
-    assert not [one for one in broken(figures) if "KiB" not in one and "MiB" not in one]
 
 
 FIGURES = {act: {name: 0 for of, name in LIMITS if of == act} for act in TITLES}

@@ -20,8 +20,7 @@ from soak.judge import (
     slope,
 )
 from soak.report import markdown, picture
-from soak.tides import AT_REST, Seen, field_of, sample, soak
-from soak.visits import KINDS
+from soak.tides import Seen
 
 MINUTES = 10
 SERVER = "server 0"
@@ -204,20 +203,3 @@ def test_a_reader_elsewhere_must_read_the_same():
     assert list(whole(response(), MODEL)) == []
     assert list(whole(response(text="word"), MODEL))
     assert list(whole(response("in_progress"), MODEL))
-
-
-# The real thing, for a moment
-
-
-async def test_a_tide_comes_and_goes_and_leaves_nothing():
-    """One of each kind of client, on real servers; nothing runs then, and nothing is kept."""
-    seen = Seen()
-    async with field_of(1, ttl_seconds=3) as on:
-        before = await sample(on, is_ebb=True)
-        await soak(on, seen, seed=1, seconds=0, visits=len(KINDS))
-    assert seen.problems == []
-    assert sum(seen.counts[kind.__name__] for kind in KINDS) == len(KINDS)
-    (ebb,) = [one for one in seen.samples if one.is_ebb]
-    assert ebb.values["connections", SERVER] == 0
-    assert ebb.values[BLOCKS, SERVER] > 0 < ebb.values[IN_USE, SERVER]
-    assert ebb.values[TASKS, SERVER] <= before.values[TASKS, SERVER] + len(AT_REST)

@@ -254,8 +254,9 @@ def test_the_address_is_said_as_a_client_writes_it():
     config = Config.model_validate({"server": {"host": "::1", "port": 0}}, strict=False)
     try:
         (one,) = listening.listen(config)
-    except ConfigError:
-        pytest.skip("this machine has no IPv6")
+    except ConfigError as refused:  # where there is no IPv6
+        assert "::1" in str(refused)  # noqa: PT017 - either is right
+        return
     with one:
         assert listening.address(config, one) == f"http://[::1]:{one.getsockname()[1]}"
     assert listening.tls(config) is None
@@ -370,7 +371,7 @@ async def test_a_worker_that_gets_a_sigterm_serves_until_its_successor_is_ready(
     while (await client.get("/readyz"))[0] == 200:  # until the old one, asked last, drains
         if "draining" in bridge.log()[len(known) :]:
             break
-    await until(lambda: "draining" in bridge.log()[len(known) :], 5.0)
+    await until(lambda: "draining" in bridge.log()[len(known) :])
     assert workers_of(bridge)[1] != old
     assert lives(old)
     fake.release("gpt-gate8-renewed")
