@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import unhurried
 import uvloop
 from aiohttp import web
 from hang import HANG_SECONDS
@@ -92,8 +93,13 @@ Serve = Callable[..., Awaitable[Running]]
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
-    """A function that starts a bridge; all of them end with the test."""
+async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
+    """A function that starts a bridge; all of them end with the test.
+
+    Where the test does not say how long something may take, it may take long.
+    """
+    for home, name, value in unhurried.found(unhurried.CONSTANTS):
+        monkeypatch.setattr(home, name, value)
     ends: list[Callable[[], Awaitable[None]]] = []
 
     async def start(
@@ -102,7 +108,7 @@ async def serve() -> AsyncIterator[Serve]:
         environ: dict[str, str] | None = None,
         **parts: Any,
     ) -> Running:
-        sections = {"models": MODELS, **(config or {})}
+        sections = unhurried.config({"models": MODELS, **(config or {})})
         settings = Config.model_validate(sections, strict=False)
         bridge = Bridge(settings, environ or {}, upstream=upstream, **parts)
         runner = web.AppRunner(bridge.app, handler_cancellation=True, shutdown_timeout=1)
