@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(HOUR)
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
     """Of the servers' starts."""
-    monkeypatch.setattr(fleet, "READY_SECONDS", HOUR)
+    monkeypatch.setattr(fleet, "HANG_SECONDS", HOUR)
 
 
 @pytest.fixture

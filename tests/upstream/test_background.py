@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from hands import Hands
+from hang import HANG_SECONDS
 from strict import check_events
 from upstreams.asking import FAMILIES, Pauses, ask, name_of, request, take, target, types
 
@@ -63,7 +64,7 @@ async def test_a_provider_has_the_window_before_its_own_time(fake, window, secon
 
 
 async def until_asleep(hands):
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         while not hands.sleepers:  # noqa: ASYNC110 - litellm answers when it does
             await asyncio.sleep(0.01)
 
