@@ -1,6 +1,5 @@
 """A real server on a loopback socket, with a scripted upstream behind it."""
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -12,6 +11,7 @@ import uvloop
 from aiohttp import web
 from hang import HANG_SECONDS
 from scripted import Scripted
+from turned import TurnedLoop
 
 from ws_bridge.config import Config
 from ws_bridge.server.app import Bridge
@@ -25,10 +25,10 @@ MODELS = (
 
 
 def pytest_asyncio_loop_factories(item):
-    """The guard's tests run in the loop that serves elsewhere, the others in the stock one."""
+    """The guard's tests run in the loop that serves elsewhere, the others in one that is turned."""
     if item.path.name == "test_guard.py":
         return {"uvloop": uvloop.new_event_loop}
-    return {"asyncio": asyncio.new_event_loop}
+    return {"asyncio": TurnedLoop}
 
 
 class Running:

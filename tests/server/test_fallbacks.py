@@ -7,11 +7,14 @@ import pytest
 from fleet import FAMILIES
 from hang import HANG_SECONDS
 from strict import check_events
+from turned import silence
 from upstreams import FakeProviders
 
 KEYS = {"ONE": "sk-operators-own-1", "TWO": "sk-operators-own-2"}
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
+
+SILENCE = 100.0  # of a provider, at most
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def entry(fake):
         pattern, path = FAMILIES[family]
         asked_for = pattern.replace("*", scenario)
         model = {"name": name, "model": asked_for, "api_base": fake.base_url + path}
-        return {**model, "api_key_env": "ONE", "retries": 0, "stall_seconds": 1, **more}
+        return {**model, "api_key_env": "ONE", "retries": 0, "stall_seconds": SILENCE, **more}
 
     return make
 
@@ -113,7 +116,10 @@ async def test_after_the_first_output_a_failure_is_the_end(
 ):
     broken = entry("m", family, scenario, fallbacks=("spare",))
     bridge = await bridge_with(broken, entry("spare", "native", "text"))
-    events = await (await bridge.connect()).turn(input="hi")
+    turning = asyncio.create_task((await bridge.connect()).turn(input="hi"))
+    if scenario == "stall":
+        await silence(fake, broken["model"].partition("/")[2], SILENCE)
+    events = await turning
     assert events[-1]["type"] == "response.failed"
     assert len(asked(fake)) == 1
 
@@ -165,6 +171,7 @@ async def test_a_response_that_was_announced_while_the_provider_was_silent(
     await client.create(input="hi")
     created = await client.event()
     assert created["type"] == "response.created"
+    await silence(fake, "m-hang", SILENCE)
     events = [created, *await client.until("response.completed")]
     assert asked(fake) == ["m-hang", "claude-thinking"]
     assert check_events(events) == []

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from fleet import FAMILIES, KEYS, models_for
+from turned import silence
 from upstreams import FakeProviders
 from upstreams.responses import RESPONSE_ID
 
@@ -12,6 +13,8 @@ TERMINALS = ("response.completed", "response.failed", "response.incomplete", "er
 KEY = KEYS["KEY"]
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
+
+SILENCE = 100.0  # of a provider, at most
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +26,7 @@ def fake():
 @pytest.fixture
 async def bridge(serve, fake):
     fake.reset()
-    models = models_for(fake, stall_seconds=2)
+    models = models_for(fake, stall_seconds=SILENCE)
     dead = {
         **models[0],
         "name": "dead",
@@ -36,9 +39,14 @@ async def bridge(serve, fake):
     return running
 
 
-async def answered(client, model, **fields):
-    """A turn's events; at most one of them ends it."""
-    events = await client.turn(model=model, input="hi", **fields)
+async def answered(client, model, fake=None, **fields):
+    """A turn's events; at most one of them ends it. A provider that falls silent is given up."""
+    turning = asyncio.create_task(client.turn(model=model, input="hi", **fields))
+    if "stall" in model:
+        family, _, scenario = model.partition("-")
+        name = FAMILIES[family][0].partition("/")[2]
+        await silence(fake, name.replace("*", scenario), SILENCE)
+    events = await turning
     assert [event["type"] in TERMINALS for event in events].count(True) == 1
     return events
 
@@ -65,7 +73,7 @@ async def test_a_provider_that_fails_is_one_clean_end_and_the_next_turn_works(
     bridge, fake, family, scenario, status
 ):
     client = await bridge.connect()
-    last = (await answered(client, f"{family}-{scenario}"))[-1]
+    last = (await answered(client, f"{family}-{scenario}", fake))[-1]
     if status and last["type"] == "error":
         assert last["status"] == status
     else:
@@ -82,7 +90,7 @@ async def test_a_provider_that_fails_is_one_clean_end_and_the_next_turn_works(
 @each_family
 async def test_a_provider_that_falls_silent_fails_and_what_it_said_is_kept(bridge, fake, family):
     client = await bridge.connect()
-    events = await answered(client, f"{family}-stall")
+    events = await answered(client, f"{family}-stall", fake)
     said = "".join(event.get("delta", "") for event in events)
     last = events[-1]["response"]
     assert (last["status"], last["error"]["code"]) == ("failed", "server_error")

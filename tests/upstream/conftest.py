@@ -1,7 +1,12 @@
 """A fake provider for the upstreams' tests; litellm's connections end with each test's loop."""
 
 import pytest
+from turned import TurnedLoop
 from upstreams import FakeProviders
+
+
+def pytest_asyncio_loop_factories():
+    return {"asyncio": TurnedLoop}
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,9 @@ from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
+from hands import a_while
 from strict import check_events
+from turned import silence
 from upstreams.asking import (
     FAMILIES,
     HELLO,
@@ -44,6 +46,8 @@ SCENARIOS = {
     "vllm": "text tools",
 }
 ALL = [(family, name) for family, names in SCENARIOS.items() for name in names.split()]
+
+SILENCE = 100.0  # of a provider, at most
 
 
 @pytest.mark.parametrize(("family", "scenario"), ALL, ids=str)
@@ -235,8 +239,10 @@ async def test_no_pause_is_longer_than_the_life_of_the_response(fake):
 @pytest.mark.parametrize("family", THREE)
 @pytest.mark.parametrize("scenario", ["hang", "stall", "gate1", "keepalive"])
 async def test_silence_ends_the_response_comments_are_silence_too(fake, family, scenario):
-    asked = target(fake, family, scenario, stall_seconds=1.0, retries=2)
-    answer = await ask(request(asked), Managed(clock=Pauses().clock))
+    asked = target(fake, family, scenario, stall_seconds=SILENCE, retries=2)
+    asking = asyncio.create_task(ask(request(asked), Managed(clock=Pauses().clock)))
+    await silence(fake, name_of(asked), SILENCE)
+    answer = await asking
     assert (answer.error.status, answer.error.code) == (504, "upstream_timeout")
     assert answer.error.message == "The model provider stopped sending data."
     assert len(fake.requests(name_of(asked))) == 1
@@ -245,21 +251,24 @@ async def test_silence_ends_the_response_comments_are_silence_too(fake, family, 
 
 @pytest.mark.parametrize("family", THREE)
 async def test_a_response_has_a_longest_life(fake, family):
-    asked = target(fake, family, "stall", timeout_seconds=0.3)
-    answer = await ask(request(asked))
+    asked = target(fake, family, "stall", timeout_seconds=SILENCE)
+    asking = asyncio.create_task(ask(request(asked)))
+    await silence(fake, name_of(asked), SILENCE)
+    answer = await asking
     assert answer.error.status == 504
     assert answer.error.message == "The model provider did not answer in time."
     await fake.wait_closed(closed_early=1)
 
 
 async def test_a_slow_reader_is_no_silence_of_the_provider(fake):
-    asked = target(fake, "native", "gate6", stall_seconds=0.3)
+    asked = target(fake, "native", "gate6", stall_seconds=SILENCE)
     fake.release(name_of(asked))
     read = []
     async with aclosing(Managed().respond(request(asked))) as drafts:
         async for draft in drafts:
             if not read:
-                await asyncio.sleep(0.7)  # longer than the provider may be silent
+                asyncio.get_running_loop().turn(2 * SILENCE)
+                await a_while()
             read.append(draft)
     assert read[-1].type == "response.completed"
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 from scripted import Scripted, answer
 from strict import check_events
+from turned import silence
 from upstreams.asking import HELLO, KEY, Pauses, ask, request, take
 from upstreams.sockets import Accident, FakeSockets, self_signed
 
@@ -26,6 +27,7 @@ from ws_bridge.upstream.refusals import NO_SOCKET, NativeRefused, NeverBegan
 from ws_bridge.upstream.wires import WORN_SECONDS, Address
 
 AGAIN = {"type": "message", "role": "user", "content": "and again"}
+SILENCE = 100.0  # of a provider, at most
 LOST = "The connection to the model provider was lost."
 
 
@@ -585,14 +587,20 @@ async def test_a_connection_that_has_reached_its_age_is_replaced_unseen(fake, na
 
 
 async def test_silence_has_an_end(fake, native):
-    heard = await ask(request(target(fake, "stall", stall_seconds=0.2)), native)
+    asked = target(fake, "stall", stall_seconds=SILENCE)
+    asking = asyncio.create_task(ask(request(asked), native))
+    await silence(fake, "gpt-stall", SILENCE)
+    heard = await asking
     assert len(heard.drafts) == 5
     assert (heard.error.status, heard.error.code) == (504, "upstream_timeout")
     await fake.wait_closed(closed_early=1)
 
 
 async def test_a_response_has_an_end(fake, native):
-    heard = await ask(request(target(fake, "stall", timeout_seconds=0.2)), native)
+    asked = target(fake, "stall", timeout_seconds=SILENCE)
+    asking = asyncio.create_task(ask(request(asked), native))
+    await silence(fake, "gpt-stall", SILENCE)
+    heard = await asking
     assert (heard.error.status, heard.error.code) == (504, "upstream_timeout")
 
 

@@ -315,6 +315,7 @@ class FakeProviders:
         if "slow" in model:
             await asyncio.sleep(0.05)
         if "keepalive" in model and count == 5:
+            self._mark_waiting(model)
             await _comments(request, response)
         await self._hold(request, model, count)
 
