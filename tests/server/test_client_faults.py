@@ -13,6 +13,7 @@ from hang import HANG_SECONDS
 from scripted import Scripted, answer, completed, done_item, message, opening
 from valkeys import Node, valkey_binary
 
+from ws_bridge import lineage
 from ws_bridge.errors import UpstreamError
 from ws_bridge.store.layout import keys_of
 
@@ -431,9 +432,21 @@ async def test_two_that_go_on_from_one_know_nothing_of_each_other(serve, node):
         assert f"child {1 - number}" not in heard
 
 
+async def is_unknown(bridge, response_id, headers):
+    """Return when there is no such response any more."""
+    url = f"{bridge.url}/v1/responses/{response_id}"
+    async with asyncio.timeout(HANG_SECONDS):
+        while True:
+            async with bridge.session.get(url, headers=headers) as got:
+                if got.status == 404:
+                    return
+            await asyncio.sleep(0.05)
+
+
 @pytest.mark.catalogue("C21")
-async def test_what_cannot_be_gone_on_from_says_so_alike(serve, node):
+async def test_what_cannot_be_gone_on_from_says_so_alike(serve, node, monkeypatch):
     """Unknown, failed, deleted, expired, unstored elsewhere, a stranger's: one answer."""
+    monkeypatch.setattr(lineage, "PATIENCE_SECONDS", 0.05)  # for the end of the one that runs
     config = {
         "auth": {"keys_env": ["KEYS"]},
         "store": {"url": node.url, "ttl_seconds": 1},
@@ -450,7 +463,7 @@ async def test_what_cannot_be_gone_on_from_says_so_alike(serve, node):
         events = await client.turn(input="hi", store=name != "unstored")
         ids[name] = events[-1]["response"]["id"]
         if name == "expired":
-            await asyncio.sleep(1.1)  # the store's own time
+            await is_unknown(bridge, ids[name], owner)  # in the store's own time
         if name == "deleted":
             path = f"{bridge.url}/v1/responses/{ids[name]}"
             assert (await bridge.session.delete(path, headers=owner)).status == 200

