@@ -4,6 +4,7 @@ import asyncio
 
 import aiohttp
 import pytest
+from hang import HANG_SECONDS
 from scripted import Scripted, answer, completed, message, opening
 from valkeys import Node, valkey_binary
 
@@ -13,7 +14,6 @@ KEYS = "key-a,key-b"
 OLD, NEW = "o" * 32, "n" * 32
 # What a release without secrets calls the owner with key-a: responses that it wrote are kept.
 PLAIN_A = "ecda66932a465cc27c0ed65dead2802a"
-PATIENCE = 120  # ends a hang
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ async def test_a_follower_and_a_socket_find_what_an_older_server_began(server, n
     reader = await server_beside(server, node, Scripted(answer("next")), NEW)
     headers = {"Authorization": "Bearer key-a"}
     url = f"{reader.url}/v1/responses/{runs['id']}?stream=true"
-    timeout = aiohttp.ClientTimeout(total=PATIENCE)
+    timeout = aiohttp.ClientTimeout(total=HANG_SECONDS)
     async with reader.session.get(url, headers=headers, timeout=timeout) as got:
         heard = b""
         async for line in got.content:

@@ -5,6 +5,7 @@ import base64
 import zlib
 
 import pytest
+from hang import HANG_SECONDS
 from scripted import Scripted, answer
 from valkeys import Node, valkey_binary
 
@@ -13,7 +14,6 @@ from ws_bridge.upstream.base import Request
 SECRET = {"SECRET": "s" * 32}
 SIGNING = {"auth": {"secret_env": "SECRET"}}
 TOKENS = "/v1/responses/input_tokens"
-PATIENCE = 120  # ends a hang
 
 
 def bomb(number: int = 0) -> dict[str, str]:
@@ -79,7 +79,7 @@ async def test_ten_thousand_bombs_before_a_summary_cost_one_unfolding_and_nobody
     bombs = [bomb(number) for number in range(100)] * 100
     items = [*bombs, await compacted(bridge), {"role": "user", "content": "who?"}]
     asking = asyncio.create_task(bridge.post(TOKENS, model="m", input=items))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(HANG_SECONDS):
         await upstream.asked.wait()
         assert (await bridge.get("/v1/models"))[0] == 200
         assert not asking.done()
@@ -92,7 +92,7 @@ async def test_ten_thousand_bombs_before_a_summary_cost_one_unfolding_and_nobody
 @pytest.mark.catalogue("A5")
 async def test_ten_thousand_bombs_alone_are_one_400(serve, unfolded):
     bridge = await serve(Scripted(answer("x")))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(HANG_SECONDS):
         bombs = [bomb(number) for number in range(100)] * 100
         status, body = await bridge.post(TOKENS, model="m", input=bombs)
     assert (status, body["error"]["code"]) == (400, "invalid_encrypted_content")

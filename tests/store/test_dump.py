@@ -10,10 +10,11 @@ from typing import Any
 
 import orjson
 import pytest
+from hang import HANG_SECONDS
 from store.dump import kept
 from store.dump.kept import client_of, unpacked
 from store.dump.old_reader import read_conversation, read_response
-from store.opened import PATIENCE, opened
+from store.opened import opened
 from valkeys import Node, valkey_binary
 
 from ws_bridge.protocol.events import Event
@@ -84,7 +85,7 @@ async def test_every_response_reads_as_it_did(loaded):
         assert snapshot.is_terminal == (told["state"] == "ended")
         assert snapshot.record.previous_response_id == told["previous"]
         seen = []
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             async for batch in loaded.store.read(told["id"], owner):
                 seen += [event.text.decode() for event in batch]
                 if len(seen) >= len(told["events"]) and not snapshot.is_terminal:
