@@ -78,7 +78,10 @@ async def test_a_provider_that_cannot_answer_is_replaced_unseen(
     broken = entry("m", family, scenario, fallbacks=("spare",))
     bridge = await bridge_with(broken, entry("spare", "native", "text"))
     client = await bridge.connect()
-    events = await client.turn(input="hi")
+    turning = asyncio.create_task(client.turn(input="hi"))
+    if scenario == "hang":
+        await silence(fake, broken["model"].partition("/")[2], SILENCE)
+    events = await turning
     assert check_events(events) == []
     assert events[-1]["type"] == "response.completed"
     assert text_of(events) == "Hello, world! This is a test."

@@ -395,7 +395,8 @@ async def test_the_socket_gets_created_soon_even_from_a_silent_provider(serve):
     gate = asyncio.Event()
     clock = Clock(monotonic=lambda: monotonic[0], sleep=sleep)
     script = [gate, *answer("x")]
-    bridge = await serve(Scripted(script), clock=clock)
+    server = {"created_after_seconds": 2, "data_keepalive_seconds": 30}
+    bridge = await serve(Scripted(script), {"server": server}, clock=clock)
     client = await bridge.connect()
     await client.create(input="hi")
     await turn(2.0)
