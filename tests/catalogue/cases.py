@@ -161,6 +161,11 @@ CASES = {
     # Found by an attack
     "A5": "10,000 seals that would unfold to a MiB each: one is unfolded, within bounds; forged "
     "ones are refused; others are served meanwhile",
+    "A6": "conversations as large as they get: one call to the store is short whatever they hold, "
+    "and a slow one is the caller's alone",
+    "A7": "inputs, chains, followers, outputs and errors of any size: bounded for each connection, "
+    "key and process",
+    "A9": "a client that reads no answer: let go, whatever it has asked for",
     "A13": "a stored value that unfolds to 300 MB: unreadable, one log line, never more unfolded "
     "than a server could have written",
     "A14": "somebody reads the store: with a secret no name on which client keys can be tried out, "

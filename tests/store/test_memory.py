@@ -1,6 +1,8 @@
 """The store of one process: the contract, and its bounds in bytes and time."""
 
 import asyncio
+import gc
+import weakref
 from dataclasses import replace
 
 import orjson
@@ -9,7 +11,8 @@ from store.contract import OWNERS, StoreContract, append, collect, events_of, fi
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.store.base import Record, Verdict
-from ws_bridge.store.memory import MemoryStore
+from ws_bridge.store import memory as module
+from ws_bridge.store.memory import STONE_SECONDS, MemoryStore
 
 
 class Hand:
@@ -114,6 +117,54 @@ async def test_a_deleted_response_takes_no_room():
         (kept, _) = await finished(store)
         assert await store.get(kept.id, "alice") is not None
         assert await store.delete(kept.id, "alice")
+
+
+class Said(dict):
+    """An item that can be asked whether it is still there."""
+
+
+@pytest.mark.catalogue("A7")
+@pytest.mark.parametrize("is_over", [True, False])
+async def test_of_a_deleted_response_nothing_stays_but_its_id(is_over):
+    """Its input was kept, and not counted, for as long as a finished response is."""
+    store, said = new(), Said(type="message", role="user", content="x" * 1000)
+    kept = replace(record(), input=(said,))
+    item = weakref.ref(said)
+    await store.create(kept)
+    events = events_of(kept)
+    await append(store, kept, events if is_over else events[:-1])
+    assert await store.delete(kept.id, "alice")
+    response_id = kept.id
+    del said, kept, events
+    gc.collect()
+    assert item() is None
+    again = replace(record(), id=response_id)
+    await store.create(again)  # its server writes it anew: in vain
+    assert await append(store, again, events_of(again)) is Verdict.FENCED
+    assert await store.get(response_id, "alice") is None
+
+
+async def test_the_ids_of_deleted_responses_are_bounded_in_time_and_number(monkeypatch):
+    monkeypatch.setattr(module, "MOST_STONES", 3)
+    clock = Hand()
+    store = new(now=clock)
+    for _ in range(10):
+        kept, _ = await finished(store)
+        await store.delete(kept.id, "alice")
+    await finished(store)
+    assert len(store._stones) == 3
+    clock.now += STONE_SECONDS
+    await finished(store)
+    assert len(store._stones) == 0
+
+
+@pytest.mark.catalogue("A7")
+async def test_all_that_was_asked_counts_and_not_the_input_alone():
+    """A background response keeps its instructions and tools for whoever goes on with it."""
+    asked = replace(record(), request={"instructions": "x" * 2000})
+    store = new(max_bytes=2000)
+    with pytest.raises(StoreUnavailable):
+        await store.create(asked)
 
 
 async def test_creating_again_takes_no_room_twice():

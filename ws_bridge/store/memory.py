@@ -31,6 +31,8 @@ from ws_bridge.store.base import (
 from ws_bridge.stream import Stream
 
 FOREVER = float("inf")
+STONE_SECONDS = 3600.0  # a deleted response's id is known so long: nobody writes it any more then
+MOST_STONES = 100_000  # some 20 MB of ids
 
 
 class Entry:
@@ -41,11 +43,10 @@ class Entry:
         self.fence = fence
         self.log = Stream()
         self.reducer = Reducer()
-        self.size = len(orjson.dumps(record.input))
+        self.size = len(orjson.dumps([record.input, record.request]))
         self.lease_until = FOREVER
         self.expires_at = FOREVER  # while it runs
         self.is_cancelled = False
-        self.is_deleted = False  # kept until its writer was told
         self.upstream_id = ""
 
     @property
@@ -60,7 +61,10 @@ class Entry:
 
 
 class MemoryStore:
-    """A ``Store``. ``max_bytes`` counts events and inputs; ``ttl_seconds`` from the end on."""
+    """A ``Store``. ``max_bytes`` counts events and what was asked; ``ttl_seconds`` from the end on.
+
+    Of a deleted response nothing stays but its id.
+    """
 
     def __init__(
         self,
@@ -79,6 +83,7 @@ class MemoryStore:
         self._bytes = 0
         self._running: dict[str, Entry] = {}
         self._finished: dict[str, Entry] = {}  # in the order in which they finished
+        self._stones: dict[str, float] = {}  # ids of deleted ones, and until when; the oldest first
         self._cancelled: Callable[[str], None] | None = None
         self._key = secrets.token_bytes(KEY_BYTES)
 
@@ -110,7 +115,7 @@ class MemoryStore:
         """See ``Store``; refuses when the running responses alone fill the bound."""
         self._expire()
         lease = Lease(record.id, fence)
-        if record.id not in self._running and record.id not in self._finished:
+        if not any(record.id in each for each in (self._running, self._finished, self._stones)):
             entry = Entry(record, fence)
             self._make_room(entry.size)
             self._running[record.id] = entry
@@ -192,10 +197,12 @@ class MemoryStore:
         """Nothing is held open."""
 
     def _append(self, write: Write) -> Receipt:
+        if write.lease.id in self._stones:
+            return Receipt(Verdict.FENCED)
         entry = self._running.get(write.lease.id) or self._finished.get(write.lease.id)
         if entry is None:
             return Receipt(Verdict.GONE)
-        if entry.is_deleted or entry.fence > write.lease.fence:
+        if entry.fence > write.lease.fence:
             return Receipt(Verdict.FENCED, entry.last)
         entry.fence = write.lease.fence
         if not entry.log.is_closed:
@@ -225,12 +232,11 @@ class MemoryStore:
     def _find(self, response_id: str, owner: str) -> Entry | None:
         self._expire()
         entry = self._running.get(response_id) or self._finished.get(response_id)
-        visible = entry and entry.record.owner in self._owners.names(owner) and not entry.is_deleted
+        visible = entry and entry.record.owner in self._owners.names(owner)
         return entry if visible else None
 
     def _is_overdue(self, entry: Entry) -> bool:
-        is_running = not entry.log.is_closed and not entry.is_deleted
-        return is_running and entry.lease_until <= self._now()
+        return not entry.log.is_closed and entry.lease_until <= self._now()
 
     def _finish(self, entry: Entry) -> None:
         entry.log.close()
@@ -257,15 +263,16 @@ class MemoryStore:
             if oldest.expires_at > self._now():
                 break
             self._forget(oldest)
+        while self._stones:
+            deleted, until = next(iter(self._stones.items()))
+            if until > self._now() and len(self._stones) <= MOST_STONES:
+                break
+            del self._stones[deleted]
 
     def _drop(self, entry: Entry) -> None:
         """Delete: what its writer still says is refused, until nobody can be writing any more."""
         self._forget(entry)
-        stone = Entry(entry.record, entry.fence)
-        stone.is_deleted = True
-        stone.size = 0
-        stone.expires_at = self._now() + self._ttl_seconds
-        self._finished[entry.record.id] = stone
+        self._stones[entry.record.id] = self._now() + STONE_SECONDS
 
     def _forget(self, entry: Entry) -> None:
         response_id = entry.record.id
