@@ -29,6 +29,7 @@ from line import (
     request,
 )
 from scripted import Scripted, answer
+from unread import Line as Unread
 
 from ws_bridge.server.guard.guard import Guard
 from ws_bridge.server.guard.leaving import Leaving
@@ -558,3 +559,42 @@ async def test_what_is_no_breach_ends_nothing(serve, data):
     await line.send(close(1000))
     assert await line.close_frame() == (1000, "")
     assert await line.rest() == b""
+
+
+# Answers that nobody reads
+
+
+@pytest.mark.catalogue("A9")
+@pytest.mark.parametrize("asks", ["static", "response", "events", "items", "errors"])
+async def test_a_client_that_reads_no_answer_is_let_go(serve, asks):
+    """Without a key, and whatever it asked for: one request after the other, and never a read."""
+    bridge = await serve(
+        Scripted(answer("x" * 400_000)), {"limits": {"unread_seconds": SOON, "head_seconds": 600}}
+    )
+    _, response = await bridge.post("/v1/responses", model="m", input="hi")
+    _, conversation = await bridge.post(
+        "/v1/conversations", items=[{"role": "user", "content": "x" * 400_000}]
+    )
+    path = {
+        "static": "/static/chat.js",
+        "response": f"/v1/responses/{response['id']}",
+        "events": f"/v1/responses/{response['id']}?stream=true",
+        "items": f"/v1/conversations/{conversation['id']}/items",
+        "errors": f"/v1/responses/resp_{'x' * 100}",
+    }[asks]
+    known = set(bridge.doorway.duty._open)
+    line = await Unread.open(bridge.url, path)
+    [guard] = bridge.doorway.duty._open - known
+    asking = asyncio.create_task(ask_on(line, path))
+    async with beside(bridge):
+        await until(lambda: guard not in bridge.doorway.duty._open)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    line.close()
+
+
+async def ask_on(line, path):
+    """As long as the server takes anything."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await line.send(request("GET", path, {"Host": "localhost"}))

@@ -175,6 +175,40 @@ def test_a_body_that_nobody_reads_any_more_has_its_time_and_no_more(door):
     assert door.parted == ["closed"]
 
 
+def test_who_takes_no_byte_of_an_answer_for_so_long_is_let_go(door):
+    watch = RequestWatch(door, LIMITS, 1000, 0.0)
+    watch._phase = watch._phase.ANSWER
+    door.buffered = 1000
+    watch.wrote(5000, 5.0)
+    for now in (15.0, 25.0):
+        assert watch.due == now
+        watch.wake(now)
+    assert (watch.due, door.parted) == (35.0, [])
+    watch.wake(35.0)
+    assert door.parted == ["aborted"]
+
+
+def test_who_takes_a_byte_now_and_then_is_not(door):
+    """However much comes to it: what is unsent may grow all the while."""
+    watch = RequestWatch(door, LIMITS, 1000, 0.0)
+    watch._phase = watch._phase.ANSWER
+    door.buffered, now = 1000, 0.0
+    watch.wrote(1000, now)
+    for _ in range(20):
+        for _ in range(2):
+            now = watch.due
+            watch.wake(now)
+        watch.wrote(50, now)
+        door.buffered += 49
+        now = watch.due
+        watch.wake(now)
+    assert now > 10 * LIMITS.unread_seconds
+    assert door.parted == []
+    door.buffered = 0
+    watch.wake(watch.due)
+    assert watch.due == inf
+
+
 async def test_the_end_of_all_waits_a_moment_for_those_who_stay_and_cuts_them_off():
     duty = Duty(LIMITS, 1000)
     stays = Staying()

@@ -10,8 +10,8 @@ import pytest
 from store.contract import OWNERS, StoreContract, append, collect, events_of, finished, record
 
 from ws_bridge.errors import StoreUnavailable
-from ws_bridge.store.base import Record, Verdict
 from ws_bridge.store import memory as module
+from ws_bridge.store.base import Record, Verdict
 from ws_bridge.store.memory import STONE_SECONDS, MemoryStore
 
 

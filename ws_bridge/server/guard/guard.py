@@ -128,8 +128,11 @@ class Guard(asyncio.Protocol, asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send; nothing after the end."""
-        if type(self._watch) is not Leaving:
+        watch = self._watch
+        if type(watch) is not Leaving:
             self._transport.write(data)
+            if type(watch) is RequestWatch:
+                watch.wrote(len(data), self._duty.loop.time())
 
     def writelines(self, pieces: Any) -> None:
         """Send."""

@@ -1,11 +1,14 @@
-"""HTTP on a connection: heads and bodies come in time.
+"""HTTP on a connection: heads and bodies come in time, and answers are read.
 
-Rule: a watch keeps no time and owns no socket: it is told what came and when, it says when it is
+Rule 1: a watch keeps no time and owns no socket: it is told what came and when, it says when it is
 due, and asks its ``Door`` for the rest.
+Rule 2: a client that takes no byte of what waits for it is let go, whatever it asked for and
+whoever it is; one that takes a byte now and then is slow, and may be.
 """
 
 from __future__ import annotations
 
+import logging
 from enum import Enum
 from math import inf
 
@@ -14,6 +17,10 @@ from aiohttp import StreamReader, web
 from ws_bridge.config import Limits
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.server.guard.door import BYTES_PER_SECOND, Door
+
+log = logging.getLogger(__name__)
+
+LOOKS = 3  # in the time that a client has: it gets a third more than that at most
 
 
 class Phase(Enum):
@@ -26,7 +33,7 @@ class Phase(Enum):
 
 
 class RequestWatch:
-    """HTTP: heads and bodies come in time."""
+    """HTTP: heads and bodies come in time, and answers are read."""
 
     def __init__(self, door: Door, limits: Limits, largest: int, now: float) -> None:
         self._door = door
@@ -41,10 +48,17 @@ class RequestWatch:
         self._body: StreamReader | None = None
         self._length = self._received = 0
         self._is_answered = self._is_over = False
+        self._written = self._taken = 0  # bytes of answers; those that were gone at the last look
+        self._taken_at = now
+        self._look_at = inf
 
     @property
     def due(self) -> float:
-        """When a head or a body is too slow."""
+        """When a head or a body is too slow, or when to look whether the client reads."""
+        return min(self._slow_at, self._look_at)
+
+    @property
+    def _slow_at(self) -> float:
         if self._phase is Phase.HEAD:
             return self._since + self._limits.head_seconds
         if self._phase is Phase.BODY:
@@ -120,9 +134,41 @@ class RequestWatch:
         head = self._head.lstrip(b"\r\n")
         return not self._next and head.find(b"\r\n\r\n") == len(head) - 4
 
+    def wrote(self, count: int, now: float) -> None:
+        """So many bytes of an answer were written; some may wait for the client."""
+        self._written += count
+        if self._look_at == inf and (unsent := self._door.unsent()):
+            self._taken, self._taken_at = self._written - unsent, now
+            self._look_again(now)
+
     def wake(self, now: float) -> None:
-        """It is too late for a head, or for a body."""
+        """It is too late for a head or for a body, or time to look whether the client reads."""
         self._now = now
+        if now >= self._look_at:
+            self._look(now)
+        if now >= self._slow_at:
+            self._end_slow()
+
+    def _look(self, now: float) -> None:
+        self._look_at = inf
+        unsent = self._door.unsent()
+        if not unsent:
+            self._door.arm()
+            return
+        if (taken := self._written - unsent) > self._taken:
+            self._taken, self._taken_at = taken, now
+        if now - self._taken_at >= self._limits.unread_seconds:
+            log.info("slow_reader")
+            self._door.part(at_once=True)
+        else:
+            self._look_again(now)
+
+    def _look_again(self, now: float) -> None:
+        seconds = self._limits.unread_seconds
+        self._look_at = min(now + seconds / LOOKS, self._taken_at + seconds)
+        self._door.arm()
+
+    def _end_slow(self) -> None:
         if self._phase is Phase.HEAD:
             if self._door.unsent():  # the answer before is still on its way
                 self._begin(Phase.HEAD)
