@@ -29,6 +29,7 @@ ARGUMENTS = {
     "NotFound": ("x_abc",),
     "ResponseNotFound": ("resp_abc",),
     "ConversationNotFound": ("conv_abc",),
+    "ConversationFull": (2**20, 10),
     "ItemNotFound": ("msg_abc",),
     "ModelNotFound": ("gpt-x",),
     "StreamLimitReached": (32,),

@@ -107,6 +107,9 @@ class Limits(Section):
     queued_per_connection: Count = 64
     queued_mib_per_connection: Count = 8
     cached_turns_per_connection: Count = 256
+    # What is kept of a client.
+    conversation_mib: Count = 32
+    conversation_items: Count = 10_000
     # Of one client key; 0 is no limit, and without keys there is none.
     connections_per_key: NoneOrMore = 100
     running_per_key: NoneOrMore = 50

@@ -58,13 +58,19 @@ class Lineage:
         return turn
 
     async def conversation(self, conversation_id: str, owner: str) -> Turn | None:
-        """What a conversation holds; None if it is empty. Raises ``ConversationNotFound``."""
-        return (await self._find(conversation_id, owner)).turn()
+        """What a conversation holds; None if it is empty.
+
+        Raises ``ConversationNotFound``, and ``ConversationFull`` if it could not hold the response.
+        """
+        conversation = await self._find(conversation_id, owner)
+        self._conversations.bounds.check(conversation.size + 1, len(conversation.entries) + 1)
+        return conversation.turn()
 
     async def keep(self, plan: Plan, response: Json) -> None:
         """Add what a finished response was asked and has said to its conversation, if it has one.
 
-        A conversation that was deleted meanwhile stays deleted.
+        A conversation that was deleted meanwhile stays deleted; one that cannot hold all of it, as
+        it is.
         """
         conversation_id = plan.envelope.conversation
         if conversation_id is None or response["status"] not in ("completed", "incomplete"):

@@ -226,6 +226,45 @@ def keyed(bridge, key):
     return ask
 
 
+@pytest.mark.catalogue("A6")
+@pytest.mark.parametrize(
+    ("limits", "most"),
+    [({"conversation_items": 4}, 4), ({"conversation_mib": 1}, 10)],
+    ids=["items", "mib"],
+)
+async def test_beyond_its_bounds_an_addition_and_a_response_are_a_clear_400(serve, limits, most):
+    bridge = await serve(Scripted(answer("x")), {"limits": limits})
+    _, one = await bridge.post("/v1/conversations")
+    path = f"/v1/conversations/{one['id']}/items"
+    item = {"role": "user", "content": "x" * 100_000}
+    told = [await bridge.post(path, items=[item]) for _ in range(most + 1)]
+    assert [status for status, _ in told] == [200] * most + [400]
+    assert told[-1][1]["error"]["code"] == "conversation_full"
+    _, begun = await bridge.post("/v1/conversations", items=[item] * (most + 1))
+    assert begun["error"]["code"] == "conversation_full"
+    _, listed = await bridge.get(f"{path}?limit=100")
+    assert len(listed["data"]) == most
+    if "conversation_items" in limits:
+        status, told = await bridge.post(
+            "/v1/responses", model="m", input="hi", conversation=one["id"]
+        )
+        assert (status, told["error"]["code"]) == (400, "conversation_full")
+
+
+@pytest.mark.catalogue("A6")
+async def test_a_response_that_no_longer_fits_is_whole_and_said_to_be_lost(serve, caplog):
+    caplog.set_level("INFO")
+    bridge = await serve(Scripted(answer("x")), {"limits": {"conversation_items": 1}})
+    _, one = await bridge.post("/v1/conversations")
+    status, response = await bridge.post(
+        "/v1/responses", model="m", input="hi", conversation=one["id"]
+    )
+    assert (status, response["status"]) == (200, "completed")
+    _, listed = await bridge.get(f"/v1/conversations/{one['id']}/items")
+    assert listed["data"] == []
+    assert f"conversation_lost id={one['id']} reason=conversation_full" in caplog.text
+
+
 async def test_unknown_and_foreign_ones_get_one_and_the_same_answer(serve):
     bridge = await serve(Scripted(answer("x")), KEYS, {"KEYS": "key-a,key-b"})
     mine, other = keyed(bridge, "key-a"), keyed(bridge, "key-b")

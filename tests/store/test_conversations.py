@@ -7,7 +7,7 @@ import pytest
 from store.contract import BEFORE, CAROL, OWNERS
 from store.opened import opened
 
-from ws_bridge.errors import StoreUnavailable
+from ws_bridge.errors import ConversationFull, StoreUnavailable
 from ws_bridge.protocol.conversation import (
     Conversation,
     Entry,
@@ -15,7 +15,7 @@ from ws_bridge.protocol.conversation import (
     entries_of_response,
     new_conversation_id,
 )
-from ws_bridge.store.conversations import OVERHEAD, MemoryConversations
+from ws_bridge.store.conversations import OVERHEAD, Bounds, MemoryConversations
 from ws_bridge.store.shared_conversations import SharedConversations
 
 TTL_SECONDS = 60.0
@@ -142,6 +142,79 @@ class ConversationsContract:
         assert await kept.add(one.id, "alice", []) == []
         assert await kept.get(one.id, "alice") == one
 
+    async def test_a_page_begins_anywhere_and_goes_either_way(self, kept):
+        entries = tuple(entry(str(number), "x" * 3000) for number in range(400))
+        one = await created(kept, *entries)
+
+        async def page(start, count, *, newest_first):
+            return await kept.page(
+                one.id, "alice", start=start, count=count, newest_first=newest_first
+            )
+
+        assert tuple(await page(None, 3, newest_first=False)) == entries[:3]
+        assert tuple(await page(None, 3, newest_first=True)) == entries[:-4:-1]
+        assert tuple(await page(250, 101, newest_first=False)) == entries[250:351]
+        assert tuple(await page(250, 101, newest_first=True)) == entries[250:149:-1]
+        assert tuple(await page(398, 9, newest_first=False)) == entries[398:]
+        assert tuple(await page(1, 9, newest_first=True)) == entries[1::-1]
+        for start, newest_first in ((-1, True), (400, False)):
+            assert not await page(start, 9, newest_first=newest_first)
+
+    async def test_an_items_position_is_found(self, kept):
+        one = await created(kept, *(entry(str(number), "x" * 9000) for number in range(300)))
+        for number in (0, 1, 299):
+            assert await kept.find(one.id, "alice", str(number)) == number
+        await kept.remove(one.id, "alice", "0")
+        assert await kept.find(one.id, "alice", "0") is None
+        assert await kept.find(one.id, "alice", "299") == 298
+
+    async def test_the_head_has_no_items(self, kept):
+        one = await created(kept, entry("a"))
+        assert await kept.head(one.id, "alice") == replace(one, entries=())
+
+    @pytest.mark.catalogue("A6")
+    async def test_what_is_read_is_of_one_instant_whatever_is_taken_out_meanwhile(self, kept):
+        entries = [entry(f"{number:03}", "x" * 20_000 + str(number)) for number in range(300)]
+        one = await created(kept, *entries)
+
+        async def take():
+            for each in entries[:40]:
+                assert await kept.remove(one.id, "alice", each.id)
+
+        taking = asyncio.create_task(take())
+        while not taking.done():
+            found = (await kept.get(one.id, "alice")).entries
+            await asyncio.sleep(0)
+            assert list(found) == entries[len(entries) - len(found) :]
+        await taking
+
+    @pytest.mark.catalogue("A6")
+    @pytest.mark.parametrize(
+        ("bounds", "most"),
+        [(Bounds(items=5), 5), (Bounds(bytes=3 * 2048), 3)],
+        ids=["items", "mib"],
+    )
+    async def test_beyond_its_bounds_nothing_is_added_and_what_is_there_stays(
+        self, kept, bounds, most
+    ):
+        kept.bounds = bounds
+        one = await created(kept)
+        for number in range(most):
+            assert await kept.add(one.id, "alice", [entry(str(number), "x" * 1400)])
+        full = await kept.get(one.id, "alice")
+        assert 0 < full.size <= bounds.bytes
+        for _ in range(2):
+            with pytest.raises(ConversationFull):
+                await kept.add(one.id, "alice", [entry("more", "x" * 1400)])
+        assert await kept.add(one.id, "alice", [entry("0", "x" * 1400)]) == ["0"]  # it is there
+        assert await kept.get(one.id, "alice") == full
+        assert await kept.remove(one.id, "alice", "0")
+        assert await kept.add(one.id, "alice", [entry("more", "x" * 1400)])
+        too_many = new(*(entry(str(number), "x" * 1400) for number in range(most + 1)))
+        with pytest.raises(ConversationFull):
+            await kept.create(too_many)
+        assert await kept.get(too_many.id, "alice") is None
+
     async def test_metadata_are_replaced_as_a_whole(self, kept):
         one = await created(kept, entry("a"))
         assert await kept.update(one.id, "alice", {"é": "\n"})
@@ -232,7 +305,7 @@ class TestMemory(ConversationsContract):
     @pytest.fixture
     def kept(self, clock):
         return MemoryConversations(
-            max_bytes=2**22, ttl_seconds=TTL_SECONDS, now=clock, owners=OWNERS
+            max_bytes=2**24, ttl_seconds=TTL_SECONDS, now=clock, owners=OWNERS
         )
 
     @pytest.fixture

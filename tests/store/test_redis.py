@@ -37,7 +37,7 @@ from ws_bridge.store.base import Lease, Verdict, Write
 from ws_bridge.store.connect import parse
 from ws_bridge.store.layout import CHANNELS, PREFIX, keys_of
 from ws_bridge.store.redis import RedisStore
-from ws_bridge.store.scripts import FAILURES, PROBE_SECONDS
+from ws_bridge.store.scripts import FAILURES, PROBE_SECONDS, SILENCE_SECONDS
 
 SECRET = "correct-horse:battery/staple"  # noqa: S105 - of a server of these tests
 
@@ -784,6 +784,11 @@ async def test_a_frozen_server_is_given_up_soon_then_at_once_and_found_again(val
             calls = (store.get(kept.id, "alice") for _ in range(FAILURES))
             failures = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(failure) for failure in failures] == [StoreUnavailable] * FAILURES
+        assert store.is_available()  # it may only be slow
+        now += SILENCE_SECONDS
+        async with asyncio.timeout(PATIENCE):
+            with pytest.raises(StoreUnavailable):
+                await store.get(kept.id, "alice")
         assert not store.is_available()
         passed = proxy.connections
         for _ in range(100):

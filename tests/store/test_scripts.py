@@ -7,6 +7,7 @@ import re
 import pytest
 from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as Late
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.store.scripts import (
@@ -16,6 +17,7 @@ from ws_bridge.store.scripts import (
     LUA,
     PROBE_SECONDS,
     READ,
+    SILENCE_SECONDS,
     STALL_SECONDS,
     Breaker,
     Call,
@@ -124,6 +126,49 @@ def test_a_success_in_between_forgives():
         breaker.check()
 
 
+@pytest.mark.catalogue("A6")
+@pytest.mark.parametrize("late", [Late(), TimeoutError()])
+def test_late_answers_turn_nobody_away_until_nobody_was_answered_for_seconds(late):
+    """One slow script holds up all the others: the next moment the store is there again."""
+    clock = Hand()
+    breaker = Breaker(clock)
+    breaker.succeeded()
+    for _ in range(10 * FAILURES):
+        asked_at, clock.now = clock.now, clock.now + 0.9
+        breaker.failed(late, asked_at)
+        breaker.check()
+        clock.now += 0.9
+        breaker.failed(late, asked_at)
+        breaker.check()
+        breaker.succeeded()
+    breaker.failed(late, clock.now)
+    clock.now += SILENCE_SECONDS
+    breaker.failed(late, clock.now - 1)
+    with pytest.raises(StoreUnavailable):
+        breaker.check()
+
+
+@pytest.mark.catalogue("A6")
+def test_a_late_answer_says_nothing_of_a_store_that_has_answered_others_since():
+    clock = Hand()
+    breaker = Breaker(clock)
+    for _ in range(10 * FAILURES):
+        asked_at, clock.now = clock.now, clock.now + SILENCE_SECONDS
+        breaker.succeeded()
+        breaker.failed(Late(), asked_at)
+        assert breaker.failures == 0
+        breaker.check()
+
+
+async def test_one_late_answer_is_an_outage_for_whoever_judges_leases():
+    told = []
+    made = scripts(Server(Late(), "yes"), back=lambda: told.append(1))
+    with pytest.raises(StoreUnavailable):
+        await made.call(READ, ())
+    await made.call(READ, ())
+    assert told == [1]
+
+
 async def test_before_the_first_answer_the_store_is_away():
     made = Scripts(Server("yes"), Hand(), lambda: None)
     assert made.breaker.is_open
@@ -135,7 +180,7 @@ async def test_before_the_first_answer_the_store_is_away():
 
 
 @pytest.mark.parametrize(
-    "word", [Lost(), OSError(), TimeoutError(), ReadOnlyError(), AttributeError(), TypeError()]
+    "word", [Lost(), OSError(), ReadOnlyError(), AttributeError(), TypeError()]
 )
 async def test_what_did_not_come_through_is_unavailable_and_counts(word):
     made = scripts(Server(word))

@@ -5,17 +5,20 @@ The contract itself is run on each kind of server by ``test_conversations``.
 
 import asyncio
 import json
+import secrets
 
+import orjson
 import pytest
 from hang import HANG_SECONDS
 from proxy import Proxy
 from store.opened import opened
 from store.test_conversations import TTL_SECONDS, created, entry, new
 
-from ws_bridge.errors import StoreUnavailable
+from ws_bridge.errors import ConversationFull, StoreUnavailable
 from ws_bridge.protocol.conversation import entries_of_response
+from ws_bridge.store.conversations import Bounds
 from ws_bridge.store.layout import PREFIX, partition_of
-from ws_bridge.store.packing import pack
+from ws_bridge.store.packing import pack, unpack
 from ws_bridge.store.shared_conversations import SharedConversations
 
 ITEM = {"type": "message", "role": "user", "content": "hi"}
@@ -50,7 +53,7 @@ async def test_every_key_expires_and_a_deleted_one_leaves_none(store):
     await kept.add(empty.id, "alice", [entry("a")])
     for each in (one, empty):
         keys = await store._client.keys(f"{PREFIX}:*:{each.id}")
-        assert len(keys) == 2
+        assert len(keys) == 3
         for key in keys:
             assert 0 < await store._client.pttl(key) <= TTL_SECONDS * 1000
         assert await kept.delete(each.id, "alice")
@@ -151,3 +154,81 @@ async def test_what_a_conversation_lacks_has_its_default(store):
     found = await conversations.get(one.id, "alice")
     assert (found.metadata, [one.item for one in found.entries]) == ({}, [ITEM])
     assert found.entries[0].maker is found.entries[0].response is None
+
+
+# No step is longer for a larger conversation
+
+
+@pytest.mark.catalogue("A6")
+async def test_one_step_reads_no_more_than_a_page(store):
+    kept = over(store)
+    large = [entry(f"{number:04}", secrets.token_hex(30_000)) for number in range(200)]
+    small = [entry(f"{number:04}") for number in range(1000)]
+    for entries in (large, small):
+        one = await created(kept, *entries)
+        sizes = []
+        start = 0
+        while page := (await kept._page(one.id, "alice", start)).entries:
+            sizes.append((len(page), sum(map(len, page))))
+            start += len(page)
+        assert start == len(entries)
+        assert all(count <= 128 and size < 2**20 + 10**5 for count, size in sizes)
+        assert len(sizes) > 5
+        assert (await kept.get(one.id, "alice")).entries == tuple(entries)
+
+
+# What an earlier release has written: it knows the list only
+
+
+async def added_of_old(store, one, *entries):
+    """As its script has done it."""
+    tag = f"{PREFIX}:{{p{partition_of(one.id)}}}"
+    for each in entries:
+        name = orjson.dumps(each.id)
+        payload = pack(orjson.dumps([each.item, each.maker, each.response]))
+        await store._client.rpush(f"{tag}:ci:{one.id}", name + b"\n" + payload)
+
+
+@pytest.mark.catalogue("A6")
+async def test_items_that_an_earlier_release_has_added_are_known_and_counted(store):
+    kept = over(store)
+    old = [entry(f"{number:04}", "x" * 2000) for number in range(300)]
+    one = await created(kept, entry("first"))
+    await added_of_old(store, one, *old)
+    again, other = old[7], entry(old[7].id, "other words", spare="spare")
+    assert await kept.add(one.id, "alice", [again, other, entry("last")]) == [
+        again.id,
+        "spare",
+        "last",
+    ]
+    found = await kept.get(one.id, "alice")
+    assert [each.id for each in found.entries] == [
+        "first",
+        *(each.id for each in old),
+        "spare",
+        "last",
+    ]
+    assert found.size > 300 * len(pack(orjson.dumps(ITEM)))
+    kept.bounds = Bounds(items=303)
+    with pytest.raises(ConversationFull):
+        await kept.add(one.id, "alice", [entry("more")])
+
+
+async def test_items_that_an_earlier_release_has_taken_out_are_gone(store):
+    kept = over(store)
+    one = await created(kept, entry("a"), entry("b"), entry("c"))
+    await store._client.lpop(f"{PREFIX}:{{p{partition_of(one.id)}}}:ci:{one.id}")
+    assert await kept.add(one.id, "alice", [entry("a"), entry("c")]) == ["a", "c"]
+    assert [each.id for each in (await kept.get(one.id, "alice")).entries] == ["b", "c", "a"]
+
+
+async def test_an_earlier_release_reads_what_this_one_writes(store):
+    """An entry is a name, a newline and a payload, in the order of the list."""
+    kept = over(store)
+    entries = entries_of_response("resp_1", [ITEM], [{**ITEM, "id": "m"}], "openai|")
+    one = await created(kept, *entries)
+    listed = await store._client.lrange(f"{PREFIX}:{{p{partition_of(one.id)}}}:ci:{one.id}", 0, -1)
+    for kept_as, each in zip(listed, entries, strict=True):
+        name, _, payload = kept_as.partition(b"\n")
+        assert orjson.loads(name) == each.id
+        assert orjson.loads(unpack(payload)) == [each.item, each.maker, each.response]

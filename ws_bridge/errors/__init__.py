@@ -14,6 +14,7 @@ from ws_bridge.errors.base import (
 )
 from ws_bridge.errors.requests import (
     ConnectionLimitReached,
+    ConversationFull,
     ConversationNotFound,
     InvalidApiKey,
     InvalidEncryptedContent,
@@ -46,6 +47,7 @@ __all__ = [
     "BridgeError",
     "ConfigError",
     "ConnectionLimitReached",
+    "ConversationFull",
     "ConversationNotFound",
     "InvalidApiKey",
     "InvalidEncryptedContent",

@@ -142,6 +142,19 @@ class ConversationNotFound(NotFound):
     noun = "Conversation"
 
 
+class ConversationFull(InvalidRequest):
+    """The conversation would hold more than one may; what it holds stays."""
+
+    code = "conversation_full"
+    param = "items"
+
+    def __init__(self, most_bytes: int, most_items: int) -> None:
+        super().__init__(
+            f"A conversation may hold {most_items} items and {most_bytes / 2**20:g} MiB. "
+            "Take items out of it, or begin a new one."
+        )
+
+
 class ItemNotFound(NotFound):
     """No such item in the conversation."""
 

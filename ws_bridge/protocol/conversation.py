@@ -50,6 +50,7 @@ class Conversation:
     created_at: int
     metadata: Json
     entries: tuple[Entry, ...] = field(default=())
+    size: int = field(default=0, compare=False)  # bytes that its items take in the store
 
     def body(self) -> Json:
         """The conversation object of the API: its items are asked for separately."""

@@ -39,7 +39,7 @@ from ws_bridge.server.websocket import SocketPolicy, Sockets
 from ws_bridge.store.base import Store
 from ws_bridge.store.cipher import Cipher
 from ws_bridge.store.connect import parse
-from ws_bridge.store.conversations import Conversations, MemoryConversations
+from ws_bridge.store.conversations import Bounds, Conversations, MemoryConversations
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.store.packing import MOST_BYTES, Codec
 from ws_bridge.store.redis import RedisStore
@@ -245,13 +245,14 @@ def _stores(
     settings = config.store
     owners = owners_of(config, environ)
     most, ttl = settings.max_mib * MIB, settings.conversation_seconds
+    bounds = Bounds(config.limits.conversation_mib * MIB, config.limits.conversation_items)
     if settings.url.startswith("memory://"):
         return (
             MemoryStore(
                 max_bytes=most, ttl_seconds=settings.ttl_seconds, now=clock.wall, owners=owners
             ),
             MemoryConversations(
-                max_bytes=most // 4, ttl_seconds=ttl, now=clock.wall, owners=owners
+                max_bytes=most // 4, ttl_seconds=ttl, now=clock.wall, owners=owners, bounds=bounds
             ),
         )
     # A record is a message with little around it; an older server may have taken larger ones.
@@ -265,7 +266,7 @@ def _stores(
         codec=codec,
         owners=owners,
     )
-    return shared, SharedConversations(shared.scripts, ttl, codec, owners)
+    return shared, SharedConversations(shared.scripts, ttl, codec, owners, bounds)
 
 
 def _policy(config: Config) -> Policy:

@@ -24,7 +24,7 @@ from ws_bridge.protocol.conversation import (
 )
 from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.server.auth import OWNER
-from ws_bridge.server.exchange import json_response, page, read_json
+from ws_bridge.server.exchange import PageQuery, json_response, no_such_item, read_json
 from ws_bridge.store.conversations import Conversations
 
 Json = dict[str, Any]
@@ -102,16 +102,35 @@ class ConversationRoutes:
 
     async def list_items(self, request: web.Request) -> web.Response:
         """A page of the items, the newest first."""
-        conversation = await self._find(request)
-        return json_response(page(request, [one.listed() for one in conversation.entries]))
+        query, conversation_id = PageQuery.of(request), request.match_info["id"]
+        start: int | None = None
+        if query.after:
+            conversation = await self._find(request)
+            found = await self._kept.find(conversation.id, request[OWNER], query.after)
+            if found is None:
+                raise no_such_item()
+            start = found + (-1 if query.newest_first else 1)
+        entries = await self._kept.page(
+            conversation_id,
+            request[OWNER],
+            start=start,
+            count=query.limit + 1,
+            newest_first=query.newest_first,
+        )
+        if entries is None:
+            raise ConversationNotFound(conversation_id)
+        return json_response(query.body([one.listed() for one in entries]))
 
     async def retrieve_item(self, request: web.Request) -> web.Response:
         """One item."""
         conversation, wanted = await self._find(request), request.match_info["item"]
-        for entry in conversation.entries:
-            if entry.id == wanted:
-                return json_response(entry.listed())
-        raise ItemNotFound(wanted)
+        place = await self._kept.find(conversation.id, request[OWNER], wanted)
+        entries = place is not None and await self._kept.page(
+            conversation.id, request[OWNER], start=place, count=1, newest_first=False
+        )
+        if not entries or entries[0].id != wanted:
+            raise ItemNotFound(wanted)
+        return json_response(entries[0].listed())
 
     async def delete_item(self, request: web.Request) -> web.Response:
         """Take one item out; the answer is the conversation."""
@@ -131,7 +150,7 @@ class ConversationRoutes:
 
     async def _find(self, request: web.Request) -> Conversation:
         conversation_id = request.match_info["id"]
-        conversation = await self._kept.get(conversation_id, request[OWNER])
+        conversation = await self._kept.head(conversation_id, request[OWNER])
         if conversation is None:
             raise ConversationNotFound(conversation_id)
         return conversation

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -42,29 +44,53 @@ def json_response(body: Any) -> web.Response:
     return web.Response(body=orjson.dumps(body), content_type="application/json")
 
 
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """Which page of a list is asked for (wire contract 6.6)."""
+
+    limit: int
+    newest_first: bool
+    after: str
+
+    @classmethod
+    def of(cls, request: web.Request) -> PageQuery:
+        """Raises ``InvalidRequest`` for a bad query."""
+        limit = integer(request, "limit", default=20)
+        order = request.query.get("order") or "desc"
+        if not 1 <= limit <= 100:
+            raise InvalidRequest("'limit' must be between 1 and 100.", param="limit")
+        if order not in ("asc", "desc"):
+            raise InvalidRequest("'order' must be 'asc' or 'desc'.", param="order")
+        return cls(limit, order == "desc", request.query.get("after") or "")
+
+    def body(self, items: Sequence[Json]) -> Json:
+        """The page: of what comes next, one item more than the limit is enough."""
+        page = items[: self.limit]
+        return {
+            "object": "list",
+            "data": page,
+            "first_id": page[0].get("id") if page else None,
+            "last_id": page[-1].get("id") if page else None,
+            "has_more": len(items) > self.limit,
+        }
+
+
+def no_such_item() -> InvalidRequest:
+    """The error of a page that is to begin after an item that is not there."""
+    return InvalidRequest("'after' names no item of this list.", param="after")
+
+
 def page(request: web.Request, items: list[Json]) -> Json:
-    """One page of a list (wire contract 6.6). Raises ``InvalidRequest`` for a bad query."""
-    limit = integer(request, "limit", default=20)
-    order = request.query.get("order") or "desc"
-    after = request.query.get("after")
-    if not 1 <= limit <= 100:
-        raise InvalidRequest("'limit' must be between 1 and 100.", param="limit")
-    if order not in ("asc", "desc"):
-        raise InvalidRequest("'order' must be 'asc' or 'desc'.", param="order")
-    items = items[:: 1 if order == "asc" else -1]
-    if after:
+    """One page of a list. Raises ``InvalidRequest`` for a bad query."""
+    query = PageQuery.of(request)
+    items = items[:: -1 if query.newest_first else 1]
+    if query.after:
         ids = [item.get("id") for item in items]
-        if after not in ids:
-            raise InvalidRequest("'after' names no item of this list.", param="after")
-        items = items[len(ids) - ids[::-1].index(after) :]  # of two, the last: pages come to an end
-    page = items[:limit]
-    return {
-        "object": "list",
-        "data": page,
-        "first_id": page[0].get("id") if page else None,
-        "last_id": page[-1].get("id") if page else None,
-        "has_more": len(items) > limit,
-    }
+        if query.after not in ids:
+            raise no_such_item()
+        # Of two, the last: pages come to an end.
+        items = items[len(ids) - ids[::-1].index(query.after) :]
+    return query.body(items)
 
 
 def flag(request: web.Request, name: str) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import orjson
 
-from ws_bridge.errors import StoreUnavailable
+from ws_bridge.errors import ConversationFull, StoreUnavailable
 from ws_bridge.protocol.conversation import Conversation, Entry
 from ws_bridge.store.base import Owners
 
@@ -18,18 +18,62 @@ Json = dict[str, Any]
 OVERHEAD = 512  # bytes, of a conversation and of each item in it
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much one conversation may hold."""
+
+    bytes: int = 32 * 2**20
+    items: int = 10_000
+
+    def check(self, size: int, count: int) -> None:
+        """Raise ``ConversationFull`` if so many bytes, or so many items, are too many."""
+        if size > self.bytes or count > self.items:
+            raise ConversationFull(self.bytes, self.items)
+
+
+USUAL = Bounds()
+
+
 class Conversations(Protocol):
     """Where conversations are kept. Unknown, foreign, deleted and expired are None or False.
 
-    Every method may raise ``StoreUnavailable``.
+    Every method may raise ``StoreUnavailable``. Asking keeps a conversation for another while.
     """
 
+    @property
+    def bounds(self) -> Bounds:
+        """How much one may hold."""
+        ...
+
     async def create(self, conversation: Conversation) -> None:
-        """Keep a new one."""
+        """Keep a new one. Raises ``ConversationFull`` if it would be too large."""
+        ...
+
+    async def head(self, conversation_id: str, owner: str) -> Conversation | None:
+        """The conversation without its items."""
         ...
 
     async def get(self, conversation_id: str, owner: str) -> Conversation | None:
-        """The conversation with all its items; asking keeps it for another while."""
+        """The conversation with all its items, as it was at one instant."""
+        ...
+
+    async def page(
+        self,
+        conversation_id: str,
+        owner: str,
+        *,
+        start: int | None,
+        count: int,
+        newest_first: bool,
+    ) -> Sequence[Entry] | None:
+        """At most so many items from a position on; None is the end where it begins.
+
+        Positions count from the oldest item, from 0 on.
+        """
+        ...
+
+    async def find(self, conversation_id: str, owner: str, item_id: str) -> int | None:
+        """The position of an item."""
         ...
 
     async def update(self, conversation_id: str, owner: str, metadata: Json) -> bool:
@@ -42,7 +86,8 @@ class Conversations(Protocol):
         """Append items, in order, all at once, but for those that are there already.
 
         Returns the ids they have there: the spare one, where an item's own is taken. Raises
-        ``StoreUnavailable`` if there is no room for them.
+        ``ConversationFull`` if the conversation would hold too much with them, and
+        ``StoreUnavailable`` if there is no room for them; nothing was added then.
         """
         ...
 
@@ -68,7 +113,9 @@ class MemoryConversations:
         ttl_seconds: float,
         now: Callable[[], float],
         owners: Owners | None = None,
+        bounds: Bounds = USUAL,
     ) -> None:
+        self.bounds = bounds
         self._max_bytes = max_bytes
         self._ttl_seconds = ttl_seconds
         self._now = now
@@ -80,7 +127,12 @@ class MemoryConversations:
     async def create(self, conversation: Conversation) -> None:
         """See ``Conversations``."""
         if conversation.id not in self._kept:
-            self._put(replace(conversation, entries=()).plus(conversation.entries)[0])
+            self._extend(replace(conversation, entries=()), conversation.entries)
+
+    async def head(self, conversation_id: str, owner: str) -> Conversation | None:
+        """See ``Conversations``."""
+        conversation = await self.get(conversation_id, owner)
+        return replace(conversation, entries=()) if conversation else None
 
     async def get(self, conversation_id: str, owner: str) -> Conversation | None:
         """See ``Conversations``."""
@@ -92,6 +144,31 @@ class MemoryConversations:
         self._kept[conversation_id] = (conversation, size, self._now() + self._ttl_seconds)
         self._kept.move_to_end(conversation_id)
         return conversation
+
+    async def page(
+        self,
+        conversation_id: str,
+        owner: str,
+        *,
+        start: int | None,
+        count: int,
+        newest_first: bool,
+    ) -> Sequence[Entry] | None:
+        """See ``Conversations``."""
+        conversation = await self.get(conversation_id, owner)
+        if conversation is None:
+            return None
+        if not newest_first:
+            begin = start or 0
+            return conversation.entries[begin : begin + count]
+        end = len(conversation.entries) if start is None else max(start + 1, 0)
+        return conversation.entries[max(end - count, 0) : end][::-1]
+
+    async def find(self, conversation_id: str, owner: str, item_id: str) -> int | None:
+        """See ``Conversations``."""
+        conversation = await self.get(conversation_id, owner)
+        entries = conversation.entries if conversation else ()
+        return next((place for place, one in enumerate(entries) if one.id == item_id), None)
 
     async def update(self, conversation_id: str, owner: str, metadata: Json) -> bool:
         """See ``Conversations``."""
@@ -107,9 +184,7 @@ class MemoryConversations:
         conversation = await self.get(conversation_id, owner)
         if conversation is None:
             return None
-        conversation, ids = conversation.plus(entries)
-        self._put(conversation)
-        return ids
+        return self._extend(conversation, entries)
 
     async def remove(self, conversation_id: str, owner: str, item_id: str) -> bool:
         """See ``Conversations``."""
@@ -117,8 +192,9 @@ class MemoryConversations:
         if conversation is None:
             return False
         left = tuple(entry for entry in conversation.entries if entry.id != item_id)
-        self._put(replace(conversation, entries=left))
-        return len(left) < len(conversation.entries)
+        gone = [entry for entry in conversation.entries if entry.id == item_id]
+        self._put(replace(conversation, entries=left, size=conversation.size - _size(gone)))
+        return bool(gone)
 
     async def delete(self, conversation_id: str, owner: str) -> bool:
         """See ``Conversations``."""
@@ -127,10 +203,18 @@ class MemoryConversations:
             self._drop(conversation_id)
         return conversation is not None
 
+    def _extend(self, conversation: Conversation, entries: Sequence[Entry]) -> Sequence[str]:
+        longer, ids = conversation.plus(entries)
+        new = longer.entries[len(conversation.entries) :]
+        size = conversation.size + _size(new)
+        if new:
+            self.bounds.check(size, len(longer.entries))
+        self._put(replace(longer, size=size))
+        return ids
+
     def _put(self, conversation: Conversation) -> None:
         self._expire()
-        items = [entry.item for entry in conversation.entries]
-        size = len(orjson.dumps([conversation.metadata, items])) + OVERHEAD * (1 + len(items))
+        size = len(orjson.dumps(conversation.metadata)) + OVERHEAD + conversation.size
         if size > self._max_bytes:
             raise StoreUnavailable
         self._drop(conversation.id)
@@ -150,3 +234,8 @@ class MemoryConversations:
         kept = self._kept.pop(conversation_id, None)
         if kept is not None:
             self._bytes -= kept[1]
+
+
+def _size(entries: Sequence[Entry]) -> int:
+    """Bytes of items in memory, about."""
+    return len(orjson.dumps([entry.item for entry in entries])) + OVERHEAD * len(entries)

@@ -6,6 +6,8 @@ Rule 2: a caller that is cancelled leaves at once, and its call comes to its own
 is never left in the middle of an answer.
 Rule 3: after three failures in a row nobody waits any more: calls are refused at once but for one
 probe every quarter of a second.
+Rule 4: an answer that is late is its caller's failure alone: one slow script must not turn all the
+others away. A store that answers nobody for seconds is away.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from math import inf
 from typing import Any
 
 from redis.exceptions import (
@@ -27,6 +30,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.store.connect import AWAY, Client
@@ -35,8 +39,10 @@ log = logging.getLogger(__name__)
 
 FAILURES = 3
 PROBE_SECONDS = 0.25
+SILENCE_SECONDS = 3.0  # no answer to anybody: longer than any step of ours may take
 CALLS_AT_ONCE = 32
 STALL_SECONDS = 0.7  # an answer that took longer came from a server that stood still
+LATE = (RedisTimeoutError, TimeoutError)
 LUA = files("ws_bridge.store") / "lua"
 
 
@@ -75,6 +81,8 @@ class Breaker:
     now: Callable[[], float]
     failures: int = 0
     answers: int = 0  # all that came through
+    answered_at: float = -inf  # when the last one did
+    silent_since: float = inf  # when the first call was asked of which nothing has come since
     probe_at: float = 0.0
     is_told: bool = False  # whether the log knows
     is_refusing: bool = False  # it answers, and takes no writes: nobody can renew a lease
@@ -96,8 +104,16 @@ class Breaker:
                 raise StoreUnavailable
             self.probe_at = self.now() + PROBE_SECONDS
 
-    def failed(self, reason: BaseException) -> None:
-        """A call did not come through."""
+    def failed(self, reason: BaseException, asked_at: float | None = None) -> None:
+        """A call did not come through; one that was late says little if others were answered."""
+        if isinstance(reason, LATE) and asked_at is not None:
+            if self.answered_at > asked_at:
+                return
+            self.silent_since = min(self.silent_since, asked_at)
+            if self.now() - self.silent_since < SILENCE_SECONDS and not self.is_open:
+                self.failures = max(self.failures, 1)  # the next answer comes after an outage
+                return
+            self.failures = FAILURES
         self.failures += 1
         self.probe_at = self.now() + PROBE_SECONDS
         if self.is_open and not self.is_told:
@@ -111,6 +127,7 @@ class Breaker:
         self.is_told = False
         self.failures = 0
         self.answers += 1
+        self.answered_at, self.silent_since = self.now(), inf
 
 
 class Scripts:
@@ -159,16 +176,17 @@ class Scripts:
             asking.exception()  # known to whoever still waited for it
 
     async def _ask(self, calls: Sequence[Call]) -> list[Any]:
+        asked_at = self.breaker.now()
         try:
             async with self._free:
-                began = self.breaker.now()
+                began = asked_at = self.breaker.now()
                 answers = await self._send_anew(calls)
                 if any(isinstance(answer, NoScriptError) for answer in answers):
                     await self.load()
                     answers = await self._send(calls)
             await self._complain(answers)
         except AWAY as failure:
-            self.breaker.failed(failure)
+            self.breaker.failed(failure, asked_at)
             raise StoreUnavailable from None
         was_away = self.breaker.failures > 0 or self.breaker.now() - began > STALL_SECONDS
         self.breaker.succeeded()
