@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from ws_bridge.errors import BridgeError
 from ws_bridge.protocol.events import Event
 
+BATCH = 256  # events at most that a reader is given at once, and holds while it is slow
+
 Take = Callable[[Sequence[Event]], bool]  # false: not now
 
 
@@ -38,15 +40,16 @@ class Stream:
         self.error = self.error or error
         self._wake()
 
-    def after(self, number: int) -> list[Event]:
-        """The events that come after the given number."""
-        missing = self.events[-1].number - number if self.events else 0
+    def after(self, number: int, most: int | None = None) -> list[Event]:
+        """The events that come after the given number, or the first so many of them."""
+        events = self.events
+        missing = events[-1].number - number if events else 0
         if missing <= 0:
             return []
-        tail = self.events[-missing:]
-        if tail[0].number == number + 1:
-            return tail
-        return self.events[bisect_right(self.events, number, key=lambda event: event.number) :]
+        start = max(len(events) - missing, 0)
+        if events[start].number != number + 1:
+            start = bisect_right(events, number, key=lambda event: event.number)
+        return events[start : None if most is None else start + most]
 
     async def read(self, after: int = -1) -> AsyncIterator[Sequence[Event]]:
         """Yield what comes after event number ``after``, in batches, until the stream is closed.
@@ -54,7 +57,7 @@ class Stream:
         Raises the ``BridgeError`` it was closed with if there never was an event.
         """
         while True:
-            if batch := self.after(after):
+            if batch := self.after(after, BATCH):
                 after = batch[-1].number
                 yield batch
             elif self.is_closed:

@@ -302,6 +302,20 @@ class StoreContract:
             rest = [event async for batch in slow for event in batch]
         assert [*first, *rest] == events
 
+    @pytest.mark.catalogue("A7")
+    async def test_a_reader_is_given_a_little_at_a_time(self, store: Store):
+        """It holds that for as long as its client does not read, and there are many of them."""
+        kept = record()
+        events = events_of(kept, *("x" * 4000 for _ in range(2500)))
+        await store.create(kept)
+        await append(store, kept, events[:-1])
+        await append(store, kept, events[-1:])
+        async with asyncio.timeout(PATIENCE):
+            batches = [batch async for batch in store.read(kept.id, "alice")]
+        assert [event for batch in batches for event in batch] == events
+        deltas = [[event for event in batch if "delta" in event.type] for batch in batches]
+        assert max(sum(len(event.text) for event in batch) for batch in deltas) < 2 * 2**20
+
     async def test_reading_what_is_unknown_ends_at_once(self, store: Store):
         assert await collect(store, record()) == []
 

@@ -6,9 +6,9 @@ from store.contract import events_of, record
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.store.base import Owners
-from ws_bridge.store.following import Cursor
+from ws_bridge.store.following import FEW_ENTRIES, MOST_ENTRIES, Cursor
 from ws_bridge.store.packing import CODEC, pack, pack_entries, pack_record
-from ws_bridge.store.pages import ALL, MOST_ENTRIES, read_call, view_of
+from ws_bridge.store.pages import ALL, read_call, view_of
 
 KEPT = record()
 EVENTS = events_of(KEPT)
@@ -52,9 +52,9 @@ def test_the_end_of_what_was_taken_over_is_told_wherever_the_reader_is(taken, to
     assert view.is_last
 
 
-def test_a_full_page_is_not_the_last(monkeypatch):
-    monkeypatch.setattr("ws_bridge.store.pages.MOST_ENTRIES", 1)
-    view = seen(-1, answer(EVENTS[:4], **ENDED))
+def test_a_full_page_is_not_the_last():
+    at = Cursor(KEPT.id, KEPT.owner, -1, most=1)
+    view = view_of(at, answer(EVENTS[:4], **ENDED), CODEC, Owners())
     assert view.events == EVENTS[:4]
     assert (view.is_last, view.is_complete) == (False, False)
 
@@ -81,6 +81,19 @@ def test_no_cursor_is_too_odd_for_a_script(after):
     assert -1 <= cursor <= ALL
     assert float(cursor + 1) == cursor + 1  # Lua counts in doubles
     assert (owner, entries, flag) == ("me", MOST_ENTRIES, "1")
+
+
+@pytest.mark.catalogue("A7")
+def test_the_page_after_a_large_one_is_small_and_after_small_ones_they_grow():
+    """It is what each of many readers holds who does not read."""
+    small, large = [EVENTS[0]], events_of(KEPT, "x" * 2**20)[:5]
+    cursor = Cursor("x", "me", -1, FEW_ENTRIES)
+    asked = []
+    for events in (small, small, small, small, small, large, small):
+        cursor = cursor.beyond(events)
+        asked.append(cursor.most)
+        assert (cursor.id, cursor.owner, cursor.after) == ("x", "me", events[-1].number)
+    assert asked == [32, 64, 128, 256, 256, 16, 32]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,8 @@ FOLLOW_SECONDS = 30.0  # hints come so long after the last check
 PAUSE_SECONDS = 0.25  # after a failure
 TOGETHER = 64  # responses of one round trip
 WINDOW_BYTES = 256 * 1024
+MOST_ENTRIES = 256  # of a page
+FEW_ENTRIES = 16  # of a reader's first page: each may unfold to 64 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,16 @@ class Cursor:
     id: str
     owner: str
     after: int
+    most: int = MOST_ENTRIES  # of the page to come
+
+    def beyond(self, events: Sequence[Event]) -> Cursor:
+        """The place after what was read: the page to come is larger after a small one.
+
+        It is what each of many slow readers holds.
+        """
+        size = sum(len(event.text) for event in events)
+        most = min(2 * self.most, MOST_ENTRIES) if size < WINDOW_BYTES else FEW_ENTRIES
+        return Cursor(self.id, self.owner, events[-1].number, most)
 
 
 class Source(Protocol):
@@ -168,7 +180,7 @@ class Following:
         while True:
             batch: Sequence[Event] | None = followed.after(number)
             if batch is None:  # the window begins later
-                page = await self.page(Cursor(cursor.id, cursor.owner, number))
+                page = await self.page(Cursor(cursor.id, cursor.owner, number, FEW_ENTRIES))
                 if page is None or not page.events:
                     return
                 batch = page.events

@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Json, Owners, Record, Snapshot, Unreadable
-from ws_bridge.store.following import Cursor
+from ws_bridge.store.following import MOST_ENTRIES, Cursor
 from ws_bridge.store.layout import keys_of
 from ws_bridge.store.packing import (
     ENTRY_BYTES,
@@ -25,7 +25,6 @@ from ws_bridge.store.scripts import READ, Call
 
 log = logging.getLogger(__name__)
 
-MOST_ENTRIES = 256  # of a page
 ANSWERED = 7  # values, of a response that is there
 PAGE_BYTES = MOST_ENTRIES * ENTRY_BYTES  # a page ends with the entry that exceeds it
 ALL = 2**52  # a cursor beyond every log: only what is not in the log is wanted
@@ -56,7 +55,7 @@ class View:
 def read_call(cursor: Cursor, owners: Owners, *, with_record: bool) -> Call:
     """The call that reads what comes after a cursor."""
     keys, after = keys_of(cursor.id), max(-1, min(cursor.after, ALL))
-    wanted = (" ".join(owners.names(cursor.owner)), after, MOST_ENTRIES, "1" if with_record else "")
+    wanted = (" ".join(owners.names(cursor.owner)), after, cursor.most, "1" if with_record else "")
     return Call(READ, (keys.meta, keys.events, keys.final, keys.input), wanted)
 
 
@@ -90,7 +89,7 @@ def _view(cursor: Cursor, answer: Any, codec: Codec, owners: Owners) -> View | N
     events, is_whole = _events(payloads, codec, keys.events)
     events = [event for event in events if event.number > cursor.after]
     final, response = unpack_final(last, codec, keys.final) if last else (None, None)
-    is_complete = is_whole and len(entries) < MOST_ENTRIES
+    is_complete = is_whole and len(entries) < cursor.most
     is_last = status != b"in_progress" and is_complete
     # A reader may have seen more than the log of a server that died: the end is told in any case.
     if is_last and final is not None and (final.number > cursor.after or taken):

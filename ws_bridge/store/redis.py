@@ -28,6 +28,7 @@ from ws_bridge.store.connect import Place, connect
 from ws_bridge.store.folds import Folds
 from ws_bridge.store.following import (
     CANCELLED,
+    FEW_ENTRIES,
     FOLLOW_SECONDS,
     FOLLOWED,
     LOST,
@@ -163,13 +164,13 @@ class RedisStore:
         self, response_id: str, owner: str, *, after: int = -1
     ) -> AsyncIterator[Sequence[Event]]:
         """See ``Store``; of a response that a successor ended, the end is always told."""
-        cursor = Cursor(response_id, owner, max(after, -1))
+        cursor = Cursor(response_id, owner, max(after, -1), FEW_ENTRIES)
         [page] = await self.pages([cursor])
         while page is not None and page.events:
             yield page.events
             if page.is_last:
                 return
-            cursor = Cursor(response_id, owner, page.events[-1].number)
+            cursor = cursor.beyond(page.events)
             page = await self._following.page(cursor)
         if page is not None and not page.is_last:
             async for batch in self._following.follow(cursor, page.last):
