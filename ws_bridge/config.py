@@ -108,13 +108,21 @@ class Limits(Section):
     queued_mib_per_connection: Count = 8
     cached_turns_per_connection: Count = 256
     # What is kept of a client.
+    cached_mib_per_connection: Count = 64
+    cached_mib_per_key: NoneOrMore = 256
+    cached_mib: Count = 512
     conversation_mib: Count = 32
     conversation_items: Count = 10_000
     # Of one client key; 0 is no limit, and without keys there is none.
     connections_per_key: NoneOrMore = 100
     running_per_key: NoneOrMore = 50
     creates_per_minute: NoneOrMore = 120
+    followers_per_key: NoneOrMore = 100
+    asked_mib_per_key: NoneOrMore = 256
     refused_per_minute: NoneOrMore = 60  # requests without a valid key, of one address
+    # Of the whole process.
+    followers: Count = 2000
+    asked_mib: Count = 1024
     # What a client sends.
     head_seconds: Positive = 10
     message_seconds: Positive = 30

@@ -20,6 +20,7 @@ from ws_bridge.job import Job
 from ws_bridge.lineage import Lineage
 from ws_bridge.mirror import Mirror
 from ws_bridge.plan import Ending, Observe, Plan, Timing
+from ws_bridge.protocol.actions import Start
 from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.events import COMPLETED, Draft
 from ws_bridge.protocol.history import Chain, Turn
@@ -41,6 +42,12 @@ class Create:
     transport: str  # "websocket", "http", "sse", "background"
     lane: str | None = None
     parent: Turn | None = None  # known to the connection already; else looked up by id
+    size: int = 0  # bytes of what was asked
+
+    @classmethod
+    def of(cls, start: Start, owner: str) -> Create:
+        """A socket's."""
+        return cls(start.request, owner, "websocket", start.lane, start.parent, start.size)
 
 
 @dataclass(frozen=True, slots=True)

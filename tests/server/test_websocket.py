@@ -458,3 +458,44 @@ async def test_a_provider_says_what_it_likes_of_ids_and_the_bridge_keeps_its_own
     assert len({snapshot["id"] for snapshot in snapshots}) == 1
     assert "resp_theirs" not in json.dumps(events)
     assert {snapshot["store"] for snapshot in snapshots} == {False}
+
+
+@pytest.mark.catalogue("A7")
+async def test_turns_to_go_on_from_are_kept_within_bytes_and_gone_with_the_connection(serve):
+    """Unstored ones are nowhere else: 24 of 20 MiB were kept, for there were not too many."""
+    bridge = await serve(Scripted(answer("x")), {"limits": {"cached_mib_per_connection": 1}})
+    cache = bridge.bridge._sockets.cache
+    client = await bridge.connect()
+    made = []
+    for number in range(8):
+        turn = await client.turn(input="x" * 300_000, store=False, stream_id=f"lane-{number}")
+        made.append(turn[-1]["response"]["id"])
+        assert cache.size <= 2**20
+    assert cache.size > 2**19
+    for response_id, kind in ((made[0], "error"), (made[-1], "response.completed")):
+        told = await client.turn(
+            input="go on", store=False, stream_id="lane-0", previous_response_id=response_id
+        )
+        assert told[-1]["type"] == kind
+    assert told[-1]["response"]["previous_response_id"] == made[-1]
+    await client.ws.close()
+    async with asyncio.timeout(60):
+        while cache.size:  # noqa: ASYNC110 - the server's end of it
+            await asyncio.sleep(0)
+
+
+@pytest.mark.catalogue("A7")
+async def test_a_chain_that_outgrows_its_bytes_is_begun_anew_and_harms_nobody(serve):
+    bridge = await serve(Scripted(answer("x")), {"limits": {"cached_mib_per_connection": 1}})
+    client, other = await bridge.connect(), await bridge.connect()
+    kept = (await other.turn(input="hi", store=False))[-1]["response"]["id"]
+    said, previous = [], None
+    for _ in range(5):
+        told = await client.turn(input="x" * 300_000, store=False, previous_response_id=previous)
+        said.append(told[-1]["type"])
+        previous = told[-1]["response"]["id"] if "response" in told[-1] else None
+    assert said == [*["response.completed"] * 4, "error"]
+    assert told[-1]["error"]["code"] == "previous_response_not_found"
+    assert (await client.turn(input="anew", store=False))[-1]["type"] == "response.completed"
+    told = await other.turn(input="go on", store=False, previous_response_id=kept)
+    assert told[-1]["type"] == "response.completed"

@@ -23,6 +23,7 @@ class Start:
     parent: Turn | None = None
     steers: tuple[Steer, ...] = ()  # that it brings; committed with its `response.created`
     is_successor: bool = False  # begun by the bridge itself, for what was steered
+    size: int = 0  # bytes of its frame
 
 
 @dataclass(frozen=True, slots=True)

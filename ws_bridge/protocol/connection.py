@@ -31,7 +31,7 @@ from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.request import flat, parse_create, parse_frame, parse_stream_id
 from ws_bridge.protocol.shape import check_shape
 from ws_bridge.protocol.steering import Steer, SteerRefused, Steers
-from ws_bridge.protocol.turns import Turns
+from ws_bridge.protocol.turns import TurnCache, Turns
 
 Json = dict[str, Any]
 
@@ -42,12 +42,12 @@ ONLY_HTTP = frozenset({"background_options"})  # what they are about is not done
 class Connection:
     """The state of one connection. Feed it frames and ends; do what it returns, in order."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, cache: TurnCache | None = None, owner: str = "") -> None:
         self._rules = rules
         self._named: frozenset[str] = frozenset()
         self._running: dict[str | None, str | None] = {}  # lane → response id, once it has one
         self._waiting: list[Waiting] = []
-        self._turns = Turns(rules.cached_turns)
+        self._turns = Turns(rules.cached_turns, cache, owner)
         self._starts: dict[str | None, Start] = {}  # lane → what runs there
         self._steers = Steers(rules.steers, rules.queued_bytes)
         self._said: dict[str, tuple[str | None, int]] = {}  # ended → its lane, the last number
@@ -117,9 +117,8 @@ class Connection:
         # A fork's parent is pinned now, whatever its own lane does next; on the same lane what
         # goes before may still take it away.
         is_home = self._turns.is_home(parent_id, lane)
-        return Waiting(
-            lane, Start(request, lane, None if is_home else self.cached(parent_id)), size
-        )
+        parent = None if is_home else self.cached(parent_id)
+        return Waiting(lane, Start(request, lane, parent, size=size), size)
 
     def _stop(self, frame: Json, _size: int, how: str) -> list[Action]:
         lane, response_id = parse_stream_id(frame), frame.get("response_id")
@@ -188,6 +187,10 @@ class Connection:
         says = self._give_back(start.steers, UNBORN) if last < 0 else []
         if failed and not start.is_successor:  # what comes back can be brought again
             says += self._evict(start.request.previous_response_id, start.lane)
+        while self._turns.dropped:  # they have given way; what waited for one has nothing to go on
+            dropped = self._turns.dropped.pop()
+            says += self._give_back(self._steers.take(dropped), UNBORN)
+            self._said.pop(dropped, None)
         if response_id is not None:
             self._said[response_id] = (start.lane, last)
             says += self._go_on(start, response_id)
@@ -231,6 +234,10 @@ class Connection:
                 says += self._give_back(self._steers.take(target), UNBORN)
         self._waiting = [replace(one, action=Say(error.frame(one.lane))) for one in self._waiting]
         return [*says, *self._ready()]
+
+    def close(self) -> None:
+        """Keep nothing any more: the client is gone."""
+        self._turns.close()
 
     @property
     def lanes(self) -> int:

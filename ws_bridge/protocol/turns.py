@@ -1,26 +1,94 @@
 """The finished turns of one connection that a chain can go on from.
 
-So many are kept, the oldest go first; each lane's latest stays, and what somebody still needs.
+Rule 1: so many are kept, the oldest go first; each lane's latest stays, and what somebody still
+needs.
+Rule 2: their bytes are bounded for a connection, for an owner and in sum; there nothing is spared.
+Whoever holds most gives way first, and of that what no kept turn goes on from: the oldest, a lane's
+latest last. A turn counts with all that it goes on from, and what several share counts once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
 
 from ws_bridge.protocol.history import Turn
 
 Lane = str | None
 
+MIB = 2**20
+
+
+class TurnCache:
+    """How many bytes of turns the connections of a process keep. 0 for an owner is no limit."""
+
+    def __init__(
+        self,
+        per_connection: int = 64 * MIB,
+        per_owner: int = 256 * MIB,
+        total: int = 512 * MIB,
+    ) -> None:
+        self._per_connection = per_connection
+        self._per_owner = per_owner
+        self._total = total
+        self._holders: dict[str, list[Turns]] = {}  # by owner: the connections that keep any
+        self.size = 0
+
+    def owned(self, owner: str) -> int:
+        """The bytes that an owner's connections keep."""
+        return sum(each.size for each in self._holders.get(owner, ()))
+
+    def count(self, turns: Turns, more: int) -> None:
+        """A connection keeps so many bytes more, or less."""
+        self.size += more
+        turns.size += more
+        holders = self._holders.setdefault(turns.owner, [])
+        if turns.size and turns not in holders:
+            holders.append(turns)
+        elif not turns.size and turns in holders:
+            holders.remove(turns)
+        if not holders:
+            del self._holders[turns.owner]
+
+    def fit(self, turns: Turns) -> None:
+        """Let go of what is too much, after a connection has kept one more turn."""
+        while turns.size > self._per_connection:
+            turns.give_way()
+        while self._per_owner and turns.owner and self.owned(turns.owner) > self._per_owner:
+            _largest(self._holders[turns.owner]).give_way()
+        while self.size > self._total:
+            _largest(each for holders in self._holders.values() for each in holders).give_way()
+
+
+def _largest(holders: Iterable[Turns]) -> Turns:
+    return max(holders, key=lambda turns: turns.size)
+
+
+@dataclass(slots=True)
+class Held:
+    """A turn that is kept, or that kept ones go on from."""
+
+    turn: Turn
+    size: int
+    times: int = 0
+
 
 class Turns:
-    """Turns by id, each at home on the lane where it was made."""
+    """Turns by id, each at home on the lane where it was made. No ``owner``: everybody's."""
 
-    __slots__ = ("_kept", "_latest", "_most")
+    __slots__ = ("_cache", "_held", "_kept", "_latest", "_most", "dropped", "owner", "size")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, cache: TurnCache | None = None, owner: str = "") -> None:
         self._most = most
+        self._cache = cache or TurnCache()
         self._kept: dict[str, tuple[Lane, Turn]] = {}
         self._latest: dict[Lane, str] = {}
+        self._held: dict[int, Held] = {}
+        self.owner = owner
+        self.size = 0
+        self.dropped: list[str] = []  # ids that had to give way; whoever reads it empties it
 
     def __contains__(self, response_id: str) -> bool:
         return response_id in self._kept
@@ -35,9 +103,12 @@ class Turns:
         return isinstance(response_id, str) and self._kept.get(response_id, ())[:1] == (lane,)
 
     def keep(self, lane: Lane, turn: Turn) -> None:
-        """It is now the lane's latest."""
+        """It is now the lane's latest; others may have to give way, or it itself."""
+        self.drop(turn.id)
         self._kept[turn.id] = (lane, turn)
         self._latest[lane] = turn.id
+        self._hold(turn)
+        self._cache.fit(self)
 
     def surplus(self, needed: Iterable[str]) -> str:
         """The turn to be dropped because there are too many; "" if there is none."""
@@ -48,4 +119,41 @@ class Turns:
 
     def drop(self, response_id: str) -> None:
         """Nothing goes on from it any more."""
-        self._kept.pop(response_id, None)
+        if known := self._kept.pop(response_id, None):
+            self._release(known[1])
+
+    def give_way(self) -> None:
+        """Drop the turn that is missed least."""
+        leaves = [key for key, (_, turn) in self._kept.items() if self._held[id(turn)].times == 1]
+        latest = set(self._latest.values())
+        victim = next((key for key in leaves if key not in latest), leaves[0])
+        self.dropped.append(victim)
+        self.drop(victim)
+
+    def close(self) -> None:
+        """Keep nothing any more."""
+        for response_id in list(self._kept):
+            self.drop(response_id)
+
+    def _hold(self, turn: Turn | None) -> None:
+        more = 0
+        while turn is not None:
+            held = self._held.get(id(turn))
+            if held is not None:
+                held.times += 1
+                break
+            size = len(orjson.dumps(turn.input)) + len(orjson.dumps(turn.output))
+            self._held[id(turn)] = Held(turn, size, 1)
+            more, turn = more + size, turn.parent
+        self._cache.count(self, more)
+
+    def _release(self, turn: Turn | None) -> None:
+        less = 0
+        while turn is not None:
+            held = self._held[id(turn)]
+            held.times -= 1
+            if held.times:
+                break
+            del self._held[id(turn)]
+            less, turn = less + held.size, turn.parent
+        self._cache.count(self, -less)

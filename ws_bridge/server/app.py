@@ -26,6 +26,8 @@ from ws_bridge.mirror import Mirror, Pace
 from ws_bridge.plan import JobFinished, JobStarted, Timing, line_of
 from ws_bridge.protocol.actions import Rules
 from ws_bridge.protocol.shape import Shape
+from ws_bridge.protocol.turns import TurnCache
+from ws_bridge.server.asked import Asked
 from ws_bridge.server.auth import gate_of, owners_of, sealer_of
 from ws_bridge.server.budgets import Budgets, Creates, generating
 from ws_bridge.server.conversations import ConversationRoutes
@@ -112,7 +114,7 @@ class Bridge:
             now=clock.monotonic,
         )
         self._creates = Creates(self._jobs, self._budgets)
-        self._sockets = Sockets(self._creates, _socket_policy(config), clock)
+        self._sockets = Sockets(self._creates, _socket_policy(config), _turn_cache(config), clock)
         self._entrance = Entrance(gate_of(config, environ), self._budgets)
         self._models = Models(
             routes.names(),
@@ -131,7 +133,7 @@ class Bridge:
     def _build(self) -> web.Application:
         app = web.Application(
             client_max_size=self._config.server.max_message_mib * MIB,
-            middlewares=[guarded, self._entrance.admit],
+            middlewares=[guarded, self._entrance.admit, Asked(self._budgets).count],
         )
         app[LIMITS] = self._config.limits
         finish = self._config.server.on_disconnect == "finish"
@@ -158,6 +160,9 @@ class Bridge:
         gauge = self._metrics.gauge
         gauge("connections", "Open sockets", self._sockets.connections)
         gauge("lanes", "Lanes that run or wait", self._sockets.lanes)
+        gauge("cached_bytes", "Turns that sockets can go on from", lambda: self._sockets.cache.size)
+        gauge("asked_bytes", "What was asked and runs", self._budgets.asked_bytes)
+        gauge("followers", "Readers of a response's events", self._budgets.followers)
         gauge("responses_running", "Responses being generated", self._jobs.running)
         gauge("store_available", "Whether the store can be reached", self._store.is_available)
         gauge("store_lag_events", "Events the store is behind", self._mirror.lag)
@@ -278,6 +283,15 @@ def _policy(config: Config) -> Policy:
 def _pace(config: Config) -> Pace:
     settings = config.store
     return Pace(settings.flush_ms / 1000, settings.lease_seconds / 3, settings.backlog_mib * MIB)
+
+
+def _turn_cache(config: Config) -> TurnCache:
+    limits = config.limits
+    return TurnCache(
+        limits.cached_mib_per_connection * MIB,
+        limits.cached_mib_per_key * MIB,
+        limits.cached_mib * MIB,
+    )
 
 
 def _socket_policy(config: Config) -> SocketPolicy:

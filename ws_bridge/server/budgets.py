@@ -7,7 +7,10 @@ Rule 3: a minute is any 60 seconds: a sliding window, exact, so what ``Retry-Aft
 Only when a place becomes free is not known to anybody: then it says one second.
 Rule 4: every create counts when its turn comes: warm-ups, successors of steers, and those that are
 refused later. What another server had begun and this one goes on with does not: nobody asked here.
-Rule 5: each process counts for itself, from zero. Keys are read at its start, so a key cannot be
+Rule 5: what is asked counts in bytes until it is answered: a body until its answer is done, a
+create's until its response has ended, whoever waits for it. One alone may be of any size, or it
+never could.
+Rule 6: each process counts for itself, from zero. Keys are read at its start, so a key cannot be
 taken back while a socket is open, and nothing has to look at it again.
 """
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from ipaddress import IPv6Address, ip_address
@@ -34,12 +37,18 @@ WINDOW_SECONDS = 60.0
 # That many names are told apart; of more the longest idle are forgotten. A full table of addresses
 # is some 9 MB; whoever has more of them is not held up by a limit for each.
 MOST_NAMES = 10_000
+MIB = 2**20
+LOOK_AFTER = 64  # responses of a key have begun: those that are over are let go of
 
 WORDS = {
     "connections_per_key": "Too many connections are open with this key ({}).",
     "running_per_key": "Too many responses are running with this key ({}).",
     "creates_per_minute": "Too many responses were created with this key ({} per minute).",
     "refused_per_minute": "Too many requests from this address were refused ({} per minute).",
+    "asked_mib_per_key": "What was asked with this key and is not answered is too much ({} MiB).",
+    "asked_mib": "What was asked of this server and is not answered is too much ({} MiB).",
+    "followers_per_key": "Too many responses are followed with this key ({}).",
+    "followers": "Too many responses are followed on this server ({}).",
 }
 
 
@@ -90,7 +99,11 @@ class Budgets:
         self._breached = breached
         self._open: dict[str, int] = {}
         self._beginning: dict[str, int] = {}
-        self._begun: dict[str, set[str]] = {}
+        self._begun: dict[
+            str, dict[str, int]
+        ] = {}  # by key: ids, and bytes of what they were asked
+        self._asked: dict[str, int] = {}  # bytes, for as long as their block lasts
+        self._followers: dict[str, int] = {}
         self._creates = Rate(limits.creates_per_minute, now)
         self._refusals = Rate(limits.refused_per_minute, now)
 
@@ -99,23 +112,45 @@ class Budgets:
         """One more socket of the key, as long as the block lasts. Raises ``RateLimited``."""
         if self._is_full("connections_per_key", owner, self.connections(owner)):
             raise self._refusal("connections_per_key")
-        with _one_more(self._open, owner):
+        with _more(self._open, owner):
             yield
 
     @contextmanager
-    def response(self, owner: str) -> Iterator[Callable[[str], None]]:
+    def response(self, owner: str, size: int = 0) -> Iterator[Callable[[str], None]]:
         """One more response of the key: in the block it begins, and then its id is to be told.
 
-        A response whose id is not told has ended with the block. Raises ``RateLimited``.
+        It was asked with so many bytes. A response whose id is not told has ended with the block.
+        Raises ``RateLimited``.
         """
         if self._runs_enough(owner):
             raise self._refusal("running_per_key")
+        self._check_asked(owner, size)
         if owner != EVERYBODY:
             if wait := self._creates.wait(owner):
                 raise self._refusal("creates_per_minute", wait)
             self._creates.count(owner)
-        with _one_more(self._beginning, owner):
-            yield lambda response_id: self._hold(owner, response_id)
+        with _more(self._beginning, owner), _more(self._asked, owner, size):
+            yield lambda response_id: self._hold(owner, response_id, size)
+
+    @contextmanager
+    def asked(self, owner: str, size: int) -> Iterator[None]:
+        """A body of so many bytes, as long as the block lasts. Raises ``RateLimited``."""
+        self._check_asked(owner, size)
+        with _more(self._asked, owner, size):
+            yield
+
+    @contextmanager
+    def follower(self, owner: str) -> Iterator[None]:
+        """One more reader of a response's events, as long as the block lasts.
+
+        Raises ``RateLimited``.
+        """
+        if self._is_full("followers_per_key", owner, self._followers.get(owner, 0)):
+            raise self._refusal("followers_per_key")
+        if sum(self._followers.values()) >= self._most["followers"]:
+            raise self._refusal("followers")
+        with _more(self._followers, owner):
+            yield
 
     def refused(self, remote: str | None) -> None:
         """A request of the address is refused. Raises ``RateLimited`` if too many were before."""
@@ -130,15 +165,27 @@ class Budgets:
 
     def running(self, owner: str) -> int:
         """How many responses of the key begin or run."""
-        begun = {one for one in self._begun.pop(owner, ()) if self._runs(one, owner)}
+        known = self._begun.pop(owner, {})
+        begun = {one: size for one, size in known.items() if self._runs(one, owner)}
         if begun:
             self._begun[owner] = begun
         return self._beginning.get(owner, 0) + len(begun)
 
+    def asked_bytes(self, owners: Iterable[str] | None = None) -> int:
+        """Bytes of what was asked, and is not known to be answered: of some keys, or of all."""
+        if owners is None:
+            owners = {*self._asked, *self._begun}
+        begun = (self._begun.get(owner, {}).values() for owner in owners)
+        return sum(map(sum, begun)) + sum(self._asked.get(owner, 0) for owner in owners)
+
+    def followers(self) -> int:
+        """How many readers follow a response's events."""
+        return sum(self._followers.values())
+
     def names(self) -> int:
         """How many keys and addresses are remembered, in all tables."""
-        tables = (self._open, self._beginning, self._begun, self._creates, self._refusals)
-        return sum(len(table) for table in tables)
+        tables = (self._open, self._beginning, self._begun, self._asked, self._followers)
+        return sum(len(table) for table in (*tables, self._creates, self._refusals))
 
     def _is_full(self, kind: str, owner: str, taken: int) -> bool:
         return 0 < self._most[kind] <= taken and owner != EVERYBODY
@@ -149,9 +196,26 @@ class Budgets:
         begun = self._beginning.get(owner, 0) + len(self._begun.get(owner, ()))
         return full(begun) and full(self.running(owner))
 
-    def _hold(self, owner: str, response_id: str) -> None:
-        if self._most["running_per_key"] and owner != EVERYBODY:
-            self._begun.setdefault(owner, set()).add(response_id)
+    def _check_asked(self, owner: str, size: int) -> None:
+        for kind, owners in (("asked_mib_per_key", [owner]), ("asked_mib", None)):
+            most = self._most[kind] * MIB
+            if (owners and owner == EVERYBODY) or not most:
+                continue
+            if self.asked_bytes(owners) + size > most:
+                for one in owners or list(self._begun):
+                    self.running(one)  # those that are over are let go of
+                taken = self.asked_bytes(owners)
+                if taken and taken + size > most:
+                    raise self._refusal(kind)
+
+    def _hold(self, owner: str, response_id: str, size: int) -> None:
+        is_counted = self._most["running_per_key"] and owner != EVERYBODY
+        if not size and not is_counted:
+            return
+        begun = self._begun.setdefault(owner, {})
+        begun[response_id] = size
+        if len(begun) % LOOK_AFTER == 0:
+            self.running(owner)
 
     def _refusal(self, kind: str, wait: float = 1.0) -> RateLimited:
         self._breached(kind)
@@ -171,7 +235,7 @@ class Creates:
 
     async def start(self, create: Create) -> Job:
         """Begin a response. Raises ``BridgeError`` if it is refused: nothing was begun then."""
-        with self._budgets.response(create.owner) as begun:
+        with self._budgets.response(create.owner, create.size) as begun:
             job = await self._jobs.start(create)
             begun(job.id)
         return job
@@ -203,11 +267,14 @@ def address_of(remote: str | None) -> str:
 
 
 @contextmanager
-def _one_more(counts: dict[str, int], owner: str) -> Iterator[None]:
-    counts[owner] = counts.get(owner, 0) + 1
+def _more(counts: dict[str, int], owner: str, count: int = 1) -> Iterator[None]:
+    if not count:
+        yield
+        return
+    counts[owner] = counts.get(owner, 0) + count
     try:
         yield
     finally:
-        counts[owner] -= 1
+        counts[owner] -= count
         if not counts[owner]:
             del counts[owner]

@@ -25,13 +25,17 @@ async def read_json(request: web.Request) -> Json:
     """The body as an object. Raises ``InvalidRequest``."""
     limits = limits_of(request)
     shape = Shape(limits.json_depth, limits.json_keys)
-    try:
-        text = await request.read()
-    except web.RequestPayloadError:
-        raise InvalidRequest("The request body cannot be unpacked, or is cut off.") from None
-    body = read_object(text, shape, "request body")
+    body = read_object(await read_body(request), shape, "request body")
     check_shape(body, shape)
     return body
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The body as it came. Raises ``InvalidRequest``."""
+    try:
+        return await request.read()
+    except web.RequestPayloadError:
+        raise InvalidRequest("The request body cannot be unpacked, or is cut off.") from None
 
 
 def limits_of(request: web.Request) -> Limits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from ws_bridge.summary import summarise
 from ws_bridge.upstream.base import FindTarget, Request, Upstream
 
 Json = dict[str, Any]
+
+COUNTS_AT_ONCE = 2  # each takes a thread, and many times the memory of what is counted
 
 
 class Models:
@@ -41,6 +44,7 @@ class Models:
         self._sealer = sealer
         self._clock = clock
         self._began = int(clock.wall())
+        self._counting = asyncio.Semaphore(COUNTS_AT_ONCE)
 
     def routes(self) -> list[web.RouteDef]:
         """Method, path, handler. To be added before `/v1/responses/{id}`."""
@@ -61,7 +65,8 @@ class Models:
     async def input_tokens(self, request: web.Request) -> web.Response:
         """How many tokens the input has for the named model."""
         asked = await self._asked(request)
-        count = await self._upstream.count_tokens(asked)
+        async with self._counting:
+            count = await self._upstream.count_tokens(asked)
         return json_response({"object": "response.input_tokens", "input_tokens": count})
 
     async def compact(self, request: web.Request) -> web.Response:

@@ -86,7 +86,8 @@ class Responses:
         """A response: as JSON when it is done, as SSE, or at once in the background."""
         body = parse_create(await read_json(request))
         transport = "background" if body.background else "sse" if body.stream else "http"
-        job = await self._creates.start(Create(body, request[OWNER], transport))
+        size = len(await request.read())  # it is here already
+        job = await self._creates.start(Create(body, request[OWNER], transport, size=size))
         with self._client_may_leave(job):
             if body.stream:
                 return await send_events(request, job.stream.read(), self._clock)
@@ -99,11 +100,12 @@ class Responses:
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """The snapshot now, or all events from a number on, live to the end."""
-        snapshot = await self._find(request)
         if not flag(request, "stream"):
-            return json_response(snapshot.response)
-        after = integer(request, "starting_after", default=-1)
-        return await send_events(request, self._follow(snapshot, after), self._clock)
+            return json_response((await self._find(request)).response)
+        with self._budgets.follower(request[OWNER]):
+            snapshot = await self._find(request)
+            after = integer(request, "starting_after", default=-1)
+            return await send_events(request, self._follow(snapshot, after), self._clock)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """End a running response, here or on another server.

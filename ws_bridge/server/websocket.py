@@ -31,7 +31,8 @@ from ws_bridge.protocol.actions import Accept, Action, End, Rules, Say, Start, S
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.protocol.steering import accepted
-from ws_bridge.server.auth import answered_protocol
+from ws_bridge.protocol.turns import TurnCache
+from ws_bridge.server.auth import EVERYBODY, answered_protocol
 from ws_bridge.server.budgets import Creates
 from ws_bridge.server.guard.doorway import begin_frames
 from ws_bridge.server.outbox import Outbox
@@ -60,8 +61,9 @@ class SocketPolicy:
 class Sockets:
     """All open sockets of this process: opens them, counts them, closes them at the drain."""
 
-    def __init__(self, jobs: Creates, policy: SocketPolicy, clock: Clock) -> None:
+    def __init__(self, jobs: Creates, policy: SocketPolicy, cache: TurnCache, clock: Clock) -> None:
         self._jobs = jobs
+        self.cache = cache
         self._policy = policy
         self._clock = clock
         self._open: set[Socket] = set()
@@ -77,8 +79,9 @@ class Sockets:
         begin_frames(request, ws)
         await ws.prepare(request)
         outbox = Outbox(request, ws, self._clock, self._policy.unread_seconds)
-        model = request.query.get("model")
-        socket = Socket(ws, outbox, owner, jobs=self._jobs, policy=self._policy, model=model)
+        rules = replace(self._policy.rules, default_model=request.query.get("model") or None)
+        connection = Connection(rules, self.cache, "" if owner == EVERYBODY else owner)
+        socket = Socket(ws, outbox, owner, connection, jobs=self._jobs, policy=self._policy)
         self._open.add(socket)
         self._rounds.add(socket)
         try:
@@ -127,13 +130,12 @@ class Socket:
         ws: web.WebSocketResponse,
         outbox: Outbox,
         owner: str,
+        connection: Connection,
         *,
         jobs: Creates,
         policy: SocketPolicy,
-        model: str | None,
     ) -> None:
-        rules = replace(policy.rules, default_model=model) if model else policy.rules
-        self.connection = Connection(rules)
+        self.connection = connection
         self._ws = ws
         self._outbox = outbox
         self._owner = owner
@@ -159,6 +161,7 @@ class Socket:
             retiring = [self._retiring] if self._retiring else []
             await _cancelled([*retiring, *self._turns])
             await self._outbox.end()
+            self.connection.close()
 
     async def ping(self) -> None:
         """Show that there is life; never waits for the client."""
@@ -204,9 +207,7 @@ class Socket:
         job: Job | None = None
         refusal: BridgeError | None = None
         try:
-            job = await self._jobs.start(
-                Create(start.request, self._owner, "websocket", start.lane, start.parent)
-            )
+            job = await self._jobs.start(Create.of(start, self._owner))
             self._running[start.lane] = job
             self.connection.began(start.lane, job.id)
             if ending := self._stops.pop(start.lane, None):
