@@ -25,6 +25,7 @@ THIRD = (
     "jobs",
     "lineage",
     "mirror",
+    "outputs",
     "plan",
     "summary",
     "takeover",

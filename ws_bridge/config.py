@@ -111,6 +111,7 @@ class Limits(Section):
     cached_mib_per_connection: Count = 64
     cached_mib_per_key: NoneOrMore = 256
     cached_mib: Count = 512
+    response_mib: Count = 128
     conversation_mib: Count = 32
     conversation_items: Count = 10_000
     # Of one client key; 0 is no limit, and without keys there is none.
@@ -118,10 +119,12 @@ class Limits(Section):
     running_per_key: NoneOrMore = 50
     creates_per_minute: NoneOrMore = 120
     followers_per_key: NoneOrMore = 100
+    responses_mib_per_key: NoneOrMore = 512
     asked_mib_per_key: NoneOrMore = 256
     refused_per_minute: NoneOrMore = 60  # requests without a valid key, of one address
     # Of the whole process.
     followers: Count = 2000
+    responses_mib: Count = 1024
     asked_mib: Count = 1024
     # What a client sends.
     head_seconds: Positive = 10

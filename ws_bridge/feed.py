@@ -15,6 +15,8 @@ from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.store.base import Lease, Record, Write
 from ws_bridge.stream import Stream
 
+REWRITTEN_BYTES = 8 * 2**20  # of a log, at its end: one call to the store, which others wait for
+
 
 @dataclass(slots=True, eq=False)
 class Feed:
@@ -60,7 +62,8 @@ class Feed:
         said = self.stream.events
         ahead = [event for event in ending if not said or event.number > said[-1].number]
         events = [*self.lacking(), *ahead]
-        if events and events[-1].is_terminal and said and said[0].number == 0:
+        is_small = self.stream.size <= REWRITTEN_BYTES
+        if events and events[-1].is_terminal and said and said[0].number == 0 and is_small:
             return Write(self.lease, [*said, *ahead], False, self.upstream_id, self._record(events))
         return Write(self.lease, events, bool(self.instead), self.upstream_id, self._record(events))
 

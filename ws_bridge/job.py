@@ -57,9 +57,7 @@ class Job:
         self.id = plan.record.id
         self._drafts = drafts(self._outlives, self._take_try)
         self._mirror = mirror
-        self._observe = observe
-        self._clock = clock
-        self._timing = timing
+        self._observe, self._clock, self._timing = observe, clock, timing
         self._sequencer = Sequencer(plan.envelope, plan.lane, clock.wall)
         self._telling = Telling(
             self._sequencer,
@@ -115,9 +113,9 @@ class Job:
         if self._sequencer.is_ended:
             return
         if self._ending is None:
-            self._ending = ending
-            if self._task is not None:
-                self._task.cancel()
+            self._ending, task = ending, self._task
+            if task is not None and task is not asyncio.current_task():  # else it looks by itself
+                task.cancel()
         elif self._ending is Ending.STEERED and ending in (Ending.CANCELLED, Ending.TAKEN_OVER):
             self._ending = ending  # it is on its way to its end already, and nothing goes on
 
@@ -207,8 +205,8 @@ class Job:
                     await read_out(drafts)
                     return None
                 # Not by a cancel, which comes later: a provider's next words may be here already.
-                if self._is_steered and self._may_end_here():
-                    return Ending.STEERED
+                if self._ending is not None or (self._is_steered and self._may_end_here()):
+                    return Ending.STEERED  # if nobody has wanted another one
         raise UpstreamError("The provider ended the stream before the response was finished.")
 
     def _take_try(self, tried: Tried) -> None:
@@ -271,7 +269,8 @@ class Job:
         if ending is Ending.TAKEN_OVER:
             ending = ResponseTakenOver()
         error = ending if isinstance(ending, BridgeError) else ServerShutdown()
-        return self._sequencer.fail(error, self._telling.fold().partial_output())
+        output = self._telling.fold().partial_output() if error.keeps_output else []
+        return self._sequencer.fail(error, output)
 
     async def _break_silence(self) -> None:
         """Say `created` soon, and something now and then (wire contract P5)."""

@@ -19,6 +19,7 @@ from ws_bridge.errors import (
 from ws_bridge.job import Job
 from ws_bridge.lineage import Lineage
 from ws_bridge.mirror import Mirror
+from ws_bridge.outputs import Outputs
 from ws_bridge.plan import Ending, Observe, Plan, Timing
 from ws_bridge.protocol.actions import Start
 from ws_bridge.protocol.conversation import conversation_id
@@ -56,6 +57,7 @@ class Policy:
 
     runs_background: Callable[[str], bool] = field(default=lambda _: True)
     timing: Timing = field(default_factory=Timing)
+    outputs: Outputs = field(default_factory=Outputs)  # of one process
 
 
 class Jobs:
@@ -82,6 +84,7 @@ class Jobs:
         self._clock = clock
         self._sealer = sealer
         self._running: dict[str, Job] = {}
+        self.outputs = policy.outputs
         self._tasks: set[asyncio.Task[None]] = set()
         self._turnstile = Turnstile()
         self.is_draining = False
@@ -237,6 +240,7 @@ class Jobs:
 
     def _launch(self, job: Job) -> None:
         self._running[job.id] = job
+        job.stream.grown = self.outputs.begin(job.id, job.plan.record.owner, job.stop_soon)
         task = asyncio.create_task(job.run(), name=job.id)
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._forget(job, task))
@@ -244,6 +248,7 @@ class Jobs:
     def _forget(self, job: Job, task: asyncio.Task[None]) -> None:
         self._running.pop(job.id, None)
         self._tasks.discard(task)
+        self.outputs.end(job.id)
 
 
 def _record(create: Create, target: Target, chain: Chain) -> Record:

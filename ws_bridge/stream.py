@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from ws_bridge.errors import BridgeError
 from ws_bridge.protocol.events import Event
@@ -23,16 +23,22 @@ class Stream:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.size = 0  # bytes of their texts
+        self.grown: Callable[[int], None] | None = None  # is told of every so many bytes
         self.is_closed = False
         self.error: BridgeError | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._readers: list[_Reader] = []
 
-    def append(self, events: Iterable[Event]) -> None:
+    def append(self, events: Sequence[Event]) -> None:
         """Add events in order and wake the readers; nothing once the stream is closed."""
         if not self.is_closed:
             self.events.extend(events)
+            more = sum([len(event.text) for event in events])
+            self.size += more
             self._wake()
+            if self.grown is not None:
+                self.grown(more)
 
     def close(self, error: BridgeError | None = None) -> None:
         """End the stream; with an error, readers of a stream without any event get it raised."""

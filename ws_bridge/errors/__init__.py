@@ -35,6 +35,7 @@ from ws_bridge.errors.requests import (
 from ws_bridge.errors.services import (
     RateLimited,
     ResponseTakenOver,
+    ResponseTooLarge,
     ServerDraining,
     ServerLost,
     ServerShutdown,
@@ -63,6 +64,7 @@ __all__ = [
     "RateLimited",
     "ResponseNotFound",
     "ResponseTakenOver",
+    "ResponseTooLarge",
     "ServerDraining",
     "ServerLost",
     "ServerShutdown",

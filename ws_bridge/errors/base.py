@@ -36,6 +36,7 @@ class BridgeError(Exception):
     code: str = "server_error"
     param: str | None = None
     retry_after: float | None = None  # seconds
+    keeps_output: ClassVar[bool] = True  # whether a response that fails so has what it had said
 
     def __init__(
         self, message: str = "", *, param: str | None = None, code: str | None = None

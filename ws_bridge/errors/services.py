@@ -53,6 +53,13 @@ class ServerShutdown(BridgeError):
     words = "The server shut down before the response finished."
 
 
+class ResponseTooLarge(BridgeError):
+    """A running response said more than may be kept of it; what it said is in its events."""
+
+    keeps_output = False
+    words = "The response is longer than this server keeps."
+
+
 class UpstreamError(BridgeError):
     """The provider refused or failed. ``status`` is the provider's own where it had one.
 

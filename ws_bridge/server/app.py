@@ -23,12 +23,13 @@ from ws_bridge.config import Config, secrets_in
 from ws_bridge.jobs import Jobs, Policy
 from ws_bridge.lineage import Lineage
 from ws_bridge.mirror import Mirror, Pace
+from ws_bridge.outputs import OutputBounds, Outputs
 from ws_bridge.plan import JobFinished, JobStarted, Timing, line_of
 from ws_bridge.protocol.actions import Rules
 from ws_bridge.protocol.shape import Shape
 from ws_bridge.protocol.turns import TurnCache
 from ws_bridge.server.asked import Asked
-from ws_bridge.server.auth import gate_of, owners_of, sealer_of
+from ws_bridge.server.auth import EVERYBODY, gate_of, owners_of, sealer_of
 from ws_bridge.server.budgets import Budgets, Creates, generating
 from ws_bridge.server.conversations import ConversationRoutes
 from ws_bridge.server.entrance import Entrance
@@ -162,6 +163,7 @@ class Bridge:
         gauge("lanes", "Lanes that run or wait", self._sockets.lanes)
         gauge("cached_bytes", "Turns that sockets can go on from", lambda: self._sockets.cache.size)
         gauge("asked_bytes", "What was asked and runs", self._budgets.asked_bytes)
+        gauge("said_bytes", "Events of running responses", lambda: self._jobs.outputs.total)
         gauge("followers", "Readers of a response's events", self._budgets.followers)
         gauge("responses_running", "Responses being generated", self._jobs.running)
         gauge("store_available", "Whether the store can be reached", self._store.is_available)
@@ -277,7 +279,9 @@ def _stores(
 def _policy(config: Config) -> Policy:
     server = config.server
     timing = Timing(server.created_after_seconds, server.data_keepalive_seconds)
-    return Policy(config.background.runs, timing)
+    limits = config.limits
+    bounds = OutputBounds(limits.response_mib, limits.responses_mib_per_key, limits.responses_mib)
+    return Policy(config.background.runs, timing, Outputs(bounds, EVERYBODY))
 
 
 def _pace(config: Config) -> Pace:
@@ -287,11 +291,8 @@ def _pace(config: Config) -> Pace:
 
 def _turn_cache(config: Config) -> TurnCache:
     limits = config.limits
-    return TurnCache(
-        limits.cached_mib_per_connection * MIB,
-        limits.cached_mib_per_key * MIB,
-        limits.cached_mib * MIB,
-    )
+    each, of_key = limits.cached_mib_per_connection * MIB, limits.cached_mib_per_key * MIB
+    return TurnCache(each, of_key, limits.cached_mib * MIB)
 
 
 def _socket_policy(config: Config) -> SocketPolicy:

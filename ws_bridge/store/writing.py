@@ -18,7 +18,8 @@ from ws_bridge.store.scripts import APPEND, Call
 log = logging.getLogger(__name__)
 
 Times = tuple[int, int, int]  # of a lease, of a running response, of a finished one: in ms
-LARGE = 1000  # events: more are packed beside the event loop
+LARGE = 1000  # events, or
+LARGE_BYTES = 256 * 1024  # of them: more are packed beside the event loop
 VERDICTS = {
     1: Verdict.APPENDED,
     0: Verdict.DUPLICATE,
@@ -31,7 +32,8 @@ VERDICTS = {
 
 async def append_call(write: Write, worker: str, times: Times, codec: Codec) -> Call:
     """The call that does it all in one step, the end included."""
-    if len(write.events) > LARGE:
+    size = sum([len(event.text) for event in write.events])
+    if len(write.events) > LARGE or size > LARGE_BYTES:
         return await asyncio.to_thread(_call, write, worker, times, codec)
     return _call(write, worker, times, codec)
 
