@@ -32,7 +32,7 @@ HELD = {
         internals.LOGGER,
     ],
     "logger": [internals.BOOKED_LATER],
-    "handler": [internals.CLIENT],
+    "handler": [internals.CLIENT, internals.NEW_CLIENT],
     "litellm": [internals.SDK_CLIENT, *internals.LISTENERS],
     "rules": [internals.RULES],
     "guesses": [*internals.GUESSERS],

@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import zlib
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import openai
@@ -19,11 +20,19 @@ from upstreams.asking import KEY, ask, request, target
 from upstreams.chat import chat_events
 from upstreams.responses import ResponsesScript
 from upstreams.sockets import self_signed
+from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosed
 
-from ws_bridge.upstream import door, internals
-from ws_bridge.upstream.managed import call_of
+from ws_bridge.errors import UpstreamError
+from ws_bridge.upstream import door, internals, wires
+from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.bounds import TOO_LARGE
+from ws_bridge.upstream.failures import classify, is_retryable
+from ws_bridge.upstream.managed import Managed, call_of
+from ws_bridge.upstream.native import Native
 
 FAMILIES = ("native", "chat", "anthropic")
+FAMILIES_KNOWN = ("native", "vllm", "chat", "sdk", "anthropic", "gemini", "ollama")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n"
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 MIB = 2**20
@@ -186,11 +195,12 @@ async def test_a_reset_amid_an_event_is_a_failure_that_keeps_what_was_said(famil
 class Endless:
     """An answer that goes on for as long as it is read, up to a limit; ``sent`` bytes so far."""
 
-    def __init__(self, piece, limit, head=HEAD):
-        self.piece, self.limit, self.head, self.sent = piece, limit, head, 0
+    def __init__(self, piece, limit, head=HEAD, begin=b""):
+        self.piece, self.limit, self.sent = piece, limit, 0
+        self.begin = head + b"\r\n" + begin
 
     async def __call__(self, writer):
-        writer.write(self.head + b"\r\n")
+        writer.write(self.begin)
         while self.sent < self.limit:
             writer.write(self.piece)
             self.sent += len(self.piece)
@@ -204,6 +214,44 @@ async def test_a_line_without_an_end_is_given_up(family):
     answered = await heard(family, answer, retries=0)
     assert answered.error.status == 502
     assert answer.sent < 128 * MIB
+
+
+def endless(status, kind, piece, limit=256 * MIB):
+    """An answer of that status that does not end, as far as its provider is let."""
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nConnection: close\r\n"
+    return Endless(piece, limit, head.encode())
+
+
+# Some of those for whom litellm makes its own clients.
+OTHERS = {
+    "cohere": "cohere_chat/c",
+    "openrouter": "openrouter/o",
+    "huggingface": "huggingface/h",
+    "azure": "azure/a",
+    "databricks": "databricks/d",
+}
+ERROR = b'{"error": {"message": "' + b"x" * MIB
+
+
+def aimed(wire, family, **more):
+    if family in FAMILIES_KNOWN:
+        return target(wire, family, "wire", **more)
+    given = {"api_base": wire.base_url, "api_key": KEY, "retries": 0, **more}
+    return Target(name=family, model=OTHERS[family], **given)
+
+
+@pytest.mark.catalogue("A7")
+@pytest.mark.parametrize("status", [200, 400, 429, 500])
+@pytest.mark.parametrize("family", [*FAMILIES_KNOWN, *OTHERS])
+async def test_a_body_without_an_end_is_read_to_its_bound(family, status):
+    """It was read whole: 2.2 GiB in six seconds."""
+    answer = endless(status, "application/json", ERROR)
+    async with Wire(answer) as wire:
+        answered = await ask(request(aimed(wire, family, most_bytes=MIB)))
+    assert len(wire.asked) >= 1
+    assert answered.drafts == []
+    assert answered.error.status == (502 if status == 200 else status)
+    assert answer.sent < 32 * MIB
 
 
 @pytest.mark.catalogue("U10")
@@ -342,3 +390,127 @@ async def test_who_cannot_be_reached_is_one_error(family, how, tmp_path):
             answered = await ask(request(target(wire, family, "wire", api_base=base + path)))
     assert (answered.error.status, answered.drafts, wire.asked) == (502, [], [])
     assert answered.error.message == "The model provider could not be reached."
+
+
+# Answers that go on and on
+
+
+def deltas(family):
+    """A stream's beginning, and a piece of it that can be said again and again."""
+    frames = [
+        f"event: {name}\n" * bool(name) + f"data: {data}\n\n" for name, data in frames_of(family)
+    ]
+    place = next(place for place, frame in enumerate(frames) if SAID in frame)
+    return "".join(frames[:place]).encode(), frames[place].encode() * 1000
+
+
+@pytest.mark.catalogue("A7")
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_a_stream_without_an_end_is_read_to_its_bound_and_let_go(family):
+    begin, more = deltas(family)
+    answer = Endless(more, 256 * MIB, begin=begin)
+    async with Wire(answer) as wire:
+        answered = await ask(request(target(wire, family, "wire", most_bytes=2 * MIB)))
+    assert answered.error.message == TOO_LARGE
+    assert not is_retryable(answered.error)
+    assert len(answered.drafts) > 100
+    assert answer.sent < 32 * MIB
+
+
+@pytest.mark.catalogue("A7")
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("asked", ["create", "get", "cancel"])
+async def test_so_is_what_a_background_call_is_answered_with(asked, status):
+    answer = endless(status, "application/json", ERROR)
+    async with Wire(answer) as wire:
+        to = target(wire, "native", "wire", most_bytes=MIB)
+        calls = {
+            "create": lambda: door.create(call_of(request(to, background=True))),
+            "get": lambda: door.get_background(to, RUNNING),
+            "cancel": lambda: door.cancel_background(to, RUNNING),
+        }
+        with pytest.raises(Exception) as failed:  # noqa: PT011 - litellm's, for `classify`
+            await calls[asked]()
+        assert classify(failed.value).status == (502 if status == 200 else status)
+        assert answer.sent < 32 * MIB
+    await door.shutdown()
+
+
+@asynccontextmanager
+async def native():
+    """The provider's own WebSocket, as an upstream."""
+    upstream = Native(Managed())
+    yield upstream
+    await upstream.close()
+
+
+@pytest.mark.catalogue("A7")
+async def test_of_the_refusal_of_a_websocket_little_is_kept():
+    """What comes after it is thrown away until the connection is closed."""
+    answer = endless(500, "application/json", ERROR)
+    async with Wire(answer) as wire, native() as upstream:
+        to = target(wire, "native", "wire", ws_reconnects=0)
+        with Peak() as peak:
+            answered = await ask(request(to), upstream)
+    assert answered.error.status >= 500
+    assert peak.bytes < 64 * MIB
+
+
+class Speaking:
+    """A provider's WebSocket that says one event again and again."""
+
+    def __init__(self, limit):
+        self.limit, self.sent = limit, 0
+        self.is_gone = asyncio.Event()
+
+    async def __call__(self, socket):
+        await socket.recv()
+        created = {
+            "type": "response.created",
+            "response": {"id": "resp_1", "status": "in_progress"},
+        }
+        await socket.send(json.dumps(created))
+        at = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+        delta = json.dumps({"type": "response.output_text.delta", **at, "delta": "x" * 50_000})
+        with contextlib.suppress(ConnectionClosed):
+            while self.sent < self.limit:
+                await socket.send(delta)
+                self.sent += len(delta)
+        self.is_gone.set()
+
+
+@pytest.mark.catalogue("A7")
+async def test_an_answer_without_an_end_on_a_websocket_is_read_to_its_bound_and_let_go():
+    provider = Speaking(256 * MIB)
+    async with serve(provider, "127.0.0.1", 0) as server, native() as upstream:
+        port = server.sockets[0].getsockname()[1]
+        to = Target("m", "openai/gpt-wire", f"http://127.0.0.1:{port}/v1", KEY, most_bytes=MIB)
+        answered = await ask(request(to), upstream)
+        async with asyncio.timeout(60):
+            await provider.is_gone.wait()
+    assert answered.error.message == TOO_LARGE
+    assert provider.sent < 32 * MIB
+
+
+@pytest.mark.catalogue("A7")
+async def test_what_nobody_takes_from_a_websocket_is_kept_up_to_a_bound(monkeypatch):
+    """Whoever asked may have to wait for the store first."""
+    monkeypatch.setattr(wires, "MAX_WAITING", MIB)
+    provider = Speaking(256 * MIB)
+    async with serve(provider, "127.0.0.1", 0) as server, native() as upstream:
+        port = server.sockets[0].getsockname()[1]
+        to = Target(
+            "m", "openai/gpt-wire", f"http://127.0.0.1:{port}/v1", KEY, most_bytes=512 * MIB
+        )
+        async with aclosing(upstream.respond(request(to))) as drafts:
+            assert (await anext(drafts)).type == "response.created"
+            [lane] = upstream._pool._wires[0].lanes
+            async with asyncio.timeout(60):
+                while lane.is_taken:  # noqa: ASYNC110 - the connection's own task
+                    await asyncio.sleep(0)
+            with pytest.raises(UpstreamError, match="lost"):
+                async for _ in drafts:
+                    pass
+        async with asyncio.timeout(60):
+            await provider.is_gone.wait()
+    assert provider.sent < 200 * MIB

@@ -34,6 +34,7 @@ class Target:
     drop_params: bool = False  # leave out what the provider does not know, instead of a 400
     mode: str = "auto"  # "managed": by litellm; "native": the provider's own WebSocket; or "auto"
     ws_lanes: int = 0  # responses at once on one native connection; 0: what is known of the host
+    most_bytes: int = 128 * 2**20  # of one answer, as the provider sends it
     ws_reconnects: int = 2  # further tries of a native connection that failed
     account: str = ""  # tells two keys of one provider apart, and says nothing of them
 

@@ -14,7 +14,7 @@ from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.call import Call, access
 from ws_bridge.upstream.fitting import Dialect
 from ws_bridge.upstream.setup import litellm
-from ws_bridge.upstream.tap import Tap, ask_plainly, catching, hook
+from ws_bridge.upstream.tap import Tap, ask_plainly, bound, catching, hook
 
 Json = dict[str, Any]
 
@@ -36,7 +36,7 @@ async def open_stream(call: Call) -> tuple[Any, Tap | None]:
     With it comes the tap into the provider's bytes, where there may be one.
     """
     models.register_at_first_call(call.target.model)
-    with catching() as catch:
+    with catching(call.target.most_bytes) as catch:
         opened = await litellm.aresponses(**call.arguments(), **_tapping(call))
     return opened, None if internals.LISTENERS[0].of(litellm) else catch.tap
 
@@ -59,6 +59,20 @@ def _client() -> Any:
     return _clients[loop]
 
 
+def _bound_all() -> None:
+    """Bound what is read of any answer, in the clients that litellm makes for itself, too."""
+    make = internals.NEW_CLIENT.of(_Handler)
+
+    def bounded(*args: Any, **options: Any) -> Any:
+        client = make(*args, **options)
+        known = client.event_hooks["response"]
+        if hook not in known:  # which bounds as well
+            client.event_hooks = client.event_hooks | {"response": [*known, bound]}
+        return client
+
+    setattr(_Handler, internals.NEW_CLIENT.name, bounded)
+
+
 def has_listeners() -> bool:
     """Whether somebody is to be told what litellm does: hooks of whoever runs the bridge."""
     return any(one != ITS_OWN for part in internals.LISTENERS for one in part.of(litellm))
@@ -66,19 +80,22 @@ def has_listeners() -> bool:
 
 async def create(call: Call) -> Json:
     """Start a background response at the provider; its object, with litellm's id in it."""
-    return plain(await litellm.aresponses(**call.arguments(), **_tapping(call)))
+    with catching(call.target.most_bytes):
+        return plain(await litellm.aresponses(**call.arguments(), **_tapping(call)))
 
 
 async def get_background(target: Target, response_id: str) -> Json:
     """The response object as it is at the provider now."""
     given = access(target) | {"client": _client()}
-    return plain(await litellm.aget_responses(response_id=response_id, **given))
+    with catching(target.most_bytes):
+        return plain(await litellm.aget_responses(response_id=response_id, **given))
 
 
 async def cancel_background(target: Target, response_id: str) -> Json:
     """Stop it at the provider."""
     given = access(target) | {"client": _client()}
-    return plain(await litellm.acancel_responses(response_id=response_id, **given))
+    with catching(target.most_bytes):
+        return plain(await litellm.acancel_responses(response_id=response_id, **given))
 
 
 def count_tokens(model: str, items: list[Json], options: Json) -> int:
@@ -150,3 +167,6 @@ def container_id(encoded: str) -> str:
     """A container's id as the provider gave it."""
     original: str = _ResponseIds.decode_container_id_to_original(encoded)
     return original
+
+
+_bound_all()

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ws_bridge.errors import UpstreamError
+from ws_bridge.upstream.bounds import TooLarge, raised_here
 
 Json = dict[str, Any]
 
@@ -114,8 +115,8 @@ class TimeIsUp(UpstreamError):
 
 def classify(failure: BaseException) -> UpstreamError:
     """The error to tell of anything that a provider call raised."""
-    if isinstance(failure, UpstreamError):
-        return failure
+    if (ours := raised_here(failure)) is not None:
+        return ours
     failure = _original(failure)
     said = provider_error(failure)
     status = _status(failure)
@@ -135,7 +136,7 @@ def truncated() -> UpstreamError:
 
 def is_retryable(error: UpstreamError) -> bool:
     """Whether the same request may do better in a moment."""
-    if isinstance(error, TimeIsUp) or error.code == "insufficient_quota":
+    if isinstance(error, TimeIsUp | TooLarge) or error.code == "insufficient_quota":
         return False
     return error.status in (408, 409, 429) or error.status >= 500
 

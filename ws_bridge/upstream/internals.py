@@ -61,6 +61,7 @@ PRETENDED = "Mock"  # how the class of an answer begins that litellm only preten
 # What every call is given.
 CLIENT = Part("client", "the httpx client inside of litellm's own")
 SDK_CLIENT = Part("aclient_session", "the httpx client of all that go through OpenAI's SDK")
+NEW_CLIENT = Part("create_client", "makes the httpx client inside of litellm's own")
 NO_MCP = "_skip_mcp_handler"  # an argument: litellm runs no MCP tool by itself
 
 # The lists of those who are told what litellm does.

@@ -25,6 +25,7 @@ from ws_bridge.upstream.direct import source_of
 from ws_bridge.upstream.failures import classify, is_retryable, truncated
 from ws_bridge.upstream.fitting import Dialect, fit_input, fit_options
 from ws_bridge.upstream.sources import Source
+from ws_bridge.upstream.tap import catching
 from ws_bridge.upstream.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,8 @@ def call_of(request: Request) -> Call:
 async def _attempt(request: Request, watch: Watch) -> tuple[Source, Sequence[Draft]]:
     source = None
     try:
-        with watch:
+        # Some of litellm's streams ask their provider only when they are read.
+        with watch, catching(request.target.most_bytes):
             opened, tap = await door.open_stream(call_of(request))
             tools, report_cost = custom_tools(request), request.target.report_cost
             source = source_of(opened, tap, tools, report_cost=report_cost)

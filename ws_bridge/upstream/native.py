@@ -23,6 +23,7 @@ from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
 from ws_bridge.upstream.base import Request, Upstream
+from ws_bridge.upstream.bounds import TOO_LARGE, TooLarge
 from ws_bridge.upstream.failures import LOST, classify
 from ws_bridge.upstream.fitting import Dialect, fit_input, fit_options
 from ws_bridge.upstream.pool import Pool, Seat
@@ -84,6 +85,8 @@ class Native:
             while draft.type not in TERMINAL:
                 yield draft
                 draft = await self._next(seat, watch, has_begun=True)
+                if seat.lane.bytes > request.target.most_bytes:
+                    raise TooLarge(TOO_LARGE)
             await self._end(request, seat, draft)
             yield draft
         except UpstreamError as failure:

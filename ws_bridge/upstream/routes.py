@@ -127,6 +127,7 @@ def _route(config: Config, entry: ModelEntry, environ: Mapping[str, str]) -> Rou
         drop_params=entry.drop_params,
         ws_lanes=entry.ws_lanes,
         mode=entry.mode,
+        most_bytes=config.limits.response_mib * 2**20,
         account=_account(entry.api_key_env),
     )
     return Route(entry.name, target, fallbacks=entry.fallbacks)

@@ -5,6 +5,8 @@ in; what litellm makes of one frame is there before the next one is looked at.
 Rule 2: errors and JSON are never tapped, nor a stream that litellm has begun to read by itself;
 what is compressed is refused.
 Rule 3: no frame is lost, repeated or reordered, and a whole frame waits for nothing.
+Rule 4: no answer is read for ever: of an error no more is read than can be told of it, and an
+answer that is larger than a response may be is refused.
 """
 
 from __future__ import annotations
@@ -20,8 +22,11 @@ from typing import Any
 import httpx
 
 from ws_bridge.errors import UpstreamError
+from ws_bridge.upstream.bounds import TOO_LARGE, TooLarge
 
 MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
+MAX_ANSWER = 128 * 2**20  # bytes, where the call does not say it
+MAX_ERROR = 64 * 1024  # bytes: its words are cut to 500 characters
 COMPRESSED = "The model provider sent a compressed answer, which it was asked not to."
 TOO_LONG = "The model provider sent an event without an end."
 
@@ -31,16 +36,17 @@ _catch: ContextVar[Catch | None] = ContextVar("catch", default=None)
 
 
 class Catch:
-    """What one call of litellm opened."""
+    """What one call of litellm opened; its answer may have so many bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.tap: Tap | None = None
 
 
 @contextmanager
-def catching() -> Iterator[Catch]:
+def catching(most: int = MAX_ANSWER) -> Iterator[Catch]:
     """Around a call of litellm whose client has the hook: the stream that it opens is caught."""
-    catch = Catch()
+    catch = Catch(most)
     token = _catch.set(catch)
     try:
         yield catch
@@ -63,15 +69,52 @@ async def hook(response: httpx.Response) -> None:
     catch = _catch.get()
     kind = response.headers.get("content-type", "").lower()
     if catch and response.is_success and kind.startswith("text/event-stream"):
-        catch.tap = Tap(response.stream)
+        catch.tap = Tap(response.stream, catch.most)
         response.stream = catch.tap
+    else:
+        await bound(response)
+
+
+async def bound(response: httpx.Response) -> None:
+    """The response hook of every other client: no body is read beyond its bound."""
+    catch = _catch.get()
+    most = catch.most if catch else MAX_ANSWER
+    is_error = not response.is_success
+    response.stream = Bounded(response.stream, MAX_ERROR if is_error else most, cuts=is_error)
+
+
+class Bounded(httpx.AsyncByteStream):
+    """A response's bytes, so many at most: then it ends (``cuts``), or is refused."""
+
+    def __init__(self, upstream: Any, most: int, *, cuts: bool) -> None:
+        self._upstream = upstream
+        self._most = most
+        self._cuts = cuts
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """What litellm reads. Raises ``UpstreamError``."""
+        left = self._most
+        async for data in self._upstream:
+            left -= len(data)
+            if left < 0:
+                await self._upstream.aclose()
+                if not self._cuts:
+                    raise TooLarge(TOO_LARGE)
+                yield data[:left]
+                return
+            yield data
+
+    async def aclose(self) -> None:
+        """Close the provider's connection."""
+        await self._upstream.aclose()
 
 
 class Tap(httpx.AsyncByteStream):
     """A response's bytes. Until somebody reads `frames`, litellm gets them as they come."""
 
-    def __init__(self, upstream: Any) -> None:
+    def __init__(self, upstream: Any, most: int = MAX_ANSWER) -> None:
         self._upstream = upstream
+        self._left = most
         self._is_read = False  # by litellm, past the tap
         self._is_fed = False
         self._food: deque[bytes] = deque()
@@ -87,10 +130,11 @@ class Tap(httpx.AsyncByteStream):
         self._is_fed = True
         rest = bytearray()
         async for data in self._upstream:
+            self._count(data)
             if frames := _cut(rest, data):
                 yield frames
             if len(rest) > MAX_FRAME:
-                raise UpstreamError(TOO_LONG)
+                raise TooLarge(TOO_LONG)
         if rest:
             yield [bytes(rest)]
 
@@ -104,6 +148,7 @@ class Tap(httpx.AsyncByteStream):
         if not self._is_fed:
             self._is_read = True
             async for data in self._upstream:
+                self._count(data)
                 yield data
             return
         while True:
@@ -116,6 +161,11 @@ class Tap(httpx.AsyncByteStream):
             self._meal = asyncio.get_running_loop().create_future()
             self.wake()
             await self._meal
+
+    def _count(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0:
+            raise TooLarge(TOO_LARGE)
 
     def put(self, frame: bytes) -> None:
         """Litellm's next bytes."""

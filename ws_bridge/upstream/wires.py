@@ -30,6 +30,7 @@ PING_SECONDS = 20.0
 PONG_SECONDS = 60.0  # a busy provider may be late; a stall of a response is watched elsewhere
 MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
 WORN_SECONDS = 50 * 60.0  # OpenAI ends a connection after 60 minutes; a response may last 10
+MAX_WAITING = 64 * 2**20  # bytes of frames that nobody has taken yet: then the lane is lost
 ERROR = "error"
 
 BASES = {"openai": "https://api.openai.com/v1", "xai": "https://api.x.ai/v1"}
@@ -103,6 +104,8 @@ class Lane:
         self.is_spent = False  # not to be used again
         self.used_at = 0.0
         self.holds = ""  # the bridge's id of the turn that the provider remembers here
+        self.bytes = 0  # of the running response
+        self._taken = 0  # of them
         self._running = self._ended = ""  # the provider's ids
         self._frames: asyncio.Queue[Frame | None] = asyncio.Queue()
 
@@ -119,6 +122,7 @@ class Lane:
     def begin(self) -> None:
         """A create is about to be sent."""
         self.is_running, self._running = True, ""
+        self.bytes = self._taken = 0
         self._frames = asyncio.Queue()
 
     def leave(self) -> None:
@@ -135,7 +139,11 @@ class Lane:
             if self._running not in ("", response_id):
                 return
             self._running = response_id
-        if self.is_taken:
+        self.bytes += len(frame.text)
+        if self.is_taken and self.bytes - self._taken > MAX_WAITING:
+            self.leave()  # whoever takes no frames hears of the end alone
+            self._frames.put_nowait(None)
+        elif self.is_taken:
             self._frames.put_nowait(frame)
         if frame.type in TERMINAL or frame.type == ERROR:
             self.is_running, self._ended = False, self._running or self._ended
@@ -151,7 +159,9 @@ class Lane:
 
     async def next(self) -> Frame | None:
         """The next frame; None once the connection is gone."""
-        return await self._frames.get()
+        frame = await self._frames.get()
+        self._taken += len(frame.text) if frame else 0
+        return frame
 
 
 class Wire:
