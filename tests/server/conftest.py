@@ -59,6 +59,14 @@ class Running:
         async with self.session.delete(self.url + path) as answer:
             return answer.status, await answer.json()
 
+    async def json(
+        self, method: str, path: str, key: str, **body: Any
+    ) -> tuple[int, dict[str, Any]]:
+        """With a client key."""
+        asked = {"json": body or None, "headers": {"Authorization": f"Bearer {key}"}}
+        async with self.session.request(method, self.url + path, **asked) as answer:
+            return answer.status, await answer.json()
+
     async def connect(self, **options: Any) -> "Client":
         ws = await self.session.ws_connect(self.url + "/v1/responses", max_msg_size=0, **options)
         return Client(ws)

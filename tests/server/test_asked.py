@@ -6,6 +6,7 @@ import json
 
 import pytest
 from scripted import Scripted, answer, message, opening
+from unread import Line
 
 from ws_bridge.server.auth import EVERYBODY
 
@@ -147,6 +148,26 @@ async def test_one_alone_may_be_of_any_size_and_in_sum_all_keys_count(serve):
     )
     upstream.gate.set()
     assert (await large)[0] == 200
+
+
+@pytest.mark.catalogue("A7")
+async def test_an_answer_that_is_not_read_counts_until_it_is(serve):
+    """Many of one large response, and none of them read."""
+    limits = {"asked_mib_per_key": 8}
+    bridge = await serve(Scripted(answer("x" * 6 * MIB)), {"auth": KEYS, "limits": limits}, ENVIRON)
+    _, made = await bridge.json("POST", "/v1/responses", "key-a", model="m", input="hi")
+    path, budgets = f"/v1/responses/{made['id']}", bridge.bridge._budgets
+    unread = await Line.open(bridge.url, path, "Authorization: Bearer key-a")
+    await until(lambda: 6 * MIB < budgets.asked_bytes() < 7 * MIB)
+    status, told = await bridge.json("GET", path, "key-a")
+    assert (status, told["error"]["code"]) == (429, "rate_limit_exceeded")
+    status, told = await bridge.json("GET", path, "key-b")
+    assert status == 404
+    assert (await bridge.json("GET", "/v1/models", "key-a"))[0] == 200
+    while budgets.asked_bytes():
+        await unread.read()
+    assert (await bridge.json("GET", path, "key-a"))[0] == 200
+    unread.close()
 
 
 # Followers

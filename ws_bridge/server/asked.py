@@ -1,7 +1,8 @@
-"""What was asked over HTTP counts until its answer is done.
+"""What is asked over HTTP counts until its answer is done, and so does a large answer.
 
-Rule: a create counts where it is begun, for as long as its response runs (``budgets``); everything
-else that has a body counts here.
+Rule 1: a create counts where it is begun, for as long as its response runs (``budgets``);
+everything else that has a body counts here.
+Rule 2: an answer that does not fit into the connection's buffer counts until it does.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from aiohttp import web
 from ws_bridge.server.auth import OWNER
 from ws_bridge.server.budgets import Budgets
 from ws_bridge.server.exchange import read_body
+from ws_bridge.server.outbox import HELD_BYTES
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -28,11 +30,21 @@ class Asked:
     @web.middleware
     async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Run the handler within the budget of the request's key. Raises ``RateLimited``."""
-        is_create = (request.method, request.path) == CREATE
-        if is_create or OWNER not in request or not request.can_read_body:
+        if OWNER not in request:
             return await handler(request)
-        size = request.content_length
-        if size is None:  # it is not said before
-            size = len(await read_body(request))
-        with self._budgets.asked(request[OWNER], size):
-            return await handler(request)
+        with self._budgets.asked(request[OWNER], await _size(request)):
+            answer = await handler(request)
+        size = answer.content_length or 0
+        if isinstance(answer, web.Response) and size > HELD_BYTES:
+            with self._budgets.asked(request[OWNER], size):
+                await answer.prepare(request)
+                await answer.write_eof()  # it returns when nearly all was taken
+        return answer
+
+
+async def _size(request: web.Request) -> int:
+    if (request.method, request.path) == CREATE or not request.can_read_body:
+        return 0
+    if request.content_length is not None:
+        return request.content_length
+    return len(await read_body(request))  # it is not said before
