@@ -49,6 +49,17 @@ def test_with_the_end_everything_is_written():
     assert feed.is_over
 
 
+@pytest.mark.catalogue("A6")
+def test_a_large_log_is_not_written_anew_at_its_end(monkeypatch):
+    """It would be one call to the store that all others wait for."""
+    one = Response(*WORDS)
+    feed = feed_of(one, 9, 9)
+    one.say(one.last)
+    assert feed.write().events == one.events
+    monkeypatch.setattr("ws_bridge.feed.REWRITTEN_BYTES", one.stream.size - 1)
+    assert numbers(feed) == list(range(10, one.last + 1))
+
+
 def test_a_store_with_an_older_copy_gets_what_it_has_lost():
     feed = feed_of(Response(*WORDS), 9, 9)
     feed.rewind(3)
