@@ -81,18 +81,22 @@ async def test_what_is_counted_for_its_tokens_counts_until_it_is_answered(serve,
 
 
 @pytest.mark.catalogue("A7")
-async def test_counts_of_tokens_are_few_at_once(serve):
+async def test_large_counts_are_few_at_once_and_nothing_else_waits_for_them(serve):
     upstream = Counting(answer("x"))
-    bridge = await serve(upstream)
+    bridge = await serve(upstream, {"auth": KEYS}, ENVIRON)
     path = "/v1/responses/input_tokens"
-    asked = [asyncio.create_task(bridge.post(path, model="m", input="hi")) for _ in range(6)]
+    large, small = body(2 * MIB), body(10)
+    asked = [asyncio.create_task(post(bridge, path, large, "key-a")) for _ in range(6)]
     for _ in range(2):
         await upstream.counting.acquire()
-    for _ in range(100):
-        await asyncio.sleep(0)
+    others = (("key-a", small), ("key-b", large))
+    asked += [asyncio.create_task(post(bridge, path, data, key)) for key, data in others]
+    for _ in range(2):
+        await upstream.counting.acquire()
+    await until(lambda: bridge.bridge._budgets.asked_bytes() == 7 * len(large) + len(small))
     assert upstream.counting.locked()
     upstream.gate.set()
-    assert [status for status, _ in await asyncio.gather(*asked)] == [200] * 6
+    assert [status for status, _ in await asyncio.gather(*asked)] == [200] * 8
 
 
 @pytest.mark.catalogue("A7")

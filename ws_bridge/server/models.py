@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from aiohttp import web
@@ -21,7 +23,10 @@ from ws_bridge.upstream.base import FindTarget, Request, Upstream
 
 Json = dict[str, Any]
 
-COUNTS_AT_ONCE = 2  # each takes a thread, and many times the memory of what is counted
+# Of one key, of so many bytes: each takes a thread and several times its memory. Others are not
+# even received before their turn.
+LARGE_COUNTS = 2
+LARGE = 2**20
 
 
 class Models:
@@ -44,7 +49,9 @@ class Models:
         self._sealer = sealer
         self._clock = clock
         self._began = int(clock.wall())
-        self._counting = asyncio.Semaphore(COUNTS_AT_ONCE)
+        self._counting: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(LARGE_COUNTS)
+        )
 
     def routes(self) -> list[web.RouteDef]:
         """Method, path, handler. To be added before `/v1/responses/{id}`."""
@@ -64,9 +71,10 @@ class Models:
 
     async def input_tokens(self, request: web.Request) -> web.Response:
         """How many tokens the input has for the named model."""
-        asked = await self._asked(request)
-        async with self._counting:
-            count = await self._upstream.count_tokens(asked)
+        size = request.content_length
+        is_small = size is not None and size < LARGE
+        async with nullcontext() if is_small else self._counting[request[OWNER]]:
+            count = await self._upstream.count_tokens(await self._asked(request))
         return json_response({"object": "response.input_tokens", "input_tokens": count})
 
     async def compact(self, request: web.Request) -> web.Response:
