@@ -37,7 +37,8 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("errors/*", ("errors.*",)),
     ("clock.py", ()),
     ("turnstile.py", ()),
-    ("config.py", ("errors.*",)),
+    ("limits.py", ()),
+    ("config.py", ("errors.*", "limits")),
     ("protocol/*", PURE),
     ("stream.py", PURE),
     ("upstream/base.py", (*PURE, "config")),
@@ -70,7 +71,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "orjson": ("protocol/*", "config.py", "upstream/*", "store/*", "server/*"),
     "prometheus_client": ("server/metrics.py",),
     "prompt_toolkit": ("chat/*",),
-    "pydantic": ("protocol/*", "config.py"),
+    "pydantic": ("protocol/*", "config.py", "limits.py"),
     "pydantic_core": ("protocol/*", "config.py"),
     "redis": ("store/*",),
     "uvloop": ("processes/serving.py",),
@@ -97,6 +98,7 @@ TESTED_IN = {
     "protocol/speech.py": "protocol/test_chat.py",
     "errors/*.py": "test_errors.py",  # one tree
     "processes/*.py": "test_workers.py",  # parts of each serving process
+    "limits.py": "test_config.py",  # a table of it
     "plan.py": "test_job.py",  # values
     "telling.py": "test_job.py",  # a part of each job
     "store/base.py": "store/contract.py",  # the seam, proved by every implementation

@@ -75,7 +75,8 @@ def test_a_connection_keeps_so_many_bytes_and_the_oldest_leaf_goes_first():
         turns.keep(f"lane {number % 2}", heavy(number))
         assert turns.size == cache.size <= 3000
     assert known(turns) == [7, 8, 9]
-    assert turns.dropped == [f"resp_{number}" for number in range(7)]
+    assert turns.taken_away() == [f"resp_{number}" for number in range(7)]
+    assert turns.taken_away() == []
 
 
 @pytest.mark.catalogue("A7")

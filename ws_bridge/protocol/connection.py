@@ -187,8 +187,7 @@ class Connection:
         says = self._give_back(start.steers, UNBORN) if last < 0 else []
         if failed and not start.is_successor:  # what comes back can be brought again
             says += self._evict(start.request.previous_response_id, start.lane)
-        while self._turns.dropped:  # they have given way; what waited for one has nothing to go on
-            dropped = self._turns.dropped.pop()
+        for dropped in self._turns.taken_away():  # what waited for one has nothing to go on
             says += self._give_back(self._steers.take(dropped), UNBORN)
             self._said.pop(dropped, None)
         if response_id is not None:

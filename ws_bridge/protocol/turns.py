@@ -78,7 +78,7 @@ class Held:
 class Turns:
     """Turns by id, each at home on the lane where it was made. No ``owner``: everybody's."""
 
-    __slots__ = ("_cache", "_held", "_kept", "_latest", "_most", "dropped", "owner", "size")
+    __slots__ = ("_cache", "_dropped", "_held", "_kept", "_latest", "_most", "owner", "size")
 
     def __init__(self, most: int, cache: TurnCache | None = None, owner: str = "") -> None:
         self._most = most
@@ -88,7 +88,7 @@ class Turns:
         self._held: dict[int, Held] = {}
         self.owner = owner
         self.size = 0
-        self.dropped: list[str] = []  # ids that had to give way; whoever reads it empties it
+        self._dropped: list[str] = []
 
     def __contains__(self, response_id: str) -> bool:
         return response_id in self._kept
@@ -127,8 +127,13 @@ class Turns:
         leaves = [key for key, (_, turn) in self._kept.items() if self._held[id(turn)].times == 1]
         latest = set(self._latest.values())
         victim = next((key for key in leaves if key not in latest), leaves[0])
-        self.dropped.append(victim)
+        self._dropped.append(victim)
         self.drop(victim)
+
+    def taken_away(self) -> list[str]:
+        """The ids of those that had to give way since it was asked last."""
+        dropped, self._dropped = self._dropped, []
+        return dropped
 
     def close(self) -> None:
         """Keep nothing any more."""

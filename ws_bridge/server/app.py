@@ -23,13 +23,9 @@ from ws_bridge.config import Config, secrets_in
 from ws_bridge.jobs import Jobs, Policy
 from ws_bridge.lineage import Lineage
 from ws_bridge.mirror import Mirror, Pace
-from ws_bridge.outputs import OutputBounds, Outputs
 from ws_bridge.plan import JobFinished, JobStarted, Timing, line_of
-from ws_bridge.protocol.actions import Rules
-from ws_bridge.protocol.shape import Shape
-from ws_bridge.protocol.turns import TurnCache
 from ws_bridge.server.asked import Asked
-from ws_bridge.server.auth import EVERYBODY, gate_of, owners_of, sealer_of
+from ws_bridge.server.auth import gate_of, owners_of, sealer_of
 from ws_bridge.server.budgets import Budgets, Creates, generating
 from ws_bridge.server.conversations import ConversationRoutes
 from ws_bridge.server.entrance import Entrance
@@ -37,12 +33,13 @@ from ws_bridge.server.exchange import LIMITS, json_response
 from ws_bridge.server.guard.doorway import guarded
 from ws_bridge.server.metrics import Metrics
 from ws_bridge.server.models import Models
+from ws_bridge.server.policies import conversation_bounds, outputs_of, socket_policy, turn_cache
 from ws_bridge.server.responses import Responses
-from ws_bridge.server.websocket import SocketPolicy, Sockets
+from ws_bridge.server.websocket import Sockets
 from ws_bridge.store.base import Store
 from ws_bridge.store.cipher import Cipher
 from ws_bridge.store.connect import parse
-from ws_bridge.store.conversations import Bounds, Conversations, MemoryConversations
+from ws_bridge.store.conversations import Conversations, MemoryConversations
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.store.packing import MOST_BYTES, Codec
 from ws_bridge.store.redis import RedisStore
@@ -115,7 +112,7 @@ class Bridge:
             now=clock.monotonic,
         )
         self._creates = Creates(self._jobs, self._budgets)
-        self._sockets = Sockets(self._creates, _socket_policy(config), _turn_cache(config), clock)
+        self._sockets = Sockets(self._creates, socket_policy(config), turn_cache(config), clock)
         self._entrance = Entrance(gate_of(config, environ), self._budgets)
         self._models = Models(
             routes.names(),
@@ -252,7 +249,7 @@ def _stores(
     settings = config.store
     owners = owners_of(config, environ)
     most, ttl = settings.max_mib * MIB, settings.conversation_seconds
-    bounds = Bounds(config.limits.conversation_mib * MIB, config.limits.conversation_items)
+    bounds = conversation_bounds(config)
     if settings.url.startswith("memory://"):
         return (
             MemoryStore(
@@ -279,36 +276,9 @@ def _stores(
 def _policy(config: Config) -> Policy:
     server = config.server
     timing = Timing(server.created_after_seconds, server.data_keepalive_seconds)
-    limits = config.limits
-    bounds = OutputBounds(limits.response_mib, limits.responses_mib_per_key, limits.responses_mib)
-    return Policy(config.background.runs, timing, Outputs(bounds, EVERYBODY))
+    return Policy(config.background.runs, timing, outputs_of(config))
 
 
 def _pace(config: Config) -> Pace:
     settings = config.store
     return Pace(settings.flush_ms / 1000, settings.lease_seconds / 3, settings.backlog_mib * MIB)
-
-
-def _turn_cache(config: Config) -> TurnCache:
-    limits = config.limits
-    each, of_key = limits.cached_mib_per_connection * MIB, limits.cached_mib_per_key * MIB
-    return TurnCache(each, of_key, limits.cached_mib * MIB)
-
-
-def _socket_policy(config: Config) -> SocketPolicy:
-    limits = config.limits
-    return SocketPolicy(
-        rules=Rules(
-            running=limits.running_per_connection,
-            lanes=limits.lanes_per_connection,
-            queued=limits.queued_per_connection,
-            queued_bytes=limits.queued_mib_per_connection * MIB,
-            cached_turns=limits.cached_turns_per_connection,
-            bad_frames=limits.bad_frames,
-            shape=Shape(limits.json_depth, limits.json_keys),
-        ),
-        max_message_bytes=config.server.max_message_mib * MIB,
-        connection_minutes=config.server.connection_minutes,
-        unread_seconds=limits.unread_seconds,
-        finish_on_disconnect=config.server.on_disconnect == "finish",
-    )
