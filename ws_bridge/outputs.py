@@ -42,6 +42,7 @@ class Outputs:
         self._bounds = bounds
         self._everybody = everybody
         self._running: dict[str, Running] = {}
+        self._owned: dict[str, int] = {}
         self.total = 0
 
     def begin(self, response_id: str, owner: str, stop: Stop) -> Callable[[int], None]:
@@ -52,23 +53,28 @@ class Outputs:
     def end(self, response_id: str) -> None:
         """It has ended; what it says after that counts no more."""
         if ended := self._running.pop(response_id, None):
-            self.total -= ended.size
+            self._add(ended.owner, -ended.size)
 
     def owned(self, owner: str) -> int:
         """What the running responses of a key have said."""
-        return sum(one.size for one in self._running.values() if one.owner == owner)
+        return self._owned.get(owner, 0)
+
+    def _add(self, owner: str, more: int) -> None:
+        self.total += more
+        self._owned[owner] = self.owned(owner) + more
+        if not self._owned[owner]:
+            del self._owned[owner]
 
     def _count(self, response_id: str, more: int) -> None:
         one = self._running.get(response_id)
         if one is None:
             return
         one.size += more
-        self.total += more
+        self._add(one.owner, more)
         bounds = self._bounds
         if one.size > bounds.response * MIB:
             self._end(response_id, f"The response is longer than {bounds.response} MiB of events.")
-        # A key's sum is looked up only when it may be too much.
-        if self.total > bounds.per_key * MIB and bounds.per_key and one.owner != self._everybody:
+        if bounds.per_key and one.owner != self._everybody:
             while self.owned(one.owner) > bounds.per_key * MIB:
                 owned = [key for key, each in self._running.items() if each.owner == one.owner]
                 self._end_largest(owned, f"with this key hold more than {bounds.per_key} MiB")

@@ -33,24 +33,26 @@ class TurnCache:
         self._per_connection = per_connection
         self._per_owner = per_owner
         self._total = total
-        self._holders: dict[str, list[Turns]] = {}  # by owner: the connections that keep any
+        self._holders: dict[str, set[Turns]] = {}  # by owner: the connections that keep any
+        self._owned: dict[str, int] = {}
         self.size = 0
 
     def owned(self, owner: str) -> int:
         """The bytes that an owner's connections keep."""
-        return sum(each.size for each in self._holders.get(owner, ()))
+        return self._owned.get(owner, 0)
 
     def count(self, turns: Turns, more: int) -> None:
         """A connection keeps so many bytes more, or less."""
         self.size += more
         turns.size += more
-        holders = self._holders.setdefault(turns.owner, [])
-        if turns.size and turns not in holders:
-            holders.append(turns)
-        elif not turns.size and turns in holders:
-            holders.remove(turns)
+        self._owned[turns.owner] = self.owned(turns.owner) + more
+        holders = self._holders.setdefault(turns.owner, set())
+        if turns.size:
+            holders.add(turns)
+        else:
+            holders.discard(turns)
         if not holders:
-            del self._holders[turns.owner]
+            del self._holders[turns.owner], self._owned[turns.owner]
 
     def fit(self, turns: Turns) -> None:
         """Let go of what is too much, after a connection has kept one more turn."""
