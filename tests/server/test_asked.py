@@ -5,6 +5,7 @@ import contextlib
 import json
 
 import pytest
+from line import Line as Announced
 from scripted import Scripted, answer, message, opening
 from unread import Line
 
@@ -145,13 +146,29 @@ async def test_one_alone_may_be_of_any_size_and_in_sum_all_keys_count(serve):
     path = "/v1/responses/input_tokens"
     large = asyncio.create_task(post(bridge, path, body(3 * MIB)))
     await upstream.counting.acquire()
-    status, words = await post(bridge, path, body(10), "key-b")
+    status, words = await post(bridge, path, body(MIB), "key-b")
     assert (status, words.split(" (")[0]) == (
         429,
         "What was asked of this server and is not answered is too much",
     )
     upstream.gate.set()
+    assert (await post(bridge, path, body(10), "key-b"))[0] == 200  # so little is no matter
     assert (await large)[0] == 200
+
+
+@pytest.mark.catalogue("A7")
+async def test_what_is_only_announced_takes_nobody_elses_room(serve):
+    bridge = await serve(Scripted(answer("x")), {"auth": KEYS}, ENVIRON)
+    path = "/v1/responses/input_tokens"
+    headers = ("Authorization: Bearer key-a", f"Content-Length: {10**15}")
+    line = await Announced.open(bridge.url)
+    head = [f"POST {path} HTTP/1.1", "Host: localhost", *headers, "", "{"]
+    await line.send("\r\n".join(head).encode())
+    await until(bridge.bridge._budgets.asked_bytes)
+    assert bridge.bridge._budgets.asked_bytes() == 64 * MIB
+    assert (await post(bridge, path, body(MIB), "key-b"))[0] == 200
+    assert (await post(bridge, path, body(MIB), "key-a"))[0] == 200
+    line.close()
 
 
 @pytest.mark.catalogue("A7")

@@ -46,5 +46,5 @@ async def _size(request: web.Request) -> int:
     if (request.method, request.path) == CREATE or not request.can_read_body:
         return 0
     if request.content_length is not None:
-        return request.content_length
+        return min(request.content_length, request.client_max_size)  # more is not received
     return len(await read_body(request))  # it is not said before

@@ -38,6 +38,7 @@ WINDOW_SECONDS = 60.0
 # is some 9 MB; whoever has more of them is not held up by a limit for each.
 MOST_NAMES = 10_000
 MIB = 2**20
+SMALL = 64 * 1024  # bytes: so little is served whatever all others have asked together
 LOOK_AFTER = 64  # responses of a key have begun: those that are over are let go of
 
 WORDS = {
@@ -199,7 +200,8 @@ class Budgets:
     def _check_asked(self, owner: str, size: int) -> None:
         for kind, owners in (("asked_mib_per_key", [owner]), ("asked_mib", None)):
             most = self._most[kind] * MIB
-            if (owners and owner == EVERYBODY) or not most:
+            has_no_limit = owner == EVERYBODY if owners else size <= SMALL
+            if has_no_limit or not most:
                 continue
             if self.asked_bytes(owners) + size > most:
                 for one in owners or list(self._begun):
