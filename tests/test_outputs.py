@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from hang import HANG_SECONDS
 from scripted import Scripted, completed, done_item, lineage_over, message, opening
 
 from ws_bridge.clock import Clock
@@ -118,7 +119,7 @@ async def test_endless_deltas_end_as_failed_and_the_provider_is_let_go(store):
     upstream = Scripted(lambda _: endless())
     house = House(upstream, 1)
     job = await house.start(store=store)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         await job.stream.wait_closed()
     events = job.stream.events
     assert job.result["status"] == "failed"
@@ -146,7 +147,7 @@ async def test_the_largest_of_a_key_ends_and_the_others_go_on():
     scripts = [small, lambda _: endless()]
     house = House(Scripted(*scripts), 100, 1, 100)
     ones = [await house.start() for _ in range(2)]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         await ones[1].stream.wait_closed()
     assert "the largest" in ones[1].result["error"]["message"]
     assert ones[0].result is None
@@ -161,6 +162,6 @@ async def test_an_end_that_is_too_much_itself_is_an_end_all_the_same():
     ending = Draft("response.completed", {"response": {"output": [large]}})
     house = House(Scripted([*opening(), ending]), 1)
     job = await house.start()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         await job.stream.wait_closed()
     assert job.result["status"] == "completed"

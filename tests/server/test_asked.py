@@ -5,6 +5,7 @@ import contextlib
 import json
 
 import pytest
+from hang import HANG_SECONDS
 from line import Line as Announced
 from scripted import Scripted, answer, message, opening
 from unread import Line
@@ -32,7 +33,7 @@ class Counting(Scripted):
 
 async def until(condition):
     """Let the server work until it is true; the limit is for a test that fails."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         while not condition():  # noqa: ASYNC110 - nobody here could set an event
             await asyncio.sleep(0)
 

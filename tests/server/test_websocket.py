@@ -479,7 +479,7 @@ async def test_turns_to_go_on_from_are_kept_within_bytes_and_gone_with_the_conne
         assert told[-1]["type"] == kind
     assert told[-1]["response"]["previous_response_id"] == made[-1]
     await client.ws.close()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(HANG_SECONDS):
         while cache.size:  # noqa: ASYNC110 - the server's end of it
             await asyncio.sleep(0)
 

@@ -310,7 +310,7 @@ class StoreContract:
         await store.create(kept)
         await append(store, kept, events[:-1])
         await append(store, kept, events[-1:])
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(HANG_SECONDS):
             batches = [batch async for batch in store.read(kept.id, "alice")]
         assert [event for batch in batches for event in batch] == events
         deltas = [[event for event in batch if "delta" in event.type] for batch in batches]

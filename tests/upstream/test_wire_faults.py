@@ -486,7 +486,7 @@ async def test_an_answer_without_an_end_on_a_websocket_is_read_to_its_bound_and_
         port = server.sockets[0].getsockname()[1]
         to = Target("m", "openai/gpt-wire", f"http://127.0.0.1:{port}/v1", KEY, most_bytes=MIB)
         answered = await ask(request(to), upstream)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             await provider.is_gone.wait()
     assert answered.error.message == TOO_LARGE
     assert provider.sent < 32 * MIB
@@ -505,12 +505,12 @@ async def test_what_nobody_takes_from_a_websocket_is_kept_up_to_a_bound(monkeypa
         async with aclosing(upstream.respond(request(to))) as drafts:
             assert (await anext(drafts)).type == "response.created"
             [lane] = upstream._pool._wires[0].lanes
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(HANG_SECONDS):
                 while lane.is_taken:  # noqa: ASYNC110 - the connection's own task
                     await asyncio.sleep(0)
             with pytest.raises(UpstreamError, match="lost"):
                 async for _ in drafts:
                     pass
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             await provider.is_gone.wait()
     assert provider.sent < 200 * MIB
