@@ -74,7 +74,7 @@ NOT_PLAIN = {
     "a quote": 'a"b',
     "a star": "*",
     "stars": "a*b",
-    "another script": "gе",
+    "another script": "g\u0435",
     "a wide digit": "٣",
     "half a character": "\ud800",
     "a root": "/a",

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+import secrets
+from http import HTTPStatus
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ws_bridge.config import Limits
-from ws_bridge.errors import InvalidRequest
+from ws_bridge.errors import BridgeError, InvalidRequest
 from ws_bridge.protocol.shape import Shape, check_shape, read_object
 
 Json = dict[str, Any]
 
 LIMITS = web.AppKey("limits", Limits)
 USUAL = Limits()
+NO_STORE = "no-store"  # what belongs to a key is in nobody's cache
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -40,6 +43,28 @@ def limits_of(request: web.Request) -> Limits:
 def json_response(body: Any) -> web.Response:
     """An answer as JSON."""
     return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
+def error_response(error: BridgeError, request_id: str = "") -> web.Response:
+    """An error as every client is told one (wire contract 6.2)."""
+    answer = json_response(error.body())
+    answer.set_status(error.status)
+    answer.headers.update(error.headers())
+    answer.headers["x-request-id"] = request_id or new_request_id()
+    answer.headers[hdrs.CACHE_CONTROL] = NO_STORE
+    return answer
+
+
+def of_http(refusal: web.HTTPException) -> BridgeError:
+    """A refusal of aiohttp's: its status, and nothing of what a client sent."""
+    error = InvalidRequest(HTTPStatus(refusal.status).phrase)
+    error.status = refusal.status
+    return error
+
+
+def new_request_id() -> str:
+    """An id to find a request by, in the answer and in the log."""
+    return "req_" + secrets.token_hex(12)
 
 
 def page(request: web.Request, items: list[Json]) -> Json:
