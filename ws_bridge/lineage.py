@@ -15,6 +15,7 @@ from ws_bridge.errors import (
 from ws_bridge.plan import Plan
 from ws_bridge.protocol.conversation import Conversation, entries_of_response
 from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.output import items_of
 from ws_bridge.store.base import Snapshot, Store
 from ws_bridge.store.conversations import Conversations
 
@@ -51,7 +52,7 @@ class Lineage:
         for snapshot in reversed(snapshots):
             if snapshot.status not in ("completed", "incomplete"):
                 raise PreviousResponseNotFound(response_id)
-            record, output = snapshot.record, tuple(snapshot.response["output"])
+            record, output = snapshot.record, tuple(items_of(snapshot.response.get("output")))
             turn = Turn(record.id, record.input, output, record.maker, turn)
         if turn is None:
             raise PreviousResponseNotFound(response_id)
@@ -87,10 +88,11 @@ class Lineage:
     async def _before(self, oldest: Snapshot) -> Turn | None:
         """What the response's conversation held before it; None if it was in none."""
         named, record = oldest.response.get("conversation"), oldest.record
-        if named is None:
+        known = named.get("id") if isinstance(named, dict) else None
+        if not isinstance(known, str):
             return None
         try:
-            conversation = await self._find(named["id"], record.owner)
+            conversation = await self._find(known, record.owner)
         except ConversationNotFound:
             raise PreviousResponseNotFound(record.id) from None
         return conversation.before(record.id).turn()

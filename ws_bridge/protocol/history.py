@@ -167,7 +167,7 @@ def newest(items: Sequence[Item]) -> int:
         place -= 1
         unmet -= {items[place].get("call_id"), items[place].get("id")}
         unmet |= {_answered(items[place])} - {None}
-    while place and _is_by_model(items[place - 1]) and items[place - 1]["type"] != "compaction":
+    while place and _is_by_model(items[place - 1]) and items[place - 1].get("type") != "compaction":
         place -= 1
     return place
 

@@ -19,6 +19,7 @@ from typing import Any
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import CREATED, IN_PROGRESS, QUEUED, TERMINAL_STATUS, Draft
+from ws_bridge.protocol.output import items_of
 from ws_bridge.protocol.replay import replay_items, terminal
 from ws_bridge.protocol.request import COMPLETION_WINDOWS
 from ws_bridge.upstream import door
@@ -116,7 +117,7 @@ class Telling:
 
 def _finished_items(response: Json, status: str) -> list[Json]:
     """The items that will not change any more: those before the first unfinished one."""
-    items: list[Json] = response.get("output") or []
+    items = items_of(response.get("output"))
     if status in TERMINAL_STATUS:
         return items
     for index, item in enumerate(items):

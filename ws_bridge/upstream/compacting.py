@@ -22,6 +22,7 @@ from ws_bridge.protocol.compaction import threshold_of
 from ws_bridge.protocol.events import FAILED, OPENING, TERMINAL, Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.items import item_added, item_done
+from ws_bridge.protocol.output import items_of
 from ws_bridge.protocol.response import strict_usage
 from ws_bridge.protocol.sealing import UNSIGNED, Sealer
 from ws_bridge.summary import summarise
@@ -143,8 +144,9 @@ class Compaction:
 
     def _ended(self, draft: Draft) -> Draft:
         response: Json = dict(draft.fields.get("response") or {})
-        if self.is_told and response.get("output"):  # else it is made of what was told
-            response["output"] = [self.item, *response["output"]]
+        items = items_of(response.get("output"))
+        if self.is_told and items:  # else it is made of what was told
+            response["output"] = [self.item, *items]
         usage = strict_usage(response.get("usage"))
         response["usage"] = added(usage, self.usage) if usage else self.usage
         return Draft(draft.type, draft.fields | {"response": response})
