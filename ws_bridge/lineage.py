@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
+from ws_bridge.aside import aside
 from ws_bridge.errors import (
     BridgeError,
     ConversationNotFound,
@@ -71,7 +73,9 @@ class Lineage:
         if conversation_id is None or response["status"] not in ("completed", "incomplete"):
             return
         record = plan.record
-        entries = entries_of_response(record.id, record.input, response["output"], record.maker)
+        output = response["output"]
+        made = partial(entries_of_response, record.id, record.input, output, record.maker)
+        entries = await aside(made, values=len(record.input) + len(output))
         try:
             async with asyncio.timeout(KEEP_SECONDS):
                 await self._conversations.add(conversation_id, record.owner, entries)

@@ -65,18 +65,16 @@ class Conversation:
 
         What is there already is not added again: its addition is repeated.
         """
-        kept, taken = list(self.entries), {one.id for one in self.entries}
+        kept = {one.id: one for one in self.entries}
         ids: list[str] = []
         for entry in entries:
             other = replace(entry, id=entry.spare or entry.id)
-            forms = (entry, other)
-            known = next((one for one in forms if one.id in taken and one in kept), None)
+            known = next((one for one in (entry, other) if kept.get(one.id) == one), None)
             if known is None:
-                known = other if entry.id in taken else entry
-                kept.append(known)
-                taken.add(known.id)
+                known = other if entry.id in kept else entry
+                kept[known.id] = known
             ids.append(known.id)
-        return replace(self, entries=tuple(kept)), ids
+        return replace(self, entries=tuple(kept.values())), ids
 
     def before(self, response_id: str) -> Conversation:
         """The conversation as it was when a response added its items."""

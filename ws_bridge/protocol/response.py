@@ -190,13 +190,18 @@ def echo_of(options: Mapping[str, Any]) -> Json:
     """The options that snapshots repeat; what is too large for that is left out."""
     echo = dict(options)
     for key in ECHOED:
-        if key in echo and len(orjson.dumps(echo[key])) > ECHO_LIMIT:
+        if key in echo and _is_large(echo[key]):
             del echo[key]
     return echo
 
 
 # Not `prompt_cache_options`: the object's has keys of its own, which a request need not know.
 _ECHO_KEYS = frozenset({*NULLABLE, *DEFAULTS, "prompt", "prompt_cache_retention"})
+
+
+def _is_large(value: Any) -> bool:
+    """Whether it is not to be repeated; of what is very large only the size is looked at."""
+    return len(value) > ECHO_LIMIT or len(orjson.dumps(value)) > ECHO_LIMIT
 
 
 def _is_theirs(key: str, value: Any) -> bool:

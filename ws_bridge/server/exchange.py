@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import secrets
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from aiohttp import hdrs, web
 
+from ws_bridge.aside import aside
 from ws_bridge.config import Limits
 from ws_bridge.errors import BridgeError, InvalidRequest
+from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.protocol.shape import Shape, check_shape, read_object
 
 Json = dict[str, Any]
@@ -30,9 +33,20 @@ async def read_json(request: web.Request) -> Json:
         text = await request.read()
     except web.RequestPayloadError:
         raise InvalidRequest("The request body cannot be unpacked, or is cut off.") from None
+    return await aside(partial(_object, text, shape), size=len(text))
+
+
+def _object(text: bytes, shape: Shape) -> Json:
     body = read_object(text, shape, "request body")
     check_shape(body, shape)
     return body
+
+
+async def read_create(body: Json) -> CreateResponse:
+    """A create out of its body. Raises ``InvalidRequest``."""
+    given = body.get("input")
+    values = len(given) if isinstance(given, list) else 0
+    return await aside(partial(parse_create, body), values=values)
 
 
 def limits_of(request: web.Request) -> Limits:

@@ -14,8 +14,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
+from ws_bridge.aside import aside
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import CREATED, IN_PROGRESS, QUEUED, TERMINAL_STATUS, Draft
@@ -25,7 +27,7 @@ from ws_bridge.protocol.request import COMPLETION_WINDOWS
 from ws_bridge.upstream import door
 from ws_bridge.upstream.base import Request, Target
 from ws_bridge.upstream.failures import TIMED_OUT, TimeIsUp, classify, is_retryable
-from ws_bridge.upstream.managed import Managed, call_of
+from ws_bridge.upstream.managed import Managed, call_of, weight_of
 
 Json = dict[str, Any]
 
@@ -128,7 +130,8 @@ def _finished_items(response: Json, status: str) -> list[Json]:
 
 async def _create(request: Request) -> Json:
     """Start it. A caller who is cancelled meanwhile leaves nothing running at the provider."""
-    creation = asyncio.ensure_future(door.create(call_of(request)))
+    call = await aside(partial(call_of, request), values=weight_of(request))
+    creation = asyncio.ensure_future(door.create(call))
     try:
         return await asyncio.shield(creation)
     except asyncio.CancelledError:

@@ -13,7 +13,9 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
+from ws_bridge.aside import aside
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import TERMINAL, Draft
@@ -74,11 +76,7 @@ class Managed:
     async def count_tokens(self, request: Request) -> int:
         """See ``Upstream``."""
         try:
-            # In the form that refuses nothing: whatever can be sent can be counted.
-            items = fit_input(request.input(), Dialect.ANTHROPIC)
-            return await asyncio.to_thread(
-                door.count_tokens, request.target.model, items, request.options
-            )
+            return await asyncio.to_thread(_counted, request)
         except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
             raise _told(request, failure) from None
 
@@ -107,6 +105,12 @@ class Managed:
         return self._jitter() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**attempt)
 
 
+def _counted(request: Request) -> int:
+    # In the form that refuses nothing: whatever can be sent can be counted.
+    items = fit_input(request.input(), Dialect.ANTHROPIC)
+    return door.count_tokens(request.target.model, items, request.options)
+
+
 def call_of(request: Request) -> Call:
     """The request in its dialect. Raises ``UpstreamError`` for what cannot be said in it."""
     target = request.target
@@ -123,11 +127,17 @@ def call_of(request: Request) -> Call:
     )
 
 
+def weight_of(request: Request) -> int:
+    """How many items and tools have to be fitted."""
+    return request.chain.count() + len(request.options.get("tools") or ())
+
+
 async def _attempt(request: Request, watch: Watch) -> tuple[Source, Sequence[Draft]]:
     source = None
     try:
         with watch:
-            opened, tap = await door.open_stream(call_of(request))
+            call = await aside(partial(call_of, request), values=weight_of(request))
+            opened, tap = await door.open_stream(call)
             tools, report_cost = custom_tools(request), request.target.report_cost
             source = source_of(opened, tap, tools, report_cost=report_cost)
             while not (drafts := await source.read()):
