@@ -68,12 +68,14 @@ class Conversation:
         kept = {one.id: one for one in self.entries}
         ids: list[str] = []
         for entry in entries:
-            other = replace(entry, id=entry.spare or entry.id)
-            known = next((one for one in (entry, other) if kept.get(one.id) == one), None)
-            if known is None:
-                known = other if entry.id in kept else entry
-                kept[known.id] = known
-            ids.append(known.id)
+            name, spare = entry.id, entry.spare or entry.id
+            if name in kept or spare in kept:  # else it is new, as nearly all are
+                forms = {one: replace(entry, id=one) for one in (name, spare)}
+                same = [one for one, form in forms.items() if one in kept and kept[one] == form]
+                name = same[0] if same else spare if name in kept else name
+                entry = forms[name]  # noqa: PLW2901 - under the name that it has here
+            kept[name] = entry
+            ids.append(name)
         return replace(self, entries=tuple(kept.values())), ids
 
     def before(self, response_id: str) -> Conversation:
