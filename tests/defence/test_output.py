@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
+from defence.test_heavy import MANY_OF, calls, check
+
 KEY = "sk-of-the-operator"
 WAYS = ("managed", "native")
 DEEP = json.loads('{"a":' * 300 + "1" + "}" * 300)
@@ -286,3 +288,17 @@ async def test_no_spelling_hides_a_field(bridge, provider, trick):
         assert [event["sequence_number"] for event in events] == list(range(len(events)))
         assert {event.get("stream_id") for event in events} == {None}
         assert [told["store"] for told in objects(events)] == [True] * len(objects(events))
+
+
+@pytest.mark.parametrize("bridge", ["native"], indirect=True)
+@pytest.mark.parametrize("fields", MANY_OF.values(), ids=MANY_OF)
+@pytest.mark.catalogue("A8")
+async def test_what_many_items_are_sent_as_is_not_made_on_the_loop(bridge, fields):
+    """Over its own WebSocket; by way of litellm what that does itself is done in the loop."""
+    client = await bridge.connect()
+    text = json.dumps({"type": "response.create", "model": "m", "store": False, **fields})
+    with calls() as counted:
+        await client.ws.send_str(text)
+        events = await client.until("response.completed", "error", "response.failed")
+    assert events[-1]["type"] == "response.completed"
+    check(counted)

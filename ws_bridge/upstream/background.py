@@ -27,7 +27,7 @@ from ws_bridge.protocol.request import COMPLETION_WINDOWS
 from ws_bridge.upstream import door
 from ws_bridge.upstream.base import Request, Target
 from ws_bridge.upstream.failures import TIMED_OUT, TimeIsUp, classify, is_retryable
-from ws_bridge.upstream.managed import Managed, call_of, weight_of
+from ws_bridge.upstream.managed import Managed, call_of
 
 Json = dict[str, Any]
 
@@ -130,7 +130,7 @@ def _finished_items(response: Json, status: str) -> list[Json]:
 
 async def _create(request: Request) -> Json:
     """Start it. A caller who is cancelled meanwhile leaves nothing running at the provider."""
-    call = await aside(partial(call_of, request), values=weight_of(request))
+    call = await aside(partial(call_of, request), values=request.weight())
     creation = asyncio.ensure_future(door.create(call))
     try:
         return await asyncio.shield(creation)

@@ -127,16 +127,11 @@ def call_of(request: Request) -> Call:
     )
 
 
-def weight_of(request: Request) -> int:
-    """How many items and tools have to be fitted."""
-    return request.chain.count() + len(request.options.get("tools") or ())
-
-
 async def _attempt(request: Request, watch: Watch) -> tuple[Source, Sequence[Draft]]:
     source = None
     try:
         with watch:
-            call = await aside(partial(call_of, request), values=weight_of(request))
+            call = await aside(partial(call_of, request), values=request.weight())
             opened, tap = await door.open_stream(call)
             tools, report_cost = custom_tools(request), request.target.report_cost
             source = source_of(opened, tap, tools, report_cost=report_cost)

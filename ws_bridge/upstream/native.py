@@ -150,7 +150,7 @@ class Native:
         """Send the create; the first draft of its answer."""
         while True:
             create = partial(self._create, request, seat)
-            frame = await aside(create, values=request.chain.count())
+            frame = await aside(create, values=request.weight())
             seat.lane.begin()
             seat.is_used = True
             with watch:
