@@ -209,6 +209,7 @@ UNREADABLE = {
     + SECRET
     + b"\r\n",
     "an expectation": head(MODELS, b"Expect: " + SECRET),
+    "an expectation of bytes": head(MODELS, b"Expect: \xff" + SECRET),
 }
 
 

@@ -129,7 +129,8 @@ def _item(item: Item, index: int) -> Iterator[Draft]:
     yield item_added(item | _blanks(item, kind), index)
     yield from _states(item, at, kind.states)
     for name in ("summary", "content"):
-        for number, part in enumerate(item.get(name) or []):
+        parts = item.get(name)
+        for number, part in enumerate(parts if isinstance(parts, list) else ()):
             yield from _part(part, at, number)
     if kind.text is not None:
         yield from _text(item, at, *kind.text)

@@ -10,13 +10,14 @@ import logging
 from http import HTTPStatus
 from typing import cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ws_bridge.errors import BridgeError, InvalidRequest
 from ws_bridge.server.exchange import error_response, of_http
 
 log = logging.getLogger(__name__)
 
+CONTINUE = "100-continue"
 UNREADABLE = "The request cannot be read: it is not valid HTTP, or a line of it is too long."
 
 
@@ -43,6 +44,10 @@ class HttpHandler(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError
         error = BridgeError()
+        # aiohttp says back what is expected, and cannot where that is no text; nothing else of such
+        # a request is looked at.
+        if request.headers.get(hdrs.EXPECT, CONTINUE).lower() != CONTINUE:
+            status = HTTPStatus.EXPECTATION_FAILED
         if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             error = InvalidRequest(UNREADABLE)
             error.status = status
