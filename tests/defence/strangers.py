@@ -36,9 +36,9 @@ from ws_bridge.protocol.steering import owed
 from ws_bridge.server.app import Bridge
 from ws_bridge.server.auth import Gate
 from ws_bridge.server.guard.doorway import serve_on
-from ws_bridge.store.base import Record
+from ws_bridge.store.base import Owners, Record
 from ws_bridge.store.following import Cursor
-from ws_bridge.store.packing import pack, pack_entries, pack_record
+from ws_bridge.store.packing import CODEC, pack, pack_entries, pack_record
 from ws_bridge.store.pages import view_of
 from ws_bridge.upstream.fitting import Dialect, fit_input
 from ws_bridge.upstream.routes import LONGEST_STAR, build
@@ -288,7 +288,7 @@ def stored(rng: Random) -> None:
         known = answer_[place]
         answer_[place] = torn(known, rng, 2) if isinstance(known, bytes) else rng.choice(JUNK)
     with _quiet(), contextlib.suppress(StoreUnavailable):
-        view = view_of(Cursor("resp_1", "me", -1), answer_)
+        view = view_of(Cursor("resp_1", "me", -1), answer_, CODEC, Owners())
         if view is not None:
             orjson.dumps(fold(view.events))
 
