@@ -27,9 +27,11 @@ Edit = tuple[int, int, bytes]
 
 
 def is_plain(text: bytes, names: Iterable[bytes]) -> bool:
-    """Whether no key with one of the names stands in it twice, or in another spelling."""
+    """Whether no key of its own with one of the names is there twice, or in another spelling."""
     if any(text.count(name) > 1 for name in names):
-        return False
+        own = [key for key, *_ in _members(text)]
+        if any(own.count(name) > 1 for name in names):
+            return False
     return b"\\u00" not in text or _ODD_KEY.search(text) is None
 
 
