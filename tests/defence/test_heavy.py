@@ -13,6 +13,7 @@ import threading
 import orjson
 import pytest
 from scripted import Scripted, answer
+from valkeys import Node, valkey_binary
 
 from ws_bridge.aside import HEAVY, aside
 
@@ -47,11 +48,23 @@ def check(counted, most=MANY // 4):
     assert sum(counted.values()) < most, counted.most_common(5)
 
 
+@pytest.fixture(scope="module")
+def valkey():
+    with Node(valkey_binary()) as node:
+        yield node
+
+
 @pytest.fixture
 async def bridge(serve):
-    return await serve(
-        Scripted(answer("x")), {"server": LARGE, "limits": {"queued_mib_per_connection": 64}}
-    )
+    sections = {"server": LARGE, "limits": {"queued_mib_per_connection": 64}}
+    return await serve(Scripted(answer("x")), sections)
+
+
+@pytest.fixture
+async def shared(serve, valkey):
+    """The same on Redis."""
+    sections = {"server": LARGE, "store": {"url": valkey.url}}
+    return await serve(Scripted(answer("x")), sections)
 
 
 async def post(bridge, path, text):
@@ -92,6 +105,12 @@ async def test_nor_over_http_nor_when_it_is_gone_on_from_and_listed(bridge):
         status, page = await bridge.get(f"/v1/responses/{made['id']}/input_items?limit=3")
         assert (status, len(page["data"]), page["has_more"]) == (200, 3, True)
     check(counted)
+
+
+@pytest.mark.catalogue("A8")
+async def test_nor_is_it_packed_or_unpacked_there(shared):
+    """What is kept by Redis: written, read, gone on from, listed."""
+    await test_nor_over_http_nor_when_it_is_gone_on_from_and_listed(shared)
 
 
 @pytest.mark.catalogue("A8")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from redis.exceptions import ResponseError
 
+from ws_bridge.aside import HEAVY, aside
 from ws_bridge.protocol.events import LIFECYCLE, Event
 from ws_bridge.store.base import Receipt, Verdict, Write
 from ws_bridge.store.layout import CHANNELS, keys_of
-from ws_bridge.store.packing import Codec, pack_entries, pack_record
+from ws_bridge.store.packing import Codec, bulk_of, pack_entries, pack_record
 from ws_bridge.store.scripts import APPEND, Call
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,10 @@ VERDICTS = {
 
 async def append_call(write: Write, worker: str, times: Times, codec: Codec) -> Call:
     """The call that does it all in one step, the end included."""
-    if len(write.events) > LARGE:
-        return await asyncio.to_thread(_call, write, worker, times, codec)
-    return _call(write, worker, times, codec)
+    values = HEAVY if len(write.events) > LARGE else 0
+    size = sum(len(event.text) for event in write.events[-1:])  # the end is the largest
+    size += bulk_of(write.record) if write.record else 0
+    return await aside(partial(_call, write, worker, times, codec), values=values, size=size)
 
 
 def receipt_of(answer: Any) -> Receipt:
