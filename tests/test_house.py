@@ -42,7 +42,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("stream.py", PURE),
     ("upstream/base.py", (*PURE, "config")),
     ("upstream/routes.py", (*PURE, "config", "upstream.*")),
-    ("upstream/compacting.py", (*PURE, "clock", "upstream.*", "summary")),
+    ("upstream/compacting.py", (*PURE, "aside", "clock", "upstream.*", "summary")),
     ("upstream/*", (*PURE, *LEAVES, "upstream.*")),
     ("store/*", (*PURE, *LEAVES, "store.*")),
     ("summary.py", (*PURE, "upstream.base")),

@@ -131,7 +131,8 @@ class Jobs:
         create = Create(request, record.owner, "background")
         maker = record.maker if claim.upstream_id else ""  # its id means nothing to others
         target = self._find_target(request.model or "", maker)
-        chain = self._sealer.open(Chain(await self._parent(create), record.input))
+        whole = Chain(await self._parent(create), record.input)
+        chain = await aside(partial(self._sealer.open, whole), values=whole.count())
         if self.is_draining:
             raise ServerDraining
         plan = self._plan(create, target, chain, record)

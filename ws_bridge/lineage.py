@@ -62,7 +62,8 @@ class Lineage:
 
     async def conversation(self, conversation_id: str, owner: str) -> Turn | None:
         """What a conversation holds; None if it is empty. Raises ``ConversationNotFound``."""
-        return (await self._find(conversation_id, owner)).turn()
+        found = await self._find(conversation_id, owner)
+        return await aside(found.turn, values=len(found.entries))
 
     async def keep(self, plan: Plan, response: Json) -> None:
         """Add what a finished response was asked and has said to its conversation, if it has one.
@@ -99,7 +100,8 @@ class Lineage:
             conversation = await self._find(known, record.owner)
         except ConversationNotFound:
             raise PreviousResponseNotFound(record.id) from None
-        return conversation.before(record.id).turn()
+        before = conversation.before(record.id)
+        return await aside(before.turn, values=len(before.entries))
 
     async def _wait_for_end(self, response_id: str, owner: str) -> None:
         """A parent may be on its way to its end, here or elsewhere."""

@@ -13,9 +13,11 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from ws_bridge.aside import aside
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.compaction import threshold_of
@@ -81,7 +83,8 @@ class Compacting:
         compaction = None if threshold is None else await self._compact(asked, threshold)
         asked = _with_life(asked, request.target.timeout_seconds - (self._now() - began))
         if compaction is not None:
-            asked = _said(asked, asked.chain.plus_summary(compaction.item, compaction.text))
+            chain = asked.chain.plus_summary(compaction.item, compaction.text)
+            asked = await aside(partial(_said, asked, chain), values=chain.count())
         async with aclosing(self._upstream.respond(asked)) as drafts:
             async for draft in drafts:
                 if compaction is None:
@@ -92,12 +95,14 @@ class Compacting:
 
     async def _compact(self, request: Request, threshold: int) -> Compaction | None:
         """The summary that is needed; None if none is, or none can be had."""
-        if not request.chain.older():
+        values = request.chain.count()
+        if not await aside(request.chain.older, values=values):
             return None
         try:
             if await self._upstream.count_tokens(request) <= threshold:
                 return None
-            summary = await summarise(self._upstream, _for_summary(request))
+            asked = await aside(partial(_for_summary, request), values=values)
+            summary = await summarise(self._upstream, asked)
         except UpstreamError as failure:
             log.info("compaction failed model=%s code=%s", request.target.model, failure.code)
             return None
