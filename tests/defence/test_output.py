@@ -112,7 +112,7 @@ async def provider():
 
 
 @pytest.fixture(params=WAYS)
-async def bridge(request, serve, provider):
+async def bridge(request, provider, serve):  # which ends before the provider does
     entry = {"name": "m", "model": "openai/gpt-x", "api_base": provider.url, "api_key_env": "K"}
     running = await serve(
         None,
