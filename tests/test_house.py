@@ -17,7 +17,7 @@ FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py"
 
 # Who may import what of the house: the first pattern that fits a file decides.
 PURE = ("protocol.*", "errors.*")
-LEAVES = ("clock", "stream", "turnstile")
+LEAVES = ("aside", "clock", "stream", "turnstile")
 BELOW = (*PURE, *LEAVES, "config", "upstream.base", "store.base", "store.conversations")
 THIRD = (
     "feed",
@@ -38,12 +38,13 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("clock.py", ()),
     ("turnstile.py", ()),
     ("limits.py", ()),
+    ("aside.py", ()),
     ("config.py", ("errors.*", "limits")),
     ("protocol/*", PURE),
     ("stream.py", PURE),
     ("upstream/base.py", (*PURE, "config")),
     ("upstream/routes.py", (*PURE, "config", "upstream.*")),
-    ("upstream/compacting.py", (*PURE, "clock", "upstream.*", "summary")),
+    ("upstream/compacting.py", (*PURE, "aside", "clock", "upstream.*", "summary")),
     ("upstream/*", (*PURE, *LEAVES, "upstream.*")),
     ("store/*", (*PURE, *LEAVES, "store.*")),
     ("summary.py", (*PURE, "upstream.base")),
@@ -83,7 +84,7 @@ IMPURE = frozenset(
     socket ssl subprocess sys tempfile threading time urllib""".split()
 )
 
-MAX_FILE_LINES = 300
+MAX_FILE_LINES = 450
 MAX_BODY_LINES = 45
 SMALL = 30  # a module of so many lines needs no test file of its own
 

@@ -234,6 +234,7 @@ async def test_the_log_line_tells_milliseconds_as_such():
     seen: list[object] = []
     job = new_job(Scripted(answer("x")), seen=seen)
     await job.run()
-    line = line_of(replace(seen[-1], first_event_seconds=0.0375, seconds=2.0))
-    assert " first_ms=37.5 seconds=2.000 " in line
-    assert " first_ms=- " in line_of(replace(seen[-1], first_event_seconds=None))
+    fields, *values = line_of(replace(seen[-1], first_event_seconds=0.0375, seconds=2.0))
+    assert " first_ms=37.5 seconds=2.000 " in fields % tuple(values)
+    fields, *values = line_of(replace(seen[-1], first_event_seconds=None))
+    assert " first_ms=- " in fields % tuple(values)

@@ -59,6 +59,38 @@ def test_a_client_cannot_write_lines_of_its_own(written, forged):
     assert line.removesuffix("\n").isprintable()
 
 
+FORGED = {
+    "a space": ("m outcome=completed", '"m outcome=completed"'),
+    "a line": ("m\noutcome=completed", '"m\\noutcome=completed"'),
+    "a quote": ('m" outcome="x', '"m\\" outcome=\\"x"'),
+    "a wide space": ("m\u2003outcome=x", '"m\\u2003outcome=x"'),
+    "a turn": ("m\u202eoutcome", '"m\\u202eoutcome"'),
+    "a backslash": ("m\\n", '"m\\\\n"'),
+    "nothing": ("", '""'),
+    "half a character": ("m\ud800", '"m\\ud800"'),
+    "a secret with a quote": (f"the {SHAPELESS}", '"the [redacted]"'),
+    "a plain name": ("openai/gpt-5:x@1", "openai/gpt-5:x@1"),
+    "another script": ("модель", "модель"),
+}
+
+
+@pytest.mark.parametrize(("value", "written_as"), FORGED.values(), ids=FORGED)
+@pytest.mark.catalogue("A13")
+def test_a_value_is_one_value_whatever_it_holds(written, value, written_as):
+    logging.getLogger("ws_bridge.plan").info("response id=%s n=%d model=%s", "resp_1", 7, value)
+    assert written.getvalue() == f"response id=resp_1 n=7 model={written_as}\n"
+
+
+def test_what_is_no_field_is_written_as_it_is(written):
+    log = logging.getLogger("ws_bridge")
+    log.info("store_unfit %s", "it says why, in words")
+    log.info("done 100%% of=%s", 5)
+    log.info("nothing of 100%")
+    logging.getLogger("another.library").warning("model=%s", "a b")
+    expected = "store_unfit it says why, in words\ndone 100% of=5\nnothing of 100%\nmodel=a b\n"
+    assert written.getvalue() == expected
+
+
 def test_an_exception_is_told_by_its_place_and_kind_and_not_by_the_content_it_quotes(written):
     try:
         try:

@@ -21,6 +21,7 @@ from ws_bridge.mirror import Mirror
 from ws_bridge.plan import Drafts, Ending, JobFinished, JobStarted, Observe, Plan, Timing, finished
 from ws_bridge.protocol.events import CREATED, LIFECYCLE, TERMINAL, Draft, Event
 from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.output import has_items, with_items
 from ws_bridge.protocol.sequencer import Sequencer
 from ws_bridge.protocol.steering import owed
 from ws_bridge.store.base import Claim
@@ -101,10 +102,7 @@ class Job:
         return self._telling.fold().response()
 
     async def stop(self, ending: Ending) -> None:
-        """End the response if it still runs, and return when it has ended.
-
-        The provider's connection is closed by then.
-        """
+        """End the response if it still runs; it, and its provider's connection, have ended then."""
         self.stop_soon(ending)
         await self.stream.wait_closed()
 
@@ -228,9 +226,9 @@ class Job:
     def _completed(self, draft: Draft) -> Draft:
         """A terminal draft with the items that a provider left out of it."""
         response = draft.fields.get("response")
-        if draft.type not in TERMINAL or not isinstance(response, dict) or response.get("output"):
+        if draft.type not in TERMINAL or has_items(response):
             return draft
-        return Draft(draft.type, {"response": response | {"output": self._telling.fold().output()}})
+        return Draft(draft.type, {"response": with_items(response, self._telling.fold().output())})
 
     async def _end(self, ending: Ending | BridgeError) -> None:
         """Speak the end that the provider did not speak."""

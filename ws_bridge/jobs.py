@@ -10,7 +10,9 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
+from ws_bridge.aside import aside
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
     ServerDraining,
@@ -99,8 +101,7 @@ class Jobs:
             raise ServerDraining
         target = self._find_target(create.request.model or "")
         self._check_background(create, target)
-        chain = self._sealer.open(Chain(await self._parent(create), create.request.items()))
-        chain.check_calls()
+        chain = await chained(await self._parent(create), create.request, self._sealer)
         if self.is_draining:  # since then
             raise ServerDraining
         job = self._job(self._plan(create, target, chain), create.request, chain, None)
@@ -140,7 +141,8 @@ class Jobs:
         create = Create(request, record.owner, "background")
         maker = record.maker if claim.upstream_id else ""  # its id means nothing to others
         target = self._find_target(request.model or "", maker)
-        chain = self._sealer.open(Chain(await self._parent(create), record.input))
+        whole = Chain(await self._parent(create), record.input)
+        chain = await aside(partial(self._sealer.open, whole), values=whole.count())
         if self.is_draining:
             raise ServerDraining
         plan = self._plan(create, target, chain, record)
@@ -249,6 +251,19 @@ class Jobs:
         self._running.pop(job.id, None)
         self._tasks.discard(task)
         self.outputs.end(job.id)
+
+
+async def chained(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:
+    """What is said before the answer, its seals and calls checked. Raises ``InvalidRequest``."""
+    items = 1 if isinstance(request.input, str) else len(request.input)
+    values = items + Chain(parent, ()).count()
+    return await aside(partial(_checked, parent, request, sealer), values=values)
+
+
+def _checked(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:
+    chain = sealer.open(Chain(parent, request.items()))
+    chain.check_calls()
+    return chain
 
 
 def _record(create: Create, target: Target, chain: Chain) -> Record:

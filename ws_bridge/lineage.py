@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
+from ws_bridge.aside import aside
 from ws_bridge.errors import (
     BridgeError,
     ConversationNotFound,
@@ -15,6 +17,7 @@ from ws_bridge.errors import (
 from ws_bridge.plan import Plan
 from ws_bridge.protocol.conversation import Conversation, entries_of_response
 from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.output import items_of
 from ws_bridge.store.base import Snapshot, Store
 from ws_bridge.store.conversations import Conversations
 
@@ -51,7 +54,7 @@ class Lineage:
         for snapshot in reversed(snapshots):
             if snapshot.status not in ("completed", "incomplete"):
                 raise PreviousResponseNotFound(response_id)
-            record, output = snapshot.record, tuple(snapshot.response["output"])
+            record, output = snapshot.record, tuple(items_of(snapshot.response.get("output")))
             turn = Turn(record.id, record.input, output, record.maker, turn)
         if turn is None:
             raise PreviousResponseNotFound(response_id)
@@ -64,7 +67,7 @@ class Lineage:
         """
         conversation = await self._find(conversation_id, owner)
         self._conversations.bounds.check(conversation.size + 1, len(conversation.entries) + 1)
-        return conversation.turn()
+        return await aside(conversation.turn, values=len(conversation.entries))
 
     async def keep(self, plan: Plan, response: Json) -> None:
         """Add what a finished response was asked and has said to its conversation, if it has one.
@@ -76,7 +79,9 @@ class Lineage:
         if conversation_id is None or response["status"] not in ("completed", "incomplete"):
             return
         record = plan.record
-        entries = entries_of_response(record.id, record.input, response["output"], record.maker)
+        output = response["output"]
+        made = partial(entries_of_response, record.id, record.input, output, record.maker)
+        entries = await aside(made, values=len(record.input) + len(output))
         try:
             async with asyncio.timeout(KEEP_SECONDS):
                 await self._conversations.add(conversation_id, record.owner, entries)
@@ -93,13 +98,15 @@ class Lineage:
     async def _before(self, oldest: Snapshot) -> Turn | None:
         """What the response's conversation held before it; None if it was in none."""
         named, record = oldest.response.get("conversation"), oldest.record
-        if named is None:
+        known = named.get("id") if isinstance(named, dict) else None
+        if not isinstance(known, str):
             return None
         try:
-            conversation = await self._find(named["id"], record.owner)
+            conversation = await self._find(known, record.owner)
         except ConversationNotFound:
             raise PreviousResponseNotFound(record.id) from None
-        return conversation.before(record.id).turn()
+        before = conversation.before(record.id)
+        return await aside(before.turn, values=len(before.entries))
 
     async def _wait_for_end(self, response_id: str, owner: str) -> None:
         """A parent may be on its way to its end, here or elsewhere."""

@@ -2,12 +2,14 @@
 
 Rule 1: a record is cleaned where it is made: whoever writes it out, of whatever library, writes no
 secret. Of an exception it writes where and which, and its words only where they hold no content.
-Rule 2: one record is one line, whatever a client calls its model; only a traceback has more.
+Rule 2: one record is one line, whatever a client calls its model; only a traceback has more. What
+stands behind a `=` is one value: where it could be read as more, it is quoted as JSON.
 Rule 3: the level is the bridge's own. Others speak from WARNING on: below it they log contents.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -41,6 +43,10 @@ SHAPES = (
 KEPT = ("scheme", "query", "field")  # come before what is taken out
 CONTROLS = {number: f"\\x{number:02x}" for number in (*range(32), 127, *range(128, 160))}
 CONTROLS |= {0x2028: "\\u2028", 0x2029: "\\u2029"}  # ends of lines to some viewers
+
+# A placeholder of our own records, and whether a field's value stands there.
+PLACE = re.compile(r"(?P<field>=)?%(?:%|(?P<how>[-#0 +]*[0-9.]*[a-z]))")
+BARE = re.compile(r"[^\s\"'\\]+")
 
 # Whose words tell of code, files and addresses. Others quote what they choke on: a client's text.
 SPOKEN = (AttributeError, ImportError, NameError, OSError, RuntimeError, TypeError)
@@ -80,7 +86,28 @@ class CleanRecord(logging.LogRecord):
 
     def getMessage(self) -> str:  # noqa: N802 - the name is logging's
         """The message, on one line."""
-        return self.cleaner.clean(super().getMessage()).translate(CONTROLS)
+        given = self.args
+        if given and isinstance(given, tuple) and self.name.split(".", 1)[0] == OURS:
+            said = str(self.msg) % self._values(given)
+        else:
+            said = super().getMessage()
+        return self.cleaner.clean(said).translate(CONTROLS)
+
+    def _values(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What is said in each place; of a field that is text, one value."""
+        places = [place for place in PLACE.finditer(str(self.msg)) if place["how"]]
+        are_fields = [place["how"] == "s" and place["field"] is not None for place in places]
+        if len(places) != len(given):
+            return given
+        return tuple(
+            quoted(self.cleaner.clean(str(one))) if is_field else one
+            for is_field, one in zip(are_fields, given, strict=True)
+        )
+
+
+def quoted(value: str) -> str:
+    """The value of a field, in quotes if it could be read as more than one, or as none."""
+    return value if BARE.fullmatch(value) and value.isprintable() else json.dumps(value)
 
 
 def _story(failure: BaseException) -> Iterator[str]:

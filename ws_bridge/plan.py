@@ -109,8 +109,8 @@ def finished(plan: Plan, result: Json | None, *, error: str, **facts: Any) -> Jo
     )
 
 
-def line_of(job: JobFinished) -> str:
-    """One line, fields not prose; never a key, never content."""
+def line_of(job: JobFinished) -> tuple[str, ...]:
+    """One line of the log, its fields and their values; never a key, never content."""
     usage, first = job.usage or {}, job.first_event_seconds
     fields = {
         "id": job.id,
@@ -125,4 +125,4 @@ def line_of(job: JobFinished) -> str:
         "tokens": f"{usage.get('input_tokens', 0)}+{usage.get('output_tokens', 0)}",
         "cost": "-" if job.cost is None else f"{job.cost:.6f}",
     }
-    return " ".join(f"{key}={value}" for key, value in fields.items())
+    return (" ".join(("response", *(f"{key}=%s" for key in fields))), *map(str, fields.values()))

@@ -10,6 +10,7 @@ from typing import Any
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.compaction import PROMPT
 from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
+from ws_bridge.protocol.output import items_of
 from ws_bridge.protocol.response import no_usage, strict_usage
 from ws_bridge.upstream.base import Request, Upstream
 
@@ -35,10 +36,10 @@ async def summarise(upstream: Upstream, request: Request) -> Summary:
     options = {name: request.options[name] for name in KEPT if name in request.options}
     response = await _final(upstream.respond(replace(request, chain=chain, options=options)))
     text = "".join(
-        part.get("text", "")
-        for item in response.get("output") or ()
-        if item.get("type") == "message"
-        for part in item.get("content") or ()
+        part.get("text") or ""
+        for item in items_of(response.get("output"))
+        if item.get("type") == "message" and isinstance(item.get("content"), list)
+        for part in item["content"]
     )
     if not text:
         raise UpstreamError("The model wrote no summary.")

@@ -166,8 +166,13 @@ CASES = {
     "A7": "inputs, chains, followers, outputs and errors of any size: bounded for each connection, "
     "key and process",
     "A9": "a client that reads no answer: let go, whatever it has asked for",
+    "A8": "an error of megabytes, a message of 64 MiB, 120,000 items: nobody else waits meanwhile",
+    "A10": "a path, a query or a fragment in the place of a wildcard: model_not_found",
+    "A11": "a provider's object with the bridge's fields, or with an output that is none: not told",
+    "A12": "origins, hosts, keys, paths and errors that break parsers: 4xx, one line, no traceback",
     "A13": "a stored value that unfolds to 300 MB: unreadable, one log line, never more unfolded "
-    "than a server could have written",
+    "than a server could have written; a value that forges log fields: quoted; a head that cannot "
+    "be read: never said back",
     "A14": "somebody reads the store: with a secret no name on which client keys can be tried out, "
     "with another one no content; what was written before is still its owner's",
 }

@@ -23,6 +23,7 @@ from yarl import URL
 
 from defence.frames import FRAMES
 from defence.mutations import JUNK, NAMES, spelled, torn, wrong
+from defence.strangers import MORE
 from ws_bridge.config import DEMO_TOML, Config
 from ws_bridge.config import load as load_config
 from ws_bridge.errors import BridgeError, ConfigError, ResponseNotFound, UpstreamError
@@ -364,4 +365,4 @@ async def _frames(pieces: list[bytes]) -> list[bytes]:
 TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (frames, bodies, wire, events, streams, splices, cursors, failures, configs)
-}
+} | MORE

@@ -183,7 +183,10 @@ EVIL = "m\r\nX-Evil: 1\r\n\r\n<script>"
 async def test_what_a_client_says_never_becomes_a_header(serve):
     bridge = await serve(Scripted(answer("x")), {"models": [{"name": "*", "model": "openai/*"}]})
     said = {"metadata": {EVIL[:64]: EVIL}, "user": EVIL, "prompt_cache_key": EVIL}
-    body = {"model": EVIL, "input": EVIL, "stream": False, **said}
+    unknown = {"model": EVIL, "input": EVIL, "stream": False}
+    async with bridge.session.post(bridge.url + "/v1/responses", json=unknown) as got:
+        assert (got.status, "X-Evil" in got.headers) == (404, False)
+    body = {**unknown, "model": "m", **said}
     async with bridge.session.post(bridge.url + "/v1/responses", json=body) as got:
         assert "X-Evil" not in got.headers
         assert got.content_type == "application/json"

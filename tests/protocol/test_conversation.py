@@ -1,6 +1,7 @@
 """Conversations as values: what goes in, what is listed, what a model is shown of it."""
 
 import pytest
+from defence.test_heavy import calls
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.conversation import (
@@ -301,3 +302,12 @@ def test_what_names_no_conversation_is_refused(named):
     with pytest.raises(InvalidRequest) as refused:
         conversation_id(named)
     assert refused.value.param == "conversation"
+
+
+def test_items_that_all_have_one_id_are_told_apart_in_one_pass():
+    """Each is compared with the one that has its name, not with all of them."""
+    items = [ASKED | {"id": "x", "content": str(number)} for number in range(2000)]
+    with calls() as counted:
+        kept, ids = conversation().plus(entries_of(items))
+    assert len(set(ids)) == len(kept.entries) == 2000
+    assert sum(counted.values()) < 50 * 2000

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws_bridge.protocol.splice import replaced, replaced_within
+from ws_bridge.protocol.splice import is_plain, replaced, replaced_within
 
 KEY = b'"n"'
 SPELLINGS = [
@@ -74,3 +74,21 @@ def test_putting_a_value_back_gives_the_same_bytes(value, spelling):
     assert there != text
     assert replaced(there, {KEY: b"1"}) == text
     assert orjson.loads(there)["n"] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        (b'{"n":1,"a":2}', True),
+        (b'{"a":{"n":1},"n":1}', True),
+        (b'{"a":"\\"n\\":1","n":1}', True),
+        (b'{"n":1,"a":"\\u003cb"}', True),
+        (b'{"a":1}', True),
+        (b'{"n":1,"n":2}', False),
+        (b'{"n":1,"a":{},"n":2}', False),
+        (b'{"n":1,"\\u006e":2}', False),
+        (b'{"\\u006E" : 2}', False),
+    ],
+)
+def test_a_key_twice_or_in_another_spelling_is_found(text, plain):
+    assert is_plain(text, (KEY,)) is plain

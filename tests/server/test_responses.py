@@ -47,7 +47,7 @@ async def test_a_streamed_create_is_sse_whatever_accept_says(serve):
     url = bridge.url + "/v1/responses"
     async with bridge.session.post(url, json=body, headers=headers) as got:
         assert got.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-        assert got.headers["Cache-Control"] == "no-cache"
+        assert got.headers["Cache-Control"] == "no-cache, no-store"
         raw = await got.read()
     assert b"\r" not in raw
     events, done = parse_sse(raw.decode())

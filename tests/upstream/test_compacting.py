@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from defence.test_heavy import calls, check
 from scripted import Scripted, answer, call, completed, done_item, message, opening, tool_call
 from strict import check_events
 from test_jobs import House
@@ -56,6 +57,25 @@ def is_for_summary(request: Request) -> bool:
 
 def unseal(item: Json) -> str:
     return UNSIGNED.open(Chain(None, (item,))).summary.text
+
+
+@pytest.mark.catalogue("A8")
+async def test_a_chain_of_120_000_items_is_not_looked_through_on_the_loop():
+    """Only what the scripted upstream does itself is; what is sent to it is made beside."""
+    chain = Chain(asked().chain.parent, (said("hi"),) * 120_000)
+    replies = [lambda _: answer("the gist"), lambda _: answer("yes")]
+    with calls() as counted:
+        compacting = Compacting(Counting(*replies))
+        heard = await ask(Request(CLAUDE, chain, {"context_management": wanted()}), compacting)
+    assert types(heard.drafts)[-1] == "response.completed"
+    check(counted)
+
+
+class Counting(Scripted):
+    """An upstream that counts without looking."""
+
+    async def count_tokens(self, request: Request) -> int:
+        return request.chain.count()
 
 
 # A whole chain

@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from ws_bridge.errors import UpstreamError
+from ws_bridge.upstream import failures
 from ws_bridge.upstream.failures import classify, is_retryable, redacted, retry_after
 
 
@@ -69,7 +70,94 @@ def test_keys_addresses_and_paths_are_redacted_and_other_words_are_not(words, ke
 
 
 def test_a_long_message_is_cut():
-    assert len(redacted("word " * 1000)) == 500
+    assert len(redacted("word " * 1000)) == 499, "the 500th is a space"
+
+
+LONG = {
+    "a name of many parts": "a." * 2**20,
+    "parts of a name": "a-a." * 2**20,
+    "a path": "/a" * 2**20,
+    "half paths": "/a " * 2**20,
+    "addresses": "a://" * 2**20,
+    "digits": "1." * 2**20,
+    "keys": "sk-" * 2**20,
+    "bearers": "Bearer " * 2**20,
+    "spaces": "Bearer" + " " * 2**22,
+    "letters": "a" * 2**22,
+    "errors": "Error - " * 2**20,
+    "objects": "{" * 2**22,
+    "objects that end": "{" * 2**21 + "}" * 2**21,
+    "lists": '{"a":' + "[" * 2**21 + "]" * 2**21 + "}",
+    "quotes": "{'" * 2**21 + "}",
+    "parameters": "parameters: " + "a, " * 2**20,
+}
+
+
+class Seen:
+    """A pattern that notes how many characters it was asked to look at."""
+
+    def __init__(self, pattern, notes):
+        self._pattern, self._notes = pattern, notes
+
+    def sub(self, repl, text):
+        self._notes.append(len(text))
+        return self._pattern.sub(repl, text)
+
+    def search(self, text):
+        self._notes.append(len(text))
+        return self._pattern.search(text)
+
+
+@pytest.mark.parametrize("words", LONG.values(), ids=LONG)
+@pytest.mark.catalogue("A8")
+def test_of_a_long_error_little_is_looked_at(monkeypatch, words):
+    """Megabytes cost what their first thousand characters cost; no pattern sees more."""
+    notes = []
+    patterns = [Seen(pattern, notes) for pattern in failures.SECRETS]
+    monkeypatch.setattr(failures, "SECRETS", patterns)
+    for name in ("NOT_FOR_CLIENTS", "BARE_WORDS", "UNSUPPORTED"):
+        monkeypatch.setattr(failures, name, Seen(getattr(failures, name), notes))
+    refused = type("UnsupportedParamsError", (ProviderError,), {})
+    body = {"error": {"message": words, "code": words, "param": words}}
+    for failure in (ProviderError(words), ProviderError("x", body=body), refused(words)):
+        assert len(classify(failure).message) <= 500
+    assert notes
+    assert max(notes) <= failures.TEXT_LIMIT
+    assert sum(notes) < 100_000
+
+
+@pytest.mark.parametrize("place", range(480, 1010, 7))
+@pytest.mark.parametrize(
+    "secret",
+    ["sk-abcdefghijklmnop", "AIzaSyD0123456789", "Bearer abcdefgh", "https://me:pw@host/x?key=1"],
+)
+@pytest.mark.catalogue("A8")
+def test_a_secret_at_the_cut_is_not_half_shown(secret, place):
+    """Not at 500, nor at where the looking ends, however much of what is before it shrinks."""
+    shrinks = "http://" + "h" * (place - 8) + " "
+    for before in ("w" * (place - 1) + " ", "w " * (place // 2), shrinks):
+        shown = redacted(before + secret + " and more" * 2000)
+        assert len(shown) <= 500
+        assert not any(part in shown for part in ("abc", "SyD", "pw", "host")), shown
+
+
+def test_a_long_message_without_a_space_is_cut_too():
+    assert redacted("本" * 5000) == "本" * 500
+    assert redacted("{" * 5000) == "", "nobody knows what it is"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '{"error": ' + '{"a": ' * 3000 + "1" + "}" * 3000 + "}",
+        '{"message": ' + "[" * 20_000 + "]" * 20_000 + "}",
+        "{'message': " + "[" * 4000 + "]" * 4000 + "}",
+        '{"message": "m", "n": ' + "9" * 20_000 + "}",
+    ],
+)
+@pytest.mark.catalogue("A12")
+def test_an_error_without_a_bottom_is_told_as_any_other(words):
+    assert classify(ProviderError(words, 503)).message == "The model provider is overloaded."
 
 
 @pytest.mark.parametrize(

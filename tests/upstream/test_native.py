@@ -12,6 +12,7 @@ from scripted import Scripted, answer
 from strict import check_events
 from turned import silence
 from upstreams.asking import HELLO, KEY, Pauses, ask, request, take
+from upstreams.responses import CREATED_AT
 from upstreams.sockets import Accident, FakeSockets, self_signed
 
 from ws_bridge.clock import Clock
@@ -165,7 +166,8 @@ async def test_every_byte_is_the_providers_but_ids_number_and_lane(
     fake.spelling = SPELLINGS[spelling]
     trap = {"stream_id": "a", "id": "b", "previous_response_id": "c", "sequence_number": "4"}
     heard = await ask(request(target(fake, scenario, ws_lanes=lanes), metadata=trap), native)
-    envelope = Envelope("resp_ours", "m", 1, previous_response_id="resp_parent")
+    options = {"metadata": trap}
+    envelope = Envelope("resp_ours", "m", CREATED_AT, options, "resp_parent")
     sequencer = Sequencer(envelope, lane, lambda: 2.0)
     events = [event for draft in heard.drafts for event in sequencer.take(draft)]
     ((theirs, sent),) = fake.sent.items()

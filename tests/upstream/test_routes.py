@@ -39,7 +39,6 @@ def table(*entries: dict[str, object], **environ: str) -> Routes:
         ("qwen-local", "ollama_chat/qwen"),
         ("any-thing", "openai/always-this"),
         ("claude-a/b:c", "anthropic/claude-a/b:c"),
-        ("claude-**", "anthropic/claude-**"),
     ],
 )
 def test_an_exact_name_goes_before_a_wildcard_and_a_longer_one_before_a_shorter(name, model):
@@ -54,6 +53,54 @@ def test_what_no_enabled_entry_names_is_not_found(name):
     with pytest.raises(ModelNotFound) as refused:
         table().find(name)
     assert (refused.value.status, refused.value.param) == (404, "model")
+
+
+PLAIN = ("x", "a.b", "meta/llama-3.1:8b", "org@x/y+z_1", "gpt-5-2026.01", "x" * 128, ".x")
+NOT_PLAIN = {
+    "a way up": "../../../../v1/files",
+    "a way up at the end": "a/..",
+    "dots in a name": "a..b",
+    "here": "a/./b",
+    "dots alone": "...",
+    "a query": "a?key=mine&",
+    "a fragment": "a#b",
+    "a second query": "a&b=c",
+    "a space": "a b",
+    "a line": "a\nb",
+    "a line at the end": "a\n",
+    "a NUL": "a\x00",
+    "a backslash": "..\\a",
+    "an escape": "%2e%2e/a",
+    "a quote": 'a"b',
+    "a star": "*",
+    "stars": "a*b",
+    "another script": "g\u0435",
+    "a wide digit": "٣",
+    "half a character": "\ud800",
+    "a root": "/a",
+    "an end": "a/",
+    "nothing in between": "a//b",
+    "too long": "x" * 129,
+}
+
+
+@pytest.mark.parametrize("star", PLAIN)
+def test_a_star_stands_for_plain_names(star):
+    routes = table({"name": "gem-*", "model": "gemini/*"})
+    assert routes.find(f"gem-{star}").model == f"gemini/{star}"
+
+
+@pytest.mark.parametrize("star", NOT_PLAIN.values(), ids=NOT_PLAIN)
+@pytest.mark.catalogue("A10")
+def test_a_star_stands_for_nothing_that_an_address_is_made_of(star):
+    """Neither here nor by a shorter wildcard, nor as a fallback's name."""
+    routes = table(
+        {"name": "gem-*", "model": "gemini/*", "fallbacks": ("other-*",)},
+        {"name": "other-*", "model": "openai/*"},
+        {"name": "*", "model": "openrouter/*"},
+    )
+    with pytest.raises(ModelNotFound):
+        routes.find(f"gem-{star}")
 
 
 def test_a_star_stands_for_at_least_one_character():

@@ -22,28 +22,26 @@ from ws_bridge.errors import (
     InvalidRequest,
     RateLimited,
     StreamLimitReached,
-    UnsupportedParameter,
 )
 from ws_bridge.protocol import steering
 from ws_bridge.protocol.actions import Accept, Action, End, Reply, Rules, Say, Start, Stop, Waiting
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Turn
-from ws_bridge.protocol.request import flat, parse_create, parse_frame, parse_stream_id
-from ws_bridge.protocol.shape import check_shape
+from ws_bridge.protocol.messages import CANCEL, CREATE, INTERRUPT, PROCESSED, STEER, Message, read
+from ws_bridge.protocol.request import CreateResponse, flat, parse_stream_id
 from ws_bridge.protocol.steering import Steer, SteerRefused, Steers
 from ws_bridge.protocol.turns import TurnCache, Turns
 
 Json = dict[str, Any]
 
 UNBORN = "successor_creation_failed"
-ONLY_HTTP = frozenset({"background_options"})  # what they are about is not done on a socket
 
 
 class Connection:
     """The state of one connection. Feed it frames and ends; do what it returns, in order."""
 
     def __init__(self, rules: Rules, cache: TurnCache | None = None, owner: str = "") -> None:
-        self._rules = rules
+        self.rules = rules
         self._named: frozenset[str] = frozenset()
         self._running: dict[str | None, str | None] = {}  # lane → response id, once it has one
         self._waiting: list[Waiting] = []
@@ -58,9 +56,14 @@ class Connection:
 
     def receive(self, text: str | bytes) -> list[Action]:
         """What a text frame leads to."""
+        return self.take(read(text, self.rules))
+
+    def take(self, message: Message) -> list[Action]:
+        """What a text frame leads to that was read by these rules."""
         try:
-            frame = parse_frame(text, FRAMES, self._rules.shape)
-            actions = FRAMES[frame["type"]](self, frame, len(text))
+            if message.error is not None:
+                raise message.error
+            actions = FRAMES[message.frame["type"]](self, message)
         except BridgeError as error:
             return self.refuse_frame(error)
         self._bad_in_a_row = 0
@@ -69,58 +72,51 @@ class Connection:
     def refuse_frame(self, error: BridgeError) -> list[Action]:
         """What a frame leads to that is none: its error, and the end after too many in a row."""
         self._bad_in_a_row += 1
-        over = self._bad_in_a_row >= self._rules.bad_frames
+        over = self._bad_in_a_row >= self.rules.bad_frames
         return [Say(error.frame()), *([End(1008, b"too many bad frames")] if over else [])]
 
-    def _create(self, frame: Json, size: int) -> list[Action]:
+    def _create(self, message: Message) -> list[Action]:
         try:
-            lane = self._lane(frame)
+            lane = self._lane(message.frame)
         except StreamLimitReached as reached:
-            return [Say(reached.frame(frame["stream_id"]))]
-        if self._must_wait(lane) and self._has_no_room(size):
+            return [Say(reached.frame(message.frame["stream_id"]))]
+        if self._must_wait(lane) and self._has_no_room(message.size):
             error = RateLimited("Too many creates are waiting on this connection.")
             return [Say(error.frame(lane))]
-        self._waiting.append(self._read_create(frame, lane, size))
+        self._waiting.append(self._wait(message, lane))
         return self.refuse(self._closed_by) if self._closed_by else list(self._ready())
 
     def _must_wait(self, lane: str | None) -> bool:
-        return lane in self._running or len(self._running) >= self._rules.running
+        return lane in self._running or len(self._running) >= self.rules.running
 
     def _has_no_room(self, size: int) -> bool:
         """Whether one more may not wait; a single large one may, or it never could."""
         waiting = sum(waits.size for waits in self._waiting)
-        too_large = bool(self._waiting) and waiting + size > self._rules.queued_bytes
-        return too_large or len(self._waiting) >= self._rules.queued
+        too_large = bool(self._waiting) and waiting + size > self.rules.queued_bytes
+        return too_large or len(self._waiting) >= self.rules.queued
 
     def _lane(self, frame: Json) -> str | None:
         lane = parse_stream_id(frame)
         if lane is None or lane in self._named:
             return lane
-        if len(self._named) >= self._rules.lanes:
-            raise StreamLimitReached(self._rules.lanes)
+        if len(self._named) >= self.rules.lanes:
+            raise StreamLimitReached(self.rules.lanes)
         self._named |= {lane}
         return lane
 
-    def _read_create(self, frame: Json, lane: str | None, size: int) -> Waiting:
-        body = flat(frame)
-        parent_id = body.get("previous_response_id")
-        try:
-            if body.get("background"):
-                raise UnsupportedParameter(
-                    "'background' is not supported over WebSocket.", param="background"
-                )
-            check_shape(body, self._rules.shape)
-            told = {name: value for name, value in body.items() if name not in ONLY_HTTP}
-            request = parse_create(told, self._rules.default_model)
-        except BridgeError as error:
-            return Waiting(lane, Say(error.frame(lane)), size, parent_id)
+    def _wait(self, message: Message, lane: str | None) -> Waiting:
+        parent_id = flat(message.frame).get("previous_response_id")
+        request, size = message.create, message.size
+        if not isinstance(request, CreateResponse):
+            return Waiting(lane, Say(request.frame(lane)), size, parent_id)
         # A fork's parent is pinned now, whatever its own lane does next; on the same lane what
         # goes before may still take it away.
         is_home = self._turns.is_home(parent_id, lane)
         parent = None if is_home else self.cached(parent_id)
         return Waiting(lane, Start(request, lane, parent, size=size), size)
 
-    def _stop(self, frame: Json, _size: int, how: str) -> list[Action]:
+    def _stop(self, message: Message, how: str) -> list[Action]:
+        frame = message.frame
         lane, response_id = parse_stream_id(frame), frame.get("response_id")
         if response_id is not None and not isinstance(response_id, str):
             raise InvalidRequest("'response_id' must be a string.", param="response_id")
@@ -133,7 +129,8 @@ class Connection:
         known = self._running.items()
         return [lane for lane, running in known if running is not None and running == response_id]
 
-    def _steer(self, frame: Json, size: int) -> list[Action]:
+    def _steer(self, message: Message) -> list[Action]:
+        frame, size = message.frame, message.size
         target = frame.get("previous_response_id")
         lanes = self._lanes_of(target)
         try:
@@ -266,7 +263,7 @@ class Connection:
         blocked = set(self._running)
         still: list[Waiting] = []
         for waits in self._waiting:
-            is_full = isinstance(waits.action, Start) and len(self._running) >= self._rules.running
+            is_full = isinstance(waits.action, Start) and len(self._running) >= self.rules.running
             if waits.lane in blocked or is_full:
                 blocked.add(waits.lane)
                 still.append(waits)
@@ -291,10 +288,10 @@ class Connection:
         return replace(start, request=request, parent=parent, steers=steers)
 
 
-FRAMES: dict[str, Callable[[Connection, Json, int], list[Action]]] = {
-    "response.create": Connection._create,  # noqa: SLF001 - the table of this class
-    "response.cancel": partial(Connection._stop, how="cancel"),  # noqa: SLF001
-    "response.interrupt": partial(Connection._stop, how="interrupt"),  # noqa: SLF001
-    "response.steer": Connection._steer,  # noqa: SLF001
-    "response.processed": lambda *_: [],
+FRAMES: dict[str, Callable[[Connection, Message], list[Action]]] = {
+    CREATE: Connection._create,  # noqa: SLF001 - the table of this class
+    CANCEL: partial(Connection._stop, how="cancel"),  # noqa: SLF001
+    INTERRUPT: partial(Connection._stop, how="interrupt"),  # noqa: SLF001
+    STEER: Connection._steer,  # noqa: SLF001
+    PROCESSED: lambda *_: [],
 }

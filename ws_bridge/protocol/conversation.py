@@ -66,18 +66,18 @@ class Conversation:
 
         What is there already is not added again: its addition is repeated.
         """
-        kept, taken = list(self.entries), {one.id for one in self.entries}
+        kept = {one.id: one for one in self.entries}
         ids: list[str] = []
         for entry in entries:
-            other = replace(entry, id=entry.spare or entry.id)
-            forms = (entry, other)
-            known = next((one for one in forms if one.id in taken and one in kept), None)
-            if known is None:
-                known = other if entry.id in taken else entry
-                kept.append(known)
-                taken.add(known.id)
-            ids.append(known.id)
-        return replace(self, entries=tuple(kept)), ids
+            name, spare = entry.id, entry.spare or entry.id
+            if name in kept or spare in kept:  # else it is new, as nearly all are
+                forms = {one: replace(entry, id=one) for one in (name, spare)}
+                same = [one for one, form in forms.items() if one in kept and kept[one] == form]
+                name = same[0] if same else spare if name in kept else name
+                entry = forms[name]  # noqa: PLW2901 - under the name that it has here
+            kept[name] = entry
+            ids.append(name)
+        return replace(self, entries=tuple(kept.values())), ids
 
     def before(self, response_id: str) -> Conversation:
         """The conversation as it was when a response added its items."""

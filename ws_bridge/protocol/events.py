@@ -11,10 +11,12 @@ Drafts and events are named tuples: each delta is made into one of both, and a d
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 import orjson
 
+from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.splice import replaced
 
 Json = dict[str, Any]
@@ -63,7 +65,7 @@ class Event(NamedTuple):
         if lane is not None:
             head["stream_id"] = lane
         # A copy: orjson leaves about 4 KiB behind each small result that is kept.
-        return cls(draft.type, number, b"%b" % orjson.dumps(head | draft.fields))
+        return cls(draft.type, number, b"%b" % _written(head | draft.fields))
 
     @classmethod
     def parse(cls, text: bytes) -> Event:
@@ -84,6 +86,20 @@ class Event(NamedTuple):
     def sse(self) -> bytes:
         """The event as one server-sent event: LF only, ``event:`` is the type (contract 6.4)."""
         return b"event: %b\ndata: %b\n\n" % (self.type.encode(), self.text)
+
+
+def _written(fields: Json) -> bytes:
+    """The fields as JSON. Raises ``UpstreamError`` for what is not of JSON at all."""
+    try:
+        return orjson.dumps(fields)
+    except TypeError:  # half a character, a number beyond all, something nested without end
+        pass
+    try:
+        return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode(
+            errors="replace"
+        )
+    except (TypeError, ValueError, RecursionError):
+        raise UpstreamError("The model provider sent an event that cannot be passed on.") from None
 
 
 def _renumbered(text: bytes, number: int, lane: str | None) -> bytes:

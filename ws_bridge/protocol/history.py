@@ -11,13 +11,13 @@ sent to nobody: the newest one covers them, or they cannot be opened.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.compaction import sealed_here, told
+from ws_bridge.protocol.shape import CONTAINERS
 
 Json = dict[str, Any]
 Item = dict[str, Any]
@@ -130,6 +130,11 @@ class Chain:
             return _fitted(item, by, maker)
         return told(self.summary.text) if self.summary and self._is_summary(item) else None
 
+    def count(self) -> int:
+        """How many items there are in all, as far as no summary stands for them."""
+        turns = self.parent.lineage() if self.parent else ()
+        return len(self.input) + sum(len(turn.input) + len(turn.output) for turn in turns)
+
     def check_calls(self) -> None:
         """Every tool output answers a call, every call of an earlier turn is answered.
 
@@ -167,7 +172,7 @@ def newest(items: Sequence[Item]) -> int:
         place -= 1
         unmet -= {items[place].get("call_id"), items[place].get("id")}
         unmet |= {_answered(items[place])} - {None}
-    while place and _is_by_model(items[place - 1]) and items[place - 1]["type"] != "compaction":
+    while place and _is_by_model(items[place - 1]) and items[place - 1].get("type") != "compaction":
         place -= 1
     return place
 
@@ -212,9 +217,18 @@ def _is_unfinished_call(item: Item) -> bool:
     return item.get("type") in CALLS and item.get("status") == "incomplete"
 
 
+def copied(value: Any) -> Any:
+    """A copy of what came out of JSON, in a tenth of the time that any object's copy takes."""
+    if type(value) is dict:
+        return {
+            key: copied(each) if type(each) in CONTAINERS else each for key, each in value.items()
+        }
+    return [copied(each) if type(each) in CONTAINERS else each for each in value]
+
+
 def _fitted(item: Item, by: str | None, maker: str) -> Item | None:
     """A copy of the item for ``maker``, or None where nothing of it can be said to others."""
-    fitted = copy.deepcopy(item)
+    fitted: Item = copied(item)
     if by is None or by == maker:
         return fitted
     if fitted.get("type") in PROVIDER_ONLY:

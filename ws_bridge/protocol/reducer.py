@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Event
+from ws_bridge.protocol.output import is_item, is_shallow, items_of
 
 Json = dict[str, Any]
 
@@ -118,13 +119,13 @@ class Reducer:
         self._response = response
         output = response.get("output")
         if isinstance(output, list) and is_whole:
-            self._items = {at: item for at, item in enumerate(output) if isinstance(item, dict)}
+            self._items = dict(enumerate(items_of(output)))
             is_done = {at for at, item in self._items.items() if item.get("status") == "completed"}
             self._done |= is_done
 
     def _take_item(self, kind: str, event: Json) -> None:
         index, item = _index(event, "output_index"), event.get("item")
-        if index >= 0 and isinstance(item, dict):
+        if index >= 0 and isinstance(item, dict) and is_item(item):
             self._items[index] = item
             if kind == "response.output_item.done":
                 self._done.add(index)
@@ -164,6 +165,8 @@ def _target(item: Json, where: Place, event: Json) -> Json | None:
 
 def _put(target: Json, name: str, index: int, value: Any) -> None:
     """Set an entry of a list, or append the next one."""
+    if not is_shallow(value):
+        return
     entries = target.get(name)
     if not isinstance(entries, list):
         entries = target[name] = []
@@ -174,7 +177,7 @@ def _put(target: Json, name: str, index: int, value: Any) -> None:
 
 
 def _extend(target: Json, name: str, more: Any) -> None:
-    if more and isinstance(target.get(name), list) and isinstance(more, list):
+    if more and isinstance(target.get(name), list) and isinstance(more, list) and is_shallow(more):
         target[name] = target[name] + more
 
 

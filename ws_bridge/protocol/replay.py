@@ -26,6 +26,7 @@ from ws_bridge.protocol.items import (
     part_done,
     text_done,
 )
+from ws_bridge.protocol.output import items_of
 
 Json = dict[str, Any]
 Item = dict[str, Any]
@@ -66,7 +67,7 @@ REQUIRED_LISTS = {"message": "content", "reasoning": "summary"}
 def replay(response: Json) -> Iterator[Draft]:
     """The events of a finished response, the last one terminal; ``response`` is not changed."""
     yield from opening(response)
-    yield from replay_items(response.get("output") or [], 0)
+    yield from replay_items(items_of(response.get("output")), 0)
     yield terminal(response)
 
 
@@ -88,7 +89,7 @@ def replay_items(items: Iterable[Item], start_index: int) -> Iterator[Draft]:
 def terminal(response: Json) -> Draft:
     """The last event, by the status: a cancelled response has failed (wire contract P3)."""
     kind = TERMINAL_OF.get(response.get("status"), FAILED)
-    output = [tidy(item, index) for index, item in enumerate(response.get("output") or [])]
+    output = [tidy(item, index) for index, item in enumerate(items_of(response.get("output")))]
     return Draft(kind, {"response": response | {"output": output}})
 
 
@@ -128,7 +129,8 @@ def _item(item: Item, index: int) -> Iterator[Draft]:
     yield item_added(item | _blanks(item, kind), index)
     yield from _states(item, at, kind.states)
     for name in ("summary", "content"):
-        for number, part in enumerate(item.get(name) or []):
+        parts = item.get(name)
+        for number, part in enumerate(parts if isinstance(parts, list) else ()):
             yield from _part(part, at, number)
     if kind.text is not None:
         yield from _text(item, at, *kind.text)

@@ -11,8 +11,16 @@ import re
 from collections.abc import Container
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictBool,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ws_bridge.errors import (
     InvalidRequest,
@@ -77,13 +85,24 @@ class BackgroundOptions(BaseModel):
         return COMPLETION_WINDOWS[self.completion_window or "soonest"] > 0
 
 
+def _input(value: Any) -> str | list[Item]:
+    """Text, or objects in a list: as they are, for of 120,000 a copy would take long."""
+    if isinstance(value, str) or (isinstance(value, list) and all(map(_is_object, value))):
+        return value
+    raise PydanticCustomError("input", "expected a string or a list of objects")
+
+
+def _is_object(value: Any) -> bool:
+    return type(value) is dict
+
+
 class CreateResponse(BaseModel):
     """The fields of one create, of any transport; frozen, nulls dropped."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
     model: str | None = None
-    input: str | list[Item] = Field(default_factory=list)
+    input: Annotated[str | list[Item], PlainValidator(_input)] = Field(default_factory=list)
     previous_response_id: str | None = None
     store: StrictBool = True
     stream: StrictBool = False

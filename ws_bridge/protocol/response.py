@@ -15,6 +15,7 @@ import orjson
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.output import is_shallow, items_of
 from ws_bridge.protocol.splice import replaced_within
 
 Json = dict[str, Any]
@@ -63,6 +64,35 @@ OWNED = frozenset(
         "user",
     }
 )
+# Of these, what stands in the place of a provider's where its own text is passed on; what is known
+# of the answer's time and state is as it says. The last two are there in any case.
+SPLICED = OWNED - {"completed_at", "status"}
+NAMED = frozenset({"id", "previous_response_id", "conversation"})
+# What a provider may say of its response, and as what; other fields are for it to make.
+Types = tuple[type, ...]
+NUMBER: Types = (int, float)
+THEIRS: Mapping[str, Types] = {
+    "error": (dict,),
+    "frequency_penalty": NUMBER,
+    "incomplete_details": (dict,),
+    "max_output_tokens": (int,),
+    "max_tool_calls": (int,),
+    "model": (str,),
+    "output": (list,),
+    "parallel_tool_calls": (bool,),
+    "presence_penalty": NUMBER,
+    "prompt_cache_key": (str,),
+    "reasoning": (dict,),
+    "safety_identifier": (str,),
+    "service_tier": (str,),
+    "temperature": NUMBER,
+    "text": (dict,),
+    "tool_choice": (str, dict),
+    "top_logprobs": (int,),
+    "top_p": NUMBER,
+    "truncation": (str,),
+    "usage": (dict,),
+}
 # Larger than this, instructions and tools are not repeated in every snapshot: some clients cap a
 # message at 1 MiB, and an echo comes three times a turn (reliability 2.8).
 ECHO_LIMIT = 256 * 1024
@@ -110,16 +140,14 @@ class Envelope:
 
     def adopt(self, upstream: Mapping[str, Any], status: str) -> Json:
         """The provider's response object, complete and with the bridge's own values in it."""
-        known = {key: value for key, value in _present(upstream).items() if key not in OWNED}
+        known = {key: value for key, value in upstream.items() if _is_theirs(key, value)}
         response = self.snapshot(status)
         for key in ("text", "reasoning"):
             if isinstance(known.get(key), dict):
                 known[key] = response[key] | _present(known[key])
             else:
                 known.pop(key, None)
-        items = known.get("output")
-        items = items if isinstance(items, list) else []
-        known["output"] = [item for item in items if isinstance(item, dict)]
+        known["output"] = items_of(known.get("output"))
         known["usage"] = strict_usage(known.get("usage"))
         known["error"] = strict_error(known.get("error")) if status == "failed" else None
         if status != "incomplete":
@@ -127,27 +155,69 @@ class Envelope:
         return response | known
 
     def rename(self, draft: Draft) -> bytes:
-        """A provider's lifecycle event with our ids in the place of its own."""
-        ours = {
-            b'"id"': orjson.dumps(self.id),
-            b'"previous_response_id"': orjson.dumps(self.previous_response_id),
+        """A provider's lifecycle event with what is ours in the place of its own.
+
+        Nothing, where its text says a key twice or in another spelling, so that it would count.
+        """
+        theirs = draft.fields["response"]
+        ours = self.snapshot(theirs["status"])
+        values = {
+            orjson.dumps(key): orjson.dumps(ours[key]) if key in ours else None
+            for key in SPLICED & theirs.keys()
+            if key not in ours or theirs[key] != ours[key]
         }
-        if self.conversation is not None:
-            ours[b'"conversation"'] = orjson.dumps({"id": self.conversation})
-        return replaced_within(draft.text, b'"response"', ours)
+        for key in NAMED & ours.keys():
+            values[orjson.dumps(key)] = orjson.dumps(ours[key])
+        text = replaced_within(draft.text, b'"response"', values)
+        told = orjson.loads(text)["response"]
+        is_ours = all(key not in told or told[key] == ours.get(key) for key in SPLICED)
+        return text if is_ours and told["status"] == theirs["status"] else b""
+
+
+def speaks_for_itself(response: Mapping[str, Any]) -> bool:
+    """Whether a provider's own text can be passed on: what every reader relies on is well made."""
+    output = response.get("output")
+    return (
+        isinstance(response.get("id"), str)
+        and type(response.get("completed_at", 0)) in (int, type(None))
+        and isinstance(output, list)
+        and len(items_of(output)) == len(output)
+        and all(_is_well_made(key, value) for key, value in response.items())
+    )
 
 
 def echo_of(options: Mapping[str, Any]) -> Json:
     """The options that snapshots repeat; what is too large for that is left out."""
     echo = dict(options)
     for key in ECHOED:
-        if key in echo and len(orjson.dumps(echo[key])) > ECHO_LIMIT:
+        if key in echo and _is_large(echo[key]):
             del echo[key]
     return echo
 
 
 # Not `prompt_cache_options`: the object's has keys of its own, which a request need not know.
 _ECHO_KEYS = frozenset({*NULLABLE, *DEFAULTS, "prompt", "prompt_cache_retention"})
+
+
+def _is_large(value: Any) -> bool:
+    """Whether it is not to be repeated; of what is very large only the size is looked at."""
+    return len(value) > ECHO_LIMIT or len(orjson.dumps(value)) > ECHO_LIMIT
+
+
+def _is_theirs(key: str, value: Any) -> bool:
+    """Whether a provider's field of a response object is passed on."""
+    if key in OWNED or value is None:
+        return False
+    types = THEIRS.get(key)
+    if types is None:
+        return is_shallow(value)
+    is_right = isinstance(value, types) and (type(value) is not bool or bool in types)
+    return is_right and (key == "output" or is_shallow(value))
+
+
+def _is_well_made(key: str, value: Any) -> bool:
+    is_null = value is None and (key in NULLABLE or key not in THEIRS)
+    return is_null or key in OWNED or _is_theirs(key, value)
 
 
 def _strict_tool(tool: Json) -> Json:

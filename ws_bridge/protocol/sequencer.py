@@ -3,7 +3,8 @@
 Rule 1: `response.created`, `response.in_progress`, then all else, then exactly one terminal event.
 Rule 2: numbers count from 0 without a gap; ids, lineage and storage are the bridge's.
 Rule 3: an end that the upstream did not speak (failure, cancel, interrupt) is spoken here.
-Rule 4: nothing of an exception gets in but a ``BridgeError``, whose words are meant for clients.
+Rule 4: an item that is none is not told (``output``); what tells of its parts changes nothing.
+Rule 5: nothing of an exception gets in but a ``BridgeError``, whose words are meant for clients.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from ws_bridge.protocol.events import (
     Draft,
     Event,
 )
+from ws_bridge.protocol.items import ADDED, DONE
+from ws_bridge.protocol.output import is_item
 from ws_bridge.protocol.reducer import Reducer
-from ws_bridge.protocol.response import Envelope
+from ws_bridge.protocol.response import Envelope, speaks_for_itself
 
 Json = dict[str, Any]
 Now = Callable[[], float]
@@ -38,6 +41,8 @@ STATUSES = {kind: (status,) for kind, status in STATUS.items()} | {
     QUEUED: ("queued",),
     IN_PROGRESS: ("in_progress",),
 }
+# Of all other events a provider's own text is passed on as it is.
+LOOKED_AT = LIFECYCLE | {ADDED, DONE}
 
 
 class Sequencer:
@@ -80,17 +85,14 @@ class Sequencer:
         """The events that one draft of the upstream becomes; none after the end."""
         if self.is_ended:
             return []
-        if draft.type not in LIFECYCLE and IN_PROGRESS in self._said:  # nearly all of a stream
+        if draft.type not in LOOKED_AT and IN_PROGRESS in self._said:  # nearly all of a stream
             return [self._number(draft)]
-        if draft.type in LIFECYCLE and _speaks_for_itself(draft):
-            return self._take_verbatim(draft)
-        if draft.type in OPENING:
-            return self._take_opening(draft)
+        if draft.type in LIFECYCLE:
+            return self._take_lifecycle(draft)
+        if draft.type in (ADDED, DONE) and not is_item(draft.fields.get("item")):
+            return []
         events = self.open() if IN_PROGRESS not in self._said else []
-        if draft.type in TERMINAL:
-            return [*events, self._take_terminal(draft)]
-        events.append(self._number(draft))
-        return events
+        return [*events, self._number(draft)]
 
     def keepalive(self, snapshot: Json) -> list[Event]:
         """`response.in_progress` once more, with the current snapshot (wire contract P5)."""
@@ -120,6 +122,17 @@ class Sequencer:
             INCOMPLETE, "incomplete", incomplete_details=details, output=output, **more
         )
 
+    def _take_lifecycle(self, draft: Draft) -> list[Event]:
+        if _speaks_for_itself(draft):
+            if draft.type in self._said or (draft.type == QUEUED and self._has_begun):
+                return []
+            if text := self._envelope.rename(draft):
+                return self._take_verbatim(draft, text)
+        if draft.type in OPENING:
+            return self._take_opening(draft)
+        events = self.open() if IN_PROGRESS not in self._said else []
+        return [*events, self._take_terminal(draft)]
+
     def _take_opening(self, draft: Draft) -> list[Event]:
         self._upstream = _response_of(draft)
         if draft.type == CREATED:
@@ -127,15 +140,13 @@ class Sequencer:
             return [] if self.is_open else [self._say_opening(CREATED, status)]
         return self.open(queued=draft.type == QUEUED)
 
-    def _take_verbatim(self, draft: Draft) -> list[Event]:
-        """A lifecycle event of a provider that speaks this protocol: only the ids become ours."""
-        if draft.type in self._said or (draft.type == QUEUED and self._has_begun):
-            return []
+    def _take_verbatim(self, draft: Draft, text: bytes) -> list[Event]:
+        """A lifecycle event of a provider that speaks this protocol: what is ours becomes ours."""
         self._upstream = _response_of(draft)
         events = self._open_for(draft)
         self._has_begun = self._has_begun or self._upstream["status"] == "in_progress"
         self._said.add(draft.type)
-        event = self._number(Draft(draft.type, draft.fields, self._envelope.rename(draft)))
+        event = self._number(Draft(draft.type, draft.fields, text))
         if draft.type in TERMINAL:
             self.result = event.json()["response"]
         return [*events, event]
@@ -191,9 +202,8 @@ def _speaks_for_itself(draft: Draft) -> bool:
     response = _response_of(draft)
     return (
         bool(draft.text)
-        and isinstance(response.get("id"), str)
         and response.get("status") in STATUSES[draft.type]
-        and isinstance(response.get("output"), list)
+        and speaks_for_itself(response)
     )
 
 

@@ -8,19 +8,31 @@ Rule 3: one member at most goes away, and not the only one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _KEY = re.compile(rb"[\s,]*(" + _STRING + rb")\s*:\s*")
 _COLON = re.compile(rb"\s*:\s*")
 _SCALAR = re.compile(_STRING + rb"|[^\s,}\]]+")
 _BRACKET = re.compile(_STRING + rb"|[{}\[\]]")
+_ODD_KEY = re.compile(rb'"[^"\\]*\\u00[^"]*"\s*:')
 _AFTER = re.compile(rb"\s*,\s*")
 _BEFORE = re.compile(rb",\s*\Z")
+
+OURS = (b'"sequence_number"', b'"stream_id"')  # of each event, whatever a provider says
 
 Values = Mapping[bytes, bytes | None]  # key with its quotes → JSON; None: the member goes away
 Place = tuple[int, int, int]  # of a member: its key, its value, and its end
 Edit = tuple[int, int, bytes]
+
+
+def is_plain(text: bytes, names: Iterable[bytes]) -> bool:
+    """Whether no key of its own with one of the names is there twice, or in another spelling."""
+    if any(text.count(name) > 1 for name in names):
+        own = [key for key, *_ in _members(text)]
+        if any(own.count(name) > 1 for name in names):
+            return False
+    return b"\\u00" not in text or _ODD_KEY.search(text) is None
 
 
 def replaced(text: bytes, values: Values) -> bytes:

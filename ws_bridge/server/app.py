@@ -14,9 +14,8 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
-from pathlib import Path
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ws_bridge.clock import Clock
 from ws_bridge.config import Config, secrets_in
@@ -29,10 +28,11 @@ from ws_bridge.server.auth import gate_of, owners_of, sealer_of
 from ws_bridge.server.budgets import Budgets, Creates, generating
 from ws_bridge.server.conversations import ConversationRoutes
 from ws_bridge.server.entrance import Entrance
-from ws_bridge.server.exchange import LIMITS, json_response
+from ws_bridge.server.exchange import LIMITS, NO_STORE, json_response
 from ws_bridge.server.guard.doorway import guarded
 from ws_bridge.server.metrics import Metrics
 from ws_bridge.server.models import Models
+from ws_bridge.server.page import Page
 from ws_bridge.server.policies import conversation_bounds, outputs_of, socket_policy, turn_cache
 from ws_bridge.server.responses import Responses
 from ws_bridge.server.websocket import Sockets
@@ -55,19 +55,6 @@ log = logging.getLogger("ws_bridge")
 MIB = 2**20
 # Kept events are no garbage: the stock thresholds walk them all again and again.
 GC_THRESHOLDS = (10_000, 10, 10)
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' "
-    "data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",  # the page's modules fit together only as one version
-}
-
-
-def static_files() -> Path:
-    """The page's folder: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).parent.parent
-    inside = package / "static"
-    return inside if inside.is_dir() else package.parent / "static"
 
 
 class Bridge:
@@ -145,16 +132,14 @@ class Bridge:
             budgets=self._budgets,
             finish=finish,
         )
-        rooms = (self._models, responses, self._conversations)
+        rooms = (Page(), self._models, responses, self._conversations)
         app.add_routes([route for room in rooms for route in room.routes()])
-        app.router.add_get("/", self._page)
-        app.router.add_static("/static/", static_files())
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics.show)
         app.cleanup_ctx.append(self._live)
         app.on_shutdown.append(self._drain)
-        app.on_response_prepare.append(_add_page_headers)
+        app.on_response_prepare.append(_add_headers)
         gauge = self._metrics.gauge
         gauge("connections", "Open sockets", self._sockets.connections)
         gauge("lanes", "Lanes that run or wait", self._sockets.lanes)
@@ -219,10 +204,7 @@ class Bridge:
     def _observe(self, happened: JobStarted | JobFinished) -> None:
         self._metrics.observe(happened)
         if isinstance(happened, JobFinished):
-            log.info("response %s", line_of(happened))
-
-    async def _page(self, _request: web.Request) -> web.StreamResponse:
-        return web.FileResponse(static_files() / "index.html")
+            log.info(*line_of(happened))
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return json_response({"status": "ok"})
@@ -234,12 +216,12 @@ class Bridge:
         return answer
 
 
-async def _add_page_headers(request: web.Request, response: web.StreamResponse) -> None:
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     if response.status == HTTPStatus.SWITCHING_PROTOCOLS:  # kept as long as its connection
         return
     response.headers["X-Content-Type-Options"] = "nosniff"  # what a client said stays JSON
-    if request.path == "/" or request.path.startswith("/static/"):
-        response.headers.update(PAGE_HEADERS)
+    if request.path.startswith("/v1/") or request.path == "/metrics":
+        response.headers.setdefault(hdrs.CACHE_CONTROL, NO_STORE)
 
 
 def _stores(

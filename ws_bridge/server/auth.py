@@ -39,7 +39,7 @@ class Gate:
         browser_subprotocol: bool,
         secrets: Sequence[bytes] = (),
     ) -> None:
-        digests = (hashlib.sha256(key.encode()).digest() for key in keys)
+        digests = map(_digest, keys)
         self._owners = dict(zip(digests, (names_of(key, secrets)[0] for key in keys), strict=True))
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
         self._host = host
@@ -53,7 +53,7 @@ class Gate:
         if not self._owners:
             self._check_host(request)
             return EVERYBODY
-        digest = hashlib.sha256(self._key(request).encode()).digest()
+        digest = _digest(self._key(request))
         owner = ""
         for known, name in self._owners.items():
             if hmac.compare_digest(known, digest):
@@ -76,13 +76,13 @@ class Gate:
         origin = request.headers.get(hdrs.ORIGIN)
         if origin is None:
             return
-        is_own = urlsplit(origin).netloc.lower() == request.host.lower() != ""
+        is_own = _netloc(origin) == request.host.lower() != ""
         if not is_own and origin.lower() not in self._origins:
             raise OriginNotAllowed
 
     def _check_host(self, request: web.Request) -> None:
         """Without keys a foreign name in ``Host`` is a page that rebinds its DNS name to us."""
-        host = urlsplit(f"//{request.host}").hostname or ""
+        host = _hostname(request.host)
         if not is_loopback(host) and host != self._host:
             raise OriginNotAllowed
 
@@ -126,7 +126,28 @@ def names_of(key: str, secrets: Sequence[bytes]) -> tuple[str, ...]:
 
     With a secret nobody who reads the store can try out keys.
     """
-    said = b"ws_bridge owner " + key.encode()
+    said = b"ws_bridge owner " + key.encode(errors="surrogateescape")
     plain = hashlib.sha256(said).digest()
     keyed = (plain if one == PLAIN else hmac.digest(one, said, "sha256") for one in secrets)
     return tuple(dict.fromkeys(digest.hex()[:32] for digest in (*keyed, plain)))
+
+
+def _netloc(origin: str) -> str:
+    """Whom an origin names; "" if it is none, and of such there are many."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # brackets without an address, letters that become others
+        return ""
+
+
+def _hostname(host: str) -> str:
+    """The name in a ``Host``, without its port; "" if there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _digest(key: str) -> bytes:
+    """Of the key's bytes as they came: a header need not be UTF-8."""
+    return hashlib.sha256(key.encode(errors="surrogateescape")).digest()

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from ws_bridge.errors import BridgeError, InvalidApiKey, InvalidRequest, OriginNotAllowed
+from ws_bridge.errors import BridgeError, InvalidApiKey, OriginNotAllowed
 from ws_bridge.server.auth import OWNER, Gate
 from ws_bridge.server.budgets import Budgets
-from ws_bridge.server.exchange import json_response
+from ws_bridge.server.exchange import error_response, new_request_id, of_http
 
 log = logging.getLogger(__name__)
 
@@ -38,20 +37,20 @@ class Entrance:
     @web.middleware
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Check who it is, run the handler, and speak every error in the contract's shape."""
-        request_id = "req_" + secrets.token_hex(12)
+        request_id = new_request_id()
         try:
             return await self._enter(request, handler)
         except BridgeError as error:
-            return _spoken(error.alone(), request_id)
+            return error_response(error.alone(), request_id)
         except web.HTTPException as refusal:
             if refusal.status < 400:
                 raise
-            return _spoken(_of_http(refusal), request_id)
+            return error_response(of_http(refusal), request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:  # the edge of the request: a bug tells the client nothing
             log.exception("request_crashed request_id=%s", request_id)
-            return _spoken(BridgeError(), request_id)
+            return error_response(BridgeError(), request_id)
 
     async def _enter(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.path.startswith("/v1/") and request.path != "/metrics":
@@ -65,20 +64,7 @@ class Entrance:
     def _owner(self, request: web.Request) -> str:
         try:
             return self._gate.admit(request)
-        except (InvalidApiKey, OriginNotAllowed):
+        except (InvalidApiKey, OriginNotAllowed) as refusal:
             self._budgets.refused(request.remote)
+            log.info("request_refused status=%d code=%s", refusal.status, refusal.code)
             raise
-
-
-def _spoken(error: BridgeError, request_id: str) -> web.Response:
-    answer = json_response(error.body())
-    answer.set_status(error.status)
-    answer.headers.update(error.headers())
-    answer.headers["x-request-id"] = request_id
-    return answer
-
-
-def _of_http(refusal: web.HTTPException) -> BridgeError:
-    error = InvalidRequest(refusal.reason)
-    error.status = refusal.status
-    return error

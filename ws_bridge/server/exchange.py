@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from ws_bridge.aside import aside
 from ws_bridge.config import Limits
-from ws_bridge.errors import InvalidRequest
+from ws_bridge.errors import BridgeError, InvalidRequest
+from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.protocol.shape import Shape, check_shape, read_object
 
 Json = dict[str, Any]
 
 LIMITS = web.AppKey("limits", Limits)
 USUAL = Limits()
+NO_STORE = "no-store"  # what belongs to a key is in nobody's cache
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -25,7 +31,12 @@ async def read_json(request: web.Request) -> Json:
     """The body as an object. Raises ``InvalidRequest``."""
     limits = limits_of(request)
     shape = Shape(limits.json_depth, limits.json_keys)
-    body = read_object(await read_body(request), shape, "request body")
+    text = await read_body(request)
+    return await aside(partial(_object, text, shape), size=len(text))
+
+
+def _object(text: bytes, shape: Shape) -> Json:
+    body = read_object(text, shape, "request body")
     check_shape(body, shape)
     return body
 
@@ -38,6 +49,13 @@ async def read_body(request: web.Request) -> bytes:
         raise InvalidRequest("The request body cannot be unpacked, or is cut off.") from None
 
 
+async def read_create(body: Json) -> CreateResponse:
+    """A create out of its body. Raises ``InvalidRequest``."""
+    given = body.get("input")
+    values = len(given) if isinstance(given, list) else 0
+    return await aside(partial(parse_create, body), values=values)
+
+
 def limits_of(request: web.Request) -> Limits:
     """What the operator allows to one client."""
     return request.app.get(LIMITS, USUAL)
@@ -46,6 +64,28 @@ def limits_of(request: web.Request) -> Limits:
 def json_response(body: Any) -> web.Response:
     """An answer as JSON."""
     return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
+def error_response(error: BridgeError, request_id: str = "") -> web.Response:
+    """An error as every client is told one (wire contract 6.2)."""
+    answer = json_response(error.body())
+    answer.set_status(error.status)
+    answer.headers.update(error.headers())
+    answer.headers["x-request-id"] = request_id or new_request_id()
+    answer.headers[hdrs.CACHE_CONTROL] = NO_STORE
+    return answer
+
+
+def of_http(refusal: web.HTTPException) -> BridgeError:
+    """A refusal of aiohttp's: its status, and nothing of what a client sent."""
+    error = InvalidRequest(HTTPStatus(refusal.status).phrase)
+    error.status = refusal.status
+    return error
+
+
+def new_request_id() -> str:
+    """An id to find a request by, in the answer and in the log."""
+    return "req_" + secrets.token_hex(12)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,10 @@ from typing import Any
 from aiohttp import web
 
 from ws_bridge.clock import Clock
-from ws_bridge.jobs import Jobs
-from ws_bridge.protocol.history import Chain
-from ws_bridge.protocol.request import parse_create
+from ws_bridge.jobs import Jobs, chained
 from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.server.auth import OWNER
-from ws_bridge.server.exchange import json_response, read_json
+from ws_bridge.server.exchange import json_response, read_create, read_json
 from ws_bridge.summary import summarise
 from ws_bridge.upstream.base import FindTarget, Request, Upstream
 
@@ -91,11 +89,10 @@ class Models:
 
     async def _asked(self, request: web.Request) -> Request:
         body = await read_json(request)
-        create = parse_create({**body, "generate": False})
+        create = await read_create({**body, "generate": False})
         target = self._find_target(create.model or "")
         parent = None
         if create.previous_response_id is not None:
             parent = await self._jobs.lineage.resolve(create.previous_response_id, request[OWNER])
-        chain = self._sealer.open(Chain(parent, create.items()))
-        chain.check_calls()
+        chain = await chained(parent, create, self._sealer)
         return Request(target, chain, create.passed_on())

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
 
+from ws_bridge.aside import aside
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
     BridgeError,
@@ -25,14 +27,13 @@ from ws_bridge.job import Job
 from ws_bridge.jobs import Create, Jobs
 from ws_bridge.plan import Ending
 from ws_bridge.protocol.events import Event
-from ws_bridge.protocol.history import Turn, input_items
-from ws_bridge.protocol.request import parse_create
+from ws_bridge.protocol.history import Chain, Turn, input_items
 from ws_bridge.server.auth import OWNER
 from ws_bridge.server.budgets import Budgets, Creates
-from ws_bridge.server.exchange import flag, integer, json_response, page, read_json
+from ws_bridge.server.exchange import flag, integer, json_response, page, read_create, read_json
 from ws_bridge.server.sse import send_events
 from ws_bridge.server.websocket import Sockets
-from ws_bridge.store.base import Snapshot, Store
+from ws_bridge.store.base import Record, Snapshot, Store
 from ws_bridge.takeover import Takeover
 
 Json = dict[str, Any]
@@ -84,7 +85,7 @@ class Responses:
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """A response: as JSON when it is done, as SSE, or at once in the background."""
-        body = parse_create(await read_json(request))
+        body = await read_create(await read_json(request))
         transport = "background" if body.background else "sse" if body.stream else "http"
         size = len(await request.read())  # it is here already
         job = await self._creates.start(Create(body, request[OWNER], transport, size=size))
@@ -141,10 +142,8 @@ class Responses:
             # An unstored part of the lineage is nobody's to read (contract P7).
             with contextlib.suppress(InvalidRequest):
                 parent = await self._jobs.lineage.resolve(record.previous_response_id, record.owner)
-        items: list[Json] = []
-        for turn in parent.lineage() if parent else ():
-            items += [*input_items(turn.id, turn.input), *turn.output]
-        items += input_items(record.id, record.input)
+        listed = partial(_listed, parent, record)
+        items = await aside(listed, values=Chain(parent, record.input).count())
         return json_response(page(request, items))
 
     async def _follow(self, snapshot: Snapshot, after: int) -> AsyncIterator[Sequence[Event]]:
@@ -194,6 +193,14 @@ class Responses:
             if not envelope.background and not (envelope.store and self._finish):
                 job.stop_soon(Ending.CANCELLED)
             raise
+
+
+def _listed(parent: Turn | None, record: Record) -> list[Json]:
+    """All that a response was asked, with what came before it."""
+    items: list[Json] = []
+    for turn in parent.lineage() if parent else ():
+        items += [*input_items(turn.id, turn.input), *turn.output]
+    return items + input_items(record.id, record.input)
 
 
 def _is_upgrade(request: web.Request) -> bool:

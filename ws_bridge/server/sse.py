@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 KEEPALIVE_SECONDS = 15.0
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache",
+    "Cache-Control": "no-cache, no-store",
     "X-Accel-Buffering": "no",
 }
 

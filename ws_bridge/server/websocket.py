@@ -11,11 +11,13 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from ws_bridge.aside import aside
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
     BridgeError,
@@ -30,6 +32,7 @@ from ws_bridge.plan import Ending
 from ws_bridge.protocol.actions import Accept, Action, End, Rules, Say, Start, Stop
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.events import Draft, Event
+from ws_bridge.protocol.messages import read
 from ws_bridge.protocol.steering import accepted
 from ws_bridge.protocol.turns import TurnCache
 from ws_bridge.server.auth import EVERYBODY, answered_protocol
@@ -43,7 +46,6 @@ log = logging.getLogger(__name__)
 AT_ONCE, SPREAD_SECONDS = 128, 10.0  # a drain closes no more idle sockets at once, and all in this
 HURRIED_SECONDS = 2.0  # for what has ended by then to be told
 LAST_TURN_SECONDS = 300.0  # a turn that runs at the connection's end of life may finish in this
-
 ENDINGS = {"cancel": Ending.CANCELLED, "interrupt": Ending.INTERRUPTED}
 
 
@@ -152,14 +154,14 @@ class Socket:
         try:
             async for message in self._ws:
                 if message.type is WSMsgType.TEXT:
-                    await self._act(self.connection.receive(message.data))
+                    work = partial(read, message.data, self.connection.rules)
+                    await self._act(self.connection.take(await aside(work, size=len(message.data))))
                 elif message.type is WSMsgType.BINARY:
                     refusal = InvalidRequest("Binary messages are not supported; send text.")
                     await self._act(self.connection.refuse_frame(refusal))
         finally:
             self._let_go()
-            retiring = [self._retiring] if self._retiring else []
-            await _cancelled([*retiring, *self._turns])
+            await _cancelled([one for one in (self._retiring, *self._turns) if one])
             await self._outbox.end()
             self.connection.close()
 
@@ -219,8 +221,7 @@ class Socket:
         except Exception:  # the edge of the task: a bug here must not hang the lane
             log.exception("turn_crashed")
             await self._refuse(start, BridgeError())
-        # A cancelled answer did not fail, nor one for which there is no room yet: its parent can
-        # be asked again.
+        # A cancelled answer did not fail, nor one without room yet: its parent can be asked again.
         failed = job is None or job.result is None or job.result["status"] == "failed"
         failed = failed and not isinstance(refusal, RateLimited)
         last = await self._say_afterwards(job, start.lane)

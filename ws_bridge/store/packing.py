@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from dataclasses import fields as fields_of
 from types import NoneType
 from typing import Any
 
 import orjson
 
+from ws_bridge.aside import HEAVY, HEAVY_BYTES
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Json, Record, Unreadable
 from ws_bridge.store.cipher import Cipher
@@ -125,11 +127,26 @@ def unpack_final(packed: bytes, codec: Codec = CODEC, key: str = "") -> tuple[Ev
     return event, response
 
 
+def bulk_of(record: Record) -> int:
+    """About how many characters its input has; of many items it is enough to know that."""
+    if len(record.input) >= HEAVY:
+        return HEAVY_BYTES
+    values = (value for item in record.input for value in item.values())
+    lists = ([value] if isinstance(value, str) else _texts(value) for value in values)
+    return sum(len(text) for texts in lists for text in texts)
+
+
+def _texts(value: Any) -> list[str]:
+    parts = value if isinstance(value, list) else ()
+    inner = (each for part in parts if isinstance(part, dict) for each in part.values())
+    return [each for each in inner if isinstance(each, str)]
+
+
 def pack_record(record: Record, codec: Codec = CODEC, key: str = "") -> bytes:
     """A record as one string, with what a newer release had written into it."""
-    fields = asdict(record)
-    unknown = fields.pop("unknown")
-    return codec.pack(orjson.dumps(fields | unknown), key)
+    known = {one.name: getattr(record, one.name) for one in fields_of(record)}  # no item is copied
+    unknown = known.pop("unknown")
+    return codec.pack(orjson.dumps(known | unknown), key)
 
 
 def unpack_record(packed: bytes, codec: Codec = CODEC, key: str = "") -> Record:

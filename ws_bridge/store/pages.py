@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 ANSWERED = 7  # values, of a response that is there
 PAGE_BYTES = MOST_ENTRIES * ENTRY_BYTES  # a page ends with the entry that exceeds it
+UNFOLDS = 64  # what most repeats itself becomes even more
 ALL = 2**52  # a cursor beyond every log: only what is not in the log is wanted
 
 
@@ -57,6 +58,20 @@ def read_call(cursor: Cursor, owners: Owners, *, with_record: bool) -> Call:
     keys, after = keys_of(cursor.id), max(-1, min(cursor.after, ALL))
     wanted = (" ".join(owners.names(cursor.owner)), after, cursor.most, "1" if with_record else "")
     return Call(READ, (keys.meta, keys.events, keys.final, keys.input), wanted)
+
+
+def views_of(
+    cursors: Sequence[Cursor], answers: Sequence[Any], codec: Codec, owners: Owners
+) -> list[View | None]:
+    """Each answer as ``view_of`` reads it."""
+    pairs = zip(cursors, answers, strict=True)
+    return [view_of(cursor, answer, codec, owners) for cursor, answer in pairs]
+
+
+def unfolds_to(answers: Sequence[Any]) -> int:
+    """About how many bytes their ends and records may become: they are packed."""
+    parts = (part for answer in answers if isinstance(answer, list) for part in answer[-2:])
+    return UNFOLDS * sum(len(part) for part in parts if isinstance(part, bytes))
 
 
 def view_of(cursor: Cursor, answer: Any, codec: Codec, owners: Owners) -> View | None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
+from ws_bridge.aside import aside
 from ws_bridge.protocol.events import Event
 from ws_bridge.store import scripts as lua
 from ws_bridge.store.base import (
@@ -38,8 +40,8 @@ from ws_bridge.store.following import (
 )
 from ws_bridge.store.hints import listen
 from ws_bridge.store.layout import CHANNELS, is_id, keys_of, lease_indexes
-from ws_bridge.store.packing import CODEC, Codec, pack_entries, pack_record
-from ws_bridge.store.pages import ALL, View, read_call, view_of
+from ws_bridge.store.packing import CODEC, Codec, bulk_of, pack_entries, pack_record
+from ws_bridge.store.pages import ALL, View, read_call, unfolds_to, views_of
 from ws_bridge.store.presence import Presence
 from ws_bridge.store.scripts import Call, Scripts
 from ws_bridge.store.tasks import again_and_again
@@ -106,12 +108,13 @@ class RedisStore:
         successor = "" if record.request is None else "run" if record.may_run_again else "continue"
         last = events[-1].number if events else -1
         entries = pack_entries(events, self._codec, keys.events)
+        packing = partial(pack_record, record, self._codec, keys.input)
+        packed = await aside(packing, size=bulk_of(record))
         await self.scripts.call(
             lua.CREATE,
             (keys.meta, keys.events, keys.input, keys.leases),
             *(record.id, record.owner, self.worker, fence, self._lease_ms, self._running_ms),
-            *(pack_record(record, self._codec, keys.input), successor, last),
-            *(part for entry in entries for part in entry),
+            *(packed, successor, last, *(part for entry in entries for part in entry)),
         )
         return Lease(record.id, fence)
 
@@ -273,8 +276,8 @@ class RedisStore:
     ) -> list[View | None]:
         calls = [read_call(cursor, self._owners, with_record=with_record) for cursor in cursors]
         answers = await self.scripts.call_all(calls)
-        pairs = zip(cursors, answers, strict=True)
-        return [view_of(cursor, answer, self._codec, self._owners) for cursor, answer in pairs]
+        read = partial(views_of, cursors, answers, self._codec, self._owners)
+        return await aside(read, size=unfolds_to(answers))
 
     async def _everything(
         self, response_id: str, owner: str

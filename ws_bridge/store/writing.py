@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from redis.exceptions import ResponseError
 
+from ws_bridge.aside import HEAVY, aside
 from ws_bridge.protocol.events import LIFECYCLE, Event
 from ws_bridge.store.base import Receipt, Verdict, Write
 from ws_bridge.store.layout import CHANNELS, keys_of
-from ws_bridge.store.packing import Codec, pack_entries, pack_record
+from ws_bridge.store.packing import Codec, bulk_of, pack_entries, pack_record
 from ws_bridge.store.scripts import APPEND, Call
 
 log = logging.getLogger(__name__)
 
 Times = tuple[int, int, int]  # of a lease, of a running response, of a finished one: in ms
-LARGE = 1000  # events, or
-LARGE_BYTES = 256 * 1024  # of them: more are packed beside the event loop
+LARGE = 1000  # events: more are packed beside the event loop
 VERDICTS = {
     1: Verdict.APPENDED,
     0: Verdict.DUPLICATE,
@@ -32,10 +32,10 @@ VERDICTS = {
 
 async def append_call(write: Write, worker: str, times: Times, codec: Codec) -> Call:
     """The call that does it all in one step, the end included."""
+    values = HEAVY if len(write.events) > LARGE else 0
     size = sum([len(event.text) for event in write.events])
-    if len(write.events) > LARGE or size > LARGE_BYTES:
-        return await asyncio.to_thread(_call, write, worker, times, codec)
-    return _call(write, worker, times, codec)
+    size += bulk_of(write.record) if write.record else 0
+    return await aside(partial(_call, write, worker, times, codec), values=values, size=size)
 
 
 def receipt_of(answer: Any) -> Receipt:

@@ -14,11 +14,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
+from ws_bridge.aside import aside
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import CREATED, IN_PROGRESS, QUEUED, TERMINAL_STATUS, Draft
+from ws_bridge.protocol.output import items_of
 from ws_bridge.protocol.replay import replay_items, terminal
 from ws_bridge.protocol.request import COMPLETION_WINDOWS
 from ws_bridge.upstream import door
@@ -116,7 +119,7 @@ class Telling:
 
 def _finished_items(response: Json, status: str) -> list[Json]:
     """The items that will not change any more: those before the first unfinished one."""
-    items: list[Json] = response.get("output") or []
+    items = items_of(response.get("output"))
     if status in TERMINAL_STATUS:
         return items
     for index, item in enumerate(items):
@@ -127,7 +130,8 @@ def _finished_items(response: Json, status: str) -> list[Json]:
 
 async def _create(request: Request) -> Json:
     """Start it. A caller who is cancelled meanwhile leaves nothing running at the provider."""
-    creation = asyncio.ensure_future(door.create(call_of(request)))
+    call = await aside(partial(call_of, request), values=request.weight())
+    creation = asyncio.ensure_future(door.create(call))
     try:
         return await asyncio.shield(creation)
     except asyncio.CancelledError:

@@ -84,6 +84,10 @@ class Request:
         """The input items as this target may see them (deep copies)."""
         return self.chain.items_for(self.target.maker)
 
+    def weight(self) -> int:
+        """How many items and tools have to be looked at, to say them in a provider's way."""
+        return self.chain.count() + len(self.options.get("tools") or ())
+
 
 class Upstream(Protocol):
     """Where a response's events come from."""

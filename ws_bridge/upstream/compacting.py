@@ -13,15 +13,18 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from ws_bridge.aside import aside
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.compaction import threshold_of
 from ws_bridge.protocol.events import FAILED, OPENING, TERMINAL, Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.items import item_added, item_done
+from ws_bridge.protocol.output import items_of
 from ws_bridge.protocol.response import strict_usage
 from ws_bridge.protocol.sealing import UNSIGNED, Sealer
 from ws_bridge.summary import summarise
@@ -80,7 +83,8 @@ class Compacting:
         compaction = None if threshold is None else await self._compact(asked, threshold)
         asked = _with_life(asked, request.target.timeout_seconds - (self._now() - began))
         if compaction is not None:
-            asked = _said(asked, asked.chain.plus_summary(compaction.item, compaction.text))
+            chain = asked.chain.plus_summary(compaction.item, compaction.text)
+            asked = await aside(partial(_said, asked, chain), values=chain.count())
         async with aclosing(self._upstream.respond(asked)) as drafts:
             async for draft in drafts:
                 if compaction is None:
@@ -91,12 +95,14 @@ class Compacting:
 
     async def _compact(self, request: Request, threshold: int) -> Compaction | None:
         """The summary that is needed; None if none is, or none can be had."""
-        if not request.chain.older():
+        values = request.chain.count()
+        if not await aside(request.chain.older, values=values):
             return None
         try:
             if await self._upstream.count_tokens(request) <= threshold:
                 return None
-            summary = await summarise(self._upstream, _for_summary(request))
+            asked = await aside(partial(_for_summary, request), values=values)
+            summary = await summarise(self._upstream, asked)
         except UpstreamError as failure:
             log.info("compaction failed model=%s code=%s", request.target.model, failure.code)
             return None
@@ -143,8 +149,9 @@ class Compaction:
 
     def _ended(self, draft: Draft) -> Draft:
         response: Json = dict(draft.fields.get("response") or {})
-        if self.is_told and response.get("output"):  # else it is made of what was told
-            response["output"] = [self.item, *response["output"]]
+        items = items_of(response.get("output"))
+        if self.is_told and items:  # else it is made of what was told
+            response["output"] = [self.item, *items]
         usage = strict_usage(response.get("usage"))
         response["usage"] = added(usage, self.usage) if usage else self.usage
         return Draft(draft.type, draft.fields | {"response": response})

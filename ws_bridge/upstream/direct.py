@@ -17,6 +17,8 @@ import orjson
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import FAILED, LIFECYCLE, TERMINAL, Draft
+from ws_bridge.protocol.output import items_of
+from ws_bridge.protocol.splice import OURS, is_plain
 from ws_bridge.upstream import door, internals
 from ws_bridge.upstream.chunks import chunk_of
 from ws_bridge.upstream.closing import close, keep_no_books
@@ -166,7 +168,8 @@ class DirectNative(Direct):
         for name in NUMBERS:
             fields.pop(name, None)
         # Response objects are made whole by the bridge: strict clients miss what is left out.
-        return (Draft(kind, fields, b"" if kind in LIFECYCLE else text),)
+        is_made = kind in LIFECYCLE or not is_plain(text, OURS)
+        return (Draft(kind, fields, b"" if is_made else text),)
 
     def _is_its_own(self, kind: str, fields: Json) -> bool:
         """Whether litellm is to see the event."""
@@ -260,7 +263,7 @@ def _owed(frame: bytes) -> bytes:
         return b""
     response = event.get("response")
     output = response.get("output") if isinstance(response, dict) else None
-    said = "".join(_texts(output or []))
+    said = "".join(_texts(items_of(output)))
     at = {"item_id": "", "output_index": 0, "content_index": 0, "sequence_number": 0}
     delta = {"type": "response.output_text.delta", **at, "delta": said}
     return b"data: %b\n\n" % orjson.dumps(delta)
@@ -269,7 +272,8 @@ def _owed(frame: bytes) -> bytes:
 def _texts(output: list[Json]) -> Iterator[str]:
     for item in output:
         yield str(item.get("arguments") or "")
-        for part in item.get("content") or ():
+        parts = item.get("content")
+        for part in parts if isinstance(parts, list) else ():
             yield str(part.get("text") or "")
 
 

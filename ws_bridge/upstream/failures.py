@@ -3,6 +3,7 @@
 Rule 1: the words are the provider's own, found in its JSON, or written here; never ``str(error)``.
 Rule 2: keys, addresses, paths and tracebacks get no further than this file.
 Rule 3: a credential the provider refuses is the operator's, not the client's, and is said so.
+Rule 4: however long an error is, only its first part is looked at, and no part of it twice.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ from ws_bridge.upstream.bounds import TooLarge, raised_here
 Json = dict[str, Any]
 
 MESSAGE_LIMIT = 500
+LOOKED_AT = 2 * MESSAGE_LIMIT  # of a message, for secrets
 LONGEST_WAIT = 86_400.0  # seconds that a provider may ask for
 TEXT_LIMIT = 10_000  # of an error's text, to look for JSON in
+JSON_LIMIT = 64 * 1024  # of JSON in an error's text; what is longer is no error's
+END_LIMIT = 1000  # of a text whose last words are looked at
 UNREACHABLE = "The model provider could not be reached."
 LOST = "The connection to the model provider was lost."
 TIMED_OUT = "The model provider did not answer in time."
@@ -94,10 +98,13 @@ SECRETS = (
     re.compile(r"\bAIza[\w\-]{8,}"),
     re.compile(r"\b\w+://\S+"),
     re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"),
-    re.compile(r"\b[\w\-]+(?:\.[\w\-]+)+(?::\d{2,5}|/\S*)"),
+    # A name of several parts; each begins to be looked at once, at its first character.
+    re.compile(r"(?<![\w.\-])(?=[\w.\-]*\w\.\w)[\w.\-]++(?::\d{2,5}|/\S*)"),
     re.compile(r"\blocalhost(?::\d+)?\b"),
     re.compile(r"(?<![\w/])(?:~|\.{0,2})/[\w.\-]+(?:/[\w.\-]*)+"),
 )
+# What a key, an address or a path may be made of, cut off at the end of a text.
+CUT_OFF = "".join(map(chr, range(33, 127)))
 NAME = re.compile(r"[\w.:/\[\]$ -]{1,100}", re.ASCII)  # of an error's code or parameter
 NOT_FOR_CLIENTS = re.compile(r"litellm|traceback|\.py\b|in-stream error", re.IGNORECASE)
 # Some providers' words come without their JSON, behind the name of an exception.
@@ -169,18 +176,22 @@ def provider_error(failure: BaseException) -> Json:
     text = str(getattr(failure, "message", None) or failure)
     end = text.rfind("}") + 1
     starts = [match.start() for match in re.finditer(r"\{", text[:TEXT_LIMIT])][:3]
-    objects = (_parsed(text[start:end]) for start in starts)
+    objects = (_parsed(text[start:end]) for start in starts if end - start <= JSON_LIMIT)
     return next((_inner(found) for found in objects if found), {})
 
 
 def redacted(words: str) -> str:
     """The words without keys, addresses and paths; "" if they are not for clients at all."""
-    if NOT_FOR_CLIENTS.search(words):
+    begun = words[:TEXT_LIMIT]
+    if NOT_FOR_CLIENTS.search(begun):
         return ""
+    shown = " ".join(begun.split())
+    if len(words) > TEXT_LIMIT or len(shown) > LOOKED_AT:
+        shown = shown[:LOOKED_AT].rstrip(CUT_OFF)  # half of a secret may not look like one
     for secret in SECRETS:
-        words = secret.sub("[redacted]", words)
-    words = words.encode(errors="replace").decode()  # half a character cannot be sent on
-    return " ".join(words.split())[:MESSAGE_LIMIT]
+        shown = secret.sub("[redacted]", shown)
+    shown = shown.encode(errors="replace").decode()  # half a character cannot be sent on
+    return shown[:MESSAGE_LIMIT].rstrip()
 
 
 def _original(failure: BaseException) -> BaseException:
@@ -233,7 +244,7 @@ def _message(failure: BaseException, said: Json, status: int) -> str:
 def _bare_words(failure: BaseException) -> str:
     if _connection(failure) or "APIConnectionError" in _ancestry(failure):
         return ""  # those are the words of an exception on this side
-    found = BARE_WORDS.search(str(failure))
+    found = BARE_WORDS.search(str(failure)[-END_LIMIT:])
     return found[1] if found else ""
 
 
@@ -241,9 +252,9 @@ def _unsupported(text: str) -> str:
     """The library's own refusal of a parameter, in words that name it."""
     if REASONING_EFFORT in text:
         return "The model does not support 'reasoning'."
-    if found := UNSUPPORTED.search(text):
+    if found := UNSUPPORTED.search(text[:LOOKED_AT]):
         names = ", ".join(f"'{name}'" for name in re.findall(r"\w+", found[1]))
-        return f"The model does not support {names}."
+        return f"The model does not support {names}."[:MESSAGE_LIMIT]
     return "The model does not support a parameter of the request."
 
 
@@ -269,7 +280,7 @@ def _parsed(text: str) -> Json:
     for candidate in (text, text.replace("\\'", "'"), text.replace('\\"', '"')):
         try:
             value = json.loads(candidate)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         return value if isinstance(value, dict) else {}
     if len(text) > TEXT_LIMIT:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
+from functools import partial
 
+from ws_bridge.aside import aside
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import FAILED, LIFECYCLE, OPENING, TERMINAL, Draft
@@ -73,9 +75,9 @@ class Fallbacks:
     async def _begin(self, request: Request) -> Answer:
         """The first target that answers. Raises ``UpstreamError``: the last one's."""
         began, spent = self._now(), 0.0
-        targets = self._order(request)
+        targets = await self._order(request)
         for place, target in enumerate(targets, 1):
-            asked = self._asked(request, target, spent, is_last=place == len(targets))
+            asked = await self._asked(request, target, spent, is_last=place == len(targets))
             try:
                 return await self._try(target, asked, is_last=place == len(targets))
             except UpstreamError as failure:
@@ -99,21 +101,26 @@ class Fallbacks:
             self._note(draft, target)
         return Answer(target, first, drafts)
 
-    def _order(self, request: Request) -> list[Target]:
+    async def _order(self, request: Request) -> list[Target]:
         """Whom to ask, one after the other."""
         if request.background_id:
             return [request.target]  # nobody else knows it
         parent = request.chain.parent
-        made_by = self._seals.latest_maker(request.chain) or (parent.maker if parent else "")
+        look = partial(self._seals.latest_maker, request.chain)
+        made_by = await aside(look, values=len(request.chain.input))
+        made_by = made_by or (parent.maker if parent else "")
         return self._board.order(self._candidates(request.target.name), made_by)
 
-    def _asked(self, request: Request, target: Target, spent: float, *, is_last: bool) -> Request:
+    async def _asked(
+        self, request: Request, target: Target, spent: float, *, is_last: bool
+    ) -> Request:
         """The request as one target is asked."""
         life = target.timeout_seconds - spent
         # While there are others, the next one is the retry.
         fitted = replace(target, timeout_seconds=life, retries=target.retries if is_last else 0)
         is_own = target.name == request.target.name
-        chain = self._seals.readable(request.chain, target.maker, strange=is_own)
+        look = partial(self._seals.readable, request.chain, target.maker, strange=is_own)
+        chain = await aside(look, values=request.chain.count())
         background = request.background and target.native_background
         return replace(request, target=fitted, chain=chain, background=background)
 

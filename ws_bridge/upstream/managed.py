@@ -13,7 +13,9 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 
+from ws_bridge.aside import aside
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import TERMINAL, Draft
@@ -75,11 +77,7 @@ class Managed:
     async def count_tokens(self, request: Request) -> int:
         """See ``Upstream``."""
         try:
-            # In the form that refuses nothing: whatever can be sent can be counted.
-            items = fit_input(request.input(), Dialect.ANTHROPIC)
-            return await asyncio.to_thread(
-                door.count_tokens, request.target.model, items, request.options
-            )
+            return await asyncio.to_thread(_counted, request)
         except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
             raise _told(request, failure) from None
 
@@ -108,6 +106,12 @@ class Managed:
         return self._jitter() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**attempt)
 
 
+def _counted(request: Request) -> int:
+    # In the form that refuses nothing: whatever can be sent can be counted.
+    items = fit_input(request.input(), Dialect.ANTHROPIC)
+    return door.count_tokens(request.target.model, items, request.options)
+
+
 def call_of(request: Request) -> Call:
     """The request in its dialect. Raises ``UpstreamError`` for what cannot be said in it."""
     target = request.target
@@ -129,7 +133,8 @@ async def _attempt(request: Request, watch: Watch) -> tuple[Source, Sequence[Dra
     try:
         # Some of litellm's streams ask their provider only when they are read.
         with watch, catching(request.target.most_bytes):
-            opened, tap = await door.open_stream(call_of(request))
+            call = await aside(partial(call_of, request), values=request.weight())
+            opened, tap = await door.open_stream(call)
             tools, report_cost = custom_tools(request), request.target.report_cost
             source = source_of(opened, tap, tools, report_cost=report_cost)
             while not (drafts := await source.read()):

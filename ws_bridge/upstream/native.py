@@ -15,10 +15,12 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
 
+from ws_bridge.aside import aside
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
@@ -150,7 +152,8 @@ class Native:
     async def _asked(self, request: Request, seat: Seat, watch: Watch) -> Draft:
         """Send the create; the first draft of its answer."""
         while True:
-            frame = self._create(request, seat)
+            create = partial(self._create, request, seat)
+            frame = await aside(create, values=request.weight())
             seat.lane.begin()
             seat.is_used = True
             with watch:

@@ -3,11 +3,14 @@
 Rule 1: the operator's table decides; nothing a client sends changes an address or a key.
 Rule 2: an exact name goes before a wildcard, a longer wildcard before a shorter one.
 Rule 3: entries of one name share its load; each fallback is a name, looked up by the same rules.
+Rule 4: what a client puts in the place of a `*` is one plain name at the provider: it can become no
+other path, no query and no fragment of the address that is asked with the operator's key.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +18,10 @@ from dataclasses import dataclass, replace
 from ws_bridge.config import Config, ModelEntry, star_of
 from ws_bridge.errors import ModelNotFound
 from ws_bridge.upstream.base import Target
+
+LONGEST_STAR = 128  # characters; providers' names are shorter than half of that
+SEGMENT = r"(?!\.+(?:/|\Z))[A-Za-z0-9._:@+\-]+"  # not of dots alone
+STAR = re.compile(rf"(?!.*\.\.){SEGMENT}(?:/{SEGMENT})*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +98,7 @@ class Routes:
             return _group_of(self._named[model], model, "")
         for name in self._wildcards:
             if star := star_of(name, model):
-                return _group_of(self._named[name], model, star)
+                return _group_of(self._named[name], model, star) if is_plain(star) else None
         return None
 
 
@@ -100,6 +107,11 @@ def _group_of(routes: Sequence[Route], name: str, star: str) -> Group:
     named = (replace(one, name=name, model=_with(star, one.model)) for one in targets)
     fallbacks = (_with(star, name) for route in routes for name in route.fallbacks)
     return Group(tuple(named), tuple(dict.fromkeys(fallbacks)))
+
+
+def is_plain(star: str) -> bool:
+    """Whether a `*` may stand for it: segments of a name, none of them empty or a way up."""
+    return len(star) <= LONGEST_STAR and STAR.fullmatch(star) is not None
 
 
 def _with(star: str, name: str) -> str:

@@ -63,6 +63,6 @@ class Seals:
 def _digest(item: Item) -> bytes:
     """What a sealed item is known by; b"" for all others, and for what this bridge has sealed."""
     sealed = item.get("encrypted_content")
-    if item.get("type") not in SEALED or not isinstance(sealed, str) or sealed_here(item):
+    if str(item.get("type")) not in SEALED or not isinstance(sealed, str) or sealed_here(item):
         return b""
     return hashlib.sha256(sealed.encode()).digest()[:16]

@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Draft
+from ws_bridge.protocol.splice import OURS, is_plain
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.failures import LOST, UNREACHABLE
 from ws_bridge.upstream.refusals import NeverBegan, refusal
@@ -91,7 +92,7 @@ class Frame:
     @property
     def draft(self) -> Draft:
         """What the event says, in the provider's own bytes."""
-        return Draft(self.type, self.fields, self.text)
+        return Draft(self.type, self.fields, self.text if is_plain(self.text, OURS) else b"")
 
 
 class Lane:

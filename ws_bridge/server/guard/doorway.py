@@ -16,6 +16,7 @@ from aiohttp import web
 from ws_bridge.config import Config
 from ws_bridge.server.guard.duty import MIB, Duty
 from ws_bridge.server.guard.guard import Guard
+from ws_bridge.server.guard.handler import HttpHandler
 
 BACKLOG = 1024  # connections that wait to be accepted: all clients come back at once
 SEND_BUFFER = 64 * 1024  # a client that does not read hides megabytes in the kernel otherwise
@@ -57,7 +58,7 @@ async def serve_on(
     # no files left it logs a traceback for each: a million lines in three seconds were seen. So it
     # hears of one, and the kernel of the others.
     served = await duty.loop.create_server(
-        lambda: Guard(server(), duty),
+        lambda: Guard(HttpHandler.of(server), duty),
         sock=listening,
         ssl=tls,
         backlog=1,

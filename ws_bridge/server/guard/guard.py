@@ -236,7 +236,7 @@ class Guard(asyncio.Protocol, asyncio.Transport):
 
     def cut(self, ws: web.WebSocketResponse, breach: Breach) -> None:
         """End the WebSocket with a close frame, behind all that was sent before."""
-        log.info("client_cut code=%d reason=%r", breach.code, breach.words)
+        log.info("client_cut code=%d reason=%s", breach.code, breach.words)
         if ws.prepared:
             self._duty.see_off(
                 ws.close(code=breach.code, message=breach.words.encode(), drain=False)

@@ -1,0 +1,160 @@
+"""The largest requests that may come: they are read, checked and fitted beside the event loop.
+
+What the loop does itself is counted in calls, not in time; the rest is shown by a gate: while the
+work beside the loop stands still, everybody else is answered.
+"""
+
+import asyncio
+import collections
+import contextlib
+import sys
+import threading
+
+import orjson
+import pytest
+from scripted import Scripted, answer
+from valkeys import Node, valkey_binary
+
+from ws_bridge.aside import HEAVY, aside
+
+MANY = 120_000
+ITEMS = [{"role": "user", "content": "hi"}] * MANY
+TOOLS = [
+    {"type": "function", "name": f"f{number}", "parameters": {"type": "object", "properties": {}}}
+    for number in range(10_000)
+]
+MANY_OF = {"items": {"input": ITEMS}, "tools": {"input": "hi", "tools": TOOLS}}
+LARGE = {"max_message_mib": 64}
+
+
+@contextlib.contextmanager
+def calls():
+    """How often each function is called in this thread, the loop's, as long as the block lasts."""
+    counted = collections.Counter()
+
+    def note(frame, event, _argument):
+        if event == "call":
+            counted[frame.f_code.co_qualname, frame.f_code.co_filename] += 1
+
+    sys.setprofile(note)
+    try:
+        yield counted
+    finally:
+        sys.setprofile(None)
+
+
+def check(counted, most=MANY // 4):
+    """Nothing was done item by item."""
+    assert sum(counted.values()) < most, counted.most_common(5)
+
+
+@pytest.fixture(scope="module")
+def valkey():
+    with Node(valkey_binary()) as node:
+        yield node
+
+
+@pytest.fixture
+async def bridge(serve):
+    sections = {"server": LARGE, "limits": {"queued_mib_per_connection": 64}}
+    return await serve(Scripted(answer("x")), sections)
+
+
+@pytest.fixture
+async def shared(serve, valkey):
+    """The same on Redis."""
+    sections = {"server": LARGE, "store": {"url": valkey.url}}
+    return await serve(Scripted(answer("x")), sections)
+
+
+async def post(bridge, path, text):
+    url, head = bridge.url + path, {"Content-Type": "application/json"}
+    async with bridge.session.post(url, data=text, headers=head) as got:
+        return got.status, orjson.loads(await got.read())
+
+
+def create(**fields):
+    return orjson.dumps({"type": "response.create", "model": "m", **fields})
+
+
+@pytest.mark.parametrize("store", [True, False])
+@pytest.mark.parametrize("fields", MANY_OF.values(), ids=MANY_OF)
+@pytest.mark.catalogue("A8")
+async def test_a_create_of_many_items_is_not_read_on_the_loop(bridge, store, fields):
+    client = await bridge.connect()
+    text = create(store=store, **fields).decode()
+    with calls() as counted:
+        await client.ws.send_str(text)
+        events = await client.until("response.completed", "error", "response.failed")
+    assert events[-1]["type"] == "response.completed"
+    check(counted)
+
+
+@pytest.mark.catalogue("A8")
+async def test_nor_over_http_nor_when_it_is_gone_on_from_and_listed(bridge):
+    text = create(input=ITEMS)
+    with calls() as counted:
+        status, made = await post(bridge, "/v1/responses", text)
+        assert status == 200
+    check(counted)
+    with calls() as counted:
+        on = create(input="on", previous_response_id=made["id"])
+        assert (await post(bridge, "/v1/responses", on))[0] == 200
+    check(counted)
+    with calls() as counted:
+        status, page = await bridge.get(f"/v1/responses/{made['id']}/input_items?limit=3")
+        assert (status, len(page["data"]), page["has_more"]) == (200, 3, True)
+    check(counted)
+
+
+@pytest.mark.catalogue("A8")
+async def test_nor_is_it_packed_or_unpacked_there(shared):
+    """What is kept by Redis: written, read, gone on from, listed."""
+    await test_nor_over_http_nor_when_it_is_gone_on_from_and_listed(shared)
+
+
+@pytest.mark.catalogue("A8")
+async def test_nor_for_a_conversation(bridge):
+    """But for one pass over its entries: they are added in one piece, or not at all."""
+    _, made = await bridge.post("/v1/conversations")
+    text = create(input=ITEMS, conversation=made["id"])
+    with calls() as counted:
+        assert (await post(bridge, "/v1/responses", text))[0] == 200
+    check(counted)
+
+
+HEAVY_ONES = {
+    "items": ("/v1/responses", create(input=ITEMS)),
+    "tools": ("/v1/responses", create(input="hi", tools=TOOLS)),
+    "text": ("/v1/responses", create(input="x" * 60 * 2**20)),
+    "escapes": ("/v1/responses", create(input='"\n' * 15 * 2**20)),
+    "tokens": ("/v1/responses/input_tokens", create(input=ITEMS)),
+    "not JSON": ("/v1/responses", b'{"model":"m","input":"' + b"x" * 60 * 2**20),
+    "an object too wide": ("/v1/responses", create(metadata={str(n): "" for n in range(MANY)})),
+}
+
+
+@pytest.mark.parametrize(("path", "text"), HEAVY_ONES.values(), ids=HEAVY_ONES)
+@pytest.mark.parametrize("way", ["http", "websocket"])
+@pytest.mark.catalogue("A8")
+async def test_while_a_large_one_is_read_all_others_are_answered(bridge, way, path, text):
+    client, other = await bridge.connect(), await bridge.connect()
+    gate = threading.Event()
+    standing = asyncio.create_task(aside(lambda: gate.wait(60), values=HEAVY))
+    if way == "http":
+        large = asyncio.create_task(post(bridge, path, text))
+    else:
+        large = asyncio.create_task(_turn(client, text))
+    assert (await bridge.get("/healthz"))[0] == 200
+    assert (await other.turn(input="hi"))[-1]["type"] == "response.completed"
+    status, _ = await post(bridge, "/v1/responses", create(input="hi"))
+    assert status == 200
+    assert not large.done(), "it waits for the work beside the loop"
+    gate.set()
+    assert await standing
+    await large
+
+
+async def _turn(client, text):
+    await client.ws.send_str(text.decode())
+    return await client.until("response.completed", "error", "response.failed")
