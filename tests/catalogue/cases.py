@@ -165,8 +165,8 @@ CASES = {
     "and a slow one is the caller's alone",
     "A7": "inputs, chains, followers, outputs and errors of any size: bounded for each connection, "
     "key and process",
-    "A9": "a client that reads no answer: let go, whatever it has asked for",
     "A8": "an error of megabytes, a message of 64 MiB, 120,000 items: nobody else waits meanwhile",
+    "A9": "a client that reads no answer: let go, whatever it has asked for",
     "A10": "a path, a query or a fragment in the place of a wildcard: model_not_found",
     "A11": "a provider's object with the bridge's fields, or with an output that is none: not told",
     "A12": "origins, hosts, keys, paths and errors that break parsers: 4xx, one line, no traceback",
