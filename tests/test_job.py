@@ -10,7 +10,7 @@ from scripted import Scripted, answer, completed, done_item, message, opening
 from ws_bridge.clock import Clock
 from ws_bridge.errors import ResponseTakenOver, StoreUnavailable, UpstreamError
 from ws_bridge.job import Job
-from ws_bridge.mirror import Mirror, Pace
+from ws_bridge.mirror import Mirror
 from ws_bridge.plan import Ending, JobFinished, Plan, Timing, line_of
 from ws_bridge.protocol.events import TERMINAL
 from ws_bridge.protocol.history import Chain
@@ -19,6 +19,7 @@ from ws_bridge.protocol.response import Envelope
 from ws_bridge.store.base import Record
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.upstream.base import Request, Target
+from ws_bridge.waiting import Pace
 
 TARGET = Target("m", "openai/m")
 INPUT = ({"type": "message", "role": "user", "content": "hi"},)
@@ -37,7 +38,7 @@ def new_job(upstream, store=None, seen=None, *, background=False):
         lambda outlives, tried: upstream.respond(
             Request(TARGET, Chain(None, INPUT), {}, outlives=outlives, tried=tried)
         ),
-        mirror=Mirror(store, Pace(), Clock()) if store else None,
+        mirror=Mirror(store, Pace(end_waits=0), Clock()) if store else None,
         observe=observed.append,
         clock=Clock(),
         timing=Timing(created_after=60, keepalive=0),

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ws_bridge.clock import Clock
@@ -20,20 +19,11 @@ from ws_bridge.feed import Feed, shorten
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Lease, Receipt, Record, Store, Verdict
 from ws_bridge.stream import Stream
-from ws_bridge.waiting import Outcome, while_it_answers
+from ws_bridge.waiting import Outcome, Pace, until_settled, while_it_answers
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often and how much, in seconds and bytes."""
-
-    flush: float = 0.025
-    renew: float = 5.0  # a silent response's lease
-    backlog: int = 256 * 2**20  # kept for a store that is away
 
 
 class Mirror:
@@ -51,6 +41,8 @@ class Mirror:
         self._renewed_at = 0.0
         self.degraded = 0  # responses that began without the store
         self.cuts = 0  # gaps that were declared
+        self.unconfirmed = 0  # ends that were told without the store
+        self.contradicted = 0  # of these the store has another
 
     async def create(
         self,
@@ -98,8 +90,7 @@ class Mirror:
 
     def news(self, response_id: str) -> None:
         """The stream has grown."""
-        feed = self._feeds.get(response_id)
-        if feed is not None:
+        if (feed := self._feeds.get(response_id)) is not None:
             self._behind[response_id] = feed
             self._work.set()
             if feed.is_followed:
@@ -107,33 +98,40 @@ class Mirror:
 
     def followed(self, response_id: str) -> None:
         """Somebody reads along elsewhere: what comes is written at once."""
-        feed = self._feeds.get(response_id)
-        if feed is not None:
+        if (feed := self._feeds.get(response_id)) is not None:
             feed.is_followed = True
             self.news(response_id)
 
     def remember(self, key: str, upstream_id: str = "", record: Record | None = None) -> None:
         """Keep, with a later write, the provider's id of a background response, or who answers."""
-        feed = self._feeds.get(key)
-        if feed is not None:
+        if (feed := self._feeds.get(key)) is not None:
             feed.remember(upstream_id, record)
             self.news(key)
 
     async def finish(self, response_id: str, ending: Sequence[Event]) -> bool:
-        """Let the store know the end first, if it can be reached; False if it has another one."""
-        feed = self._feeds.get(response_id)
-        if feed is None:
+        """Let the store know the end first; False if it has another one.
+
+        A store that is away is waited for, ``Pace.end_waits`` of the time in which this process
+        runs. Then the end may be told, and is written when the store is back.
+        """
+        if (feed := self._feeds.get(response_id)) is None:
             return False
-        try:
-            await self._soon(self._flush([feed], ending))
-        except (StoreUnavailable, TimeoutError):
+        feed.ending = ending
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            await self._soon(self._flush([feed]))
+        if self._is_watched(feed):
             self.news(response_id)
+            self._hurry.set()
+            await until_settled(feed.settled, self._clock, self._pace, lambda: feed.renewed_at)
+        if self._is_watched(feed):
+            feed.is_unconfirmed = True
+            self.unconfirmed += 1
+            log.warning("end_unconfirmed id=%s", response_id)
         return not feed.is_taken
 
     async def release(self, response_id: str) -> bool:
         """Give a running response back to the store, for another server; False if that fails."""
-        feed = self._feeds.get(response_id)
-        if feed is None or not feed.is_created:
+        if (feed := self._feeds.get(response_id)) is None or not feed.is_created:
             return False
         try:
             await self._soon(self._flush([feed]))
@@ -217,15 +215,15 @@ class Mirror:
             due = due | {key: one for key, one in self._feeds.items() if one.renewed_at <= silent}
         return list(due.values())
 
-    async def _flush(self, feeds: Sequence[Feed], ending: Sequence[Event] = ()) -> None:
+    async def _flush(self, feeds: Sequence[Feed]) -> None:
         """Write what the feeds lack, and renew their leases. Raises ``StoreUnavailable``.
 
         One that cannot be created, now or again, holds up no other.
         """
-        await self._write([feed for feed in feeds if feed.is_created], ending)
+        await self._write([feed for feed in feeds if feed.is_created])
         missing = [feed for feed in feeds if not feed.is_created and self._is_watched(feed)]
         refusals = [one for one in await asyncio.gather(*map(self._restore, missing)) if one]
-        await self._write([feed for feed in missing if feed.is_created], ending)
+        await self._write([feed for feed in missing if feed.is_created])
         if refusals:
             raise refusals[0]
 
@@ -239,17 +237,17 @@ class Mirror:
         feed.is_created = feed.is_created or feed.lease == lease
         return None
 
-    async def _write(self, feeds: Sequence[Feed], ending: Sequence[Event]) -> None:
+    async def _write(self, feeds: Sequence[Feed]) -> None:
         feeds = [feed for feed in feeds if self._is_watched(feed)]
-        writes = [feed.write(ending) for feed in feeds]
+        writes, asked_at = [feed.write() for feed in feeds], self._clock.monotonic()
         receipts = await self._store.append(writes) if writes else ()
         for feed, write, receipt in zip(feeds, writes, receipts, strict=True):
             # Of two writes at once, the other may have been the last, or under a newer lease.
             if self._is_watched(feed) and feed.lease == write.lease:
+                feed.renewed_at = asked_at
                 self._take(feed, write.events, receipt)
 
     def _take(self, feed: Feed, events: Sequence[Event], receipt: Receipt) -> None:
-        feed.renewed_at = self._clock.monotonic()
         feed.is_followed = receipt.is_followed
         if receipt.verdict in (Verdict.APPENDED, Verdict.DUPLICATE):
             if events:
@@ -264,8 +262,11 @@ class Mirror:
             log.warning("store_lost id=%s: it is written anew", feed.record.id)
             feed.lost()
         else:  # ended or claimed by others: what still comes is nobody's any more
-            self._forget(feed)
             feed.is_taken = True
+            self._forget(feed)
+            if feed.is_unconfirmed:
+                self.contradicted += 1
+                log.error("end_contradicted id=%s: the store has another", feed.record.id)
             feed.taken()
         if feed.is_created and not feed.is_behind:
             self._behind.pop(feed.record.id, None)
@@ -279,6 +280,7 @@ class Mirror:
     def _forget(self, feed: Feed) -> None:
         self._feeds.pop(feed.record.id, None)
         self._behind.pop(feed.record.id, None)
+        feed.settled.set()
 
     def _refuse(self, record: Record) -> None:
         self._refused[record.id] = record
@@ -293,8 +295,5 @@ class Mirror:
         """Keep no more for the store than the bound."""
         cut, dropped = shorten(list(self._behind.values()), self._pace.backlog)
         self.cuts += len(cut)
-        for feed in cut:
-            log.warning("mirror_cut id=%s", feed.record.id)
         for feed in dropped:
-            log.error("mirror_dropped id=%s: it will never be stored", feed.record.id)
             self._forget(feed)

@@ -2,19 +2,37 @@
 
 A store that gives no answer to anybody is away. One that answers others is slow, or this machine
 is: to go on without it would only make servers disagree.
+
+Rule: time in which this process stood still is no time in which the store was waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from ws_bridge.clock import Clock
 
 PATIENCE_SECONDS = 0.7  # without any answer
 LONGEST_SECONDS = 5.0
 LOOKS = 4  # in the time of that patience
+LOOK_SECONDS = 0.25  # how often it is seen whether this process stood still
+STANDSTILL_SECONDS = 1.0  # a look that comes so late
 
 Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often the store is written to, and how much it is waited for, in seconds and bytes."""
+
+    flush: float = 0.025
+    renew: float = 5.0  # a silent response's lease
+    backlog: int = 256 * 2**20  # kept for a store that is away
+    lease: float = 15.0
+    end_waits: float = 10.0  # an end, for a store that is away
 
 
 async def while_it_answers(
@@ -39,3 +57,28 @@ async def while_it_answers(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def until_settled(
+    settled: asyncio.Event, clock: Clock, pace: Pace, renewed_at: Callable[[], float]
+) -> None:
+    """Return when the event is set, or when an end was waited for as long as it is.
+
+    The time begins anew with a standstill after which the lease, renewed at that time, may have
+    run out: the response may be another server's, and only the store knows.
+    """
+    left = most = pace.end_waits - PATIENCE_SECONDS
+    waiting = asyncio.ensure_future(settled.wait())
+    try:
+        while left > 0 and not settled.is_set():
+            step, began = min(left, LOOK_SECONDS), clock.monotonic()
+            look = asyncio.ensure_future(clock.sleep(step))
+            await asyncio.wait((waiting, look), return_when=asyncio.FIRST_COMPLETED)
+            look.cancel()
+            await asyncio.gather(look, return_exceptions=True)
+            now = clock.monotonic()
+            is_late = now - began - step >= STANDSTILL_SECONDS
+            left = most if is_late and now - renewed_at() >= pace.lease else left - step
+    finally:
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
