@@ -81,7 +81,7 @@ class RedisStore:
     async def open(self) -> None:
         """See ``Store``: a server that is away is no error, one that is unfit is."""
         await self._presence.look()
-        bodies = (self._following.run, self._presence.run)
+        bodies = (self.scripts.pulse.run, self._following.run, self._presence.run)
         self._tasks = [asyncio.create_task(again_and_again(body)) for body in bodies]
 
     def is_available(self) -> bool:
