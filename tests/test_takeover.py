@@ -14,6 +14,7 @@ from ws_bridge.errors import ModelNotFound, StoreUnavailable
 from ws_bridge.job import Job
 from ws_bridge.jobs import Create, Jobs, Policy
 from ws_bridge.mirror import Mirror
+from ws_bridge.plan import Timing
 from ws_bridge.protocol.events import CREATED, TERMINAL
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.store.base import Lease, Verdict, Write
@@ -22,6 +23,7 @@ from ws_bridge.upstream.base import Target
 from ws_bridge.waiting import Pace
 
 LEASE_SECONDS = 15.0
+NEVER = Timing(created_after=10_000.0, keepalive=0.0)  # who died says nothing by itself
 TARGET = Target("m", "openai/m")
 NATIVE = Target("n", "openai/n", native_background=True)
 HELLO = done_item("Hello")
@@ -74,7 +76,7 @@ class Server:
             lineage=lineage_over(fleet.store),
             mirror=self.mirror,
             observe=lambda _: None,
-            policy=Policy(),
+            policy=Policy(timing=NEVER),
             clock=clock,
         )
         self.takeover = Takeover(fleet.store, self.jobs, clock)

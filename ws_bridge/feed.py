@@ -35,6 +35,7 @@ class Feed:
     position: int = 0  # the number from which on the store lacks the stream's events
     is_followed: bool = False
     renewed_at: float = 0.0  # when the last write that was answered was sent; monotonic, seconds
+    asked_at: float = 0.0  # when it was last in doubt, and the store was asked
     ending: Sequence[Event] = ()  # what the store is to know before the stream has it
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # set: watched no more
     is_unconfirmed: bool = False  # the end was told, and the store has not answered
@@ -59,6 +60,17 @@ class Feed:
     def is_over(self) -> bool:
         """Whether nothing more will come."""
         return self.stream.is_closed
+
+    def is_in_doubt(self, then: float) -> bool:
+        """Whether the store has not confirmed the lease since, nor was asked in vain."""
+        return self.is_created and max(self.renewed_at, self.asked_at) <= then
+
+    def take_away(self) -> None:
+        """The store refuses this writer: what is told from now on is nobody's."""
+        self.is_taken = True
+        if self.is_unconfirmed:
+            log.error("end_contradicted id=%s: the store has another", self.record.id)
+        self.taken()
 
     def write(self) -> Write:
         """What is to be written now; with the end all of it, so that it is packed tightly."""

@@ -17,9 +17,10 @@ from ws_bridge.clock import Clock
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.feed import Feed, shorten
 from ws_bridge.protocol.events import Event
+from ws_bridge.refused import Refused
 from ws_bridge.store.base import Lease, Receipt, Record, Store, Verdict
 from ws_bridge.stream import Stream
-from ws_bridge.waiting import Outcome, Pace, until_settled, while_it_answers
+from ws_bridge.waiting import Outcome, Pace, Work, until_settled, while_it_answers
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +36,8 @@ class Mirror:
         self._clock = clock
         self._feeds: dict[str, Feed] = {}
         self._behind: dict[str, Feed] = {}
-        self._refused: dict[str, Record] = {}  # may have been created all the same: to be deleted
-        self._work = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._refused = Refused(store)
+        self._work = Work()
         self._renewed_at = 0.0
         self.degraded = 0  # responses that began without the store
         self.cuts = 0  # gaps that were declared
@@ -59,6 +59,7 @@ class Mirror:
         back. Not so a background response, which is nothing but a promise: ``StoreUnavailable``.
         """
         feed = Feed(record, Lease(record.id, 1), stream, cancelled, taken)
+        feed.renewed_at = self._clock.monotonic()
         try:
             feed.lease = await self._soon(self._store.create(record, events))
             feed.created(events)
@@ -85,6 +86,7 @@ class Mirror:
     ) -> None:
         """Watch the stream of a response that was claimed; what is in it is stored."""
         feed = Feed(record, lease, stream, cancelled, taken)
+        feed.renewed_at = self._clock.monotonic()
         feed.created(stream.events)
         self._watch(feed)
 
@@ -92,9 +94,7 @@ class Mirror:
         """The stream has grown."""
         if (feed := self._feeds.get(response_id)) is not None:
             self._behind[response_id] = feed
-            self._work.set()
-            if feed.is_followed:
-                self._hurry.set()
+            self._work.add(at_once=feed.is_followed)
 
     def followed(self, response_id: str) -> None:
         """Somebody reads along elsewhere: what comes is written at once."""
@@ -107,6 +107,18 @@ class Mirror:
         if (feed := self._feeds.get(key)) is not None:
             feed.remember(upstream_id, record)
             self.news(key)
+
+    def is_in_doubt(self, response_id: str) -> bool:
+        """Whether the lease may have run out, and the store was not asked since."""
+        feed = self._feeds.get(response_id)
+        return feed is not None and feed.is_in_doubt(self._clock.monotonic() - self._pace.lease)
+
+    async def confirm(self, response_id: str) -> None:
+        """Ask the store once, if it can be reached; a response that is another's is not watched."""
+        if (feed := self._feeds.get(response_id)) is not None:
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
+                await self._soon(self._flush([feed]))
+            feed.asked_at = self._clock.monotonic()
 
     async def finish(self, response_id: str, ending: Sequence[Event]) -> bool:
         """Let the store know the end first; False if it has another one.
@@ -121,7 +133,7 @@ class Mirror:
             await self._soon(self._flush([feed]))
         if self._is_watched(feed):
             self.news(response_id)
-            self._hurry.set()
+            self._work.add(at_once=True)
             await until_settled(feed.settled, self._clock, self._pace, lambda: feed.renewed_at)
         if self._is_watched(feed):
             feed.is_unconfirmed = True
@@ -159,14 +171,14 @@ class Mirror:
     async def run(self) -> None:
         """Flush on every tick, at once where somebody waits; runs until cancelled."""
         while True:
-            await self._rest()
+            await self._work.wait(self._pace.renew if self._feeds else None, self._pace.flush)
             try:
                 if await self._is_done():
                     continue
                 self._bound()
             except Exception:  # the edge of the task: one response must not end all mirroring
                 log.exception("mirror_crashed")
-            self._work.set()
+            self._work.add()
             await self._clock.sleep(RETRY_SECONDS)
 
     async def drain(self) -> None:
@@ -182,28 +194,14 @@ class Mirror:
         """One round: write what is due; False if the store did not take it all."""
         try:
             await self._flush(list(self._feeds.values()) if every else self._due())
-            await self._delete_refused()
+            await self._refused.delete()
         except StoreUnavailable:
             return False
         return True
 
     def _watch(self, feed: Feed) -> None:
-        feed.renewed_at = self._clock.monotonic()
         self._feeds[feed.record.id] = feed
         self.news(feed.record.id)
-
-    async def _rest(self) -> None:
-        """Until there is something to write: the rest of a tick, or no longer than a renewal."""
-        try:
-            async with asyncio.timeout(self._pace.renew if self._feeds else None):
-                await self._work.wait()
-        except TimeoutError:
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._pace.flush):
-                await self._hurry.wait()
-        self._work.clear()
-        self._hurry.clear()
 
     def _due(self) -> list[Feed]:
         """Who lacks something, and whose lease is to be renewed."""
@@ -262,17 +260,14 @@ class Mirror:
             log.warning("store_lost id=%s: it is written anew", feed.record.id)
             feed.lost()
         else:  # ended or claimed by others: what still comes is nobody's any more
-            feed.is_taken = True
             self._forget(feed)
-            if feed.is_unconfirmed:
-                self.contradicted += 1
-                log.error("end_contradicted id=%s: the store has another", feed.record.id)
-            feed.taken()
+            self.contradicted += feed.is_unconfirmed
+            feed.take_away()
         if feed.is_created and not feed.is_behind:
             self._behind.pop(feed.record.id, None)
         elif self._is_watched(feed):
             self._behind[feed.record.id] = feed
-            self._work.set()
+            self._work.add()
 
     def _is_watched(self, feed: Feed) -> bool:
         return self._feeds.get(feed.record.id) is feed
@@ -283,13 +278,8 @@ class Mirror:
         feed.settled.set()
 
     def _refuse(self, record: Record) -> None:
-        self._refused[record.id] = record
-        self._work.set()
-
-    async def _delete_refused(self) -> None:
-        for response_id, record in list(self._refused.items()):
-            await self._store.delete(response_id, record.owner)
-            self._refused.pop(response_id, None)
+        self._refused.add(record)
+        self._work.add()
 
     def _bound(self) -> None:
         """Keep no more for the store than the bound."""

@@ -9,6 +9,7 @@ Rule: time in which this process stood still is no time in which the store was w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -33,6 +34,33 @@ class Pace:
     backlog: int = 256 * 2**20  # kept for a store that is away
     lease: float = 15.0
     end_waits: float = 10.0  # an end, for a store that is away
+
+
+class Work:
+    """Whether there is something to write, and whether somebody waits for it."""
+
+    def __init__(self) -> None:
+        self._is_there = asyncio.Event()
+        self._is_urgent = asyncio.Event()
+
+    def add(self, *, at_once: bool = False) -> None:
+        """There is something to write."""
+        self._is_there.set()
+        if at_once:
+            self._is_urgent.set()
+
+    async def wait(self, longest: float | None, tick: float) -> None:
+        """Until there is, and the rest of a tick, unless it is urgent; no longer than that."""
+        try:
+            async with asyncio.timeout(longest):
+                await self._is_there.wait()
+        except TimeoutError:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(tick):
+                await self._is_urgent.wait()
+        self._is_there.clear()
+        self._is_urgent.clear()
 
 
 async def while_it_answers(

@@ -180,7 +180,11 @@ async def test_before_the_first_answer_the_store_is_away():
 
 
 @pytest.mark.parametrize(
-    "word", [Lost(), OSError(), ReadOnlyError(), AttributeError(), TypeError()]
+    "word",
+    [
+        *(Lost(), OSError(), ReadOnlyError(), AttributeError(), TypeError()),
+        RuntimeError("unable to perform operation; the handler is closed"),
+    ],
 )
 async def test_what_did_not_come_through_is_unavailable_and_counts(word):
     made = scripts(Server(word))

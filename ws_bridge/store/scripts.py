@@ -230,8 +230,9 @@ class Scripts:
             if len(commands) > 1:
                 raise
             return [refused]
-        except (AttributeError, TypeError) as torn:
-            # The client's words for a connection that was closed under it (redis-py#4287).
+        except (AttributeError, TypeError, RuntimeError) as torn:
+            # The client's and uvloop's words for a connection that was closed under it
+            # (redis-py#4287).
             raise RedisConnectionError(str(torn)) from torn
 
     async def _complain(self, answers: Sequence[Any]) -> None:
