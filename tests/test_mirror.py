@@ -663,6 +663,21 @@ async def test_an_end_is_told_without_the_store_in_the_end_and_that_is_said(pati
     assert patient.mirror.contradicted == 0
 
 
+async def test_who_goes_down_in_a_hurry_waits_for_no_store(patient):
+    one, other = Response(), Response()
+    await patient.create(one)
+    await patient.create(other)
+    await a_while()
+    patient.store.is_away = True
+    async with ending(patient, one) as task:
+        await look_on(patient, 1)
+        patient.mirror.hasten()
+        assert await task
+    async with ending(patient, other) as task:
+        assert await task
+    assert patient.mirror.unconfirmed == 2
+
+
 @pytest.mark.catalogue("A2")
 async def test_an_end_that_was_told_and_that_another_server_had_ended_is_said_to_be(
     patient, caplog

@@ -37,7 +37,9 @@ class Feed:
     renewed_at: float = 0.0  # when the last write that was answered was sent; monotonic, seconds
     asked_at: float = 0.0  # when it was last in doubt, and the store was asked
     ending: Sequence[Event] = ()  # what the store is to know before the stream has it
-    settled: asyncio.Event = field(default_factory=asyncio.Event)  # set: watched no more
+    settled: asyncio.Event = field(
+        default_factory=asyncio.Event
+    )  # set: nobody has to wait any more
     is_unconfirmed: bool = False  # the end was told, and the store has not answered
     upstream_id: str = ""
     is_corrected: bool = False  # the store has the record as it was before it was known who answers

@@ -23,7 +23,15 @@ from valkeys import Node, valkey_binary
 from faults.clients import Clients
 from faults.nemesis import STORE, Nemesis, Stage
 from faults.trace import Trace
-from faults.verdict import Finals, Surroundings, concerns, is_ahead, is_contradicted, judge
+from faults.verdict import (
+    Finals,
+    Surroundings,
+    concerns,
+    is_ahead,
+    is_contradicted,
+    is_taken,
+    judge,
+)
 
 LEASE_SECONDS = 2
 END_WAITS = 4  # an end, for a store that is away
@@ -38,10 +46,11 @@ MODELS = (
 )
 DEGRADED = re.compile(r"store_degraded id=(\w+)")
 UNCONFIRMED = re.compile(r"end_unconfirmed id=(\w+)")
-NEWS = re.compile(r" (store_(?!degraded)\w+|hints_\w+|mirror_\w+|ready|stopped)")
-# What the documents say may be: a socket ahead of the log as another server ended the response;
-# ends that were told without the store; and those of them that the store has otherwise.
-EXCEPTIONS = ("ahead", "unconfirmed", "contradicted")
+NEWS = re.compile(r" (store_(?!degraded)\w+|hints_\w+|mirror_\w+|stood_still|ready|stopped)")
+# What the documents say may be: a socket that was told of a takeover, in the place of the log's end;
+# one that was ahead of the log then; ends that were told without the store; and those of them that
+# the store has otherwise.
+EXCEPTIONS = ("taken", "ahead", "unconfirmed", "contradicted")
 CRIES = re.compile(r"^.* ERROR .*$|^Traceback.*$|^\w*Error: .*$", re.MULTILINE)
 
 
@@ -252,6 +261,7 @@ def _count(trace: Trace, finals: Finals, around: Surroundings, counts: Counter[s
     counts["left"] += trace.has_left
     counts["chained"] += trace.parent is not None
     counts["degraded"] += around.is_degraded
+    counts["taken"] += is_taken(trace)
     counts["unconfirmed"] += around.is_unconfirmed
     counts["contradicted"] += is_contradicted(trace, finals)
     counts["asked twice"] += around.asked > 1

@@ -86,12 +86,17 @@ def concerns(faults: Iterable[Fault], trace: Trace, target: int) -> bool:
 
 
 def is_ahead(trace: Trace, log_end: Json) -> bool:
-    """Whether the socket heard what the log never will."""
-    return (
-        bool(trace.socket)
-        and trace.socket.last >= log_end["sequence_number"]
-        and (trace.socket.end != log_end)
-    )
+    """Whether the socket heard more than the log has, its end not counted."""
+    socket = trace.socket
+    if socket is None:
+        return False
+    return max(socket.texts, default=-1) - socket.has_ended >= log_end["sequence_number"]
+
+
+def is_taken(trace: Trace) -> bool:
+    """Whether the socket was told that another server has the response."""
+    end = trace.socket.end if trace.socket else None
+    return bool(end) and "taken over" in str(end["response"].get("error"))
 
 
 def is_contradicted(trace: Trace, finals: Finals) -> bool:

@@ -7,7 +7,10 @@ when it goes on, answers that lie ready included. What expired so says nothing a
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
+
+log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 0.25
 LATE_SECONDS = 0.5
@@ -45,4 +48,5 @@ class Pulse:
         now = self._now()
         if self._beat_at is not None and now - self._beat_at > BEAT_SECONDS + LATE_SECONDS:
             self._woke_at = now
+            log.warning("stood_still seconds=%.1f", now - self._beat_at)
         self._beat_at = now

@@ -189,7 +189,6 @@ class Scripts:
                     raise StoreUnavailable from None
                 answers = None
         if answers is None:
-            log.info("store_calls_void count=%d: this process stood still", len(calls))
             return await self._ask(calls)
         was_away = self.breaker.failures > 0 or self.breaker.now() - began > STALL_SECONDS
         self.breaker.succeeded()
