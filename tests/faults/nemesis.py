@@ -17,8 +17,8 @@ from proxy import Proxy
 from valkeys import Node
 
 STORE = -1
-PAUSE_SECONDS = (0.5, 4)  # between two faults of a loop
-LINE_PAUSE_SECONDS = (1, 6)
+PAUSE_SECONDS = (0.3, 2.5)  # between two faults of a loop
+LINE_PAUSE_SECONDS = (0.5, 4)
 
 
 @dataclass(frozen=True)

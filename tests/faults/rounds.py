@@ -47,9 +47,9 @@ MODELS = (
 DEGRADED = re.compile(r"store_degraded id=(\w+)")
 UNCONFIRMED = re.compile(r"end_unconfirmed id=(\w+)")
 NEWS = re.compile(r" (store_(?!degraded)\w+|hints_\w+|mirror_\w+|stood_still|ready|stopped)")
-# What the documents say may be: a socket that was told of a takeover, in the place of the log's end;
-# one that was ahead of the log then; ends that were told without the store; and those of them that
-# the store has otherwise.
+# What the documents say may be: sockets that were told of a takeover, in the place of the log's
+# end; those that were ahead of the log; ends that were told without the store; and those of them
+# that the store has otherwise.
 EXCEPTIONS = ("taken", "ahead", "unconfirmed", "contradicted")
 CRIES = re.compile(r"^.* ERROR .*$|^Traceback.*$|^\w*Error: .*$", re.MULTILINE)
 
