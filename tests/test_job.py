@@ -233,6 +233,22 @@ async def test_after_a_standstill_nothing_is_told_under_numbers_that_are_another
 
 
 @pytest.mark.catalogue("A1")
+async def test_a_background_response_created_over_a_standstill_is_told_of():
+    """Another server has it by now: its id is the answer all the same."""
+    hands, gate = Hands(), asyncio.Event()
+    store = Moody(hands.now)
+    job = new_job(Scripted(answer("x")), store, background=True, clock=hands.clock())
+    store.answers = [gate]
+    opening_ = asyncio.create_task(job.open_queued())
+    await until(lambda: store.created)
+    hands.turn(16)
+    await store.end(await store.claim("resp_1"))
+    gate.set()
+    await opening_
+    assert (job.snapshot()["id"], job.snapshot()["status"]) == ("resp_1", "queued")
+
+
+@pytest.mark.catalogue("A1")
 async def test_after_a_standstill_of_which_nobody_took_advantage_all_goes_on():
     hands, gate = Hands(), asyncio.Event()
     store = Moody(hands.now)

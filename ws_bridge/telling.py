@@ -102,8 +102,8 @@ class Telling:
             self._append_untold()
             return
         async with self._lock:
-            await self._begin()
-            if await self._is_ours():
+            is_new = await self._begin()  # what the store was created with may be told in any case
+            if is_new or await self._is_ours():
                 self._append_untold()
             await self._end()
         if self._sequencer.is_ended:
@@ -133,14 +133,17 @@ class Telling:
         self._append(self._untold)
         self._untold = []
 
-    async def _begin(self) -> None:
-        """Let the store know the response, if it does not yet."""
-        if self._mirror is not None and not self._is_recorded:
+    async def _begin(self) -> bool:
+        """Let the store know the response; False if it does already."""
+        if self._is_recorded:
+            return False
+        if self._mirror is not None:
             opening = [event for event in self._untold if not event.is_terminal]
             record = self._record()
             await self._mirror.create(record, opening, self.stream, **self._ears)
             self._mirror.remember(record.id, record=self._record())  # as it is by now
         self._is_recorded = True
+        return True
 
     def _append_untold(self) -> None:
         """Tell what need not wait: all but the terminal event."""
