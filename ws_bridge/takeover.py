@@ -78,8 +78,8 @@ class Takeover:
                 return
             except BridgeError as refused:  # its model is gone, or its parent
                 error = refused
-            except Exception:  # its request is none any more, whoever wrote it
-                log.exception("takeover_cannot_run id=%s", response_id)
+            except Exception as broken:  # noqa: BLE001 - its request is none any more
+                log.error("takeover_broken id=%s reason=%s", response_id, type(broken).__name__)  # noqa: TRY400 - no content
                 error = ServerLost()
             else:
                 log.warning("taken_over id=%s fence=%d runs=yes", response_id, claim.lease.fence)

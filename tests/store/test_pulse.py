@@ -104,11 +104,13 @@ async def test_a_call_that_fails_over_a_standstill_is_made_again_and_counts_for_
         hand.now += LONG
 
     server = Server(stands_still, stands_still)  # the second: the same call on a new connection
-    made = Scripts(server, hand, lambda: None)
+    backs = []
+    made = Scripts(server, hand, lambda: backs.append(hand.now))
     made.breaker.succeeded()
     made.pulse._beat()
     assert await made.call(READ, ()) == "yes"
     assert made.breaker.failures == 0
+    assert len(backs) == 2  # each time: the store may have been away too
     server.happens = [lambda: None]
     with pytest.raises(StoreUnavailable):
         await made.call(READ, ())

@@ -189,6 +189,7 @@ class Scripts:
                     raise StoreUnavailable from None
                 answers = None
         if answers is None:
+            self._back()  # the store may have been away too: nobody here would know
             return await self._ask(calls)
         was_away = self.breaker.failures > 0 or self.breaker.now() - began > STALL_SECONDS
         self.breaker.succeeded()
