@@ -43,6 +43,7 @@ FAILURES = 3
 PROBE_SECONDS = 0.25
 SILENCE_SECONDS = 3.0  # no answer to anybody: longer than any step of ours may take
 CALLS_AT_ONCE = 32
+LOADS = 3  # of the scripts for one call: a server may forget them as soon as they are sent
 STALL_SECONDS = 0.7  # an answer that took longer came from a server that stood still
 LATE = (RedisTimeoutError, TimeoutError)
 LUA = files("ws_bridge.store") / "lua"
@@ -200,7 +201,9 @@ class Scripts:
     async def _send_known(self, calls: Sequence[Call]) -> list[Any]:
         """Send scripts that the server may have forgotten; raises what will pass."""
         answers = await self._send_anew(calls)
-        if any(isinstance(answer, NoScriptError) for answer in answers):
+        for _ in range(LOADS):
+            if not any(isinstance(answer, NoScriptError) for answer in answers):
+                break
             await self.load()
             answers = await self._send(calls)
         await self._complain(answers)
@@ -250,9 +253,9 @@ class Scripts:
                 isinstance(answer, PASSING) or str(answer).startswith(PASSING_WORDS)
             ):
                 log.warning("store_refuses reason=%s", answer)
-                self.breaker.is_refusing |= not isinstance(answer, TryAgainError)
+                self.breaker.is_refusing |= not isinstance(answer, (TryAgainError, NoScriptError))
                 raise StoreUnavailable
 
 
-PASSING = (OutOfMemoryError, ClusterDownError, TryAgainError)
+PASSING = (OutOfMemoryError, ClusterDownError, TryAgainError, NoScriptError)
 PASSING_WORDS = ("OOM", "MISCONF", "BUSY", "NOREPLICAS")
