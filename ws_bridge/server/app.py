@@ -135,19 +135,14 @@ class Bridge:
             middlewares=[guarded, self._entrance.admit, Asked(self._budgets).count],
         )
         app[LIMITS] = self._config.limits
-        finish = self._config.server.on_disconnect == "finish"
         responses = Responses(
-            self._jobs,
-            self._store,
-            self._takeover,
-            self._sockets,
-            self._clock,
+            *(self._jobs, self._store, self._takeover, self._sockets, self._clock),
             creates=self._creates,
             budgets=self._budgets,
-            finish=finish,
+            finish=self._config.server.on_disconnect == "finish",
         )
-        rooms = (self._models, responses, self._conversations)
-        app.add_routes([route for room in rooms for route in room.routes()])
+        for room in (self._models, responses, self._conversations):
+            app.add_routes(room.routes())
         app.router.add_get("/", self._page)
         app.router.add_static("/static/", static_files())
         app.router.add_get("/healthz", self._healthz)

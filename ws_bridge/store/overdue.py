@@ -165,18 +165,20 @@ class Overdue:
     async def _log(self, response_id: str, owner: str, last: int) -> tuple[Sequence[Event], bool]:
         """What can be read of the log, and whether that is all up to its last number."""
         events: list[Event] = []
-        while (number := events[-1].number if events else -1) < last:
+        while True:
+            number = events[-1].number if events else -1
             [view] = await self._views([Cursor(response_id, owner, number)])
             if view is None:  # it was said why; readers would stumble over it too
                 if await self._is_encrypted(keys_of(response_id).events, number):
                     raise NotDecrypted
                 await self._do(self._client.delete(keys_of(response_id).events))
-                return (), False
+                return (), last < 0
+            events += view.events
+            if (events[-1].number if events else -1) >= last:
+                return events, True
             if not view.events:
                 log.error("log_lost id=%s: it is ended", response_id)
                 return events, False
-            events += view.events
-        return events, True
 
     async def _is_encrypted(self, key: str, after: int) -> bool:
         """Whether a log has entries, beyond a number, that only a secret opens."""
