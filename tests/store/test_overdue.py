@@ -113,6 +113,10 @@ async def test_an_index_of_another_type_is_made_anew(node, store, search, caplog
         running = record()
     await store.create(running, events_of(running)[:2])
     index = lease_index(partition_of(hidden.id))
+    metas = keys_of(hidden.id).meta.removesuffix(hidden.id)
+    node.cli("SET", metas + "string", "x")  # what others may have put beside
+    node.cli("HSET", metas + "odd", "st", "in_progress", "lx", "soon", "ow", "alice", "f", "1")
+    node.cli("HSET", (metas + "no id ").encode() + b"\xff", "st", "in_progress", "lx", "1")
     node.cli("DEL", index)
     node.cli(
         *{"string": ("SET", index, "x"), "list": ("LPUSH", index, "x")}.get(kind, ())

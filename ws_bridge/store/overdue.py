@@ -137,7 +137,9 @@ class Overdue:
         begin = metas(partition)
         try:
             async for meta in self._client.scan_iter(match=begin + "*", count=SCANNED):
-                await self._index(meta.decode().removeprefix(begin))
+                response_id = meta.decode(errors="replace").removeprefix(begin)
+                if is_id(response_id):
+                    await self._index(response_id)
         except AWAY as failure:
             self._scripts.breaker.failed(failure)
             raise StoreUnavailable from None
@@ -150,7 +152,9 @@ class Overdue:
         except ResponseError:  # it is no record
             return
         if status == b"in_progress":
-            await self._client.zadd(keys.leases, {response_id: float(until or 0)}, nx=True)
+            # What is no time is looked at now, and set aside.
+            score = float(until) if until is not None and until.isdigit() else 0.0
+            await self._client.zadd(keys.leases, {response_id: score}, nx=True)
             await self._client.pexpire(keys.leases, INDEX_MS)
 
     async def _set_aside(self, response_id: str, refusal: ResponseError) -> None:
