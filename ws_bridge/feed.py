@@ -71,7 +71,7 @@ class Feed:
         """The store refuses this writer: what is told from now on is nobody's."""
         self.is_taken = True
         if self.is_unconfirmed:
-            log.error("end_contradicted id=%s: the store has another", self.record.id)
+            log.warning("end_contradicted id=%s: the store has another", self.record.id)
         self.taken()
 
     def write(self) -> Write:
