@@ -22,10 +22,10 @@ from ws_bridge.store import scripts as lua
 from ws_bridge.store.base import MAX_ATTEMPTS, Claim, Lease, Owners, Record, Unreadable
 from ws_bridge.store.cipher import NotDecrypted
 from ws_bridge.store.connect import AWAY, Client
-from ws_bridge.store.following import Cursor
+from ws_bridge.store.following import MOST_ENTRIES, Cursor
 from ws_bridge.store.layout import is_id, keys_of, lease_index, lease_indexes, metas, partition_of
 from ws_bridge.store.packing import ENCRYPTED, Codec, pack_record, unpack_record
-from ws_bridge.store.pages import MOST_ENTRIES, View
+from ws_bridge.store.pages import View
 from ws_bridge.store.scripts import Call, Scripts
 
 log = logging.getLogger(__name__)
