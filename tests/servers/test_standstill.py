@@ -108,7 +108,7 @@ async def test_a_crowd_on_a_server_frozen_beyond_its_lease_hears_of_one_end_only
         assert await here.status("/healthz") == 200
         here.bridge.freeze()
         try:
-            ended = [await there.ended(turn.heard.id, HANG_SECONDS) for turn in turns]
+            ended = [await there.ended(turn.heard.id) for turn in turns]
         finally:
             line.thaw()
             here.bridge.thaw()
@@ -132,7 +132,7 @@ async def test_a_server_that_is_cut_off_tells_no_end_but_its_stream_goes_on(fake
         fake.release(at_provider("native-gate8-cut-big40"))
         for turn in (taken, kept):  # nobody waits for the store but the end
             await turn.read(until="response.output_item.done")
-        response = await there.ended(taken.heard.id, HANG_SECONDS)
+        response = await there.ended(taken.heard.id)
         await line.accept()
         heard = await taken.read()
         assert (heard.last["type"], response["status"]) == ("response.failed", "failed")
