@@ -653,7 +653,7 @@ async def test_an_end_is_told_without_the_store_in_the_end_and_that_is_said(pati
     await a_while()
     patient.store.is_away = True
     async with ending(patient, one) as task:
-        await look_on(patient, 10)
+        await look_on(patient, 11)
         assert await task
     assert patient.mirror.unconfirmed == 1
     assert f"end_unconfirmed id={one.id}" in caplog.text

@@ -83,7 +83,7 @@ class End:
         self.hands = Hands()
         self.settled = asyncio.Event()
         self.renewed_at = self.hands.now()
-        pace = Pace(end_waits=2.0 + waiting.PATIENCE_SECONDS, lease=15.0)
+        pace = Pace(end_waits=2.0, lease=15.0)
         self.task = asyncio.create_task(
             until_settled(self.settled, self.hands.clock(), pace, lambda: self.renewed_at)
         )

@@ -95,7 +95,7 @@ async def until_settled(
     The time begins anew with a standstill after which the lease, renewed at that time, may have
     run out: the response may be another server's, and only the store knows.
     """
-    left = most = pace.end_waits - PATIENCE_SECONDS
+    left = most = pace.end_waits
     waiting = asyncio.ensure_future(settled.wait())
     try:
         while left > 0 and not settled.is_set():
