@@ -36,11 +36,12 @@ SECONDS ?= 60
 scale: .venv/.dev
 	.venv/bin/python -m tests.scale --seconds $(SECONDS)
 
-# Ten minutes of random faults on two servers and their store; prints its seeds, ends with 1 if
-# anybody saw what must not be. MINUTES=2 SEED=7 make faults
+# Ten minutes of random faults on two servers, their store and the lines between; prints its seeds,
+# ends with 1 if anybody saw what must not be. MINUTES=2 SEED=7 make faults; FAULTS=1000 make faults
 MINUTES ?= 10
 faults: .venv/.dev
-	.venv/bin/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	.venv/bin/python -m tests.faults --minutes $(MINUTES) $(if $(FAULTS),--faults $(FAULTS)) \
+	  $(if $(SEED),--seed $(SEED))
 
 # Autobahn's test cases 1-10 on the bridge's socket; the table is tests/autobahn/results.md.
 autobahn: .venv/.dev

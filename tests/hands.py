@@ -13,12 +13,12 @@ from hang import HANG_SECONDS
 from scripted import answer
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import StoreUnavailable
+from ws_bridge.errors import ServerLost, StoreUnavailable
 from ws_bridge.protocol.events import Event
 from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.response import Envelope
-from ws_bridge.protocol.sequencer import Sequencer
-from ws_bridge.store.base import Lease, Receipt, Record, Verdict, Write
+from ws_bridge.protocol.sequencer import Sequencer, end_for
+from ws_bridge.store.base import Claim, Lease, Receipt, Record, Verdict, Write
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.stream import Stream
 
@@ -101,6 +101,12 @@ class Moody(MemoryStore):
         receipts = await super().append(writes)
         await self._be_answered()
         return [replace(receipt, is_followed=self.is_followed) for receipt in receipts]
+
+    async def end(self, claim: Claim | None) -> None:
+        """What another server does with a response that it has claimed; it reaches the store."""
+        assert claim is not None, "the lease has not run out"
+        last = end_for(claim.record.id, claim.events, ServerLost())
+        await super().append([Write(claim.lease, [last])])
 
     async def delete(self, response_id: str, owner: str) -> bool:
         await self._come_through()

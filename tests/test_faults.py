@@ -4,9 +4,9 @@ import time
 
 import orjson
 import pytest
-from faults.nemesis import STORE, Fault
+from faults.nemesis import Fault
 from faults.trace import Heard, Trace
-from faults.verdict import Finals, Surroundings, judge
+from faults.verdict import Finals, Surroundings, is_contradicted, judge
 
 ITEM = {"type": "message", "content": [{"type": "output_text", "text": "wordword"}]}
 
@@ -26,6 +26,7 @@ LOG = (
     event(3, "completed", response=response("completed", ITEM)),
 )
 LOST = event(2, "failed", response=response("failed") | {"error": {}})
+FAILED = event(3, "failed", response=response("failed") | {"error": {}})
 HEARD = "tag s1.1. "
 
 
@@ -42,19 +43,24 @@ class Case:
         self.other_log = self.other_body = None
         self.status = 200
         self.faults = []
-        self.asked, self.heard, self.is_degraded = 1, HEARD, False
+        self.asked, self.heard = 1, HEARD
+        self.is_degraded = self.is_unconfirmed = False
 
     def observer(self, heard, events):
         for text in events:
             heard.hear(text)
         return heard
 
-    def problems(self):
+    def finals(self):
         body = orjson.dumps(orjson.loads(self.log[-1])["response"])
         answers = [(self.status, body), (self.status, self.other_body or body)]
-        finals = Finals(answers, [self.log, self.other_log or self.log])
-        around = Surroundings(self.faults, self.is_degraded, self.asked, self.heard)
-        return list(judge(self.trace, finals, around))
+        return Finals(answers, [self.log, self.other_log or self.log])
+
+    def problems(self):
+        around = Surroundings(
+            self.faults, self.is_degraded, self.is_unconfirmed, self.asked, self.heard
+        )
+        return list(judge(self.trace, self.finals(), around))
 
 
 def test_what_everybody_saw_alike_is_well():
@@ -123,6 +129,11 @@ def an_end_that_the_store_does_not_have(case):
     case.faults = [Fault("kill", 0, 11.0, 12.0)]
 
 
+def a_failure_where_the_store_completed(case):
+    case.trace.socket = case.observer(Heard("the socket"), (*LOG[:3], FAILED))
+    case.faults = [Fault("freeze", 0, 11.0, 12.0)]
+
+
 def a_cut_without_a_fault(case):
     case.trace.is_cut = True
 
@@ -135,7 +146,7 @@ SPOILED = (
     *(another_text, a_hole, a_repeat, two_ends, no_end, two_logs, two_objects, a_404, asked_twice),
     *(a_poll_of_no_prefix, a_poll_that_goes_back, an_empty_poll, a_forgotten_history),
     *(a_failure_without_a_fault, an_end_that_the_store_does_not_have, a_cut_without_a_fault),
-    a_cancel_that_was_not,
+    *(a_cancel_that_was_not, a_failure_where_the_store_completed),
 )
 
 
@@ -146,11 +157,23 @@ def test_what_must_not_be_is_seen(spoil):
     assert case.problems()
 
 
-def test_the_socket_of_a_dead_server_may_be_ahead_of_the_log_while_the_store_is_away():
+def test_an_end_that_was_told_without_the_store_may_be_another_and_is_counted():
     case = Case()
     case.log = [*LOG[:2], LOST]
     case.trace.followers = []
-    case.faults = [Fault("kill", 0, 11.0, 12.0), Fault("store kill", STORE, 11.0, 12.0)]
+    case.faults = [Fault("long cut", 0, 11.0, 12.0)]
+    assert case.problems()
+    case.is_unconfirmed = True
+    assert case.problems() == []
+    assert is_contradicted(case.trace, case.finals())
+
+
+def test_what_was_told_and_cannot_be_read_is_no_loss_but_a_lie():
+    case = Case()
+    case.status, case.is_degraded, case.trace.was_found = 404, True, False
+    case.faults = [Fault("kill", 0, 11.0, 12.0)]
+    assert case.problems()
+    case.is_unconfirmed = True
     assert case.problems() == []
 
 

@@ -43,9 +43,11 @@ def test_with_the_end_everything_is_written():
     one = Response(*WORDS)
     feed = feed_of(one, 9, 9)
     one.say(one.last - 1)
-    assert feed.write(one.events[-1:]).events == one.events
+    feed.ending = one.events[-1:]
+    assert feed.write().events == one.events
     one.say(one.last)
-    assert feed.write(one.events[-1:]).events == one.events
+    feed.ending = one.events[-1:]
+    assert feed.write().events == one.events
     assert feed.is_over
 
 
@@ -162,7 +164,8 @@ def test_a_cut_is_undone_by_the_end_while_everything_is_still_there():
     one = Response(*WORDS)
     feed = feed_of(one, one.last - 1, 5)
     feed.cut()
-    write = feed.write(one.events[-1:])
+    feed.ending = one.events[-1:]
+    write = feed.write()
     assert write.events == one.events
     assert not write.has_gap
     feed.written(one.last)

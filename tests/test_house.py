@@ -27,6 +27,7 @@ THIRD = (
     "mirror",
     "outputs",
     "plan",
+    "refused",
     "summary",
     "takeover",
     "telling",

@@ -10,7 +10,7 @@ from scripted import Scripted, answer, completed, done_item, message, opening
 from ws_bridge.clock import Clock
 from ws_bridge.errors import ResponseTakenOver, StoreUnavailable, UpstreamError
 from ws_bridge.job import Job
-from ws_bridge.mirror import Mirror, Pace
+from ws_bridge.mirror import Mirror
 from ws_bridge.plan import Ending, JobFinished, Plan, Timing, line_of
 from ws_bridge.protocol.events import TERMINAL
 from ws_bridge.protocol.history import Chain
@@ -19,6 +19,7 @@ from ws_bridge.protocol.response import Envelope
 from ws_bridge.store.base import Record
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.upstream.base import Request, Target
+from ws_bridge.waiting import Pace
 
 TARGET = Target("m", "openai/m")
 INPUT = ({"type": "message", "role": "user", "content": "hi"},)
@@ -28,7 +29,8 @@ def new_store(max_bytes=2**20):
     return MemoryStore(max_bytes=max_bytes, ttl_seconds=60, now=lambda: 0.0)
 
 
-def new_job(upstream, store=None, seen=None, *, background=False):
+def new_job(upstream, store=None, seen=None, *, background=False, clock=None):
+    clock = clock or Clock()
     record = Record("resp_1", "me", INPUT, TARGET.maker, background=background)
     plan = Plan(record, Envelope("resp_1", "m", 1), TARGET, None, None, "websocket")
     observed = seen if seen is not None else []
@@ -37,10 +39,10 @@ def new_job(upstream, store=None, seen=None, *, background=False):
         lambda outlives, tried: upstream.respond(
             Request(TARGET, Chain(None, INPUT), {}, outlives=outlives, tried=tried)
         ),
-        mirror=Mirror(store, Pace(), Clock()) if store else None,
+        mirror=Mirror(store, Pace(end_waits=0), clock) if store else None,
         observe=observed.append,
-        clock=Clock(),
-        timing=Timing(created_after=60, keepalive=0),
+        clock=clock,
+        timing=Timing(created_after=3600, keepalive=0),
     )
 
 
@@ -159,9 +161,9 @@ async def test_the_store_knows_the_end_before_a_reader_hears_it():
     assert terminals(job) == ["response.completed"]
 
 
-async def running(store, upstream):
+async def running(store, upstream, hands=None):
     """A job in mid-output, all of it stored."""
-    job = new_job(upstream, store)
+    job = new_job(upstream, store, clock=hands.clock() if hands else None)
     task = asyncio.create_task(job.run())
     await until(lambda: len(job.stream.events) == 5)
     await job._mirror.drain()
@@ -212,6 +214,65 @@ async def test_an_end_that_comes_after_the_takeover_is_not_told():
     assert job.result["error"]["message"] == ResponseTakenOver.words
     assert job.stream.events[-1].json()["response"] == job.result
     assert [event.number for event in job.stream.events] == list(range(len(job.stream.events)))
+
+
+@pytest.mark.catalogue("A1")
+async def test_after_a_standstill_nothing_is_told_under_numbers_that_are_anothers():
+    """The provider goes on, and another server has ended the response meanwhile."""
+    hands, gate = Hands(), asyncio.Event()
+    store = Moody(hands.now)
+    job, task = await running(store, half(gate, *message("a", "b")[3:]), hands)
+    told = list(job.stream.events)
+    hands.turn(16)
+    await store.end(await store.claim("resp_1"))
+    gate.set()
+    await task
+    assert job.stream.events[:-1] == told
+    assert terminals(job) == ["response.failed"]
+    assert job.stream.events[-1].number == store.log("resp_1")[-1].number == len(told)
+
+
+@pytest.mark.catalogue("A1")
+async def test_a_background_response_created_over_a_standstill_is_told_of():
+    """Another server has it by now: its id is the answer all the same."""
+    hands, gate = Hands(), asyncio.Event()
+    store = Moody(hands.now)
+    job = new_job(Scripted(answer("x")), store, background=True, clock=hands.clock())
+    store.answers = [gate]
+    opening_ = asyncio.create_task(job.open_queued())
+    await until(lambda: store.created)
+    hands.turn(16)
+    await store.end(await store.claim("resp_1"))
+    gate.set()
+    await opening_
+    assert (job.snapshot()["id"], job.snapshot()["status"]) == ("resp_1", "queued")
+
+
+@pytest.mark.catalogue("A1")
+async def test_after_a_standstill_of_which_nobody_took_advantage_all_goes_on():
+    hands, gate = Hands(), asyncio.Event()
+    store = Moody(hands.now)
+    rest = [*message("a", "b")[3:], completed(done_item("ab"))]
+    job, task = await running(store, half(gate, *rest), hands)
+    hands.turn(16)
+    gate.set()
+    await task
+    assert terminals(job) == ["response.completed"]
+    assert store.log("resp_1") == job.stream.events
+    assert [event.number for event in job.stream.events] == list(range(len(job.stream.events)))
+
+
+@pytest.mark.catalogue("A2")
+async def test_while_the_store_is_away_for_longer_than_a_lease_a_stream_goes_on():
+    hands, gate = Hands(), asyncio.Event()
+    store = Moody(hands.now)
+    job, task = await running(store, half(gate, *message("a", "b")[3:], asyncio.Event()), hands)
+    store.is_away = True
+    hands.turn(16)
+    gate.set()
+    await until(lambda: len(job.stream.events) == 9)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_terminal_event_without_output_gets_the_items_that_were_streamed():

@@ -18,12 +18,13 @@ from ws_bridge.errors import (
     UpstreamError,
 )
 from ws_bridge.jobs import Create, Jobs, Policy, new_response_id
-from ws_bridge.mirror import Mirror, Pace
+from ws_bridge.mirror import Mirror
 from ws_bridge.plan import Ending
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.store.base import MAX_ANCESTORS
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.upstream.routes import Route, Routes, Target
+from ws_bridge.waiting import Pace
 
 ROUTES = Routes([Route("m", Target("m", "openai/m")), Route("c", Target("c", "anthropic/c"))])
 
@@ -40,7 +41,7 @@ class House:
             upstream=upstream,
             find_target=ROUTES.find,
             lineage=lineage_over(self.store),
-            mirror=Mirror(self.store, Pace(), Clock()),
+            mirror=Mirror(self.store, Pace(end_waits=0), Clock()),
             observe=lambda _: None,
             policy=Policy(),
             clock=Clock(),

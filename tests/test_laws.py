@@ -16,7 +16,7 @@ from transcripts import load, names
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.jobs import Create, Jobs, Policy
-from ws_bridge.mirror import Mirror, Pace
+from ws_bridge.mirror import Mirror
 from ws_bridge.plan import Ending
 from ws_bridge.protocol.events import TERMINAL, Draft, Event
 from ws_bridge.protocol.reducer import Reducer, fold
@@ -24,6 +24,7 @@ from ws_bridge.protocol.request import parse_create
 from ws_bridge.store.base import Lease, Verdict, Write
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.upstream.routes import Route, Routes, Target
+from ws_bridge.waiting import Pace
 
 SECRET = "/root/secret Traceback sk-12345"  # noqa: S105 - a canary
 ROUTES = Routes([Route("m", Target("m", "openai/m"))])
@@ -42,7 +43,7 @@ class House:
     def __init__(self, steps, store=None):
         self.upstream = Scripted(steps)
         self.store = store or MemoryStore(max_bytes=2**24, ttl_seconds=60, now=lambda: 0.0)
-        self.mirror = Mirror(self.store, Pace(flush=0.001), Clock())
+        self.mirror = Mirror(self.store, Pace(end_waits=0, flush=0.001), Clock())
         self.jobs = Jobs(
             upstream=self.upstream,
             find_target=ROUTES.find,

@@ -1,6 +1,7 @@
 """What a response goes on from and what it leaves, over real stores; chains also in `test_jobs`."""
 
 import asyncio
+import time
 
 import pytest
 from hands import until
@@ -20,6 +21,7 @@ from ws_bridge.plan import Ending
 from ws_bridge.protocol.conversation import Conversation, entries_of
 from ws_bridge.store.conversations import MemoryConversations
 from ws_bridge.store.memory import MemoryStore
+from ws_bridge.waiting import PATIENCE_SECONDS
 
 ITEM = {"type": "message", "role": "user", "content": "before"}
 
@@ -28,10 +30,15 @@ class Away(MemoryConversations):
     """Away when a test says so."""
 
     is_away = False
+    stands_still = 0.0  # the process, seconds, while something is added
 
     async def add(self, *about):
         if self.is_away:
             raise StoreUnavailable
+        if self.stands_still:
+            await asyncio.sleep(0)
+            time.sleep(self.stands_still)  # noqa: ASYNC251 - the process stands still
+            await asyncio.sleep(0.01)
         return await super().add(*about)
 
 
@@ -199,6 +206,14 @@ async def test_a_chain_from_a_response_of_a_conversation_has_what_was_before_it(
     await talk.go_on(side)
     assert talk.seen() == ["before", "a", "1", "on", "3", "on"]
     assert await talk.texts() == ["before", "a", "1", "b", "2"]
+
+
+@pytest.mark.catalogue("A1")
+async def test_a_turn_is_kept_though_the_process_stood_still_meanwhile():
+    talk = await Talk(answer("1")).begin(ITEM)
+    talk.kept.stands_still = PATIENCE_SECONDS + 0.1
+    await talk.say("a")
+    assert await talk.texts() == ["before", "a", "1"]
 
 
 async def test_without_its_conversation_such_a_chain_cannot_go_on():

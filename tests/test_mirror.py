@@ -13,9 +13,10 @@ from hands import OWNER, Hands, Moody, Response, a_while, holes, until
 from hang import HANG_SECONDS
 
 from ws_bridge.errors import StoreUnavailable
-from ws_bridge.mirror import RETRY_SECONDS, Mirror, Pace
+from ws_bridge.mirror import RETRY_SECONDS, Mirror
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.store.base import Verdict
+from ws_bridge.waiting import LOOK_SECONDS, Pace
 
 NEVER = 3600.0  # seconds of a tick that no test waits for
 
@@ -69,14 +70,14 @@ async def flushing(pace: Pace) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    async with flushing(Pace(flush=0.0, renew=5.0)) as one:
+    async with flushing(Pace(end_waits=0, flush=0.0, renew=5.0)) as one:
         yield one
 
 
 @pytest.fixture
 async def slow() -> AsyncIterator[World]:
     """A world in which no tick ever comes."""
-    async with flushing(Pace(flush=NEVER, renew=NEVER)) as one:
+    async with flushing(Pace(end_waits=0, flush=NEVER, renew=NEVER)) as one:
         yield one
 
 
@@ -191,7 +192,7 @@ async def test_a_refused_background_response_that_was_created_after_all_is_delet
 
 
 async def test_a_refused_background_response_is_deleted_at_the_latest_by_the_drain():
-    one, world = Response(background=True), World(Pace())
+    one, world = Response(background=True), World(Pace(end_waits=0))
     world.store.unanswered = 1
     with pytest.raises(StoreUnavailable):
         await world.create(one)
@@ -600,8 +601,154 @@ async def test_an_end_that_the_store_refuses_is_not_the_end(slow):
     assert not await slow.mirror.finish(one.id, one.events[-1:])
 
 
+@asynccontextmanager
+async def ending(world: World, response: Response) -> AsyncIterator[asyncio.Task[bool]]:
+    """The response ends, and its end waits for a store that is away."""
+    response.stream.append(response.events[len(response.stream.events) : -1])
+    task = asyncio.create_task(world.mirror.finish(response.id, response.events[-1:]))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def look_on(world: World, seconds: float) -> None:
+    """Time passes in which this process runs."""
+    for _ in range(round(seconds / LOOK_SECONDS)):
+        world.hands.turn(LOOK_SECONDS)
+        await a_while()
+
+
+@pytest.fixture
+async def patient() -> AsyncIterator[World]:
+    """A world in which an end waits for the store, for ten seconds as usual."""
+    async with flushing(Pace(flush=0.0)) as one:
+        yield one
+
+
+@pytest.mark.catalogue("A2")
+async def test_an_end_waits_for_a_store_that_is_away_and_others_go_on(patient):
+    one, other = Response(), Response()
+    await patient.create(one)
+    await patient.create(other)
+    await a_while()
+    patient.store.is_away = True
+    async with ending(patient, one) as task:
+        await look_on(patient, 8)
+        assert not task.done()
+        patient.say(other, 4)
+        assert other.stream.events[-1].number == 4
+        patient.store.is_away = False
+        await look_on(patient, 0.5)
+        assert await task
+    assert is_whole(patient, one)
+    assert (patient.mirror.unconfirmed, patient.mirror.contradicted) == (0, 0)
+
+
+@pytest.mark.catalogue("A2")
+async def test_an_end_is_told_without_the_store_in_the_end_and_that_is_said(patient, caplog):
+    one = Response()
+    await patient.create(one)
+    await a_while()
+    patient.store.is_away = True
+    async with ending(patient, one) as task:
+        await look_on(patient, 11)
+        assert await task
+    assert patient.mirror.unconfirmed == 1
+    assert f"end_unconfirmed id={one.id}" in caplog.text
+    patient.say(one, one.last)
+    await patient.come_back()
+    await until(lambda: is_whole(patient, one))
+    assert patient.mirror.contradicted == 0
+
+
+async def test_who_goes_down_in_a_hurry_waits_for_no_store(patient):
+    one, other = Response(), Response()
+    await patient.create(one)
+    await patient.create(other)
+    await a_while()
+    patient.store.is_away = True
+    async with ending(patient, one) as task:
+        await look_on(patient, 1)
+        patient.mirror.hasten()
+        assert await task
+    async with ending(patient, other) as task:
+        assert await task
+    assert patient.mirror.unconfirmed == 2
+
+
+@pytest.mark.catalogue("A2")
+async def test_an_end_that_was_told_and_that_another_server_had_ended_is_said_to_be(
+    patient, caplog
+):
+    one = Response()
+    await patient.create(one)
+    await a_while()
+    patient.store.is_away = True
+    async with ending(patient, one) as task:
+        await look_on(patient, 20)
+        assert await task
+    patient.say(one, one.last)
+    claim = await patient.store.claim(one.id)
+    await patient.store.end(claim)
+    await patient.come_back()
+    await until(lambda: patient.mirror.contradicted)
+    assert f"end_contradicted id={one.id}" in caplog.text
+    assert (await patient.store.get(one.id, OWNER)).status == "failed"
+    assert not patient.mirror.watches(one.id)
+
+
+@pytest.mark.catalogue("A1")
+async def test_what_a_server_asked_before_it_stood_still_says_nothing_afterwards(patient):
+    """Its calls expire, as if the store were away; another server has ended the response."""
+    one = Response()
+    await patient.create(one)
+    await a_while()
+    patient.store.is_away = True
+    async with ending(patient, one) as task:
+        await look_on(patient, 9)
+        patient.hands.turn(16.0)  # it stands still
+        await patient.store.end(await patient.store.claim(one.id))
+        await look_on(patient, 9)
+        assert not task.done()
+        patient.store.is_away = False
+        await look_on(patient, 0.5)
+        assert await task is False
+    assert one.heard == ["taken"]
+    assert patient.mirror.unconfirmed == 0
+
+
+@pytest.mark.catalogue("A1")
+async def test_nor_does_what_it_asks_at_the_moment_of_waking(patient):
+    """The first call fails at once; the end waits for an answer all the same."""
+    one = Response()
+    await patient.create(one)
+    await a_while()
+    patient.hands.turn(16.0)
+    await patient.store.end(await patient.store.claim(one.id))
+    patient.store.is_away = True
+    async with ending(patient, one) as task:
+        await until(lambda: patient.hands.sleepers)
+        patient.store.is_away = False
+        await look_on(patient, 0.5)
+        assert await task is False
+
+
+@pytest.mark.catalogue("A2")
+@pytest.mark.parametrize("verdict", [Verdict.GAP, Verdict.GONE])
+async def test_an_end_that_the_store_did_not_take_yet_is_not_told_yet(patient, verdict):
+    one = Response()
+    await patient.create(one)
+    await a_while()
+    patient.store.verdicts = [verdict, verdict]
+    async with ending(patient, one) as task:
+        assert await task
+    assert is_whole(patient, one)
+
+
 async def test_a_drain_writes_everything_that_is_left():
-    world, one, other = World(Pace()), Response(), Response()
+    world, one, other = World(Pace(end_waits=0)), Response(), Response()
     await world.create(one)
     world.store.is_away = True
     await world.create(other)
@@ -615,7 +762,7 @@ async def test_a_drain_writes_everything_that_is_left():
 
 
 async def test_a_drain_that_fails_ends_and_the_lag_tells():
-    world, one = World(Pace()), Response()
+    world, one = World(Pace(end_waits=0)), Response()
     await world.create(one)
     world.say(one, one.last)
     world.store.is_away = True
@@ -633,7 +780,7 @@ def size(response: Response) -> int:
 @pytest.mark.catalogue("R5")
 async def test_beyond_the_bound_what_has_finished_is_cut_first_and_the_log_says_so():
     done, running = Response(*["word "] * 50), Response(*["word "] * 50)
-    async with flushing(Pace(flush=0.0, backlog=int(1.5 * size(done)))) as world:
+    async with flushing(Pace(end_waits=0, flush=0.0, backlog=int(1.5 * size(done)))) as world:
         await world.create(done)
         await world.create(running)
         await a_while()
@@ -657,7 +804,7 @@ async def test_beyond_the_bound_what_has_finished_is_cut_first_and_the_log_says_
 
 async def test_a_running_response_is_cut_when_nothing_else_is_left_and_goes_on():
     one = Response(*["word "] * 50)
-    async with flushing(Pace(flush=0.0, backlog=size(one) // 3)) as world:
+    async with flushing(Pace(end_waits=0, flush=0.0, backlog=size(one) // 3)) as world:
         await world.create(one)
         await a_while()
         world.store.is_away = True
@@ -677,13 +824,15 @@ async def test_a_running_response_is_cut_when_nothing_else_is_left_and_goes_on()
 
 async def test_what_cannot_be_kept_even_so_is_dropped_last():
     one, running = Response(*["word "] * 50), Response()
-    async with flushing(Pace(flush=0.0, backlog=10)) as world:
+    async with flushing(Pace(end_waits=0, flush=0.0, backlog=10)) as world:
         await world.create(one)
         await world.create(running)
         await a_while()
         world.store.is_away = True
         await world.finish(one)
         world.say(running, 4)
+        await until(lambda: world.hands.sleepers)
+        world.hands.turn(RETRY_SECONDS)
         await until(lambda: not world.mirror.watches(one.id))
         assert world.mirror.watches(running.id)
         await world.come_back()
@@ -706,7 +855,7 @@ async def test_whatever_goes_wrong_the_log_is_contiguous_or_says_where_it_is_not
     dice = random.Random(seed)  # noqa: S311 - to be repeated
     responses = [Response(*["word "] * dice.randint(1, 80)) for _ in range(3)]
     backlog = dice.choice([TINY, SMALL, AMPLE])
-    async with flushing(Pace(flush=0.0, renew=5.0, backlog=backlog)) as world:
+    async with flushing(Pace(end_waits=0, flush=0.0, renew=5.0, backlog=backlog)) as world:
         rough = Rough(world, dice, is_forgetful=backlog == AMPLE)
         await asyncio.gather(*(rough.live(one) for one in responses))
         world.store.trouble = 0.0

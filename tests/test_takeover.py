@@ -13,14 +13,17 @@ from scripted import Scripted, answer, completed, done_item, lineage_over, messa
 from ws_bridge.errors import ModelNotFound, StoreUnavailable
 from ws_bridge.job import Job
 from ws_bridge.jobs import Create, Jobs, Policy
-from ws_bridge.mirror import Mirror, Pace
+from ws_bridge.mirror import Mirror
+from ws_bridge.plan import Timing
 from ws_bridge.protocol.events import CREATED, TERMINAL
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.store.base import Lease, Verdict, Write
 from ws_bridge.takeover import LOOK_SECONDS, Takeover
 from ws_bridge.upstream.base import Target
+from ws_bridge.waiting import Pace
 
 LEASE_SECONDS = 15.0
+NEVER = Timing(created_after=10_000.0, keepalive=0.0)  # who died says nothing by itself
 TARGET = Target("m", "openai/m")
 NATIVE = Target("n", "openai/n", native_background=True)
 HELLO = done_item("Hello")
@@ -66,14 +69,14 @@ class Server:
     def __init__(self, fleet: Fleet, upstream: Scripted, models: dict[str, Target]) -> None:
         self.fleet, self.upstream, self.models = fleet, upstream, models
         clock = fleet.hands.clock()
-        self.mirror = Mirror(fleet.store, Pace(flush=0.0), clock)
+        self.mirror = Mirror(fleet.store, Pace(end_waits=0, flush=0.0), clock)
         self.jobs = Jobs(
             upstream=upstream,
             find_target=self.find,
             lineage=lineage_over(fleet.store),
             mirror=self.mirror,
             observe=lambda _: None,
-            policy=Policy(),
+            policy=Policy(timing=NEVER),
             clock=clock,
         )
         self.takeover = Takeover(fleet.store, self.jobs, clock)

@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
+from hands import Hands, a_while
 
 from ws_bridge import waiting
-from ws_bridge.waiting import while_it_answers
+from ws_bridge.waiting import LOOK_SECONDS, Pace, Work, until_settled, while_it_answers
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +71,83 @@ async def test_whoever_is_cancelled_leaves_nothing_behind():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert store.is_over
+
+
+# An end, for a store that is away
+
+
+class End:
+    """An end that waits, with a clock turned by hand; the lease is as old as the test says."""
+
+    def __init__(self):
+        self.hands = Hands()
+        self.settled = asyncio.Event()
+        self.renewed_at = self.hands.now()
+        pace = Pace(end_waits=2.0, lease=15.0)
+        self.task = asyncio.create_task(
+            until_settled(self.settled, self.hands.clock(), pace, lambda: self.renewed_at)
+        )
+
+    async def pass_time(self, seconds):
+        for _ in range(round(seconds / LOOK_SECONDS)):
+            await a_while()
+            self.hands.turn(LOOK_SECONDS)
+        await a_while()
+
+    async def stand_still(self, seconds):
+        await a_while()
+        self.hands.turn(seconds)
+        await a_while()
+
+
+@pytest.fixture
+async def end():
+    one = End()
+    yield one
+    one.task.cancel()
+    await asyncio.gather(one.task, return_exceptions=True)
+
+
+async def test_an_end_waits_so_long_and_no_longer(end):
+    await end.pass_time(1.75)
+    assert not end.task.done()
+    await end.pass_time(0.25)
+    assert end.task.done()
+
+
+async def test_what_is_settled_is_not_waited_for(end):
+    await end.pass_time(0.5)
+    end.settled.set()
+    await a_while()
+    assert end.task.done()
+
+
+async def test_standing_still_is_not_waiting(end):
+    await end.stand_still(14.0)
+    await end.pass_time(1.5)
+    assert not end.task.done()
+    await end.pass_time(0.25)
+    assert end.task.done()
+
+
+async def test_where_the_lease_may_have_run_out_meanwhile_waiting_begins_anew(end):
+    await end.pass_time(1.75)
+    await end.stand_still(15.0)
+    await end.pass_time(1.75)
+    assert not end.task.done()
+    await end.pass_time(0.25)
+    assert end.task.done()
+
+
+# Work for the flusher
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_work_is_waited_for_and_is_done_then(at_once):
+    work = Work()
+    waits = asyncio.create_task(work.wait(None, 3600.0 if at_once else 0.0))
+    await a_while()
+    assert not waits.done()
+    work.add(at_once=at_once)
+    await waits
+    await work.wait(0.0, 3600.0)  # there is none any more

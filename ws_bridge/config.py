@@ -75,6 +75,7 @@ class Store(Section):
     conversation_seconds: Positive = 2592000
     flush_ms: Positive = 25
     lease_seconds: Annotated[float, Field(ge=1)] = 15
+    end_waits_seconds: NotNegative = 10
     backlog_mib: Count = 256
     max_mib: Count = 512
 

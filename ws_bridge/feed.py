@@ -7,6 +7,8 @@ written yet, and says so (``gap``).
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +17,7 @@ from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.store.base import Lease, Record, Write
 from ws_bridge.stream import Stream
 
+log = logging.getLogger(__name__)
 REWRITTEN_BYTES = 8 * 2**20  # of a log, at its end: one call to the store, which others wait for
 
 
@@ -31,7 +34,13 @@ class Feed:
     is_taken: bool = False  # by another server, or deleted
     position: int = 0  # the number from which on the store lacks the stream's events
     is_followed: bool = False
-    renewed_at: float = 0.0  # monotonic, seconds
+    renewed_at: float = 0.0  # when the last write that was answered was sent; monotonic, seconds
+    asked_at: float = 0.0  # when it was last in doubt, and the store was asked
+    ending: Sequence[Event] = ()  # what the store is to know before the stream has it
+    settled: asyncio.Event = field(
+        default_factory=asyncio.Event
+    )  # set: nobody has to wait any more
+    is_unconfirmed: bool = False  # the end was told, and the store has not answered
     upstream_id: str = ""
     is_corrected: bool = False  # the store has the record as it was before it was known who answers
     instead: list[Event] = field(default_factory=list)  # of what was cut: the snapshot
@@ -46,7 +55,7 @@ class Feed:
     @property
     def is_behind(self) -> bool:
         """Whether the store lacks anything."""
-        events = self.stream.events
+        events = self.ending or self.stream.events
         return bool(self.instead) or (bool(events) and events[-1].number >= self.position)
 
     @property
@@ -54,13 +63,21 @@ class Feed:
         """Whether nothing more will come."""
         return self.stream.is_closed
 
-    def write(self, ending: Sequence[Event] = ()) -> Write:
-        """What is to be written now; with the end comes everything, so that it is packed tightly.
+    def is_in_doubt(self, then: float) -> bool:
+        """Whether the store has not confirmed the lease since, nor was asked in vain."""
+        return self.is_created and max(self.renewed_at, self.asked_at) <= then
 
-        ``ending`` is what the store is to know before the stream has it.
-        """
+    def take_away(self) -> None:
+        """The store refuses this writer: what is told from now on is nobody's."""
+        self.is_taken = True
+        if self.is_unconfirmed:
+            log.warning("end_contradicted id=%s: the store has another", self.record.id)
+        self.taken()
+
+    def write(self) -> Write:
+        """What is to be written now; with the end all of it, so that it is packed tightly."""
         said = self.stream.events
-        ahead = [event for event in ending if not said or event.number > said[-1].number]
+        ahead = [event for event in self.ending if not said or event.number > said[-1].number]
         events = [*self.lacking(), *ahead]
         is_small = self.stream.size <= REWRITTEN_BYTES
         if events and events[-1].is_terminal and said and said[0].number == 0 and is_small:
@@ -169,10 +186,13 @@ def shorten(feeds: Sequence[Feed], most: int) -> tuple[list[Feed], list[Feed]]:
     for feed in order:
         if kept > most:
             kept -= feed.kept_bytes
-            cut += [feed] if feed.cut() else []
+            if feed.cut():
+                cut.append(feed)
+                log.warning("mirror_cut id=%s", feed.record.id)
             kept += feed.kept_bytes
     for feed in order:
         if kept > most and feed.is_over:
             kept -= feed.kept_bytes
             dropped.append(feed)
+            log.error("mirror_dropped id=%s: it will never be stored", feed.record.id)
     return cut, dropped

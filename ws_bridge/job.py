@@ -282,7 +282,7 @@ class Job:
             silent = self._clock.monotonic() - self._telling.last
             await self._clock.sleep(max(self._timing.keepalive - silent, 0.001))
             if self._clock.monotonic() - self._telling.last >= self._timing.keepalive:
-                self._telling.say(self._sequencer.keepalive(self.snapshot()))
+                await self._telling.tell(self._sequencer.keepalive(self.snapshot()))
 
     def _finished(self) -> JobFinished:
         first, error = self._telling.first, self.stream.error

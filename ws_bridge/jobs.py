@@ -157,12 +157,17 @@ class Jobs:
         """
         self.is_draining = True
         finished = asyncio.gather(*self._tasks, return_exceptions=True)
-        hurried = asyncio.ensure_future(hurry.wait())
+        hurried = asyncio.ensure_future(self._hasten(hurry))
         waits = (finished, hurried)
         await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
         await asyncio.gather(*(job.stop(Ending.SHUTDOWN) for job in self._running.values()))
         await finished
+        hurried.cancel()
+        await asyncio.gather(hurried, return_exceptions=True)
+
+    async def _hasten(self, hurry: asyncio.Event) -> None:
+        await hurry.wait()
+        self._mirror.hasten()
 
     async def _parent(self, create: Create) -> Turn | None:
         request = create.request

@@ -20,6 +20,7 @@ from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.output import items_of
 from ws_bridge.store.base import Snapshot, Store
 from ws_bridge.store.conversations import Conversations
+from ws_bridge.waiting import while_it_answers
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,6 @@ Json = dict[str, Any]
 
 # A parent on its way to its end is waited for so long, then refused (reliability 2.9).
 PATIENCE_SECONDS = 1.0
-KEEP_SECONDS = 0.7  # the client waits for its end meanwhile
 
 
 class Lineage:
@@ -83,8 +83,9 @@ class Lineage:
         made = partial(entries_of_response, record.id, record.input, output, record.maker)
         entries = await aside(made, values=len(record.input) + len(output))
         try:
-            async with asyncio.timeout(KEEP_SECONDS):
-                await self._conversations.add(conversation_id, record.owner, entries)
+            # The client waits for its end meanwhile.
+            add = self._conversations.add(conversation_id, record.owner, entries)
+            await while_it_answers(self._store.answered, add)
         except (BridgeError, TimeoutError) as lost:
             reason = getattr(lost, "code", "timeout")
             log.error("conversation_lost id=%s reason=%s", conversation_id, reason)  # noqa: TRY400

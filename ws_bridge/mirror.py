@@ -11,29 +11,20 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.feed import Feed, shorten
 from ws_bridge.protocol.events import Event
+from ws_bridge.refused import Refused
 from ws_bridge.store.base import Lease, Receipt, Record, Store, Verdict
 from ws_bridge.stream import Stream
-from ws_bridge.waiting import Outcome, while_it_answers
+from ws_bridge.waiting import Outcome, Pace, Work, until_settled, while_it_answers
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How often and how much, in seconds and bytes."""
-
-    flush: float = 0.025
-    renew: float = 5.0  # a silent response's lease
-    backlog: int = 256 * 2**20  # kept for a store that is away
 
 
 class Mirror:
@@ -45,12 +36,13 @@ class Mirror:
         self._clock = clock
         self._feeds: dict[str, Feed] = {}
         self._behind: dict[str, Feed] = {}
-        self._refused: dict[str, Record] = {}  # may have been created all the same: to be deleted
-        self._work = asyncio.Event()
-        self._hurry = asyncio.Event()
+        self._refused = Refused(store)
+        self._work = Work()
         self._renewed_at = 0.0
         self.degraded = 0  # responses that began without the store
         self.cuts = 0  # gaps that were declared
+        self.unconfirmed = 0  # ends that were told without the store
+        self.contradicted = 0  # of these the store has another
 
     async def create(
         self,
@@ -67,6 +59,7 @@ class Mirror:
         back. Not so a background response, which is nothing but a promise: ``StoreUnavailable``.
         """
         feed = Feed(record, Lease(record.id, 1), stream, cancelled, taken)
+        feed.renewed_at = self._clock.monotonic()
         try:
             feed.lease = await self._soon(self._store.create(record, events))
             feed.created(events)
@@ -93,47 +86,69 @@ class Mirror:
     ) -> None:
         """Watch the stream of a response that was claimed; what is in it is stored."""
         feed = Feed(record, lease, stream, cancelled, taken)
+        feed.renewed_at = self._clock.monotonic()
         feed.created(stream.events)
         self._watch(feed)
 
     def news(self, response_id: str) -> None:
         """The stream has grown."""
-        feed = self._feeds.get(response_id)
-        if feed is not None:
+        if (feed := self._feeds.get(response_id)) is not None:
             self._behind[response_id] = feed
-            self._work.set()
-            if feed.is_followed:
-                self._hurry.set()
+            self._work.add(at_once=feed.is_followed)
 
     def followed(self, response_id: str) -> None:
         """Somebody reads along elsewhere: what comes is written at once."""
-        feed = self._feeds.get(response_id)
-        if feed is not None:
+        if (feed := self._feeds.get(response_id)) is not None:
             feed.is_followed = True
             self.news(response_id)
 
     def remember(self, key: str, upstream_id: str = "", record: Record | None = None) -> None:
         """Keep, with a later write, the provider's id of a background response, or who answers."""
-        feed = self._feeds.get(key)
-        if feed is not None:
+        if (feed := self._feeds.get(key)) is not None:
             feed.remember(upstream_id, record)
             self.news(key)
 
-    async def finish(self, response_id: str, ending: Sequence[Event]) -> bool:
-        """Let the store know the end first, if it can be reached; False if it has another one."""
+    def is_in_doubt(self, response_id: str) -> bool:
+        """Whether the lease may have run out, and the store was not asked since."""
         feed = self._feeds.get(response_id)
-        if feed is None:
+        return feed is not None and feed.is_in_doubt(self._clock.monotonic() - self._pace.lease)
+
+    async def confirm(self, response_id: str) -> None:
+        """Ask the store once, if it can be reached; a response that is another's is not watched."""
+        if (feed := self._feeds.get(response_id)) is not None:
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
+                await self._soon(self._flush([feed]))
+            feed.asked_at = self._clock.monotonic()
+
+    async def finish(self, response_id: str, ending: Sequence[Event]) -> bool:
+        """Let the store know the end first; False if it has another one.
+
+        A store that is away is waited for, ``Pace.end_waits`` of the time in which this process
+        runs. Then the end may be told, and is written when the store is back.
+        """
+        if (feed := self._feeds.get(response_id)) is None:
             return False
-        try:
-            await self._soon(self._flush([feed], ending))
-        except (StoreUnavailable, TimeoutError):
+        feed.ending = ending
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            await self._soon(self._flush([feed]))
+        if self._is_watched(feed):
             self.news(response_id)
+            self._work.add(at_once=True)
+            await until_settled(feed.settled, self._clock, self._pace, lambda: feed.renewed_at)
+        if self._is_watched(feed):
+            feed.is_unconfirmed = True
+            self.unconfirmed += 1
+            log.warning("end_unconfirmed id=%s", response_id)
         return not feed.is_taken
+
+    def hasten(self) -> None:
+        """Let no end of what runs now wait for a store that is away."""
+        for feed in self._feeds.values():
+            feed.settled.set()
 
     async def release(self, response_id: str) -> bool:
         """Give a running response back to the store, for another server; False if that fails."""
-        feed = self._feeds.get(response_id)
-        if feed is None or not feed.is_created:
+        if (feed := self._feeds.get(response_id)) is None or not feed.is_created:
             return False
         try:
             await self._soon(self._flush([feed]))
@@ -161,14 +176,14 @@ class Mirror:
     async def run(self) -> None:
         """Flush on every tick, at once where somebody waits; runs until cancelled."""
         while True:
-            await self._rest()
+            await self._work.wait(self._pace.renew if self._feeds else None, self._pace.flush)
             try:
                 if await self._is_done():
                     continue
                 self._bound()
             except Exception:  # the edge of the task: one response must not end all mirroring
                 log.exception("mirror_crashed")
-            self._work.set()
+            self._work.add()
             await self._clock.sleep(RETRY_SECONDS)
 
     async def drain(self) -> None:
@@ -184,28 +199,14 @@ class Mirror:
         """One round: write what is due; False if the store did not take it all."""
         try:
             await self._flush(list(self._feeds.values()) if every else self._due())
-            await self._delete_refused()
+            await self._refused.delete()
         except StoreUnavailable:
             return False
         return True
 
     def _watch(self, feed: Feed) -> None:
-        feed.renewed_at = self._clock.monotonic()
         self._feeds[feed.record.id] = feed
         self.news(feed.record.id)
-
-    async def _rest(self) -> None:
-        """Until there is something to write: the rest of a tick, or no longer than a renewal."""
-        try:
-            async with asyncio.timeout(self._pace.renew if self._feeds else None):
-                await self._work.wait()
-        except TimeoutError:
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._pace.flush):
-                await self._hurry.wait()
-        self._work.clear()
-        self._hurry.clear()
 
     def _due(self) -> list[Feed]:
         """Who lacks something, and whose lease is to be renewed."""
@@ -217,15 +218,15 @@ class Mirror:
             due = due | {key: one for key, one in self._feeds.items() if one.renewed_at <= silent}
         return list(due.values())
 
-    async def _flush(self, feeds: Sequence[Feed], ending: Sequence[Event] = ()) -> None:
+    async def _flush(self, feeds: Sequence[Feed]) -> None:
         """Write what the feeds lack, and renew their leases. Raises ``StoreUnavailable``.
 
         One that cannot be created, now or again, holds up no other.
         """
-        await self._write([feed for feed in feeds if feed.is_created], ending)
+        await self._write([feed for feed in feeds if feed.is_created])
         missing = [feed for feed in feeds if not feed.is_created and self._is_watched(feed)]
         refusals = [one for one in await asyncio.gather(*map(self._restore, missing)) if one]
-        await self._write([feed for feed in missing if feed.is_created], ending)
+        await self._write([feed for feed in missing if feed.is_created])
         if refusals:
             raise refusals[0]
 
@@ -239,17 +240,17 @@ class Mirror:
         feed.is_created = feed.is_created or feed.lease == lease
         return None
 
-    async def _write(self, feeds: Sequence[Feed], ending: Sequence[Event]) -> None:
+    async def _write(self, feeds: Sequence[Feed]) -> None:
         feeds = [feed for feed in feeds if self._is_watched(feed)]
-        writes = [feed.write(ending) for feed in feeds]
+        writes, asked_at = [feed.write() for feed in feeds], self._clock.monotonic()
         receipts = await self._store.append(writes) if writes else ()
         for feed, write, receipt in zip(feeds, writes, receipts, strict=True):
             # Of two writes at once, the other may have been the last, or under a newer lease.
             if self._is_watched(feed) and feed.lease == write.lease:
+                feed.renewed_at = asked_at
                 self._take(feed, write.events, receipt)
 
     def _take(self, feed: Feed, events: Sequence[Event], receipt: Receipt) -> None:
-        feed.renewed_at = self._clock.monotonic()
         feed.is_followed = receipt.is_followed
         if receipt.verdict in (Verdict.APPENDED, Verdict.DUPLICATE):
             if events:
@@ -265,13 +266,13 @@ class Mirror:
             feed.lost()
         else:  # ended or claimed by others: what still comes is nobody's any more
             self._forget(feed)
-            feed.is_taken = True
-            feed.taken()
+            self.contradicted += feed.is_unconfirmed
+            feed.take_away()
         if feed.is_created and not feed.is_behind:
             self._behind.pop(feed.record.id, None)
         elif self._is_watched(feed):
             self._behind[feed.record.id] = feed
-            self._work.set()
+            self._work.add()
 
     def _is_watched(self, feed: Feed) -> bool:
         return self._feeds.get(feed.record.id) is feed
@@ -279,22 +280,15 @@ class Mirror:
     def _forget(self, feed: Feed) -> None:
         self._feeds.pop(feed.record.id, None)
         self._behind.pop(feed.record.id, None)
+        feed.settled.set()
 
     def _refuse(self, record: Record) -> None:
-        self._refused[record.id] = record
-        self._work.set()
-
-    async def _delete_refused(self) -> None:
-        for response_id, record in list(self._refused.items()):
-            await self._store.delete(response_id, record.owner)
-            self._refused.pop(response_id, None)
+        self._refused.add(record)
+        self._work.add()
 
     def _bound(self) -> None:
         """Keep no more for the store than the bound."""
         cut, dropped = shorten(list(self._behind.values()), self._pace.backlog)
         self.cuts += len(cut)
-        for feed in cut:
-            log.warning("mirror_cut id=%s", feed.record.id)
         for feed in dropped:
-            log.error("mirror_dropped id=%s: it will never be stored", feed.record.id)
             self._forget(feed)

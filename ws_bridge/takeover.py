@@ -2,7 +2,8 @@
 
 Rule 1: nothing stays unfinished. What nobody can have seen output of is generated again; what a
 provider makes by itself is asked for again; all else ends as failed, with what it had said.
-Rule 2: who reads an overdue response settles it first, so a poll never calls a dead job running.
+Rule 2: each is settled by itself: one that cannot be holds up no other, and is said once.
+Rule 3: who reads an overdue response settles it first, so a poll never calls a dead job running.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import random
 from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError, ServerDraining, ServerLost, StoreUnavailable
 from ws_bridge.jobs import Jobs
-from ws_bridge.protocol.sequencer import end_for
+from ws_bridge.protocol.sequencer import end_after_loss, end_for
 from ws_bridge.store.base import Claim, Store, Write
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Takeover:
         self._store = store
         self._jobs = jobs
         self._clock = clock
+        self._crashed: set[str] = set()  # of those that are overdue; the log knows
         self.taken = 0  # responses claimed here
 
     async def run(self) -> None:
@@ -35,18 +37,25 @@ class Takeover:
         while True:
             await self._clock.sleep(LOOK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - spread
             try:
-                for response_id in await self._store.overdue():
-                    await self._settle_found(response_id)
+                found = await self._store.overdue()
             except StoreUnavailable:
                 continue
+            except Exception:  # the edge of the task: the search must never end
+                log.exception("takeover_search_crashed")
+                continue
+            self._crashed &= set(found)
+            for response_id in found:
+                await self._settle_found(response_id)
 
     async def _settle_found(self, response_id: str) -> None:
         try:
             await self.settle(response_id)
         except StoreUnavailable:
-            raise
-        except Exception:  # the edge of the task: one bad record must not end the search
-            log.exception("takeover_crashed id=%s", response_id)
+            return  # the next search finds it again
+        except Exception:  # as above: one bad record must not end the search
+            if response_id not in self._crashed:
+                log.exception("takeover_crashed id=%s", response_id)
+            self._crashed.add(response_id)
 
     async def settle(self, response_id: str) -> None:
         """Take an overdue response over, if nobody else does. Raises ``StoreUnavailable``."""
@@ -69,6 +78,9 @@ class Takeover:
                 return
             except BridgeError as refused:  # its model is gone, or its parent
                 error = refused
+            except Exception as broken:  # noqa: BLE001 - its request is none any more
+                log.error("takeover_broken id=%s reason=%s", response_id, type(broken).__name__)  # noqa: TRY400 - no content
+                error = ServerLost()
             else:
                 log.warning("taken_over id=%s fence=%d runs=yes", response_id, claim.lease.fence)
                 return
@@ -76,5 +88,9 @@ class Takeover:
         log.warning("taken_over id=%s fence=%d runs=no", response_id, claim.lease.fence)
 
     async def _end(self, claim: Claim, error: BridgeError | None) -> None:
-        last = end_for(claim.record.id, claim.events, error)
-        await self._store.append([Write(claim.lease, [last])])
+        key, events, lost_until = claim.record.id, claim.events, claim.lost_until
+        if lost_until is None:
+            ending = Write(claim.lease, [end_for(key, events, error)])
+        else:
+            ending = Write(claim.lease, end_after_loss(key, events, lost_until, error), True)
+        await self._store.append([ending])

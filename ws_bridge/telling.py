@@ -3,6 +3,8 @@
 Rule 1: the store knows the response before anyone is told its id, and its end before anyone hears
 it; only a store that is away is not waited for (``mirror``).
 Rule 2: events are told in the order of their numbers, whoever says them.
+Rule 3: where the lease may have run out, as after a standstill, the store is asked first, so that
+nothing is told under numbers that another server has given out.
 """
 
 from __future__ import annotations
@@ -77,12 +79,13 @@ class Telling:
     def say(self, events: list[Event]) -> None:
         """Tell what is not the end: at once, or right after what is waited for."""
         self._untold += events
-        if self._is_recorded:
+        if self._is_recorded and not self._is_in_doubt():
             self._append_untold()
 
     def tell_now(self, events: list[Event]) -> bool:
         """Tell events that nobody has to wait for, as nearly all are; False if these are others."""
-        if not self._is_recorded or self._untold or self._sequencer.is_ended:
+        is_plain = self._is_recorded and not self._untold and not self._sequencer.is_ended
+        if not is_plain or self._is_in_doubt():
             return False
         self._append(events)
         return True
@@ -92,22 +95,34 @@ class Telling:
 
         Raises ``BridgeError`` if the response cannot begin.
         """
-        if self.tell_now(events):
+        if (not events and self._is_recorded) or self.tell_now(events):
             return
         self._untold += events
-        if self._is_recorded and not self._sequencer.is_ended:
+        if self._is_recorded and not self._sequencer.is_ended and not self._is_in_doubt():
             self._append_untold()
             return
         async with self._lock:
-            await self._begin()
-            self._append_untold()
+            is_new = await self._begin()  # what the store was created with may be told in any case
+            if is_new or await self._is_ours():
+                self._append_untold()
             await self._end()
         if self._sequencer.is_ended:
             self.stream.close()
 
+    def _is_in_doubt(self) -> bool:
+        return self._mirror is not None and self._mirror.is_in_doubt(self._id)
+
+    async def _is_ours(self) -> bool:
+        """Whether what is not the end may be told: not once another server has the response."""
+        if self._mirror is None:
+            return True
+        if self._is_in_doubt():
+            await self._mirror.confirm(self._id)
+        return self._mirror.watches(self._id)
+
     async def _end(self) -> None:
         """Tell the terminal event, if it was said and is not told yet."""
-        if not self._untold:
+        if not self._untold or not self._untold[-1].is_terminal:
             return
         is_so = True
         if self._mirror is not None:
@@ -118,14 +133,17 @@ class Telling:
         self._append(self._untold)
         self._untold = []
 
-    async def _begin(self) -> None:
-        """Let the store know the response, if it does not yet."""
-        if self._mirror is not None and not self._is_recorded:
+    async def _begin(self) -> bool:
+        """Let the store know the response; False if it does already."""
+        if self._is_recorded:
+            return False
+        if self._mirror is not None:
             opening = [event for event in self._untold if not event.is_terminal]
             record = self._record()
             await self._mirror.create(record, opening, self.stream, **self._ears)
             self._mirror.remember(record.id, record=self._record())  # as it is by now
         self._is_recorded = True
+        return True
 
     def _append_untold(self) -> None:
         """Tell what need not wait: all but the terminal event."""

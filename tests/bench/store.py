@@ -18,13 +18,14 @@ import uvloop
 from tests.bench.driver import percentile
 from tests.bench.processes import ROOT, surroundings
 from ws_bridge.clock import Clock
-from ws_bridge.mirror import Mirror, Pace
+from ws_bridge.mirror import Mirror
 from ws_bridge.protocol.events import COMPLETED, Draft, Event
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.store.base import Record
 from ws_bridge.store.connect import parse
 from ws_bridge.store.redis import RedisStore
 from ws_bridge.stream import Stream
+from ws_bridge.waiting import Pace
 
 Json = dict[str, Any]
 

@@ -159,6 +159,14 @@ CASES = {
     "S16": "metrics and debugging: not open to strangers",
     "S17": "unstored responses: no command to the store knows of them",
     # Found by an attack
+    "A1": "frozen beyond its lease with 60 ends on their way, and back: it asks the store first, "
+    "and tells no end and no number that is another server's",
+    "A2": "the store away, or a server cut off from it, as responses end: their ends wait, then "
+    "are told, counted and logged as unconfirmed; deltas go on",
+    "A3": "a lease index of another type, members that are no ids, a record or log that cannot be "
+    "read: each is ended or set aside, one line, all others are settled",
+    "A4": "a response or its store gone between being found and being replayed: its status, and "
+    "never an empty 200",
     "A5": "10,000 seals that would unfold to a MiB each: one is unfolded, within bounds; forged "
     "ones are refused; others are served meanwhile",
     "A6": "conversations as large as they get: one call to the store is short whatever they hold, "

@@ -4,8 +4,9 @@
 
 Rounds of responses (sockets, background jobs, followers and pollers on both servers, chains,
 cancels, clients that leave) while servers are killed, frozen and started again, and the store is
-frozen, killed, started from its file, and loses its subscriptions. Every round has a seed; a
-checker that was fed by every observer says what did not hold.
+frozen, killed, started from its file, and loses its subscriptions, and while a server's line to the
+store is reset, cut, or half open. Every round has a seed; a checker that was fed by every observer
+says what did not hold. What the documents except is counted apart.
 """
 
 import sys

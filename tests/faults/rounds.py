@@ -15,19 +15,31 @@ from typing import Any
 import aiohttp
 import orjson
 import redis.asyncio
-from fleet import Bridge, fleet, models_for
+from fleet import Bridge, models_for
+from proxy import Proxy
 from upstreams import FakeProviders
 from valkeys import Node, valkey_binary
 
 from faults.clients import Clients
-from faults.nemesis import Nemesis
+from faults.nemesis import STORE, Nemesis, Stage
 from faults.trace import Trace
-from faults.verdict import Finals, Surroundings, concerns, is_ahead, judge
+from faults.verdict import (
+    Finals,
+    Surroundings,
+    concerns,
+    is_ahead,
+    is_contradicted,
+    is_taken,
+    judge,
+)
 
 LEASE_SECONDS = 2
-GRACE_SECONDS = 8  # and a lease: so long after the last fault all must have ended
+END_WAITS = 4  # an end, for a store that is away
+GRACE_SECONDS = (
+    45  # and a lease: so long after the last fault all must have ended, on a busy machine
+)
 SERVERS = 2
-TOGETHER = 24  # responses at a time
+TOGETHER = 60  # responses at a time
 CALM_SECONDS = 60  # for a read after the round
 MODELS = (
     *(f"native-slow-big{count}" for count in (20, 40, 80)),
@@ -35,7 +47,12 @@ MODELS = (
     "anthropic-slow-text",
 )
 DEGRADED = re.compile(r"store_degraded id=(\w+)")
-NEWS = re.compile(r" (store_(?!degraded)\w+|hints_\w+|mirror_\w+|ready|stopped)")
+UNCONFIRMED = re.compile(r"end_unconfirmed id=(\w+)")
+NEWS = re.compile(r" (store_(?!degraded)\w+|hints_\w+|mirror_\w+|stood_still|ready|stopped)")
+# What the documents say may be: sockets that were told of a takeover, in the place of the log's
+# end; those that were ahead of the log; ends that were told without the store; and those of them
+# that the store has otherwise.
+EXCEPTIONS = ("taken", "ahead", "unconfirmed", "contradicted")
 CRIES = re.compile(r"^.* ERROR .*$|^Traceback.*$|^\w*Error: .*$", re.MULTILINE)
 
 
@@ -46,6 +63,7 @@ class Field:
     bridges: Sequence[Bridge]
     node: Node
     fake: FakeProviders
+    lines: Sequence[Proxy]  # from each server to the store
 
     @property
     def urls(self) -> list[str]:
@@ -65,15 +83,23 @@ class Result:
 
 @contextlib.asynccontextmanager
 async def field_of(**store: Any) -> AsyncIterator[Field]:
-    """Two bridges, one store that keeps what it has on disk, and the providers."""
-    with Node(valkey_binary(), aof=True) as node, FakeProviders() as fake:
-        config = {
-            "server": {"drain_seconds": 1},
-            "store": {"url": node.url, "lease_seconds": LEASE_SECONDS, **store},
-            "models": models_for(fake),
-        }
-        async with fleet(SERVERS, config) as bridges:
-            yield Field(bridges, node, fake)
+    """Two bridges, each with a line to one store that keeps what it has on disk; the providers."""
+    async with contextlib.AsyncExitStack() as ends:
+        node = ends.enter_context(Node(valkey_binary(), aof=True))
+        fake = ends.enter_context(FakeProviders())
+        lines = [await ends.enter_async_context(Proxy(node.port)) for _ in range(SERVERS)]
+        bridges = []
+        for line in lines:
+            kept = {"url": f"redis://127.0.0.1:{line.port}", "lease_seconds": LEASE_SECONDS}
+            config = {
+                "server": {"drain_seconds": 1},
+                "store": kept | {"end_waits_seconds": END_WAITS, **store},
+                "models": models_for(fake),
+            }
+            bridges.append(await ends.enter_async_context(Bridge(config)))
+        for bridge in bridges:
+            await bridge.wait_ready()
+        yield Field(bridges, node, fake, lines)
 
 
 async def play(on: Field, seed: int, responses: int) -> Result:
@@ -81,7 +107,8 @@ async def play(on: Field, seed: int, responses: int) -> Result:
     on.fake.log.clear()
     logged = [len(bridge.log()) for bridge in on.bridges]
     dice = random.Random(seed)  # noqa: S311 - a die that can be thrown again
-    nemesis = Nemesis(on.bridges, on.node, random.Random(dice.random()), LEASE_SECONDS)  # noqa: S311
+    stage = Stage(on.bridges, on.node, on.lines, LEASE_SECONDS, END_WAITS)
+    nemesis = Nemesis(stage, random.Random(dice.random()))  # noqa: S311
     result, began = Result(seed), time.monotonic()
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
@@ -96,6 +123,7 @@ async def play(on: Field, seed: int, responses: int) -> Result:
         cries = CRIES.findall(bridge.log()[known:])
         result.violations += [f"seed {seed}: server {number} logged {cry}" for cry in cries]
     result.counts.update(fault.kind for fault in nemesis.done)
+    result.counts["faults"] = len(nemesis.done)
     result.seconds = time.monotonic() - began
     return result
 
@@ -149,10 +177,16 @@ async def _check(
 ) -> None:
     finals = await _finals(clients, trace) if trace.id else Finals((), ())
     asked = list(_bodies(on.fake, trace.tag))
-    degraded = any(trace.id in DEGRADED.findall(bridge.log()) for bridge in on.bridges)
-    around = Surroundings(nemesis.done, degraded, len(asked), asked[-1] if asked else "")
+    around = Surroundings(
+        nemesis.done,
+        is_degraded=_is_said(on, DEGRADED, trace),
+        is_unconfirmed=_is_said(on, UNCONFIRMED, trace),
+        asked=len(asked),
+        heard=asked[-1] if asked else "",
+    )
     found = list(judge(trace, finals, around))
-    if trace.refusal and "previous" in str(trace.refusal) and trace.parent:
+    was_lost = trace.parent and _is_said(on, UNCONFIRMED, trace.parent)
+    if trace.refusal and "previous" in str(trace.refusal) and trace.parent and not was_lost:
         found += await _refused_in_vain(clients, trace, nemesis)
     for observer in trace.followers:
         if not observer.has_ended and finals.answers and finals.answers[0][0] == 200:
@@ -164,12 +198,17 @@ async def _check(
     _count(trace, finals, around, result.counts)
 
 
+def _is_said(on: Field, word: re.Pattern[str], trace: Trace) -> bool:
+    """Whether a server's log says it of the response."""
+    return bool(trace.id) and any(trace.id in word.findall(each.log()) for each in on.bridges)
+
+
 async def _refused_in_vain(clients: Clients, trace: Trace, nemesis: Nemesis) -> list[str]:
     """A parent that can be gone on from, and was not."""
     assert trace.parent is not None
     status, body = await clients.get(0, trace.parent.id)
     is_fine = status == 200 and orjson.loads(body)["status"] == "completed"
-    was_away = concerns(nemesis.done, trace, -1) or concerns(nemesis.done, trace.parent, -1)
+    was_away = any(concerns(nemesis.done, one, STORE) for one in (trace, trace.parent))
     return [f"{trace.refusal} though its parent is there"] if is_fine and not was_away else []
 
 
@@ -224,6 +263,9 @@ def _count(trace: Trace, finals: Finals, around: Surroundings, counts: Counter[s
     counts["left"] += trace.has_left
     counts["chained"] += trace.parent is not None
     counts["degraded"] += around.is_degraded
+    counts["taken"] += is_taken(trace)
+    counts["unconfirmed"] += around.is_unconfirmed
+    counts["contradicted"] += is_contradicted(trace, finals)
     counts["asked twice"] += around.asked > 1
     counts["followers"] += len(trace.followers)
     counts["polls"] += len(trace.polls)
@@ -239,8 +281,10 @@ def table(results: Sequence[Result]) -> str:
     """A row a round."""
     names = (
         *("responses", "completed", "failed", "cancelled", "refused", "broken", "left", "chained"),
-        *("degraded", "lost", "ahead", "gaps", "asked twice", "followers", "polls"),
+        *("degraded", "lost", "gaps", "asked twice", "followers", "polls", "faults"),
         *("kill", "freeze", "pause", "store kill", "store freeze", "hints kill", "scripts flush"),
+        *("reset", "cut", "half open", "long cut"),
+        *EXCEPTIONS,
     )
     rows = [["seed", *(str(one.seed) for one in results)]]
     rows.append(["seconds", *(f"{one.seconds:.0f}" for one in results)])

@@ -3,7 +3,8 @@
 Rule 1: the log is the truth; it is the same bytes on both servers, without a hole that it does not
 declare, and it ends with its one terminal event.
 Rule 2: whoever reads the store saw a part of the log. So did the socket; only that of a server that
-was killed or frozen may have been ahead of it (the unmirrored tail).
+was killed, frozen or cut off may have been ahead of it (the unmirrored tail).
+Rule 3: an end that was told is the store's, unless the server has said that it told it without.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from faults.nemesis import STORE, Fault
+from faults.nemesis import Fault
 from faults.trace import RANKS, TERMINAL_TYPES, Heard, Json, Trace, text_of
 from ws_bridge.protocol.events import Event
 from ws_bridge.protocol.reducer import Reducer
@@ -37,6 +38,7 @@ class Surroundings:
 
     faults: Sequence[Fault]
     is_degraded: bool  # its server said so: the store was away when it began
+    is_unconfirmed: bool  # its server said so: its end was told without the store
     asked: int  # how often the provider was asked for it
     heard: str  # what the provider was sent, the last time
 
@@ -57,6 +59,8 @@ def judge(trace: Trace, finals: Finals, around: Surroundings) -> Iterator[str]:
         was_lost = around.is_degraded and is_hurt and not trace.was_found
         if not was_lost or set(statuses) != {404}:
             yield f"the servers answer {statuses} for it"
+        elif _told(trace) and not around.is_unconfirmed:
+            yield f"its end was told ({_told(trace)}), and the servers answer {statuses}"
         return
     yield from _log_is_whole(finals)
     log = {_number(text): text for text in finals.replays[0]}
@@ -71,7 +75,7 @@ def judge(trace: Trace, finals: Finals, around: Surroundings) -> Iterator[str]:
 def concerns(faults: Iterable[Fault], trace: Trace, target: int) -> bool:
     """Whether a target was killed, frozen or away during a response, or soon after."""
     until = (trace.ended or float("inf")) + AFTERMATH_SECONDS
-    harmless = ("hints kill", "scripts flush")
+    harmless = ("hints kill", "scripts flush", "reset")
     return any(
         fault.target == target
         and fault.kind not in harmless
@@ -82,12 +86,32 @@ def concerns(faults: Iterable[Fault], trace: Trace, target: int) -> bool:
 
 
 def is_ahead(trace: Trace, log_end: Json) -> bool:
-    """Whether the socket heard what the log never will."""
-    return (
-        bool(trace.socket)
-        and trace.socket.last >= log_end["sequence_number"]
-        and (trace.socket.end != log_end)
-    )
+    """Whether the socket heard more than the log has, its end not counted."""
+    socket = trace.socket
+    if socket is None:
+        return False
+    return max(socket.texts, default=-1) - socket.has_ended >= log_end["sequence_number"]
+
+
+def is_taken(trace: Trace) -> bool:
+    """Whether the socket was told that another server has the response."""
+    end = trace.socket.end if trace.socket else None
+    return bool(end) and "taken over" in str(end["response"].get("error"))
+
+
+def is_contradicted(trace: Trace, finals: Finals) -> bool:
+    """Whether the socket was told an end that the store does not have; a failure is no other."""
+    told = _told(trace)
+    if not told or not finals.answers:
+        return False
+    status, body = finals.answers[0]
+    return status != 200 or told not in (orjson.loads(body)["status"], "failed")
+
+
+def _told(trace: Trace) -> str:
+    """The status that the socket's client was told in the end; "" if it heard none."""
+    end = trace.socket.end if trace.socket else None
+    return str(end["response"]["status"]) if end else ""
 
 
 def _number(text: bytes) -> int:
@@ -140,12 +164,10 @@ def _socket_is_part(
     socket = trace.socket
     assert socket is not None
     yield from _is_part(socket, log, before=max(log) if is_hurt else float("inf"))
-    end = socket.end
-    if end is None or not is_hurt or concerns(around.faults, trace, STORE):
-        return
-    told, kept = (e["response"]["status"] for e in (end, orjson.loads(log[max(log)])))
-    if told not in (kept, "failed"):
-        yield f"the socket was told {told}, and the store, never away, says {kept}"
+    told, kept = _told(trace), orjson.loads(log[max(log)])["response"]["status"]
+    is_taken = told == "failed" and kept == "cancelled"  # by another server, as somebody wished
+    if told and told != kept and not is_taken and not around.is_unconfirmed:
+        yield f"the socket was told {told}, and the store says {kept}"
 
 
 def _polls_are_folds(trace: Trace, finals: Finals) -> Iterator[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from openai.types.responses import Response
 from scripted import answer, completed, done_item, message, opening, tool_call
 
-from ws_bridge.errors import BridgeError, RateLimited, ServerShutdown, UpstreamError
+from ws_bridge.errors import BridgeError, RateLimited, ServerLost, ServerShutdown, UpstreamError
 from ws_bridge.protocol.events import (
     COMPLETED,
     CREATED,
@@ -26,7 +26,7 @@ from ws_bridge.protocol.events import (
 )
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.response import Envelope
-from ws_bridge.protocol.sequencer import Sequencer
+from ws_bridge.protocol.sequencer import Sequencer, end_after_loss
 
 Json = dict[str, Any]
 
@@ -305,6 +305,24 @@ def test_a_transcript_taken_as_an_upstream_stays_the_same_but_for_the_bridges_ow
             fields["response"].pop(key)
             expected["response"].pop(key)
         assert fields == expected
+
+
+@pytest.mark.parametrize("left", [0, 1, 3, 5])
+def test_the_end_of_a_log_that_lost_numbers_declares_them(left):
+    events = run(*answer("Hel", "lo"), sequencer=new("main"))[:left]
+    snapshot, last = end_after_loss("resp_ours", events, 7, ServerLost())
+    assert (snapshot.number, last.number) == (8, 9)
+    assert snapshot.json()["gap"] == {"after": left - 1, "until": 8}
+    assert (snapshot.type, last.type) == (IN_PROGRESS, FAILED)
+    assert snapshot.json().get("stream_id") == ("main" if left else None)
+    final = fold([*events, snapshot, last])
+    assert final == last.json()["response"]
+    assert (final["id"], final["status"]) == ("resp_ours", "failed")
+
+
+def test_a_log_without_numbers_that_somebody_wished_to_end_is_cancelled():
+    _, last = end_after_loss("resp_ours", [], -1, None)
+    assert last.json()["response"]["status"] == "cancelled"
 
 
 STEPS = st.lists(

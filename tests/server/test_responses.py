@@ -141,6 +141,24 @@ async def test_who_follows_from_beyond_the_end_is_told_that_there_is_no_more(ser
         assert parse_sse((await got.content.read()).decode()) == ([], True)
 
 
+@pytest.mark.catalogue("A4")
+async def test_a_replay_of_what_was_deleted_since_it_was_found_is_404_and_never_empty(serve):
+    bridge = await serve(Scripted(answer("Hi")))
+    _, response = await bridge.post("/v1/responses", model="m", input="hi")
+    path = f"/v1/responses/{response['id']}"
+    store = bridge.bridge._store
+    read = store.read
+
+    async def read_later(response_id, owner, *, after):
+        assert (await bridge.delete(path))[0] == 200
+        async for batch in read(response_id, owner, after=after):
+            yield batch
+
+    store.read = read_later
+    status, body = await bridge.get(path + "?stream=true")
+    assert (status, body["error"]["type"]) == (404, "invalid_request_error")
+
+
 @pytest.mark.parametrize("stream", [True, False, None])
 async def test_what_was_refused_is_freed_at_once(serve, stream):
     """Over HTTP and on the socket (None): no error keeps what led to it."""

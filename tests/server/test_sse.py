@@ -26,7 +26,8 @@ async def test_a_silent_stream_is_kept_alive_by_comments():
         yield [Event.of(Draft("response.completed", {}), 1, None)]
 
     async def show(request):
-        return await send_events(request, aiter(batches()), Clock(sleep=sleep))
+        clock = Clock(sleep=sleep)
+        return await send_events(request, aiter(batches()), clock, is_first_awaited=False)
 
     app = web.Application()
     app.router.add_get("/", show)

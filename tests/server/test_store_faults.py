@@ -581,3 +581,45 @@ async def test_a_servers_wrong_clock_hurts_nobody(serve, place, monkeypatch, hou
     assert all(ttl - 1800 < seconds <= ttl for seconds in left)
     other = await (await there.connect()).turn(input="hi", previous_response_id=response_id)
     assert other[-1]["type"] == "response.completed"
+
+
+@pytest.mark.catalogue("A4")
+async def test_a_replay_whose_store_went_away_since_it_was_found_is_503_and_never_empty(
+    serve, place
+):
+    """One call in between comes through, and the next does not."""
+    bridge = await serve(Scripted(answer("Hi")), config_of(place.proxy.port))
+    _, response = await bridge.post("/v1/responses", model="m", input="hi")
+    path = f"/v1/responses/{response['id']}?stream=true"
+    store = bridge.bridge._store
+    read = store.read
+
+    async def read_later(response_id, owner, *, after):
+        place.proxy.refuse()
+        async for batch in read(response_id, owner, after=after):
+            yield batch
+
+    store.read = read_later
+    async with bridge.session.get(bridge.url + path) as got:
+        assert (got.status, got.headers["Retry-After"]) == (503, "1")
+    await place.proxy.accept()
+    store.read = read
+    await until(lambda: is_replayed(bridge, path), "the store is back")
+
+
+async def is_replayed(bridge, path):
+    async with bridge.session.get(bridge.url + path) as got:
+        return got.status == 200 and (await got.text()).endswith("data: [DONE]\n\n")
+
+
+@pytest.mark.catalogue("A4")
+async def test_a_replay_that_was_not_read_to_its_end_is_never_said_to_be_done(serve, place):
+    """Others broke the log; the object is there."""
+    bridge = await serve(Scripted(answer("Hi")), config_of(place.proxy.port))
+    _, response = await bridge.post("/v1/responses", model="m", input="hi")
+    key = keys_of(response["id"]).events
+    place.node.cli("DEL", key)
+    place.node.cli("SET", key, "mine")
+    path = f"/v1/responses/{response['id']}"
+    assert await bridge.get(path) == (200, response)
+    assert (await bridge.get(path + "?stream=true"))[0] == 503

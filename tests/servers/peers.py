@@ -32,6 +32,7 @@ TERMINALS = ("response.completed", "response.failed", "response.incomplete", "er
 AT_PROVIDER = {"native": "gpt-", "chat": "m-", "anthropic": "claude-", "own": "gpt-"}
 
 LEASE_SECONDS = 20  # no server is starved for so long; a test lets a lease run out by hand
+END_WAITS = 0.7  # an end, for a store that is away
 CLIENT_KEYS = {"CLIENT_KEYS": f"{KEY},{OTHER_KEY}"}
 
 
@@ -41,7 +42,7 @@ def config_of(fake: FakeProviders, url: str) -> dict[str, Any]:
     return {
         "server": {"drain_seconds": 0.2},
         "auth": {"keys_env": list(CLIENT_KEYS)},
-        "store": {"url": url, "lease_seconds": LEASE_SECONDS},
+        "store": {"url": url, "lease_seconds": LEASE_SECONDS, "end_waits_seconds": END_WAITS},
         "background": {"native_models": ["own-*"]},
         "models": [*models, {**models[0], "name": "own-*"}],
     }

@@ -1,6 +1,7 @@
 """A server that stands still, is starved, or has lost everything but its address."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import subprocess
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from fleet import ROOT, toml
+from fleet import ROOT, Bridge, toml
 from hang import HANG_SECONDS
-from peers import at_provider, expire, next_of, text_of
+from peers import CLIENT_KEYS, Peer, at_provider, config_of, expire, next_of, text_of
+from proxy import Proxy
 
 STREAMS = 8
 
@@ -66,6 +68,82 @@ async def test_a_server_that_stands_still_for_less_than_a_lease_loses_nothing(pa
     finally:
         here.bridge.thaw()
     await all_is_well(pair, idle, turns, known)
+
+
+CROWD = 60
+SHORT_LEASE = 2
+BEFORE_THE_END = "native-gate12-crowd-big4"
+
+
+@contextlib.asynccontextmanager
+async def patient_pair(fake, node):
+    """Two servers of their own, whose ends wait for the store as long as they do by default.
+
+    Between the first one and the store is a line.
+    """
+    async with Proxy(node.port) as line, contextlib.AsyncExitStack() as ends:
+        peers = []
+        for port in (line.port, node.port):
+            config = config_of(fake, f"redis://127.0.0.1:{port}")
+            config["limits"] = {"running_per_key": CROWD}
+            del config["store"]["end_waits_seconds"]
+            config["store"]["lease_seconds"] = SHORT_LEASE
+            bridge = await ends.enter_async_context(Bridge(config, CLIENT_KEYS))
+            peers.append(await ends.enter_async_context(Peer(bridge)))
+        for peer in peers:
+            await peer.bridge.wait_ready()
+        yield *peers, line
+
+
+@pytest.mark.catalogue("A1")
+async def test_a_crowd_on_a_server_frozen_beyond_its_lease_hears_of_one_end_only(fake, node):
+    """All ends are on their way to the store when it is stopped, and arrive when it goes on."""
+    async with patient_pair(fake, node) as (here, there, line):
+        turns = [await here.begin(BEFORE_THE_END) for _ in range(CROWD)]
+        for turn in turns:
+            await turn.read(until="response.output_item.done")
+        line.freeze()
+        fake.release(at_provider(BEFORE_THE_END))
+        await until_sent(fake)
+        assert await here.status("/healthz") == 200
+        here.bridge.freeze()
+        try:
+            ended = [await there.ended(turn.heard.id) for turn in turns]
+        finally:
+            line.thaw()
+            here.bridge.thaw()
+        heard = [await turn.read() for turn in turns]
+        assert {response["status"] for response in ended} == {"failed"}
+        assert [one.last["type"] for one in heard] == ["response.failed"] * CROWD
+        for one, response in zip(heard, ended, strict=True):
+            assert "taken over" in one.last["response"]["error"]["message"]
+            assert await here.get(one.id) == await there.get(one.id) == (200, response)
+        assert "end_unconfirmed" not in here.bridge.log()
+
+
+@pytest.mark.catalogue("A2")
+async def test_a_server_that_is_cut_off_tells_no_end_but_its_stream_goes_on(fake, node):
+    """What another server ends meanwhile fails on the socket; what comes back in time completes."""
+    async with patient_pair(fake, node) as (here, there, line):
+        taken, kept = [await here.begin("native-gate8-cut-big40") for _ in range(2)]
+        for turn in (taken, kept):
+            await turn.read(until=7)
+        line.refuse()
+        fake.release(at_provider("native-gate8-cut-big40"))
+        for turn in (taken, kept):  # nobody waits for the store but the end
+            await turn.read(until="response.output_item.done")
+        response = await there.ended(taken.heard.id)
+        await line.accept()
+        heard = await taken.read()
+        assert (heard.last["type"], response["status"]) == ("response.failed", "failed")
+        assert "taken over" in heard.last["response"]["error"]["message"]
+
+
+async def until_sent(fake):
+    """Return when the providers have said all they had to say."""
+    async with asyncio.timeout(60):
+        while fake.live["open"]:  # noqa: ASYNC110 - of another thread
+            await asyncio.sleep(0.01)
 
 
 TURN_NS, MOST_TURNS = 1_000_000, 25

@@ -40,6 +40,7 @@ async def opened(url: str, password: str = "", **fields: Any) -> AsyncIterator[R
     try:
         await until_subscribed(store)
         later.ahead = 10 * LEASE_SECONDS  # as if the server had been up for longer than a lease
+        store.scripts.pulse.stood_still_since(0.0)  # which is known before anything is asked
         yield store
     finally:
         await store.close()

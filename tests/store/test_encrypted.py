@@ -34,7 +34,7 @@ from ws_bridge.store import pages
 from ws_bridge.store.base import Verdict
 from ws_bridge.store.cipher import PLAIN, Cipher
 from ws_bridge.store.layout import keys_of
-from ws_bridge.store.packing import ENCRYPTED, Codec, unpack
+from ws_bridge.store.packing import ENCRYPTED, Codec, pack_entries, pack_record, unpack
 from ws_bridge.store.presence import KEY
 from ws_bridge.store.shared_conversations import SharedConversations
 
@@ -262,7 +262,10 @@ async def test_a_bomb_in_the_place_of_a_value_is_unknown_and_holds_up_nothing(
         assert await collect(store, good) == events
         if place == "events":
             await expire_on(store, runs)
-            assert await store.claim(runs.id) is None
+            claim = await store.claim(runs.id)
+            assert claim is not None
+            assert list(claim.events) == []
+            assert not await store._client.exists(keys.events)
 
 
 @pytest.fixture
@@ -315,3 +318,31 @@ async def taken_over(store, kept):
         await let_run_out(store, one)
 
     return await taken(store, kept, expire)
+
+
+@pytest.mark.catalogue("A3")
+@pytest.mark.parametrize("place", ["input", "events"])
+async def test_what_another_secret_encrypted_is_not_broken_and_left_to_a_server_that_knows_it(
+    fresh, caplog, expire_on, place
+):
+    """A claim by one that does not know it changes nothing that is kept."""
+    kept = record()
+    async with with_secrets(fresh, PLAIN, TWO) as knows, with_secrets(fresh, PLAIN) as other:
+        await knows.create(kept, events_of(kept)[:4])
+        keys = keys_of(kept.id)
+        sealed = Codec(Cipher([TWO]))
+        if place == "input":
+            value = pack_record(kept, sealed, keys.input)
+            await knows._client.set(keys.input, value, px=60_000)
+        else:
+            [(last, value)] = pack_entries(events_of(kept)[:4], sealed, keys.events)
+            await knows._client.delete(keys.events)
+            await knows._client.xadd(keys.events, {"e": value}, id=f"{last + 1}-0")
+        await expire_on(other, kept)
+        assert await other.claim(kept.id) is None
+        assert f"claim_not_decrypted id={kept.id}" in caplog.text
+        await expire_on(knows, kept)
+        claim = await knows.claim(kept.id)
+        assert claim is not None
+        assert claim.record == kept
+        assert list(claim.events) == events_of(kept)[:4]

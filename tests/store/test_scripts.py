@@ -180,7 +180,11 @@ async def test_before_the_first_answer_the_store_is_away():
 
 
 @pytest.mark.parametrize(
-    "word", [Lost(), OSError(), ReadOnlyError(), AttributeError(), TypeError()]
+    "word",
+    [
+        *(Lost(), OSError(), ReadOnlyError(), AttributeError(), TypeError()),
+        RuntimeError("unable to perform operation; the handler is closed"),
+    ],
 )
 async def test_what_did_not_come_through_is_unavailable_and_counts(word):
     made = scripts(Server(word))
@@ -220,6 +224,16 @@ async def test_scripts_that_the_server_forgot_are_sent_and_the_call_repeated():
     server = Server(NoScriptError("NOSCRIPT"), "yes")
     assert await scripts(server).call(READ, ()) == "yes"
     assert server.loaded == [script.text for script in ALL]
+
+
+async def test_scripts_that_are_forgotten_again_at_once_are_sent_again_and_are_no_refusal():
+    """Else a write would be taken for one that another server has fenced."""
+    forgets = NoScriptError("NOSCRIPT")
+    assert await scripts(Server(forgets, forgets, forgets, "yes")).call(READ, ()) == "yes"
+    made = scripts(Server(forgets))
+    with pytest.raises(StoreUnavailable):
+        await made.call_all([Call(READ, (), ())])
+    assert not made.breaker.is_refusing
 
 
 async def test_nothing_asked_is_nothing_sent():

@@ -222,3 +222,19 @@ def end_for(response_id: str, events: Sequence[Event], error: BridgeError | None
     lane = events[-1].json().get("stream_id") if events else None
     number = events[-1].number + 1 if events else 0
     return Event.of(Draft(FAILED, {"response": response}), number, lane)
+
+
+def end_after_loss(
+    response_id: str, events: Sequence[Event], last: int, error: BridgeError | None
+) -> list[Event]:
+    """The end of a log that had numbers up to ``last``, of which only ``events`` are left.
+
+    A snapshot of those stands before it, and declares the gap.
+    """
+    known = events[-1].number if events else -1
+    lane = events[-1].json().get("stream_id") if events else None
+    nothing = Envelope(response_id, model="", created_at=0).snapshot("in_progress")
+    response = Reducer().fold(events).response() or nothing
+    gap = {"after": known, "until": last + 1}
+    snapshot = Event.of(Draft(IN_PROGRESS, {"response": response, "gap": gap}), last + 1, lane)
+    return [snapshot, end_for(response_id, [*events, snapshot], error)]

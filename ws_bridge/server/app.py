@@ -21,7 +21,7 @@ from ws_bridge.clock import Clock
 from ws_bridge.config import Config, secrets_in
 from ws_bridge.jobs import Jobs, Policy
 from ws_bridge.lineage import Lineage
-from ws_bridge.mirror import Mirror, Pace
+from ws_bridge.mirror import Mirror
 from ws_bridge.plan import JobFinished, JobStarted, Timing, line_of
 from ws_bridge.server.asked import Asked
 from ws_bridge.server.auth import gate_of, owners_of, sealer_of
@@ -49,6 +49,7 @@ from ws_bridge.upstream.base import Service
 from ws_bridge.upstream.fallbacks import Fallbacks
 from ws_bridge.upstream.providers import Providers
 from ws_bridge.upstream.routes import build
+from ws_bridge.waiting import Pace
 
 log = logging.getLogger("ws_bridge")
 
@@ -121,16 +122,11 @@ class Bridge:
             middlewares=[guarded, self._entrance.admit, Asked(self._budgets).count],
         )
         app[LIMITS] = self._config.limits
-        finish = self._config.server.on_disconnect == "finish"
         responses = Responses(
-            self._jobs,
-            self._store,
-            self._takeover,
-            self._sockets,
-            self._clock,
+            *(self._jobs, self._store, self._takeover, self._sockets, self._clock),
             creates=self._creates,
             budgets=self._budgets,
-            finish=finish,
+            finish=self._config.server.on_disconnect == "finish",
         )
         rooms = (Page(), self._models, responses, self._conversations)
         app.add_routes([route for room in rooms for route in room.routes()])
@@ -152,6 +148,8 @@ class Bridge:
         gauge("store_lag_events", "Events the store is behind", self._mirror.lag)
         gauge("store_degraded", "Responses begun without a store", lambda: self._mirror.degraded)
         gauge("store_gaps", "Gaps declared in logs", lambda: self._mirror.cuts)
+        gauge("ends_unconfirmed", "Ends told without a store", lambda: self._mirror.unconfirmed)
+        gauge("ends_contradicted", "Of these, ended otherwise", lambda: self._mirror.contradicted)
         gauge("takeovers", "Responses taken over from lost servers", lambda: self._takeover.taken)
         return app
 
@@ -263,4 +261,5 @@ def _policy(config: Config) -> Policy:
 
 def _pace(config: Config) -> Pace:
     settings = config.store
-    return Pace(settings.flush_ms / 1000, settings.lease_seconds / 3, settings.backlog_mib * MIB)
+    lease, waits = settings.lease_seconds, settings.end_waits_seconds
+    return Pace(settings.flush_ms / 1000, lease / 3, settings.backlog_mib * MIB, lease, waits)

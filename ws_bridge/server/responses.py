@@ -91,7 +91,8 @@ class Responses:
         job = await self._creates.start(Create(body, request[OWNER], transport, size=size))
         with self._client_may_leave(job):
             if body.stream:
-                return await send_events(request, job.stream.read(), self._clock)
+                events = job.stream.read()
+                return await send_events(request, events, self._clock, is_first_awaited=True)
             if body.background:
                 return json_response(job.snapshot())
             await job.stream.wait_closed()
@@ -106,7 +107,9 @@ class Responses:
         with self._budgets.follower(request[OWNER]):
             snapshot = await self._find(request)
             after = integer(request, "starting_after", default=-1)
-            return await send_events(request, self._follow(snapshot, after), self._clock)
+            is_there = after < snapshot.number  # else it may be long until anything comes
+            events = self._follow(snapshot, after)
+            return await send_events(request, events, self._clock, is_first_awaited=is_there)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """End a running response, here or on another server.
@@ -147,16 +150,23 @@ class Responses:
         return json_response(page(request, items))
 
     async def _follow(self, snapshot: Snapshot, after: int) -> AsyncIterator[Sequence[Event]]:
-        """All to the end. Raises ``ResponseNotFound`` for a response that is gone before it."""
+        """All to the end, unless what was asked for comes after it.
+
+        Raises ``ResponseNotFound`` for a response that is gone before its end was read, and
+        ``StoreUnavailable`` if it is there and was not read to its end.
+        """
         response_id, owner = snapshot.record.id, snapshot.record.owner
-        has_ended = snapshot.is_terminal
+        last, has_ended = after, False
         async for batch in self._store.read(response_id, owner, after=after):
-            has_ended = has_ended or batch[-1].is_terminal
+            last, has_ended = batch[-1].number, batch[-1].is_terminal
             yield batch
-        if not has_ended:  # or who follows has asked for what comes after the end
-            found = await self._store.get(response_id, owner)
-            if found is None or not found.is_terminal:
-                raise ResponseNotFound(response_id)
+        if has_ended:
+            return
+        found = await self._store.get(response_id, owner)
+        if found is None:
+            raise ResponseNotFound(response_id)
+        if not found.is_terminal or found.number > last:
+            raise StoreUnavailable
 
     async def _find(self, request: web.Request) -> Snapshot:
         response_id = request.match_info["id"]

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError
@@ -27,15 +27,19 @@ HEADERS = {
 
 
 async def send_events(
-    request: web.Request, batches: AsyncIterator[Sequence[Event]], clock: Clock
+    request: web.Request,
+    batches: AsyncIterator[Sequence[Event]],
+    clock: Clock,
+    *,
+    is_first_awaited: bool,
 ) -> web.StreamResponse:
     """Send every batch in one write, comments while nothing comes, `[DONE]` at the end.
 
-    For a create, an error before the first batch is raised with no byte written, so that it can
-    still be a plain HTTP answer; who follows what exists gets the head at once. A client that takes
-    nothing is cut off: it can come back and go on from where it was.
+    Where the first batch is awaited, an error before it is raised with no byte written, so that it
+    can still be a plain HTTP answer; who follows from where nothing is yet gets the head at once. A
+    client that takes nothing is cut off: it can come back and go on from where it was.
     """
-    first = await anext(batches, None) if request.method == hdrs.METH_POST else None
+    first = await anext(batches, None) if is_first_awaited else None
     response = web.StreamResponse(headers=HEADERS)
     await response.prepare(request)
     way = _Way(request, response, clock)

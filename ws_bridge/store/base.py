@@ -112,6 +112,7 @@ class Claim:
     is_cancelled: bool
     may_run: bool  # generate it; else only its end may be written
     upstream_id: str
+    lost_until: int | None = None  # the log's last number, where `events` do not reach it
 
 
 class Unreadable(ValueError):

@@ -38,7 +38,8 @@ PORTS = {"sentinel": 26379}
 CALL_SECONDS = 1.0
 POLICY = "maxmemory-policy"
 # What a client raises when the server is away, slow, or not itself.
-AWAY = (RedisError, RedisClusterException, OSError, TimeoutError)
+# RuntimeError is uvloop's word for a connection that was reset while this process stood still.
+AWAY = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,9 +48,19 @@ def keys_of(response_id: str) -> Keys:
     )
 
 
+def lease_index(partition: int) -> str:
+    """The lease index of a partition."""
+    return f"{PREFIX}:{{p{partition}}}:l"
+
+
 def lease_indexes() -> list[str]:
     """The lease index of every partition."""
-    return [f"{PREFIX}:{{p{number}}}:l" for number in range(PARTITIONS)]
+    return [lease_index(partition) for partition in range(PARTITIONS)]
+
+
+def metas(partition: int) -> str:
+    """What the record keys of a partition's responses begin with; their ids follow."""
+    return f"{PREFIX}:{{p{partition}}}:m:"
 
 
 CHANNELS = f"{PREFIX}:w:"  # and a worker's name: what that worker is to know

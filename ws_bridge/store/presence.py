@@ -17,7 +17,7 @@ from ws_bridge.errors import ConfigError, StoreUnavailable
 from ws_bridge.store.base import KEY_BYTES, Unreadable
 from ws_bridge.store.cipher import NotDecrypted
 from ws_bridge.store.connect import AWAY, Client, examine
-from ws_bridge.store.layout import PREFIX, lease_indexes
+from ws_bridge.store.layout import PREFIX, lease_index
 from ws_bridge.store.packing import CODEC, Codec
 from ws_bridge.store.scripts import KEEP, OVERDUE, Scripts
 
@@ -81,7 +81,7 @@ class Presence:
                 await self._look_again()
             elif self._scripts.breaker.is_open:
                 with contextlib.suppress(StoreUnavailable):
-                    await self._scripts.call(OVERDUE, lease_indexes()[:1], 1)
+                    await self._scripts.call(OVERDUE, (lease_index(0),), 1)
             elif self._scripts.breaker.is_refusing:
                 await self._try_to_write()
 

@@ -16,7 +16,6 @@ from ws_bridge.aside import aside
 from ws_bridge.protocol.events import Event
 from ws_bridge.store import scripts as lua
 from ws_bridge.store.base import (
-    MAX_ATTEMPTS,
     Claim,
     Lease,
     Owners,
@@ -39,7 +38,8 @@ from ws_bridge.store.following import (
     Page,
 )
 from ws_bridge.store.hints import listen
-from ws_bridge.store.layout import CHANNELS, is_id, keys_of, lease_indexes
+from ws_bridge.store.layout import CHANNELS, is_id, keys_of
+from ws_bridge.store.overdue import Kept, Overdue
 from ws_bridge.store.packing import CODEC, Codec, bulk_of, pack_entries, pack_record
 from ws_bridge.store.pages import ALL, View, read_call, unfolds_to, views_of
 from ws_bridge.store.presence import Presence
@@ -48,7 +48,6 @@ from ws_bridge.store.tasks import again_and_again
 from ws_bridge.store.writing import append_call, receipt_of
 
 RUNNING_MS = STONE_MS = 3_600_000  # a running response, after its last write; a deleted one
-OVERDUE_AT_ONCE = 20  # of a partition
 TOGETHER = 128  # calls of one round trip
 
 
@@ -75,6 +74,12 @@ class RedisStore:
         self._client = connect(place)
         self.scripts = Scripts(self._client, now, lambda: self._presence.back())  # noqa: PLW0108 - it comes next
         self._presence = Presence(self._client, self.scripts, lease_seconds, now, codec)
+        self._overdue = Overdue(
+            *(self._client, self.scripts, self._views),
+            kept=Kept(codec, self._owners),
+            worker=self.worker,
+            lease_ms=self._lease_ms,
+        )
         self._folds = Folds(now)
         self._heard: dict[str, Callable[[str], None]] = {}
         self._following = Following(self, self._hear)
@@ -83,7 +88,7 @@ class RedisStore:
     async def open(self) -> None:
         """See ``Store``: a server that is away is no error, one that is unfit is."""
         await self._presence.look()
-        bodies = (self._following.run, self._presence.run)
+        bodies = (self.scripts.pulse.run, self._following.run, self._presence.run)
         self._tasks = [asyncio.create_task(again_and_again(body)) for body in bodies]
 
     def is_available(self) -> bool:
@@ -197,40 +202,15 @@ class RedisStore:
         """See ``Store``; none while the store has only just come back."""
         if not self._presence.may_claim():
             return ()
-        calls = [Call(lua.OVERDUE, (key,), (OVERDUE_AT_ONCE,)) for key in lease_indexes()]
-        answers = await self.scripts.call_all(calls)
-        return [key.decode() for found in answers if isinstance(found, list) for key in found]
+        return await self._overdue.find()
 
     async def claim(self, response_id: str) -> Claim | None:
-        """See ``Store``."""
-        if not self._presence.may_claim():
-            return None
-        keys = keys_of(response_id)
-        code, fence, _, cancel, upstream_id, owner = await self.scripts.call(
-            lua.CLAIM,
-            (keys.meta, keys.leases),
-            *(response_id, self.worker, self._lease_ms, MAX_ATTEMPTS),
-        )
-        if code not in (1, -1):
-            return None
-        record, events = await self._everything(response_id, owner.decode())
-        if record is None:
-            return None
-        return Claim(
-            lease=Lease(response_id, fence),
-            record=record,
-            events=events,
-            is_cancelled=bool(cancel),
-            may_run=code == 1,
-            upstream_id=upstream_id.decode(),
-        )
+        """See ``Store``; only where ``overdue`` would find something."""
+        return await self._overdue.claim(response_id) if self._presence.may_claim() else None
 
     async def release(self, lease: Lease) -> None:
         """See ``Store``."""
-        keys = keys_of(lease.id)
-        await self.scripts.call(
-            lua.RELEASE, (keys.meta, keys.leases), lease.id, self.worker, lease.fence
-        )
+        await self._overdue.release(lease)
 
     async def close(self) -> None:
         """See ``Store``."""
@@ -278,20 +258,6 @@ class RedisStore:
         answers = await self.scripts.call_all(calls)
         read = partial(views_of, cursors, answers, self._codec, self._owners)
         return await aside(read, size=unfolds_to(answers))
-
-    async def _everything(
-        self, response_id: str, owner: str
-    ) -> tuple[Record | None, Sequence[Event]]:
-        """A response's record and its whole log."""
-        events: list[Event] = []
-        while True:
-            number = events[-1].number if events else -1
-            [view] = await self._views([Cursor(response_id, owner, number)], with_record=True)
-            if view is None or view.record is None:
-                return None, ()
-            if not view.events:
-                return view.record, events
-            events += view.events
 
     def _names(self, owner: str) -> str:
         return " ".join(self._owners.names(owner))

@@ -8,6 +8,7 @@ Rule 3: after three failures in a row nobody waits any more: calls are refused a
 probe every quarter of a second.
 Rule 4: an answer that is late is its caller's failure alone: one slow script must not turn all the
 others away. A store that answers nobody for seconds is away.
+Rule 5: a call that failed while this process stood still has told nothing: it is made again.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.store.connect import AWAY, Client
+from ws_bridge.store.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ FAILURES = 3
 PROBE_SECONDS = 0.25
 SILENCE_SECONDS = 3.0  # no answer to anybody: longer than any step of ours may take
 CALLS_AT_ONCE = 32
+LOADS = 3  # of the scripts for one call: a server may forget them as soon as they are sent
 STALL_SECONDS = 0.7  # an answer that took longer came from a server that stood still
 LATE = (RedisTimeoutError, TimeoutError)
 LUA = files("ws_bridge.store") / "lua"
@@ -139,6 +142,7 @@ class Scripts:
         self._free = asyncio.Semaphore(CALLS_AT_ONCE)
         self._asking: set[asyncio.Task[list[Any]]] = set()
         self.breaker = Breaker(now, failures=FAILURES)  # away until it has answered
+        self.pulse = Pulse(now)
 
     async def call(self, script: Script, keys: Sequence[str], *args: str | int | bytes) -> Any:
         """The script's answer. Raises ``StoreUnavailable``."""
@@ -176,22 +180,33 @@ class Scripts:
             asking.exception()  # known to whoever still waited for it
 
     async def _ask(self, calls: Sequence[Call]) -> list[Any]:
-        asked_at = self.breaker.now()
-        try:
-            async with self._free:
-                began = asked_at = self.breaker.now()
-                answers = await self._send_anew(calls)
-                if any(isinstance(answer, NoScriptError) for answer in answers):
-                    await self.load()
-                    answers = await self._send(calls)
-            await self._complain(answers)
-        except AWAY as failure:
-            self.breaker.failed(failure, asked_at)
-            raise StoreUnavailable from None
+        async with self._free:
+            began = self.breaker.now()
+            try:
+                answers = await self._send_known(calls)
+            except AWAY as failure:
+                if not self.pulse.stood_still_since(began):
+                    self.breaker.failed(failure, began)
+                    raise StoreUnavailable from None
+                answers = None
+        if answers is None:
+            self._back()  # the store may have been away too: nobody here would know
+            return await self._ask(calls)
         was_away = self.breaker.failures > 0 or self.breaker.now() - began > STALL_SECONDS
         self.breaker.succeeded()
         if was_away:
             self._back()
+        return answers
+
+    async def _send_known(self, calls: Sequence[Call]) -> list[Any]:
+        """Send scripts that the server may have forgotten; raises what will pass."""
+        answers = await self._send_anew(calls)
+        for _ in range(LOADS):
+            if not any(isinstance(answer, NoScriptError) for answer in answers):
+                break
+            await self.load()
+            answers = await self._send(calls)
+        await self._complain(answers)
         return answers
 
     async def _send_anew(self, calls: Sequence[Call]) -> list[Any]:
@@ -218,8 +233,9 @@ class Scripts:
             if len(commands) > 1:
                 raise
             return [refused]
-        except (AttributeError, TypeError) as torn:
-            # The client's words for a connection that was closed under it (redis-py#4287).
+        except (AttributeError, TypeError, RuntimeError) as torn:
+            # The client's and uvloop's words for a connection that was closed under it
+            # (redis-py#4287).
             raise RedisConnectionError(str(torn)) from torn
 
     async def _complain(self, answers: Sequence[Any]) -> None:
@@ -237,9 +253,9 @@ class Scripts:
                 isinstance(answer, PASSING) or str(answer).startswith(PASSING_WORDS)
             ):
                 log.warning("store_refuses reason=%s", answer)
-                self.breaker.is_refusing |= not isinstance(answer, TryAgainError)
+                self.breaker.is_refusing |= not isinstance(answer, (TryAgainError, NoScriptError))
                 raise StoreUnavailable
 
 
-PASSING = (OutOfMemoryError, ClusterDownError, TryAgainError)
+PASSING = (OutOfMemoryError, ClusterDownError, TryAgainError, NoScriptError)
 PASSING_WORDS = ("OOM", "MISCONF", "BUSY", "NOREPLICAS")
