@@ -421,7 +421,7 @@ async def test_a_server_whose_import_raises_says_so_in_one_line_and_ends(litellm
     assert bridge._process.exit_code == 1
     said = [line for line in lines if " ERROR " in line]
     assert [line.partition("reason=")[2] for line in said] == [
-        "ImportError at litellm.py:1: it is broken"
+        '"ImportError at litellm.py:1: it is broken"'
     ]
     assert "Traceback" not in "".join(lines)
 

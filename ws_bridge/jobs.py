@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -19,7 +20,7 @@ from ws_bridge.errors import (
     UnsupportedParameter,
 )
 from ws_bridge.job import Job
-from ws_bridge.lineage import Lineage
+from ws_bridge.lineage import PATIENCE_SECONDS, Lineage
 from ws_bridge.mirror import Mirror
 from ws_bridge.outputs import Outputs
 from ws_bridge.plan import Ending, Observe, Plan, Timing
@@ -176,8 +177,22 @@ class Jobs:
         if request.previous_response_id is not None:
             return await self.lineage.resolve(request.previous_response_id, create.owner)
         if (named := conversation_id(request.conversation)) is not None:
+            await self._ends_in(named)
             return await self.lineage.conversation(named, create.owner)
         return None
+
+    async def _ends_in(self, conversation: str) -> None:
+        """Return when no response of the conversation is on its way to its end in this process.
+
+        The store has its end a moment before the conversation has its turn: whoever has read that
+        it is completed, and goes on, is to find the turn.
+        """
+        running = [job for job in self._running.values() if job.result is not None]
+        ending = [job for job in running if job.plan.envelope.conversation == conversation]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                for job in ending:
+                    await job.stream.wait_closed()
 
     def _check_background(self, create: Create, target: Target) -> None:
         if not create.request.background or target.native_background:
