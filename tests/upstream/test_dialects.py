@@ -161,6 +161,19 @@ async def test_tags_of_thought_in_a_text_are_text(provider):
     assert await both(provider, "groq/m", Wire(frames)) == len(texts)
 
 
+async def test_a_call_behind_a_tool_of_the_providers_own_keeps_its_input(provider):
+    """Whether litellm counts that tool as a call is its release's affair: it reads on from there."""
+    search = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
+    tool = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    piece = {"type": "input_json_delta", "partial_json": '{"a":1}'}
+    frames = [start(search), stop(), start(tool, 1), block_delta(piece, 1), stop(1)]
+    wire = Wire([HELLO_CLAUDE, *frames, *END_CLAUDE])
+    said = await read(provider, "anthropic/claude", wire, reader_of("anthropic"))
+    calls = said.drafts[-1].fields["response"]["output"]
+    assert [call["arguments"] for call in calls if call["call_id"] == "t"] == ['{"a":1}']
+    assert await both(provider, "anthropic/claude", wire) == 0
+
+
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
 
 

@@ -40,7 +40,9 @@ START: Shape = {
     "input": OBJECT,
     "caller": OBJECT | NULL,
 }
-NUMBERED = ("tool_use", "server_tool_use")  # litellm counts both as tool calls
+# Of all other blocks it is not known whether litellm counts them as tool calls: that changes with
+# its releases, and the number is what a call's input is joined by.
+UNCOUNTED = ("text", "thinking", "redacted_thinking")
 ANSWER_TOOL = "json_tool_call"  # litellm's own, for an answer with a schema: its input is the text
 EVENT = frozenset({"type", "index", "delta"})
 SAY_NOTHING = ("message_start", "ping")
@@ -97,9 +99,11 @@ class AnthropicDeltas(Reader):
         type_ = block.get("type")
         if type(type_) is not str:
             raise NotUnderstoodError
-        if type_ in NUMBERED:
+        if type_ == "tool_use":
             self._call += 1
             self._has_begun = True
+        elif type_ not in UNCOUNTED:
+            raise NotUnderstoodError
         is_plain = type_ in BLOCKS and block.get("name") != ANSWER_TOOL
         self._open = index
         self._block = _block(index, block) if is_plain else None
