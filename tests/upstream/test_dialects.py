@@ -162,7 +162,7 @@ async def test_tags_of_thought_in_a_text_are_text(provider):
 
 
 async def test_a_call_behind_a_tool_of_the_providers_own_keeps_its_input(provider):
-    """Whether litellm counts that tool as a call is its release's affair: it reads on from there."""
+    """Whether litellm counts that tool as a call is its release's affair: it reads the rest."""
     search = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
     tool = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
     piece = {"type": "input_json_delta", "partial_json": '{"a":1}'}
