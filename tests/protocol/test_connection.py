@@ -608,6 +608,18 @@ def test_a_steer_that_cannot_be_taken_comes_back_with_the_reason_and_without_an_
     assert client.end(lane) == []
 
 
+def test_a_steer_that_comes_as_the_end_is_told_is_refused_and_nothing_goes_on():
+    """The client may have heard the end before the lane knows of it."""
+    client = Client()
+    client.create()
+    client.begin()
+    client.connection.finished(None, turn("resp_1", None))
+    (action,) = client.hear(steer())
+    assert isinstance(action, Reply)
+    assert action.draft.fields["error"]["code"] == "response_already_completed"
+    assert client.end() == []
+
+
 def test_a_steer_without_a_target_does_not_mean_a_response_that_has_no_id_yet():
     client = Client()
     client.create()

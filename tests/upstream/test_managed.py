@@ -267,6 +267,8 @@ async def test_a_slow_reader_is_no_silence_of_the_provider(fake):
     async with aclosing(Managed().respond(request(asked))) as drafts:
         async for draft in drafts:
             if not read:
+                await fake.wait_closed()  # it has said all: only the reader is slow
+                await a_while()
                 asyncio.get_running_loop().turn(2 * SILENCE)
                 await a_while()
             read.append(draft)

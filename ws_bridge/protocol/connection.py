@@ -143,8 +143,8 @@ class Connection:
         return [Accept(lanes[0], steer)]
 
     def _check_steer(self, steer: Steer, lanes: list[str | None]) -> None:
-        if not lanes:
-            known = self.cached(steer.target)
+        known = self.cached(steer.target)
+        if known or not lanes:  # known: its end is told, or on its way to the client
             raise SteerRefused("response_already_completed" if known else "response_not_found")
         if not steering.may_be_steered(self._starts[lanes[0]].request):
             raise SteerRefused("steering_not_supported")
