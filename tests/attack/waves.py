@@ -1,6 +1,6 @@
 """What the attacker does: each wave a bounded number of requests, all at once, by one key.
 
-Rule 1: what is refused for now (429) was an attack too; the first asks until it is let.
+Rule 1: what is refused for now (429, 503) was an attack too; the first asks until it is let.
 Rule 2: a wave judges nothing. It counts its answers, by its name and their status.
 """
 
@@ -172,7 +172,7 @@ class Attacker:
         async with asyncio.timeout(HANG_SECONDS):
             while True:
                 status, told = await self._ask(wave, "POST", path, body)
-                if status not in (429, CUT):
+                if status not in (429, 503, CUT):
                     return status, told
                 await asyncio.sleep(1)  # as `Retry-After` says
 
