@@ -210,6 +210,33 @@ async def test_a_background_response_whose_client_left_before_its_id_was_told_is
     await until(lambda: world.store.deleted == [one.id])
 
 
+async def test_a_response_that_was_refused_while_it_was_created_is_deleted(world):
+    """Its provider was slow to refuse it, and the store to answer: nobody is to take it over."""
+    one = Response()
+    world.store.answers = [asyncio.Event()]
+    creation = asyncio.create_task(world.create(one))
+    await until(lambda: world.store.created)
+    creation.cancel()
+    await asyncio.gather(creation, return_exceptions=True)
+    world.mirror.forget(one.id)
+    await until(lambda: world.store.deleted == [one.id])
+    world.hands.turn(100)
+    assert await world.store.overdue() == []
+
+
+async def test_a_response_whose_creation_was_cancelled_and_made_again_stays(world):
+    one = Response()
+    world.store.answers = [asyncio.Event()]
+    creation = asyncio.create_task(world.create(one))
+    await until(lambda: world.store.created)
+    creation.cancel()
+    await asyncio.gather(creation, return_exceptions=True)
+    await world.create(one)
+    world.mirror.forget(one.id)
+    await a_while()
+    assert world.store.deleted == []
+
+
 async def test_a_response_that_nobody_was_told_of_is_forgotten(world):
     world.store.is_away = True
     one = Response()

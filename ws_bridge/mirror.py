@@ -37,6 +37,7 @@ class Mirror:
         self._feeds: dict[str, Feed] = {}
         self._behind: dict[str, Feed] = {}
         self._refused = Refused(store)
+        self._unsure: dict[str, Record] = {}  # creations that were cancelled on their way
         self._work = Work()
         self._renewed_at = 0.0
         self.degraded = 0  # responses that began without the store
@@ -72,7 +73,10 @@ class Mirror:
         except asyncio.CancelledError:
             if record.background:  # whoever wanted it has left before it was told the id
                 self._refuse(record)
+            else:
+                self._unsure[record.id] = record
             raise
+        self._unsure.pop(record.id, None)
         self._watch(feed)
 
     def adopt(
@@ -169,7 +173,9 @@ class Mirror:
         return feed is not None and owner in (None, feed.record.owner)
 
     def forget(self, response_id: str) -> None:
-        """Watch the stream no more: nobody was ever told of the response."""
+        """Watch the stream no more: nobody was ever told of the response, nor is to find it."""
+        if (record := self._unsure.pop(response_id, None)) is not None:
+            self._refuse(record)
         if (feed := self._feeds.get(response_id)) is not None:
             self._forget(feed)
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.upstream.bounds import TooLarge, raised_here
+from ws_bridge.upstream.bounds import CUT_OFF, TooLarge, raised_here
 
 Json = dict[str, Any]
 
@@ -103,8 +103,6 @@ SECRETS = (
     re.compile(r"\blocalhost(?::\d+)?\b"),
     re.compile(r"(?<![\w/])(?:~|\.{0,2})/[\w.\-]+(?:/[\w.\-]*)+"),
 )
-# What a key, an address or a path may be made of, cut off at the end of a text.
-CUT_OFF = "".join(map(chr, range(33, 127)))
 NAME = re.compile(r"[\w.:/\[\]$ -]{1,100}", re.ASCII)  # of an error's code or parameter
 NOT_FOR_CLIENTS = re.compile(r"litellm|traceback|\.py\b|in-stream error", re.IGNORECASE)
 # Some providers' words come without their JSON, behind the name of an exception.

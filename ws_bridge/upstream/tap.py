@@ -22,11 +22,11 @@ from typing import Any
 import httpx
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.upstream.bounds import TOO_LARGE, TooLarge
+from ws_bridge.upstream.bounds import TOO_LARGE, TooLarge, shortened
 
 MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
 MAX_ANSWER = 128 * 2**20  # bytes, where the call does not say it
-MAX_ERROR = 64 * 1024  # bytes: its words are cut to 500 characters
+MAX_ERROR = 64 * 1024  # bytes of an error that are read: its words are cut to 500 characters
 COMPRESSED = "The model provider sent a compressed answer, which it was asked not to."
 TOO_LONG = "The model provider sent an event without an end."
 
@@ -64,7 +64,7 @@ async def hook(response: httpx.Response) -> None:
 
     Raises ``UpstreamError`` for a compressed answer, before anything unfolds it.
     """
-    if response.headers.get("content-encoding", "identity").lower() != "identity":
+    if not _is_plain(response):
         raise UpstreamError(COMPRESSED)
     catch = _catch.get()
     kind = response.headers.get("content-type", "").lower()
@@ -79,30 +79,56 @@ async def bound(response: httpx.Response) -> None:
     """The response hook of every other client: no body is read beyond its bound."""
     catch = _catch.get()
     most = catch.most if catch else MAX_ANSWER
-    is_error = not response.is_success
-    response.stream = Bounded(response.stream, MAX_ERROR if is_error else most, cuts=is_error)
+    if response.is_success:
+        response.stream = Bounded(response.stream, most)
+    else:
+        response.stream = Shortened(response.stream, is_plain=_is_plain(response))
+
+
+def _is_plain(response: httpx.Response) -> bool:
+    coding: str = response.headers.get("content-encoding", "identity")
+    return coding.lower() == "identity"
 
 
 class Bounded(httpx.AsyncByteStream):
-    """A response's bytes, so many at most: then it ends (``cuts``), or is refused."""
+    """A response's bytes, so many at most."""
 
-    def __init__(self, upstream: Any, most: int, *, cuts: bool) -> None:
+    def __init__(self, upstream: Any, most: int) -> None:
         self._upstream = upstream
         self._most = most
-        self._cuts = cuts
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """What litellm reads. Raises ``UpstreamError``."""
+        """What litellm reads. Raises ``UpstreamError`` where there is more."""
         left = self._most
         async for data in self._upstream:
             left -= len(data)
             if left < 0:
                 await self._upstream.aclose()
-                if not self._cuts:
-                    raise TooLarge(TOO_LARGE)
-                yield data[:left]
-                return
+                raise TooLarge(TOO_LARGE)
             yield data
+
+    async def aclose(self) -> None:
+        """Close the provider's connection."""
+        await self._upstream.aclose()
+
+
+class Shortened(httpx.AsyncByteStream):
+    """An error's body, read to its bound; what is told of it comes in one piece."""
+
+    def __init__(self, upstream: Any, *, is_plain: bool) -> None:
+        self._upstream = upstream
+        self._is_plain = is_plain
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """What litellm reads."""
+        body = bytearray()
+        async for data in self._upstream:
+            body += data
+            if len(body) > MAX_ERROR:
+                await self._upstream.aclose()
+                break
+        whole = bytes(body[:MAX_ERROR])
+        yield shortened(whole) if self._is_plain else whole
 
     async def aclose(self) -> None:
         """Close the provider's connection."""
