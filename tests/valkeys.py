@@ -248,7 +248,8 @@ class Node:
         command = [self._binary, "--bind", "127.0.0.1", "--port", str(self.port)]
         command += ["--dir", str(self.folder), "--save", ""]
         if self._aof:
-            command += ["--appendonly", "yes", "--appendfsync", "everysec"]
+            # What was acknowledged is there after a crash, however busy the disk is.
+            command += ["--appendonly", "yes", "--appendfsync", "always"]
         if self._password:
             command += ["--requirepass", self._password, "--masterauth", self._password]
         if _major_version(self._binary) >= 7:  # older ones know no such option, and allow it
