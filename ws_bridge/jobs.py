@@ -177,18 +177,19 @@ class Jobs:
         if request.previous_response_id is not None:
             return await self.lineage.resolve(request.previous_response_id, create.owner)
         if (named := conversation_id(request.conversation)) is not None:
-            await self._ends_in(named)
+            await self._ends_in(named, create.owner)
             return await self.lineage.conversation(named, create.owner)
         return None
 
-    async def _ends_in(self, conversation: str) -> None:
-        """Return when no response of the conversation is on its way to its end in this process.
+    async def _ends_in(self, conversation: str, owner: str) -> None:
+        """Return when no response of the owner's is on its way to its end there in this process.
 
         The store has its end a moment before the conversation has its turn: whoever has read that
         it is completed, and goes on, is to find the turn.
         """
-        running = [job for job in self._running.values() if job.result is not None]
-        ending = [job for job in running if job.plan.envelope.conversation == conversation]
+        over = [job for job in self._running.values() if job.result is not None]
+        own = [job for job in over if job.plan.record.owner == owner]
+        ending = [job for job in own if job.plan.envelope.conversation == conversation]
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 for job in ending:
