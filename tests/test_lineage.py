@@ -5,9 +5,11 @@ import time
 
 import pytest
 from hands import until
+from hang import HANG_SECONDS
 from scripted import Scripted, answer, completed, done_item, message, opening, tool_call
 from test_jobs import House
 
+from ws_bridge import lineage
 from ws_bridge.errors import (
     ConversationNotFound,
     InvalidRequest,
@@ -30,11 +32,16 @@ class Away(MemoryConversations):
     """Away when a test says so."""
 
     is_away = False
+    is_asked = False
+    adds: asyncio.Event | None = None  # nothing is added before it is set
     stands_still = 0.0  # the process, seconds, while something is added
 
     async def add(self, *about):
         if self.is_away:
             raise StoreUnavailable
+        self.is_asked = True
+        if self.adds:
+            await self.adds.wait()
         if self.stands_still:
             await asyncio.sleep(0)
             time.sleep(self.stands_still)  # noqa: ASYNC251 - the process stands still
@@ -68,6 +75,24 @@ class Talk:
     def seen(self):
         """What the provider was shown last."""
         return texts(self.upstream.requests[-1].input())
+
+
+async def test_who_goes_on_with_a_response_read_as_completed_finds_its_turn(monkeypatch):
+    """The store has the end before the conversation has the turn; a create waits for both."""
+    monkeypatch.setattr(lineage, "PATIENCE_SECONDS", HANG_SECONDS)
+    talk = await Talk(answer("one"), answer("other"), answer("two")).begin()
+    talk.kept.adds = asyncio.Event()
+    first = await talk.house.start(input="first", conversation="conv_1")
+
+    await until(lambda: talk.kept.is_asked)
+    assert (await talk.house.store.get(first.id, "me")).status == "completed"
+    second = asyncio.create_task(talk.say("second"))
+    other = await talk.house.done("somebody else", input="alone")  # is not held up by it
+    assert other.result["status"] == "completed"
+    assert not second.done()
+    talk.kept.adds.set()
+    await second
+    assert talk.seen() == ["first", "one", "second"]
 
 
 def texts(items):

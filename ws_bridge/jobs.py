@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -20,7 +19,7 @@ from ws_bridge.errors import (
     UnsupportedParameter,
 )
 from ws_bridge.job import Job
-from ws_bridge.lineage import PATIENCE_SECONDS, Lineage
+from ws_bridge.lineage import Lineage
 from ws_bridge.mirror import Mirror
 from ws_bridge.outputs import Outputs
 from ws_bridge.plan import Ending, Observe, Plan, Timing
@@ -190,10 +189,7 @@ class Jobs:
         over = [job for job in self._running.values() if job.result is not None]
         own = [job for job in over if job.plan.record.owner == owner]
         ending = [job for job in own if job.plan.envelope.conversation == conversation]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                for job in ending:
-                    await job.stream.wait_closed()
+        await self.lineage.await_ends([job.stream for job in ending])
 
     def _check_background(self, create: Create, target: Target) -> None:
         if not create.request.background or target.native_background:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,6 +22,7 @@ from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.output import items_of
 from ws_bridge.store.base import Snapshot, Store
 from ws_bridge.store.conversations import Conversations
+from ws_bridge.stream import Stream
 from ws_bridge.waiting import while_it_answers
 
 log = logging.getLogger(__name__)
@@ -89,6 +92,13 @@ class Lineage:
         except (BridgeError, TimeoutError) as lost:
             reason = getattr(lost, "code", "timeout")
             log.error("conversation_lost id=%s reason=%s", conversation_id, reason)  # noqa: TRY400
+
+    async def await_ends(self, streams: Sequence[Stream]) -> None:
+        """Return when all of them are closed, or were waited for as long as a parent is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                for stream in streams:
+                    await stream.wait_closed()
 
     async def _find(self, conversation_id: str, owner: str) -> Conversation:
         conversation = await self._conversations.get(conversation_id, owner)
