@@ -10,10 +10,9 @@ from xdist.scheduler import LoadScopeScheduling
 # The helpers beside this file (`scripted`, `strict`, `upstreams`, ...) are imported by name.
 sys.path.insert(0, str(Path(__file__).parent))
 
-import forked
-import unhurried
-from fleet import Bridge
-from skips import (  # noqa: F401 - hooks
+from support import forkserver, long_limits
+from support.fleet import Bridge
+from support.skips import (  # noqa: F401 - hooks
     pytest_make_collect_report,
     pytest_runtest_makereport,
 )
@@ -21,10 +20,10 @@ from skips import (  # noqa: F401 - hooks
 HERE = Path(__file__).parent
 
 # litellm's import is the dearest step there is: servers are forked off a process that has done it.
-Bridge.process = forked.Forked
+Bridge.process = forkserver.Forked
 # No slowness of the machine is to reach a server's own limits.
-Bridge.settings = staticmethod(unhurried.config)
-Bridge.constants = unhurried.CONSTANTS
+Bridge.settings = staticmethod(long_limits.config)
+Bridge.constants = long_limits.CONSTANTS
 
 # What the imports of the whole suite leave behind stays to the end: nobody is to look through it
 # again and again.
@@ -34,17 +33,17 @@ gc.disable()
 TOGETHER = {
     "servers": ("servers/",),
     "dump": ("servers/test_dump.py",),  # has a server and providers of its own
-    "bridges": ("test_fleet.py", "test_forked.py"),
+    "bridges": ("support/test_fleet.py", "support/test_forkserver.py"),
     "clients": ("clients/",),
 }
 # What takes longest comes first, so that nobody waits for it in the end.
 FIRST = (
-    "test_workers.py",
-    "test_page.py",
+    "processes/test_workers.py",
+    "server/http/test_chat_page.py",
     "servers",
     "bridges",
     "clients",
-    "server/test_guard.py",
+    "server/transport/test_transport.py",
     "test_cli.py",
     "store/test_fences.py",
     "server/test_store_faults.py",
@@ -63,7 +62,7 @@ def _rank(group: str) -> int:
 def pytest_configure(config):
     """Where several processes run tests, they share the stem, which loads while they collect."""
     if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
-        forked.share()
+        forkserver.share()
         # Groups begin in the order they are collected in, not by how many tests they have.
         config.option.loadscopereorder = False
 
@@ -99,4 +98,4 @@ def pytest_collection_finish():
 
 def pytest_unconfigure():
     """The CPU time of what was forked is the run's, too."""
-    forked.end()
+    forkserver.end()

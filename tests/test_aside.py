@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from ws_bridge.aside import HEAVY, HEAVY_BYTES, aside
+from ws_bridge.pacing import HEAVY, HEAVY_BYTES, aside
 
 
 @pytest.mark.parametrize("weight", [{}, {"values": HEAVY - 1}, {"size": HEAVY_BYTES - 1}])

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the bench imports itself as `tests.bench`
 
-from plot import Bar, Group, bars, ticks
+from support.svg_plot import Bar, Group, bars, ticks
 
 from tests.bench.driver import STARTER_DELTAS, beside, seen
 from tests.bench.field import Window

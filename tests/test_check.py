@@ -10,7 +10,7 @@ from ws_bridge.check import check
 from ws_bridge.config import Config, ModelEntry
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
-from ws_bridge.upstream import routes
+from ws_bridge.upstream import model_table
 
 
 def delta(text):
@@ -47,7 +47,7 @@ class Scripted:
 
 def table(*names, environ=None, **fields):
     entries = tuple(ModelEntry(name=name, model=f"openai/{name}", **fields) for name in names)
-    return routes.build(Config(models=entries), environ or {}).all
+    return model_table.build(Config(models=entries), environ or {}).all
 
 
 async def checked(entries, upstream, **options):
@@ -109,7 +109,7 @@ async def test_entries_that_are_off_say_why_and_do_not_fail():
 
 async def test_wildcards_are_skipped_with_a_word_why():
     entry = ModelEntry(name="gpt-*", model="openai/gpt-*")
-    code, out = await checked(routes.build(Config(models=(entry,)), {}).all, Scripted())
+    code, out = await checked(model_table.build(Config(models=(entry,)), {}).all, Scripted())
     assert code == 0
     assert out.startswith("skip gpt-*  a wildcard ")
 

@@ -10,7 +10,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from hang import HANG_SECONDS
+from support.hang import HANG_SECONDS
 
 from ws_bridge.config import Config, load
 

@@ -16,43 +16,34 @@ HOUSE = ROOT / "ws_bridge"
 FILES = sorted(path.relative_to(HOUSE).as_posix() for path in HOUSE.rglob("*.py"))
 
 # Who may import what of the house: the first pattern that fits a file decides.
-PURE = ("protocol.*", "errors.*")
-LEAVES = ("aside", "clock", "stream", "turnstile")
-BELOW = (*PURE, *LEAVES, "config", "upstream.base", "store.base", "store.conversations")
-THIRD = (
-    "feed",
-    "job",
-    "jobs",
-    "lineage",
-    "mirror",
-    "outputs",
-    "plan",
-    "refused",
-    "summary",
-    "takeover",
-    "telling",
-    "waiting",
+PURE = ("protocol.*", "errors", "types")
+LEAVES = ("clock", "pacing", "stream")
+BELOW = (
+    *PURE,
+    *LEAVES,
+    "config",
+    "upstream.base",
+    "upstream.summary",
+    "store.base",
+    "store.conversations",
 )
 ANYTHING = ("*",)
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("errors/*", ("errors.*",)),
+    ("types.py", ()),
+    ("errors.py", ("types",)),
     ("clock.py", ()),
-    ("turnstile.py", ()),
-    ("limits.py", ()),
-    ("aside.py", ()),
-    ("config.py", ("errors.*", "limits")),
+    ("pacing.py", ()),
+    ("config.py", ("errors",)),
     ("protocol/*", PURE),
     ("stream.py", PURE),
     ("upstream/base.py", (*PURE, "config")),
-    ("upstream/routes.py", (*PURE, "config", "upstream.*")),
-    ("upstream/compacting.py", (*PURE, "aside", "clock", "upstream.*", "summary")),
+    ("upstream/model_table.py", (*PURE, "config", "upstream.*")),
     ("upstream/*", (*PURE, *LEAVES, "upstream.*")),
     ("store/*", (*PURE, *LEAVES, "store.*")),
-    ("summary.py", (*PURE, "upstream.base")),
-    *((f"{room}.py", (*BELOW, *THIRD)) for room in THIRD),
-    ("server/app.py", (*BELOW, *THIRD, "server.*", "upstream.*", "store.*")),
-    ("server/*", (*BELOW, *THIRD, "server.*")),
-    ("chat/*", ANYTHING),
+    ("jobs/*", (*BELOW, "jobs.*")),
+    ("server/app.py", (*BELOW, "jobs.*", "server.*", "upstream.*", "store.*")),
+    ("server/*", (*BELOW, "jobs.*", "server.*")),
+    ("terminal/*", ANYTHING),
     ("processes/*", ANYTHING),
     ("*", ANYTHING),
 )
@@ -60,24 +51,25 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (
 CONCRETE = {
     "server.app": ("processes/serving.py",),
     "store.memory": ("server/app.py",),
-    "store.redis": ("server/app.py",),
-    "upstream.door": ("upstream/*",),
+    "store.redis.store": ("server/app.py",),
+    "upstream.litellm.client": ("upstream/*",),
 }
 
 # Where a dependency lives.
 HOMES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("server/*", "processes/serving.py"),
-    "cryptography": ("store/cipher.py",),
-    "httpx": ("upstream/call.py", "upstream/tap.py"),  # litellm's timeouts, and its streams
-    "litellm": ("upstream/setup.py",),
+    "cryptography": ("store/redis/cipher.py",),
+    # litellm's timeouts, and its streams
+    "httpx": ("upstream/litellm/call.py", "upstream/litellm/tap.py"),
+    "litellm": ("upstream/litellm/setup.py",),
     "orjson": ("protocol/*", "config.py", "upstream/*", "store/*", "server/*"),
     "prometheus_client": ("server/metrics.py",),
-    "prompt_toolkit": ("chat/*",),
-    "pydantic": ("protocol/*", "config.py", "limits.py"),
+    "prompt_toolkit": ("terminal/*",),
+    "pydantic": ("protocol/*", "config.py"),
     "pydantic_core": ("protocol/*", "config.py"),
-    "redis": ("store/*",),
+    "redis": ("store/redis/*",),
     "uvloop": ("processes/serving.py",),
-    "websockets": ("chat/*", "cli.py", "upstream/wires.py"),
+    "websockets": ("terminal/*", "cli.py", "upstream/websocket/connection.py"),
 }
 # The pure room does not wait, look at the clock, or touch the world.
 IMPURE = frozenset(
@@ -92,31 +84,27 @@ SMALL = 30  # a module of so many lines needs no test file of its own
 # Modules whose truths are proved in another file than their own.
 TESTED_IN = {
     "__main__.py": "test_cli.py",  # one call
-    "chat/*.py": "test_chat.py",  # one program, tested as one
+    "terminal/*.py": "terminal/test_terminal.py",  # one program, tested as one
     "protocol/actions.py": "protocol/test_connection.py",  # values
-    "protocol/arguments.py": "protocol/test_chat.py",  # parts of the translator
-    "protocol/calls.py": "protocol/test_chat.py",
-    "protocol/items.py": "protocol/test_chat.py",
-    "protocol/speech.py": "protocol/test_chat.py",
-    "errors/*.py": "test_errors.py",  # one tree
-    "processes/*.py": "test_workers.py",  # parts of each serving process
-    "limits.py": "test_config.py",  # a table of it
-    "plan.py": "test_job.py",  # values
-    "telling.py": "test_job.py",  # a part of each job
+    "protocol/output/tool_arguments.py": "protocol/output/test_chat.py",  # parts of the translator
+    "protocol/output/tool_calls.py": "protocol/output/test_chat.py",
+    "protocol/output/items.py": "protocol/output/test_chat.py",
+    "protocol/output/messages.py": "protocol/output/test_chat.py",
+    "processes/*.py": "processes/test_workers.py",  # parts of each serving process
+    "jobs/observe.py": "jobs/test_job.py",  # values
+    "jobs/spec.py": "jobs/test_job.py",  # values
+    "jobs/publisher.py": "jobs/test_job.py",  # a part of each job
     "store/base.py": "store/contract.py",  # the seam, proved by every implementation
-    "server/guard/*.py": "server/test_guard.py",  # one thing, tested as one
-    "upstream/base.py": "upstream/test_managed.py",
-    "upstream/call.py": "upstream/test_managed.py",  # parts of one call to litellm
-    "upstream/chunks.py": "upstream/test_managed.py",
-    "upstream/demo_rules.py": "upstream/test_demo.py",
-    "upstream/dialects/*.py": "upstream/test_dialects.py",
-    "upstream/fitting.py": "upstream/test_managed.py",
-    "upstream/pool.py": "upstream/test_native.py",  # parts of the native mode
-    "upstream/refusals.py": "upstream/test_native.py",
-    "upstream/setup.py": "upstream/test_door.py",
-    "upstream/sources.py": "upstream/test_managed.py",
-    "upstream/watch.py": "upstream/test_managed.py",
-    "upstream/wires.py": "upstream/test_native.py",
+    "server/transport/*.py": "server/transport/test_transport.py",  # one thing, tested as one
+    "upstream/base.py": "upstream/litellm/test_upstream.py",
+    "upstream/litellm/call.py": "upstream/litellm/test_upstream.py",  # parts of one call
+    "upstream/litellm/chunks.py": "upstream/litellm/test_upstream.py",
+    "upstream/litellm/demo_rules.py": "upstream/litellm/test_demo.py",
+    "upstream/dialects/*.py": "upstream/dialects/test_dialects.py",
+    "upstream/litellm/setup.py": "upstream/litellm/test_client.py",
+    "upstream/litellm/sources.py": "upstream/litellm/test_upstream.py",
+    "upstream/deadlines.py": "upstream/test_deadlines.py",
+    "upstream/websocket/*.py": "upstream/websocket/test_upstream.py",  # parts of the native mode
 }
 
 
@@ -235,28 +223,28 @@ LONG_BODY = "def f():\n" + "    x = 1\n" * (MAX_BODY_LINES + 1)
     [
         (floors, "protocol/new.py", "from ws_bridge.stream import Stream"),
         (floors, "protocol/new.py", "from ws_bridge.config import Config"),
-        (floors, "errors/base.py", "import ws_bridge.protocol.events"),
+        (floors, "errors.py", "import ws_bridge.protocol.events"),
         (floors, "stream.py", "from ws_bridge.store.base import Store"),
-        (floors, "stream.py", "from ws_bridge import mirror"),
+        (floors, "stream.py", "from ws_bridge.jobs import mirror"),
         (floors, "upstream/new.py", "from ws_bridge.store.base import Store"),
         (floors, "upstream/new.py", "from ws_bridge.config import Config"),
-        (floors, "upstream/base.py", "from ws_bridge.upstream.routes import Routes"),
+        (floors, "upstream/base.py", "from ws_bridge.upstream.model_table import ModelTable"),
         (floors, "store/new.py", "from ws_bridge.upstream.base import Target"),
-        (floors, "store/new.py", "def f():\n    import ws_bridge.jobs"),
-        (floors, "jobs.py", "from ws_bridge.store.memory import MemoryStore"),
-        (floors, "job.py", "from ws_bridge.upstream import managed"),
-        (floors, "mirror.py", "from ws_bridge.server.sse import follow"),
+        (floors, "store/new.py", "def f():\n    import ws_bridge.jobs.job"),
+        (floors, "jobs/registry.py", "from ws_bridge.store.memory import MemoryStore"),
+        (floors, "jobs/job.py", "from ws_bridge.upstream import fallbacks"),
+        (floors, "jobs/mirror.py", "from ws_bridge.server.http.sse import follow"),
         (floors, "server/new.py", "from ws_bridge.store.memory import MemoryStore"),
-        (floors, "server/new.py", "from ws_bridge.upstream.routes import Routes"),
-        (floors, "server/app.py", "from ws_bridge.upstream.door import register"),
+        (floors, "server/new.py", "from ws_bridge.upstream.model_table import ModelTable"),
+        (floors, "server/app.py", "from ws_bridge.upstream.litellm.client import register"),
         (floors, "server/app.py", "from ws_bridge.cli import main"),
         (floors, "check.py", "from ws_bridge.store.memory import MemoryStore"),
-        (homes_of_dependencies, "jobs.py", "import aiohttp"),
-        (homes_of_dependencies, "upstream/managed.py", "from litellm.utils import x"),
-        (homes_of_dependencies, "server/responses.py", "import litellm"),
+        (homes_of_dependencies, "jobs/registry.py", "import aiohttp"),
+        (homes_of_dependencies, "upstream/litellm/upstream.py", "from litellm.utils import x"),
+        (homes_of_dependencies, "server/http/responses.py", "import litellm"),
         (homes_of_dependencies, "server/app.py", "import websockets.asyncio.client"),
         (homes_of_dependencies, "server/app.py", "from prometheus_client import Counter"),
-        (homes_of_dependencies, "jobs.py", "import orjson"),
+        (homes_of_dependencies, "jobs/registry.py", "import orjson"),
         (homes_of_dependencies, "cli.py", "import requests"),
         (homes_of_dependencies, "protocol/new.py", "import asyncio"),
         (homes_of_dependencies, "protocol/new.py", "def f():\n    from time import time"),
@@ -279,7 +267,7 @@ def test_each_rule_is_one_that_can_be_broken(check, file, source):
     ("check", "file", "source"),
     [
         (floors, "protocol/new.py", "from ws_bridge.errors import BridgeError\nimport re"),
-        (floors, "jobs.py", "from ws_bridge.store.base import Store"),
+        (floors, "jobs/registry.py", "from ws_bridge.store.base import Store"),
         (floors, "server/app.py", "from ws_bridge.store.memory import MemoryStore"),
         (floors, "cli.py", "from ws_bridge import __version__, check"),
         (homes_of_dependencies, "protocol/new.py", "import orjson, re"),

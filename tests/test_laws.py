@@ -9,25 +9,25 @@ import asyncio
 from functools import cache
 
 import pytest
-from scripted import Scripted, lineage_over
-from strict import check_events
+from support.event_checker import check_events
+from support.scripted_upstream import Scripted, lineage_over
 from transcripts import load, names
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
-from ws_bridge.jobs import Create, Jobs, Policy
-from ws_bridge.mirror import Mirror
-from ws_bridge.plan import Ending
+from ws_bridge.jobs.mirror import Mirror
+from ws_bridge.jobs.registry import Create, JobPolicy, JobRegistry
+from ws_bridge.jobs.spec import EndReason
+from ws_bridge.jobs.store_timeout import MirrorTiming
 from ws_bridge.protocol.events import TERMINAL, Draft, Event
 from ws_bridge.protocol.reducer import Reducer, fold
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.store.base import Lease, Verdict, Write
 from ws_bridge.store.memory import MemoryStore
-from ws_bridge.upstream.routes import Route, Routes, Target
-from ws_bridge.waiting import Pace
+from ws_bridge.upstream.model_table import ModelRoute, ModelTable, Target
 
 SECRET = "/root/secret Traceback sk-12345"  # noqa: S105 - a canary
-ROUTES = Routes([Route("m", Target("m", "openai/m"))])
+ROUTES = ModelTable([ModelRoute("m", Target("m", "openai/m"))])
 
 every_transcript = pytest.mark.parametrize("name", names())
 
@@ -43,14 +43,14 @@ class House:
     def __init__(self, steps, store=None):
         self.upstream = Scripted(steps)
         self.store = store or MemoryStore(max_bytes=2**24, ttl_seconds=60, now=lambda: 0.0)
-        self.mirror = Mirror(self.store, Pace(end_waits=0, flush=0.001), Clock())
-        self.jobs = Jobs(
+        self.mirror = Mirror(self.store, MirrorTiming(end_waits=0, flush=0.001), Clock())
+        self.jobs = JobRegistry(
             upstream=self.upstream,
             find_target=ROUTES.find,
             lineage=lineage_over(self.store),
             mirror=self.mirror,
             observe=lambda _: None,
-            policy=Policy(),
+            policy=JobPolicy(),
             clock=Clock(),
         )
 
@@ -133,7 +133,7 @@ async def test_law_4_every_polled_snapshot_is_the_fold_of_a_prefix_and_never_an_
 async def test_law_5_terminal_is_final(name):
     house, job, events = await run(script(name))
     before = list(events)
-    await job.stop(Ending.CANCELLED)
+    await job.stop(EndReason.CANCELLED)
     late = Event.of(Draft("response.output_text.delta", {}), len(events), None)
     [receipt] = await house.store.append([Write(Lease(job.id, 1), [late])])
     assert receipt.verdict is (Verdict.GONE if is_refused(script(name)) else Verdict.ENDED)
@@ -188,7 +188,7 @@ async def test_law_9_cancel_closes_the_provider_at_every_point(name):
         house = House([*drafts[: cut + 1], asyncio.Event()])
         job = await house.start()
         await anext(job.stream.read())
-        await job.stop(Ending.CANCELLED)
+        await job.stop(EndReason.CANCELLED)
         assert house.upstream.open_now == 0
         assert job.result["status"] == "cancelled"
 

@@ -53,7 +53,7 @@ def test_a_secret_is_taken_out_and_nothing_else(written, said, written_as):
 @pytest.mark.parametrize("forged", ["m\n2026 ERROR all is lost", "m\r\x1b[2J", "m\x85", "m\u2028x"])
 @pytest.mark.catalogue("B18")
 def test_a_client_cannot_write_lines_of_its_own(written, forged):
-    logging.getLogger("ws_bridge.plan").info("response model=%s", forged)
+    logging.getLogger("ws_bridge.jobs.spec").info("response model=%s", forged)
     line = written.getvalue()
     assert line.splitlines() == [line.removesuffix("\n")]
     assert line.removesuffix("\n").isprintable()
@@ -77,7 +77,9 @@ FORGED = {
 @pytest.mark.parametrize(("value", "written_as"), FORGED.values(), ids=FORGED)
 @pytest.mark.catalogue("A13")
 def test_a_value_is_one_value_whatever_it_holds(written, value, written_as):
-    logging.getLogger("ws_bridge.plan").info("response id=%s n=%d model=%s", "resp_1", 7, value)
+    logging.getLogger("ws_bridge.jobs.spec").info(
+        "response id=%s n=%d model=%s", "resp_1", 7, value
+    )
     assert written.getvalue() == f"response id=resp_1 n=7 model={written_as}\n"
 
 
@@ -127,7 +129,7 @@ def test_others_speak_from_warning_on_and_aiohttp_not_at_all(written):
     logging.getLogger("websockets.client").debug("> TEXT content")
     logging.getLogger("aiohttp.server").error("bad header content")
     assert written.getvalue() == ""
-    logging.getLogger("ws_bridge.job").debug("heard")
+    logging.getLogger("ws_bridge.jobs.job").debug("heard")
     assert written.getvalue() == "heard\n"
 
 

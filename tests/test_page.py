@@ -6,13 +6,13 @@ import urllib.request
 from collections.abc import AsyncIterator
 from typing import Any
 
-import browser
 import pytest
 import pytest_asyncio
-from browser import Visit, Wire
-from fleet import Bridge
-from hang import HANG_SECONDS
 from playwright.async_api import expect
+from support import browser
+from support.browser import Visit, Wire
+from support.fleet import Bridge
+from support.hang import HANG_SECONDS
 
 chromium, visit = browser.chromium, browser.visit  # the fixtures of these tests
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestServer
-from hang import HANG_SECONDS
+from support.hang import HANG_SECONDS
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the bench imports itself as `tests.bench`
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal, Protocol, TextIO
@@ -17,6 +17,7 @@ from typing import Literal, Protocol, TextIO
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import COMPLETED, INCOMPLETE, TERMINAL, Draft
 from ws_bridge.protocol.history import Chain
+from ws_bridge.types import Now
 from ws_bridge.upstream.base import Request, Target, Upstream
 
 QUESTION = {"type": "message", "role": "user", "content": "Say OK."}
@@ -24,10 +25,8 @@ OPTIONS = {"max_output_tokens": 16}  # the least that OpenAI's models take
 LIMIT_SECONDS = 60.0  # a model that takes longer for two words is of no use to anyone who waits
 WORDS_LIMIT = 60  # characters of the answer in its line
 
-Now = Callable[[], float]
 
-
-class Entry(Protocol):
+class CheckedModel(Protocol):
     """What is looked at of an entry of the model table."""
 
     @property
@@ -61,7 +60,7 @@ class Finding:
 
 
 async def check(
-    entries: Iterable[Entry],
+    entries: Iterable[CheckedModel],
     upstream: Upstream,
     out: TextIO | None = None,
     *,
@@ -84,7 +83,7 @@ async def check(
     return int(failed)
 
 
-async def _find(entry: Entry, upstream: Upstream, limit_seconds: float, now: Now) -> Finding:
+async def _find(entry: CheckedModel, upstream: Upstream, limit_seconds: float, now: Now) -> Finding:
     if entry.target is None:
         return Finding(entry.name, "off", entry.off_reason)
     if "*" in entry.name:

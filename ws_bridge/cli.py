@@ -68,24 +68,24 @@ def _config(options: argparse.Namespace, **server: str | int | None) -> Config:
 
 
 def _chat(options: argparse.Namespace) -> int:
-    from ws_bridge import chat
+    from ws_bridge import terminal
 
     key = os.environ.get(options.key_env, "") if options.key_env else ""
-    return chat.run(options.url, options.model, key)
+    return terminal.run(options.url, options.model, key)
 
 
 def _check(options: argparse.Namespace) -> int:
     from ws_bridge import check, logs
     from ws_bridge.processes import serving
-    from ws_bridge.upstream.providers import Providers
-    from ws_bridge.upstream.routes import build
+    from ws_bridge.upstream.model_table import build
+    from ws_bridge.upstream.router import Router
 
     config = _config(options)
     logs.set_up("error", logs.secrets_of(config, os.environ))
     routes = build(config, os.environ)
 
     async def try_models() -> int:
-        upstream = Providers(routes.targets())
+        upstream = Router(routes.targets())
         try:
             await upstream.open()
         except ImportError as failure:
@@ -100,9 +100,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from ws_bridge.processes import leaving
+    from ws_bridge.processes import signals
 
-    leaving.at_once_on_a_signal()
+    signals.at_once_on_a_signal()
     from ws_bridge import logs
 
     given = {name: getattr(options, name) for name in ("host", "port", "workers")}
@@ -116,23 +116,23 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _serve_alone(config: Config) -> int:
-    from ws_bridge.processes import leaving, orders, serving
-    from ws_bridge.processes.listening import listen, tls
+    from ws_bridge.processes import serving, signals
+    from ws_bridge.processes.sockets import listen, tls
 
     async def serve() -> int:
-        told = orders.of_signals()
-        place = serving.Place(listen(config)[0], tls(config))
+        told = signals.of_signals()
+        place = serving.ListenPlace(listen(config)[0], tls(config))
         return await serving.serve(
             config, place, told, listens=lambda: _announce(config, place.listening)
         )
 
-    return leaving.leave(serving.run(serve()))
+    return signals.leave(serving.run(serve()))
 
 
 def _announce(config: Config, listening: socket.socket) -> None:
     """Say which models can be asked, and where, the address last."""
-    from ws_bridge.processes.listening import address
-    from ws_bridge.upstream.routes import build
+    from ws_bridge.processes.sockets import address
+    from ws_bridge.upstream.model_table import build
 
     for route in build(config, os.environ).all:
         if route.target is None:

@@ -15,12 +15,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import orjson
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ws_bridge.errors import ConfigError
-from ws_bridge.limits import Count, Limits, NotNegative, Positive, Section
-
-__all__ = ["Limits"]
 
 Environ = Mapping[str, str]
 
@@ -38,7 +35,19 @@ PLAIN = b"plain"  # the word that stands for no secret, among others: not yet, o
 DEMO_TOML = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
 
 
-class Server(Section):
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+NoneOrMore = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and nothing but its own keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ServerConfig(Section):
     """``[server]``: where it listens and how long things may take."""
 
     host: str = "127.0.0.1"
@@ -57,7 +66,7 @@ class Server(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Auth(Section):
+class AuthConfig(Section):
     """``[auth]``: who may come in."""
 
     keys_env: tuple[str, ...] = ()
@@ -65,7 +74,7 @@ class Auth(Section):
     secret_env: str = ""
 
 
-class Store(Section):
+class StoreConfig(Section):
     """``[store]``: where responses are kept."""
 
     url: str = "memory://"
@@ -80,7 +89,7 @@ class Store(Section):
     max_mib: Count = 512
 
 
-class Background(Section):
+class BackgroundConfig(Section):
     """``[background]``: who runs background responses, and where."""
 
     polling: Literal["all", "none"] | tuple[str, ...] = "all"
@@ -91,6 +100,47 @@ class Background(Section):
         if isinstance(self.polling, str):
             return self.polling == "all"
         return provider in self.polling
+
+
+class Limits(Section):
+    """``[limits]``: how much of the server one client may take; each process counts for itself."""
+
+    running_per_connection: Count = 16
+    lanes_per_connection: Count = 32
+    queued_per_connection: Count = 64
+    queued_mib_per_connection: Count = 8
+    cached_turns_per_connection: Count = 256
+    # What is kept of a client.
+    cached_mib_per_connection: Count = 64
+    cached_mib_per_key: NoneOrMore = 256
+    cached_mib: Count = 512
+    response_mib: Count = 128
+    conversation_mib: Count = 32
+    conversation_items: Count = 10_000
+    # Of one client key; 0 is no limit, and without keys there is none.
+    connections_per_key: NoneOrMore = 100
+    running_per_key: NoneOrMore = 50
+    creates_per_minute: NoneOrMore = 120
+    followers_per_key: NoneOrMore = 100
+    responses_mib_per_key: NoneOrMore = 512
+    asked_mib_per_key: NoneOrMore = 256
+    refused_per_minute: NoneOrMore = 60  # requests without a valid key, of one address
+    # Of the whole process.
+    followers: Count = 2000
+    responses_mib: Count = 1024
+    asked_mib: Count = 1024
+    # What a client sends.
+    head_seconds: Positive = 10
+    message_seconds: Positive = 30
+    message_fragments: Count = 1024
+    receiving_mib: Count = 256
+    json_depth: Annotated[int, Field(ge=1, le=200)] = 64
+    json_keys: Count = 10_000
+    bad_frames: Count = 20
+    control_frames: Count = 100
+    # What a client does not do.
+    silent_seconds: Positive = 120
+    unread_seconds: Positive = 30
 
 
 class ModelEntry(Section):
@@ -121,10 +171,10 @@ class ModelEntry(Section):
 class Config(Section):
     """The whole file."""
 
-    server: Server = Server()
-    auth: Auth = Auth()
-    store: Store = Store()
-    background: Background = Background()
+    server: ServerConfig = ServerConfig()
+    auth: AuthConfig = AuthConfig()
+    store: StoreConfig = StoreConfig()
+    background: BackgroundConfig = BackgroundConfig()
     limits: Limits = Limits()
     models: tuple[ModelEntry, ...] = ()
 
@@ -179,7 +229,7 @@ def _check(config: Config, source: str, environ: Environ) -> None:
     _check_store(config.store, source, environ)
 
 
-def _check_store(store: Store, source: str, environ: Environ) -> None:
+def _check_store(store: StoreConfig, source: str, environ: Environ) -> None:
     if store.url.partition("://")[0] not in STORE_SCHEMES or "://" not in store.url:
         raise ConfigError(
             f"{source}: key 'store.url': use one of "

@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 
-from upstream.test_failures import LONG
+from upstream.test_errors import LONG
 from upstream.test_wire_faults import ERROR, HEAD, Endless, Wire, deltas, endless, refusal, spelled
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
-from fleet import FAMILIES, Bridge, models_for
-from valkeys import Node, valkey_binary
+from support.fleet import FAMILIES, Bridge, models_for
+from support.redis_servers import Node, valkey_binary
 
 from attack.provider import Hostile
 from attack.waves import Attacker, Counts

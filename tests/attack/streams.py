@@ -20,8 +20,8 @@ import aiohttp
 import orjson
 import uvloop
 from aiohttp import web
-from hang import HANG_SECONDS
-from strict import check_events
+from support.event_checker import check_events
+from support.hang import HANG_SECONDS
 from upstreams.frames import (
     END_CHAT,
     END_CLAUDE,

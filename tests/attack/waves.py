@@ -16,10 +16,10 @@ from typing import Any
 
 import aiohttp
 import orjson
-from hang import HANG_SECONDS
-from line import request
 from server.test_sealed import bomb
-from unread import Line
+from support.hang import HANG_SECONDS
+from support.raw_client import request
+from support.slow_reader import Line
 
 from attack.provider import Hostile
 

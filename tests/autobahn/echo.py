@@ -9,10 +9,10 @@ import sys
 from aiohttp import WSMsgType
 
 from ws_bridge import cli
-from ws_bridge.server import websocket
+from ws_bridge.server.websocket import sockets
 
 
-class Echo(websocket.Socket):
+class Echo(sockets.Socket):
     """A socket of the bridge that answers each message with itself."""
 
     async def serve(self) -> None:
@@ -25,5 +25,5 @@ class Echo(websocket.Socket):
 
 
 if __name__ == "__main__":
-    websocket.Socket = Echo
+    sockets.Socket = Echo
     sys.exit(cli.main(sys.argv[1:]))

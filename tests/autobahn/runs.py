@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fleet import Fresh
+from support.fleet import Fresh
 
 HERE = Path(__file__).parent
 ENVIRONMENT = HERE.parents[1] / ".venv-autobahn"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
-from valkeys import Node, valkey_binary
+from support.redis_servers import Node, valkey_binary
 
 from tests.bench.loads import (
     BRIDGE,

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from plot import Bar, Group, bars
+from support.svg_plot import Bar, Group, bars
 
 from tests.bench.driver import percentile
 from tests.bench.field import Window

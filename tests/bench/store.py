@@ -18,14 +18,14 @@ import uvloop
 from tests.bench.driver import percentile
 from tests.bench.processes import ROOT, surroundings
 from ws_bridge.clock import Clock
-from ws_bridge.mirror import Mirror
+from ws_bridge.jobs.mirror import Mirror
+from ws_bridge.jobs.store_timeout import MirrorTiming
 from ws_bridge.protocol.events import COMPLETED, Draft, Event
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.store.base import Record
-from ws_bridge.store.connect import parse
-from ws_bridge.store.redis import RedisStore
+from ws_bridge.store.redis.connect import parse
+from ws_bridge.store.redis.store import RedisStore
 from ws_bridge.stream import Stream
-from ws_bridge.waiting import Pace
 
 Json = dict[str, Any]
 
@@ -74,7 +74,7 @@ async def cost(url: str, responses: int = 5) -> Cost:
     server.flushall()
     store = new_store(url)
     await store.open()
-    mirror = Mirror(store, Pace(), Clock())
+    mirror = Mirror(store, MirrorTiming(), Clock())
     flusher = asyncio.create_task(mirror.run())
     before = server.info("stats")
     ids = [f"resp_{index:048d}" for index in range(responses)]
@@ -113,7 +113,7 @@ async def write(url: str, count: int) -> None:
     """The writer's process: create, say so, wait for a line, then write in turn."""
     store = new_store(url)
     await store.open()
-    mirror = Mirror(store, Pace(), Clock())
+    mirror = Mirror(store, MirrorTiming(), Clock())
     store.listen(cancelled=lambda _: None, followed=mirror.followed)
     streams = {f"resp_f{index:047d}": Stream() for index in range(count)}
     nothing = {"cancelled": lambda: None, "taken": lambda: None}

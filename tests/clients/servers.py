@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import fleet
+from support import fleet
 from upstreams import FakeProviders
 
 KEY, OTHER_KEY = "client-key-one", "client-key-two"

@@ -9,9 +9,9 @@ import openai
 import pytest
 from clients.servers import Family, Gate
 from clients.strict import check_response
-from hang import HANG_SECONDS
 from openai import OpenAI
 from openai.types.responses import Response
+from support.hang import HANG_SECONDS
 
 RUNNING = ("queued", "in_progress")
 

@@ -11,7 +11,6 @@ import pytest
 from clients.reading import call_output
 from clients.servers import Family, Gate
 from clients.tape import Tape
-from hang import HANG_SECONDS
 from openai import AsyncOpenAI, OpenAI
 from openai.lib.responses_websocket import (
     AsyncResponsesWebSocketSession,
@@ -21,6 +20,7 @@ from openai.lib.responses_websocket import (
 )
 from openai.lib.responses_websocket._session import AsyncResponsesWebSocketLane
 from openai.types.responses import Response
+from support.hang import HANG_SECONDS
 
 LIMITS = ResponsesWebSocketLimits(
     max_lanes=20,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
-from hang import HANG_SECONDS
+from support.hang import HANG_SECONDS
 
 Json = dict[str, Any]
 

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 from multidict import CIMultiDict
-from scripted import Scripted, answer
+from support.scripted_upstream import Scripted, answer
 from transcripts import load, names
 
 from defence.mutations import JUNK, torn, wrong
@@ -27,21 +27,21 @@ from ws_bridge.logs import CleanRecord
 from ws_bridge.protocol.conversation import Conversation, entries_of_response
 from ws_bridge.protocol.events import COMPLETED, CREATED, Draft, Event
 from ws_bridge.protocol.history import Chain, Turn
-from ws_bridge.protocol.output import items_of
+from ws_bridge.protocol.output.received import items_of
+from ws_bridge.protocol.output.replay import replay
 from ws_bridge.protocol.reducer import fold
-from ws_bridge.protocol.replay import replay
 from ws_bridge.protocol.response import OWNED, Envelope
 from ws_bridge.protocol.sequencer import Sequencer
 from ws_bridge.protocol.steering import owed
 from ws_bridge.server.app import Bridge
-from ws_bridge.server.auth import Gate
-from ws_bridge.server.guard.doorway import serve_on
+from ws_bridge.server.auth import Authenticator
+from ws_bridge.server.transport.listener import serve_on
 from ws_bridge.store.base import Owners, Record
-from ws_bridge.store.following import Cursor
-from ws_bridge.store.packing import CODEC, pack, pack_entries, pack_record
-from ws_bridge.store.pages import view_of
-from ws_bridge.upstream.fitting import Dialect, fit_input
-from ws_bridge.upstream.routes import LONGEST_STAR, build
+from ws_bridge.store.redis.codec import CODEC, pack, pack_entries, pack_record
+from ws_bridge.store.redis.pages import view_of
+from ws_bridge.store.redis.subscriptions import Cursor
+from ws_bridge.upstream.dialects.request_adapter import Dialect, fit_input
+from ws_bridge.upstream.model_table import LONGEST_STAR, build
 
 Json = dict[str, Any]
 
@@ -75,7 +75,7 @@ def keys(rng: Random) -> None:
     host = headers.get("Host", "127.0.0.1")
     request: Any = SimpleNamespace(headers=headers, query={}, host=host)
     known = rng.choice(((), ("key",)))
-    gate = Gate(known, origins=("http://a",), host="127.0.0.1", browser_subprotocol=True)
+    gate = Authenticator(known, origins=("http://a",), host="127.0.0.1", browser_subprotocol=True)
     with contextlib.suppress(BridgeError):
         assert gate.admit(request)
 
@@ -295,7 +295,7 @@ def stored(rng: Random) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without a line for each of a million."""
-    log = logging.getLogger("ws_bridge.store.pages")
+    log = logging.getLogger("ws_bridge.store.redis.pages")
     log.disabled = True
     try:
         yield

@@ -27,28 +27,28 @@ from defence.strangers import MORE
 from ws_bridge.config import DEMO_TOML, Config
 from ws_bridge.config import load as load_config
 from ws_bridge.errors import BridgeError, ConfigError, ResponseNotFound, UpstreamError
-from ws_bridge.protocol.actions import Accept, End, Reply, Rules, Say, Start, Stop
+from ws_bridge.protocol.actions import Accept, ConnectionLimits, End, Publish, Reply, Start, Stop
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.conversation import entries_of, read_items, read_metadata
 from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.protocol.history import Chain, Turn, input_items
+from ws_bridge.protocol.json_edit import replaced
 from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.protocol.sealing import UNSIGNED
 from ws_bridge.protocol.sequencer import Sequencer, end_for
-from ws_bridge.protocol.splice import replaced
-from ws_bridge.server.exchange import flag, integer, page
-from ws_bridge.server.guard.frames import Frames
-from ws_bridge.upstream.direct import data_of
-from ws_bridge.upstream.failures import classify, provider_error, redacted, retry_after
-from ws_bridge.upstream.refusals import spoken
-from ws_bridge.upstream.tap import Tap
+from ws_bridge.server.http.json import flag, integer, page
+from ws_bridge.server.transport.frame_scanner import FrameScanner
+from ws_bridge.upstream.errors import classify, provider_error, redacted, retry_after
+from ws_bridge.upstream.litellm.direct import data_of
+from ws_bridge.upstream.litellm.tap import Tap
+from ws_bridge.upstream.websocket.errors import spoken
 
 Json = dict[str, Any]
 Target = Callable[[Random], None]
 
-RULES = Rules(running=2, lanes=3, queued=3, cached_turns=3, steers=2)
+RULES = ConnectionLimits(running=2, lanes=3, queued=3, cached_turns=3, steers=2)
 OURS = ("type", "sequence_number", "stream_id")  # no draft carries them
 DRAFTS: list[list[Draft]] = [
     drafts
@@ -92,7 +92,7 @@ def frames(rng: Random) -> None:
 
 def _check_action(action: Any) -> None:
     """It can be carried out."""
-    if isinstance(action, Say):
+    if isinstance(action, Publish):
         orjson.dumps(action.frame)
     elif isinstance(action, Reply):
         Event.of(action.draft, 1, action.lane).json()
@@ -212,10 +212,10 @@ def wire(rng: Random) -> None:
 
 def _followed(pieces: list[bytes]) -> Any:
     """The first breach; without one, where the stream stands."""
-    frames = Frames(fragments=3, controls=3)
+    frames = FrameScanner(fragments=3, controls=3)
     for piece in pieces:
         if piece and frames.is_whole(piece):
-            other = Frames(fragments=3, controls=3)
+            other = FrameScanner(fragments=3, controls=3)
             assert other.feed(piece, 1.0) is None
             assert (other.ahead, other.is_between) == (0, True), "whole is whole"
         if breach := frames.feed(piece, 1.0):

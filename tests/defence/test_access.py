@@ -9,9 +9,17 @@ import secrets
 
 import pytest
 from aiohttp.client import URL
-from hang import HANG_SECONDS
-from scripted import Scripted, answer, completed, done_item, message, opening, tool_call
-from valkeys import Node, valkey_binary
+from support.hang import HANG_SECONDS
+from support.redis_servers import Node, valkey_binary
+from support.scripted_upstream import (
+    Scripted,
+    answer,
+    completed,
+    done_item,
+    message,
+    opening,
+    tool_call,
+)
 
 from defence.watched import watched
 

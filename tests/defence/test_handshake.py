@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from hang import HANG_SECONDS
-from scripted import Scripted, answer
+from support.hang import HANG_SECONDS
+from support.scripted_upstream import Scripted, answer
 
 LINE = b"GET /v1/responses HTTP/1.1"
 HEAD = {

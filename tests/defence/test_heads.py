@@ -8,7 +8,7 @@ import json
 import logging
 
 import pytest
-from scripted import Scripted, answer
+from support.scripted_upstream import Scripted, answer
 
 SECRET = b"sk-canary-of-a-client"
 KEYS = {"auth": {"keys_env": ["KEYS"]}}

@@ -12,10 +12,10 @@ import threading
 
 import orjson
 import pytest
-from scripted import Scripted, answer
-from valkeys import Node, valkey_binary
+from support.redis_servers import Node, valkey_binary
+from support.scripted_upstream import Scripted, answer
 
-from ws_bridge.aside import HEAVY, aside
+from ws_bridge.pacing import HEAVY, aside
 
 MANY = 120_000
 ITEMS = [{"role": "user", "content": "hi"}] * MANY

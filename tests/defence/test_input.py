@@ -9,8 +9,8 @@ import zlib
 
 import aiohttp
 import pytest
-from hang import HANG_SECONDS
-from scripted import Scripted, answer
+from support.hang import HANG_SECONDS
+from support.scripted_upstream import Scripted, answer
 
 from defence.frames import CREATE, FIELDS, LINEAGE
 from defence.mutations import JUNK

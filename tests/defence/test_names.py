@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from scripted import Scripted, answer
+from support.scripted_upstream import Scripted, answer
 
 MODELS = [
     {"name": "gem-*", "model": "gemini/*", "fallbacks": ["other-*"]},

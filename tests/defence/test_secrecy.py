@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 import pytest_asyncio
-from fleet import FAMILIES, KEYS, Bridge, Fresh
-from hang import HANG_SECONDS
+from support.fleet import FAMILIES, KEYS, Bridge, Fresh
+from support.hang import HANG_SECONDS
+from support.redis_servers import Node, valkey_binary
 from upstreams import FakeProviders
-from valkeys import Node, valkey_binary
 
 from defence.provider import Canary, Misbehaving, canary, misbehaving
 from defence.watched import watched

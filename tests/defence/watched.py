@@ -7,8 +7,8 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator
 
-from hang import HANG_SECONDS
-from valkeys import Node
+from support.hang import HANG_SECONDS
+from support.redis_servers import Node
 
 LONGEST_LINE = 2**26
 

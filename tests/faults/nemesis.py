@@ -12,9 +12,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from fleet import Bridge
-from proxy import Proxy
-from valkeys import Node
+from support.fleet import Bridge
+from support.redis_servers import Node
+from support.tcp_proxy import Proxy
 
 STORE = -1
 PAUSE_SECONDS = (0.3, 2.5)  # between two faults of a loop

@@ -15,10 +15,10 @@ from typing import Any
 import aiohttp
 import orjson
 import redis.asyncio
-from fleet import Bridge, models_for
-from proxy import Proxy
+from support.fleet import Bridge, models_for
+from support.redis_servers import Node, valkey_binary
+from support.tcp_proxy import Proxy
 from upstreams import FakeProviders
-from valkeys import Node, valkey_binary
 
 from faults.clients import Clients
 from faults.nemesis import STORE, Nemesis, Stage

@@ -7,10 +7,19 @@ import orjson
 import pytest
 
 from ws_bridge.errors import ConnectionLimitReached, InvalidRequest, ServerDraining
-from ws_bridge.protocol.actions import Accept, Action, End, Reply, Rules, Say, Start, Stop
+from ws_bridge.protocol.actions import (
+    Accept,
+    Action,
+    ConnectionLimits,
+    End,
+    Publish,
+    Reply,
+    Start,
+    Stop,
+)
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.history import Turn
-from ws_bridge.protocol.shape import Shape
+from ws_bridge.protocol.json_limits import JsonLimits
 from ws_bridge.protocol.steering import Steer
 
 Json = dict[str, Any]
@@ -32,7 +41,7 @@ class Client:
     """A connection with somebody who does what it says."""
 
     def __init__(self, **rules: Any) -> None:
-        self.connection = Connection(Rules(**rules))
+        self.connection = Connection(ConnectionLimits(**rules))
         self.running: dict[str | None, Start] = {}
 
     def create(self, lane: str | None = None, **fields: Any) -> list[Action]:
@@ -91,7 +100,7 @@ def starts(actions: list[Action]) -> list[str]:
 
 def said(actions: list[Action]) -> Json:
     (say,) = actions
-    assert isinstance(say, Say)
+    assert isinstance(say, Publish)
     return say.frame
 
 
@@ -382,12 +391,12 @@ def test_so_many_bad_frames_in_a_row_end_the_connection():
     for _ in range(2):
         for bad in ("{", '{"type": "nope"}'):
             [said] = client.hear(bad)
-            assert isinstance(said, Say)
+            assert isinstance(said, Publish)
         client.hear('{"type": "response.processed"}')
     assert len(client.hear("{")) == 1
     assert len(client.connection.refuse_frame(InvalidRequest("Binary."))) == 1
     said, end = client.hear('{"type": "response.cancel", "stream_id": ""}')
-    assert isinstance(said, Say)
+    assert isinstance(said, Publish)
     assert end == End(1008, b"too many bad frames")
 
 
@@ -401,7 +410,7 @@ def test_a_create_is_never_a_bad_frame():
 
 @pytest.mark.catalogue("B12")
 def test_a_create_with_too_many_keys_is_refused_on_its_lane():
-    client = Client(shape=Shape(keys=20))
+    client = Client(shape=JsonLimits(keys=20))
     wide = {str(key): "x" for key in range(21)}
     [said] = client.create("main", text=wide)
     assert said.frame["stream_id"] == "main"

@@ -9,12 +9,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ws_bridge.errors import ServerDraining
-from ws_bridge.protocol.actions import Accept, Action, End, Reply, Rules, Say, Start, Stop
+from ws_bridge.protocol.actions import (
+    Accept,
+    Action,
+    ConnectionLimits,
+    End,
+    Publish,
+    Reply,
+    Start,
+    Stop,
+)
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.steering import Steer
 
-RULES = Rules(running=2, lanes=3, queued=3, cached_turns=2, steers=2)
+RULES = ConnectionLimits(running=2, lanes=3, queued=3, cached_turns=2, steers=2)
 LANES = st.sampled_from([None, "a", "b", "c", "d"])
 CALL = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
 # How a response ends: the output a chain can go on from, whether it failed, its last number.
@@ -100,7 +109,7 @@ class Interleavings(RuleBasedStateMachine):
             return
         frame = {"type": "response.steer", "previous_response_id": f"resp_{number}", "input": "x"}
         (say,) = self.connection.receive(orjson.dumps(frame))
-        assert isinstance(say, Say)
+        assert isinstance(say, Publish)
         assert say.frame["type"] == "response.steer.failed"
         assert "id" not in say.frame["steer"]
 
@@ -113,7 +122,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(text=st.sampled_from(["", "[]", "{}", '{"type":"x"}', '{"type":"response.create"']))
     def babble(self, text: str) -> None:
         say, *end = self.connection.receive(text)  # the end, if it is one too many in a row
-        assert isinstance(say, Say)
+        assert isinstance(say, Publish)
         assert all(isinstance(action, End) for action in end)
         assert say.frame["status"] == 400
 
@@ -186,7 +195,7 @@ class Interleavings(RuleBasedStateMachine):
             if isinstance(action, Start):
                 self._begin(action)
                 continue
-            assert isinstance(action, Say)
+            assert isinstance(action, Publish)
             if action.frame["type"] == "response.steer.failed":
                 steer, lane = self.held.pop(action.frame["steer"]["id"])
                 assert action.frame["steer"]["previous_response_id"] == steer.target
@@ -200,7 +209,7 @@ class Interleavings(RuleBasedStateMachine):
     @staticmethod
     def _refused_at_once(actions: list[Action]) -> str:
         for action in actions:
-            said = action.frame.get("error", {}) if isinstance(action, Say) else {}
+            said = action.frame.get("error", {}) if isinstance(action, Publish) else {}
             if said.get("code") in ("websocket_stream_limit_reached", "rate_limit_exceeded"):
                 return str(said["code"])
         return ""

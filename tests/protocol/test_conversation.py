@@ -7,7 +7,7 @@ from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.conversation import (
     MOST_ITEMS,
     Conversation,
-    Entry,
+    ConversationEntry,
     conversation_id,
     entries_of,
     entries_of_response,
@@ -174,10 +174,14 @@ def test_items_stay_in_order_whoever_wrote_them():
 def test_of_two_makers_in_a_row_each_has_its_own():
     said = {"type": "message", "role": "assistant", "content": "yes"}
     entries = [
-        Entry("rs_1", {"type": "reasoning", "id": "rs_1", "encrypted_content": "A"}, "openai|"),
-        Entry("msg_1", said, "openai|"),
-        Entry("rs_2", {"type": "reasoning", "id": "rs_2", "encrypted_content": "B"}, "anthropic|"),
-        Entry("msg_2", said, "anthropic|"),
+        ConversationEntry(
+            "rs_1", {"type": "reasoning", "id": "rs_1", "encrypted_content": "A"}, "openai|"
+        ),
+        ConversationEntry("msg_1", said, "openai|"),
+        ConversationEntry(
+            "rs_2", {"type": "reasoning", "id": "rs_2", "encrypted_content": "B"}, "anthropic|"
+        ),
+        ConversationEntry("msg_2", said, "anthropic|"),
     ]
     for maker, own in (("openai|", "A"), ("anthropic|", "B")):
         sealed = [item.get("encrypted_content") for item in shown(*entries, maker=maker)]
@@ -197,7 +201,7 @@ def test_the_last_speaker_is_known_after_the_client_has_added_more():
 
 def test_a_call_that_was_cut_short_is_no_history():
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{"}
-    cut = Entry("fc_1", {**call, "status": "incomplete"}, "openai|")
+    cut = ConversationEntry("fc_1", {**call, "status": "incomplete"}, "openai|")
     assert shown(*entries_of([ASKED]), cut) == [ASKED]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.responses import Response
-from scripted import answer, completed, done_item, message, opening, tool_call
+from support.scripted_upstream import answer, completed, done_item, message, opening, tool_call
 
 from ws_bridge.errors import BridgeError, RateLimited, ServerLost, ServerShutdown, UpstreamError
 from ws_bridge.protocol.events import (

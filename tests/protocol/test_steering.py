@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ws_bridge.protocol import steering
 from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.protocol.request import parse_create
-from ws_bridge.protocol.steering import Steer, SteerRefused, Steers, read_steer
+from ws_bridge.protocol.steering import Steer, SteerQueue, SteerRefused, read_steer
 
 Json = dict[str, Any]
 
@@ -153,7 +153,7 @@ def test_whatever_comes_is_a_steer_or_a_refusal_that_can_be_said(target, given_)
 
 
 def test_steers_wait_in_order_until_they_are_taken_once():
-    steers = Steers(16, 100)
+    steers = SteerQueue(16, 100)
     one, two, other = steer("1"), steer("2"), steer("3", target="resp_2")
     for each in (one, two, other):
         steers.add(each)
@@ -165,7 +165,7 @@ def test_steers_wait_in_order_until_they_are_taken_once():
 
 
 def test_so_many_may_wait_for_one_response():
-    steers = Steers(2, 100)
+    steers = SteerQueue(2, 100)
     steers.add(steer("1"))
     steers.add(steer("2"))
     with pytest.raises(SteerRefused) as refused:
@@ -176,7 +176,7 @@ def test_so_many_may_wait_for_one_response():
 
 
 def test_so_many_bytes_may_wait_on_a_connection_and_one_steer_however_large():
-    steers = Steers(16, 100)
+    steers = SteerQueue(16, 100)
     steers.add(steer("large", size=500))
     with pytest.raises(SteerRefused) as refused:
         steers.add(steer("small", target="resp_2", size=1))

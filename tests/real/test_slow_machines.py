@@ -9,10 +9,10 @@ import sys
 import time
 
 import aiohttp
-import fleet
 import pytest
-from shares import Starved, quota
-from valkeys import Node, valkey_binary
+from support import fleet
+from support.cpu_shares import Starved, quota
+from support.redis_servers import Node, valkey_binary
 
 DEMO = {"name": "demo", "model": "demo/demo", "drop_params": True}
 CREATE = {"model": "demo", "input": "hi"}

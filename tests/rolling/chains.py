@@ -14,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import aiohttp
-from hang import HANG_SECONDS
+from support.hang import HANG_SECONDS
 
 COMPLETED = "response.completed"
 TERMINALS = (COMPLETED, "response.failed", "response.incomplete")

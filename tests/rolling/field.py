@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import aiohttp
-from fleet import FAMILIES
-from hang import HANG_SECONDS
+from support.fleet import FAMILIES
+from support.hang import HANG_SECONDS
 from upstreams import FakeProviders
 
 from rolling.chains import COMPLETED, GONE, Again, Broken, Chain

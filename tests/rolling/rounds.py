@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
-from fleet import Bridge, fleet, models_for
-from hang import HANG_SECONDS
+from support.fleet import Bridge, fleet, models_for
+from support.hang import HANG_SECONDS
+from support.redis_servers import Node, valkey_binary
 from upstreams import FakeProviders
-from valkeys import Node, valkey_binary
 
 from rolling.balancer import Balancer
 from rolling.field import Field, chains_at

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
-from hang import HANG_SECONDS
+from support.hang import HANG_SECONDS
 
 from scale.crowd import Crowd
 from tests.bench import gauges

@@ -6,16 +6,16 @@ from typing import Any
 
 import aiohttp
 import pytest
-import unhurried
 import uvloop
 from aiohttp import web
-from hang import HANG_SECONDS
-from scripted import Scripted
-from turned import TurnedLoop
+from support import long_limits
+from support.hang import HANG_SECONDS
+from support.scripted_upstream import Scripted
+from support.turned_loop import TurnedLoop
 
 from ws_bridge.config import Config
 from ws_bridge.server.app import Bridge
-from ws_bridge.server.guard.doorway import Doorway, serve_on
+from ws_bridge.server.transport.listener import Listener, serve_on
 
 MODELS = (
     {"name": "m", "model": "openai/m"},
@@ -39,7 +39,7 @@ class Running:
         bridge: Bridge,
         url: str,
         session: aiohttp.ClientSession,
-        doorway: Doorway,
+        doorway: Listener,
     ) -> None:
         self.bridge = bridge
         self.url = url
@@ -106,7 +106,7 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
 
     Where the test does not say how long something may take, it may take long.
     """
-    for home, name, value in unhurried.found(unhurried.CONSTANTS):
+    for home, name, value in long_limits.found(long_limits.CONSTANTS):
         monkeypatch.setattr(home, name, value)
     ends: list[Callable[[], Awaitable[None]]] = []
 
@@ -116,7 +116,7 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
         environ: dict[str, str] | None = None,
         **parts: Any,
     ) -> Running:
-        sections = unhurried.config({"models": MODELS, **(config or {})})
+        sections = long_limits.config({"models": MODELS, **(config or {})})
         settings = Config.model_validate(sections, strict=False)
         bridge = Bridge(settings, environ or {}, upstream=upstream, **parts)
         runner = web.AppRunner(bridge.app, handler_cancellation=True, shutdown_timeout=1)

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 from aiohttp import WSMsgType
-from hang import HANG_SECONDS
-from scripted import Scripted, answer, completed, done_item, message, opening
+from support.hang import HANG_SECONDS
+from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
 
 from ws_bridge.config import Config
 from ws_bridge.server.app import Bridge

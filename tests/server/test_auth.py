@@ -2,7 +2,7 @@
 
 import aiohttp
 import pytest
-from scripted import Scripted, answer
+from support.scripted_upstream import Scripted, answer
 
 KEYS = {"auth": {"keys_env": ["KEYS"]}}
 ENVIRON = {"KEYS": "key-a, key-b"}

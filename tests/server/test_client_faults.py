@@ -8,14 +8,14 @@ import struct
 
 import pytest
 from aiohttp import WSMsgType
-from hands import Hands
-from hang import HANG_SECONDS
-from scripted import Scripted, answer, completed, done_item, message, opening
-from valkeys import Node, valkey_binary
+from support.fake_clock import Hands
+from support.hang import HANG_SECONDS
+from support.redis_servers import Node, valkey_binary
+from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
 
-from ws_bridge import lineage
 from ws_bridge.errors import UpstreamError
-from ws_bridge.store.layout import keys_of
+from ws_bridge.jobs import lineage
+from ws_bridge.store.redis.keys import keys_of
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 TERMINALS = ("response.completed", "response.failed", "response.incomplete", "error")

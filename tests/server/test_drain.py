@@ -5,10 +5,10 @@ import asyncio
 import aiohttp
 import pytest
 from aiohttp import WSMsgType
-from hang import HANG_SECONDS
-from scripted import Scripted, answer
+from support.hang import HANG_SECONDS
+from support.scripted_upstream import Scripted, answer
 
-from ws_bridge.server.websocket import AT_ONCE
+from ws_bridge.server.websocket.sockets import AT_ONCE
 
 MORE = 3
 

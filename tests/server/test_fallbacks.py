@@ -4,10 +4,10 @@ import asyncio
 from collections import Counter
 
 import pytest
-from fleet import FAMILIES
-from hang import HANG_SECONDS
-from strict import check_events
-from turned import silence
+from support.event_checker import check_events
+from support.fleet import FAMILIES
+from support.hang import HANG_SECONDS
+from support.turned_loop import silence
 from upstreams import FakeProviders
 
 KEYS = {"ONE": "sk-operators-own-1", "TWO": "sk-operators-own-2"}

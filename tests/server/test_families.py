@@ -4,8 +4,8 @@ import asyncio
 import json
 
 import pytest
-from fleet import FAMILIES, KEYS, models_for
-from turned import silence
+from support.fleet import FAMILIES, KEYS, models_for
+from support.turned_loop import silence
 from upstreams import FakeProviders
 from upstreams.responses import RESPONSE_ID
 

@@ -2,7 +2,7 @@
 
 import re
 
-from scripted import Scripted, answer
+from support.scripted_upstream import Scripted, answer
 
 from ws_bridge.errors import UpstreamError
 

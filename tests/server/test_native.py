@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from scripted import Scripted, answer
+from support.scripted_upstream import Scripted, answer
 from upstreams.asking import KEY
 from upstreams.sockets import FakeSockets
 
-from ws_bridge.upstream.native import Native
+from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def behind(serve, fake):
     async def start(scenario, **more):
         entry = {"name": "m", "model": f"openai/gpt-{scenario}", "api_base": fake.base_url + "/v1"}
         config = {"models": [entry | {"api_key_env": "K"} | more]}
-        native = Native(Scripted(answer("x")))
+        native = WebSocketUpstream(Scripted(answer("x")))
         return await serve(native, config, {"K": KEY})
 
     return start

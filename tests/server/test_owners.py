@@ -4,9 +4,9 @@ import asyncio
 
 import aiohttp
 import pytest
-from hang import HANG_SECONDS
-from scripted import Scripted, answer, completed, message, opening
-from valkeys import Node, valkey_binary
+from support.hang import HANG_SECONDS
+from support.redis_servers import Node, valkey_binary
+from support.scripted_upstream import Scripted, answer, completed, message, opening
 
 from ws_bridge.server.auth import names_of
 

@@ -1,10 +1,10 @@
 """Each key of `[limits]` reaches the part that it is about."""
 
 from ws_bridge.config import Config, Limits
-from ws_bridge.outputs import OutputBounds, Outputs
-from ws_bridge.protocol.actions import Rules
-from ws_bridge.protocol.shape import Shape
-from ws_bridge.protocol.turns import TurnCache
+from ws_bridge.jobs.output_quotas import OutputLimits, OutputQuotas
+from ws_bridge.protocol.actions import ConnectionLimits
+from ws_bridge.protocol.json_limits import JsonLimits
+from ws_bridge.protocol.turn_cache import TurnCache
 from ws_bridge.server.policies import (
     MIB,
     conversation_bounds,
@@ -12,7 +12,7 @@ from ws_bridge.server.policies import (
     socket_policy,
     turn_cache,
 )
-from ws_bridge.store.conversations import Bounds
+from ws_bridge.store.conversations import ConversationLimits
 
 
 def config(**limits) -> Config:
@@ -21,10 +21,10 @@ def config(**limits) -> Config:
 
 def test_what_is_not_said_is_the_parts_own_default():
     usual = config()
-    assert conversation_bounds(usual) == Bounds()
-    assert vars(outputs_of(usual)) == vars(Outputs(OutputBounds(), "local"))
+    assert conversation_bounds(usual) == ConversationLimits()
+    assert vars(outputs_of(usual)) == vars(OutputQuotas(OutputLimits(), "local"))
     assert vars(turn_cache(usual)) == vars(TurnCache())
-    assert socket_policy(usual).rules == Rules()
+    assert socket_policy(usual).rules == ConnectionLimits()
 
 
 def test_each_bound_is_carried_over_in_bytes():
@@ -38,8 +38,8 @@ def test_each_bound_is_carried_over_in_bytes():
         cached_mib_per_key=9,
         cached_mib=10,
     )
-    assert conversation_bounds(said) == Bounds(3 * MIB, 4)
-    assert outputs_of(said)._bounds == OutputBounds(5, 6, 7)
+    assert conversation_bounds(said) == ConversationLimits(3 * MIB, 4)
+    assert outputs_of(said)._bounds == OutputLimits(5, 6, 7)
     assert vars(turn_cache(said)) == vars(TurnCache(8 * MIB, 9 * MIB, 10 * MIB))
 
 
@@ -56,6 +56,8 @@ def test_a_sockets_rules_are_carried_over():
         unread_seconds=9.0,
     )
     policy = socket_policy(said)
-    assert policy.rules == Rules(1, 2, 3, 4 * MIB, 5, bad_frames=6, shape=Shape(7, 8))
+    assert policy.rules == ConnectionLimits(
+        1, 2, 3, 4 * MIB, 5, bad_frames=6, shape=JsonLimits(7, 8)
+    )
     assert (policy.unread_seconds, policy.max_message_bytes) == (9.0, 64 * MIB)
     assert policy.finish_on_disconnect

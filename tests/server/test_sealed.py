@@ -5,9 +5,9 @@ import base64
 import zlib
 
 import pytest
-from hang import HANG_SECONDS
-from scripted import Scripted, answer
-from valkeys import Node, valkey_binary
+from support.hang import HANG_SECONDS
+from support.redis_servers import Node, valkey_binary
+from support.scripted_upstream import Scripted, answer
 
 from ws_bridge.upstream.base import Request
 

@@ -1,11 +1,11 @@
 """A start that cannot fail for being slow: only an import that raises ends it (`test_workers`)."""
 
 import pytest
-from hands import Hands
+from support.fake_clock import Hands
 from upstreams import FakeProviders
 from upstreams.asking import Pauses, name_of, target
 
-from ws_bridge.upstream.providers import Providers
+from ws_bridge.upstream.router import Router
 
 ENTRY = {"name": "m-*", "model": "groq/m-*", "api_key_env": "KEY"}
 
@@ -26,7 +26,7 @@ async def test_a_server_whose_first_call_hangs_or_fails_is_ready_and_answers(
     first = target(fake, "native", scenario)
     config = {"models": [{**ENTRY, "api_base": fake.base_url + "/v1"}]}
     clock = Patience(fake, first).clock if scenario == "hang" else Hands().clock()
-    providers = Providers([first], warm_up=first, clock=clock)
+    providers = Router([first], warm_up=first, clock=clock)
     bridge = await serve(providers, config, {"KEY": "k"})
     await bridge.bridge.ready.wait()
     assert await bridge.get("/readyz") == (200, {"status": "ready"})

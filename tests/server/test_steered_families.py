@@ -5,11 +5,11 @@ import json
 import re
 
 import pytest
-from scripted import Scripted, answer
+from support.scripted_upstream import Scripted, answer
 from upstreams.server import FakeProviders
 from upstreams.sockets import FakeSockets
 
-from ws_bridge.upstream.native import Native
+from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
 TERMINALS = ("response.completed", "response.failed", "response.incomplete", "error")
 # family: what is asked for, the path of the provider's address, a scenario of two items, the
@@ -55,7 +55,7 @@ def fake(family):
 async def bridge(fake, serve, family):
     model, path, *_ = FAMILIES[family]
     entry = {"name": "*", "model": model, "api_base": fake.base_url + path, "api_key_env": "KEY"}
-    native = Native(Scripted(answer("x"))) if family == "socket" else None
+    native = WebSocketUpstream(Scripted(answer("x"))) if family == "socket" else None
     running = await serve(native, {"models": [entry | {"retries": 0}]}, {"KEY": "sk-operators"})
     while (await running.get("/readyz"))[0] != 200:  # noqa: ASYNC110 - asks a server
         await asyncio.sleep(0.05)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from aiohttp import WSMsgType
-from scripted import (
+from support.scripted_upstream import (
     Scripted,
     answer,
     call,

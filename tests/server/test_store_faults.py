@@ -16,16 +16,16 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 import redis
-from proxy import Proxy
-from scripted import Scripted, answer, completed, done_item, message, opening
 from store.opened import Later, until
-from valkeys import Node, Sentinel, valkey_binary
+from support.redis_servers import Node, Sentinel, valkey_binary
+from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
+from support.tcp_proxy import Proxy
 
-from ws_bridge import takeover
 from ws_bridge.clock import Clock
-from ws_bridge.store import connect
-from ws_bridge.store import following as module
-from ws_bridge.store.layout import keys_of
+from ws_bridge.jobs import takeover
+from ws_bridge.store.redis import connect
+from ws_bridge.store.redis import subscriptions as module
+from ws_bridge.store.redis.keys import keys_of
 
 WORDS = [f"w{number} " for number in range(12)]
 PASSWORD, OTHER_PASSWORD = "first-secret-word", "second-secret-word"

@@ -16,10 +16,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # `peers` is imported by name
 
-from fleet import Bridge
 from peers import CLIENT_KEYS, Peer, config_of
+from support.fleet import Bridge
+from support.redis_servers import Node, valkey_binary
 from upstreams import FakeProviders
-from valkeys import Node, valkey_binary
 
 
 @dataclass

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import aiohttp
-from fleet import Bridge, models_for
-from hang import HANG_SECONDS
+from support.fleet import Bridge, models_for
+from support.hang import HANG_SECONDS
+from support.redis_servers import Node
 from upstreams import FakeProviders
-from valkeys import Node
 
-from ws_bridge.store.layout import keys_of
+from ws_bridge.store.redis.keys import keys_of
 
 Json = dict[str, Any]
 

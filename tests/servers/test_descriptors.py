@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from fleet import Bridge
-from hang import HANG_SECONDS
-from line import TEXT, Line, frame, request
+from support.fleet import Bridge
+from support.hang import HANG_SECONDS
+from support.raw_client import TEXT, Line, frame, request
 
 DEMO = {"name": "demo", "model": "demo/demo", "drop_params": True}
 HEALTHZ = request("GET", "/healthz", {"Host": "localhost", "Connection": "close"})

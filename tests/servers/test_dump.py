@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from fleet import Bridge
 from peers import Peer, text_of
 from store.dump import kept
 from store.dump.field import (
@@ -28,9 +27,10 @@ from store.dump.field import (
 )
 from store.dump.old_reader import unseal
 from store.dump.scenario import answers_to, raw
+from support.fleet import Bridge
+from support.redis_servers import Node, valkey_binary
 from upstreams.responses import final_response
 from upstreams.sockets import FakeSockets
-from valkeys import Node, valkey_binary
 
 from ws_bridge.protocol.compaction import HEADING
 

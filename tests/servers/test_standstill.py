@@ -10,10 +10,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from fleet import ROOT, Bridge, toml
-from hang import HANG_SECONDS
 from peers import CLIENT_KEYS, Peer, at_provider, config_of, expire, next_of, text_of
-from proxy import Proxy
+from support.fleet import ROOT, Bridge, toml
+from support.hang import HANG_SECONDS
+from support.tcp_proxy import Proxy
 
 STREAMS = 8
 

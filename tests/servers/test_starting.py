@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from fleet import Bridge, Fresh
 from peers import Peer, knows_the_end, until
-from valkeys import Node, valkey_binary
+from support.fleet import Bridge, Fresh
+from support.redis_servers import Node, valkey_binary
 
 SECRET = "a-very-secret-word"  # noqa: S105 - opens nothing
 DEMO = {"name": "demo", "model": "demo/demo", "drop_params": True}

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 
 import pytest
-from fleet import Bridge
 from peers import CLIENT_KEYS, Peer, at_provider, config_of, text_of, until
+from support.fleet import Bridge
 
 SOCKETS = 20
 

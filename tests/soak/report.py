@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import inf
 from typing import Any
 
-from plot import Line, Panel, lines
+from support.svg_plot import Line, Panel, lines
 
 from soak.judge import (
     BLOCKS,

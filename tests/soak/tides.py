@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import redis.asyncio
 from faults.rounds import CRIES
-from fleet import Bridge, models_for
+from support.fleet import Bridge, models_for
+from support.redis_servers import Node, Process, valkey_binary
 from upstreams import FakeProviders
-from valkeys import Node, Process, valkey_binary
 
 from soak import collecting
 from soak.asking import Wrong
@@ -38,8 +38,8 @@ from soak.judge import (
 )
 from soak.visits import KINDS, Visitor
 from tests.bench import gauges
-from ws_bridge.store.layout import lease_indexes
-from ws_bridge.store.presence import KEY
+from ws_bridge.store.redis.health import KEY
+from ws_bridge.store.redis.keys import lease_indexes
 
 TIDE_SECONDS = 30.0  # a tide and its ebb, where the machine is fast enough
 FLOOD_SECONDS = 20.0  # visits begin in this time; the last of them take a while

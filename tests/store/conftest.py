@@ -4,10 +4,10 @@ Nothing is flushed between tests: ids are random, and no test looks at another's
 """
 
 import pytest
-from unhurried import LONG
-from valkeys import Cluster, Node, redis_binary, valkey_binary
+from support.long_limits import LONG
+from support.redis_servers import Cluster, Node, redis_binary, valkey_binary
 
-from ws_bridge.store import connect, hints
+from ws_bridge.store.redis import connect, hints
 
 pytest.register_assert_rewrite("store.contract")
 

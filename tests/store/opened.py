@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from hang import HANG_SECONDS
 from store.contract import OWNERS
+from support.hang import HANG_SECONDS
 
 from ws_bridge.store.base import Record
-from ws_bridge.store.connect import parse
-from ws_bridge.store.layout import CHANNELS, keys_of
-from ws_bridge.store.redis import RedisStore
+from ws_bridge.store.redis.connect import parse
+from ws_bridge.store.redis.keys import CHANNELS, keys_of
+from ws_bridge.store.redis.store import RedisStore
 
 LEASE_SECONDS = 15.0
 TTL_SECONDS = 60.0

@@ -10,13 +10,13 @@ from store.opened import opened
 from ws_bridge.errors import ConversationFull, StoreUnavailable
 from ws_bridge.protocol.conversation import (
     Conversation,
-    Entry,
+    ConversationEntry,
     entries_of,
     entries_of_response,
     new_conversation_id,
 )
-from ws_bridge.store.conversations import OVERHEAD, Bounds, MemoryConversations
-from ws_bridge.store.shared_conversations import SharedConversations
+from ws_bridge.store.conversations import OVERHEAD, ConversationLimits, MemoryConversations
+from ws_bridge.store.redis.conversations import RedisConversations
 
 TTL_SECONDS = 60.0
 ITEM = {"type": "message", "role": "user", "content": "hi"}
@@ -29,7 +29,7 @@ def new(*entries, **fields):
 
 
 def entry(item_id, text="hi", **known):
-    return Entry(item_id, {**ITEM, "content": text}, **known)
+    return ConversationEntry(item_id, {**ITEM, "content": text}, **known)
 
 
 async def created(kept, *entries, **fields):
@@ -191,7 +191,7 @@ class ConversationsContract:
     @pytest.mark.catalogue("A6")
     @pytest.mark.parametrize(
         ("bounds", "most"),
-        [(Bounds(items=5), 5), (Bounds(bytes=3 * 2048), 3)],
+        [(ConversationLimits(items=5), 5), (ConversationLimits(bytes=3 * 2048), 3)],
         ids=["items", "mib"],
     )
     async def test_beyond_its_bounds_nothing_is_added_and_what_is_there_stays(
@@ -402,7 +402,7 @@ class TestValkey(ConversationsContract):
 
     @pytest.fixture
     def kept(self, store):
-        return SharedConversations(store.scripts, TTL_SECONDS, owners=OWNERS)
+        return RedisConversations(store.scripts, TTL_SECONDS, owners=OWNERS)
 
     @pytest.fixture
     def let_pass(self, store):

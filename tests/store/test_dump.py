@@ -10,19 +10,19 @@ from typing import Any
 
 import orjson
 import pytest
-from hang import HANG_SECONDS
 from store.dump import kept
 from store.dump.kept import client_of, unpacked
 from store.dump.old_reader import read_conversation, read_response
 from store.opened import opened
-from valkeys import Node, valkey_binary
+from support.hang import HANG_SECONDS
+from support.redis_servers import Node, valkey_binary
 
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Lease, Verdict, Write
-from ws_bridge.store.layout import keys_of
-from ws_bridge.store.packing import FORMS, pack_record, unpack_record
-from ws_bridge.store.redis import RedisStore
-from ws_bridge.store.shared_conversations import SharedConversations
+from ws_bridge.store.redis.codec import FORMS, pack_record, unpack_record
+from ws_bridge.store.redis.conversations import RedisConversations
+from ws_bridge.store.redis.keys import keys_of
+from ws_bridge.store.redis.store import RedisStore
 
 Json = dict[str, Any]
 
@@ -130,7 +130,7 @@ async def test_tombstones_refuse_their_writers(loaded):
 
 
 async def test_conversations_read_as_they_did(loaded):
-    conversations = SharedConversations(loaded.store.scripts, TTL_SECONDS)
+    conversations = RedisConversations(loaded.store.scripts, TTL_SECONDS)
     owner = loaded.owner(loaded.responses("ended")[0])
     for told in loaded.dump["conversations"]:
         found = await conversations.get(told["id"], owner)

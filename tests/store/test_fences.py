@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 from store.fences import GUARDS, LUA, SCRIPTS, check
-from valkeys import Node, valkey_binary
+from support.redis_servers import Node, valkey_binary
 
 SEEDS = range(1, 21)
 JOBS = 20  # of each seed

@@ -19,9 +19,9 @@ from ws_bridge.protocol.conversation import entries_of_response
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.sealing import UNSIGNED, Sealer
 from ws_bridge.store.base import Lease, Record, Verdict, Write
-from ws_bridge.store.layout import keys_of, partition_of
-from ws_bridge.store.packing import FORMS, pack, pack_record, unpack_record
-from ws_bridge.store.shared_conversations import SharedConversations
+from ws_bridge.store.redis.codec import FORMS, pack, pack_record, unpack_record
+from ws_bridge.store.redis.conversations import RedisConversations
+from ws_bridge.store.redis.keys import keys_of, partition_of
 
 TTL_SECONDS = 60.0
 LATER = {"region": "eu", "deadlines": {"end": 7, "first": None}}  # fields of a release to come
@@ -116,7 +116,7 @@ async def test_a_hash_that_lacks_what_has_a_default_is_read(store, client):
 
 async def test_a_conversation_of_a_later_release_is_read_and_its_fields_stay(store, client):
     """More in an item's list, more in the hash; an older reader takes the first for a spare id."""
-    kept = SharedConversations(store.scripts, TTL_SECONDS)
+    kept = RedisConversations(store.scripts, TTL_SECONDS)
     one = new()
     await kept.create(one)
     tag = f"wb1:{{p{partition_of(one.id)}}}"
@@ -216,7 +216,7 @@ async def test_responses_of_today_are_read_by_the_release_before(store, client):
 
 
 async def test_conversations_of_today_are_read_by_the_release_before(store, client):
-    kept = SharedConversations(store.scripts, TTL_SECONDS)
+    kept = RedisConversations(store.scripts, TTL_SECONDS)
     one = replace(new(), metadata={"ü": "\n"}, entries=(entry("a\n"), entry("b", "word " * 500)))
     await kept.create(one)
     item = {"type": "message", "role": "user", "content": "hi"}

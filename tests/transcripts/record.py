@@ -4,9 +4,9 @@ from transcripts import FAMILIES
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain
-from ws_bridge.upstream import models
 from ws_bridge.upstream.base import Request, Target
-from ws_bridge.upstream.managed import Managed
+from ws_bridge.upstream.litellm import models
+from ws_bridge.upstream.litellm.upstream import LitellmUpstream
 
 HELLO = {"type": "message", "role": "user", "content": "hi"}
 
@@ -29,7 +29,7 @@ async def record(base_url: str, family: str, scenario: str) -> list[Draft | Upst
     models.register([asked])
     steps: list[Draft | UpstreamError] = []
     try:
-        async for draft in Managed().respond(Request(asked, Chain(None, (HELLO,)), {})):
+        async for draft in LitellmUpstream().respond(Request(asked, Chain(None, (HELLO,)), {})):
             steps.append(draft)  # noqa: PERF401 - what came before an error counts
     except UpstreamError as error:
         steps.append(error)

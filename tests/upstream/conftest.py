@@ -1,7 +1,7 @@
 """A fake provider for the upstreams' tests; litellm's connections end with each test's loop."""
 
 import pytest
-from turned import TurnedLoop
+from support.turned_loop import TurnedLoop
 from upstreams import FakeProviders
 
 
@@ -17,8 +17,8 @@ def providers():
 
 @pytest.fixture
 async def fake(providers):
-    from ws_bridge.upstream import door  # noqa: PLC0415 - litellm takes seconds to import
+    from ws_bridge.upstream.litellm import client  # noqa: PLC0415 - litellm takes seconds to import
 
     providers.reset()
     yield providers
-    await door.shutdown()
+    await client.shutdown()

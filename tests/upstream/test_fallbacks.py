@@ -4,7 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from scripted import Scripted, answer, completed, done_item, message, opening
+from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import ModelNotFound, UpstreamError
@@ -14,7 +14,7 @@ from ws_bridge.protocol.response import Envelope
 from ws_bridge.protocol.sequencer import Sequencer
 from ws_bridge.upstream.base import Request, Target
 from ws_bridge.upstream.fallbacks import Fallbacks
-from ws_bridge.upstream.routes import Route, Routes
+from ws_bridge.upstream.model_table import ModelRoute, ModelTable
 
 HELLO = {"type": "message", "role": "user", "content": "hi"}
 A, B, C = Target("a", "openai/a"), Target("b", "groq/b"), Target("c", "anthropic/c")
@@ -30,8 +30,8 @@ class Bridge:
         self.scripted = {name: Scripted(*script) for name, script in scripts.items()}
         self.asked = []
         self.tried = []
-        chain = [Route("a", A, fallbacks=("b", "c")), Route("b", B), Route("c", C)]
-        self.routes = Routes(routes or chain)
+        chain = [ModelRoute("a", A, fallbacks=("b", "c")), ModelRoute("b", B), ModelRoute("c", C)]
+        self.routes = ModelTable(routes or chain)
         clock = Clock(monotonic=lambda: self.time)
         self.upstream = Fallbacks(self, self.routes.candidates, clock)
 
@@ -179,7 +179,7 @@ async def test_entries_of_one_name_share_its_load_by_what_runs():
     shared = [Target("m", f"openai/{name}", f"http://{name}") for name in "ab"]
     gate = asyncio.Event()
     script = [*opening(), *message("x"), gate, completed()]
-    bridge = Bridge([Route("m", target) for target in shared], a=[script], b=[script])
+    bridge = Bridge([ModelRoute("m", target) for target in shared], a=[script], b=[script])
     running = [asyncio.create_task(bridge.ask("m")) for _ in range(6)]
     while sum(one.open_now for one in bridge.scripted.values()) < 6:  # noqa: ASYNC110 - a script runs
         await asyncio.sleep(0)
@@ -190,7 +190,7 @@ async def test_entries_of_one_name_share_its_load_by_what_runs():
 
 async def test_a_conversation_stays_with_the_account_that_made_its_last_turn():
     shared = [Target("m", f"openai/{name}", account=name) for name in "ab"]
-    bridge = Bridge([Route("m", one) for one in shared], a=[answer("a")], b=[answer("b")])
+    bridge = Bridge([ModelRoute("m", one) for one in shared], a=[answer("a")], b=[answer("b")])
     turn = Turn("resp_1", (HELLO,), (done_item("x"),), shared[1].maker)
     for _ in range(3):
         await bridge.ask("m", chain=Chain(turn, (HELLO,)))
@@ -246,7 +246,9 @@ async def test_closing_it_at_any_point_closes_the_provider(script):
 
 async def test_a_background_response_that_goes_on_is_asked_of_its_maker_only():
     own = Target("a", "openai/a", native_background=True)
-    bridge = Bridge([Route("a", own, fallbacks=("b",)), Route("b", B)], a=[[UpstreamError()]])
+    bridge = Bridge(
+        [ModelRoute("a", own, fallbacks=("b",)), ModelRoute("b", B)], a=[[UpstreamError()]]
+    )
     with pytest.raises(UpstreamError):
         await bridge.ask(background=True, background_id="resp_theirs")
     assert bridge.names() == ["a"]
@@ -254,7 +256,7 @@ async def test_a_background_response_that_goes_on_is_asked_of_its_maker_only():
 
 async def test_a_provider_that_runs_a_background_response_itself_has_answered_once_it_has_begun():
     own = Target("a", "openai/a", native_background=True)
-    routes = [Route("a", own, fallbacks=("b",)), Route("b", B)]
+    routes = [ModelRoute("a", own, fallbacks=("b",)), ModelRoute("b", B)]
     script = [*opening(), UpstreamError()]
     bridge = Bridge(routes, a=[script, [UpstreamError()]], b=[answer("b")])
     with pytest.raises(UpstreamError):

@@ -11,17 +11,17 @@ from contextlib import aclosing, contextmanager
 
 import httpx
 import pytest
-from hang import HANG_SECONDS
+from support.hang import HANG_SECONDS
 from upstreams.asking import ask, request, take, target
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.upstream.managed import Managed
-from ws_bridge.upstream.tap import Fed
-from ws_bridge.upstream.wires import Address, Wire
+from ws_bridge.upstream.litellm.tap import Fed
+from ws_bridge.upstream.litellm.upstream import LitellmUpstream
+from ws_bridge.upstream.websocket.connection import ProviderAddress, ProviderConnection
 
 THREE = ("native", "chat", "anthropic")
 # No `Tap`: the context in which a connection was opened keeps the first, which then has nothing.
-KINDS = (Fed, httpx.Response, UpstreamError, Wire)
+KINDS = (Fed, httpx.Response, UpstreamError, ProviderConnection)
 
 
 @contextmanager
@@ -60,7 +60,9 @@ async def test_an_answer_is_freed_when_it_is_over(fake, family):
 async def test_an_answer_is_freed_when_it_is_left_in_the_middle(fake, family):
     await ask(request(target(fake, family, "text")))
     with no_collection() as left:
-        async with aclosing(Managed().respond(request(target(fake, family, "slow-text")))) as all_:
+        async with aclosing(
+            LitellmUpstream().respond(request(target(fake, family, "slow-text")))
+        ) as all_:
             await take(all_, "delta")
         del all_
         await until_none(left)
@@ -76,7 +78,9 @@ async def test_litellm_is_not_asked_about_what_follows_a_native_end(fake, monkey
 
 async def test_a_connection_that_could_not_be_opened_is_freed():
     with no_collection() as left:
-        wire = Wire(Address("ws://127.0.0.1:9/v1/responses", "", 1), lambda: 0.0)
+        wire = ProviderConnection(
+            ProviderAddress("ws://127.0.0.1:9/v1/responses", "", 1), lambda: 0.0
+        )
         await wire.start()
         assert not wire.is_open
         del wire

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from hang import HANG_SECONDS
+from support.hang import HANG_SECONDS
 from upstreams.anthropic import anthropic_events
 from upstreams.asking import KEY, ask, request, target
 from upstreams.chat import chat_events
@@ -24,12 +24,13 @@ from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.upstream import door, internals, wires
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.bounds import TOO_LARGE
-from ws_bridge.upstream.failures import classify, is_retryable
-from ws_bridge.upstream.managed import Managed, call_of
-from ws_bridge.upstream.native import Native
+from ws_bridge.upstream.errors import classify, is_retryable
+from ws_bridge.upstream.litellm import client, internals
+from ws_bridge.upstream.litellm.size_limits import TOO_LARGE
+from ws_bridge.upstream.litellm.upstream import LitellmUpstream, call_of
+from ws_bridge.upstream.websocket import connection
+from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
 FAMILIES = ("native", "chat", "anthropic")
 FAMILIES_KNOWN = ("native", "vllm", "chat", "sdk", "anthropic", "gemini", "ollama")
@@ -78,7 +79,7 @@ class Wire:
 async def closed():
     """The connections of litellm end with each test's loop."""
     yield
-    await door.shutdown()
+    await client.shutdown()
 
 
 def frames_of(family):
@@ -344,15 +345,15 @@ async def test_nor_is_a_background_call(asked):
         async with Wire(answer) as wire:
             to = target(wire, "native", "wire")
             calls = {
-                "create": lambda: door.create(call_of(request(to, background=True))),
-                "get": lambda: door.get_background(to, RUNNING),
-                "cancel": lambda: door.cancel_background(to, RUNNING),
+                "create": lambda: client.create(call_of(request(to, background=True))),
+                "get": lambda: client.get_background(to, RUNNING),
+                "cancel": lambda: client.cancel_background(to, RUNNING),
             }
             with pytest.raises(openai.APIError):
                 await calls[asked]()
             assert len(wire.asked) == 1
         assert elsewhere.asked == []
-    await door.shutdown()
+    await client.shutdown()
 
 
 SECRETS = (KEY, "sk-somebody-elses-key-123456", "db.internal.example:5432", "/srv/app/secret.py")
@@ -425,21 +426,21 @@ async def test_so_is_what_a_background_call_is_answered_with(asked, status):
     async with Wire(answer) as wire:
         to = target(wire, "native", "wire", most_bytes=MIB)
         calls = {
-            "create": lambda: door.create(call_of(request(to, background=True))),
-            "get": lambda: door.get_background(to, RUNNING),
-            "cancel": lambda: door.cancel_background(to, RUNNING),
+            "create": lambda: client.create(call_of(request(to, background=True))),
+            "get": lambda: client.get_background(to, RUNNING),
+            "cancel": lambda: client.cancel_background(to, RUNNING),
         }
         with pytest.raises(Exception) as failed:  # noqa: PT011 - litellm's, for `classify`
             await calls[asked]()
         assert classify(failed.value).status == (502 if status == 200 else status)
         assert answer.sent < 32 * MIB
-    await door.shutdown()
+    await client.shutdown()
 
 
 @asynccontextmanager
 async def native():
     """The provider's own WebSocket, as an upstream."""
-    upstream = Native(Managed())
+    upstream = WebSocketUpstream(LitellmUpstream())
     yield upstream
     await upstream.close()
 
@@ -495,7 +496,7 @@ async def test_an_answer_without_an_end_on_a_websocket_is_read_to_its_bound_and_
 @pytest.mark.catalogue("A7")
 async def test_what_nobody_takes_from_a_websocket_is_kept_up_to_a_bound(monkeypatch):
     """Whoever asked may have to wait for the store first."""
-    monkeypatch.setattr(wires, "MAX_WAITING", MIB)
+    monkeypatch.setattr(connection, "MAX_WAITING", MIB)
     provider = Speaking(256 * MIB)
     async with serve(provider, "127.0.0.1", 0) as server, native() as upstream:
         port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""Asking the fake providers through `Managed`, as the bridge does."""
+"""Asking the fake providers through `LitellmUpstream`, as the bridge does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.protocol.sequencer import Sequencer
 from ws_bridge.upstream.base import Request, Target, Upstream
-from ws_bridge.upstream.managed import Managed
+from ws_bridge.upstream.litellm.upstream import LitellmUpstream
 
 Json = dict[str, Any]
 
@@ -99,7 +99,7 @@ class Answer:
 async def ask(wanted: Request, upstream: Upstream | None = None) -> Answer:
     answer = Answer()
     try:
-        async with aclosing((upstream or Managed()).respond(wanted)) as drafts:
+        async with aclosing((upstream or LitellmUpstream()).respond(wanted)) as drafts:
             async for draft in drafts:
                 answer.drafts.append(draft)
     except UpstreamError as error:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Self
 
 from aiohttp import web
-from hang import HANG_SECONDS
+from support.hang import HANG_SECONDS
 
 from upstreams.anthropic import anthropic_events
 from upstreams.chat import chat_completion, chat_events

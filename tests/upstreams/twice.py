@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 import httpx
 import litellm
-from hang import HANG_SECONDS
 from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 from openai import AsyncOpenAI
+from support.hang import HANG_SECONDS
 
-from ws_bridge.protocol.chat import ChatTranslator, Chunk
-from ws_bridge.upstream import door, tap
-from ws_bridge.upstream.chunks import chunk_of
+from ws_bridge.protocol.output.chat import ChatTranslator, Chunk
 from ws_bridge.upstream.dialects import reader_of
-from ws_bridge.upstream.failures import classify
+from ws_bridge.upstream.errors import classify
+from ws_bridge.upstream.litellm import client as litellm_client
+from ws_bridge.upstream.litellm import tap
+from ws_bridge.upstream.litellm.chunks import chunk_of
 
 HELLO = [{"role": "user", "content": "hi"}]
 
@@ -59,7 +60,7 @@ class Provider:
 
     def _access(self, model):
         base = self._fake.base_url + ("" if model.startswith("anthropic/") else "/v1")
-        if model.partition("/")[0] in door.TAKE_A_CLIENT:
+        if model.partition("/")[0] in litellm_client.TAKE_A_CLIENT:
             return {"api_base": base, "client": self._client}
         client = AsyncOpenAI(api_key="x", base_url=base, http_client=self._sdk, max_retries=0)
         return {"api_base": base, "client": client}
@@ -79,7 +80,7 @@ class Provider:
                 **self._access(model),
                 **options,
             )
-        return door.chat_stream(opened), catch.tap
+        return litellm_client.chat_stream(opened), catch.tap
 
     async def record(self, model):
         """What the provider sends in that scenario."""
@@ -170,7 +171,7 @@ def _books(stream):
     return {
         "answer": answer,
         "held": stream.response_uptil_now,
-        "truncated": door.is_truncated(stream),
+        "truncated": litellm_client.is_truncated(stream),
         "fingerprint": stream.system_fingerprint,
     }
 

@@ -17,9 +17,9 @@ from typing import Any
 from aiohttp import web
 
 from ws_bridge.config import Config
-from ws_bridge.processes.orders import Orders, first_of
+from ws_bridge.processes.signals import StopSignals, first_of
 from ws_bridge.server.app import Bridge
-from ws_bridge.server.guard.doorway import serve_on
+from ws_bridge.server.transport.listener import serve_on
 
 log = logging.getLogger("ws_bridge")
 
@@ -27,7 +27,7 @@ KEEPALIVE_SECONDS = 75.0  # longer than the proxies that keep connections for th
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ListenPlace:
     """Where a process serves: its socket, and what encrypts it."""
 
     listening: socket.socket
@@ -36,8 +36,8 @@ class Place:
 
 async def serve(
     config: Config,
-    place: Place,
-    orders: Orders,
+    place: ListenPlace,
+    orders: StopSignals,
     *,
     listens: Callable[[], None],
     readies: Callable[[], None] = lambda: None,
@@ -76,7 +76,7 @@ async def serve(
     return 1 if bridge.broken.is_set() else 0
 
 
-async def _open(bridge: Bridge, orders: Orders) -> bool:
+async def _open(bridge: Bridge, orders: StopSignals) -> bool:
     """Open the store; False if there was a stop before that was done."""
     opening = asyncio.create_task(bridge.open_store())
     stopped = asyncio.create_task(orders.stop.wait())

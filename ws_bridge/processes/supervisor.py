@@ -26,9 +26,9 @@ from dataclasses import dataclass, field
 from ws_bridge.clock import Clock
 from ws_bridge.config import Config
 from ws_bridge.errors import ConfigError
-from ws_bridge.processes import orders
-from ws_bridge.processes.listening import listen, tls
-from ws_bridge.processes.orders import Orders, first_of
+from ws_bridge.processes import signals
+from ws_bridge.processes.signals import StopSignals, first_of
+from ws_bridge.processes.sockets import listen, tls
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def run(config: Config, announce: Callable[[socket.socket], None]) -> int:
 
 async def _run(config: Config, announce: Callable[[socket.socket], None]) -> int:
     sockets = listen(config, config.server.workers)
-    return await Supervisor(config, sockets, orders.of_signals(), announce).run()
+    return await Supervisor(config, sockets, signals.of_signals(), announce).run()
 
 
 class Supervisor:
@@ -92,7 +92,7 @@ class Supervisor:
         self,
         config: Config,
         sockets: list[socket.socket],
-        told: Orders,
+        told: StopSignals,
         announce: Callable[[socket.socket], None],
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:

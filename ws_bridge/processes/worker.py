@@ -19,15 +19,15 @@ import sys
 from ws_bridge import logs
 from ws_bridge.config import Config
 from ws_bridge.errors import ConfigError
-from ws_bridge.processes import leaving, serving
-from ws_bridge.processes.listening import tls
-from ws_bridge.processes.orders import Orders
+from ws_bridge.processes import serving, signals
+from ws_bridge.processes.signals import StopSignals
+from ws_bridge.processes.sockets import tls
 from ws_bridge.processes.supervisor import DRAIN, LISTENING, READY, RELIEVE, UNUSABLE
 
 
 def main(number: int, fd: int, *, relieves: bool = False) -> int:
     """Serve until told to stop, and return the exit code."""
-    leaving.at_once_on_a_signal()
+    signals.at_once_on_a_signal()
     # Unbuffered: what comes after the line is for another reader.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as given:
         config = Config.model_validate_json(given.readline())
@@ -40,11 +40,11 @@ def main(number: int, fd: int, *, relieves: bool = False) -> int:
 
 
 async def _serve(config: Config, number: int, listening: socket.socket, *, relieves: bool) -> int:
-    told = Orders()
+    told = StopSignals()
     loop = asyncio.get_running_loop()
-    for one in leaving.SIGNALS:
+    for one in signals.SIGNALS:
         loop.add_signal_handler(one, _say, RELIEVE)
-    place = serving.Place(listening, tls(config))
+    place = serving.ListenPlace(listening, tls(config))
     obeying = asyncio.create_task(_obey(told))
     try:
         return await serving.serve(
@@ -61,7 +61,7 @@ async def _serve(config: Config, number: int, listening: socket.socket, *, relie
         await asyncio.gather(obeying, return_exceptions=True)
 
 
-async def _obey(told: Orders) -> None:
+async def _obey(told: StopSignals) -> None:
     """Pass on what the supervisor says, to its end."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
@@ -81,4 +81,4 @@ def _say(word: str) -> None:
 
 if __name__ == "__main__":
     given, inherited, *more = sys.argv[1:]
-    raise SystemExit(leaving.leave(main(int(given), int(inherited), relieves=bool(more))))
+    raise SystemExit(signals.leave(main(int(given), int(inherited), relieves=bool(more))))

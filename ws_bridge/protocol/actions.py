@@ -7,11 +7,10 @@ from typing import Any
 
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.json_limits import USUAL, JsonLimits
 from ws_bridge.protocol.request import CreateResponse
-from ws_bridge.protocol.shape import USUAL, Shape
 from ws_bridge.protocol.steering import Steer
-
-Json = dict[str, Any]
+from ws_bridge.types import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
+class Publish:
     """Send a frame that belongs to no response."""
 
     frame: Json
@@ -65,11 +64,11 @@ class End:
     reason: bytes
 
 
-Action = Start | Stop | Accept | Reply | Say | End
+Action = Start | Stop | Accept | Reply | Publish | End
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ConnectionLimits:
     """The numbers (wire contract 4.1.9)."""
 
     running: int = 16
@@ -79,15 +78,15 @@ class Rules:
     cached_turns: int = 256
     steers: int = 16  # that wait for one response's end
     bad_frames: int = 20  # in a row, before the connection is closed
-    shape: Shape = USUAL
+    shape: JsonLimits = USUAL
     default_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class QueuedCreate:
     """A create, or its refusal, that waits for its turn."""
 
     lane: str | None
-    action: Start | Say
+    action: Start | Publish
     size: int
     parent_id: Any = None  # what a refused continuation takes with it, if it is an id

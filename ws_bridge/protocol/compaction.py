@@ -7,11 +7,9 @@ drop what lies before it. `sealing` makes and opens the items.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ws_bridge.errors import InvalidRequest
-
-Json = dict[str, Any]
+from ws_bridge.types import Json
 
 MARK = "wsb1."  # in clients' histories for ever
 

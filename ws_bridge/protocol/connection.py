@@ -24,15 +24,32 @@ from ws_bridge.errors import (
     StreamLimitReached,
 )
 from ws_bridge.protocol import steering
-from ws_bridge.protocol.actions import Accept, Action, End, Reply, Rules, Say, Start, Stop, Waiting
+from ws_bridge.protocol.actions import (
+    Accept,
+    Action,
+    ConnectionLimits,
+    End,
+    Publish,
+    QueuedCreate,
+    Reply,
+    Start,
+    Stop,
+)
+from ws_bridge.protocol.client_frames import (
+    CANCEL,
+    CREATE,
+    INTERRUPT,
+    PROCESSED,
+    STEER,
+    ClientFrame,
+    read,
+)
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Turn
-from ws_bridge.protocol.messages import CANCEL, CREATE, INTERRUPT, PROCESSED, STEER, Message, read
 from ws_bridge.protocol.request import CreateResponse, flat, parse_stream_id
-from ws_bridge.protocol.steering import Steer, SteerRefused, Steers
-from ws_bridge.protocol.turns import TurnCache, Turns
-
-Json = dict[str, Any]
+from ws_bridge.protocol.steering import Steer, SteerQueue, SteerRefused
+from ws_bridge.protocol.turn_cache import ConnectionTurns, TurnCache
+from ws_bridge.types import Json
 
 UNBORN = "successor_creation_failed"
 
@@ -40,14 +57,16 @@ UNBORN = "successor_creation_failed"
 class Connection:
     """The state of one connection. Feed it frames and ends; do what it returns, in order."""
 
-    def __init__(self, rules: Rules, cache: TurnCache | None = None, owner: str = "") -> None:
+    def __init__(
+        self, rules: ConnectionLimits, cache: TurnCache | None = None, owner: str = ""
+    ) -> None:
         self.rules = rules
         self._named: frozenset[str] = frozenset()
         self._running: dict[str | None, str | None] = {}  # lane → response id, once it has one
-        self._waiting: list[Waiting] = []
-        self._turns = Turns(rules.cached_turns, cache, owner)
+        self._waiting: list[QueuedCreate] = []
+        self._turns = ConnectionTurns(rules.cached_turns, cache, owner)
         self._starts: dict[str | None, Start] = {}  # lane → what runs there
-        self._steers = Steers(rules.steers, rules.queued_bytes)
+        self._steers = SteerQueue(rules.steers, rules.queued_bytes)
         self._said: dict[str, tuple[str | None, int]] = {}  # ended → its lane, the last number
         self._closed_by: BridgeError | None = None
         self._bad_in_a_row = 0
@@ -58,7 +77,7 @@ class Connection:
         """What a text frame leads to."""
         return self.take(read(text, self.rules))
 
-    def take(self, message: Message) -> list[Action]:
+    def take(self, message: ClientFrame) -> list[Action]:
         """What a text frame leads to that was read by these rules."""
         try:
             if message.error is not None:
@@ -73,16 +92,16 @@ class Connection:
         """What a frame leads to that is none: its error, and the end after too many in a row."""
         self._bad_in_a_row += 1
         over = self._bad_in_a_row >= self.rules.bad_frames
-        return [Say(error.frame()), *([End(1008, b"too many bad frames")] if over else [])]
+        return [Publish(error.frame()), *([End(1008, b"too many bad frames")] if over else [])]
 
-    def _create(self, message: Message) -> list[Action]:
+    def _create(self, message: ClientFrame) -> list[Action]:
         try:
             lane = self._lane(message.frame)
         except StreamLimitReached as reached:
-            return [Say(reached.frame(message.frame["stream_id"]))]
+            return [Publish(reached.frame(message.frame["stream_id"]))]
         if self._must_wait(lane) and self._has_no_room(message.size):
             error = RateLimited("Too many creates are waiting on this connection.")
-            return [Say(error.frame(lane))]
+            return [Publish(error.frame(lane))]
         self._waiting.append(self._wait(message, lane))
         return self.refuse(self._closed_by) if self._closed_by else list(self._ready())
 
@@ -104,18 +123,18 @@ class Connection:
         self._named |= {lane}
         return lane
 
-    def _wait(self, message: Message, lane: str | None) -> Waiting:
+    def _wait(self, message: ClientFrame, lane: str | None) -> QueuedCreate:
         parent_id = flat(message.frame).get("previous_response_id")
         request, size = message.create, message.size
         if not isinstance(request, CreateResponse):
-            return Waiting(lane, Say(request.frame(lane)), size, parent_id)
+            return QueuedCreate(lane, Publish(request.frame(lane)), size, parent_id)
         # A fork's parent is pinned now, whatever its own lane does next; on the same lane what
         # goes before may still take it away.
         is_home = self._turns.is_home(parent_id, lane)
         parent = None if is_home else self.cached(parent_id)
-        return Waiting(lane, Start(request, lane, parent, size=size), size)
+        return QueuedCreate(lane, Start(request, lane, parent, size=size), size)
 
-    def _stop(self, message: Message, how: str) -> list[Action]:
+    def _stop(self, message: ClientFrame, how: str) -> list[Action]:
         frame = message.frame
         lane, response_id = parse_stream_id(frame), frame.get("response_id")
         if response_id is not None and not isinstance(response_id, str):
@@ -129,7 +148,7 @@ class Connection:
         known = self._running.items()
         return [lane for lane, running in known if running is not None and running == response_id]
 
-    def _steer(self, message: Message) -> list[Action]:
+    def _steer(self, message: ClientFrame) -> list[Action]:
         frame, size = message.frame, message.size
         target = frame.get("previous_response_id")
         lanes = self._lanes_of(target)
@@ -151,14 +170,14 @@ class Connection:
         if self._closed_by:  # the answer need not be cut short for nothing
             raise SteerRefused(UNBORN)
 
-    def _say_after(self, response_id: object, draft: Draft) -> Say:
+    def _say_after(self, response_id: object, draft: Draft) -> Publish:
         """A steer event about a response that has ended, or that nobody knows."""
         known = response_id if isinstance(response_id, str) else ""
         lane, last = self._said.get(known, (None, -1))
         if known in self._said:
             self._said[known] = (lane, last + 1)
         named = {} if lane is None else {"stream_id": lane}
-        return Say({"type": draft.type, "sequence_number": last + 1, **named, **draft.fields})
+        return Publish({"type": draft.type, "sequence_number": last + 1, **named, **draft.fields})
 
     # What became of it
 
@@ -208,7 +227,7 @@ class Connection:
         if steers := self._steers.take(response_id):
             request = steering.successor(start.request, response_id, steers)
             begun = Start(request, start.lane, turn, steers, is_successor=True)
-            self._waiting.insert(0, Waiting(start.lane, begun, 0))
+            self._waiting.insert(0, QueuedCreate(start.lane, begun, 0))
         return []
 
     def _give_back(self, steers: Sequence[Steer], code: str) -> list[Action]:
@@ -228,7 +247,9 @@ class Connection:
         for target in self._steers.targets():
             if not self._lanes_of(target):  # else at its end
                 says += self._give_back(self._steers.take(target), UNBORN)
-        self._waiting = [replace(one, action=Say(error.frame(one.lane))) for one in self._waiting]
+        self._waiting = [
+            replace(one, action=Publish(error.frame(one.lane))) for one in self._waiting
+        ]
         return [*says, *self._ready()]
 
     def close(self) -> None:
@@ -261,7 +282,7 @@ class Connection:
     def _ready(self) -> Iterator[Action]:
         """Take from the queue what may go now, oldest first; a lane's first blocks its next."""
         blocked = set(self._running)
-        still: list[Waiting] = []
+        still: list[QueuedCreate] = []
         for waits in self._waiting:
             is_full = isinstance(waits.action, Start) and len(self._running) >= self.rules.running
             if waits.lane in blocked or is_full:
@@ -288,7 +309,7 @@ class Connection:
         return replace(start, request=request, parent=parent, steers=steers)
 
 
-FRAMES: dict[str, Callable[[Connection, Message], list[Action]]] = {
+FRAMES: dict[str, Callable[[Connection, ClientFrame], list[Action]]] = {
     CREATE: Connection._create,  # noqa: SLF001 - the table of this class
     CANCEL: partial(Connection._stop, how="cancel"),  # noqa: SLF001
     INTERRUPT: partial(Connection._stop, how="interrupt"),  # noqa: SLF001

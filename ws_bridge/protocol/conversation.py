@@ -15,16 +15,14 @@ from typing import Any
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.history import CALLS, OUTPUTS, Turn, input_items
 from ws_bridge.protocol.request import check_depth, check_item
-
-Json = dict[str, Any]
-Item = dict[str, Any]
+from ws_bridge.types import Item, Json
 
 MOST_ITEMS = 20  # of one request
 STATED = CALLS | OUTPUTS  # clients leave their status out, and do not read them without
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ConversationEntry:
     """One item as it came, and what the conversation knows of it."""
 
     id: str
@@ -49,7 +47,7 @@ class Conversation:
     owner: str
     created_at: int
     metadata: Json
-    entries: tuple[Entry, ...] = field(default=())
+    entries: tuple[ConversationEntry, ...] = field(default=())
     size: int = field(default=0, compare=False)  # bytes that its items take in the store
 
     def body(self) -> Json:
@@ -61,7 +59,7 @@ class Conversation:
             "metadata": self.metadata,
         }
 
-    def plus(self, entries: Iterable[Entry]) -> tuple[Conversation, list[str]]:
+    def plus(self, entries: Iterable[ConversationEntry]) -> tuple[Conversation, list[str]]:
         """It with more items, and the ids that they have in it.
 
         What is there already is not added again: its addition is repeated.
@@ -109,14 +107,14 @@ def new_conversation_id() -> str:
     return "conv_" + secrets.token_hex(24)
 
 
-def entries_of(items: Iterable[Item]) -> tuple[Entry, ...]:
+def entries_of(items: Iterable[Item]) -> tuple[ConversationEntry, ...]:
     """Items of the client's on their way into a conversation."""
     return _named(items, secrets.token_hex(16))
 
 
 def entries_of_response(
     response_id: str, asked: Iterable[Item], said: Iterable[Item], maker: str
-) -> tuple[Entry, ...]:
+) -> tuple[ConversationEntry, ...]:
     """A finished response on its way into a conversation; the same call gives the same ids.
 
     What it was asked has the ids that `GET …/input_items` lists.
@@ -126,11 +124,13 @@ def entries_of_response(
     return given + made
 
 
-def _named(items: Iterable[Item], stem: str, **known: str) -> tuple[Entry, ...]:
+def _named(items: Iterable[Item], stem: str, **known: str) -> tuple[ConversationEntry, ...]:
     items = list(items)
     bare = input_items(stem, ({"type": str(item.get("type"))} for item in items))
     pairs = ((item, one["id"]) for item, one in zip(items, bare, strict=True))
-    return tuple(Entry(_own_id(item) or key, item, spare=key, **known) for item, key in pairs)
+    return tuple(
+        ConversationEntry(_own_id(item) or key, item, spare=key, **known) for item, key in pairs
+    )
 
 
 def _own_id(item: Item) -> str:

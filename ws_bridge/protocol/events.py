@@ -12,14 +12,13 @@ Drafts and events are named tuples: each delta is made into one of both, and a d
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.protocol.splice import replaced
-
-Json = dict[str, Any]
+from ws_bridge.protocol.json_edit import replaced
+from ws_bridge.types import Json
 
 _NUMBER = b'"sequence_number":'  # always a key: inside of a string its quotes are escaped
 

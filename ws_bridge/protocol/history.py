@@ -17,10 +17,8 @@ from typing import Any
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.compaction import sealed_here, told
-from ws_bridge.protocol.shape import CONTAINERS
-
-Json = dict[str, Any]
-Item = dict[str, Any]
+from ws_bridge.protocol.json_limits import CONTAINERS
+from ws_bridge.types import Item, Json
 
 CALLS = frozenset(
     {

@@ -12,9 +12,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Event
-from ws_bridge.protocol.output import is_item, is_shallow, items_of
-
-Json = dict[str, Any]
+from ws_bridge.protocol.output.received import is_item, is_shallow, items_of
+from ws_bridge.types import Json
 
 # Where in the item an event's value goes: a list of it, and the event's field that is the index
 # in that list; None is the item itself.

@@ -29,10 +29,8 @@ from ws_bridge.errors import (
     UnsupportedParameter,
 )
 from ws_bridge.protocol.compaction import threshold_of
-from ws_bridge.protocol.shape import USUAL, Shape, check_shape, read_object
-
-Json = dict[str, Any]
-Item = dict[str, Any]
+from ws_bridge.protocol.json_limits import USUAL, JsonLimits, check_shape, read_object
+from ws_bridge.types import Item, Json
 
 STREAM_ID = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
 
@@ -156,7 +154,7 @@ def _typed(item: Item) -> Item:
     return item if item.get("type") is not None else {**item, "type": "message"}
 
 
-def parse_frame(text: str | bytes, kinds: Container[str], shape: Shape = USUAL) -> Json:
+def parse_frame(text: str | bytes, kinds: Container[str], shape: JsonLimits = USUAL) -> Json:
     """The frame of a text message, of one of these types. Raises ``InvalidRequest``."""
     frame = read_object(text, shape, "message")
     kind = frame.get("type")

@@ -15,10 +15,9 @@ import orjson
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
-from ws_bridge.protocol.output import is_shallow, items_of
-from ws_bridge.protocol.splice import replaced_within
-
-Json = dict[str, Any]
+from ws_bridge.protocol.json_edit import replaced_within
+from ws_bridge.protocol.output.received import is_shallow, items_of
+from ws_bridge.types import Json
 
 NULLABLE = (
     "completed_at",

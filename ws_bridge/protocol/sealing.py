@@ -19,13 +19,11 @@ import secrets
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from ws_bridge.errors import InvalidEncryptedContent
 from ws_bridge.protocol.compaction import MARK, sealed_here
 from ws_bridge.protocol.history import Chain, Summary
-
-Json = dict[str, Any]
+from ws_bridge.types import Json
 
 MAX_SUMMARY_BYTES = 1 << 20  # of one summary, and of all tries of a request
 # Text folds to a third, repeated words to a tenth; what unfolds to more is no summary.

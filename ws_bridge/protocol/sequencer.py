@@ -9,7 +9,7 @@ Rule 5: nothing of an exception gets in but a ``BridgeError``, whose words are m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ws_bridge.errors import BridgeError
@@ -26,13 +26,11 @@ from ws_bridge.protocol.events import (
     Draft,
     Event,
 )
-from ws_bridge.protocol.items import ADDED, DONE
-from ws_bridge.protocol.output import is_item
+from ws_bridge.protocol.output.items import ADDED, DONE
+from ws_bridge.protocol.output.received import is_item
 from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.response import Envelope, speaks_for_itself
-
-Json = dict[str, Any]
-Now = Callable[[], float]
+from ws_bridge.types import Json, Now
 
 STATUS = {COMPLETED: "completed", INCOMPLETE: "incomplete", FAILED: "failed"}
 # What the object inside of an event may call itself, where it is passed on as it is.

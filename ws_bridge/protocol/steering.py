@@ -17,9 +17,7 @@ from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import CALLS, OUTPUTS
 from ws_bridge.protocol.request import CreateResponse, check_depth
-
-Json = dict[str, Any]
-Item = dict[str, Any]
+from ws_bridge.types import Item, Json
 
 KEYS = frozenset({"type", "previous_response_id", "input"})
 MESSAGE_KEYS = frozenset({"type", "role", "content"})
@@ -67,7 +65,7 @@ class Steer:
     size: int = 0  # bytes of its frame
 
 
-class Steers:
+class SteerQueue:
     """The accepted steers of one connection, by their target, until a successor takes them."""
 
     def __init__(self, most: int, most_bytes: int) -> None:

@@ -19,37 +19,38 @@ from aiohttp import hdrs, web
 
 from ws_bridge.clock import Clock
 from ws_bridge.config import Config, secrets_in
-from ws_bridge.jobs import Jobs, Policy
-from ws_bridge.lineage import Lineage
-from ws_bridge.mirror import Mirror
-from ws_bridge.plan import JobFinished, JobStarted, Timing, line_of
-from ws_bridge.server.asked import Asked
+from ws_bridge.jobs.lineage import Lineage
+from ws_bridge.jobs.mirror import Mirror
+from ws_bridge.jobs.observe import JobFinished, JobStarted, line_of
+from ws_bridge.jobs.registry import JobPolicy, JobRegistry
+from ws_bridge.jobs.spec import Timing
+from ws_bridge.jobs.store_timeout import MirrorTiming
+from ws_bridge.jobs.takeover import Takeover
 from ws_bridge.server.auth import gate_of, owners_of, sealer_of
-from ws_bridge.server.budgets import Budgets, Creates, generating
-from ws_bridge.server.conversations import ConversationRoutes
-from ws_bridge.server.entrance import Entrance
-from ws_bridge.server.exchange import LIMITS, NO_STORE, json_response
-from ws_bridge.server.guard.doorway import guarded
+from ws_bridge.server.http.chat_page import ChatPage
+from ws_bridge.server.http.conversations import ConversationRoutes
+from ws_bridge.server.http.json import LIMITS, NO_STORE, json_response
+from ws_bridge.server.http.models import ModelRoutes
+from ws_bridge.server.http.responses import ResponseRoutes
 from ws_bridge.server.metrics import Metrics
-from ws_bridge.server.models import Models
-from ws_bridge.server.page import Page
+from ws_bridge.server.middleware import ErrorMiddleware
 from ws_bridge.server.policies import conversation_bounds, outputs_of, socket_policy, turn_cache
-from ws_bridge.server.responses import Responses
-from ws_bridge.server.websocket import Sockets
+from ws_bridge.server.quotas import LimitedCreates, Quotas, generating
+from ws_bridge.server.request_quota import RequestQuota
+from ws_bridge.server.transport.listener import guarded
+from ws_bridge.server.websocket.sockets import Sockets
 from ws_bridge.store.base import Store
-from ws_bridge.store.cipher import Cipher
-from ws_bridge.store.connect import parse
 from ws_bridge.store.conversations import Conversations, MemoryConversations
 from ws_bridge.store.memory import MemoryStore
-from ws_bridge.store.packing import MOST_BYTES, Codec
-from ws_bridge.store.redis import RedisStore
-from ws_bridge.store.shared_conversations import SharedConversations
-from ws_bridge.takeover import Takeover
+from ws_bridge.store.redis.cipher import Cipher
+from ws_bridge.store.redis.codec import MOST_BYTES, Codec
+from ws_bridge.store.redis.connect import parse
+from ws_bridge.store.redis.conversations import RedisConversations
+from ws_bridge.store.redis.store import RedisStore
 from ws_bridge.upstream.base import Service
 from ws_bridge.upstream.fallbacks import Fallbacks
-from ws_bridge.upstream.providers import Providers
-from ws_bridge.upstream.routes import build
-from ws_bridge.waiting import Pace
+from ws_bridge.upstream.model_table import build
+from ws_bridge.upstream.router import Router
 
 log = logging.getLogger("ws_bridge")
 
@@ -76,12 +77,12 @@ class Bridge:
         self._clock = clock
         self._store, conversations = _stores(config, environ, clock)
         sealer = sealer_of(config, environ, self._store)
-        self._upstream = upstream or Providers(routes.targets(), sealer, clock=clock)
+        self._upstream = upstream or Router(routes.targets(), sealer, clock=clock)
         answers = Fallbacks(self._upstream, routes.candidates, clock)
         self._conversations = ConversationRoutes(conversations, sealer, clock)
         self._mirror = Mirror(self._store, _pace(config), clock)
         self._metrics = Metrics(worker)
-        self._jobs = Jobs(
+        self._jobs = JobRegistry(
             upstream=answers,
             find_target=routes.find,
             lineage=Lineage(self._store, conversations),
@@ -93,16 +94,16 @@ class Bridge:
         )
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.listen(cancelled=self._jobs.cancel, followed=self._mirror.followed)
-        self._budgets = Budgets(
+        self._budgets = Quotas(
             config.limits,
             runs=generating(self._jobs),
             breached=self._metrics.breached,
             now=clock.monotonic,
         )
-        self._creates = Creates(self._jobs, self._budgets)
+        self._creates = LimitedCreates(self._jobs, self._budgets)
         self._sockets = Sockets(self._creates, socket_policy(config), turn_cache(config), clock)
-        self._entrance = Entrance(gate_of(config, environ), self._budgets)
-        self._models = Models(
+        self._entrance = ErrorMiddleware(gate_of(config, environ), self._budgets)
+        self._models = ModelRoutes(
             routes.names(),
             routes.find,
             upstream=answers,
@@ -119,16 +120,16 @@ class Bridge:
     def _build(self) -> web.Application:
         app = web.Application(
             client_max_size=self._config.server.max_message_mib * MIB,
-            middlewares=[guarded, self._entrance.admit, Asked(self._budgets).count],
+            middlewares=[guarded, self._entrance.admit, RequestQuota(self._budgets).count],
         )
         app[LIMITS] = self._config.limits
-        responses = Responses(
+        responses = ResponseRoutes(
             *(self._jobs, self._store, self._takeover, self._sockets, self._clock),
             creates=self._creates,
             budgets=self._budgets,
             finish=self._config.server.on_disconnect == "finish",
         )
-        rooms = (Page(), self._models, responses, self._conversations)
+        rooms = (ChatPage(), self._models, responses, self._conversations)
         app.add_routes([route for room in rooms for route in room.routes()])
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -250,16 +251,18 @@ def _stores(
         codec=codec,
         owners=owners,
     )
-    return shared, SharedConversations(shared.scripts, ttl, codec, owners, bounds)
+    return shared, RedisConversations(shared.scripts, ttl, codec, owners, bounds)
 
 
-def _policy(config: Config) -> Policy:
+def _policy(config: Config) -> JobPolicy:
     server = config.server
     timing = Timing(server.created_after_seconds, server.data_keepalive_seconds)
-    return Policy(config.background.runs, timing, outputs_of(config))
+    return JobPolicy(config.background.runs, timing, outputs_of(config))
 
 
-def _pace(config: Config) -> Pace:
+def _pace(config: Config) -> MirrorTiming:
     settings = config.store
     lease, waits = settings.lease_seconds, settings.end_waits_seconds
-    return Pace(settings.flush_ms / 1000, lease / 3, settings.backlog_mib * MIB, lease, waits)
+    return MirrorTiming(
+        settings.flush_ms / 1000, lease / 3, settings.backlog_mib * MIB, lease, waits
+    )

@@ -27,7 +27,7 @@ EVERYBODY = "local"
 OWNER = web.RequestKey("owner", str)  # set by the gate before any handler runs
 
 
-class Gate:
+class Authenticator:
     """The check of one server. Raises ``BridgeError``; returns the owner of what is created."""
 
     def __init__(
@@ -87,9 +87,9 @@ class Gate:
             raise OriginNotAllowed
 
 
-def gate_of(config: Config, environ: Mapping[str, str]) -> Gate:
+def gate_of(config: Config, environ: Mapping[str, str]) -> Authenticator:
     """The check that a configuration asks for."""
-    return Gate(
+    return Authenticator(
         client_keys(config, environ),
         origins=config.server.allowed_origins,
         host=config.server.host,

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from ws_bridge.config import Config
-from ws_bridge.outputs import OutputBounds, Outputs
-from ws_bridge.protocol.actions import Rules
-from ws_bridge.protocol.shape import Shape
-from ws_bridge.protocol.turns import TurnCache
+from ws_bridge.jobs.output_quotas import OutputLimits, OutputQuotas
+from ws_bridge.protocol.actions import ConnectionLimits
+from ws_bridge.protocol.json_limits import JsonLimits
+from ws_bridge.protocol.turn_cache import TurnCache
 from ws_bridge.server.auth import EVERYBODY
-from ws_bridge.server.websocket import SocketPolicy
-from ws_bridge.store.conversations import Bounds
+from ws_bridge.server.websocket.sockets import SocketPolicy
+from ws_bridge.store.conversations import ConversationLimits
 
 MIB = 2**20
 
 
-def conversation_bounds(config: Config) -> Bounds:
+def conversation_bounds(config: Config) -> ConversationLimits:
     """How much one conversation may hold."""
     limits = config.limits
-    return Bounds(limits.conversation_mib * MIB, limits.conversation_items)
+    return ConversationLimits(limits.conversation_mib * MIB, limits.conversation_items)
 
 
-def outputs_of(config: Config) -> Outputs:
+def outputs_of(config: Config) -> OutputQuotas:
     """What counts what running responses say."""
     limits = config.limits
-    bounds = OutputBounds(limits.response_mib, limits.responses_mib_per_key, limits.responses_mib)
-    return Outputs(bounds, EVERYBODY)
+    bounds = OutputLimits(limits.response_mib, limits.responses_mib_per_key, limits.responses_mib)
+    return OutputQuotas(bounds, EVERYBODY)
 
 
 def turn_cache(config: Config) -> TurnCache:
@@ -38,14 +38,14 @@ def socket_policy(config: Config) -> SocketPolicy:
     """What holds for every socket."""
     limits = config.limits
     return SocketPolicy(
-        rules=Rules(
+        rules=ConnectionLimits(
             running=limits.running_per_connection,
             lanes=limits.lanes_per_connection,
             queued=limits.queued_per_connection,
             queued_bytes=limits.queued_mib_per_connection * MIB,
             cached_turns=limits.cached_turns_per_connection,
             bad_frames=limits.bad_frames,
-            shape=Shape(limits.json_depth, limits.json_keys),
+            shape=JsonLimits(limits.json_depth, limits.json_keys),
         ),
         max_message_bytes=config.server.max_message_mib * MIB,
         connection_minutes=config.server.connection_minutes,

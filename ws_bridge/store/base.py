@@ -14,12 +14,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Protocol
 
 from ws_bridge.protocol.events import TERMINAL_STATUS, Event
-from ws_bridge.protocol.request import Item
-
-Json = dict[str, Any]
+from ws_bridge.types import Item, Json
 
 MAX_ANCESTORS = 16  # of a record: a long chain is read in few round trips
 KEY_BYTES = 32

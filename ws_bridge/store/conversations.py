@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 
 from ws_bridge.errors import ConversationFull, StoreUnavailable
-from ws_bridge.protocol.conversation import Conversation, Entry
+from ws_bridge.protocol.conversation import Conversation, ConversationEntry
 from ws_bridge.store.base import Owners
-
-Json = dict[str, Any]
+from ws_bridge.types import Json
 
 OVERHEAD = 512  # bytes, of a conversation and of each item in it
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ConversationLimits:
     """How much one conversation may hold."""
 
     bytes: int = 32 * 2**20
@@ -31,7 +30,7 @@ class Bounds:
             raise ConversationFull(self.bytes, self.items)
 
 
-USUAL = Bounds()
+USUAL = ConversationLimits()
 
 
 class Conversations(Protocol):
@@ -41,7 +40,7 @@ class Conversations(Protocol):
     """
 
     @property
-    def bounds(self) -> Bounds:
+    def bounds(self) -> ConversationLimits:
         """How much one may hold."""
         ...
 
@@ -65,7 +64,7 @@ class Conversations(Protocol):
         start: int | None,
         count: int,
         newest_first: bool,
-    ) -> Sequence[Entry] | None:
+    ) -> Sequence[ConversationEntry] | None:
         """At most so many items from a position on; None is the end where it begins.
 
         Positions count from the oldest item, from 0 on.
@@ -81,7 +80,7 @@ class Conversations(Protocol):
         ...
 
     async def add(
-        self, conversation_id: str, owner: str, entries: Sequence[Entry]
+        self, conversation_id: str, owner: str, entries: Sequence[ConversationEntry]
     ) -> Sequence[str] | None:
         """Append items, in order, all at once, but for those that are there already.
 
@@ -113,7 +112,7 @@ class MemoryConversations:
         ttl_seconds: float,
         now: Callable[[], float],
         owners: Owners | None = None,
-        bounds: Bounds = USUAL,
+        bounds: ConversationLimits = USUAL,
     ) -> None:
         self.bounds = bounds
         self._max_bytes = max_bytes
@@ -153,7 +152,7 @@ class MemoryConversations:
         start: int | None,
         count: int,
         newest_first: bool,
-    ) -> Sequence[Entry] | None:
+    ) -> Sequence[ConversationEntry] | None:
         """See ``Conversations``."""
         conversation = await self.get(conversation_id, owner)
         if conversation is None:
@@ -178,7 +177,7 @@ class MemoryConversations:
         return conversation is not None
 
     async def add(
-        self, conversation_id: str, owner: str, entries: Sequence[Entry]
+        self, conversation_id: str, owner: str, entries: Sequence[ConversationEntry]
     ) -> Sequence[str] | None:
         """See ``Conversations``."""
         conversation = await self.get(conversation_id, owner)
@@ -203,7 +202,9 @@ class MemoryConversations:
             self._drop(conversation_id)
         return conversation is not None
 
-    def _extend(self, conversation: Conversation, entries: Sequence[Entry]) -> Sequence[str]:
+    def _extend(
+        self, conversation: Conversation, entries: Sequence[ConversationEntry]
+    ) -> Sequence[str]:
         longer, ids = conversation.plus(entries)
         new = longer.entries[len(conversation.entries) :]
         size = conversation.size + _size(new)
@@ -236,6 +237,6 @@ class MemoryConversations:
             self._bytes -= kept[1]
 
 
-def _size(entries: Sequence[Entry]) -> int:
+def _size(entries: Sequence[ConversationEntry]) -> int:
     """Bytes of items in memory, about."""
     return len(orjson.dumps([entry.item for entry in entries])) + OVERHEAD * len(entries)

@@ -35,7 +35,7 @@ STONE_SECONDS = 3600.0  # a deleted response's id is known so long: nobody write
 MOST_STONES = 100_000  # some 20 MB of ids
 
 
-class Entry:
+class MemoryEntry:
     """One stored response."""
 
     def __init__(self, record: Record, fence: int) -> None:
@@ -81,8 +81,8 @@ class MemoryStore:
         self._lease_seconds = lease_seconds
         self._owners = owners or Owners()
         self._bytes = 0
-        self._running: dict[str, Entry] = {}
-        self._finished: dict[str, Entry] = {}  # in the order in which they finished
+        self._running: dict[str, MemoryEntry] = {}
+        self._finished: dict[str, MemoryEntry] = {}  # in the order in which they finished
         self._stones: dict[str, float] = {}  # ids of deleted ones, and until when; the oldest first
         self._cancelled: Callable[[str], None] | None = None
         self._key = secrets.token_bytes(KEY_BYTES)
@@ -116,7 +116,7 @@ class MemoryStore:
         self._expire()
         lease = Lease(record.id, fence)
         if not any(record.id in each for each in (self._running, self._finished, self._stones)):
-            entry = Entry(record, fence)
+            entry = MemoryEntry(record, fence)
             self._make_room(entry.size)
             self._running[record.id] = entry
             self._bytes += entry.size
@@ -213,7 +213,7 @@ class MemoryStore:
             entry.upstream_id = write.upstream_id or entry.upstream_id
         return Receipt(verdict, entry.last, entry.is_cancelled)
 
-    def _extend(self, entry: Entry, write: Write) -> Verdict:
+    def _extend(self, entry: MemoryEntry, write: Write) -> Verdict:
         known = entry.last + 1
         new = [event for event in write.events if event.number >= known]
         if not new:
@@ -229,21 +229,21 @@ class MemoryStore:
             self._finish(entry)
         return Verdict.APPENDED
 
-    def _find(self, response_id: str, owner: str) -> Entry | None:
+    def _find(self, response_id: str, owner: str) -> MemoryEntry | None:
         self._expire()
         entry = self._running.get(response_id) or self._finished.get(response_id)
         visible = entry and entry.record.owner in self._owners.names(owner)
         return entry if visible else None
 
-    def _is_overdue(self, entry: Entry) -> bool:
+    def _is_overdue(self, entry: MemoryEntry) -> bool:
         return not entry.log.is_closed and entry.lease_until <= self._now()
 
-    def _finish(self, entry: Entry) -> None:
+    def _finish(self, entry: MemoryEntry) -> None:
         entry.log.close()
         entry.expires_at = self._now() + self._ttl_seconds
         self._finished[entry.record.id] = self._running.pop(entry.record.id)
 
-    def _grow(self, entry: Entry, size: int) -> None:
+    def _grow(self, entry: MemoryEntry, size: int) -> None:
         entry.size += size
         self._bytes += size
         self._evict(0)
@@ -269,12 +269,12 @@ class MemoryStore:
                 break
             del self._stones[deleted]
 
-    def _drop(self, entry: Entry) -> None:
+    def _drop(self, entry: MemoryEntry) -> None:
         """Delete: what its writer still says is refused, until nobody can be writing any more."""
         self._forget(entry)
         self._stones[entry.record.id] = self._now() + STONE_SECONDS
 
-    def _forget(self, entry: Entry) -> None:
+    def _forget(self, entry: MemoryEntry) -> None:
         response_id = entry.record.id
         entry.log.close()
         self._bytes -= entry.size
@@ -282,7 +282,7 @@ class MemoryStore:
         self._finished.pop(response_id, None)
 
 
-def _may_run(entry: Entry) -> bool:
+def _may_run(entry: MemoryEntry) -> bool:
     """Whether an answer may be generated once more: nobody can have seen one."""
     record = entry.record
     if record.request is None or entry.is_cancelled:

@@ -6,14 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from ws_bridge.errors import BridgeError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain
-from ws_bridge.protocol.request import Item
-
-Json = dict[str, Any]
+from ws_bridge.types import Item, Json
 
 READ_OUT_SECONDS = 1.0
 

@@ -14,13 +14,13 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ws_bridge.aside import aside
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
+from ws_bridge.pacing import aside
 from ws_bridge.protocol.events import FAILED, LIFECYCLE, OPENING, TERMINAL, Draft
 from ws_bridge.upstream.base import FindCandidates, Request, Target, Tried, Upstream
-from ws_bridge.upstream.board import Board
-from ws_bridge.upstream.seals import Seals
+from ws_bridge.upstream.sealed_items import SealedItems
+from ws_bridge.upstream.target_health import TargetHealth
 
 PASSED_ON = frozenset({408, 409, 429})  # and 5xx, as lost connections are
 ITEM_DONE = "response.output_item.done"
@@ -32,7 +32,7 @@ ENDED = "The provider ended the stream before the response was finished."
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FallbackAnswer:
     """A target that answers: its first drafts, and the rest of them."""
 
     target: Target
@@ -47,8 +47,8 @@ class Fallbacks:
         self._upstream = upstream
         self._candidates = candidates
         self._now = clock.monotonic
-        self._board = Board(clock.monotonic)
-        self._seals = Seals()
+        self._board = TargetHealth(clock.monotonic)
+        self._seals = SealedItems()
 
     async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``; ``request.tried`` is told of every target."""
@@ -72,7 +72,7 @@ class Fallbacks:
         """See ``Upstream``."""
         return await self._upstream.count_tokens(request)
 
-    async def _begin(self, request: Request) -> Answer:
+    async def _begin(self, request: Request) -> FallbackAnswer:
         """The first target that answers. Raises ``UpstreamError``: the last one's."""
         began, spent = self._now(), 0.0
         targets = await self._order(request)
@@ -88,7 +88,7 @@ class Fallbacks:
                     raise
         raise AssertionError  # the last one has raised
 
-    async def _try(self, target: Target, asked: Request, *, is_last: bool) -> Answer:
+    async def _try(self, target: Target, asked: Request, *, is_last: bool) -> FallbackAnswer:
         self._board.begins(target)
         drafts = self._upstream.respond(asked)
         try:
@@ -99,7 +99,7 @@ class Fallbacks:
         asked.tried(Tried(target))
         for draft in first:
             self._note(draft, target)
-        return Answer(target, first, drafts)
+        return FallbackAnswer(target, first, drafts)
 
     async def _order(self, request: Request) -> list[Target]:
         """Whom to ask, one after the other."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from valkeys import Node
+from support.redis_servers import Node
 
 Json = dict[str, Any]
 

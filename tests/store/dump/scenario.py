@@ -10,12 +10,12 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fleet import fleet
 from peers import Peer, Turn, next_of, read_to, until
 from store.dump.field import ENVIRON, KEY, OTHER_KEY, TOOLS, at_provider, config_of
 from store.dump.kept import client_of, take_out
+from support.fleet import fleet
+from support.redis_servers import Node, valkey_binary
 from upstreams.sockets import FakeSockets
-from valkeys import Node, valkey_binary
 
 Json = dict[str, Any]
 

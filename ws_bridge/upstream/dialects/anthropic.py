@@ -6,9 +6,9 @@ Signatures, citations and all deltas of other blocks are litellm's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from ws_bridge.protocol.chat import Chunk, ToolDelta
+from ws_bridge.protocol.output.chat import Chunk, ToolDelta
+from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.frames import (
     LIST,
     NULL,
@@ -20,8 +20,6 @@ from ws_bridge.upstream.dialects.frames import (
     check,
     write_frame,
 )
-
-Json = dict[str, Any]
 
 # Blocks: what must be in their start, the type of a plain delta, and where its text stands.
 BLOCKS = {

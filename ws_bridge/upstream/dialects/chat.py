@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ws_bridge.protocol.chat import Chunk, ToolDelta
+from ws_bridge.protocol.output.chat import Chunk, ToolDelta
+from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.frames import (
     LIST,
     NULL,
@@ -21,8 +22,6 @@ from ws_bridge.upstream.dialects.frames import (
     check,
     write_frame,
 )
-
-Json = dict[str, Any]
 
 # What may stand where, for a chunk to be plain.
 CHUNK: Shape = {

@@ -17,13 +17,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from types import NoneType
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 
-from ws_bridge.protocol.chat import Chunk
+from ws_bridge.protocol.output.chat import Chunk
+from ws_bridge.types import Json
 
-Json = dict[str, Any]
 Shape = Mapping[str, Collection[type]]
 
 # One line of data, perhaps under its type, and the frame's end. Nothing else is understood.

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
 import orjson
 
+from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.frames import NotUnderstoodError, read_frame, write_frame
 
-Json = dict[str, Any]
 BOOKS = frozenset({"usage", "error"})
 Key = tuple[object, ...] | None
 

@@ -1,0 +1,302 @@
+"""A job ends with exactly one terminal event, whatever happens to it."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from support.fake_clock import Hands, Moody, until
+from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
+
+from ws_bridge.clock import Clock
+from ws_bridge.errors import ResponseTakenOver, StoreUnavailable, UpstreamError
+from ws_bridge.jobs.job import Job
+from ws_bridge.jobs.mirror import Mirror
+from ws_bridge.jobs.observe import JobFinished, line_of
+from ws_bridge.jobs.spec import EndReason, JobSpec, Timing
+from ws_bridge.jobs.store_timeout import MirrorTiming
+from ws_bridge.protocol.events import TERMINAL
+from ws_bridge.protocol.history import Chain
+from ws_bridge.protocol.reducer import fold
+from ws_bridge.protocol.response import Envelope
+from ws_bridge.store.base import Record
+from ws_bridge.store.memory import MemoryStore
+from ws_bridge.upstream.base import Request, Target
+
+TARGET = Target("m", "openai/m")
+INPUT = ({"type": "message", "role": "user", "content": "hi"},)
+
+
+def new_store(max_bytes=2**20):
+    return MemoryStore(max_bytes=max_bytes, ttl_seconds=60, now=lambda: 0.0)
+
+
+def new_job(upstream, store=None, seen=None, *, background=False, clock=None):
+    clock = clock or Clock()
+    record = Record("resp_1", "me", INPUT, TARGET.maker, background=background)
+    plan = JobSpec(record, Envelope("resp_1", "m", 1), TARGET, None, None, "websocket")
+    observed = seen if seen is not None else []
+    return Job(
+        plan,
+        lambda outlives, tried: upstream.respond(
+            Request(TARGET, Chain(None, INPUT), {}, outlives=outlives, tried=tried)
+        ),
+        mirror=Mirror(store, MirrorTiming(end_waits=0), clock) if store else None,
+        observe=observed.append,
+        clock=clock,
+        timing=Timing(created_after=3600, keepalive=0),
+    )
+
+
+def terminals(job):
+    return [event.type for event in job.stream.events if event.type in TERMINAL]
+
+
+async def test_a_finished_job_is_in_the_store_when_its_stream_ends():
+    store = new_store()
+    job = new_job(Scripted(answer("x")), store)
+    await job.run()
+    snapshot = await store.get("resp_1", "me")
+    assert snapshot.response == job.result == fold(job.stream.events)
+    assert job.stream.is_closed
+
+
+async def test_the_store_knows_the_response_when_a_reader_sees_its_first_event():
+    store = new_store()
+    gate = asyncio.Event()
+    job = new_job(Scripted([*opening(), gate, completed()]), store)
+    task = asyncio.create_task(job.run())
+    await anext(job.stream.read())
+    assert (await store.get("resp_1", "me")).status == "in_progress"
+    gate.set()
+    await task
+
+
+STEPS = [*opening(), *message("a", "b"), completed(done_item("ab"))]
+
+
+@pytest.mark.parametrize("ending", [EndReason.CANCELLED, EndReason.INTERRUPTED, EndReason.SHUTDOWN])
+@pytest.mark.parametrize("cut", range(len(STEPS)))
+async def test_stopped_at_any_point_it_has_one_terminal_event_and_closes_the_provider(cut, ending):
+    reached = asyncio.Event()
+
+    class Reaching(Scripted):
+        async def respond(self, request):
+            async for draft in super().respond(request):
+                if draft is STEPS[cut]:
+                    reached.set()
+                yield draft
+
+    upstream = Reaching([*STEPS[: cut + 1], asyncio.Event()])
+    job = new_job(upstream, new_store())
+    task = asyncio.create_task(job.run())
+    await reached.wait()
+    await job.stop(ending)
+    await task
+    assert len(terminals(job)) == 1
+    assert upstream.open_now == 0
+    assert [event.number for event in job.stream.events] == list(range(len(job.stream.events)))
+
+
+async def test_stopped_before_its_task_ran_it_still_ends():
+    upstream = Scripted(answer("x"))
+    job = new_job(upstream)
+    job.stop_soon(EndReason.CANCELLED)
+    await job.run()
+    assert terminals(job) == ["response.failed"]
+    assert job.result["status"] == "cancelled"
+    assert upstream.requests == []
+
+
+async def test_a_failure_before_created_closes_the_stream_with_the_error():
+    refused = UpstreamError("no", status=400)
+    seen: list[object] = []
+    job = new_job(Scripted([refused]), new_store(), seen)
+    await job.run()
+    assert job.stream.events == []
+    with pytest.raises(UpstreamError):
+        await anext(job.stream.read())
+    finished = seen[-1]
+    assert isinstance(finished, JobFinished)
+    assert (finished.outcome, finished.error) == ("refused", "server_error")
+
+
+async def test_a_store_that_refuses_the_record_does_not_stop_a_live_response():
+    job = new_job(Scripted(answer("x")), new_store(max_bytes=1))
+    await job.run()
+    assert terminals(job) == ["response.completed"]
+
+
+async def test_a_background_response_is_refused_while_nothing_can_be_promised():
+    """Nobody was told an id, so it is an error, not a failed response."""
+    job = new_job(Scripted(answer("x")), new_store(max_bytes=1), background=True)
+    with pytest.raises(StoreUnavailable):
+        await job.open_queued()
+    assert job.stream.events == []
+
+
+async def test_without_a_store_a_live_response_is_told_to_its_end_and_stored_later():
+    hands = Hands()
+    store = Moody(hands.now)
+    store.is_away = True
+    job = new_job(Scripted(answer("x")), store)
+    await job.run()
+    assert terminals(job) == ["response.completed"]
+    assert await store.get("resp_1", "me") is None
+    store.is_away = False
+    await job._mirror.drain()
+    assert (await store.get("resp_1", "me")).response == job.result
+    assert store.log("resp_1") == job.stream.events
+
+
+async def test_the_store_knows_the_end_before_a_reader_hears_it():
+    store, gate = Moody(Hands().now), asyncio.Event()
+    job = new_job(Scripted(answer("x")), store)
+    store.answers = [asyncio.Event(), gate]
+    store.answers[0].set()
+    task = asyncio.create_task(job.run())
+    await until(lambda: not store.answers)
+    assert (await store.get("resp_1", "me")).status == "completed"
+    assert terminals(job) == []
+    gate.set()
+    await task
+    assert terminals(job) == ["response.completed"]
+
+
+async def running(store, upstream, hands=None):
+    """A job in mid-output, all of it stored."""
+    job = new_job(upstream, store, clock=hands.clock() if hands else None)
+    task = asyncio.create_task(job.run())
+    await until(lambda: len(job.stream.events) == 5)
+    await job._mirror.drain()
+    return job, task
+
+
+def half(*more):
+    return Scripted([*opening(), *message("a", "b")[:3], *more])
+
+
+async def test_somebody_elses_wish_to_cancel_comes_through_the_store():
+    store, upstream = Moody(Hands().now), half(asyncio.Event())
+    job, task = await running(store, upstream)
+    await store.cancel("resp_1", "me")
+    await job._mirror.drain()
+    await task
+    assert job.result["status"] == "cancelled"
+    assert (await store.get("resp_1", "me")).status == "cancelled"
+    assert upstream.open_now == 0
+
+
+async def test_a_response_that_was_taken_over_ends_here_and_is_written_no_more():
+    hands = Hands()
+    store, upstream = Moody(hands.now), half(asyncio.Event())
+    job, task = await running(store, upstream)
+    hands.turn(16)
+    assert await store.claim("resp_1")
+    log = store.log("resp_1")
+    await job._mirror.drain()
+    await task
+    assert terminals(job) == ["response.failed"]
+    assert job.result["error"]["message"] == ResponseTakenOver.words
+    assert job.result["output"][0]["content"][0]["text"] == "a"
+    assert store.log("resp_1") == log
+    assert upstream.open_now == 0
+
+
+async def test_an_end_that_comes_after_the_takeover_is_not_told():
+    """What completed here has another end for everybody else; nobody hears of two."""
+    hands, gate = Hands(), asyncio.Event()
+    store = Moody(hands.now)
+    job, task = await running(store, half(gate, completed(done_item("ab"))))
+    hands.turn(16)
+    assert await store.claim("resp_1")
+    gate.set()
+    await task
+    assert terminals(job) == ["response.failed"]
+    assert job.result["error"]["message"] == ResponseTakenOver.words
+    assert job.stream.events[-1].json()["response"] == job.result
+    assert [event.number for event in job.stream.events] == list(range(len(job.stream.events)))
+
+
+@pytest.mark.catalogue("A1")
+async def test_after_a_standstill_nothing_is_told_under_numbers_that_are_anothers():
+    """The provider goes on, and another server has ended the response meanwhile."""
+    hands, gate = Hands(), asyncio.Event()
+    store = Moody(hands.now)
+    job, task = await running(store, half(gate, *message("a", "b")[3:]), hands)
+    told = list(job.stream.events)
+    hands.turn(16)
+    await store.end(await store.claim("resp_1"))
+    gate.set()
+    await task
+    assert job.stream.events[:-1] == told
+    assert terminals(job) == ["response.failed"]
+    assert job.stream.events[-1].number == store.log("resp_1")[-1].number == len(told)
+
+
+@pytest.mark.catalogue("A1")
+async def test_a_background_response_created_over_a_standstill_is_told_of():
+    """Another server has it by now: its id is the answer all the same."""
+    hands, gate = Hands(), asyncio.Event()
+    store = Moody(hands.now)
+    job = new_job(Scripted(answer("x")), store, background=True, clock=hands.clock())
+    store.answers = [gate]
+    opening_ = asyncio.create_task(job.open_queued())
+    await until(lambda: store.created)
+    hands.turn(16)
+    await store.end(await store.claim("resp_1"))
+    gate.set()
+    await opening_
+    assert (job.snapshot()["id"], job.snapshot()["status"]) == ("resp_1", "queued")
+
+
+@pytest.mark.catalogue("A1")
+async def test_after_a_standstill_of_which_nobody_took_advantage_all_goes_on():
+    hands, gate = Hands(), asyncio.Event()
+    store = Moody(hands.now)
+    rest = [*message("a", "b")[3:], completed(done_item("ab"))]
+    job, task = await running(store, half(gate, *rest), hands)
+    hands.turn(16)
+    gate.set()
+    await task
+    assert terminals(job) == ["response.completed"]
+    assert store.log("resp_1") == job.stream.events
+    assert [event.number for event in job.stream.events] == list(range(len(job.stream.events)))
+
+
+@pytest.mark.catalogue("A2")
+async def test_while_the_store_is_away_for_longer_than_a_lease_a_stream_goes_on():
+    hands, gate = Hands(), asyncio.Event()
+    store = Moody(hands.now)
+    job, task = await running(store, half(gate, *message("a", "b")[3:], asyncio.Event()), hands)
+    store.is_away = True
+    hands.turn(16)
+    gate.set()
+    await until(lambda: len(job.stream.events) == 9)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_terminal_event_without_output_gets_the_items_that_were_streamed():
+    job = new_job(Scripted([*opening(), *message("whole"), completed()]))
+    await job.run()
+    assert job.result["output"] == [done_item("whole")]
+
+
+async def test_a_turn_comes_of_completed_and_incomplete_only():
+    job = new_job(Scripted(answer("x")))
+    assert job.turn() is None
+    await job.run()
+    assert job.turn().output == (done_item("x"),)
+    failed = new_job(Scripted([*opening(), UpstreamError()]))
+    await failed.run()
+    assert failed.turn() is None
+
+
+async def test_the_log_line_tells_milliseconds_as_such():
+    seen: list[object] = []
+    job = new_job(Scripted(answer("x")), seen=seen)
+    await job.run()
+    fields, *values = line_of(replace(seen[-1], first_event_seconds=0.0375, seconds=2.0))
+    assert " first_ms=37.5 seconds=2.000 " in fields % tuple(values)
+    fields, *values = line_of(replace(seen[-1], first_event_seconds=None))
+    assert " first_ms=- " in fields % tuple(values)

@@ -1,0 +1,159 @@
+"""Waiting for the store: as long as it shows signs of life."""
+
+import asyncio
+
+import pytest
+from support.fake_clock import Hands, a_while
+
+from ws_bridge.jobs import store_timeout
+from ws_bridge.jobs.store_timeout import (
+    LOOK_SECONDS,
+    FlushSignal,
+    MirrorTiming,
+    until_settled,
+    while_it_answers,
+)
+
+
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch):
+    monkeypatch.setattr(store_timeout, "PATIENCE_SECONDS", 0.04)
+    monkeypatch.setattr(store_timeout, "LONGEST_SECONDS", 0.4)
+
+
+class Slow:
+    """A store that answers others all the time, and us in the end; or never."""
+
+    def __init__(self, *, answers_others):
+        self.count = 0
+        self.is_over = False
+        self._answers_others = answers_others
+
+    def answers(self):
+        self.count += self._answers_others
+        return self.count
+
+    async def answer(self, seconds):
+        try:
+            await asyncio.sleep(seconds)
+            return "answer"
+        finally:
+            self.is_over = True
+
+
+async def test_a_slow_store_is_waited_for():
+    store = Slow(answers_others=True)
+    assert await while_it_answers(store.answers, store.answer(0.15)) == "answer"
+
+
+async def test_a_silent_store_is_not():
+    store = Slow(answers_others=False)
+    with pytest.raises(TimeoutError):
+        await while_it_answers(store.answers, store.answer(30))
+    assert store.is_over
+
+
+async def test_nobody_waits_for_ever():
+    store = Slow(answers_others=True)
+    with pytest.raises(TimeoutError):
+        await while_it_answers(store.answers, store.answer(30))
+    assert store.is_over
+
+
+async def test_what_goes_wrong_is_told():
+    async def fails():
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await while_it_answers(lambda: 0, fails())
+
+
+async def test_whoever_is_cancelled_leaves_nothing_behind():
+    store = Slow(answers_others=True)
+    task = asyncio.create_task(while_it_answers(store.answers, store.answer(30)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert store.is_over
+
+
+# An end, for a store that is away
+
+
+class End:
+    """An end that waits, with a clock turned by hand; the lease is as old as the test says."""
+
+    def __init__(self):
+        self.hands = Hands()
+        self.settled = asyncio.Event()
+        self.renewed_at = self.hands.now()
+        pace = MirrorTiming(end_waits=2.0, lease=15.0)
+        self.task = asyncio.create_task(
+            until_settled(self.settled, self.hands.clock(), pace, lambda: self.renewed_at)
+        )
+
+    async def pass_time(self, seconds):
+        for _ in range(round(seconds / LOOK_SECONDS)):
+            await a_while()
+            self.hands.turn(LOOK_SECONDS)
+        await a_while()
+
+    async def stand_still(self, seconds):
+        await a_while()
+        self.hands.turn(seconds)
+        await a_while()
+
+
+@pytest.fixture
+async def end():
+    one = End()
+    yield one
+    one.task.cancel()
+    await asyncio.gather(one.task, return_exceptions=True)
+
+
+async def test_an_end_waits_so_long_and_no_longer(end):
+    await end.pass_time(1.75)
+    assert not end.task.done()
+    await end.pass_time(0.25)
+    assert end.task.done()
+
+
+async def test_what_is_settled_is_not_waited_for(end):
+    await end.pass_time(0.5)
+    end.settled.set()
+    await a_while()
+    assert end.task.done()
+
+
+async def test_standing_still_is_not_waiting(end):
+    await end.stand_still(14.0)
+    await end.pass_time(1.5)
+    assert not end.task.done()
+    await end.pass_time(0.25)
+    assert end.task.done()
+
+
+async def test_where_the_lease_may_have_run_out_meanwhile_waiting_begins_anew(end):
+    await end.pass_time(1.75)
+    await end.stand_still(15.0)
+    await end.pass_time(1.75)
+    assert not end.task.done()
+    await end.pass_time(0.25)
+    assert end.task.done()
+
+
+# Work for the flusher
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_work_is_waited_for_and_is_done_then(at_once):
+    work = FlushSignal()
+    waits = asyncio.create_task(work.wait(None, 3600.0 if at_once else 0.0))
+    await a_while()
+    assert not waits.done()
+    work.add(at_once=at_once)
+    await waits
+    await work.wait(0.0, 3600.0)  # there is none any more

@@ -1,0 +1,251 @@
+"""What was asked counts until it is answered: over real connections, whatever asks."""
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+from support.hang import HANG_SECONDS
+from support.raw_client import Line as Announced
+from support.scripted_upstream import Scripted, answer, message, opening
+from support.slow_reader import Line
+
+from ws_bridge.server.auth import EVERYBODY
+
+MIB = 2**20
+KEYS = {"keys_env": ["KEYS"]}
+ENVIRON = {"KEYS": "key-a,key-b"}
+ONE = {"asked_mib_per_key": 1}
+
+
+class Counting(Scripted):
+    """An upstream whose counter waits for its gate."""
+
+    def __init__(self, *scripts):
+        super().__init__(*scripts)
+        self.gate, self.counting = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def count_tokens(self, request):
+        self.counting.release()
+        await self.gate.wait()
+        return len(request.input())
+
+
+async def until(condition):
+    """Let the server work until it is true; the limit is for a test that fails."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while not condition():  # noqa: ASYNC110 - nobody here could set an event
+            await asyncio.sleep(0)
+
+
+def body(size, **fields):
+    return json.dumps({"model": "m", "input": "x" * size, **fields})
+
+
+async def post(bridge, path, data, key="key-a"):
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    async with bridge.session.post(bridge.url + path, data=data, headers=headers) as told:
+        answered = await told.json()
+        return told.status, (answered.get("error") or {}).get("message", "")
+
+
+async def pieces(data):
+    """A body whose length is not said."""
+    for start in range(0, len(data), 65536):
+        yield data[start : start + 65536].encode()
+
+
+@pytest.mark.catalogue("A7")
+@pytest.mark.parametrize("sent", [str, pieces], ids=["length", "chunked"])
+async def test_what_is_counted_for_its_tokens_counts_until_it_is_answered(serve, sent):
+    """Twenty bodies of 20 MB at once were 860 MiB."""
+    upstream = Counting(answer("x"))
+    bridge = await serve(upstream, {"auth": KEYS, "limits": ONE}, ENVIRON)
+    path, half = "/v1/responses/input_tokens", MIB // 2
+
+    async def asked(size, key="key-a"):
+        return await post(bridge, path, sent(body(size)), key)
+
+    first = asyncio.create_task(asked(half))
+    await upstream.counting.acquire()
+    assert half < bridge.bridge._budgets.asked_bytes() < half + 100
+    told = await asked(half)
+    assert told == (
+        429,
+        "What was asked with this key and is not answered is too much (1 MiB). Try again in 1s.",
+    )
+    other = asyncio.create_task(asked(half, "key-b"))  # is another key's
+    await upstream.counting.acquire()
+    upstream.gate.set()
+    assert [status for status, _ in await asyncio.gather(first, other)] == [200, 200]
+    assert bridge.bridge._budgets.asked_bytes() == 0
+    assert (await asked(half))[0] == 200
+
+
+@pytest.mark.catalogue("A7")
+async def test_large_counts_are_few_at_once_and_nothing_else_waits_for_them(serve):
+    upstream = Counting(answer("x"))
+    bridge = await serve(upstream, {"auth": KEYS}, ENVIRON)
+    path = "/v1/responses/input_tokens"
+    large, small = body(2 * MIB), body(10)
+    asked = [asyncio.create_task(post(bridge, path, large, "key-a")) for _ in range(6)]
+    for _ in range(2):
+        await upstream.counting.acquire()
+    others = (("key-a", small), ("key-b", large))
+    asked += [asyncio.create_task(post(bridge, path, data, key)) for key, data in others]
+    for _ in range(2):
+        await upstream.counting.acquire()
+    await until(lambda: bridge.bridge._budgets.asked_bytes() == 7 * len(large) + len(small))
+    assert upstream.counting.locked()
+    upstream.gate.set()
+    assert [status for status, _ in await asyncio.gather(*asked)] == [200] * 8
+
+
+@pytest.mark.catalogue("A7")
+@pytest.mark.parametrize("kind", ["http", "background", "socket"])
+async def test_what_a_response_was_asked_counts_until_it_has_ended(serve, kind):
+    """Whoever waits for it: a stored one goes on when its client has left."""
+    gate = asyncio.Event()
+    upstream = Scripted([*opening(), gate, *answer("x")[2:]], answer("y"))
+    bridge = await serve(upstream, {"auth": KEYS, "limits": ONE}, ENVIRON)
+    budgets, size = bridge.bridge._budgets, MIB * 3 // 4
+    headers = {"Authorization": "Bearer key-a"}
+    client = await bridge.connect(headers=headers)
+    if kind == "socket":
+        await client.create(input="x" * size, store=True)
+        await client.until("response.in_progress")
+    else:
+        data = body(size, background=kind == "background", stream=kind == "http")
+        asking = await bridge.session.post(bridge.url + "/v1/responses", data=data, headers=headers)
+        await asking.content.readany()
+        asking.close()
+    assert size < budgets.asked_bytes() < size + 200
+    assert (await post(bridge, "/v1/responses", body(size)))[0] == 429
+    await client.create(input="x" * size, stream_id="other")
+    assert (await client.until("error"))[-1]["error"]["code"] == "rate_limit_exceeded"
+    assert (await post(bridge, "/v1/responses", body(10)))[0] == 200  # there is room for it
+    gate.set()
+    await until(lambda: not bridge.bridge._jobs.running())
+    assert (await post(bridge, "/v1/responses", body(size)))[0] == 200
+    await client.ws.close()
+
+
+@pytest.mark.catalogue("A7")
+@pytest.mark.parametrize("data", ["[", json.dumps([1] * 5), body(10, model="unknown")])
+async def test_what_was_refused_is_not_held_on_to(serve, data):
+    bridge = await serve(Scripted(answer("x")), {"auth": KEYS}, ENVIRON)
+    for path in ("/v1/responses", "/v1/responses/input_tokens", "/v1/conversations"):
+        await post(bridge, path, data)
+        assert bridge.bridge._budgets.asked_bytes() == 0
+
+
+@pytest.mark.catalogue("A7")
+async def test_one_alone_may_be_of_any_size_and_in_sum_all_keys_count(serve):
+    upstream = Counting(answer("x"))
+    limits = {"asked_mib_per_key": 1, "asked_mib": 2}
+    bridge = await serve(upstream, {"auth": KEYS, "limits": limits}, ENVIRON)
+    path = "/v1/responses/input_tokens"
+    large = asyncio.create_task(post(bridge, path, body(3 * MIB)))
+    await upstream.counting.acquire()
+    status, words = await post(bridge, path, body(MIB), "key-b")
+    assert (status, words.split(" (")[0]) == (
+        429,
+        "What was asked of this server and is not answered is too much",
+    )
+    upstream.gate.set()
+    assert (await post(bridge, path, body(10), "key-b"))[0] == 200  # so little is no matter
+    assert (await large)[0] == 200
+
+
+@pytest.mark.catalogue("A7")
+async def test_what_is_only_announced_takes_nobody_elses_room(serve):
+    bridge = await serve(Scripted(answer("x")), {"auth": KEYS}, ENVIRON)
+    path = "/v1/responses/input_tokens"
+    headers = ("Authorization: Bearer key-a", f"Content-Length: {10**15}")
+    line = await Announced.open(bridge.url)
+    head = [f"POST {path} HTTP/1.1", "Host: localhost", *headers, "", "{"]
+    await line.send("\r\n".join(head).encode())
+    await until(bridge.bridge._budgets.asked_bytes)
+    assert bridge.bridge._budgets.asked_bytes() == 64 * MIB
+    assert (await post(bridge, path, body(MIB), "key-b"))[0] == 200
+    assert (await post(bridge, path, body(MIB), "key-a"))[0] == 200
+    line.close()
+
+
+@pytest.mark.catalogue("A7")
+async def test_an_answer_that_is_not_read_counts_until_it_is(serve):
+    """Many of one large response, and none of them read."""
+    limits = {"asked_mib_per_key": 8}
+    bridge = await serve(Scripted(answer("x" * 6 * MIB)), {"auth": KEYS, "limits": limits}, ENVIRON)
+    _, made = await bridge.json("POST", "/v1/responses", "key-a", model="m", input="hi")
+    path, budgets = f"/v1/responses/{made['id']}", bridge.bridge._budgets
+    unread = await Line.open(bridge.url, path, "Authorization: Bearer key-a")
+    await until(lambda: 6 * MIB < budgets.asked_bytes() < 7 * MIB)
+    status, told = await bridge.json("GET", path, "key-a")
+    assert (status, told["error"]["code"]) == (429, "rate_limit_exceeded")
+    status, told = await bridge.json("GET", path, "key-b")
+    assert status == 404
+    assert (await bridge.json("GET", "/v1/models", "key-a"))[0] == 200
+    while budgets.asked_bytes():
+        await unread.read()
+    assert (await bridge.json("GET", path, "key-a"))[0] == 200
+    unread.close()
+
+
+# Followers
+
+
+@pytest.mark.catalogue("A7")
+async def test_so_many_may_follow_with_a_key_and_no_more(serve):
+    """5,000 of them were 745 MiB, and half a second each time that there was news."""
+    gate = asyncio.Event()
+    upstream = Scripted([*opening(), *message("x"), gate, answer("x")[-1]])
+    limits = {"followers_per_key": 3, "followers": 5}
+    bridge = await serve(upstream, {"auth": KEYS, "limits": limits}, ENVIRON)
+    ids = {}
+    for key in ("key-a", "key-b"):
+        _, begun = await begin(bridge, key)
+        ids[key] = begun["id"]
+
+    async def follow(key):
+        url = f"{bridge.url}/v1/responses/{ids[key]}?stream=true"
+        asked = await bridge.session.get(url, headers={"Authorization": f"Bearer {key}"})
+        if asked.status == 200:
+            await asked.content.readany()
+        return asked
+
+    followers = [await follow("key-a") for _ in range(4)]
+    assert [each.status for each in followers] == [200, 200, 200, 429]
+    assert (await followers[-1].json())["error"]["code"] == "rate_limit_exceeded"
+    followers += [await follow("key-b") for _ in range(3)]
+    assert [each.status for each in followers[4:]] == [200, 200, 429]
+    assert bridge.bridge._budgets.followers() == 5
+    followers[0].close()
+    await until(lambda: bridge.bridge._budgets.followers() < 5)
+    again = await follow("key-a")
+    assert again.status == 200
+    gate.set()
+    for each in (*followers[1:3], *followers[4:6], again):
+        assert b"[DONE]" in await each.read()
+    await until(lambda: bridge.bridge._budgets.followers() == 0)
+
+
+async def begin(bridge, key):
+    data = body(10, background=True)
+    headers = {"Authorization": f"Bearer {key}"}
+    async with bridge.session.post(
+        bridge.url + "/v1/responses", data=data, headers=headers
+    ) as told:
+        return told.status, await told.json()
+
+
+async def test_without_keys_only_the_sums_hold(serve):
+    limits = {"followers_per_key": 1, "asked_mib_per_key": 1}
+    bridge = await serve(Scripted(answer("x")), {"limits": limits})
+    budgets = bridge.bridge._budgets
+    with contextlib.ExitStack() as taken:
+        for _ in range(2):
+            taken.enter_context(budgets.follower(EVERYBODY))
+            taken.enter_context(budgets.asked(EVERYBODY, 3 * MIB))
+        assert budgets.asked_bytes() == 6 * MIB
+    assert budgets.names() == 0

@@ -1,0 +1,258 @@
+"""What is packed comes back as it was, and takes less room."""
+
+import json
+import secrets
+import zlib
+from dataclasses import asdict, replace
+
+import pytest
+from store.contract import events_of, record, rerunnable
+
+from ws_bridge.protocol.events import Draft, Event
+from ws_bridge.store.redis.cipher import Cipher, NotDecrypted
+from ws_bridge.store.redis.codec import (
+    ENTRY_BYTES,
+    ENTRY_EVENTS,
+    SMALL,
+    ZLIB,
+    Codec,
+    Unreadable,
+    pack,
+    pack_entries,
+    pack_record,
+    parse_json,
+    unpack,
+    unpack_entry,
+    unpack_final,
+    unpack_json,
+    unpack_record,
+)
+
+
+@pytest.mark.parametrize("size", [0, 1, SMALL - 1, SMALL, SMALL + 1, 100_000])
+def test_bytes_come_back(size):
+    for plain in (b"x" * size, secrets.token_bytes(size)):
+        assert unpack(pack(plain)) == plain
+
+
+def test_what_is_small_is_kept_as_it_is():
+    assert pack(b"abc").endswith(b"abc")
+    assert len(pack(b"abc" * 1000)) < 200
+
+
+@pytest.mark.parametrize("count", [1, 2, ENTRY_EVENTS, ENTRY_EVENTS + 1, 3 * ENTRY_EVENTS])
+def test_events_come_back_with_the_same_bytes(count):
+    events = events_of(record(), *map(str, range(count)))
+    entries = list(pack_entries(events))
+    unpacked = [event for _, payload in entries for event in unpack_entry(payload)]
+    assert [event.text for event in unpacked] == [event.text for event in events]
+    assert unpacked == events
+
+
+def test_an_entry_is_named_by_its_last_number_and_bounded():
+    words = ["x" * (ENTRY_BYTES // 3), *"abc", "y" * (2 * ENTRY_BYTES), "z"]
+    drafts = [Draft("response.output_text.delta", {"delta": word}) for word in words * 50]
+    events = [Event.of(draft, number, None) for number, draft in enumerate(drafts)]
+    entries = list(pack_entries(events))
+    for last, payload in entries:
+        inside = unpack_entry(payload)
+        assert inside[-1].number == last
+        assert len(inside) <= ENTRY_EVENTS
+        assert len(inside) == 1 or sum(len(event.text) for event in inside) <= ENTRY_BYTES
+    assert [last for last, _ in entries] == sorted({last for last, _ in entries})
+    assert entries[-1][0] == events[-1].number
+
+
+def test_no_events_are_no_entries():
+    assert list(pack_entries([])) == []
+
+
+def test_line_breaks_inside_an_event_are_no_ends_of_it():
+    texts = ("a\nb", "\r\n", "\u2028\u2029\x85\x0b\x0c\x1c", "\\n", "\0")
+    drafts = [Draft("response.output_text.delta", {"delta": text}) for text in texts]
+    events = [Event.of(draft, number, "lane") for number, draft in enumerate(drafts)]
+    [(_, payload)] = pack_entries(events)
+    assert unpack_entry(payload) == events
+
+
+def test_a_record_comes_back():
+    image = {"type": "input_image", "image_url": "data:" + "x" * 5000, "detail": None}
+    for kept in (
+        record(),
+        rerunnable(),
+        replace(record(), input=(), previous_response_id=None),
+        replace(record(), input=({"role": "user", "content": [image]},) * 3),
+        replace(record("ü\n\0"), ancestors=("resp_1", "resp_2")),
+        replace(record(), request={"model": "m", "metadata": {"a": "b"}, "n": 2**63, "x": 1.5}),
+    ):
+        assert unpack_record(pack_record(kept)) == kept
+
+
+# What other releases, and others, have written
+
+KEPT = record(ancestors=("resp_1",), request={"model": "m"})
+FIELDS = json.loads(json.dumps(asdict(KEPT)))
+del FIELDS["unknown"]
+NEEDED = ("id", "owner", "input", "maker")
+
+
+def packed(value):
+    return pack(json.dumps(value).encode())
+
+
+def test_what_a_record_lacks_has_its_default():
+    least = {name: FIELDS[name] for name in NEEDED}
+    assert unpack_record(packed(least)) == replace(
+        KEPT, previous_response_id=None, ancestors=(), request=None
+    )
+
+
+def test_fields_of_a_newer_release_are_kept_and_written_again():
+    newer = FIELDS | {"region": "eu", "unknown": {"a": [1]}, "background_options": None}
+    kept = unpack_record(packed(newer))
+    assert kept.unknown == {"region": "eu", "unknown": {"a": [1]}, "background_options": None}
+    again = replace(kept, maker="anthropic|")  # as for an answer by another target
+    assert unpack_json(pack_record(again)) == newer | {"maker": "anthropic|"}
+
+
+WRONG = [
+    *({name: FIELDS[name] for name in FIELDS if name != needed} for needed in NEEDED),
+    *(FIELDS | {name: 7} for name in FIELDS),
+    *(FIELDS | {name: None} for name in (*NEEDED, "background", "ancestors", "may_run_again")),
+    *(FIELDS | {"input": [one]} for one in (None, "hi", ["hi"])),
+    FIELDS | {"ancestors": [7]},
+    *([], None, 7, "record", [FIELDS]),
+]
+
+
+@pytest.mark.parametrize("wrong", [*map(packed, WRONG)])
+def test_a_record_that_is_none_is_unreadable(wrong):
+    with pytest.raises(Unreadable, match="record"):
+        unpack_record(wrong)
+
+
+BYTES = [b"", b"r", b"z", b"x" * 99, b"r{", b"r\xff\xfe", b"rNaN", b"z" + zlib.compress(b"[" * 9)]
+
+
+@pytest.mark.parametrize("damaged", BYTES)
+def test_bytes_that_hold_no_json_are_unreadable(damaged):
+    for read in (unpack_record, unpack_entry, unpack_final, unpack_json):
+        with pytest.raises(Unreadable):
+            read(damaged)
+
+
+def test_text_that_is_no_json_is_unreadable():
+    with pytest.raises(Unreadable):
+        parse_json(b"{]")
+
+
+EVENT = {"type": "response.in_progress", "sequence_number": 1}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *([], None, 7, "event", {}),
+        *(EVENT | {"type": kind} for kind in (None, 7)),
+        *(EVENT | {"sequence_number": number} for number in (None, "1", 1.0, True)),
+    ],
+)
+def test_an_event_that_is_none_is_unreadable(wrong):
+    for read in (unpack_entry, unpack_final):
+        with pytest.raises(Unreadable, match="event"):
+            read(packed(wrong))
+
+
+def test_a_terminal_event_is_read_with_its_response():
+    end = events_of(record())[-1]
+    assert unpack_final(pack(end.text)) == (end, end.json()["response"])
+    bare = packed(EVENT | {"response": {"status": "failed"}})
+    assert unpack_final(bare)[1] == {"status": "failed", "output": []}
+
+
+@pytest.mark.parametrize("response", [None, [], "x", {"output": None}, {"output": {}}])
+def test_an_end_without_a_response_is_unreadable(response):
+    with pytest.raises(Unreadable, match="final event"):
+        unpack_final(packed(EVENT | {"response": response}))
+
+
+def test_what_is_said_of_unreadable_bytes_has_nothing_of_their_content():
+    with pytest.raises(Unreadable) as raised:
+        unpack_record(packed(FIELDS | {"request": "the secret"}))
+    assert "secret" not in repr(raised.value)
+
+
+# Values that nobody here has written
+
+
+@pytest.fixture
+def unfolded(monkeypatch):
+    """How much each unfolding has made."""
+    made = []
+    real = zlib.decompressobj
+
+    class Counted:
+        def __init__(self):
+            self._real = real()
+
+        def decompress(self, data, max_length=0):
+            out = self._real.decompress(data, max_length)
+            made.append(len(out))
+            return out
+
+        @property
+        def eof(self):
+            return self._real.eof
+
+    monkeypatch.setattr(zlib, "decompressobj", Counted)
+    return made
+
+
+@pytest.mark.catalogue("A13")
+def test_a_value_unfolds_to_the_bound_and_no_further(unfolded):
+    codec = Codec(most_bytes=100_000)
+    assert codec.unpack(pack(b"a" * 100_000)) == b"a" * 100_000
+    for bomb in (pack(b"a" * 100_001), pack(b"a" * 2**24)):
+        with pytest.raises(Unreadable, match="size"):
+            codec.unpack(bomb)
+        for read in (unpack_record, unpack_entry):
+            with pytest.raises(Unreadable, match="size"):
+                read(bomb, codec)
+    assert max(unfolded) == 100_001
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"z", b"?", b"zzz", ZLIB + zlib.compress(b"cut short" * 100)[:-8]]
+)
+def test_what_is_no_packed_value_is_an_error_and_no_value(broken):
+    with pytest.raises(Unreadable):
+        Codec().unpack(broken)
+
+
+# Encrypted ones
+
+
+@pytest.mark.catalogue("A14")
+@pytest.mark.parametrize("size", [0, 1, SMALL - 1, SMALL, 100_000])
+def test_encrypted_bytes_come_back_from_their_own_place(size):
+    plain, codec = secrets.token_bytes(size), Codec(Cipher([b"1" * 32]))
+    kept = codec.pack(plain, "key")
+    assert codec.unpack(kept, "key") == plain
+    for other, key in ((codec, "other"), (Codec(), "key"), (Codec(Cipher([b"2" * 32])), "key")):
+        with pytest.raises(NotDecrypted):
+            other.unpack(kept, key)
+
+
+def test_an_encrypted_bomb_is_one_too(unfolded):
+    cipher = Cipher([b"1" * 32])
+    bomb = Codec(cipher).pack(b"a" * 2**24, "key")
+    with pytest.raises(Unreadable, match="size"):
+        Codec(cipher, most_bytes=1000).unpack(bomb, "key")
+    assert unfolded == [1001]
+
+
+def test_what_was_written_before_is_read_and_what_is_large_is_compressed_first():
+    codec = Codec(Cipher([b"1" * 32]))
+    for plain in (b"abc", b"abc" * 1000):
+        assert codec.unpack(pack(plain), "key") == plain
+    assert len(codec.pack(b"abc" * 1000, "key")) < 200

@@ -1,0 +1,198 @@
+"""Time turned by hand, and a store with moods: what the tests of floor 3 share.
+
+Nothing here waits for real time: a test says when time has passed, when the store is away, when a
+call comes through and when its answer does.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from support.hang import HANG_SECONDS
+from support.scripted_upstream import answer
+
+from ws_bridge.clock import Clock
+from ws_bridge.errors import ServerLost, StoreUnavailable
+from ws_bridge.protocol.events import Event
+from ws_bridge.protocol.reducer import Reducer
+from ws_bridge.protocol.response import Envelope
+from ws_bridge.protocol.sequencer import Sequencer, end_for
+from ws_bridge.store.base import Claim, Lease, Receipt, Record, Verdict, Write
+from ws_bridge.store.memory import MemoryStore
+from ws_bridge.stream import Stream
+
+OWNER = "alice"
+
+
+class Hands:
+    """A clock that stands still until it is turned."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self._asleep: list[tuple[float, asyncio.Event]] = []
+
+    def now(self) -> float:
+        return self.time
+
+    @property
+    def sleepers(self) -> int:
+        """How many tasks wait for time to pass."""
+        return len(self._asleep)
+
+    def clock(self) -> Clock:
+        return Clock(wall=self.now, monotonic=self.now, sleep=self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        mine = (self.time + seconds, asyncio.Event())
+        self._asleep.append(mine)
+        try:
+            await mine[1].wait()
+        finally:
+            self._asleep.remove(mine)
+
+    def turn(self, seconds: float) -> None:
+        self.time += seconds
+        for until_time, waking in self._asleep:
+            if until_time <= self.time:
+                waking.set()
+
+
+class Moody(MemoryStore):
+    """A memory store that is away, slow or forgetful when it is told to; keeps what it was sent."""
+
+    def __init__(self, now: Callable[[], float], lease_seconds: float = 15.0) -> None:
+        super().__init__(max_bytes=2**24, ttl_seconds=3600, now=now, lease_seconds=lease_seconds)
+        self.is_away = False
+        self.unanswered = 0  # so many calls are carried out, and their answer is lost
+        self.gates: list[asyncio.Event] = []  # the next calls come through when theirs is set
+        self.answers: list[asyncio.Event] = []  # ... and their answers when these are
+        self.refused: set[str] = set()  # these responses cannot be created
+        self.broken: list[Exception] = []  # raised by the next appends
+        self.verdicts: list[Verdict] = []  # said by the next appends, which write nothing
+        self.is_followed = False
+        self.created: list[tuple[str, int]] = []
+        self.writes: list[list[int]] = []
+        self.deleted: list[str] = []
+        self._is_creating = False
+
+    async def create(self, record: Record, events: Sequence[Event] = (), fence: int = 1) -> Lease:
+        await self._come_through()
+        if record.id in self.refused:
+            raise StoreUnavailable
+        self.created.append((record.id, fence))
+        self._is_creating = True
+        try:
+            lease = await super().create(record, events, fence)
+        finally:
+            self._is_creating = False
+        await self._be_answered()
+        return lease
+
+    async def append(self, writes: Sequence[Write]) -> Sequence[Receipt]:
+        if self._is_creating:  # the first events, in the same step
+            return await super().append(writes)
+        self.writes += [[event.number for event in write.events] for write in writes]
+        await self._come_through()
+        if self.broken:
+            raise self.broken.pop(0)
+        if self.verdicts:
+            return [Receipt(self.verdicts.pop(0)) for _ in writes]
+        receipts = await super().append(writes)
+        await self._be_answered()
+        return [replace(receipt, is_followed=self.is_followed) for receipt in receipts]
+
+    async def end(self, claim: Claim | None) -> None:
+        """What another server does with a response that it has claimed; it reaches the store."""
+        assert claim is not None, "the lease has not run out"
+        last = end_for(claim.record.id, claim.events, ServerLost())
+        await super().append([Write(claim.lease, [last])])
+
+    async def delete(self, response_id: str, owner: str) -> bool:
+        await self._come_through()
+        self.deleted.append(response_id)
+        return await super().delete(response_id, owner)
+
+    def log(self, response_id: str) -> list[Event]:
+        """What is stored."""
+        entry = self._running.get(response_id) or self._finished.get(response_id)
+        return list(entry.log.events) if entry else []
+
+    def numbers(self, response_id: str) -> list[int]:
+        return [event.number for event in self.log(response_id)]
+
+    def lose(self, response_id: str) -> None:
+        """Forget a running response, as a store that came back empty."""
+        if response_id in self._running:
+            self._forget(self._running[response_id])
+
+    def lose_after(self, number: int, response_id: str) -> None:
+        """Forget the end of a running response, as a store that came back with an older copy."""
+        if (entry := self._running.get(response_id)) is not None:
+            entry.log.events[:] = [event for event in entry.log.events if event.number <= number]
+            entry.reducer = Reducer()
+
+    async def _come_through(self) -> None:
+        if self.gates:
+            await self.gates.pop(0).wait()
+        if self.is_away:
+            raise StoreUnavailable
+
+    async def _be_answered(self) -> None:
+        if self.answers:
+            await self.answers.pop(0).wait()
+        if self.unanswered:
+            self.unanswered -= 1
+            raise StoreUnavailable
+
+
+class Response:
+    """A response as its job would write it: events made beforehand, said when the test says so."""
+
+    def __init__(self, *words: str, background: bool = False) -> None:
+        self.id = "resp_" + secrets.token_hex(24)
+        self.record = Record(self.id, OWNER, (), "openai|", background=background)
+        sequencer = Sequencer(Envelope(self.id, "m", 0), None, lambda: 1.0)
+        drafts = answer(*(words or ("Hel", "lo")))
+        self.events = [event for draft in drafts for event in sequencer.take(draft)]
+        self.stream = Stream()
+        self.heard: list[str] = []  # what the store had to say: "cancelled", "taken"
+
+    @property
+    def last(self) -> int:
+        return self.events[-1].number
+
+    def ears(self) -> dict[str, Callable[[], None]]:
+        return {word: lambda word=word: self.heard.append(word) for word in ("cancelled", "taken")}
+
+    def say(self, until: int) -> None:
+        """The events up to this number, and the end of the stream after the last one."""
+        said = len(self.stream.events)
+        self.stream.append(self.events[said : until + 1])
+        if until >= self.last:
+            self.stream.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the others run until it is true; the limit is for a test that fails."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while not condition():  # noqa: ASYNC110 - nobody here could set an event
+            await asyncio.sleep(0)
+
+
+async def a_while() -> None:
+    """Let the others do all they can do now."""
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+def holes(log: Sequence[Event]) -> list[tuple[int, int]]:
+    """The gaps that a log declares, as the numbers around them; fails for one it does not."""
+    found, known = [], -1
+    for event in log:
+        if event.number != known + 1:
+            gap = event.json()["gap"]
+            assert gap["until"] == event.number > known >= gap["after"], (gap, known)
+            found.append((gap["after"], gap["until"]))
+        known = event.number
+    return found

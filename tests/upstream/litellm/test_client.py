@@ -1,0 +1,115 @@
+"""The door: a silent import, real streams for every model, and connections that close."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+from support.hang import HANG_SECONDS
+from upstreams.asking import HELLO, KEY, target
+
+from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.dialects.request_adapter import Dialect
+from ws_bridge.upstream.litellm import client, models
+from ws_bridge.upstream.litellm.call import Call, access
+
+
+def run(code: str, **environ: str) -> str:
+    """What a fresh Python says, on both of its outputs."""
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={"PATH": "", "HOME": "", **environ},
+        cwd=Path(__file__).parents[3],
+        check=True,
+        timeout=HANG_SECONDS,
+    )
+    return done.stdout
+
+
+def test_the_import_says_nothing_connects_to_nothing_and_reads_no_env_file(tmp_path):
+    (tmp_path / ".env").write_text("FROM_A_FILE=1\n")
+    code = """
+        import os, socket, sys, threading
+        sys.path.insert(0, os.getcwd())
+        os.chdir(os.environ["FOLDER"])
+        def refuse(*_): raise SystemExit("a connection was opened")
+        socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
+        from ws_bridge.upstream import door
+        assert threading.active_count() == 1, threading.enumerate()
+        assert "FROM_A_FILE" not in os.environ
+    """
+    assert run(code, FOLDER=str(tmp_path)) == ""
+
+
+def test_a_failing_call_prints_and_logs_nothing():
+    said = run("""
+        import asyncio, logging
+        logging.basicConfig(level=logging.DEBUG)
+        logging.getLogger("asyncio").setLevel(logging.WARNING)
+        from ws_bridge.upstream import door, models
+        from ws_bridge.upstream.call import Call
+        from ws_bridge.upstream.base import Target
+        HEARD = [{"role": "user", "content": "CONTENT"}]
+        async def main():
+            for model in ("openai/x", "groq/x", "anthropic/x"):
+                target = Target("x", model, api_base="http://127.0.0.1:1", api_key="sk-secret")
+                try:
+                    await door.open_stream(Call(target, models.dialect_of(model), HEARD))
+                except Exception:
+                    pass
+            await asyncio.sleep(0)
+            await door.shutdown()
+        asyncio.run(main())
+    """)
+    for word in ("sk-secret", "CONTENT", "Give Feedback", "Provider List", "Traceback"):
+        assert word not in said
+
+
+def test_a_stream_needs_no_mcp(providers):
+    """The package is an extra of litellm's that is not asked for."""
+    said = run(
+        """
+        import asyncio, os, sys
+        sys.modules["mcp"] = None  # an import of it fails
+        from ws_bridge.upstream import door, models
+        from ws_bridge.upstream.base import Target
+        from ws_bridge.upstream.call import Call
+        HELLO = {"type": "message", "role": "user", "content": "hi"}
+        async def main():
+            for model, path in (("openai/gpt-x", "/v1"), ("groq/m", "/v1"), ("anthropic/c", "")):
+                base = os.environ["PROVIDERS"] + path
+                target = Target("x", model, api_base=base, api_key="sk-x")
+                opened, _ = await door.open_stream(Call(target, models.dialect_of(model), [HELLO]))
+                async for event in opened:
+                    kind = event.type
+                print(getattr(kind, "value", kind))
+            await door.shutdown()
+        asyncio.run(main())
+        """,
+        PROVIDERS=providers.base_url,
+    )
+    assert said.split() == ["response.completed"] * 3
+
+
+async def test_an_ollama_model_is_not_looked_up_on_the_event_loop(fake):
+    asked = target(fake, "ollama", "text")
+    models.register([asked])
+    opened, _ = await client.open_stream(Call(asked, Dialect.CHAT, [HELLO]))
+    async for _ in client.chat_stream(opened):
+        pass
+    assert [entry["path"] for entry in fake.log] == ["/api/chat"]
+
+
+def test_a_missing_key_is_not_looked_for_elsewhere():
+    assert access(Target("x", "openai/x"))["api_key"] == "none"
+    assert access(Target("x", "openai/x", api_key=KEY))["api_key"] == KEY
+    assert "api_key" not in access(Target("x", "bedrock/x"))
+
+
+def test_the_addresses_are_the_operators_or_the_providers_own():
+    assert access(Target("x", "openai/x"))["api_base"] == "https://api.openai.com/v1"
+    assert access(Target("x", "openai/x", api_base="http://a/v1"))["api_base"] == "http://a/v1"
+    assert "api_base" not in access(Target("x", "groq/x"))

@@ -1,0 +1,144 @@
+"""What litellm knows of models, and what is left of the names that clients make up."""
+
+import dataclasses
+import gc
+import sys
+from operator import attrgetter
+
+import pytest
+from upstreams.asking import ask, request, target
+
+from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.dialects.request_adapter import Dialect
+from ws_bridge.upstream.litellm import internals, models
+
+NAMES = 10_000
+GROWING = (  # what litellm keeps of registered names, besides their entries; not in every release
+    "utils._runtime_registered_model_cost",
+    "utils._runtime_registration_order",
+    "utils._runtime_registered_names",
+    "open_ai_chat_completion_models",
+    "models_by_provider",
+    "model_cost",
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "dialect"),
+    [
+        ("openai/gpt-4o", Dialect.NATIVE),
+        ("openai/anything", Dialect.NATIVE),
+        ("azure/my-deployment", Dialect.NATIVE),
+        ("hosted_vllm/org/model", Dialect.NATIVE),
+        ("openai/chat_completions/x", Dialect.CHAT),
+        ("groq/x", Dialect.CHAT),
+        ("gemini/x", Dialect.CHAT),
+        ("ollama_chat/x", Dialect.CHAT),
+        ("nosuch/x", Dialect.CHAT),
+        ("anthropic/claude-x", Dialect.ANTHROPIC),
+    ],
+)
+def test_a_model_is_spoken_to_in_its_providers_dialect(model, dialect):
+    assert models.dialect_of(model) is dialect
+
+
+def test_only_the_price_map_knows_who_reasons():
+    assert models.reasons("openai/gpt-4o") is False
+    assert models.reasons("openai/gpt-5") is True
+    models.register([Target("x", "openai/of-my-own")])
+    assert models.reasons("openai/of-my-own") is None
+
+
+def test_a_known_model_keeps_its_entry_and_a_wildcard_waits_for_its_names():
+    before = dict(models.litellm.model_cost["gpt-4o"])
+    models.register([Target("a", "openai/gpt-4o"), Target("b", "openai/*"), Target("c", "groq/x")])
+    assert models.litellm.model_cost["gpt-4o"] == before
+    assert not {"openai/gpt-4o", "openai/*", "groq/x"} & models._ours
+
+
+def test_a_name_of_the_table_leaves_nothing_but_its_entry():
+    before = sizes()
+    models.register([Target("x", "openai/alone-in-the-table")])
+    added = {path: size - before[path] for path, size in sizes().items() if size != before[path]}
+    assert added == {"model_cost": 1}
+
+
+def test_an_entry_is_written_whole(monkeypatch):
+    monkeypatch.setitem(models.litellm.model_cost, "openai/priced", {"input_cost_per_token": 1.0})
+    monkeypatch.setattr(models, "reasons", lambda _: None)  # as of a model that nobody knows
+    models.register([Target("x", "openai/priced")])
+    entry = models.litellm.model_cost["openai/priced"]
+    assert entry["mode"] == "responses"
+    assert "input_cost_per_token" not in entry
+
+
+def test_names_that_clients_make_up_do_not_pile_up():
+    """After ten thousand more, litellm keeps as many and as much as it did."""
+    make_up("early", models.WILDCARD_NAMES)
+    full, blocks = sizes(), used_blocks()
+    make_up("late", NAMES)
+    kept = [key for key in models.litellm.model_cost if key.startswith("openai/late-")]
+    assert kept == [f"openai/late-{n}" for n in range(NAMES - models.WILDCARD_NAMES, NAMES)]
+    assert sizes() == full
+    assert used_blocks() - blocks < NAMES  # far less than one small object a name
+
+
+async def test_litellm_searches_its_patterns_once_a_name(fake, monkeypatch):
+    rules = internals.RULES.of(internals.load(internals.GUESSES))
+    searched = []
+    for kind in ("capability_rules", "routing_rules", "fill_missing_rules"):
+        counting = tuple(
+            dataclasses.replace(rule, pattern=Counting(rule.pattern, searched))
+            for rule in getattr(rules, kind)
+        )
+        monkeypatch.setattr(rules, kind, counting)
+    for family in ("native", "chat", "anthropic"):
+        wanted = request(target(fake, family, "text-nobody-knows"))
+        assert (await ask(wanted)).error is None
+    assert searched
+    first = len(searched)
+    for family in ("native", "chat", "anthropic"):
+        assert (await ask(request(target(fake, family, "text-nobody-knows")))).error is None
+    assert len(searched) == first
+
+
+class Counting:
+    """A pattern that notes what is searched."""
+
+    def __init__(self, pattern, searched):
+        self._pattern = pattern
+        self._searched = searched
+
+    def search(self, name):
+        self._searched.append(name)
+        return self._pattern.search(name)
+
+
+def make_up(word, count):
+    for number in range(count):
+        model = f"openai/{word}-{number}"
+        models.dialect_of(model)
+        models.reasons(model)
+        models.register_at_first_call(model)
+
+
+def sizes():
+    return {path: size_of(reach(path)) for path in GROWING}
+
+
+def reach(path):
+    try:
+        return attrgetter(path)(models.litellm)
+    except AttributeError:
+        return ()
+
+
+def size_of(kept):
+    """How many names, and how many under each."""
+    values = kept.values() if isinstance(kept, dict) else ()
+    return len(kept) + sum(len(value) for value in values if isinstance(value, set | list))
+
+
+def used_blocks():
+    gc.collect()
+    return sys.getallocatedblocks()

@@ -1,0 +1,79 @@
+"""The watch: waiting is limited, and nothing but waiting."""
+
+import asyncio
+
+import pytest
+
+from ws_bridge.errors import UpstreamError
+from ws_bridge.upstream.deadlines import Deadlines
+
+FOREVER = 3600
+
+
+async def forever():
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("life", "silence"), [(0.01, FOREVER), (FOREVER, 0.01), (0, 0)])
+async def test_a_wait_ends_at_either_limit(life, silence):
+    watch = Deadlines(life, silence)
+    with pytest.raises(UpstreamError) as over, watch:
+        await forever()
+    assert (over.value.status, over.value.code) == (504, "upstream_timeout")
+    assert asyncio.current_task().cancelling() == 0
+    watch.stop()
+
+
+async def test_a_limit_holds_when_a_layer_below_hides_the_cancellation():
+    async def hides():
+        try:
+            await forever()
+        except asyncio.CancelledError:
+            raise ValueError from None
+
+    watch = Deadlines(FOREVER, 0.01)
+    with pytest.raises(UpstreamError), watch:
+        await hides()
+
+
+async def test_somebody_elses_cancel_goes_through():
+    started = asyncio.Event()
+
+    async def waits():
+        watch = Deadlines(FOREVER, FOREVER)
+        with watch:
+            started.set()
+            await forever()
+
+    task = asyncio.create_task(waits())
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_other_errors_go_through():
+    watch = Deadlines(FOREVER, FOREVER)
+    with pytest.raises(KeyError), watch:
+        raise KeyError
+    watch.stop()
+
+
+async def test_what_happens_between_waits_is_not_limited():
+    watch = Deadlines(FOREVER, 0.01)
+    with watch:
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+    watch.fed()
+    with watch:
+        await asyncio.sleep(0)
+    watch.stop()
+
+
+async def test_a_stopped_watch_leaves_nothing_behind():
+    watch = Deadlines(FOREVER, FOREVER)
+    with watch:
+        await asyncio.sleep(0)
+    watch.stop()
+    watch.stop()
+    assert watch._timer is None

@@ -1,0 +1,267 @@
+"""Failures: the provider's own words get through, everything else does not."""
+
+import orjson
+import pytest
+
+from ws_bridge.errors import UpstreamError
+from ws_bridge.upstream import errors as errors_module
+from ws_bridge.upstream.errors import classify, is_retryable, redacted, retry_after
+
+
+class ProviderError(Exception):
+    """As litellm's are: a status, and words with the provider's JSON somewhere in them."""
+
+    def __init__(self, words, status_code=400, **more):
+        super().__init__(words)
+        self.status_code = status_code
+        vars(self).update(more)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'litellm.BadRequestError: OpenAIException - {"error": {"message": "odd", "code": "c"}}',
+        """AnthropicException - b'{"error": {"message": "odd", "code": "c"}}'""",
+        "Error code: 400 - {'error': {'message': 'odd', 'code': 'c'}}",
+        '{"message": "odd", "code": "c"}',
+    ],
+)
+def test_the_providers_json_is_found_wherever_it_stands(words):
+    error = classify(ProviderError(words))
+    assert (error.message, error.code, error.status) == ("odd", "c", 400)
+
+
+def test_a_body_goes_before_words():
+    body = {"message": "in the body", "code": "b"}
+    assert classify(ProviderError("{'message': 'x'}", body=body)).message == "in the body"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Traceback (most recent call last): File x",
+        "litellm.APIConnectionError: boom",
+        "at /usr/lib/python3/site-packages/x/main.py, line 3",
+    ],
+)
+def test_words_of_this_side_are_not_repeated(words):
+    assert redacted(words) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (
+            "Wrong API key provided: sk-proj-a***z.",
+            "Wrong API key provided: [redacted]",
+        ),
+        ("Bearer abc.def is no token", "[redacted] is no token"),
+        ("see https://provider.example/docs?x=1 for more", "see [redacted] for more"),
+        ("host 10.0.0.7:8080 said no", "host [redacted] said no"),
+        ("cannot reach vllm.internal.example:8000 now", "cannot reach [redacted] now"),
+        ("model file /srv/models/llama.gguf missing", "model file [redacted] missing"),
+        ("Unsupported value: 'image/bmp'.", "Unsupported value: 'image/bmp'."),
+        ("gpt-4.1 takes 1/2 of it, e.g. 0.5", "gpt-4.1 takes 1/2 of it, e.g. 0.5"),
+        ("a\n  b", "a b"),
+    ],
+)
+def test_keys_addresses_and_paths_are_redacted_and_other_words_are_not(words, kept):
+    assert redacted(words) == kept
+
+
+def test_a_long_message_is_cut():
+    assert len(redacted("word " * 1000)) == 499, "the 500th is a space"
+
+
+LONG = {
+    "a name of many parts": "a." * 2**20,
+    "parts of a name": "a-a." * 2**20,
+    "a path": "/a" * 2**20,
+    "half paths": "/a " * 2**20,
+    "addresses": "a://" * 2**20,
+    "digits": "1." * 2**20,
+    "keys": "sk-" * 2**20,
+    "bearers": "Bearer " * 2**20,
+    "spaces": "Bearer" + " " * 2**22,
+    "letters": "a" * 2**22,
+    "errors": "Error - " * 2**20,
+    "objects": "{" * 2**22,
+    "objects that end": "{" * 2**21 + "}" * 2**21,
+    "lists": '{"a":' + "[" * 2**21 + "]" * 2**21 + "}",
+    "quotes": "{'" * 2**21 + "}",
+    "parameters": "parameters: " + "a, " * 2**20,
+}
+
+
+class Seen:
+    """A pattern that notes how many characters it was asked to look at."""
+
+    def __init__(self, pattern, notes):
+        self._pattern, self._notes = pattern, notes
+
+    def sub(self, repl, text):
+        self._notes.append(len(text))
+        return self._pattern.sub(repl, text)
+
+    def search(self, text):
+        self._notes.append(len(text))
+        return self._pattern.search(text)
+
+
+@pytest.mark.parametrize("words", LONG.values(), ids=LONG)
+@pytest.mark.catalogue("A8")
+def test_of_a_long_error_little_is_looked_at(monkeypatch, words):
+    """Megabytes cost what their first thousand characters cost; no pattern sees more."""
+    notes = []
+    patterns = [Seen(pattern, notes) for pattern in errors_module.SECRETS]
+    monkeypatch.setattr(errors_module, "SECRETS", patterns)
+    for name in ("NOT_FOR_CLIENTS", "BARE_WORDS", "UNSUPPORTED"):
+        monkeypatch.setattr(errors_module, name, Seen(getattr(errors_module, name), notes))
+    refused = type("UnsupportedParamsError", (ProviderError,), {})
+    body = {"error": {"message": words, "code": words, "param": words}}
+    for failure in (ProviderError(words), ProviderError("x", body=body), refused(words)):
+        assert len(classify(failure).message) <= 500
+    assert notes
+    assert max(notes) <= errors_module.TEXT_LIMIT
+    assert sum(notes) < 100_000
+
+
+@pytest.mark.parametrize("place", range(480, 1010, 7))
+@pytest.mark.parametrize(
+    "secret",
+    ["sk-abcdefghijklmnop", "AIzaSyD0123456789", "Bearer abcdefgh", "https://me:pw@host/x?key=1"],
+)
+@pytest.mark.catalogue("A8")
+def test_a_secret_at_the_cut_is_not_half_shown(secret, place):
+    """Not at 500, nor at where the looking ends, however much of what is before it shrinks."""
+    shrinks = "http://" + "h" * (place - 8) + " "
+    for before in ("w" * (place - 1) + " ", "w " * (place // 2), shrinks):
+        shown = redacted(before + secret + " and more" * 2000)
+        assert len(shown) <= 500
+        assert not any(part in shown for part in ("abc", "SyD", "pw", "host")), shown
+
+
+def test_a_long_message_without_a_space_is_cut_too():
+    assert redacted("本" * 5000) == "本" * 500
+    assert redacted("{" * 5000) == "", "nobody knows what it is"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '{"error": ' + '{"a": ' * 3000 + "1" + "}" * 3000 + "}",
+        '{"message": ' + "[" * 20_000 + "]" * 20_000 + "}",
+        "{'message': " + "[" * 4000 + "]" * 4000 + "}",
+        '{"message": "m", "n": ' + "9" * 20_000 + "}",
+    ],
+)
+@pytest.mark.catalogue("A12")
+def test_an_error_without_a_bottom_is_told_as_any_other(words):
+    assert classify(ProviderError(words, 503)).message == "The model provider is overloaded."
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "{{}: 1}",  # neither JSON nor anything that Python could have printed
+        "{1: {[]: 2}}",
+        "{" + "-" * 9000 + "1}",
+        "{'message': 'x'" + " " * 20_000 + "}",
+    ],
+)
+def test_words_that_are_no_json_are_no_failure_of_their_own(words):
+    assert classify(ProviderError(words)).message == "The model provider rejected the request."
+
+
+def test_half_a_character_is_replaced_where_it_would_break_the_answer():
+    error = classify(ProviderError(r'{"message": "odd \ud800 one"}'))
+    assert orjson.dumps(error.frame())
+    assert error.message == "odd ? one"
+
+
+@pytest.mark.parametrize("value", ["sk-abc\n", "<b>", "\ud800", "x" * 101, 7, {}])
+def test_a_code_or_parameter_that_is_no_name_is_not_repeated(value):
+    said = {"message": "m", "code": value, "param": value}
+    error = classify(ProviderError("m", body=said))
+    assert (error.code, error.param) == ("invalid_request_error", None)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_are_the_bridges(status):
+    words = '{"error": {"message": "Your API key is wrong", "code": "invalid_api_key"}}'
+    error = classify(ProviderError(words, status))
+    assert error.message == "The model provider refused the bridge's credentials."
+    assert (error.status, error.code) == (status, "invalid_api_key")
+
+
+def test_what_a_stream_error_wraps_is_what_is_told():
+    inner = ProviderError('{"message": "inner", "code": "c"}', 429)
+    outer = ProviderError("outer", 503, original_exception=inner)
+    assert (classify(outer).message, classify(outer).status) == ("inner", 429)
+
+
+def test_a_circle_of_wrappers_ends():
+    circle = ProviderError("round")
+    circle.original_exception = circle
+    assert classify(circle).status == 400
+
+
+@pytest.mark.parametrize("status", [None, 200, 302, 999, "500"])
+def test_a_status_that_is_no_error_is_a_bad_gateway(status):
+    assert classify(ProviderError("x", status)).status == 502
+
+
+def test_a_numeric_code_is_none():
+    error = classify(ProviderError('{"message": "m", "code": "429"}', 429))
+    assert error.code == "rate_limit_exceeded"
+
+
+def test_an_unsupported_parameter_is_named():
+    refusal = type("UnsupportedParamsError", (ProviderError,), {})
+    words = "litellm.UnsupportedParamsError: groq does not support parameters: ['reasoning_effort']"
+    error = classify(refusal(words))
+    assert error.message == "The model does not support 'reasoning_effort'."
+    assert error.code == "unsupported_parameter"
+
+
+def test_an_error_of_the_seam_stays_what_it_is():
+    error = UpstreamError("mine")
+    assert classify(error) is error
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"Retry-After": "7", "retry-after-ms": "1500"}, 1.5),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:10 GMT"}, 10.0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-3"}, 0.0),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after-ms": "nan"}, None),
+        ({"retry-after": "1e300"}, 86_400.0),
+        ({"retry-after": "Wed, 21 Oct 99999 07:28:10 GMT"}, None),
+        ({}, None),
+    ],
+)
+def test_every_form_of_retry_after_is_read(headers, seconds):
+    assert retry_after(headers, now=1445412480.0) == seconds
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "may_help"),
+    [
+        (408, None, True),
+        (409, None, True),
+        (429, "rate_limit_exceeded", True),
+        (429, "insufficient_quota", False),
+        (500, None, True),
+        (529, None, True),
+        (400, None, False),
+        (401, None, False),
+        (404, None, False),
+        (422, None, False),
+    ],
+)
+def test_only_what_passes_by_itself_is_worth_another_try(status, code, may_help):
+    assert is_retryable(UpstreamError(status=status, code=code)) is may_help

@@ -1,0 +1,128 @@
+"""What a response goes on from, and what it leaves: earlier responses, or a conversation."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+
+from ws_bridge.errors import (
+    BridgeError,
+    ConversationNotFound,
+    PreviousResponseInProgress,
+    PreviousResponseNotFound,
+)
+from ws_bridge.jobs.spec import JobSpec
+from ws_bridge.jobs.store_timeout import while_it_answers
+from ws_bridge.pacing import aside
+from ws_bridge.protocol.conversation import Conversation, entries_of_response
+from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.output.received import items_of
+from ws_bridge.store.base import Snapshot, Store
+from ws_bridge.store.conversations import Conversations
+from ws_bridge.stream import Stream
+from ws_bridge.types import Json
+
+log = logging.getLogger(__name__)
+
+
+# A parent on its way to its end is waited for so long, then refused (reliability 2.9).
+PATIENCE_SECONDS = 1.0
+
+
+class Lineage:
+    """Looks up what a chain goes on from."""
+
+    def __init__(self, store: Store, conversations: Conversations) -> None:
+        self._store = store
+        self._conversations = conversations
+
+    async def resolve(self, response_id: str, owner: str) -> Turn:
+        """A stored response as the turn a chain goes on from, with its ancestors.
+
+        Raises ``PreviousResponseNotFound`` for unknown, foreign, expired and failed ones, and
+        ``PreviousResponseInProgress`` for one that does not end soon. A response of a conversation
+        has what that held before it as its ancestors.
+        """
+        snapshots = await self._store.get_chain(response_id, owner)
+        if snapshots and not snapshots[0].is_terminal:
+            await self._wait_for_end(response_id, owner)
+            snapshots = await self._store.get_chain(response_id, owner)
+        if not snapshots or snapshots[-1].record.previous_response_id is not None:
+            raise PreviousResponseNotFound(response_id)
+        turn = await self._before(snapshots[-1])
+        for snapshot in reversed(snapshots):
+            if snapshot.status not in ("completed", "incomplete"):
+                raise PreviousResponseNotFound(response_id)
+            record, output = snapshot.record, tuple(items_of(snapshot.response.get("output")))
+            turn = Turn(record.id, record.input, output, record.maker, turn)
+        if turn is None:
+            raise PreviousResponseNotFound(response_id)
+        return turn
+
+    async def conversation(self, conversation_id: str, owner: str) -> Turn | None:
+        """What a conversation holds; None if it is empty.
+
+        Raises ``ConversationNotFound``, and ``ConversationFull`` if it could not hold the response.
+        """
+        conversation = await self._find(conversation_id, owner)
+        self._conversations.bounds.check(conversation.size + 1, len(conversation.entries) + 1)
+        return await aside(conversation.turn, values=len(conversation.entries))
+
+    async def keep(self, plan: JobSpec, response: Json) -> None:
+        """Add what a finished response was asked and has said to its conversation, if it has one.
+
+        A conversation that was deleted meanwhile stays deleted; one that cannot hold all of it, as
+        it is.
+        """
+        conversation_id = plan.envelope.conversation
+        if conversation_id is None or response["status"] not in ("completed", "incomplete"):
+            return
+        record = plan.record
+        output = response["output"]
+        made = partial(entries_of_response, record.id, record.input, output, record.maker)
+        entries = await aside(made, values=len(record.input) + len(output))
+        try:
+            # The client waits for its end meanwhile.
+            add = self._conversations.add(conversation_id, record.owner, entries)
+            await while_it_answers(self._store.answered, add)
+        except (BridgeError, TimeoutError) as lost:
+            reason = getattr(lost, "code", "timeout")
+            log.error("conversation_lost id=%s reason=%s", conversation_id, reason)  # noqa: TRY400
+
+    async def await_ends(self, streams: Sequence[Stream]) -> None:
+        """Return when all of them are closed, or were waited for as long as a parent is."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                for stream in streams:
+                    await stream.wait_closed()
+
+    async def _find(self, conversation_id: str, owner: str) -> Conversation:
+        conversation = await self._conversations.get(conversation_id, owner)
+        if conversation is None:
+            raise ConversationNotFound(conversation_id)
+        return conversation
+
+    async def _before(self, oldest: Snapshot) -> Turn | None:
+        """What the response's conversation held before it; None if it was in none."""
+        named, record = oldest.response.get("conversation"), oldest.record
+        known = named.get("id") if isinstance(named, dict) else None
+        if not isinstance(known, str):
+            return None
+        try:
+            conversation = await self._find(known, record.owner)
+        except ConversationNotFound:
+            raise PreviousResponseNotFound(record.id) from None
+        before = conversation.before(record.id)
+        return await aside(before.turn, values=len(before.entries))
+
+    async def _wait_for_end(self, response_id: str, owner: str) -> None:
+        """A parent may be on its way to its end, here or elsewhere."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                async for _ in self._store.read(response_id, owner):
+                    pass
+        except TimeoutError:
+            raise PreviousResponseInProgress(response_id) from None

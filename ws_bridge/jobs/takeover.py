@@ -1,0 +1,96 @@
+"""Responses whose server has died: every server looks for them, one takes each over.
+
+Rule 1: nothing stays unfinished. What nobody can have seen output of is generated again; what a
+provider makes by itself is asked for again; all else ends as failed, with what it had said.
+Rule 2: each is settled by itself: one that cannot be holds up no other, and is said once.
+Rule 3: who reads an overdue response settles it first, so a poll never calls a dead job running.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+
+from ws_bridge.clock import Clock
+from ws_bridge.errors import BridgeError, ServerDraining, ServerLost, StoreUnavailable
+from ws_bridge.jobs.registry import JobRegistry
+from ws_bridge.protocol.sequencer import end_after_loss, end_for
+from ws_bridge.store.base import Claim, Store, Write
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2.0
+
+
+class Takeover:
+    """Looks for overdue responses. ``run`` is its task's body; its owner awaits it."""
+
+    def __init__(self, store: Store, jobs: JobRegistry, clock: Clock) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._clock = clock
+        self._crashed: set[str] = set()  # of those that are overdue; the log knows
+        self.taken = 0  # responses claimed here
+
+    async def run(self) -> None:
+        """Look every two seconds or so, not all servers at once, until cancelled."""
+        while True:
+            await self._clock.sleep(LOOK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - spread
+            try:
+                found = await self._store.overdue()
+            except StoreUnavailable:
+                continue
+            except Exception:  # the edge of the task: the search must never end
+                log.exception("takeover_search_crashed")
+                continue
+            self._crashed &= set(found)
+            for response_id in found:
+                await self._settle_found(response_id)
+
+    async def _settle_found(self, response_id: str) -> None:
+        try:
+            await self.settle(response_id)
+        except StoreUnavailable:
+            return  # the next search finds it again
+        except Exception:  # as above: one bad record must not end the search
+            if response_id not in self._crashed:
+                log.exception("takeover_crashed id=%s", response_id)
+            self._crashed.add(response_id)
+
+    async def settle(self, response_id: str) -> None:
+        """Take an overdue response over, if nobody else does. Raises ``StoreUnavailable``."""
+        if self._jobs.runs(response_id):
+            return  # this server was away for a while; its next write renews the lease
+        if self._jobs.is_draining:
+            return  # whoever stays takes it over
+        claim = await self._store.claim(response_id)
+        if claim is None:
+            return
+        self.taken += 1
+        error: BridgeError | None = None if claim.is_cancelled else ServerLost()
+        if claim.may_run:
+            try:
+                await self._jobs.go_on(claim)
+            except StoreUnavailable:
+                raise  # the lease runs out again
+            except ServerDraining:
+                await self._store.release(claim.lease)
+                return
+            except BridgeError as refused:  # its model is gone, or its parent
+                error = refused
+            except Exception as broken:  # noqa: BLE001 - its request is none any more
+                log.error("takeover_broken id=%s reason=%s", response_id, type(broken).__name__)  # noqa: TRY400 - no content
+                error = ServerLost()
+            else:
+                log.warning("taken_over id=%s fence=%d runs=yes", response_id, claim.lease.fence)
+                return
+        await self._end(claim, error)
+        log.warning("taken_over id=%s fence=%d runs=no", response_id, claim.lease.fence)
+
+    async def _end(self, claim: Claim, error: BridgeError | None) -> None:
+        key, events, lost_until = claim.record.id, claim.events, claim.lost_until
+        if lost_until is None:
+            ending = Write(claim.lease, [end_for(key, events, error)])
+        else:
+            ending = Write(claim.lease, end_after_loss(key, events, lost_until, error), True)
+        await self._store.append([ending])

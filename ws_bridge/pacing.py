@@ -1,0 +1,62 @@
+"""How the event loop stays responsive: costly starts take turns, heavy work runs in a thread.
+
+Beginning a response costs milliseconds in one piece. Two hundred that begin at once would hold the
+event loop for all of that time, and running streams would stall. `Pacer` lets one through in
+each round of the loop.
+
+Work of many milliseconds (counting tokens, adapting a long history, unpacking) runs in one thread
+beside the loop, by `aside`. Rule 1: light work is done at once, as a thread costs more than it.
+Rule 2: such work is a function of values that nothing changes meanwhile. Rule 3: one piece at a
+time: the loop shares the interpreter with one thread, not with many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+HEAVY = 1000  # items, tools or other values; each takes some microseconds, several times
+HEAVY_BYTES = 256 * 1024
+
+_beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aside")
+
+
+async def aside(work: Callable[[], T], *, values: int = 0, size: int = 0) -> T:
+    """What the work returns or raises; ``values`` or bytes of ``size`` say how heavy it is."""
+    if values < HEAVY and size < HEAVY_BYTES:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(_beside, work)
+
+
+class Pacer:
+    """``await turnstile.enter()`` before a costly piece of work; first come, first served."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._is_turning = False
+
+    async def enter(self) -> None:
+        """Return at once where nobody else came in this round, else in a round of its own."""
+        loop = asyncio.get_running_loop()
+        if not self._is_turning:
+            self._is_turning = True
+            loop.call_soon(self._turn)
+            return
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def _turn(self) -> None:
+        """Let the next one through that has not given up."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                turn.get_loop().call_soon(self._turn)
+                return
+        self._is_turning = False

@@ -1,0 +1,77 @@
+"""The signals that stop a process, and its exit.
+
+Rule 1: the first SIGTERM or SIGINT stops, which is a drain; any later one cuts the drain short.
+Rule 2: they are heard from the first moment, so that a start can be stopped as well. Before
+anything has begun, a signal ends the process at once, with exit code 0.
+Rule 3: a process exits without waiting for daemon threads: all else has ended in order by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass, field
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True, slots=True)
+class StopSignals:
+    """``stop``: begin nothing new, let what runs finish. ``hurry``: wait for nothing any more."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def more(self) -> None:
+        """Stop; if that was said already, hurry."""
+        if self.stop.is_set():
+            self.hurry.set()
+        self.stop.set()
+
+    def at_once(self) -> None:
+        """Stop, and hurry."""
+        self.stop.set()
+        self.hurry.set()
+
+
+def of_signals() -> StopSignals:
+    """The orders that this process's signals give from now on; call it in the running loop."""
+    orders = StopSignals()
+    for number in SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, orders.more)
+    return orders
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Return when one of the events is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+def at_once_on_a_signal() -> None:
+    """From now on, until somebody else listens to the signals."""
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: os._exit(0))
+
+
+def leave(code: int) -> int:
+    """The code, for the interpreter to end with; with daemon threads, the end.
+
+    One of them may be in the middle of litellm's import. To wait for it takes seconds, and the
+    interpreter would tear down what it is using.
+    """
+    if not any(thread.daemon for thread in threading.enumerate()):
+        return code
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)

@@ -1,0 +1,57 @@
+"""A client's text frames, read: what takes long for a large one, and changes nothing.
+
+Rule: what is read hangs on the text and on the rules alone, so that it may be read anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ws_bridge.errors import BridgeError, UnsupportedParameter
+from ws_bridge.protocol.actions import ConnectionLimits
+from ws_bridge.protocol.json_limits import check_shape
+from ws_bridge.protocol.request import CreateResponse, flat, parse_create, parse_frame
+from ws_bridge.types import Json
+
+CREATE = "response.create"
+CANCEL = "response.cancel"
+INTERRUPT = "response.interrupt"
+STEER = "response.steer"
+PROCESSED = "response.processed"
+ONLY_HTTP = frozenset({"background_options"})  # what they are about is not done on a socket
+KINDS = frozenset({CREATE, CANCEL, INTERRUPT, STEER, PROCESSED})
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFrame:
+    """A text frame that was read: its error if it is none, and its create if it is one."""
+
+    size: int
+    frame: Json = field(default_factory=dict)
+    error: BridgeError | None = None
+    create: CreateResponse | BridgeError = field(default_factory=BridgeError)
+
+
+def read(text: str | bytes, rules: ConnectionLimits) -> ClientFrame:
+    """Read a text frame. It hangs on nothing but the rules, so it may be done anywhere."""
+    size = len(text)
+    try:
+        frame = parse_frame(text, KINDS, rules.shape)
+    except BridgeError as error:
+        return ClientFrame(size, error=error)
+    if frame["type"] != CREATE:
+        return ClientFrame(size, frame)
+    try:
+        return ClientFrame(size, frame, create=_read_create(flat(frame), rules))
+    except BridgeError as error:
+        return ClientFrame(size, frame, create=error)
+
+
+def _read_create(body: Json, rules: ConnectionLimits) -> CreateResponse:
+    if body.get("background"):
+        raise UnsupportedParameter(
+            "'background' is not supported over WebSocket.", param="background"
+        )
+    check_shape(body, rules.shape)
+    told = {name: value for name, value in body.items() if name not in ONLY_HTTP}
+    return parse_create(told, rules.default_model)

@@ -1,0 +1,72 @@
+"""Objects out of JSON that clients sent: read once, and bounded as values, not only as bytes.
+
+Rule 1: no text may become far larger than itself: 64 MiB of ``{},{},…`` would be 2 GiB of objects
+and many seconds of work, so values are counted before they are made, in texts that can hold many.
+Rule 2: what is read here can be copied and serialised: nothing is nested without end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from ws_bridge.errors import InvalidRequest
+from ws_bridge.types import Json
+
+CONTAINERS = frozenset({dict, list})
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLimits:
+    """How deep, how wide, how much."""
+
+    depth: int = 64  # objects and lists inside of each other
+    keys: int = 10_000  # of one object
+    values: int = 500_000
+
+
+USUAL = JsonLimits()
+
+
+def read_object(text: str | bytes, shape: JsonLimits, what: str) -> Json:
+    """The object that a text is, its shape not looked at. Raises ``InvalidRequest``."""
+    try:
+        text = text.decode() if isinstance(text, bytes) else text
+        if len(text) > shape.values and _has_too_many(text, shape.values):
+            raise InvalidRequest(f"The {what} has more than {shape.values} values.")
+        body = orjson.loads(text)
+    except (UnicodeDecodeError, orjson.JSONDecodeError):
+        raise InvalidRequest(f"The {what} is not valid JSON.") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest(f"The {what} must be a JSON object.")
+    return body
+
+
+def _has_too_many(text: str, most: int) -> bool:
+    """Whether there are more values than that: each but the first follows one of three signs."""
+    return _signs(text) > most and _signs(_without_strings(text, most)) > most
+
+
+def _signs(text: str) -> int:
+    return text.count(",") + text.count("[") + text.count("{")
+
+
+def _without_strings(text: str, most: int) -> str:
+    """What stands between the strings; after more of them than there may be, not looked at."""
+    quoted = text.replace("\\\\", "").replace('\\"', "").split('"', 4 * most)
+    return "".join(quoted[::2])
+
+
+def check_shape(body: Json, shape: JsonLimits) -> None:
+    """Refuse what is nested too deep or has too wide objects. Raises ``InvalidRequest``."""
+    level: list[Any] = [body]
+    for _ in range(shape.depth):
+        if any(len(node) > shape.keys for node in level if type(node) is dict):
+            raise InvalidRequest(f"An object of the request has more than {shape.keys} keys.")
+        inner = (node.values() if type(node) is dict else node for node in level)
+        level = [value for values in inner for value in values if type(value) in CONTAINERS]
+        if not level:
+            return
+    raise InvalidRequest(f"The request is nested more than {shape.depth} levels deep.")

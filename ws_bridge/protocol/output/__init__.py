@@ -1,0 +1,1 @@
+"""Pieces of an answer (text, reasoning, tool calls, images) -> events."""

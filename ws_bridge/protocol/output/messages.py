@@ -1,0 +1,188 @@
+"""What a model says between its calls: a message or reasoning that is still growing, an image.
+
+Rule 1: one part of an item is open at a time; text of another kind ends it and begins the next.
+Rule 2: signed reasoning ends as the item's `encrypted_content`, in the form its maker wants back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.output.items import (
+    PARTS,
+    annotation_added,
+    item_added,
+    item_done,
+    part_added,
+    part_done,
+)
+from ws_bridge.protocol.output.replay import replay_items
+from ws_bridge.types import Json
+
+EMPTY: dict[str, Json] = {
+    "message": {"role": "assistant", "content": []},
+    "reasoning": {"summary": []},
+}
+LISTS = {"message": "content", "reasoning": "summary"}
+
+
+class TextPart:
+    """One part of an item, while its text grows."""
+
+    def __init__(self, name: str, at: Json, number: int) -> None:
+        self.name = name
+        self._kind = PARTS[name]
+        self._at = {**at, self._kind.number: number}
+        self._delta = f"{self._kind.text_events}.delta"
+        self._has_logprobs = name == "output_text"
+        self._text: list[str] = []
+        self._logprobs: list[Json] = []
+        self._annotations: list[Json] = []
+        self._cited = 0  # where the text ended at the last annotation
+
+    def open(self) -> Draft:
+        """The part begins."""
+        return part_added(self._kind, self._at)
+
+    def say(self, text: str, logprobs: Sequence[Json]) -> Draft:
+        """The next piece of the text."""
+        self._text.append(text)
+        if not self._has_logprobs:
+            return Draft(self._delta, {**self._at, "delta": text})
+        self._logprobs += logprobs
+        return Draft(self._delta, {**self._at, "delta": text, "logprobs": list(logprobs)})
+
+    def annotate(self, annotation: Json) -> Draft:
+        """One more annotation; a link without a place cites the text since the last one."""
+        length = sum(map(len, self._text))
+        if annotation.get("type") == "url_citation" and "start_index" not in annotation:
+            annotation = {**annotation, "start_index": self._cited, "end_index": length}
+        self._cited = length
+        self._annotations.append(annotation)
+        return annotation_added(self._at, len(self._annotations) - 1, annotation)
+
+    def close(self) -> Iterator[Draft]:
+        """The part ends."""
+        return part_done(self._kind, self._at, self.json())
+
+    def json(self) -> Json:
+        """The part as it is now."""
+        part = {"type": self.name, self._kind.text: "".join(self._text)}
+        if self._has_logprobs:
+            return part | {"annotations": self._annotations, "logprobs": self._logprobs}
+        return part
+
+
+class TextItems:
+    """A message or a reasoning item, while it grows."""
+
+    def __init__(self, type_: str, item_id: str) -> None:
+        self.type = type_
+        self.is_over = False
+        self.item: Json = {
+            "id": item_id,
+            "type": type_,
+            "status": "in_progress",
+            **EMPTY[type_],
+        }
+        self._index = -1
+        self._blocks: list[Json] = []
+        self._parts: list[TextPart] = []
+
+    def open(self, index: int) -> list[Draft]:
+        """The item begins."""
+        self._index = index
+        return [item_added(self.item, index)]
+
+    def say(self, name: str, text: str, logprobs: Sequence[Json] = ()) -> list[Draft]:
+        """A piece of text for a part of the kind ``name``."""
+        if self._parts and self._parts[-1].name == name:
+            return [self._parts[-1].say(text, logprobs)]
+        part, drafts = self._part(name)
+        return [*drafts, part.say(text, logprobs)]
+
+    def annotate(self, annotations: Iterable[Json]) -> list[Draft]:
+        """Annotations of the text so far."""
+        part, drafts = self._part("output_text")
+        return [*drafts, *map(part.annotate, annotations)]
+
+    def sign(self, blocks: Iterable[Json]) -> None:
+        """Keep fragments of signed or redacted thinking."""
+        self._blocks += blocks
+
+    def is_whole(self) -> bool:
+        """Where another item begins, this one has ended."""
+        return True
+
+    def close(self, *, cut: bool, last: bool) -> Iterator[Draft]:  # noqa: ARG002 - as for a call
+        """The item ends."""
+        if self._parts:
+            yield from self._parts[-1].close()
+        self.item = self.item | {"status": "incomplete" if cut else "completed"}
+        if self._parts:
+            self.item[LISTS[self.type]] = [part.json() for part in self._parts]
+        if blocks := signed_blocks(self._blocks):
+            self.item["encrypted_content"] = json.dumps(blocks, separators=(",", ":"))
+        yield item_done(self.item, self._index)
+
+    def _part(self, name: str) -> tuple[TextPart, list[Draft]]:
+        """The open part of that kind, opened now if need be."""
+        last = self._parts[-1] if self._parts else None
+        if last is not None and last.name == name:
+            return last, []
+        drafts = list(last.close()) if last is not None else []
+        at = {"item_id": self.item["id"], "output_index": self._index}
+        part = TextPart(name, at, len(self._parts))
+        self._parts.append(part)
+        return part, [*drafts, part.open()]
+
+
+class ImageItem:
+    """A picture in the answer; it comes as one piece."""
+
+    type = "image_generation_call"
+    is_over = True
+
+    def __init__(self, item_id: str, result: str) -> None:
+        self.item: Json = {
+            "id": item_id,
+            "type": self.type,
+            "status": "completed",
+            "result": result,
+        }
+        self._drafts: list[Draft] = []
+
+    def open(self, index: int) -> list[Draft]:
+        """The item and its states, without its end."""
+        *drafts, done = replay_items([self.item], index)
+        self._drafts = [done]
+        return drafts
+
+    def is_whole(self) -> bool:
+        """It always is."""
+        return True
+
+    def close(self, *, cut: bool, last: bool) -> list[Draft]:  # noqa: ARG002 - as for a call
+        """The item ends."""
+        return self._drafts
+
+
+def says_something(block: Json) -> bool:
+    """Whether a thinking block carries anything to keep."""
+    return any(block.get(key) for key in ("thinking", "signature", "data"))
+
+
+def signed_blocks(fragments: Iterable[Json]) -> list[Json]:
+    """Streamed thinking, joined: the signed and the redacted blocks, as their maker reads them."""
+    blocks: list[Json] = []
+    for fragment in fragments:
+        if fragment.get("type") == "redacted_thinking":
+            blocks.append(fragment)
+            continue
+        if not blocks or blocks[-1].get("type") != "thinking" or blocks[-1]["signature"]:
+            blocks.append({"type": "thinking", "thinking": "", "signature": ""})
+        for key in ("thinking", "signature"):
+            blocks[-1][key] += fragment.get(key) or ""
+    return [block for block in blocks if block.get("signature") or block.get("data")]

@@ -1,0 +1,183 @@
+"""Finished Responses objects → the events that a streaming model would have sent.
+
+For a model that cannot stream, and for a provider's own background mode, which is polled.
+
+Rule 1: what is replayed is said as it is: the `done` items are the terminal response's output.
+Rule 2: an item nobody here knows is still added and done; only its inside stays unspoken.
+Rule 3: optional means absent, never null (wire contract, rule 38).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ws_bridge.protocol.events import COMPLETED, CREATED, FAILED, IN_PROGRESS, INCOMPLETE, Draft
+from ws_bridge.protocol.output.items import (
+    ITEMS,
+    PARTS,
+    UNKNOWN,
+    ItemKind,
+    annotation_added,
+    item_added,
+    item_done,
+    logprobs_of,
+    part_added,
+    part_done,
+    text_done,
+)
+from ws_bridge.protocol.output.received import items_of
+from ws_bridge.types import Item, Json
+
+TERMINAL_OF = {
+    None: COMPLETED,  # some providers leave the status of a finished answer out
+    "completed": COMPLETED,
+    "incomplete": INCOMPLETE,
+}
+NOT_YET: Json = {
+    "status": "in_progress",
+    "output": [],
+    "usage": None,
+    "completed_at": None,
+    "error": None,
+    "incomplete_details": None,
+}
+
+
+# Optional in the contract; providers and their libraries like to write null there.
+NEVER_NULL = frozenset(
+    {
+        "caller",
+        "content",
+        "created_by",
+        "encrypted_content",
+        "logprobs",
+        "namespace",
+        "phase",
+        "summary",
+        "status",
+    }
+)
+PART_LISTS = frozenset({"content", "summary"})
+REQUIRED_LISTS = {"message": "content", "reasoning": "summary"}
+
+
+def replay(response: Json) -> Iterator[Draft]:
+    """The events of a finished response, the last one terminal; ``response`` is not changed."""
+    yield from opening(response)
+    yield from replay_items(items_of(response.get("output")), 0)
+    yield terminal(response)
+
+
+def opening(response: Json) -> Iterator[Draft]:
+    """`created` and `in_progress` as they would have been."""
+    for kind in (CREATED, IN_PROGRESS):
+        yield Draft(kind, {"response": response | NOT_YET | {"output": []}})
+
+
+def replay_items(items: Iterable[Item], start_index: int) -> Iterator[Draft]:
+    """The events of finished items, the first of which is number ``start_index`` of its response.
+
+    An item that is still being made must not be among them: it would be said to be done.
+    """
+    for index, item in enumerate(items, start_index):
+        yield from _item(tidy(item, index), index)
+
+
+def terminal(response: Json) -> Draft:
+    """The last event, by the status: a cancelled response has failed (wire contract P3)."""
+    kind = TERMINAL_OF.get(response.get("status"), FAILED)
+    output = [tidy(item, index) for index, item in enumerate(items_of(response.get("output")))]
+    return Draft(kind, {"response": response | {"output": output}})
+
+
+def tidy(item: Item, index: int) -> Item:
+    """The item with an id, and without the nulls that strict clients refuse.
+
+    A missing id is made of the call id or the index: the same at every call.
+    """
+    tidied = {key: value for key, value in item.items() if value is not None or _nullable(key)}
+    if not tidied.get("id"):
+        prefix = ITEMS.get(item.get("type", ""), UNKNOWN).prefix
+        tidied["id"] = f"{prefix}_{item.get('call_id') or index}"
+    if needed := REQUIRED_LISTS.get(item.get("type", "")):
+        tidied.setdefault(needed, [])
+    for name in PART_LISTS & tidied.keys():
+        if isinstance(tidied[name], list):
+            tidied[name] = [_tidy_part(part) for part in tidied[name]]
+    return tidied
+
+
+def _nullable(key: str) -> bool:
+    return key not in NEVER_NULL
+
+
+def _tidy_part(part: Json) -> Json:
+    kind = PARTS.get(part.get("type", ""))
+    present = {key: value for key, value in part.items() if value is not None}
+    return kind.blank | present if kind else part
+
+
+# One item
+
+
+def _item(item: Item, index: int) -> Iterator[Draft]:
+    kind = ITEMS.get(item.get("type", ""), UNKNOWN)
+    at = {"item_id": item["id"], "output_index": index}
+    yield item_added(item | _blanks(item, kind), index)
+    yield from _states(item, at, kind.states)
+    for name in ("summary", "content"):
+        parts = item.get(name)
+        for number, part in enumerate(parts if isinstance(parts, list) else ()):
+            yield from _part(part, at, number)
+    if kind.text is not None:
+        yield from _text(item, at, *kind.text)
+    yield from _states(item, at, kind.last_states)
+    if (end := _end(item)) in kind.ends and (kind.states or kind.last_states):
+        yield from _states(item, at, (end,))
+    yield item_done(item, index)
+
+
+def _blanks(item: Item, kind: ItemKind) -> Json:
+    return {key: list(value) if value == [] else value for key, value in kind.blank if key in item}
+
+
+def _states(item: Item, at: Json, states: Iterable[str]) -> Iterator[Draft]:
+    for state in states:
+        yield Draft(f"response.{item['type']}.{state}", dict(at))
+
+
+def _end(item: Item) -> str:
+    """The state an item ended in; MCP items may tell it by their error alone."""
+    if "status" in item:
+        return str(item["status"])
+    return "failed" if item.get("error") is not None else "completed"
+
+
+def _text(item: Item, at: Json, events: str, name: str) -> Iterator[Draft]:
+    text = item.get(name)
+    if not isinstance(text, str):  # code is null where the provider keeps it to itself
+        return
+    if text:
+        yield Draft(f"{events}.delta", at | {"delta": text})
+    yield text_done(item, at)
+
+
+# One part of an item's content or summary
+
+
+def _part(part: Json, at: Json, number: int) -> Iterator[Draft]:
+    kind = PARTS.get(part.get("type", ""))
+    if kind is None:
+        at = at | {"content_index": number}
+        yield Draft("response.content_part.added", at | {"part": part})
+        yield Draft("response.content_part.done", at | {"part": part})
+        return
+    at = at | {kind.number: number}
+    yield part_added(kind, at)
+    if part[kind.text]:
+        yield Draft(
+            f"{kind.text_events}.delta", at | {"delta": part[kind.text]} | logprobs_of(part)
+        )
+    for place, annotation in enumerate(part.get("annotations") or []):
+        yield annotation_added(at, place, annotation)
+    yield from part_done(kind, at, part)

@@ -1,0 +1,150 @@
+"""Fragments of tool calls → calls: which fragment belongs to which, and what each call says.
+
+Rule 1: a call is announced once its name is known whole, that is with its first argument.
+Rule 2: a call id is unique in its response; where the provider gives none, or one twice, it is
+minted. Announced, it never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.output.items import ITEMS, item_added, item_done, text_done
+from ws_bridge.protocol.output.tool_arguments import ArgumentReader, CustomInput, JsonArguments
+from ws_bridge.types import Json
+
+Mint = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDelta:
+    """A fragment of one tool call of a chat chunk."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+
+class ToolCall:
+    """One tool call; it has no place in the output until it is announced."""
+
+    type = "function_call"
+
+    def __init__(self, call_id: str | None) -> None:
+        self.id = call_id
+        self.name = ""
+        self.is_over = False
+        self.item: Json = {}
+        self._early: list[str] = []  # fragments from before the announcement
+        self._said: list[str] = []
+        self._has_arguments = False
+        self._reader: ArgumentReader = JsonArguments()
+        self._at: Json = {}
+        self._delta = self._text = ""
+
+    @property
+    def is_announced(self) -> bool:
+        """Whether clients know of the call."""
+        return bool(self.item)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the name is whole: arguments come after it."""
+        return bool(self.name) and self._has_arguments
+
+    def learn(self, delta: ToolDelta) -> None:
+        """Take a fragment before the announcement; names may be in pieces, or repeated."""
+        self.id = self.id or delta.id
+        if delta.name and delta.name != self.name:
+            self.name += delta.name
+        self._has_arguments = self._has_arguments or bool(delta.arguments)
+        self._early.append(delta.arguments)
+
+    def announce(self, index: int, item_id: str, call_id: str, *, custom: bool) -> Iterator[Draft]:
+        """The item begins, with what was learned of its text."""
+        self.type = "custom_tool_call" if custom else "function_call"
+        events, self._text = ITEMS[self.type].text or ("", "")
+        self._delta = f"{events}.delta"
+        self._reader = CustomInput() if custom else JsonArguments()
+        self._at = {"item_id": item_id, "output_index": index}
+        self.item = {
+            "id": item_id,
+            "type": self.type,
+            "status": "in_progress",
+            "call_id": call_id,
+            "name": self.name,
+            self._text: "",
+        }
+        yield item_added(self.item, index)
+        yield from self.say("".join(self._early))
+
+    def say(self, fragment: str) -> list[Draft]:
+        """A fragment of the text, unless it says nothing yet."""
+        self._has_arguments = self._has_arguments or bool(fragment)
+        return self._speak(self._reader.feed(fragment)) if fragment else []
+
+    def is_whole(self) -> bool:
+        """Whether nothing more can come."""
+        return self._has_arguments and self._reader.is_whole()
+
+    def close(self, *, cut: bool, last: bool) -> Iterator[Draft]:
+        """The item ends; ``cut`` tells that the answer was, ``last`` that nothing came after."""
+        # An empty call before other items was not cut off: it has no arguments.
+        cut = cut and (last or self._has_arguments) and not self.is_whole()
+        yield from self._speak(self._reader.rest(cut=cut))
+        status = "incomplete" if cut else "completed"
+        self.item = self.item | {"status": status, self._text: "".join(self._said)}
+        yield text_done(self.item, self._at)
+        yield item_done(self.item, self._at["output_index"])
+
+    def begins_anew(self, delta: ToolDelta) -> bool:
+        """Whether a fragment at this call's index, without a telling id, is another call's."""
+        if not delta.name or not self._has_arguments:
+            return False
+        return delta.name != self.name or (bool(delta.arguments) and self.is_whole())
+
+    def _speak(self, text: str) -> list[Draft]:
+        if not text:
+            return []
+        self._said.append(text)
+        return [Draft(self._delta, {**self._at, "delta": text})]
+
+
+class ToolCalls:
+    """All calls of one answer, found by what their fragments carry."""
+
+    def __init__(self) -> None:
+        self._at_index: dict[int, ToolCall] = {}
+        self._known: dict[tuple[int, str], ToolCall] = {}
+        self._ids: set[str] = set()
+        self.waiting: list[ToolCall] = []  # not announced yet, in order of arrival
+
+    def of(self, delta: ToolDelta) -> ToolCall:
+        """The call a fragment belongs to, a new one where it is the first."""
+        call = self._find(delta) or self._new(delta)
+        self._at_index[delta.index] = call
+        if delta.id:
+            self._known[delta.index, delta.id] = call
+        return call
+
+    def unique_id(self, call: ToolCall, mint: Mint) -> str:
+        """The call's id, as clients will answer it."""
+        call_id = call.id if call.id and call.id not in self._ids else mint("call")
+        self._ids.add(call_id)
+        return call_id
+
+    def _find(self, delta: ToolDelta) -> ToolCall | None:
+        if delta.id and (known := self._known.get((delta.index, delta.id))):
+            return known
+        latest = self._at_index.get(delta.index)
+        if latest is None or (delta.id and latest.id):
+            return None
+        return None if latest.begins_anew(delta) else latest
+
+    def _new(self, delta: ToolDelta) -> ToolCall:
+        call = ToolCall(delta.id)
+        self.waiting.append(call)
+        return call

@@ -1,0 +1,168 @@
+"""The finished turns of one connection that a chain can go on from.
+
+Rule 1: so many are kept, the oldest go first; each lane's latest stays, and what somebody still
+needs.
+Rule 2: their bytes are bounded for a connection, for an owner and in sum; there nothing is spared.
+Whoever holds most gives way first, and of that what no kept turn goes on from: the oldest, a lane's
+latest last. A turn counts with all that it goes on from, and what several share counts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import orjson
+
+from ws_bridge.protocol.history import Turn
+
+Lane = str | None
+
+MIB = 2**20
+
+
+class TurnCache:
+    """How many bytes of turns the connections of a process keep. 0 for an owner is no limit."""
+
+    def __init__(
+        self,
+        per_connection: int = 64 * MIB,
+        per_owner: int = 256 * MIB,
+        total: int = 512 * MIB,
+    ) -> None:
+        self._per_connection = per_connection
+        self._per_owner = per_owner
+        self._total = total
+        self._holders: dict[
+            str, set[ConnectionTurns]
+        ] = {}  # by owner: the connections that keep any
+        self._owned: dict[str, int] = {}
+        self.size = 0
+
+    def owned(self, owner: str) -> int:
+        """The bytes that an owner's connections keep."""
+        return self._owned.get(owner, 0)
+
+    def count(self, turns: ConnectionTurns, more: int) -> None:
+        """A connection keeps so many bytes more, or less."""
+        self.size += more
+        turns.size += more
+        self._owned[turns.owner] = self.owned(turns.owner) + more
+        holders = self._holders.setdefault(turns.owner, set())
+        if turns.size:
+            holders.add(turns)
+        else:
+            holders.discard(turns)
+        if not holders:
+            del self._holders[turns.owner], self._owned[turns.owner]
+
+    def fit(self, turns: ConnectionTurns) -> None:
+        """Let go of what is too much, after a connection has kept one more turn."""
+        while turns.size > self._per_connection:
+            turns.give_way()
+        while self._per_owner and turns.owner and self.owned(turns.owner) > self._per_owner:
+            _largest(self._holders[turns.owner]).give_way()
+        while self.size > self._total:
+            _largest(each for holders in self._holders.values() for each in holders).give_way()
+
+
+def _largest(holders: Iterable[ConnectionTurns]) -> ConnectionTurns:
+    return max(holders, key=lambda turns: turns.size)
+
+
+@dataclass(slots=True)
+class CachedTurn:
+    """A turn that is kept, or that kept ones go on from."""
+
+    turn: Turn
+    size: int
+    times: int = 0
+
+
+class ConnectionTurns:
+    """Turns by id, each at home on the lane where it was made. No ``owner``: everybody's."""
+
+    __slots__ = ("_cache", "_dropped", "_held", "_kept", "_latest", "_most", "owner", "size")
+
+    def __init__(self, most: int, cache: TurnCache | None = None, owner: str = "") -> None:
+        self._most = most
+        self._cache = cache or TurnCache()
+        self._kept: dict[str, tuple[Lane, Turn]] = {}
+        self._latest: dict[Lane, str] = {}
+        self._held: dict[int, CachedTurn] = {}
+        self.owner = owner
+        self.size = 0
+        self._dropped: list[str] = []
+
+    def __contains__(self, response_id: str) -> bool:
+        return response_id in self._kept
+
+    def get(self, response_id: object) -> Turn | None:
+        """The turn with this id."""
+        known = self._kept.get(response_id) if isinstance(response_id, str) else None
+        return known[1] if known else None
+
+    def is_home(self, response_id: object, lane: Lane) -> bool:
+        """Whether it is a turn of this connection, and of this lane."""
+        return isinstance(response_id, str) and self._kept.get(response_id, ())[:1] == (lane,)
+
+    def keep(self, lane: Lane, turn: Turn) -> None:
+        """It is now the lane's latest; others may have to give way, or it itself."""
+        self.drop(turn.id)
+        self._kept[turn.id] = (lane, turn)
+        self._latest[lane] = turn.id
+        self._hold(turn)
+        self._cache.fit(self)
+
+    def surplus(self, needed: Iterable[str]) -> str:
+        """The turn to be dropped because there are too many; "" if there is none."""
+        if len(self._kept) <= self._most:
+            return ""
+        spared = {*self._latest.values(), *needed}
+        return next((known for known in self._kept if known not in spared), "")
+
+    def drop(self, response_id: str) -> None:
+        """Nothing goes on from it any more."""
+        if known := self._kept.pop(response_id, None):
+            self._release(known[1])
+
+    def give_way(self) -> None:
+        """Drop the turn that is missed least."""
+        leaves = [key for key, (_, turn) in self._kept.items() if self._held[id(turn)].times == 1]
+        latest = set(self._latest.values())
+        victim = next((key for key in leaves if key not in latest), leaves[0])
+        self._dropped.append(victim)
+        self.drop(victim)
+
+    def taken_away(self) -> list[str]:
+        """The ids of those that had to give way since it was asked last."""
+        dropped, self._dropped = self._dropped, []
+        return dropped
+
+    def close(self) -> None:
+        """Keep nothing any more."""
+        for response_id in list(self._kept):
+            self.drop(response_id)
+
+    def _hold(self, turn: Turn | None) -> None:
+        more = 0
+        while turn is not None:
+            held = self._held.get(id(turn))
+            if held is not None:
+                held.times += 1
+                break
+            size = len(orjson.dumps(turn.input)) + len(orjson.dumps(turn.output))
+            self._held[id(turn)] = CachedTurn(turn, size, 1)
+            more, turn = more + size, turn.parent
+        self._cache.count(self, more)
+
+    def _release(self, turn: Turn | None) -> None:
+        less = 0
+        while turn is not None:
+            held = self._held[id(turn)]
+            held.times -= 1
+            if held.times:
+                break
+            del self._held[id(turn)]
+            less, turn = less + held.size, turn.parent
+        self._cache.count(self, -less)

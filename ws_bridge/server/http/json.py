@@ -1,0 +1,154 @@
+"""Requests and answers as JSON: bodies, queries, pages of a list."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from aiohttp import hdrs, web
+
+from ws_bridge.config import Limits
+from ws_bridge.errors import BridgeError, InvalidRequest
+from ws_bridge.pacing import aside
+from ws_bridge.protocol.json_limits import JsonLimits, check_shape, read_object
+from ws_bridge.protocol.request import CreateResponse, parse_create
+from ws_bridge.types import Json
+
+LIMITS = web.AppKey("limits", Limits)
+USUAL = Limits()
+NO_STORE = "no-store"  # what belongs to a key is in nobody's cache
+INTEGER = re.compile(r"-?[0-9]{1,18}")
+
+
+async def read_json(request: web.Request) -> Json:
+    """The body as an object. Raises ``InvalidRequest``."""
+    limits = limits_of(request)
+    shape = JsonLimits(limits.json_depth, limits.json_keys)
+    text = await read_body(request)
+    return await aside(partial(_object, text, shape), size=len(text))
+
+
+def _object(text: bytes, shape: JsonLimits) -> Json:
+    body = read_object(text, shape, "request body")
+    check_shape(body, shape)
+    return body
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The body as it came. Raises ``InvalidRequest``."""
+    try:
+        return await request.read()
+    except web.RequestPayloadError:
+        raise InvalidRequest("The request body cannot be unpacked, or is cut off.") from None
+
+
+async def read_create(body: Json) -> CreateResponse:
+    """A create out of its body. Raises ``InvalidRequest``."""
+    given = body.get("input")
+    values = len(given) if isinstance(given, list) else 0
+    return await aside(partial(parse_create, body), values=values)
+
+
+def limits_of(request: web.Request) -> Limits:
+    """What the operator allows to one client."""
+    return request.app.get(LIMITS, USUAL)
+
+
+def json_response(body: Any) -> web.Response:
+    """An answer as JSON."""
+    return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
+def error_response(error: BridgeError, request_id: str = "") -> web.Response:
+    """An error as every client is told one (wire contract 6.2)."""
+    answer = json_response(error.body())
+    answer.set_status(error.status)
+    answer.headers.update(error.headers())
+    answer.headers["x-request-id"] = request_id or new_request_id()
+    answer.headers[hdrs.CACHE_CONTROL] = NO_STORE
+    return answer
+
+
+def of_http(refusal: web.HTTPException) -> BridgeError:
+    """A refusal of aiohttp's: its status, and nothing of what a client sent."""
+    error = InvalidRequest(HTTPStatus(refusal.status).phrase)
+    error.status = refusal.status
+    return error
+
+
+def new_request_id() -> str:
+    """An id to find a request by, in the answer and in the log."""
+    return "req_" + secrets.token_hex(12)
+
+
+@dataclass(frozen=True, slots=True)
+class PageQuery:
+    """Which page of a list is asked for (wire contract 6.6)."""
+
+    limit: int
+    newest_first: bool
+    after: str
+
+    @classmethod
+    def of(cls, request: web.Request) -> PageQuery:
+        """Raises ``InvalidRequest`` for a bad query."""
+        limit = integer(request, "limit", default=20)
+        order = request.query.get("order") or "desc"
+        if not 1 <= limit <= 100:
+            raise InvalidRequest("'limit' must be between 1 and 100.", param="limit")
+        if order not in ("asc", "desc"):
+            raise InvalidRequest("'order' must be 'asc' or 'desc'.", param="order")
+        return cls(limit, order == "desc", request.query.get("after") or "")
+
+    def body(self, items: Sequence[Json]) -> Json:
+        """The page: of what comes next, one item more than the limit is enough."""
+        page = items[: self.limit]
+        return {
+            "object": "list",
+            "data": page,
+            "first_id": page[0].get("id") if page else None,
+            "last_id": page[-1].get("id") if page else None,
+            "has_more": len(items) > self.limit,
+        }
+
+
+def no_such_item() -> InvalidRequest:
+    """The error of a page that is to begin after an item that is not there."""
+    return InvalidRequest("'after' names no item of this list.", param="after")
+
+
+def page(request: web.Request, items: list[Json]) -> Json:
+    """One page of a list. Raises ``InvalidRequest`` for a bad query."""
+    query = PageQuery.of(request)
+    items = items[:: -1 if query.newest_first else 1]
+    if query.after:
+        ids = [item.get("id") for item in items]
+        if query.after not in ids:
+            raise no_such_item()
+        # Of two, the last: pages come to an end.
+        items = items[len(ids) - ids[::-1].index(query.after) :]
+    return query.body(items)
+
+
+def flag(request: web.Request, name: str) -> bool:
+    """A boolean of the query, false if it is not there. Raises ``InvalidRequest``."""
+    value = request.query.get(name, "false").lower()
+    if value not in ("true", "false", "1", "0", ""):
+        raise InvalidRequest(f"'{name}' must be true or false.", param=name)
+    return value in ("true", "1")
+
+
+def integer(request: web.Request, name: str, *, default: int) -> int:
+    """A whole number of the query. Raises ``InvalidRequest``."""
+    value = request.query.get(name)
+    if not value:
+        return default
+    if not INTEGER.fullmatch(value):
+        raise InvalidRequest(f"'{name}' must be an integer.", param=name)
+    return int(value)

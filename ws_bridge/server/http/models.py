@@ -1,0 +1,96 @@
+"""`/v1/models`, and what can be asked of a model beside a response: token counts, compaction."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from aiohttp import web
+
+from ws_bridge.clock import Clock
+from ws_bridge.jobs.registry import JobRegistry, chained
+from ws_bridge.protocol.sealing import Sealer
+from ws_bridge.server.auth import OWNER
+from ws_bridge.server.http.json import json_response, read_create, read_json
+from ws_bridge.types import Json
+from ws_bridge.upstream.base import FindTarget, Request, Upstream
+from ws_bridge.upstream.summary import summarise
+
+# Of one key, of so many bytes: each takes a thread and several times its memory. Others are not
+# even received before their turn.
+LARGE_COUNTS = 2
+LARGE = 2**20
+
+
+class ModelRoutes:
+    """The handlers; the gate has set the request's owner."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        find_target: FindTarget,
+        *,
+        upstream: Upstream,
+        jobs: JobRegistry,
+        sealer: Sealer,
+        clock: Clock,
+    ) -> None:
+        self._names = names
+        self._find_target = find_target
+        self._upstream = upstream
+        self._jobs = jobs
+        self._sealer = sealer
+        self._clock = clock
+        self._began = int(clock.wall())
+        self._counting: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(LARGE_COUNTS)
+        )
+
+    def routes(self) -> list[web.RouteDef]:
+        """Method, path, handler. To be added before `/v1/responses/{id}`."""
+        return [
+            web.get("/v1/models", self.list, allow_head=False),
+            web.post("/v1/responses/input_tokens", self.input_tokens),
+            web.post("/v1/responses/compact", self.compact),
+        ]
+
+    async def list(self, _request: web.Request) -> web.Response:
+        """The names clients can ask for; a wildcard entry as it is written."""
+        models = [
+            {"id": name, "object": "model", "created": self._began, "owned_by": "ws_bridge"}
+            for name in self._names
+        ]
+        return json_response({"object": "list", "data": models})
+
+    async def input_tokens(self, request: web.Request) -> web.Response:
+        """How many tokens the input has for the named model."""
+        size = request.content_length
+        is_small = size is not None and size < LARGE
+        async with nullcontext() if is_small else self._counting[request[OWNER]]:
+            count = await self._upstream.count_tokens(await self._asked(request))
+        return json_response({"object": "response.input_tokens", "input_tokens": count})
+
+    async def compact(self, request: web.Request) -> web.Response:
+        """The conversation as one compaction item, which this bridge accepts back as input."""
+        summary = await summarise(self._upstream, await self._asked(request))
+        compaction: Json = {
+            "id": "cmp_" + secrets.token_hex(24),
+            "object": "response.compaction",
+            "created_at": int(self._clock.wall()),
+            "output": [self._sealer.seal(summary.text)],
+            "usage": summary.usage,
+        }
+        return json_response(compaction)
+
+    async def _asked(self, request: web.Request) -> Request:
+        body = await read_json(request)
+        create = await read_create({**body, "generate": False})
+        target = self._find_target(create.model or "")
+        parent = None
+        if create.previous_response_id is not None:
+            parent = await self._jobs.lineage.resolve(create.previous_response_id, request[OWNER])
+        chain = await chained(parent, create, self._sealer)
+        return Request(target, chain, create.passed_on())

@@ -1,0 +1,218 @@
+"""The HTTP side of `/v1/responses`: create, poll, resume, cancel, delete, input_items.
+
+Rule 1: whoever comes later reads the store; only the request that created a response reads its job.
+Rule 2: unknown, foreign, deleted and unstored ids get one and the same 404.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
+
+from aiohttp import HttpVersion11, hdrs, web
+
+from ws_bridge.clock import Clock
+from ws_bridge.errors import (
+    BridgeError,
+    InvalidRequest,
+    ResponseNotFound,
+    StoreUnavailable,
+    UpgradeRequired,
+)
+from ws_bridge.jobs.job import Job
+from ws_bridge.jobs.registry import Create, JobRegistry
+from ws_bridge.jobs.spec import EndReason
+from ws_bridge.jobs.takeover import Takeover
+from ws_bridge.pacing import aside
+from ws_bridge.protocol.events import Event
+from ws_bridge.protocol.history import Chain, Turn, input_items
+from ws_bridge.server.auth import OWNER
+from ws_bridge.server.http.json import flag, integer, json_response, page, read_create, read_json
+from ws_bridge.server.http.sse import send_events
+from ws_bridge.server.quotas import LimitedCreates, Quotas
+from ws_bridge.server.websocket.sockets import Sockets
+from ws_bridge.store.base import Record, Snapshot, Store
+from ws_bridge.types import Json
+
+CANCEL_SECONDS = 5.0  # for a response that runs on another server
+
+
+class ResponseRoutes:
+    """The handlers; the gate has set the request's owner."""
+
+    def __init__(
+        self,
+        jobs: JobRegistry,
+        store: Store,
+        takeover: Takeover,
+        sockets: Sockets,
+        clock: Clock,
+        *,
+        creates: LimitedCreates,
+        budgets: Quotas,
+        finish: bool,
+    ) -> None:
+        self._jobs = jobs
+        self._takeover = takeover
+        self._store = store
+        self._sockets = sockets
+        self._clock = clock
+        self._creates = creates
+        self._budgets = budgets
+        self._finish = finish  # stored responses outlive their client
+
+    def routes(self) -> list[web.RouteDef]:
+        """Method, path, handler."""
+        return [
+            web.get("/v1/responses", self.connect, allow_head=False),
+            web.post("/v1/responses", self.create),
+            web.get("/v1/responses/{id}", self.retrieve, allow_head=False),
+            web.delete("/v1/responses/{id}", self.delete),
+            web.post("/v1/responses/{id}/cancel", self.cancel),
+            web.get("/v1/responses/{id}/input_items", self.input_items, allow_head=False),
+        ]
+
+    async def connect(self, request: web.Request) -> web.StreamResponse:
+        """The socket, or 426 for a plain GET."""
+        if not _is_upgrade(request):
+            raise UpgradeRequired
+        with self._budgets.connection(request[OWNER]):
+            return await self._sockets.serve(request, request[OWNER])
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """A response: as JSON when it is done, as SSE, or at once in the background."""
+        body = await read_create(await read_json(request))
+        transport = "background" if body.background else "sse" if body.stream else "http"
+        size = len(await request.read())  # it is here already
+        job = await self._creates.start(Create(body, request[OWNER], transport, size=size))
+        with self._client_may_leave(job):
+            if body.stream:
+                events = job.stream.read()
+                return await send_events(request, events, self._clock, is_first_awaited=True)
+            if body.background:
+                return json_response(job.snapshot())
+            await job.stream.wait_closed()
+        if job.result is None:
+            raise job.stream.error or BridgeError
+        return json_response(job.result)
+
+    async def retrieve(self, request: web.Request) -> web.StreamResponse:
+        """The snapshot now, or all events from a number on, live to the end."""
+        if not flag(request, "stream"):
+            return json_response((await self._find(request)).response)
+        with self._budgets.follower(request[OWNER]):
+            snapshot = await self._find(request)
+            after = integer(request, "starting_after", default=-1)
+            is_there = after < snapshot.number  # else it may be long until anything comes
+            events = self._follow(snapshot, after)
+            return await send_events(request, events, self._clock, is_first_awaited=is_there)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """End a running response, here or on another server.
+
+        The provider's connection is closed when this answers, unless the other server is slow.
+        """
+        snapshot = await self._find(request)
+        if not snapshot.is_terminal:
+            await self._stop(snapshot)
+            snapshot = await self._find(request)
+        if snapshot.is_terminal and snapshot.status != "cancelled":
+            raise InvalidRequest(f"Cannot cancel a {snapshot.status} response.")
+        return json_response(snapshot.response)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Forget a response; a running one is cancelled first, a background one refused."""
+        snapshot = await self._find(request)
+        response_id, owner = snapshot.record.id, request[OWNER]
+        if snapshot.record.background and not snapshot.is_terminal:
+            raise InvalidRequest("Cannot delete an in-flight response.")
+        if not snapshot.is_terminal:
+            await self._stop(snapshot)
+        if not await self._store.delete(response_id, owner):
+            raise ResponseNotFound(response_id)
+        return json_response({"id": response_id, "object": "response", "deleted": True})
+
+    async def input_items(self, request: web.Request) -> web.Response:
+        """What the response was asked, with the history it came from, as a page."""
+        snapshot = await self._find(request)
+        record = snapshot.record
+        parent: Turn | None = None
+        if record.previous_response_id is not None:
+            # An unstored part of the lineage is nobody's to read (contract P7).
+            with contextlib.suppress(InvalidRequest):
+                parent = await self._jobs.lineage.resolve(record.previous_response_id, record.owner)
+        listed = partial(_listed, parent, record)
+        items = await aside(listed, values=Chain(parent, record.input).count())
+        return json_response(page(request, items))
+
+    async def _follow(self, snapshot: Snapshot, after: int) -> AsyncIterator[Sequence[Event]]:
+        """All to the end, unless what was asked for comes after it.
+
+        Raises ``ResponseNotFound`` for a response that is gone before its end was read, and
+        ``StoreUnavailable`` if it is there and was not read to its end.
+        """
+        response_id, owner = snapshot.record.id, snapshot.record.owner
+        last, has_ended = after, False
+        async for batch in self._store.read(response_id, owner, after=after):
+            last, has_ended = batch[-1].number, batch[-1].is_terminal
+            yield batch
+        if has_ended:
+            return
+        found = await self._store.get(response_id, owner)
+        if found is None:
+            raise ResponseNotFound(response_id)
+        if not found.is_terminal or found.number > last:
+            raise StoreUnavailable
+
+    async def _find(self, request: web.Request) -> Snapshot:
+        response_id = request.match_info["id"]
+        snapshot = await self._store.get(response_id, request[OWNER])
+        if snapshot is not None and snapshot.is_overdue:
+            await self._takeover.settle(response_id)
+            snapshot = await self._store.get(response_id, request[OWNER])
+        is_coming = snapshot is None and self._jobs.owes(response_id, request[OWNER])
+        if is_coming or (snapshot is not None and not snapshot.response):
+            raise StoreUnavailable  # it began while the store was away
+        if snapshot is None:
+            raise ResponseNotFound(response_id)
+        return snapshot
+
+    async def _stop(self, snapshot: Snapshot) -> None:
+        """Cancel a response and wait until it has ended; not for ever, if it runs elsewhere."""
+        record = snapshot.record
+        if job := self._jobs.find(record.id, record.owner):
+            await job.stop(EndReason.CANCELLED)
+            return
+        await self._store.cancel(record.id, record.owner)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL_SECONDS):
+                async for _ in self._store.read(record.id, record.owner, after=snapshot.number):
+                    pass
+
+    @contextlib.contextmanager
+    def _client_may_leave(self, job: Job) -> Iterator[None]:
+        """A client that goes away: its stored response runs on, any other ends (contract P2)."""
+        try:
+            yield
+        except (asyncio.CancelledError, ConnectionError):
+            envelope = job.plan.envelope
+            if not envelope.background and not (envelope.store and self._finish):
+                job.stop_soon(EndReason.CANCELLED)
+            raise
+
+
+def _listed(parent: Turn | None, record: Record) -> list[Json]:
+    """All that a response was asked, with what came before it."""
+    items: list[Json] = []
+    for turn in parent.lineage() if parent else ():
+        items += [*input_items(turn.id, turn.input), *turn.output]
+    return items + input_items(record.id, record.input)
+
+
+def _is_upgrade(request: web.Request) -> bool:
+    """Whether it asks for a WebSocket by the book; aiohttp also takes HTTP/1.0 and older drafts."""
+    by_the_book = request.version >= HttpVersion11 and not request.can_read_body
+    is_current = request.headers.get(hdrs.SEC_WEBSOCKET_VERSION, "") == "13"
+    return by_the_book and is_current and bool(web.WebSocketResponse().can_prepare(request))

@@ -1,0 +1,105 @@
+"""Server-sent events: a response's batches as `text/event-stream` (wire contract 6.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+
+from aiohttp import web
+
+from ws_bridge.clock import Clock
+from ws_bridge.errors import BridgeError
+from ws_bridge.protocol.events import SSE_DONE, SSE_KEEPALIVE, Event
+from ws_bridge.server.http.json import limits_of
+from ws_bridge.server.slow_consumer import SlowConsumer
+from ws_bridge.server.websocket.outbox import HELD_BYTES, joined
+
+log = logging.getLogger(__name__)
+
+KEEPALIVE_SECONDS = 15.0
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache, no-store",
+    "X-Accel-Buffering": "no",
+}
+
+
+async def send_events(
+    request: web.Request,
+    batches: AsyncIterator[Sequence[Event]],
+    clock: Clock,
+    *,
+    is_first_awaited: bool,
+) -> web.StreamResponse:
+    """Send every batch in one write, comments while nothing comes, `[DONE]` at the end.
+
+    Where the first batch is awaited, an error before it is raised with no byte written, so that it
+    can still be a plain HTTP answer; who follows from where nothing is yet gets the head at once. A
+    client that takes nothing is cut off: it can come back and go on from where it was.
+    """
+    first = await anext(batches, None) if is_first_awaited else None
+    response = web.StreamResponse(headers=HEADERS)
+    await response.prepare(request)
+    way = _SseWriter(request, response, clock)
+    comments = asyncio.create_task(way.comment())
+    try:
+        if first is not None:
+            await way.send(first)
+        async for batch in batches:
+            await way.send(batch)
+        await way.end()
+    except BridgeError as error:
+        way.cut(error)
+    except ConnectionError:
+        log.debug("client_left")
+    finally:
+        comments.cancel()
+        await asyncio.gather(comments, return_exceptions=True)
+        await way.patience.end()
+    return response
+
+
+class _SseWriter:
+    """The way to one reader."""
+
+    def __init__(self, request: web.Request, response: web.StreamResponse, clock: Clock) -> None:
+        if request.transport is None:
+            raise ConnectionResetError
+        self._transport = request.transport
+        self._transport.set_write_buffer_limits(HELD_BYTES)
+        self._protocol = request.protocol
+        self._response = response
+        self._clock = clock
+        unread = limits_of(request).unread_seconds
+        self.patience = SlowConsumer(
+            self._transport, clock, unread, partial(_drop, self._transport)
+        )
+
+    async def send(self, batch: Sequence[Event]) -> None:
+        for piece in joined(event.sse() for event in batch):
+            with self.patience:
+                await self._response.write(piece)
+
+    async def end(self) -> None:
+        with self.patience:
+            await self._response.write(SSE_DONE)
+            await self._response.write_eof()
+
+    async def comment(self) -> None:
+        """Say that there is life, now and then; not to a client that has enough to read."""
+        while True:
+            await self._clock.sleep(KEEPALIVE_SECONDS)
+            if not self._protocol.writing_paused:
+                await self._response.write(SSE_KEEPALIVE)
+
+    def cut(self, error: BridgeError) -> None:
+        """End without the end: too late for another answer, and who sees a cut comes back."""
+        log.info("stream_cut reason=%s", type(error).__name__)
+        self._transport.close()
+
+
+async def _drop(transport: asyncio.Transport) -> None:
+    log.info("slow_reader")
+    transport.abort()

@@ -1,0 +1,70 @@
+"""The way in for every request, and the way out for every error.
+
+Rule 1: who it is comes first; a request that is refused reaches no handler, no store, no provider.
+Rule 2: an address that was refused too often is told so until its minute is over, but a valid key
+is let in from any address: somebody else behind the same one may be at fault.
+Rule 3: every error is spoken in the contract's shape; the last branch tells the client nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from ws_bridge.errors import BridgeError, InvalidApiKey, OriginNotAllowed
+from ws_bridge.server.auth import OWNER, Authenticator
+from ws_bridge.server.http.json import error_response, new_request_id, of_http
+from ws_bridge.server.quotas import Quotas
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Asks a provider as a create does, and is over with its request.
+LIKE_A_CREATE = frozenset({("POST", "/v1/responses/compact")})
+
+
+class ErrorMiddleware:
+    """The middleware of one server."""
+
+    def __init__(self, gate: Authenticator, budgets: Quotas) -> None:
+        self._gate = gate
+        self._budgets = budgets
+
+    @web.middleware
+    async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Check who it is, run the handler, and speak every error in the contract's shape."""
+        request_id = new_request_id()
+        try:
+            return await self._enter(request, handler)
+        except BridgeError as error:
+            return error_response(error.alone(), request_id)
+        except web.HTTPException as refusal:
+            if refusal.status < 400:
+                raise
+            return error_response(of_http(refusal), request_id)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:  # the edge of the request: a bug tells the client nothing
+            log.exception("request_crashed request_id=%s", request_id)
+            return error_response(BridgeError(), request_id)
+
+    async def _enter(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not request.path.startswith("/v1/") and request.path != "/metrics":
+            return await handler(request)
+        owner = request[OWNER] = self._owner(request)
+        if (request.method, request.path) not in LIKE_A_CREATE:
+            return await handler(request)
+        with self._budgets.response(owner):
+            return await handler(request)
+
+    def _owner(self, request: web.Request) -> str:
+        try:
+            return self._gate.admit(request)
+        except (InvalidApiKey, OriginNotAllowed) as refusal:
+            self._budgets.refused(request.remote)
+            log.info("request_refused status=%d code=%s", refusal.status, refusal.code)
+            raise

@@ -1,0 +1,282 @@
+"""How much of this process one client key may take, and how often an address may be turned away.
+
+Rule 1: a limit of 0 is none; without keys everybody is one owner, and no key has a limit.
+Rule 2: what is taken comes back by itself: with the block it was taken for, or, for a response,
+because whoever counts looks whether it still runs. No notice can be missed, so no place is lost.
+Rule 3: a minute is any 60 seconds: a sliding window, exact, so what ``Retry-After`` says is true.
+Only when a place becomes free is not known to anybody: then it says one second.
+Rule 4: every create counts when its turn comes: warm-ups, successors of steers, and those that are
+refused later. What another server had begun and this one goes on with does not: nobody asked here.
+Rule 5: what is asked counts in bytes until it is answered: a body until its answer is done, a
+create's until its response has ended, whoever waits for it. One alone may be of any size, or it
+never could.
+Rule 6: each process counts for itself, from zero. Keys are read at its start, so a key cannot be
+taken back while a socket is open, and nothing has to look at it again.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from ipaddress import IPv6Address, ip_address
+
+from ws_bridge.config import Limits
+from ws_bridge.errors import RateLimited
+from ws_bridge.jobs.job import Job
+from ws_bridge.jobs.registry import Create, JobRegistry
+from ws_bridge.server.auth import EVERYBODY
+from ws_bridge.types import Now
+
+Runs = Callable[[str, str], bool]  # whether the response of that id and owner is being generated
+
+WINDOW_SECONDS = 60.0
+# That many names are told apart; of more the longest idle are forgotten. A full table of addresses
+# is some 9 MB; whoever has more of them is not held up by a limit for each.
+MOST_NAMES = 10_000
+MIB = 2**20
+SMALL = 64 * 1024  # bytes: so little is served whatever all others have asked together
+LOOK_AFTER = 64  # responses of a key have begun: those that are over are let go of
+
+WORDS = {
+    "connections_per_key": "Too many connections are open with this key ({}).",
+    "running_per_key": "Too many responses are running with this key ({}).",
+    "creates_per_minute": "Too many responses were created with this key ({} per minute).",
+    "refused_per_minute": "Too many requests from this address were refused ({} per minute).",
+    "asked_mib_per_key": "What was asked with this key and is not answered is too much ({} MiB).",
+    "asked_mib": "What was asked of this server and is not answered is too much ({} MiB).",
+    "followers_per_key": "Too many responses are followed with this key ({}).",
+    "followers": "Too many responses are followed on this server ({}).",
+}
+
+
+class Rate:
+    """So many in any 60 seconds, for each name."""
+
+    def __init__(self, most: int, now: Now) -> None:
+        self._most = most
+        self._now = now
+        self._times: OrderedDict[str, array[float]] = OrderedDict()  # the longest idle one first
+
+    def __len__(self) -> int:
+        """How many names are remembered."""
+        return len(self._times)
+
+    def wait(self, name: str) -> float:
+        """Seconds until one more fits; 0: it does now."""
+        times = self._times.get(name)
+        if times is None or len(times) < self._most:
+            return 0.0
+        return max(0.0, times[0] + WINDOW_SECONDS - self._now())
+
+    def count(self, name: str) -> None:
+        """One more has come."""
+        if not self._most:
+            return
+        times = self._times.setdefault(name, array("d"))
+        times.append(self._now())
+        del times[: -self._most]  # only the last so many can be in the way of the next
+        self._times.move_to_end(name)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop the names that can no longer wait, and the longest idle ones of too many."""
+        over = self._now() - WINDOW_SECONDS
+        while len(self._times) > MOST_NAMES or next(iter(self._times.values()))[-1] <= over:
+            self._times.popitem(last=False)
+
+
+class Quotas:
+    """The counts of one process. ``breached`` is told the limit's name at every refusal."""
+
+    def __init__(
+        self, limits: Limits, *, runs: Runs, breached: Callable[[str], None], now: Now
+    ) -> None:
+        self._most: dict[str, int] = {kind: getattr(limits, kind) for kind in WORDS}
+        self._runs = runs
+        self._breached = breached
+        self._open: dict[str, int] = {}
+        self._beginning: dict[str, int] = {}
+        self._begun: dict[
+            str, dict[str, int]
+        ] = {}  # by key: ids, and bytes of what they were asked
+        self._asked: dict[str, int] = {}  # bytes, for as long as their block lasts
+        self._followers: dict[str, int] = {}
+        self._creates = Rate(limits.creates_per_minute, now)
+        self._refusals = Rate(limits.refused_per_minute, now)
+
+    @contextmanager
+    def connection(self, owner: str) -> Iterator[None]:
+        """One more socket of the key, as long as the block lasts. Raises ``RateLimited``."""
+        if self._is_full("connections_per_key", owner, self.connections(owner)):
+            raise self._refusal("connections_per_key")
+        with _more(self._open, owner):
+            yield
+
+    @contextmanager
+    def response(self, owner: str, size: int = 0) -> Iterator[Callable[[str], None]]:
+        """One more response of the key: in the block it begins, and then its id is to be told.
+
+        It was asked with so many bytes. A response whose id is not told has ended with the block.
+        Raises ``RateLimited``.
+        """
+        if self._runs_enough(owner):
+            raise self._refusal("running_per_key")
+        self._check_asked(owner, size)
+        if owner != EVERYBODY:
+            if wait := self._creates.wait(owner):
+                raise self._refusal("creates_per_minute", wait)
+            self._creates.count(owner)
+        with _more(self._beginning, owner), _more(self._asked, owner, size):
+            yield lambda response_id: self._hold(owner, response_id, size)
+
+    @contextmanager
+    def asked(self, owner: str, size: int) -> Iterator[None]:
+        """A body of so many bytes, as long as the block lasts. Raises ``RateLimited``."""
+        self._check_asked(owner, size)
+        with _more(self._asked, owner, size):
+            yield
+
+    @contextmanager
+    def follower(self, owner: str) -> Iterator[None]:
+        """One more reader of a response's events, as long as the block lasts.
+
+        Raises ``RateLimited``.
+        """
+        if self._is_full("followers_per_key", owner, self._followers.get(owner, 0)):
+            raise self._refusal("followers_per_key")
+        if sum(self._followers.values()) >= self._most["followers"]:
+            raise self._refusal("followers")
+        with _more(self._followers, owner):
+            yield
+
+    def refused(self, remote: str | None) -> None:
+        """A request of the address is refused. Raises ``RateLimited`` if too many were before."""
+        address = address_of(remote)
+        if wait := self._refusals.wait(address):
+            raise self._refusal("refused_per_minute", wait)
+        self._refusals.count(address)
+
+    def connections(self, owner: str) -> int:
+        """How many sockets of the key are open."""
+        return self._open.get(owner, 0)
+
+    def running(self, owner: str) -> int:
+        """How many responses of the key begin or run."""
+        known = self._begun.pop(owner, {})
+        begun = {one: size for one, size in known.items() if self._runs(one, owner)}
+        if begun:
+            self._begun[owner] = begun
+        return self._beginning.get(owner, 0) + len(begun)
+
+    def asked_bytes(self, owners: Iterable[str] | None = None) -> int:
+        """Bytes of what was asked, and is not known to be answered: of some keys, or of all."""
+        if owners is None:
+            owners = {*self._asked, *self._begun}
+        begun = (self._begun.get(owner, {}).values() for owner in owners)
+        return sum(map(sum, begun)) + sum(self._asked.get(owner, 0) for owner in owners)
+
+    def followers(self) -> int:
+        """How many readers follow a response's events."""
+        return sum(self._followers.values())
+
+    def names(self) -> int:
+        """How many keys and addresses are remembered, in all tables."""
+        tables = (self._open, self._beginning, self._begun, self._asked, self._followers)
+        return sum(len(table) for table in (*tables, self._creates, self._refusals))
+
+    def _is_full(self, kind: str, owner: str, taken: int) -> bool:
+        return 0 < self._most[kind] <= taken and owner != EVERYBODY
+
+    def _runs_enough(self, owner: str) -> bool:
+        """Whether it is at its limit; who still runs is looked at only if all of them were."""
+        full = partial(self._is_full, "running_per_key", owner)
+        begun = self._beginning.get(owner, 0) + len(self._begun.get(owner, ()))
+        return full(begun) and full(self.running(owner))
+
+    def _check_asked(self, owner: str, size: int) -> None:
+        for kind, owners in (("asked_mib_per_key", [owner]), ("asked_mib", None)):
+            most = self._most[kind] * MIB
+            has_no_limit = owner == EVERYBODY if owners else size <= SMALL
+            if has_no_limit or not most:
+                continue
+            if self.asked_bytes(owners) + size > most:
+                for one in owners or list(self._begun):
+                    self.running(one)  # those that are over are let go of
+                taken = self.asked_bytes(owners)
+                if taken and taken + size > most:
+                    raise self._refusal(kind)
+
+    def _hold(self, owner: str, response_id: str, size: int) -> None:
+        is_counted = self._most["running_per_key"] and owner != EVERYBODY
+        if not size and not is_counted:
+            return
+        begun = self._begun.setdefault(owner, {})
+        begun[response_id] = size
+        if len(begun) % LOOK_AFTER == 0:
+            self.running(owner)
+
+    def _refusal(self, kind: str, wait: float = 1.0) -> RateLimited:
+        self._breached(kind)
+        seconds = max(1, math.ceil(wait))
+        words = WORDS[kind].format(self._most[kind])
+        error = RateLimited(f"{words} Try again in {seconds}s.")
+        error.retry_after = seconds
+        return error
+
+
+class LimitedCreates:
+    """``jobs.start`` within the budget of the create's key: the one door for every transport."""
+
+    def __init__(self, jobs: JobRegistry, budgets: Quotas) -> None:
+        self._jobs = jobs
+        self._budgets = budgets
+
+    async def start(self, create: Create) -> Job:
+        """Begin a response. Raises ``BridgeError`` if it is refused: nothing was begun then."""
+        with self._budgets.response(create.owner, create.size) as begun:
+            job = await self._jobs.start(create)
+            begun(job.id)
+        return job
+
+
+def generating(jobs: JobRegistry) -> Runs:
+    """Whether a response runs here and has not said its last.
+
+    Its job lives a little longer; a client that heard the end may begin the next one at once.
+    """
+
+    def runs(response_id: str, owner: str) -> bool:
+        job = jobs.find(response_id, owner)
+        return job is not None and job.result is None and not job.stream.is_closed
+
+    return runs
+
+
+def address_of(remote: str | None) -> str:
+    """What counts as one address: of IPv6 the /64, for that is what one customer has."""
+    try:
+        address = ip_address(remote or "")
+    except ValueError:
+        return remote or ""  # a UNIX socket's
+    if isinstance(address, IPv6Address):
+        mapped = address.ipv4_mapped
+        return str(mapped) if mapped else f"{address.packed[:8].hex(':', 2)}::/64"
+    return str(address)
+
+
+@contextmanager
+def _more(counts: dict[str, int], owner: str, count: int = 1) -> Iterator[None]:
+    if not count:
+        yield
+        return
+    counts[owner] = counts.get(owner, 0) + count
+    try:
+        yield
+    finally:
+        counts[owner] -= count
+        if not counts[owner]:
+            del counts[owner]

@@ -1,0 +1,74 @@
+"""How long a server waits for a client that does not read: as long as it takes anything at all.
+
+Rule 1: a client that takes a byte now and then is slow, and may be; one that takes none for the set
+time is let go, however much or little waits for it.
+Rule 2: time is looked at only while somebody waits: one task a connection, begun when it is first
+needed, and gone when at its next look nobody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+
+from ws_bridge.clock import Clock
+
+LOOKS = 6  # in the time that a client has: it gets a sixth more than that, a third at most
+
+
+class SlowConsumer:
+    """``with patience:`` around whatever waits for the client of one transport to read."""
+
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        clock: Clock,
+        seconds: float,
+        let_go: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._seconds = seconds
+        self._let_go = let_go
+        self._waits = 0
+        self._since = 0.0  # the last time that something was taken
+        self._least = math.inf  # bytes that waited then
+        self._task: asyncio.Task[None] | None = None
+        self._is_over = False
+
+    def __enter__(self) -> None:
+        if not self._waits:  # whoever waited before has come through: that was progress
+            self._since, self._least = self._clock.monotonic(), math.inf
+        self._waits += 1
+        if not self._is_over and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._watch())
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._waits -= 1
+
+    async def end(self) -> None:
+        """Look no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while self._waits:
+            await self._clock.sleep(self._seconds / LOOKS)
+            if self._waits and self._takes_nothing():
+                self._is_over = True
+                await self._let_go()
+                return
+
+    def _takes_nothing(self) -> bool:
+        size, now = self._transport.get_write_buffer_size(), self._clock.monotonic()
+        if size < self._least:
+            self._least, self._since = size, now
+        return now - self._since >= self._seconds

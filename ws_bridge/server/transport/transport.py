@@ -1,0 +1,295 @@
+"""Between the socket and aiohttp: every byte that comes in passes here first.
+
+A ``ClientTransport`` is two things at once: to the loop it is the connection's protocol, to
+aiohttp's handler it is the transport. So it sees what comes before anybody keeps it, it owns the
+pauses of reading, and it decides how a connection ends.
+
+Rule 1: a client's slowness, silence and size have limits; a breach ends that connection alone.
+Rule 2: one timer a connection at most, set anew only when it has rung or would ring too late.
+Rule 3: what is watched changes from request to WebSocket to leaving; this file knows none of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from math import inf
+from typing import Any, NoReturn, cast
+
+from aiohttp import web
+
+from ws_bridge.errors import InvalidRequest
+from ws_bridge.server.transport.frame_scanner import FrameViolation
+from ws_bridge.server.transport.http_watch import HttpWatch
+from ws_bridge.server.transport.lingering_close import LingeringClose
+from ws_bridge.server.transport.shared import ListenerState
+from ws_bridge.server.transport.watch import LINGER_SECONDS
+from ws_bridge.server.transport.websocket_watch import WebSocketWatch
+
+log = logging.getLogger(__name__)
+
+# A bell that rings so late says that this process stood still: what clients sent meanwhile has not
+# been read yet, so that they get another moment.
+STALL_SECONDS = 0.25
+
+
+class ClientTransport(asyncio.Protocol, asyncio.Transport):
+    """One connection."""
+
+    __slots__ = (
+        "_duty",
+        "_handler",
+        "_is_held",
+        "_is_paused",
+        "_rings_at",
+        "_timer",
+        "_transport",
+        "_watch",
+    )
+
+    _transport: asyncio.Transport  # from `connection_made` on
+
+    def __init__(self, handler: asyncio.Protocol, duty: ListenerState) -> None:
+        super().__init__()
+        self._handler = handler
+        self._duty = duty
+        self._watch: HttpWatch | WebSocketWatch | LingeringClose = HttpWatch(
+            self, duty.limits, duty.largest, duty.loop.time()
+        )
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = inf
+        self._is_paused = False  # by aiohttp
+        self._is_held = False  # by what all connections receive
+
+    # What the server asks
+
+    def head_received(self, request: web.BaseRequest) -> None:
+        """A request has begun to be answered."""
+        if isinstance(self._watch, HttpWatch):
+            self._watch.head_received(request, self._duty.loop.time())
+
+    def answered(self) -> bool:
+        """The answer is made; true if the request came too late for the connection to go on."""
+        watch, now = self._watch, self._duty.loop.time()
+        if isinstance(watch, WebSocketWatch) and not watch.ws.prepared:
+            # No handshake: requests may follow.
+            self._watch = watch = HttpWatch(self, self._duty.limits, self._duty.largest, now)
+            self.arm()
+        elif isinstance(watch, HttpWatch):
+            watch.answered(now)
+            return watch.is_late
+        return False
+
+    def begin_frames(self, ws: web.WebSocketResponse) -> None:
+        """From now on frames come. Raises ``InvalidRequest`` if some have come already."""
+        if isinstance(self._watch, HttpWatch):
+            if not self._watch.is_clean:
+                raise InvalidRequest("Nothing may be sent before the handshake is answered.")
+            self._watch = WebSocketWatch(self, self._duty.limits, ws, self._duty.loop.time())
+            self.arm()
+
+    # The loop's protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by name
+        self._duty.came(self)
+        self.arm()
+        self._handler.connection_made(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come: the watch first."""
+        if data := self._watch.receive(data, self._duty.loop.time()):
+            self._handler.data_received(data)
+
+    def eof_received(self) -> None:
+        """The client sends no more: it is gone (and the loop closes the transport)."""
+        self._handler.eof_received()
+        self._leave(lingers=False)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """All is over."""
+        leaving = self._leave(lingers=False)  # nothing is written any more: uvloop would raise
+        if self._timer:
+            self._timer.cancel()
+        self._duty.went(self)
+        self._handler.connection_lost(error)
+        leaving.end()
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly."""
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._handler.resume_writing()
+
+    # aiohttp's transport
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send; nothing after the end."""
+        watch = self._watch
+        if type(watch) is not LingeringClose:
+            self._transport.write(data)
+            if type(watch) is HttpWatch:
+                watch.wrote(len(data), self._duty.loop.time())
+
+    def writelines(self, pieces: Any) -> None:
+        """Send."""
+        self.write(b"".join(pieces))
+
+    def close(self) -> None:
+        """End the connection; the client hears of it even if it is sending."""
+        self._leave(lingers=self._watch.is_unfinished)
+
+    def abort(self) -> None:
+        """End the connection, whatever is unsent."""
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Whether nothing more can be sent."""
+        return type(self._watch) is LingeringClose or self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        """The handler has enough."""
+        if type(self._watch) is not LingeringClose:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """The handler wants more."""
+        self._is_paused = False
+        self._read_on()
+
+    def is_reading(self) -> bool:
+        """Whether what comes is read."""
+        return self._transport.is_reading()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What the real transport knows."""
+        return self._transport.get_extra_info(name, default)
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Who is fed from here."""
+        return self._handler
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """From how many unsent bytes on writers wait."""
+        if not self._transport.is_closing():
+            self._transport.set_write_buffer_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """From and to how many unsent bytes writers wait."""
+        return self._transport.get_write_buffer_limits()
+
+    def get_write_buffer_size(self) -> int:
+        """How many bytes are unsent."""
+        return self._transport.get_write_buffer_size()
+
+    def can_write_eof(self) -> bool:
+        """Whether this side can end alone."""
+        return self._transport.can_write_eof()
+
+    def write_eof(self) -> None:
+        """End this side."""
+        self._transport.write_eof()
+
+    @property
+    def _sendfile_compatible(self) -> NoReturn:
+        """What the stock loop asks before it sends a file past its transport; it may not."""
+        raise NotImplementedError
+
+    # A sender, to what all connections receive
+
+    @property
+    def ahead(self) -> int:
+        """Bytes still to come of what is being received."""
+        return self._watch.ahead
+
+    def hold(self) -> None:
+        """Read nothing for now."""
+        self._is_held = True
+        self._transport.pause_reading()
+
+    def release(self) -> None:
+        """Read again."""
+        self._is_held = False
+        self._read_on()
+
+    # The door of its watch
+
+    def arm(self) -> None:
+        """Ring when the watch is due; a bell that rings early is set anew then."""
+        due = self._watch.due
+        if due < self._rings_at:
+            if self._timer:
+                self._timer.cancel()
+            self._timer = self._duty.loop.call_at(due, self._ring)
+            self._rings_at = due
+
+    def receiving(self, count: int) -> None:
+        """Count a message or body of which so many bytes are here; 0 when it is complete."""
+        if count:
+            self._duty.receiving.has(self, count)
+        else:
+            self._duty.receiving.leave(self)
+
+    def cut(self, ws: web.WebSocketResponse, breach: FrameViolation) -> None:
+        """End the WebSocket with a close frame, behind all that was sent before."""
+        log.info("client_cut code=%d reason=%s", breach.code, breach.words)
+        if ws.prepared:
+            self._duty.see_off(
+                ws.close(code=breach.code, message=breach.words.encode(), drain=False)
+            )
+        else:
+            self.abort()
+
+    def is_waiting(self) -> bool:
+        """Whether this side reads nothing at present."""
+        return self._is_held or self._is_paused
+
+    def unsent(self) -> int:
+        """Bytes that wait for the client to read."""
+        return self._transport.get_write_buffer_size()
+
+    def part(self, *, at_once: bool) -> None:
+        """Close the socket itself, or throw it away."""
+        if at_once:
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def _ring(self) -> None:
+        now = self._duty.loop.time()
+        is_late = now - self._rings_at > STALL_SECONDS
+        self._timer, self._rings_at = None, inf
+        if self._watch.due > now:
+            self.arm()
+        elif is_late:
+            self._rings_at = now + LINGER_SECONDS
+            self._timer = self._duty.loop.call_at(self._rings_at, self._ring)
+        else:
+            self._watch.wake(now)
+
+    def _leave(self, *, lingers: bool) -> LingeringClose:
+        watch, now = self._watch, self._duty.loop.time()
+        if isinstance(watch, LingeringClose):
+            return watch
+        is_deaf = isinstance(watch, WebSocketWatch) and watch.is_deaf
+        frames = watch.frames if isinstance(watch, WebSocketWatch) and not is_deaf else None
+        seconds = 0.0 if is_deaf else self._duty.limits.unread_seconds
+        self._watch = leaving = LingeringClose(self, now, frames=frames, seconds=seconds)
+        self._duty.receiving.leave(self)
+        if not lingers or self._transport.is_closing():
+            leaving.part(now)
+            return leaving
+        self._is_paused = self._is_held = False
+        self._read_on()
+        if isinstance(watch, HttpWatch) and self._transport.can_write_eof():
+            self._transport.write_eof()  # some clients read an answer up to its end
+        self.arm()
+        return leaving
+
+    def _read_on(self) -> None:
+        if not (self._is_paused or self._is_held or self._transport.is_closing()):
+            self._transport.resume_reading()

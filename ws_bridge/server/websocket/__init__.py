@@ -1,0 +1,1 @@
+"""The sockets on `/v1/responses`, and what goes out to them."""

@@ -1,0 +1,1 @@
+"""The store of many processes: a Redis or Valkey that all of them reach."""

@@ -1,0 +1,191 @@
+"""`[store] url` → clients of a Redis or Valkey: one server, Sentinel, or Cluster.
+
+Rule 1: what can never work is a ``ConfigError``: one line that names the key, never the password.
+Rule 2: a call that waits longer than a second has failed; who calls knows how to repeat it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+
+from ws_bridge.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+Client = Redis | RedisCluster
+
+OLDEST = (7, 0)  # what the scripts were tested on
+ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]/@]+)(:(?P<port>[0-9]{1,5}))?")
+PORTS = {"sentinel": 26379}
+CALL_SECONDS = 1.0
+POLICY = "maxmemory-policy"
+# What a client raises when the server is away, slow, or not itself.
+# RuntimeError is uvloop's word for a connection that was reset while this process stood still.
+AWAY = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAddress:
+    """A store's URL, taken apart."""
+
+    kind: str  # "", "sentinel" or "cluster"
+    addresses: tuple[tuple[str, int], ...]
+    service: str  # the name Sentinel knows the master by
+    db: int
+    options: dict[str, Any] = field(repr=False)  # username, password, ssl
+
+
+def parse(url: str, password: str = "") -> RedisAddress:
+    """Take a URL apart; ``password`` goes before the one in it. Raises ``ConfigError``."""
+    scheme, _, rest = url.partition("://")
+    protocol, _, kind = scheme.partition("+")
+    parts = _split(f"//{rest}")
+    user, _, hosts = parts.netloc.rpartition("@")
+    if protocol not in ("redis", "rediss") or kind not in ("", "sentinel", "cluster"):
+        raise _unusable("its scheme is none of redis, rediss, redis+sentinel, redis+cluster")
+    addresses = tuple(_address(host, PORTS.get(kind, 6379)) for host in hosts.split(","))
+    if not kind and len(addresses) != 1:
+        raise _unusable("it names several servers: use redis+sentinel:// or redis+cluster://")
+    path = [unquote(part) for part in parts.path.strip("/").split("/") if part]
+    service = path.pop(0) if kind == "sentinel" and path else ""
+    if kind == "sentinel" and not service:
+        raise _unusable("the master's name is missing: redis+sentinel://host:26379/NAME")
+    db = path.pop(0) if path else "0"
+    if kind == "cluster" and db != "0":
+        raise _unusable("a cluster has no database but 0")
+    if path or not db.isdecimal() or parts.query or parts.fragment:
+        raise _unusable("after the address comes at most a database number")
+    name, _, secret = (unquote(part) for part in user.partition(":"))
+    options: dict[str, Any] = {"username": name or None, "password": password or secret or None}
+    if protocol == "rediss":
+        options["ssl"] = True
+    return RedisAddress(kind, addresses, service, int(db), options)
+
+
+def connect(place: RedisAddress, *, listens: bool = False, pool: int = 64) -> Client:
+    """A client; nothing is sent yet. One that listens waits for ever."""
+    options = place.options | {
+        "socket_timeout": None if listens else CALL_SECONDS,
+        "socket_connect_timeout": CALL_SECONDS,
+        "max_connections": pool,
+    }
+    never = Retry(NoBackoff(), 0)
+    if place.kind == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in place.addresses]
+        return RedisCluster(
+            startup_nodes=nodes,
+            retry=Retry(NoBackoff(), 1),
+            require_full_coverage=False,
+            # A slot that moved is learned alone: to learn all anew the client closes every
+            # connection, those in use too.
+            reinitialize_steps=0,
+            **options,
+        )
+    options |= {"retry": never, "db": place.db}
+    if place.kind == "sentinel":
+        about = {key: place.options[key] for key in ("ssl",) if key in place.options}
+        about |= {"socket_timeout": CALL_SECONDS, "socket_connect_timeout": CALL_SECONDS}
+        known = list(place.addresses)
+        keeper: Any = Sentinel(known, sentinel_kwargs=about | {"retry": never})  # type: ignore[no-untyped-call]
+        client: Redis = keeper.master_for(place.service, **options)
+        return client
+    [(host, port)] = place.addresses
+    return Redis(host=host, port=port, **options)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReport:
+    """What a store's server says of itself."""
+
+    uptime_seconds: float
+
+
+async def examine(client: Client) -> ServerReport:
+    """Ask the server whether it can do the work.
+
+    Raises ``ConfigError`` for what will not heal, else what the client raises.
+    """
+    try:
+        infos = await _infos(client)
+        policies = await _policies(client)
+    except (AuthenticationError, AuthorizationError):
+        raise ConfigError(
+            "key 'store.url': the server refuses the user or the password: correct them, "
+            "or 'store.password_env'"
+        ) from None
+    for info in infos:
+        version = str(info.get("redis_version", "0"))
+        if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
+            needed = ".".join(map(str, OLDEST))
+            raise ConfigError(
+                f"key 'store.url': the server is version {version}: it must be {needed} or newer"
+            )
+    for policy in policies - {"noeviction"}:
+        log.warning(
+            "store_may_evict policy=%s: stored responses can be lost when memory is short: "
+            "CONFIG SET maxmemory-policy noeviction",
+            policy,
+        )
+    return ServerReport(min(float(info.get("uptime_in_seconds", 0)) for info in infos))
+
+
+async def _infos(client: Client) -> list[dict[str, Any]]:
+    if isinstance(client, RedisCluster):
+        await client.initialize()
+        return [await node.execute_command("INFO", "server") for node in client.get_primaries()]
+    return [await client.info("server")]
+
+
+async def _policies(client: Client) -> set[str]:
+    """The eviction policies; empty where the server does not tell (some hosted ones)."""
+    try:
+        if isinstance(client, RedisCluster):
+            nodes = client.get_primaries()
+            told = [await node.execute_command("CONFIG", "GET", POLICY) for node in nodes]
+        else:
+            told = [await client.config_get(POLICY)]
+    except (AuthenticationError, AuthorizationError):
+        raise
+    except ResponseError as refused:
+        log.warning("store_policy_unknown reason=%s", type(refused).__name__)
+        return set()
+    return {_text(value) for answer in told for value in dict(answer).values()}
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _split(url: str) -> SplitResult:
+    with contextlib.suppress(ValueError):  # its text may have the password
+        return urlsplit(url)
+    raise _unusable("it is no URL: is there a bracket too many?")
+
+
+def _address(text: str, port: int) -> tuple[str, int]:
+    found = ADDRESS.fullmatch(text)
+    if found is None or not 0 < int(found["port"] or port) < 65536:
+        raise _unusable("an address in it is not HOST or HOST:PORT")
+    return found["host"].strip("[]"), int(found["port"] or port)
+
+
+def _unusable(reason: str) -> ConfigError:
+    return ConfigError(f"key 'store.url': {reason}")

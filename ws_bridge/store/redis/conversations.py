@@ -1,0 +1,277 @@
+"""Conversations in Redis: a hash, a list and an index for each, every step one short script."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from ws_bridge.errors import ConversationFull, StoreUnavailable
+from ws_bridge.protocol.conversation import Conversation, ConversationEntry
+from ws_bridge.store.base import Owners, Unreadable
+from ws_bridge.store.conversations import OVERHEAD, USUAL, ConversationLimits
+from ws_bridge.store.redis.codec import CODEC, ENCRYPTED, Codec, parse_json, unpack_json
+from ws_bridge.store.redis.keys import PREFIX, is_id, partition_of
+from ws_bridge.store.redis.scripts import CONVERSE, Scripts
+from ws_bridge.types import Json
+
+log = logging.getLogger(__name__)
+
+
+AT_ONCE = 128  # entries that one step looks at
+TRIES = 8  # to read a conversation from which somebody takes items all the while
+LARGE = 64 * 1024  # bytes: more are packed and unpacked beside the event loop
+OLDEST_FIRST, NEWEST_FIRST = 1, -1
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPage:
+    """What one step has read."""
+
+    head: Conversation  # without items
+    length: int  # items of the conversation
+    removed: int  # so far: it counts up
+    entries: Sequence[bytes]
+
+
+class RedisConversations:
+    """``Conversations`` of many processes. What cannot be read is unknown."""
+
+    def __init__(
+        self,
+        scripts: Scripts,
+        ttl_seconds: float,
+        codec: Codec = CODEC,
+        owners: Owners | None = None,
+        bounds: ConversationLimits = USUAL,
+    ) -> None:
+        self._scripts = scripts
+        self._codec = codec
+        self._owners = owners or Owners()
+        self._ttl_ms = int(ttl_seconds * 1000)
+        self.bounds = bounds
+
+    async def create(self, conversation: Conversation) -> None:
+        """See ``Conversations``."""
+        await self._call(
+            "create",
+            conversation.id,
+            conversation.owner,
+            created_at=str(conversation.created_at),
+            metadata=conversation.metadata,
+            entries=conversation.entries,
+        )
+
+    async def head(self, conversation_id: str, owner: str) -> Conversation | None:
+        """See ``Conversations``."""
+        page = await self._page(conversation_id, owner, 0, most=0)
+        return page.head if page else None
+
+    async def get(self, conversation_id: str, owner: str) -> Conversation | None:
+        """See ``Conversations``: page after page, as it was at the first one."""
+        for _ in range(TRIES):
+            page = first = await self._page(conversation_id, owner, 0)
+            if page is None or first is None:
+                return None
+            kept = list(page.entries)
+            while page is not None and page.entries and len(kept) < first.length:
+                page = await self._page(conversation_id, owner, len(kept))
+                if page is None:
+                    return None
+                if page.removed != first.removed or page.length < first.length:
+                    break  # what comes next has moved
+                kept += page.entries
+            if len(kept) >= first.length:
+                entries = await self._read(kept[: first.length], conversation_id)
+                return None if entries is None else replace(first.head, entries=entries)
+        raise StoreUnavailable
+
+    async def page(
+        self,
+        conversation_id: str,
+        owner: str,
+        *,
+        start: int | None,
+        count: int,
+        newest_first: bool,
+    ) -> Sequence[ConversationEntry] | None:
+        """See ``Conversations``."""
+        step = NEWEST_FIRST if newest_first else OLDEST_FIRST
+        kept: list[bytes] = []
+        while len(kept) < count and (start is None or start >= 0):
+            most = count - len(kept)
+            page = await self._page(conversation_id, owner, start, most=most, step=step)
+            if page is None:
+                return None
+            if not page.entries:
+                break
+            begin = (page.length - 1 if newest_first else 0) if start is None else start
+            start = begin + step * len(page.entries)
+            kept += page.entries
+        return await self._read(kept, conversation_id)
+
+    async def find(self, conversation_id: str, owner: str, item_id: str) -> int | None:
+        """See ``Conversations``."""
+        rest, found = 0, -1
+        while found < 0 <= rest:
+            answer = await self._call("find", conversation_id, owner, name=item_id, start=rest)
+            if answer is None:
+                return None
+            found, rest = answer
+        return found if found >= 0 else None
+
+    async def update(self, conversation_id: str, owner: str, metadata: Json) -> bool:
+        """See ``Conversations``."""
+        return bool(await self._call("update", conversation_id, owner, metadata=metadata))
+
+    async def add(
+        self, conversation_id: str, owner: str, entries: Sequence[ConversationEntry]
+    ) -> Sequence[str] | None:
+        """See ``Conversations``."""
+        names = await self._call("add", conversation_id, owner, entries=entries)
+        return None if names is None else [orjson.loads(name) for name in names]
+
+    async def remove(self, conversation_id: str, owner: str, item_id: str) -> bool:
+        """See ``Conversations``; two of one name, which servers of old may have made, both go."""
+        is_removed = False
+        while (place := await self.find(conversation_id, owner, item_id)) is not None:
+            answer = await self._call("remove", conversation_id, owner, name=item_id, start=place)
+            is_removed = is_removed or bool(answer)
+        return is_removed
+
+    async def delete(self, conversation_id: str, owner: str) -> bool:
+        """See ``Conversations``."""
+        return bool(await self._call("delete", conversation_id, owner))
+
+    async def _page(
+        self,
+        conversation_id: str,
+        owner: str,
+        start: int | None,
+        *,
+        most: int = AT_ONCE,
+        step: int = OLDEST_FIRST,
+    ) -> ItemPage | None:
+        answer = await self._call(
+            "page", conversation_id, owner, start=start, most=min(most, AT_ONCE), step=step
+        )
+        if answer is None:
+            return None
+        created_at, metadata, length, size, removed, entries = answer
+        try:
+            head = self._head(conversation_id, owner, created_at, metadata)
+        except Unreadable as unreadable:
+            log.error("read_broken id=%s reason=%s", conversation_id, unreadable)  # noqa: TRY400 - the reason is all there is
+            return None
+        return ItemPage(replace(head, size=size), length, removed, entries)
+
+    async def _call(
+        self,
+        what: str,
+        conversation_id: str,
+        owner: str,
+        *,
+        created_at: str = "",
+        metadata: Json | None = None,
+        name: str = "",
+        start: int | None = 0,
+        most: int = AT_ONCE,
+        step: int = OLDEST_FIRST,
+        entries: Sequence[ConversationEntry] = (),
+    ) -> Any:
+        if not is_id(conversation_id):
+            return None
+        owners = (owner,) if what == "create" else self._owners.names(owner)
+        meta, listed, _ = keys = _keys(conversation_id)
+        kept = b"" if metadata is None else self._pack_metadata(metadata, meta)
+        arguments = (
+            *(what, " ".join(owners), self._ttl_ms, created_at, kept, _name(name)),
+            *("" if start is None else start, most, step),
+            *(self.bounds.bytes, self.bounds.items),
+            *(await self._parts(entries, listed)),
+        )
+        answer = b"again"
+        while answer == b"again":  # entries that an older release has added are counted first
+            answer = await self._scripts.call(CONVERSE, keys, *arguments)
+        if answer == b"full":
+            raise ConversationFull(self.bounds.bytes, self.bounds.items)
+        return answer
+
+    def _pack_metadata(self, metadata: Json, key: str) -> bytes:
+        """As JSON, or encrypted: older releases take it for JSON."""
+        plain = orjson.dumps(metadata)
+        return self._codec.pack(plain, key) if self._codec.cipher.encrypts else plain
+
+    async def _parts(
+        self, entries: Sequence[ConversationEntry], key: str
+    ) -> Sequence[bytes | int | str]:
+        """Of each entry its name, its spare name, its payload, its size and its digest."""
+        plain = [orjson.dumps([one.item, one.maker, one.response]) for one in entries]
+        names = [(_name(one.id), _name(one.spare or one.id)) for one in entries]
+
+        def packed() -> Sequence[bytes | int | str]:
+            parts: list[bytes | int | str] = []
+            for pair, each in zip(names, plain, strict=True):
+                payload = self._codec.pack(each, key)
+                digest = hashlib.sha1(payload).hexdigest()  # noqa: S324 - the server's, for equality
+                parts += [*pair, payload, len(each) + OVERHEAD, digest]
+            return parts
+
+        is_large = sum(map(len, plain)) > LARGE
+        return await asyncio.to_thread(packed) if is_large else packed()
+
+    def _head(
+        self, conversation_id: str, owner: str, created_at: bytes | None, metadata: bytes | None
+    ) -> Conversation:
+        """What the script has read, but for the items. Raises ``Unreadable``."""
+        if metadata and metadata.startswith(ENCRYPTED):
+            metadata = self._codec.unpack(metadata, _keys(conversation_id)[0])
+        began = parse_json(created_at or b"")
+        told = parse_json(metadata) if metadata else {}
+        if type(began) is not int or not isinstance(told, dict):
+            raise Unreadable("conversation")
+        return Conversation(conversation_id, owner, began, told)
+
+    async def _read(
+        self, kept: Sequence[bytes], conversation_id: str
+    ) -> tuple[ConversationEntry, ...] | None:
+        """Items as they are kept; None if one of them cannot be read."""
+        listed = _keys(conversation_id)[1]
+
+        def read() -> tuple[ConversationEntry, ...]:
+            return tuple(self._entry(each, listed) for each in kept)
+
+        try:
+            is_large = sum(map(len, kept)) > LARGE
+            return await asyncio.to_thread(read) if is_large else read()
+        except Unreadable as unreadable:
+            log.error("read_broken id=%s reason=%s", conversation_id, unreadable)  # noqa: TRY400 - the reason is all there is
+            return None
+
+    def _entry(self, kept: bytes, key: str) -> ConversationEntry:
+        """An item as it is kept; values after the third are a newer release's, and stay there."""
+        line, _, payload = kept.partition(b"\n")
+        name, values = parse_json(line), unpack_json(payload, self._codec, key)
+        if not isinstance(values, list):
+            raise Unreadable("item")
+        item, maker, response = [*values, None, None, None][:3]
+        is_known = isinstance(name, str) and isinstance(item, dict)
+        if not is_known or not all(isinstance(one, str | None) for one in (maker, response)):
+            raise Unreadable("item")
+        return ConversationEntry(name, item, maker, response)
+
+
+def _keys(conversation_id: str) -> tuple[str, str, str]:
+    tag = f"{PREFIX}:{{p{partition_of(conversation_id)}}}"
+    meta, listed, index = (f"{tag}:{kind}:{conversation_id}" for kind in ("c", "ci", "cx"))
+    return meta, listed, index
+
+
+def _name(item_id: str) -> bytes:
+    """An id, whatever is in it, on one line."""
+    return orjson.dumps(item_id)

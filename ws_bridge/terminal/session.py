@@ -1,0 +1,161 @@
+"""One conversation with a bridge: turns over the WebSocket, the rest of a lost one over HTTP.
+
+Rule 1: it knows no terminal: what there is to see goes to ``show`` as ``ShownPart`` values.
+Rule 2: an answer that has begun is never asked for twice: what a lost socket took is fetched by id.
+Rule 3: an error ends a turn, never the conversation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from ws_bridge.terminal.endpoint import Endpoint, EndpointError, parsed, told
+from ws_bridge.terminal.turn import ShownPart, ShownTurn
+from ws_bridge.types import Json
+
+MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
+POLL_SECONDS = 0.5
+POLL_PATIENCE = 20  # polls in a row without any reply, before the rest of an answer is given up
+
+
+class Session:
+    """The conversation: at most one turn at a time, each built on the one before."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        model: str,
+        show: Callable[[ShownPart], None],
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.endpoint = endpoint
+        self.model = model
+        self._show = show
+        self._pause = pause
+        self._socket: ClientConnection | None = None
+        self._turn = ShownTurn()
+        self._previous: str | None = None
+        self._owed: list[Json] = []
+
+    async def ask(self, text: str) -> None:
+        """Run one turn to its end; every outcome, errors too, has been shown.
+
+        Cancelling it lets the socket go, so that nothing of this answer meets the next one.
+        """
+        self._turn = turn = ShownTurn()
+        try:
+            await self._send(self._create(text), anew=True)
+            await self._follow(turn)
+        except EndpointError as refused:
+            self._show(ShownPart("error", str(refused)))
+        except asyncio.CancelledError:
+            self._hang_up()
+            raise
+        if turn.continues:
+            self._previous, self._owed = turn.id, turn.open_calls
+
+    def _create(self, text: str) -> Json:
+        message = {"type": "message", "role": "user", "content": text}
+        frame = {"type": "response.create", "model": self.model, "input": [*self._owed, message]}
+        return frame | ({"previous_response_id": self._previous} if self._previous else {})
+
+    async def _send(self, frame: Json, *, anew: bool) -> None:
+        """Send on the socket there is; if it is gone, on one new one where ``anew`` says so."""
+        if self._socket is not None:
+            try:
+                await self._socket.send(json.dumps(frame))
+            except ConnectionClosed:
+                if not anew:
+                    raise
+            else:
+                return
+        await self.connect()
+        if self._socket is not None:
+            await self._socket.send(json.dumps(frame))
+
+    async def connect(self) -> None:
+        """Open a socket. Raises ``EndpointError``."""
+        try:
+            self._socket = await connect(
+                self.endpoint.socket,
+                additional_headers=self.endpoint.headers,
+                max_size=MAX_FRAME,
+                proxy=None,
+            )
+        except InvalidStatus as refused:
+            status = refused.response.status_code
+            raise EndpointError(told(status, parsed(refused.response.body)), status) from None
+        except (OSError, InvalidHandshake) as lost:
+            message = f"no connection to {self.endpoint.socket} ({type(lost).__name__})"
+            raise EndpointError(message) from None
+
+    async def _follow(self, turn: ShownTurn) -> None:
+        """Show the answer to its end, wherever it has to be read from."""
+        try:
+            while not turn.status and self._socket is not None:
+                self._show_all(turn.hear(parsed(await self._socket.recv())))
+        except (KeyError, TypeError):
+            self._hang_up()
+            raise EndpointError(
+                "the server sent a frame that is no event of the protocol"
+            ) from None
+        except ConnectionClosed:
+            if not turn.id:
+                raise EndpointError("the connection was lost before the answer began") from None
+            self._show(ShownPart("note", "connection lost; fetching the rest"))
+            await self._fetch_rest(turn)
+
+    async def _fetch_rest(self, turn: ShownTurn) -> None:
+        silent = 0
+        while not turn.status:
+            try:
+                snapshot = await self.endpoint.http("GET", f"/responses/{turn.id}")
+            except EndpointError as refused:
+                silent += 1
+                if refused.status is not None or silent == POLL_PATIENCE:
+                    raise
+            else:
+                silent = 0
+                self._show_all(turn.catch_up(snapshot))
+            if not turn.status:
+                await self._pause(POLL_SECONDS)
+
+    def _show_all(self, parts: list[ShownPart]) -> None:
+        for part in parts:
+            self._show(part)
+
+    async def cancel(self) -> None:
+        """Ask the server to end the running answer; its end is shown by ``ask``."""
+        response = {"response_id": self._turn.id} if self._turn.id else {}
+        try:
+            await self._send({"type": "response.cancel", **response}, anew=False)
+        except ConnectionClosed:
+            if not self._turn.id:
+                return
+            with suppress(EndpointError):  # if it cannot be reached, `ask` finds out and says so
+                await self.endpoint.http("POST", f"/responses/{self._turn.id}/cancel")
+
+    def forget(self) -> None:
+        """Begin a new conversation with the next turn."""
+        self._previous, self._owed = None, []
+
+    async def models(self) -> list[str]:
+        """The names the server offers. Raises ``EndpointError``."""
+        listed = await self.endpoint.http("GET", "/models")
+        return [str(entry["id"]) for entry in listed.get("data") or ()]
+
+    def _hang_up(self) -> None:
+        if self._socket is not None:
+            self._socket.transport.abort()
+            self._socket = None
+
+    async def close(self) -> None:
+        """Close the socket in good order."""
+        if self._socket is not None:
+            await self._socket.close()

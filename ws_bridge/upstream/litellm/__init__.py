@@ -1,0 +1,1 @@
+"""Providers by way of litellm. Nothing else imports it."""

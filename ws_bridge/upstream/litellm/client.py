@@ -1,0 +1,171 @@
+"""The one door to litellm's calls, and what its answers are.
+
+Importing this takes seconds: import it in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ws_bridge.types import Json
+from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.dialects.request_adapter import Dialect
+from ws_bridge.upstream.litellm import internals, models
+from ws_bridge.upstream.litellm.call import Call, access
+from ws_bridge.upstream.litellm.setup import litellm
+from ws_bridge.upstream.litellm.tap import Tap, ask_plainly, bound, catching, hook
+
+_Handler = internals.load(internals.HTTP_HANDLER)
+_ChatBridge = internals.load(internals.CHAT_BRIDGE)
+_ResponseIds = internals.load(internals.RESPONSE_IDS)
+
+# Of those that are bridged, who takes a client of litellm's own kind. Most others go through
+# OpenAI's SDK, which takes its client from litellm's module.
+TAKE_A_CLIENT = """anthropic deepseek gemini groq mistral ollama ollama_chat together_ai""".split()
+ITS_OWN = "cache"  # since its first call of Gemini
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
+
+
+async def open_stream(call: Call) -> tuple[Any, Tap | None]:
+    """What litellm answers: an iterator of one of its kinds, or a finished response.
+
+    With it comes the tap into the provider's bytes, where there may be one.
+    """
+    models.register_at_first_call(call.target.model)
+    with catching(call.target.most_bytes) as catch:
+        opened = await litellm.aresponses(**call.arguments(), **_tapping(call))
+    return opened, None if internals.LISTENERS[0].of(litellm) else catch.tap
+
+
+def _tapping(call: Call) -> Json:
+    """The client with our hooks in it, for those who can be given one."""
+    client = _client()
+    setattr(litellm, internals.SDK_CLIENT.name, internals.CLIENT.of(client))
+    provider = models.split(call.target.model)[1]
+    takes_it = call.dialect is Dialect.NATIVE or provider in TAKE_A_CLIENT
+    return {"client": client} if takes_it else {}
+
+
+def _client() -> Any:
+    """This loop's; redirects would carry keys in a provider's own headers to whoever it names."""
+    loop = asyncio.get_running_loop()
+    if loop not in _clients:
+        hooks = {"request": [ask_plainly], "response": [hook]}
+        _clients[loop] = _Handler(event_hooks=hooks, follow_redirects=False)
+    return _clients[loop]
+
+
+def _bound_all() -> None:
+    """Bound what is read of any answer, in the clients that litellm makes for itself, too."""
+    make = internals.NEW_CLIENT.of(_Handler)
+
+    def bounded(*args: Any, **options: Any) -> Any:
+        client = make(*args, **options)
+        known = client.event_hooks["response"]
+        if hook not in known:  # which bounds as well
+            client.event_hooks = client.event_hooks | {"response": [*known, bound]}
+        return client
+
+    setattr(_Handler, internals.NEW_CLIENT.name, bounded)
+
+
+def has_listeners() -> bool:
+    """Whether somebody is to be told what litellm does: hooks of whoever runs the bridge."""
+    return any(one != ITS_OWN for part in internals.LISTENERS for one in part.of(litellm))
+
+
+async def create(call: Call) -> Json:
+    """Start a background response at the provider; its object, with litellm's id in it."""
+    with catching(call.target.most_bytes):
+        return plain(await litellm.aresponses(**call.arguments(), **_tapping(call)))
+
+
+async def get_background(target: Target, response_id: str) -> Json:
+    """The response object as it is at the provider now."""
+    given = access(target) | {"client": _client()}
+    with catching(target.most_bytes):
+        return plain(await litellm.aget_responses(response_id=response_id, **given))
+
+
+async def cancel_background(target: Target, response_id: str) -> Json:
+    """Stop it at the provider."""
+    given = access(target) | {"client": _client()}
+    with catching(target.most_bytes):
+        return plain(await litellm.acancel_responses(response_id=response_id, **given))
+
+
+def count_tokens(model: str, items: list[Json], options: Json) -> int:
+    """The input tokens by litellm's counter for the model; without network, but slow: a thread's.
+
+    An image counts as the default image, since nothing is fetched.
+    """
+    messages = _ChatBridge.transform_responses_api_input_to_messages(
+        input=items, responses_api_request=options
+    )
+    if instructions := options.get("instructions"):
+        messages = [{"role": "system", "content": str(instructions)}, *messages]
+    functions = [
+        {"type": "function", "function": {k: v for k, v in tool.items() if k != "type"}}
+        for tool in options.get("tools") or ()
+        if tool.get("type") == "function"
+    ]
+    counted: int = litellm.token_counter(
+        model=model,
+        messages=[plain(message) for message in messages],
+        tools=functions or None,
+        use_default_image_token_count=True,
+    )
+    return counted
+
+
+async def shutdown() -> None:
+    """Close litellm's connection pools: last, and in the loop that used them."""
+    if client := _clients.pop(asyncio.get_running_loop(), None):
+        await client.close()
+    await litellm.close_litellm_async_clients()
+
+
+# What an answer is
+
+
+def chat_stream(opened: Any) -> Any:
+    """The raw chat chunks of a bridged answer; None if the answer is not bridged.
+
+    litellm's own events of such a stream are lossy, its chunks are not.
+    """
+    return internals.CHAT_STREAM.find(opened)
+
+
+def is_stream(opened: Any) -> bool:
+    """Whether native events come as the provider makes them."""
+    name = type(opened).__name__
+    return hasattr(opened, "__anext__") and not name.startswith(internals.PRETENDED)
+
+
+def is_truncated(chunks: Any) -> bool:
+    """Whether a chat stream that is over ended without the provider's finish reason.
+
+    litellm makes one up then, and reports success.
+    """
+    reasons = (internals.FINISH_REASON, internals.EARLY_FINISH_REASON)
+    return all(part.find(chunks) is None for part in reasons)
+
+
+def plain(thing: Any) -> Json:
+    """A litellm object as the provider sent it: no field more, no null less."""
+    if isinstance(thing, dict):
+        return thing
+    dumped: Json = thing.model_dump(mode="json", exclude_unset=True, warnings=False)
+    return dumped
+
+
+def container_id(encoded: str) -> str:
+    """A container's id as the provider gave it."""
+    original: str = _ResponseIds.decode_container_id_to_original(encoded)
+    return original
+
+
+_bound_all()

@@ -1,0 +1,96 @@
+"""What the bridge uses of litellm that litellm's documents do not promise, each part named once.
+
+Rule 1: no other module spells one of these names, so that a new release is checked in one place:
+`tests/upstream/test_internals.py` plays a stream through each part and fails with its name.
+Rule 2: ``of`` raises where the bridge cannot do without a part; ``find`` gives None.
+Rule 3: this module imports nothing of litellm; `door.py` does, and names a missing import.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class LitellmPart:
+    """An attribute of one of litellm's objects or modules."""
+
+    name: str
+    use: str
+
+    def find(self, holder: Any) -> Any:
+        """The attribute; None where it is missing."""
+        return getattr(holder, self.name, None)
+
+    def of(self, holder: Any) -> Any:
+        """The attribute. Raises ``MissingPart``."""
+        found = self.find(holder)
+        if found is None:
+            raise MissingPart(self.name)
+        return found
+
+
+class MissingPart(AttributeError):
+    """This release of litellm lacks a part that the bridge needs."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"litellm lacks {name}: install a release that pyproject.toml allows")
+
+
+def load(path: str) -> Any:
+    """A module of litellm, or what one holds, by its dotted path. Raises ``MissingPart``."""
+    try:
+        return pkgutil.resolve_name(path)
+    except (ImportError, AttributeError):
+        raise MissingPart(path) from None
+
+
+# What `aresponses` gives, and the stream of chat chunks inside of a bridged answer.
+CHAT_STREAM = LitellmPart(
+    "litellm_custom_stream_wrapper", "an answer's chat chunks; its events are lossy"
+)
+PROVIDER = LitellmPart("custom_llm_provider", "whose dialect a stream of chat chunks speaks")
+FINISH_REASON = LitellmPart(
+    "received_finish_reason", "whether the provider has ended a stream of chunks"
+)
+EARLY_FINISH_REASON = LitellmPart("intermittent_finish_reason", "the same, before the last chunk")
+LOGGER = LitellmPart("logging_obj", "the books of one call")
+BOOKED_LATER = LitellmPart(
+    "_on_deferred_stream_complete", "a set slot keeps litellm from booking a stream"
+)
+PRETENDED = "Mock"  # how the class of an answer begins that litellm only pretends to stream
+
+# What every call is given.
+CLIENT = LitellmPart("client", "the httpx client inside of litellm's own")
+SDK_CLIENT = LitellmPart("aclient_session", "the httpx client of all that go through OpenAI's SDK")
+NEW_CLIENT = LitellmPart("create_client", "makes the httpx client inside of litellm's own")
+NO_MCP = "_skip_mcp_handler"  # an argument: litellm runs no MCP tool by itself
+
+# The lists of those who are told what litellm does.
+LISTENERS = (
+    LitellmPart("callbacks", "for everything"),
+    LitellmPart("success_callback", "for answers"),
+    LitellmPart("failure_callback", "for failures"),
+    LitellmPart("_async_success_callback", "for answers, awaited"),
+    LitellmPart("_async_failure_callback", "for failures, awaited"),
+)
+
+# What litellm guesses of models that it does not know, from the patterns of its price map.
+GUESSES = "litellm.litellm_core_utils.fallback_generalizations"
+RULES = LitellmPart("_registry", "holds the patterns")
+GUESSERS = (
+    LitellmPart("match_capabilities", "what a model can do"),
+    LitellmPart("match_routing", "whose it is"),
+    LitellmPart("match_fill_missing", "what its entry leaves out"),
+)
+
+# Classes, by the path of their import.
+HTTP_HANDLER = "litellm.llms.custom_httpx.http_handler.AsyncHTTPHandler"
+CHAT_BRIDGE = (
+    "litellm.responses.litellm_completion_transformation.transformation"
+    ".LiteLLMCompletionResponsesConfig"
+)
+RESPONSE_IDS = "litellm.responses.utils.ResponsesAPIRequestUtils"
+PROVIDER_CONFIGS = "litellm.utils.ProviderConfigManager"

@@ -1,0 +1,184 @@
+"""Every provider that litellm reaches, as one `Upstream`.
+
+Rule 1: what a client may not choose (address, key, headers, retries) is not in the call at all.
+Rule 2: a request is sent again only while nothing of its answer has been yielded, and never because
+the provider was slow: that time is gone.
+Rule 3: whatever way `respond` is left, the provider's connection is closed behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
+from functools import partial
+
+from ws_bridge.clock import Clock
+from ws_bridge.errors import UpstreamError
+from ws_bridge.pacing import Pacer, aside
+from ws_bridge.protocol.events import TERMINAL, Draft
+from ws_bridge.upstream.base import Request
+from ws_bridge.upstream.deadlines import Deadlines
+from ws_bridge.upstream.dialects.request_adapter import Dialect, fit_input, fit_options
+from ws_bridge.upstream.errors import classify, is_retryable, truncated
+from ws_bridge.upstream.litellm import client, models
+from ws_bridge.upstream.litellm.call import Call
+from ws_bridge.upstream.litellm.direct import source_of
+from ws_bridge.upstream.litellm.sources import Source
+from ws_bridge.upstream.litellm.tap import catching
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.5  # seconds, doubled each time
+LONGEST_PAUSE = 8.0
+MAX_RETRY_WAIT = 10.0  # a provider that asks for more is told of at once
+DRAIN_SECONDS = 0.25
+Jitter = Callable[[], float]  # uniform in [0, 1)
+
+
+class LitellmUpstream:
+    """An ``Upstream``. ``clock.sleep`` and ``jitter`` make the pauses between retries."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock = Clock(),  # noqa: B008 - frozen
+        jitter: Jitter = random.random,
+    ) -> None:
+        self._clock = clock
+        self._jitter = jitter
+        self._turnstile = Pacer()  # litellm takes milliseconds to begin
+
+    async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
+        """See ``Upstream``."""
+        watch = Deadlines(request.target.timeout_seconds, request.target.stall_seconds)
+        source: Source | None = None
+        drafts: Sequence[Draft] | None
+        try:
+            source, drafts = await self._begin(request, watch)
+            while drafts is not None:
+                for draft in drafts:
+                    yield draft
+                if drafts and drafts[-1].type in TERMINAL:
+                    await _drain(source)
+                    return
+                if drafts:
+                    watch.fed()
+                drafts = await _read(request, source, watch)
+            raise truncated()
+        finally:
+            watch.stop()
+            if source is not None:
+                await source.close()
+
+    async def count_tokens(self, request: Request) -> int:
+        """See ``Upstream``."""
+        try:
+            return await asyncio.to_thread(_counted, request)
+        except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
+            raise _told(request, failure) from None
+
+    async def _begin(self, request: Request, watch: Deadlines) -> tuple[Source, Sequence[Draft]]:
+        """The answer and its first drafts, after as many attempts as are allowed."""
+        attempt = 0
+        while True:
+            await self._turnstile.enter()
+            watch.fed()
+            try:
+                return await _attempt(request, watch)
+            except UpstreamError as failure:
+                pause = self._pause(failure, attempt, request.target.retries)
+                if pause is None or pause >= watch.left():
+                    raise
+            await self._clock.sleep(pause)
+            attempt += 1
+
+    def _pause(self, failure: UpstreamError, attempt: int, retries: int) -> float | None:
+        """Seconds to the next attempt (full jitter, or what the provider asks); None: give up."""
+        if attempt >= retries or not is_retryable(failure):
+            return None
+        asked = failure.retry_after
+        if asked is not None:
+            return asked if asked <= MAX_RETRY_WAIT else None
+        return self._jitter() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**attempt)
+
+
+def _counted(request: Request) -> int:
+    # In the form that refuses nothing: whatever can be sent can be counted.
+    items = fit_input(request.input(), Dialect.ANTHROPIC)
+    return client.count_tokens(request.target.model, items, request.options)
+
+
+def call_of(request: Request) -> Call:
+    """The request in its dialect. Raises ``UpstreamError`` for what cannot be said in it."""
+    target = request.target
+    dialect = models.dialect_of(target.model)
+    options = fit_options(request.options, dialect, reasons=models.reasons(target.model))
+    items = fit_input(request.input(), dialect)
+    return Call(
+        target,
+        dialect,
+        items,
+        options,
+        background=request.background,
+        background_options=request.background_options,
+    )
+
+
+async def _attempt(request: Request, watch: Deadlines) -> tuple[Source, Sequence[Draft]]:
+    source = None
+    try:
+        # Some of litellm's streams ask their provider only when they are read.
+        with watch, catching(request.target.most_bytes):
+            call = await aside(partial(call_of, request), values=request.weight())
+            opened, tap = await client.open_stream(call)
+            tools, report_cost = custom_tools(request), request.target.report_cost
+            source = source_of(opened, tap, tools, report_cost=report_cost)
+            while not (drafts := await source.read()):
+                if drafts is None:
+                    raise truncated()  # noqa: TRY301 - classified like any other
+    except BaseException as failure:
+        if source is not None:  # a cancelled caller leaves no connection behind either
+            await source.close()
+        if not isinstance(failure, Exception):
+            raise
+        raise _told(request, failure) from None
+    return source, drafts
+
+
+async def _read(request: Request, source: Source, watch: Deadlines) -> Sequence[Draft] | None:
+    try:
+        with watch:
+            return await source.read()
+    except Exception as failure:  # noqa: BLE001 - whatever litellm raises becomes the seam's error
+        raise _told(request, failure) from None
+
+
+async def _drain(source: Source) -> None:
+    """Read on to the stream's end, if it is near: a connection read to its end is used again."""
+    with suppress(Exception):  # the answer is complete; what follows changes nothing
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while await source.read() is not None:
+                pass
+
+
+def custom_tools(request: Request) -> frozenset[str]:
+    """The names of tools whose input is free text."""
+    tools = request.options.get("tools") or ()
+    return frozenset(str(tool.get("name")) for tool in tools if tool.get("type") == "custom")
+
+
+def _told(request: Request, failure: Exception) -> UpstreamError:
+    """The failure as clients hear it; the log gets its kind, and no content."""
+    told = classify(failure)
+    kind = type(failure).__name__
+    log.info(
+        "provider failed model=%s kind=%s status=%d code=%s",
+        request.target.model,
+        kind,
+        told.status,
+        told.code,
+    )
+    return told

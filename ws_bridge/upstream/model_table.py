@@ -1,0 +1,150 @@
+"""The model table: what a client asks for → which provider, with which settings.
+
+Rule 1: the operator's table decides; nothing a client sends changes an address or a key.
+Rule 2: an exact name goes before a wildcard, a longer wildcard before a shorter one.
+Rule 3: entries of one name share its load; each fallback is a name, looked up by the same rules.
+Rule 4: what a client puts in the place of a `*` is one plain name at the provider: it can become no
+other path, no query and no fragment of the address that is asked with the operator's key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ws_bridge.config import Config, ModelEntry, star_of
+from ws_bridge.errors import ModelNotFound
+from ws_bridge.upstream.base import Target
+
+LONGEST_STAR = 128  # characters; providers' names are shorter than half of that
+SEGMENT = r"(?!\.+(?:/|\Z))[A-Za-z0-9._:@+\-]+"  # not of dots alone
+STAR = re.compile(rf"(?!.*\.\.){SEGMENT}(?:/{SEGMENT})*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRoute:
+    """One entry of the table: on with a target, or off with the reason."""
+
+    name: str
+    target: Target | None
+    off_reason: str = ""
+    fallbacks: tuple[str, ...] = ()
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether the entry stands for many names."""
+        return "*" in self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The entries that serve one name a client asks for, and the names to go on to after them."""
+
+    targets: tuple[Target, ...]
+    fallbacks: tuple[str, ...]
+
+
+class ModelTable:
+    """The table; built once, never changed."""
+
+    def __init__(self, routes: Iterable[ModelRoute]) -> None:
+        self.all = tuple(routes)
+        self._named: dict[str, list[ModelRoute]] = defaultdict(list)
+        for route in self.all:
+            if route.target:
+                self._named[route.name].append(route)
+        self._wildcards = sorted(
+            (name for name in self._named if "*" in name), key=lambda n: -len(n)
+        )
+
+    def find(self, model: str, maker: str = "") -> Target:
+        """One target for a client's model name: of that maker if there is one, else the first.
+
+        Raises ``ModelNotFound``.
+        """
+        targets = [target for group in self.candidates(model) for target in group]
+        return next((target for target in targets if target.maker == maker), targets[0])
+
+    def candidates(self, model: str) -> Sequence[Sequence[Target]]:
+        """Who can answer: the name's own entries, then those of its fallbacks, each name once.
+
+        Raises ``ModelNotFound``.
+        """
+        groups: dict[str, Sequence[Target]] = {}
+        names = deque([model])
+        while names:
+            name = names.popleft()
+            group = None if name in groups else self._group(name)
+            if group is not None:
+                groups[name] = group.targets
+                names += group.fallbacks
+        if model not in groups:
+            raise ModelNotFound(model)
+        return list(groups.values())
+
+    def targets(self) -> list[Target]:
+        """Whom the enabled entries ask; wildcards as they are written."""
+        return [route.target for route in self.all if route.target]
+
+    def names(self) -> list[str]:
+        """The names clients can ask for; wildcards as they are written."""
+        return list(self._named)
+
+    def _group(self, model: str) -> Group | None:
+        if "*" not in model and model in self._named:
+            return _group_of(self._named[model], model, "")
+        for name in self._wildcards:
+            if star := star_of(name, model):
+                return _group_of(self._named[name], model, star) if is_plain(star) else None
+        return None
+
+
+def _group_of(routes: Sequence[ModelRoute], name: str, star: str) -> Group:
+    targets = (route.target for route in routes if route.target)
+    named = (replace(one, name=name, model=_with(star, one.model)) for one in targets)
+    fallbacks = (_with(star, name) for route in routes for name in route.fallbacks)
+    return Group(tuple(named), tuple(dict.fromkeys(fallbacks)))
+
+
+def is_plain(star: str) -> bool:
+    """Whether a `*` may stand for it: segments of a name, none of them empty or a way up."""
+    return len(star) <= LONGEST_STAR and STAR.fullmatch(star) is not None
+
+
+def _with(star: str, name: str) -> str:
+    return name.replace("*", star) if star else name
+
+
+def build(config: Config, environ: Mapping[str, str]) -> ModelTable:
+    """The table of a configuration; entries without their key are off."""
+    return ModelTable(_route(config, entry, environ) for entry in config.models)
+
+
+def _route(config: Config, entry: ModelEntry, environ: Mapping[str, str]) -> ModelRoute:
+    if reason := entry.off_reason(environ):
+        return ModelRoute(entry.name, None, reason)
+    target = Target(
+        name=entry.name,
+        model=entry.model,
+        api_base=entry.api_base,
+        api_key=environ.get(entry.api_key_env, "") if entry.api_key_env else "",
+        timeout_seconds=entry.timeout_seconds,
+        stall_seconds=entry.stall_seconds,
+        retries=entry.retries,
+        native_background=entry.name in config.background.native_models,
+        report_cost=config.server.report_cost,
+        drop_params=entry.drop_params,
+        ws_lanes=entry.ws_lanes,
+        mode=entry.mode,
+        most_bytes=config.limits.response_mib * 2**20,
+        account=_account(entry.api_key_env),
+    )
+    return ModelRoute(entry.name, target, fallbacks=entry.fallbacks)
+
+
+def _account(key_env: str) -> str:
+    """Whose account it is: the same for all entries with the same key."""
+    return hashlib.sha256(key_env.encode()).hexdigest()[:8] if key_env else ""

@@ -1,0 +1,187 @@
+"""All providers behind one `Upstream`: litellm, opened beside a server that answers already.
+
+Rule 1: importing litellm takes seconds; it happens in a thread, and creates wait for it. The end of
+the process does not: the thread is a daemon.
+Rule 2: a start fails only if an import raises. The first call of litellm costs more than later ones
+and is made beforehand; a start waits a while for it, never for its success.
+Rule 3: a background response of a model that has its own background mode runs there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import threading
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any
+
+from ws_bridge.clock import Clock
+from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.history import Chain
+from ws_bridge.protocol.sealing import UNSIGNED, Sealer
+from ws_bridge.upstream.base import Request, Service, Target, Upstream
+
+log = logging.getLogger(__name__)
+
+# What reaches providers, with litellm behind it: nothing of it is imported in the event loop.
+MODULES = """
+    compaction prefer_websocket litellm.background litellm.client litellm.demo litellm.models
+    litellm.upstream websocket.upstream
+""".split()
+# Cut short it would leave litellm half at work, so its own limits are out of the way.
+WARM_UP = Target(
+    name="demo", model="demo/demo", timeout_seconds=3600, stall_seconds=3600, retries=0
+)
+WARM_UP_SECONDS = 10.0  # it takes a third of a second of a core; creates gain no more by waiting
+MOST_SAID = 500  # characters of what an import raised
+LEAVING_SECONDS = 5.0  # a stop waits so long for a first call that is still under way
+
+
+class Router:
+    """An ``Upstream``; ``open`` before use, ``close`` last. ``warm_up`` answers the first call."""
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        sealer: Sealer = UNSIGNED,
+        *,
+        warm_up: Target = WARM_UP,
+        clock: Clock = Clock(),  # noqa: B008 - frozen
+    ) -> None:
+        self._targets = targets
+        self._sealer = sealer
+        self._first = warm_up
+        self._clock = clock
+        self._opened = asyncio.Event()
+        self._door: Any = None
+        self._warming: asyncio.Task[None] | None = None
+        self._managed: Upstream
+        self._background: Upstream
+        self._native: Service
+        self._ways: dict[str, Upstream]
+
+    async def open(self) -> None:
+        """Import litellm, tell it the models, and make one call, so that the first is not slow.
+
+        Raises ``ImportError``, in one line that says what was raised and where.
+        """
+        await _imported(*(f"ws_bridge.upstream.{name}" for name in MODULES))
+        from ws_bridge.upstream import (  # noqa: PLC0415 - see rule 1
+            compaction,
+            prefer_websocket,
+        )
+        from ws_bridge.upstream.litellm import (  # noqa: PLC0415 - see rule 1
+            background,
+            client,
+            demo,
+            models,
+            upstream,
+        )
+        from ws_bridge.upstream.websocket import (  # noqa: PLC0415 - see rule 1
+            upstream as websocket,
+        )
+
+        demo.register()
+        models.register(self._targets)
+        self._door = client
+        self._managed = upstream.LitellmUpstream()
+        self._native = websocket.WebSocketUpstream(self._managed, reasons=models.reasons)
+        await self._native.open()
+        ways: dict[str, Upstream] = {
+            "managed": self._managed,
+            "native": self._native,
+            "auto": prefer_websocket.PreferWebSocket(self._native, self._managed, Clock()),
+        }
+        self._ways = {
+            mode: compaction.CompactingUpstream(way, sealer=self._sealer)
+            for mode, way in ways.items()
+        }
+        self._background = background.BackgroundUpstream()
+        # A task of its own goes on if this is cancelled: litellm minds being cut in its first call.
+        self._warming = asyncio.create_task(self._warm_up())
+        if not await self._is_over(self._warming, WARM_UP_SECONDS):
+            log.warning("warm_up_slow seconds=%g: ready without it", WARM_UP_SECONDS)
+        self._opened.set()
+
+    def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
+        """See ``Upstream``."""
+        if self._opened.is_set():  # nothing is to stand between a draft and its job
+            return self._way(request).respond(request)
+        return self._respond_later(request)
+
+    async def _respond_later(self, request: Request) -> AsyncGenerator[Draft, None]:
+        await self._opened.wait()
+        async with aclosing(self._way(request).respond(request)) as drafts:
+            async for draft in drafts:
+                yield draft
+
+    async def _warm_up(self) -> None:
+        hello = Chain(None, ({"type": "message", "role": "user", "content": "hello"},))
+        asked = Request(self._first, hello, {"max_output_tokens": 1})
+        try:
+            async for _ in self._managed.respond(asked):
+                pass
+        except Exception as failure:  # noqa: BLE001 - creates will say for themselves what is wrong
+            # A slow one was warned of already, when the server became ready without it.
+            level = logging.INFO if self._opened.is_set() else logging.WARNING
+            log.log(level, "warm_up_failed kind=%s: ready without it", type(failure).__name__)
+
+    async def _is_over(self, task: asyncio.Task[None], seconds: float) -> bool:
+        """Wait for a task so long at most; whether it is over. It goes on if this is cancelled."""
+        pause = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait((task, pause), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            pause.cancel()
+        return task.done()
+
+    def _way(self, request: Request) -> Upstream:
+        if request.background:
+            return self._background
+        return self._ways[request.target.mode]
+
+    async def count_tokens(self, request: Request) -> int:
+        """See ``Upstream``."""
+        await self._opened.wait()
+        return await self._managed.count_tokens(request)
+
+    async def close(self) -> None:
+        """Close litellm's connections; nothing is asked of it afterwards."""
+        if self._warming is not None:
+            if not await self._is_over(self._warming, LEAVING_SECONDS):
+                self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
+        if self._door is not None:
+            await self._native.close()
+            await self._door.shutdown()
+
+
+async def _imported(*modules: str) -> None:
+    """Import modules in a thread; one that nobody waits for, if this is cancelled."""
+    done: Future[None] = Future()
+    done.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            for module in modules:
+                importlib.import_module(module)
+        except BaseException as failure:  # noqa: BLE001 - raised where it is waited for
+            done.set_exception(ImportError(_told(failure)))
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=work, name="import", daemon=True).start()
+    await asyncio.wrap_future(done)
+
+
+def _told(failure: BaseException) -> str:
+    """What was raised, and by which line."""
+    places = [(frame.f_code.co_filename, line) for frame, line in walk_tb(failure.__traceback__)]
+    file, line = [one for one in places if not one[0].startswith("<frozen")][-1]
+    said = f"{type(failure).__name__} at {Path(file).name}:{line}: {failure}"
+    return " ".join(said.split())[:MOST_SAID]

@@ -1,0 +1,69 @@
+"""Sealed items that clients send back themselves: who has made which.
+
+A client that keeps its own history sends encrypted reasoning as input, and does not say whose.
+Rule 1: what was seen going out goes back to its maker only; what was not is taken for the work of
+those who serve the asked name, not of their fallbacks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import replace
+
+from ws_bridge.protocol.compaction import sealed_here
+from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.history import Chain, Turn
+from ws_bridge.types import Item
+
+REMEMBERED = 16_384
+SEALED = frozenset({"reasoning", "compaction"})
+
+
+class SealedItems:
+    """The makers of the sealed items seen last, by digest."""
+
+    def __init__(self) -> None:
+        self._makers: OrderedDict[bytes, str] = OrderedDict()
+
+    def note(self, draft: Draft, maker: str) -> None:
+        """Remember what goes out."""
+        item = draft.fields.get("item")
+        if isinstance(item, dict) and (digest := _digest(item)):
+            self._makers[digest] = maker
+            self._makers.move_to_end(digest)
+            if len(self._makers) > REMEMBERED:
+                self._makers.popitem(last=False)
+
+    def latest_maker(self, chain: Chain) -> str:
+        """Who has made the last sealed item that the client sends back; "" if nobody knows."""
+        makers = (self._makers.get(_digest(item)) for item in reversed(chain.input))
+        return next((maker for maker in makers if maker), "")
+
+    def readable(self, chain: Chain, maker: str, *, strange: bool) -> Chain:
+        """The chain with what the client wrote of it as ``maker`` can read it.
+
+        ``strange``: whether seals that nobody knows are left in.
+        """
+
+        def is_readable(item: Item) -> bool:
+            digest = _digest(item)
+            known = self._makers.get(digest)
+            return not digest or (strange if known is None else known == maker)
+
+        turns = chain.parent.lineage() if chain.parent else []
+        written = [*chain.input, *(item for turn in turns for item in turn.input)]
+        if all(map(is_readable, written)):
+            return chain
+        parent: Turn | None = None
+        for turn in turns:
+            parent = replace(turn, input=tuple(filter(is_readable, turn.input)), parent=parent)
+        return replace(chain, parent=parent, input=tuple(filter(is_readable, chain.input)))
+
+
+def _digest(item: Item) -> bytes:
+    """What a sealed item is known by; b"" for all others, and for what this bridge has sealed."""
+    sealed = item.get("encrypted_content")
+    if str(item.get("type")) not in SEALED or not isinstance(sealed, str) or sealed_here(item):
+        return b""
+    return hashlib.sha256(sealed.encode()).digest()[:16]

@@ -1,0 +1,54 @@
+"""A conversation → a short account of it, written by the model it was held with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from ws_bridge.errors import UpstreamError
+from ws_bridge.protocol.compaction import PROMPT
+from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
+from ws_bridge.protocol.output.received import items_of
+from ws_bridge.protocol.response import no_usage, strict_usage
+from ws_bridge.types import Json
+from ws_bridge.upstream.base import Request, Upstream
+
+# A summary is text: no tools to call, no format to keep.
+KEPT = ("instructions", "reasoning", "max_output_tokens", "service_tier")
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryAnswer:
+    """What the model wrote, and what it cost."""
+
+    text: str
+    usage: Json
+
+
+async def summarise(upstream: Upstream, request: Request) -> SummaryAnswer:
+    """Ask the request's target for a summary of its chain. Raises ``UpstreamError``."""
+    ask = {"type": "message", "role": "user", "content": PROMPT}
+    chain = replace(request.chain, input=(*request.chain.input, ask))
+    options = {name: request.options[name] for name in KEPT if name in request.options}
+    response = await _final(upstream.respond(replace(request, chain=chain, options=options)))
+    text = "".join(
+        part.get("text") or ""
+        for item in items_of(response.get("output"))
+        if item.get("type") == "message" and isinstance(item.get("content"), list)
+        for part in item["content"]
+    )
+    if not text:
+        raise UpstreamError("The model wrote no summary.")
+    return SummaryAnswer(text, strict_usage(response.get("usage")) or no_usage())
+
+
+async def _final(drafts: AsyncGenerator[Draft, None]) -> Json:
+    async with aclosing(drafts):
+        async for draft in drafts:
+            if draft.type == FAILED:
+                raise UpstreamError("The model could not write a summary.")
+            if draft.type in TERMINAL:
+                response: Json = draft.fields.get("response") or {}
+                return response
+    raise UpstreamError("The provider ended the stream before the response was finished.")

@@ -1,0 +1,1 @@
+"""Providers by way of their own WebSocket."""
