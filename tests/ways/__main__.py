@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from pathlib import Path
 
+from ways.entry import HOUSE
 from ways.field import ALL
+from ways.house import House, told
 from ways.measure import Counted, Size, counted
 from ways.report import listing, table
 
@@ -24,6 +27,7 @@ async def main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="tests.ways", description=__doc__)
+    parser.add_argument("--house", action="store_true", help="how the code is laid out, instead")
     parser.add_argument("--list", action="store_true", help="files and functions, in their order")
     parser.add_argument(
         "--family", default="", choices=["", *(family.name for family in ALL)], help="only this one"
@@ -33,4 +37,8 @@ if __name__ == "__main__":
     parser.add_argument(
         "--rounds", type=int, default=Size.rounds, help="after one that is not seen"
     )
-    asyncio.run(main(parser.parse_args()))
+    given = parser.parse_args()
+    if given.house:
+        sys.stdout.write(told(House.of(HOUSE, Path(__file__).parents[1])))
+    else:
+        asyncio.run(main(given))
