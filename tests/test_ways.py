@@ -40,7 +40,7 @@ async def test_a_create_goes_from_the_socket_to_the_provider_and_a_delta_back():
         assert way.loop_steps > 0
     assert create.calls > delta.calls
     assert set(create.files) - set(delta.files)
-    assert rows[TO_SOCKET].beside >= delta.calls
+    assert rows[TO_SOCKET].whole >= delta.calls
     assert rows[TO_SOCKET].steady.count == 2 * (SMALL.deltas - 1 + SMALL.deltas + SMALL.more - 1)
     assert again[TO_SOCKET].steady.way.entered == delta.entered
 

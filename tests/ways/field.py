@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import gc
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ CLIENT, PROVIDER, STORE, OTHER = "client", "provider", "store", "other"
 DELTA = "response.output_text.delta"
 END = "response.completed"
 DATA = b"data: "
+SELDOM_MS = 60_000  # no tick of the mirror falls in a way: what is followed is written at once
 
 
 @dataclass(frozen=True)
@@ -197,9 +198,8 @@ async def field(*, is_shared: bool) -> AsyncIterator[Field]:
     with contextlib.ExitStack() as ends:
         fake = ends.enter_context(FakeSockets())
         node = ends.enter_context(_node(is_shared))
-        sections: Mapping[str, Any] = {"models": _models(fake)}
-        if node is not None:
-            sections = {**sections, "store": {"url": node.url}}
+        url = {"url": node.url} if node else {}
+        sections = {"models": _models(fake), "store": {"flush_ms": SELDOM_MS, **url}}
         count = 2 if is_shared else 1
         started = [
             await asyncio.to_thread(ends.enter_context, served(sections)) for _ in range(count)

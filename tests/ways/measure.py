@@ -28,14 +28,14 @@ class Size:
 class Counted:
     """One way of one family.
 
-    ``beside`` is what one more delta costs in calls of the project in the whole thread, the way
-    and all that happens beside it: the difference of a longer and a shorter stream, divided.
+    ``whole`` is what one more delta costs in calls of the project in the whole thread, the way and
+    all that happens beside it: the difference of a longer and a shorter stream, divided.
     """
 
     name: str
     family: Family
     steady: Steady
-    beside: float | None = None
+    whole: float | None = None
 
 
 async def counted(
@@ -52,7 +52,9 @@ async def counted(
                 await on.turn(family, 1)
             await _round(on, family, size)  # the first of its length fills caches
             rounds = [await _round(on, family, size) for _ in range(size.rounds)]
-            for one in _to_others(family, rounds) if is_shared else _alone(family, size, rounds):
+            for one in (
+                _to_others(family, size, rounds) if is_shared else _alone(family, size, rounds)
+            ):
                 yield one
 
 
@@ -64,21 +66,26 @@ async def _round(on: Field, family: Family, size: Size) -> Round:
 
 
 def _alone(family: Family, size: Size, rounds: Sequence[Round]) -> list[Counted]:
-    turns = [turn for round_ in rounds for (turn,) in round_]
+    turns = [asked for round_ in rounds for (asked,) in round_]
     creates = [way for turn in turns for way in ways(turn.opening, CLIENT, PROVIDER)]
     deltas = [way for turn in turns for way in ways(turn.steady, PROVIDER, CLIENT)]
-    each = median((longer.calls - shorter.calls) / size.more for (shorter,), (longer,) in rounds)
     return [
         Counted(CREATE, family, steady(creates)),
-        Counted(TO_SOCKET, family, steady(deltas), each),
+        Counted(TO_SOCKET, family, steady(deltas), _whole(0, size, rounds)),
     ]
 
 
-def _to_others(family: Family, rounds: Sequence[Round]) -> list[Counted]:
+def _to_others(family: Family, size: Size, rounds: Sequence[Round]) -> list[Counted]:
     turns = [turn for round_ in rounds for turn in round_]
     stored = [way for asked, _ in turns for way in ways(asked.steady, PROVIDER, STORE)]
     followed = [way for _, followed in turns for way in ways(followed.steady, STORE, CLIENT)]
     return [
-        Counted(TO_STORE, family, steady(stored)),
-        Counted(TO_FOLLOWER, family, steady(followed)),
+        Counted(TO_STORE, family, steady(stored), _whole(0, size, rounds)),
+        Counted(TO_FOLLOWER, family, steady(followed), _whole(1, size, rounds)),
     ]
+
+
+def _whole(bridge: int, size: Size, rounds: Sequence[Round]) -> float:
+    return median(
+        (longer[bridge].calls - shorter[bridge].calls) / size.more for shorter, longer in rounds
+    )

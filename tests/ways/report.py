@@ -26,7 +26,7 @@ def _cells(row: Counted) -> list[object]:
         *(row.name, row.family.title, len(way.files), way.calls, way.resumptions, way.depth),
         *(way.async_generators, way.loop_steps, way.all_calls),
         f"{row.steady.alike} of {row.steady.count}",
-        "" if row.beside is None else round(row.beside),
+        "" if row.whole is None else round(row.whole),
     ]
 
 
