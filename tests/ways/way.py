@@ -85,8 +85,11 @@ def ways(happened: Sequence[Happened], source: str, target: str) -> Iterator[Way
 def steady(found: Sequence[Way]) -> Steady:
     """Of several ways of the same thing the one that is seen most often, the first of equals.
 
-    A timer of the bridge that runs out amid a way makes it another one.
+    A timer of the bridge that runs out amid a way makes it another one. Raises ``LookupError`` if
+    there is none.
     """
+    if not found:
+        raise LookupError("no bytes went this way")
     counted = Counter(tuple(way.entered) for way in found)
     most, alike = counted.most_common(1)[0]
     return Steady(next(way for way in found if tuple(way.entered) == most), alike, len(found))
