@@ -21,6 +21,10 @@ def test_numbers_count_up_in_each_group():
     assert all(number[0] in GROUPS for number in CASES)
 
 
+def test_each_case_says_what_happens_and_what_is_seen():
+    assert [number for number, words in CASES.items() if ": " not in words] == []
+
+
 MARKED = """
 @pytest.mark.catalogue("W1", "W2")
 async def test_one(): ...
