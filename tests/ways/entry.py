@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import unhurried
-from fleet import KEYS
-from hang import HANG_SECONDS
+from support import long_limits
+from support.fleet import KEYS
+from support.hang import HANG_SECONDS
 
 import ws_bridge
 from ws_bridge.config import Config
-from ws_bridge.processes.orders import Orders
-from ws_bridge.processes.serving import Place, serve
+from ws_bridge.processes.serving import ListenPlace, serve
+from ws_bridge.processes.signals import StopSignals
 
 HOUSE = Path(ws_bridge.__file__).parent
 
@@ -62,20 +62,20 @@ def served(sections: Mapping[str, Any]) -> Iterator[Served]:
     No slowness of the machine reaches its limits. The loop is the stock one: its system calls are
     calls that a profiler sees, and those of uvloop are not.
     """
-    config = Config.model_validate(unhurried.config(sections), strict=False)
+    config = Config.model_validate(long_limits.config(sections), strict=False)
     with contextlib.ExitStack() as ends:
         ends.enter_context(patch.dict(os.environ, KEYS))
-        for home, name, value in unhurried.found(unhurried.CONSTANTS):
+        for home, name, value in long_limits.found(long_limits.CONSTANTS):
             ends.enter_context(patch.object(home, name, value))
         listening = ends.enter_context(socket.create_server(("127.0.0.1", 0)))
-        port, orders = listening.getsockname()[1], Orders()
+        port, orders = listening.getsockname()[1], StopSignals()
         began: Future[asyncio.AbstractEventLoop] = Future()
 
         async def live() -> None:
             loop = asyncio.get_running_loop()
             await serve(
                 config,
-                Place(listening),
+                ListenPlace(listening),
                 orders,
                 listens=lambda: None,
                 readies=lambda: began.set_result(loop),

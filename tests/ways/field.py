@@ -16,10 +16,10 @@ from typing import Any
 
 import aiohttp
 import orjson
-from fleet import models_for
-from hang import HANG_SECONDS
+from support.fleet import models_for
+from support.hang import HANG_SECONDS
+from support.redis_servers import Node, valkey_binary
 from upstreams.sockets import FakeSockets
-from valkeys import Node, valkey_binary
 
 from ways.entry import HOUSE, Served, served
 from ways.recorder import Entered, Happened, Recorder
