@@ -32,7 +32,7 @@ from ws_bridge.protocol.output.replay import replay
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.response import OWNED, Envelope
 from ws_bridge.protocol.sequencer import Sequencer
-from ws_bridge.protocol.steering import owed
+from ws_bridge.protocol.steering import required_outputs
 from ws_bridge.server.app import Bridge
 from ws_bridge.server.auth import Authenticator
 from ws_bridge.server.transport.listener import serve_on
@@ -264,7 +264,7 @@ def _use(result: Json, response: Json) -> None:
     kept, ids = Conversation("conv_1", "me", 1, {}).with_entries(entries)
     assert len(ids) == len(entries)
     orjson.dumps([entry.listed() for entry in kept.entries])
-    orjson.dumps(list(owed(output)))
+    orjson.dumps(list(required_outputs(output)))
     for draft in replay(response):
         Event.of(draft, 1, None).json()
 
