@@ -48,4 +48,4 @@ def test_a_create_that_is_too_deep_is_refused():
 
 def test_every_kind_that_is_read_is_acted_on():
     assert set(FRAMES) == KINDS
-    assert Connection(RULES).take(message(type="response.processed")) == []
+    assert Connection(RULES).apply(message(type="response.processed")) == []
