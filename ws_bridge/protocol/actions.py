@@ -1,4 +1,4 @@
-"""What a connection decides, as values."""
+"""A connection's decisions, as values: the socket carries them out in order."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ws_bridge.types import Json
 
 @dataclass(frozen=True, slots=True)
 class StartResponse:
-    """Begin a response on a lane; tell ``began`` and ``ended`` about it."""
+    """Start a response on a lane; report ``response_created`` and ``response_ended``."""
 
     request: CreateResponse
     lane: str | None
     parent: Turn | None = None
-    steers: tuple[Steer, ...] = ()  # that it brings; committed with its `response.created`
-    is_successor: bool = False  # begun by the bridge itself, for what was steered
+    steers: tuple[Steer, ...] = ()  # they are committed with its `response.created`
+    is_successor: bool = False  # started by the bridge itself, for accepted steers
     size: int = 0  # bytes of its frame
 
 
@@ -35,7 +35,7 @@ class StopResponse:
 
 @dataclass(frozen=True, slots=True)
 class AcceptSteer:
-    """Say that a steer was accepted, and end the lane's running response at a good place."""
+    """Publish that a steer was accepted; end the lane's running response at an item's end."""
 
     lane: str | None
     steer: Steer
@@ -43,7 +43,7 @@ class AcceptSteer:
 
 @dataclass(frozen=True, slots=True)
 class PublishDraft:
-    """Say an event of the lane's running response."""
+    """Publish an event of the lane's running response."""
 
     lane: str | None
     draft: Draft
@@ -58,7 +58,7 @@ class SendFrame:
 
 @dataclass(frozen=True, slots=True)
 class CloseConnection:
-    """End the connection: no answer will help this client."""
+    """Close the connection: the client keeps sending what is refused."""
 
     code: int
     reason: bytes
@@ -84,9 +84,9 @@ class ConnectionLimits:
 
 @dataclass(frozen=True, slots=True)
 class QueuedCreate:
-    """A create, or its refusal, that waits for its turn."""
+    """A create, or its refusal, in the queue."""
 
     lane: str | None
     action: StartResponse | SendFrame
     size: int
-    parent_id: Any = None  # what a refused continuation takes with it, if it is an id
+    parent_id: Any = None  # a refused continuation evicts this parent, if it is an id

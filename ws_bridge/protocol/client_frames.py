@@ -1,6 +1,6 @@
-"""A client's text frames, read: what takes long for a large one, and changes nothing.
+"""Parse a client's text frames. For a large frame this takes long, and it changes no state.
 
-Rule: what is read hangs on the text and on the rules alone, so that it may be read anywhere.
+Rule: the result depends on the text and the limits alone, so parsing may run in any thread.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ CANCEL = "response.cancel"
 INTERRUPT = "response.interrupt"
 STEER = "response.steer"
 PROCESSED = "response.processed"
-ONLY_HTTP = frozenset({"background_options"})  # what they are about is not done on a socket
+ONLY_HTTP = frozenset({"background_options"})  # they concern HTTP only
 KINDS = frozenset({CREATE, CANCEL, INTERRUPT, STEER, PROCESSED})
 
 
 @dataclass(frozen=True, slots=True)
 class ClientFrame:
-    """A text frame that was read: its error if it is none, and its create if it is one."""
+    """A parsed text frame: its error if it is invalid, its create if it is one."""
 
     size: int
     frame: Json = field(default_factory=dict)
@@ -33,7 +33,7 @@ class ClientFrame:
 
 
 def read_frame(text: str | bytes, rules: ConnectionLimits) -> ClientFrame:
-    """Read a text frame. It hangs on nothing but the rules, so it may be done anywhere."""
+    """Parse a text frame. The result depends on the text and the limits alone."""
     size = len(text)
     try:
         frame = parse_frame(text, KINDS, rules.json_limits)
@@ -53,5 +53,5 @@ def _read_create(body: Json, rules: ConnectionLimits) -> CreateResponse:
             "'background' is not supported over WebSocket.", param="background"
         )
     check_limits(body, rules.json_limits)
-    told = {name: value for name, value in body.items() if name not in ONLY_HTTP}
-    return parse_create(told, rules.default_model)
+    fields = {name: value for name, value in body.items() if name not in ONLY_HTTP}
+    return parse_create(fields, rules.default_model)

@@ -1,11 +1,11 @@
-"""One client connection's rules: what may come when, per lane. It decides; it never does.
+"""One client connection's rules: which frame may come when, per lane. Pure: it returns actions.
 
 Rule 1: a lane is strict FIFO; lanes run side by side; so many run at once, so many may wait.
 Rule 2: every create gets exactly one answer: its response, or one error, in its turn on its lane.
 Only what may not even wait (no lane, no room, no time left) is refused at once.
 Rule 3: a bad frame is answered once and changes nothing else; the connection lives on, unless so
 many come in a row that nothing else is to be expected. A create is never bad: it has its turn.
-Rule 4: what was steered goes on by itself at the response's end, before all that waits on the lane.
+Rule 4: accepted steers start a successor at the response's end, before the lane's queue.
 Rule 5: a finished turn can be continued on this connection; a continuation that fails takes its
 parent with it on that lane, a failed fork from another lane does not (wire contract 4.1).
 """
@@ -55,7 +55,7 @@ SUCCESSOR_FAILED = "successor_creation_failed"
 
 
 class Connection:
-    """The state of one connection. Feed it frames and ends; do what it returns, in order."""
+    """The state of one connection. Give it frames and ends; carry out the actions in order."""
 
     def __init__(
         self, rules: ConnectionLimits, cache: TurnCache | None = None, owner: str = ""
@@ -74,11 +74,11 @@ class Connection:
     # What the client sends
 
     def receive(self, text: str | bytes) -> list[Action]:
-        """What a text frame leads to."""
+        """The actions that a text frame causes."""
         return self.apply(read_frame(text, self.rules))
 
     def apply(self, message: ClientFrame) -> list[Action]:
-        """What a text frame leads to that was read by these rules."""
+        """The actions that a parsed text frame causes."""
         try:
             if message.error is not None:
                 raise message.error
@@ -89,7 +89,7 @@ class Connection:
         return actions
 
     def refuse_frame(self, error: BridgeError) -> list[Action]:
-        """What a frame leads to that is none: its error, and the end after too many in a row."""
+        """The actions for an invalid frame: its error, and the close after too many in a row."""
         self._bad_in_a_row += 1
         over = self._bad_in_a_row >= self.rules.bad_frames
         return [
@@ -160,13 +160,15 @@ class Connection:
             self._check_steer(steer, lanes)
             self._steers.add(steer)
         except SteerRefused as refused:
-            said = steering.failed(refused.code, target, frame.get("input"), message=str(refused))
-            return [PublishDraft(lanes[0], said) if lanes else self._event_after_end(target, said)]
+            draft = steering.failed(refused.code, target, frame.get("input"), message=str(refused))
+            return [
+                PublishDraft(lanes[0], draft) if lanes else self._event_after_end(target, draft)
+            ]
         return [AcceptSteer(lanes[0], steer)]
 
     def _check_steer(self, steer: Steer, lanes: list[str | None]) -> None:
         known = self.cached(steer.target)
-        if known or not lanes:  # known: its end is told, or on its way to the client
+        if known or not lanes:  # known: its end was published
             raise SteerRefused("response_already_completed" if known else "response_not_found")
         if not steering.can_steer(self._starts[lanes[0]].request):
             raise SteerRefused("steering_not_supported")
@@ -174,7 +176,7 @@ class Connection:
             raise SteerRefused(SUCCESSOR_FAILED)
 
     def _event_after_end(self, response_id: object, draft: Draft) -> SendFrame:
-        """A steer event about a response that has ended, or that nobody knows."""
+        """A steer event about a response that has ended, or is unknown here."""
         known = response_id if isinstance(response_id, str) else ""
         lane, last = self._ended.get(known, (None, -1))
         if known in self._ended:
@@ -182,50 +184,52 @@ class Connection:
         named = {} if lane is None else {"stream_id": lane}
         return SendFrame({"type": draft.type, "sequence_number": last + 1, **named, **draft.fields})
 
-    # What became of it
+    # How it went
 
     def response_created(self, lane: str | None, response_id: str) -> None:
-        """The lane's create has its response."""
+        """The lane's create has this response."""
         self._running[lane] = response_id
 
     def keep_turn(self, lane: str | None, turn: Turn | None) -> None:
-        """The lane's response is about to say its last: from now on a chain can go on from it."""
+        """Keep the turn of a response before its terminal event: creates can continue it."""
         if turn is None:
             return
         self._turns.keep(lane, turn)
         self._drop(self._turns.surplus(self._steers.targets()))
 
     def response_ended(self, start: StartResponse, *, failed: bool, last: int = -1) -> list[Action]:
-        """The lane's create was answered to the end; what may go next, goes.
+        """The lane's create is answered to its end; the creates that may start now are returned.
 
-        ``last`` is the number of the response's last event; -1: nothing was ever said of it.
+        ``last`` is the number of the response's last event; -1: it had no event.
         """
         response_id = self._running.pop(start.lane, None)
         self._starts.pop(start.lane, None)
         # Without `response.created`, what it brought is not committed.
-        says = self._return_steers(start.steers, SUCCESSOR_FAILED) if last < 0 else []
+        actions = self._return_steers(start.steers, SUCCESSOR_FAILED) if last < 0 else []
         if failed and not start.is_successor:  # what comes back can be brought again
-            says += self._evict(start.request.previous_response_id, start.lane)
+            actions += self._evict(start.request.previous_response_id, start.lane)
         for dropped in self._turns.pop_evicted():  # what waited for one has nothing to go on
-            says += self._return_steers(self._steers.take(dropped), SUCCESSOR_FAILED)
+            actions += self._return_steers(self._steers.take(dropped), SUCCESSOR_FAILED)
             self._ended.pop(dropped, None)
         if response_id is not None:
             self._ended[response_id] = (start.lane, last)
-            says += self._continue_steered(start, response_id)
+            actions += self._continue_steered(start, response_id)
             if response_id not in self._turns:
                 self._drop(response_id)
-        return [*says, *self._take_ready()]
+        return [*actions, *self._take_ready()]
 
     def _continue_steered(self, start: StartResponse, response_id: str) -> list[Action]:
-        """What becomes of the steers of a response that has ended."""
+        """The actions for the steers of a response that has ended."""
         turn = self.cached(response_id)
         if turn is None or self._closed_by:
             code = SUCCESSOR_FAILED if turn else "response_not_active"
             return self._return_steers(self._steers.take(response_id), code)
-        if owed := list(steering.required_outputs(turn.output)):
+        if required := list(steering.required_outputs(turn.output)):
             if self._is_continued(response_id, start.lane):
                 return []
-            drafts = [steering.pending(one, owed) for one in self._steers.waiting_for(response_id)]
+            drafts = [
+                steering.pending(one, required) for one in self._steers.waiting_for(response_id)
+            ]
             return [self._event_after_end(response_id, draft) for draft in drafts]
         if steers := self._steers.take(response_id):
             request = steering.successor(start.request, response_id, steers)
@@ -234,27 +238,27 @@ class Connection:
         return []
 
     def _return_steers(self, steers: Sequence[Steer], code: str) -> list[Action]:
-        """Hand back what was steered, and can never be committed."""
+        """Return steers that can never be committed."""
         return [self._event_after_end(one.target, steering.returned(one, code)) for one in steers]
 
     def _is_continued(self, response_id: str, lane: str | None) -> bool:
-        """Whether the create that goes on from a response is here already."""
+        """Whether a create that continues the response is queued already."""
         starts = [waits.action for waits in self._queue if isinstance(waits.action, StartResponse)]
         wanted = (lane, response_id)
         return any((one.lane, one.request.previous_response_id) == wanted for one in starts)
 
     def refuse(self, error: BridgeError) -> list[Action]:
-        """Start nothing any more: what waits and comes later is told ``error`` in its turn."""
+        """Start no more responses: queued and later creates get ``error``, each in its turn."""
         self._closed_by = error
-        says: list[Action] = []
+        actions: list[Action] = []
         for target in self._steers.targets():
             if not self._lanes_of(target):  # else at its end
-                says += self._return_steers(self._steers.take(target), SUCCESSOR_FAILED)
+                actions += self._return_steers(self._steers.take(target), SUCCESSOR_FAILED)
         self._queue = [replace(one, action=SendFrame(error.frame(one.lane))) for one in self._queue]
-        return [*says, *self._take_ready()]
+        return [*actions, *self._take_ready()]
 
     def close(self) -> None:
-        """Keep nothing any more: the client is gone."""
+        """Release all turns: the client is gone."""
         self._turns.close()
 
     @property
@@ -269,19 +273,19 @@ class Connection:
         return self._turns.get(response_id)
 
     def _evict(self, response_id: Any, lane: str | None) -> list[Action]:
-        """Forget a turn of the lane; what waits for it can never be committed then."""
+        """Forget a turn of the lane; steers that wait for it are returned."""
         if not self._turns.is_on_lane(response_id, lane):
             return []
-        says = self._return_steers(self._steers.take(response_id), SUCCESSOR_FAILED)
+        actions = self._return_steers(self._steers.take(response_id), SUCCESSOR_FAILED)
         self._drop(response_id)
-        return says
+        return actions
 
     def _drop(self, response_id: str) -> None:
         self._turns.drop(response_id)
         self._ended.pop(response_id, None)
 
     def _take_ready(self) -> Iterator[Action]:
-        """Take from the queue what may go now, oldest first; a lane's first blocks its next."""
+        """Take the creates from the queue that may start now, oldest first; a lane is FIFO."""
         blocked = set(self._running)
         still: list[QueuedCreate] = []
         for waits in self._queue:

@@ -1,7 +1,7 @@
 """A `response.create` as values: which fields there are, what type each has, what is refused.
 
 Rule 1: only the documented fields of ``POST /v1/responses`` exist; all others vanish here, so that
-``api_base``, ``api_key``, ``extra_headers``, ``mock_response`` and their kin reach nobody.
+``api_base``, ``api_key``, ``extra_headers``, ``mock_response`` and the like are dropped.
 Rule 2: null means absent. A wrong type is refused with the name of its field.
 """
 
@@ -194,7 +194,7 @@ def parse_create(body: Json, default_model: str | None = None) -> CreateResponse
 
 
 def check_depth(body: Json) -> None:
-    """Refuse bottomless nesting where nobody has said how deep it may be. As ``check_limits``."""
+    """Refuse nesting beyond the usual limit. Raises as ``check_limits``."""
     check_limits(body, USUAL)
 
 
@@ -227,7 +227,7 @@ def _check(request: CreateResponse) -> None:
 
 
 def _check_long_window(request: CreateResponse) -> None:
-    """What the documentation says that a long window requires."""
+    """What OpenAI's documentation requires of a long window."""
     place = "background_options.completion_window"
     needs = {
         "'background' to be true": request.background,

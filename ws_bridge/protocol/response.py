@@ -45,7 +45,7 @@ DEFAULTS: Json = {
     "top_p": 1.0,
     "truncation": "disabled",
 }
-# The bridge's own, whatever a provider says.
+# The bridge's own: a provider's values are ignored.
 OWNED = frozenset(
     {
         "id",
@@ -63,11 +63,10 @@ OWNED = frozenset(
         "user",
     }
 )
-# Of these, what stands in the place of a provider's where its own text is passed on; what is known
-# of the answer's time and state is as it says. The last two are there in any case.
+# Of these, the fields replaced in a provider's own text; its time and status are kept.
 SPLICED = OWNED - {"completed_at", "status"}
 NAMED = frozenset({"id", "previous_response_id", "conversation"})
-# What a provider may say of its response, and as what; other fields are for it to make.
+# The types of a provider's own fields; unknown fields pass.
 Types = tuple[type, ...]
 NUMBER: Types = (int, float)
 UPSTREAM_TYPES: Mapping[str, Types] = {
@@ -154,9 +153,9 @@ class Envelope:
         return response | known
 
     def rename(self, draft: Draft) -> bytes:
-        """A provider's lifecycle event with what is ours in the place of its own.
+        """A provider's lifecycle event with the bridge's own fields in it.
 
-        Nothing, where its text says a key twice or in another spelling, so that it would count.
+        b"" where its text has a key twice or in another spelling, so that it would count.
         """
         upstream = draft.fields["response"]
         own = self.snapshot(upstream["status"])
@@ -174,7 +173,7 @@ class Envelope:
 
 
 def is_well_made(response: Mapping[str, Any]) -> bool:
-    """Whether a provider's own text can be passed on: what every reader relies on is well made."""
+    """Whether a provider's own text can be passed on: every field readers rely on is valid."""
     output = response.get("output")
     return (
         isinstance(response.get("id"), str)
@@ -258,8 +257,8 @@ def _present(values: Mapping[str, Any]) -> Json:
 
 def strict_error(error: Any) -> Json:
     """The ``error`` of a failed response: a code of the closed enum and a message, no more."""
-    said = error if isinstance(error, Mapping) else {}
-    code, message = said.get("code"), said.get("message")
+    fields = error if isinstance(error, Mapping) else {}
+    code, message = fields.get("code"), fields.get("message")
     message = message if isinstance(message, str) else ""
     return UpstreamError(message, code=code if isinstance(code, str) else None).response_error()
 

@@ -1,10 +1,10 @@
-"""What an upstream says → what every reader of the response sees.
+"""Drafts of an upstream → the events that every reader of the response gets.
 
 Rule 1: `response.created`, `response.in_progress`, then all else, then exactly one terminal event.
 Rule 2: numbers count from 0 without a gap; ids, lineage and storage are the bridge's.
-Rule 3: an end that the upstream did not speak (failure, cancel, interrupt) is spoken here.
-Rule 4: an item that is none is not told (``output``); what tells of its parts changes nothing.
-Rule 5: nothing of an exception gets in but a ``BridgeError``, whose words are meant for clients.
+Rule 3: a terminal event that the upstream did not send (failure, cancel, interrupt) is made here.
+Rule 4: an invalid item gets no event (``output.received``); events of its parts change nothing.
+Rule 5: of exceptions only a ``BridgeError`` is published: its message is meant for clients.
 """
 
 from __future__ import annotations
@@ -52,28 +52,30 @@ class Sequencer:
         self._now = now
         self._next = 0
         self._emitted: set[str] = set()
-        self._has_begun = False  # a status of `in_progress` was said: it is never `queued` again
+        self._has_begun = (
+            False  # a status of `in_progress` was sent: it is never `queued` after that
+        )
         self._upstream: Json = {}  # the provider's latest response object
         self.result: Json | None = None  # the terminal event's response
 
     @property
     def is_open(self) -> bool:
-        """Whether `response.created` was said."""
+        """Whether `response.created` was emitted."""
         return CREATED in self._emitted
 
     @property
     def is_ended(self) -> bool:
-        """Whether the terminal event was said; nothing comes after it."""
+        """Whether the terminal event was emitted; no event comes after it."""
         return self.result is not None
 
     def resume(self, events: Sequence[Event]) -> None:
-        """Take up where an earlier writer has left off; none of its events was terminal."""
+        """Continue the numbers of an earlier writer's events; none of them is terminal."""
         self._emitted = {event.type for event in events}
         self._has_begun = IN_PROGRESS in self._emitted
         self._next = events[-1].number + 1 if events else 0
 
     def open(self, *, queued: bool = False) -> list[Event]:
-        """`created` and then `in_progress` (or `queued`), where they were not said yet."""
+        """`created` and then `in_progress` (or `queued`), where they were not emitted yet."""
         waits = queued and not self._has_begun
         status = "queued" if waits else "in_progress"
         kinds = (CREATED, QUEUED if waits else IN_PROGRESS)
@@ -99,7 +101,7 @@ class Sequencer:
         return [self._emit(IN_PROGRESS, snapshot)]
 
     def fail(self, error: BridgeError, output: list[Json]) -> list[Event]:
-        """End as failed; what was there of the output is kept."""
+        """End as failed, with the output so far."""
         return self._end(FAILED, "failed", error=error.response_error(), output=output)
 
     def cancel(self) -> list[Event]:
@@ -139,7 +141,7 @@ class Sequencer:
         return self.open(queued=draft.type == QUEUED)
 
     def _sequence_verbatim(self, draft: Draft, text: bytes) -> list[Event]:
-        """A lifecycle event of a provider that speaks this protocol: what is ours becomes ours."""
+        """A lifecycle event in a provider's own bytes, with the bridge's own fields replaced."""
         self._upstream = _response_of(draft)
         events = self._open_for(draft)
         self._has_begun = self._has_begun or self._upstream["status"] == "in_progress"
@@ -150,7 +152,7 @@ class Sequencer:
         return [*events, event]
 
     def _open_for(self, draft: Draft) -> list[Event]:
-        """What has to be said before a lifecycle event, where the provider has left it out."""
+        """The opening events that a provider left out before a lifecycle event."""
         if draft.type in TERMINAL:
             return self.open()
         if draft.type == CREATED or self.is_open:
@@ -196,7 +198,7 @@ def _response_of(draft: Draft) -> Json:
 
 
 def _is_verbatim(draft: Draft) -> bool:
-    """Whether a provider's own text can be passed on: it says what every reader relies on."""
+    """Whether a provider's own text can be passed on: it has every field that readers rely on."""
     response = _response_of(draft)
     return (
         bool(draft.text)
@@ -215,8 +217,8 @@ def end_for(response_id: str, events: Sequence[Event], error: BridgeError | None
     if error is None:
         response |= {"status": "cancelled", "output": [], "error": None}
     else:
-        output, said = reducer.partial_output(), error.response_error()
-        response |= {"status": "failed", "output": output, "error": said}
+        output, failure = reducer.partial_output(), error.response_error()
+        response |= {"status": "failed", "output": output, "error": failure}
     lane = events[-1].json().get("stream_id") if events else None
     number = events[-1].number + 1 if events else 0
     return Event.of(Draft(FAILED, {"response": response}), number, lane)

@@ -2,8 +2,8 @@
 
 Rule 1: an accepted steer is the server's until its successor's `response.created`; what cannot be
 committed is handed back by `response.steer.failed`.
-Rule 2: after client-owned tool calls nothing goes on by itself: the steers wait for the create that
-brings the outputs.
+Rule 2: after tool calls of the client's, no successor starts by itself: the steers wait for the
+create that brings the outputs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MESSAGES = {
     "successor_creation_failed": "The successor response could not be created.",
     "invalid_input": "The steering input is not valid.",
 }
-# Calls that the client answers: what it owes, as a stub and the keys that are copied from the call.
+# Calls that the client answers: the output it must send, as a stub, and the call's keys to copy.
 REQUIRED_OUTPUTS: dict[str, tuple[Json, tuple[str, ...]]] = {
     "function_call": ({"type": "function_call_output"}, ("call_id", "name")),
     "custom_tool_call": ({"type": "custom_tool_call_output"}, ("call_id",)),
@@ -132,18 +132,18 @@ def _is_part(part: Any) -> bool:
 
 
 def accepted(steer: Steer) -> Draft:
-    """The server has it."""
+    """The server has accepted the steer."""
     return Draft(ACCEPTED, {"steer": _named(steer)})
 
 
 def pending(steer: Steer, required_outputs: Sequence[Json]) -> Draft:
-    """It waits for what the client owes."""
-    said = {"reason": "waiting_for_required_input", "required_input": list(required_outputs)}
-    return Draft(PENDING, {"steer": _named(steer), **said})
+    """The steer waits for outputs that the client must send."""
+    fields = {"reason": "waiting_for_required_input", "required_input": list(required_outputs)}
+    return Draft(PENDING, {"steer": _named(steer), **fields})
 
 
 def failed(code: str, target: Any, given: Any, steer_id: str = "", message: str = "") -> Draft:
-    """It is handed back; with its id if it was accepted once."""
+    """The steer is handed back, with its id if it was accepted before."""
     words = message or MESSAGES[code]
     error = {"type": InvalidRequest.type, "code": code, "message": words}
     named = {"id": steer_id} if steer_id else {}
@@ -153,7 +153,7 @@ def failed(code: str, target: Any, given: Any, steer_id: str = "", message: str 
 
 
 def _handed_back(given: Any) -> Any:
-    """The input as it came, as far as it can be said: writers of JSON nest less than readers."""
+    """The input as it came, where it can be written: JSON writers nest less deep than readers."""
     try:
         check_depth({"input": given})
     except InvalidRequest:
@@ -167,7 +167,7 @@ def returned(steer: Steer, code: str) -> Draft:
 
 
 def required_outputs(output: Sequence[Item]) -> Iterator[Json]:
-    """What the client has to bring before a chain can go on: one stub for each of its calls."""
+    """The outputs that the client must send before the chain can continue: a stub for each call."""
     answered = {str(item["call_id"]) for item in output if _is_answer(item) and "call_id" in item}
     for item in output:
         if not _is_clients(item) or str(item.get("call_id")) in answered:

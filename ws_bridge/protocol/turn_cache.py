@@ -1,10 +1,10 @@
-"""The finished turns of one connection that a chain can go on from.
+"""The finished turns that a connection's creates can continue from.
 
-Rule 1: so many are kept, the oldest go first; each lane's latest stays, and what somebody still
-needs.
-Rule 2: their bytes are bounded for a connection, for an owner and in sum; there nothing is spared.
-Whoever holds most gives way first, and of that what no kept turn goes on from: the oldest, a lane's
-latest last. A turn counts with all that it goes on from, and what several share counts once.
+Rule 1: their number is bounded, the oldest go first; each lane's latest stays, and those that
+steers wait for.
+Rule 2: their bytes are bounded for a connection, for an owner and in sum; no turn is spared then.
+The largest holder evicts first, and of its turns those without a kept successor: the oldest
+first, a lane's latest last. A turn counts with all its ancestors, and shared ancestors count once.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TurnCache:
         return self._owned.get(owner, 0)
 
     def add_bytes(self, turns: ConnectionTurns, more: int) -> None:
-        """A connection keeps so many bytes more, or less."""
+        """Count ``more`` bytes for a connection; negative: fewer."""
         self.size += more
         turns.size += more
         self._owned[turns.owner] = self.owner_bytes(turns.owner) + more
@@ -57,7 +57,7 @@ class TurnCache:
             del self._holders[turns.owner], self._owned[turns.owner]
 
     def evict_excess(self, turns: ConnectionTurns) -> None:
-        """Let go of what is too much, after a connection has kept one more turn."""
+        """Evict turns until the limits hold, after a connection has kept one more."""
         while turns.size > self._per_connection:
             turns.evict_one()
         while self._per_owner and turns.owner and self.owner_bytes(turns.owner) > self._per_owner:
@@ -72,7 +72,7 @@ def _largest(holders: Iterable[ConnectionTurns]) -> ConnectionTurns:
 
 @dataclass(slots=True)
 class CachedTurn:
-    """A turn that is kept, or that kept ones go on from."""
+    """A kept turn, or an ancestor of one."""
 
     turn: Turn
     size: int
@@ -80,7 +80,7 @@ class CachedTurn:
 
 
 class ConnectionTurns:
-    """Turns by id, each at home on the lane where it was made. No ``owner``: everybody's."""
+    """Turns by id, each on the lane where it was made. Without an ``owner`` no owner's limit."""
 
     __slots__ = ("_cache", "_evicted", "_kept", "_latest", "_most", "_retained", "owner", "size")
 
@@ -107,7 +107,7 @@ class ConnectionTurns:
         return isinstance(response_id, str) and self._kept.get(response_id, ())[:1] == (lane,)
 
     def keep(self, lane: Lane, turn: Turn) -> None:
-        """It is now the lane's latest; others may have to give way, or it itself."""
+        """Keep the turn as the lane's latest; this may evict others, or the turn itself."""
         self.drop(turn.id)
         self._kept[turn.id] = (lane, turn)
         self._latest[lane] = turn.id
@@ -122,12 +122,12 @@ class ConnectionTurns:
         return next((known for known in self._kept if known not in spared), "")
 
     def drop(self, response_id: str) -> None:
-        """Nothing goes on from it any more."""
+        """Forget the turn."""
         if known := self._kept.pop(response_id, None):
             self._release(known[1])
 
     def evict_one(self) -> None:
-        """Drop the turn that is missed least."""
+        """Evict the turn that is least likely to be continued."""
         leaves = [
             key for key, (_, turn) in self._kept.items() if self._retained[id(turn)].times == 1
         ]
@@ -137,12 +137,12 @@ class ConnectionTurns:
         self.drop(victim)
 
     def pop_evicted(self) -> list[str]:
-        """The ids of those that had to give way since it was asked last."""
+        """The ids of the turns evicted since the last call."""
         dropped, self._evicted = self._evicted, []
         return dropped
 
     def close(self) -> None:
-        """Keep nothing any more."""
+        """Forget all turns."""
         for response_id in list(self._kept):
             self.drop(response_id)
 

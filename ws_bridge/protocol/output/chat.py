@@ -3,7 +3,7 @@
 Rule 1: reasoning, text and calls end each other; items are added, and done, in index order.
 Rule 2: a call stays open until its arguments are a whole JSON object or the answer is over, because
 fragments of parallel calls come in any order. What follows an open call waits with its `done` only.
-Rule 3: what was cut off says so, in the item's `done` and in the terminal response alike.
+Rule 3: a cut item is `incomplete`, in its `done` event and in the terminal response alike.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ID_PREFIXES = {"message": "msg", "reasoning": "rs"}
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One chat chunk, of any dialect, reduced to what a Responses event can say.
+    """One chat chunk, of any dialect, reduced to what a Responses event can carry.
 
     ``thinking_blocks`` are Anthropic's signed or redacted blocks as litellm hands them out;
     ``annotations`` are Responses annotations (`url_citation`, `file_citation`, ...);
@@ -84,7 +84,7 @@ class ChatTranslator:
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the model stopped; None: it did not say, the stream was cut off."""
+        """Why the model stopped; None: the stream was cut before that."""
         return self._finish_reason
 
     def open(self) -> list[Draft]:
@@ -93,7 +93,7 @@ class ChatTranslator:
         return [Draft(kind, {"response": response}) for kind in (CREATED, IN_PROGRESS)]
 
     def take(self, chunk: Chunk) -> list[Draft]:
-        """What one chunk says."""
+        """The drafts of one chunk."""
         self._note(chunk)
         drafts: list[Draft] = []
         if chunk.reasoning or chunk.thinking_blocks:
@@ -133,7 +133,7 @@ class ChatTranslator:
         self._usage = chunk.usage or self._usage
         self._finish_reason = chunk.finish_reason or self._finish_reason
 
-    # What a chunk can say
+    # What a chunk can carry
 
     def _add_text(
         self, type_: str, kind: str, text: str, logprobs: Sequence[Json] = ()

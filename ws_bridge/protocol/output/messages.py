@@ -1,4 +1,4 @@
-"""What a model says between its calls: a message or reasoning that is still growing, an image.
+"""Message, reasoning and image items while their text grows.
 
 Rule 1: one part of an item is open at a time; text of another kind ends it and begins the next.
 Rule 2: signed reasoning ends as the item's `encrypted_content`, in the form its maker wants back.

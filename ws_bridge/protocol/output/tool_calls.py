@@ -1,4 +1,4 @@
-"""Fragments of tool calls → calls: which fragment belongs to which, and what each call says.
+"""Fragments of tool calls → calls: the call of each fragment, and the text of each call.
 
 Rule 1: a call is announced once its name is known whole, that is with its first argument.
 Rule 2: a call id is unique in its response; where the provider gives none, or one twice, it is
@@ -82,7 +82,7 @@ class ToolCall:
         yield from self.append("".join(self._early))
 
     def append(self, fragment: str) -> list[Draft]:
-        """A fragment of the text, unless it says nothing yet."""
+        """The drafts of one fragment of the text; none while it must wait."""
         self._has_arguments = self._has_arguments or bool(fragment)
         return self._emit(self._reader.append(fragment)) if fragment else []
 
@@ -91,7 +91,7 @@ class ToolCall:
         return self._has_arguments and self._reader.is_whole()
 
     def close(self, *, cut: bool, last: bool) -> Iterator[Draft]:
-        """The item ends; ``cut`` tells that the answer was, ``last`` that nothing came after."""
+        """The item ends; ``cut``: the answer was cut off, ``last``: no item came after this one."""
         # An empty call before other items was not cut off: it has no arguments.
         cut = cut and (last or self._has_arguments) and not self.is_whole()
         yield from self._emit(self._reader.flush(cut=cut))
