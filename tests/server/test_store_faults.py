@@ -519,13 +519,13 @@ async def test_what_lasts_longer_than_a_lease_takes_nobodys_response_away(
 
 def counted(store):
     """What the store says to each look for lost responses from now on."""
-    looks, look = [], store.overdue
+    looks, look = [], store.find_overdue
 
-    async def overdue():
+    async def find_overdue():
         looks.append(await look())
         return looks[-1]
 
-    store.overdue = overdue
+    store.find_overdue = find_overdue
     return looks
 
 

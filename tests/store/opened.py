@@ -11,7 +11,7 @@ from store.contract import OWNERS
 from support.hang import HANG_SECONDS
 
 from ws_bridge.store.base import Record
-from ws_bridge.store.redis.connect import parse
+from ws_bridge.store.redis.connect import parse_url
 from ws_bridge.store.redis.keys import CHANNELS, keys_of
 from ws_bridge.store.redis.store import RedisStore
 
@@ -35,7 +35,7 @@ async def opened(url: str, password: str = "", **fields: Any) -> AsyncIterator[R
     later = Later()
     usual = {"ttl_seconds": TTL_SECONDS, "lease_seconds": LEASE_SECONDS, "now": later}
     fields = usual | {"owners": OWNERS} | fields
-    store = RedisStore(parse(url, password), **fields)
+    store = RedisStore(parse_url(url, password), **fields)
     await store.open()
     try:
         await until_subscribed(store)

@@ -210,7 +210,7 @@ def unfolded(monkeypatch):
 
 @pytest.mark.catalogue("A13")
 def test_a_value_unfolds_to_the_bound_and_no_further(unfolded):
-    codec = Codec(most_bytes=100_000)
+    codec = Codec(max_bytes=100_000)
     assert codec.unpack(pack(b"a" * 100_000)) == b"a" * 100_000
     for bomb in (pack(b"a" * 100_001), pack(b"a" * 2**24)):
         with pytest.raises(Unreadable, match="size"):
@@ -247,7 +247,7 @@ def test_an_encrypted_bomb_is_one_too(unfolded):
     cipher = Cipher([b"1" * 32])
     bomb = Codec(cipher).pack(b"a" * 2**24, "key")
     with pytest.raises(Unreadable, match="size"):
-        Codec(cipher, most_bytes=1000).unpack(bomb, "key")
+        Codec(cipher, max_bytes=1000).unpack(bomb, "key")
     assert unfolded == [1001]
 
 

@@ -209,7 +209,7 @@ async def test_items_that_an_earlier_release_has_added_are_known_and_counted(sto
         "last",
     ]
     assert found.size > 300 * len(pack(orjson.dumps(ITEM)))
-    kept.bounds = ConversationLimits(items=303)
+    kept.limits = ConversationLimits(items=303)
     with pytest.raises(ConversationFull):
         await kept.add(one.id, "alice", [entry("more")])
 

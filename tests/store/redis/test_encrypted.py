@@ -177,7 +177,7 @@ async def test_what_was_written_with_any_of_the_secrets_or_none_is_read(fresh, w
         for known in readers:
             async with with_secrets(fresh, *known) as other:
                 await read_back(other, *kept)
-                assert other.key() == store.key()
+                assert other.shared_key() == store.shared_key()
                 await one_of_each(other, "canary")
         await read_back(store, *kept)
 
@@ -198,7 +198,7 @@ async def test_a_secret_may_go_when_all_servers_write_with_the_next(fresh):
     keys = set()
     for known in ((ONE,), (ONE, TWO), (TWO, ONE), (TWO,)):
         async with with_secrets(fresh, *known) as store:
-            keys.add(store.key())
+            keys.add(store.shared_key())
             assert Codec(Cipher(known[:1])).unpack(await store._client.get(KEY), KEY) in keys
     assert len(keys) == 1
 
@@ -206,8 +206,8 @@ async def test_a_secret_may_go_when_all_servers_write_with_the_next(fresh):
 async def test_a_shared_key_that_something_else_has_overwritten_is_made_anew(fresh):
     fresh.cli("SET", KEY, "zzz")
     async with with_secrets(fresh) as store, with_secrets(fresh) as other:
-        assert len(store.key()) == 32
-        assert store.key() == other.key()
+        assert len(store.shared_key()) == 32
+        assert store.shared_key() == other.shared_key()
 
 
 @pytest.mark.catalogue("A14")
@@ -240,7 +240,7 @@ BOMB = b"z" + zlib.compress(b"a" * 2**24, 1)
 async def test_a_bomb_in_the_place_of_a_value_is_unknown_and_holds_up_nothing(
     fresh, caplog, expire_on, place
 ):
-    async with opened(fresh.url, codec=Codec(most_bytes=2**20)) as store:
+    async with opened(fresh.url, codec=Codec(max_bytes=2**20)) as store:
         kept, _ = await finished(store)
         good, events = await finished(store)
         runs = record()
@@ -275,7 +275,7 @@ def expire_on():
 
 @pytest.mark.catalogue("A13")
 async def test_a_bomb_in_a_conversation_makes_it_unknown_and_nothing_else(fresh, caplog):
-    async with opened(fresh.url, codec=Codec(most_bytes=2**20)) as store:
+    async with opened(fresh.url, codec=Codec(max_bytes=2**20)) as store:
         kept = conversations(store)
         one, other = await created(kept, entry("a")), await created(kept, entry("a"))
         [key] = await store._client.keys(f"*:ci:{one.id}")

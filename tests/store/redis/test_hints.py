@@ -10,7 +10,7 @@ from support.long_limits import LONG
 from support.tcp_proxy import Proxy
 
 from ws_bridge.store.redis import hints
-from ws_bridge.store.redis.connect import parse
+from ws_bridge.store.redis.connect import parse_url
 from ws_bridge.store.redis.hints import MISSED, listen
 
 
@@ -19,7 +19,7 @@ async def line(valkey):
     """A subscription through a proxy: its channel, what it gives, and the proxy."""
     channel = "wb1:w:" + secrets.token_hex(8)
     async with Proxy(valkey.port) as proxy, asyncio.timeout(HANG_SECONDS):
-        messages = listen(parse(f"redis://127.0.0.1:{proxy.port}"), channel)
+        messages = listen(parse_url(f"redis://127.0.0.1:{proxy.port}"), channel)
         yield channel, messages, proxy
         await messages.aclose()
 

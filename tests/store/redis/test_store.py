@@ -34,7 +34,7 @@ from ws_bridge.errors import ConfigError, StoreUnavailable
 from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.store.base import Lease, Verdict, Write
 from ws_bridge.store.redis import connect, hints, subscriptions
-from ws_bridge.store.redis.connect import parse
+from ws_bridge.store.redis.connect import parse_url
 from ws_bridge.store.redis.keys import CHANNELS, PREFIX, keys_of
 from ws_bridge.store.redis.scripts import FAILURES, PROBE_SECONDS, SILENCE_SECONDS
 from ws_bridge.store.redis.store import RedisStore
@@ -102,7 +102,7 @@ class TestCluster(StoreContract):
 async def until_hints_pass(store):
     """Return when hints reach the store, from whatever node."""
     heard = set()
-    store.listen(cancelled=heard.add, followed=heard.add)
+    store.set_callbacks(on_cancelled=heard.add, on_followed=heard.add)
     for node in range(9):
 
         async def is_heard(node=node):
@@ -295,7 +295,7 @@ async def test_what_one_server_writes_another_reads_and_follows(pair):
 async def test_the_writer_is_told_at_once_that_somebody_follows(pair):
     one, other = pair
     heard = asyncio.Queue()
-    one.listen(cancelled=lambda _: None, followed=heard.put_nowait)
+    one.set_callbacks(on_cancelled=lambda _: None, on_followed=heard.put_nowait)
     kept = record()
     await one.create(kept, events_of(kept)[:2])
     follower = asyncio.create_task(collect(other, kept))
@@ -308,8 +308,8 @@ async def test_the_writer_is_told_at_once_that_somebody_follows(pair):
 async def test_another_servers_wish_for_the_end_is_heard_by_the_writer_alone(pair):
     one, other = pair
     heard, wrong = asyncio.Queue(), []
-    one.listen(cancelled=heard.put_nowait, followed=lambda _: None)
-    other.listen(cancelled=wrong.append, followed=lambda _: None)
+    one.set_callbacks(on_cancelled=heard.put_nowait, on_followed=lambda _: None)
+    other.set_callbacks(on_cancelled=wrong.append, on_followed=lambda _: None)
     kept = record()
     await one.create(kept)
     await other.cancel(kept.id, "alice")
@@ -336,8 +336,8 @@ async def test_after_a_takeover_the_server_before_is_fenced(pair):
 async def test_a_wish_after_a_takeover_goes_to_the_new_writer(pair):
     one, other = pair
     wrong, heard = [], asyncio.Queue()
-    one.listen(cancelled=wrong.append, followed=lambda _: None)
-    other.listen(cancelled=heard.put_nowait, followed=lambda _: None)
+    one.set_callbacks(on_cancelled=wrong.append, on_followed=lambda _: None)
+    other.set_callbacks(on_cancelled=heard.put_nowait, on_followed=lambda _: None)
     kept = rerunnable()
     await one.create(kept)
     await let_run_out(one, kept)
@@ -356,7 +356,7 @@ async def test_two_servers_that_want_the_same_response_do_not_both_get_it(pair):
     for one in kept:
         await pair[0].create(one)
         await let_run_out(pair[0], one)
-    found = set(await pair[1].overdue())
+    found = set(await pair[1].find_overdue())
     assert {one.id for one in kept} <= found
     for one in kept:
         claims = await asyncio.gather(*(store.claim(one.id) for store in pair))
@@ -482,7 +482,7 @@ async def test_a_silent_subscription_is_found_dead_and_made_anew(monkeypatch, va
     monkeypatch.setattr(hints, "PROBE_SECONDS", 0.05)
     monkeypatch.setattr(hints, "ANSWER_SECONDS", 0.1)
     async with Proxy(valkey.port) as proxy:
-        place = parse(f"redis://127.0.0.1:{proxy.port}")
+        place = parse_url(f"redis://127.0.0.1:{proxy.port}")
         channel = CHANNELS + secrets.token_hex(8)
         messages = hints.listen(place, channel)
         async with asyncio.timeout(HANG_SECONDS):
@@ -650,7 +650,9 @@ async def test_a_server_without_room_is_away_until_it_has_some():
 
 async def refused(url, caplog, *, is_secret=SECRET, **fields):
     """Why the store cannot be opened; nothing of it has the password."""
-    store = RedisStore(parse(url, **fields), ttl_seconds=60, lease_seconds=15, now=time.monotonic)
+    store = RedisStore(
+        parse_url(url, **fields), ttl_seconds=60, lease_seconds=15, now=time.monotonic
+    )
     try:
         with pytest.raises(ConfigError) as caught:
             await store.open()
@@ -696,7 +698,9 @@ async def test_a_server_that_may_forget_is_told_of(caplog):
 async def test_a_server_that_starts_later_is_found(caplog):
     with Node(valkey_binary(), password=SECRET) as node:
         node.kill()
-        store = RedisStore(parse(node.url), ttl_seconds=60, lease_seconds=15, now=time.monotonic)
+        store = RedisStore(
+            parse_url(node.url), ttl_seconds=60, lease_seconds=15, now=time.monotonic
+        )
         await store.open()
         try:
             assert not store.is_available()
@@ -776,7 +780,7 @@ async def test_a_frozen_server_is_given_up_soon_then_at_once_and_found_again(val
     now = 0.0
     fields = {"ttl_seconds": 60, "lease_seconds": 15, "now": lambda: now}
     async with Proxy(valkey.port) as proxy:
-        store = RedisStore(parse(f"redis://127.0.0.1:{proxy.port}"), **fields)
+        store = RedisStore(parse_url(f"redis://127.0.0.1:{proxy.port}"), **fields)
         await store.open()
         kept, events = await finished(store)
         proxy.freeze()
@@ -827,22 +831,22 @@ async def test_after_an_outage_nothing_is_claimed_for_the_time_of_a_lease(valkey
     now = 1000.0
     async with Proxy(valkey.port) as proxy:
         fields = {"ttl_seconds": 60, "lease_seconds": 15, "now": lambda: now}
-        store = RedisStore(parse(f"redis://127.0.0.1:{proxy.port}"), **fields)
+        store = RedisStore(parse_url(f"redis://127.0.0.1:{proxy.port}"), **fields)
         await store.open()
         now += 15
         kept = record()
         await store.create(kept)
         await let_run_out(store, kept)
-        assert kept.id in await store.overdue()
+        assert kept.id in await store.find_overdue()
         proxy.refuse()
         for _ in range(FAILURES):
             with pytest.raises(StoreUnavailable):
                 await store.get(kept.id, "alice")
-        assert await store.overdue() == ()
+        assert await store.find_overdue() == ()
         await proxy.accept()
         now += PROBE_SECONDS
         assert (await store.get(kept.id, "alice")).is_overdue
-        assert (await store.overdue(), await store.claim(kept.id)) == ((), None)
+        assert (await store.find_overdue(), await store.claim(kept.id)) == ((), None)
         now += 14
         assert await store.claim(kept.id) is None
         now += 1
@@ -854,7 +858,7 @@ async def test_nothing_is_claimed_before_the_server_was_up_for_a_lease():
     now = 1000.0
     with Node(valkey_binary()) as node:
         fields = {"ttl_seconds": 60, "lease_seconds": 3600, "now": lambda: now}
-        store = RedisStore(parse(node.url), **fields)
+        store = RedisStore(parse_url(node.url), **fields)
         await store.open()
         kept = record()
         await store.create(kept)

@@ -28,7 +28,7 @@ SMALL = 512  # bytes
 ENTRY_EVENTS = 128
 ENTRY_BYTES = 64 * 1024
 RAW, ZLIB, ENCRYPTED = b"r", b"z", b"s"  # the first byte: how the rest is kept
-MOST_BYTES = 129 * 2**20  # of a value, unfolded
+MAX_VALUE_BYTES = 129 * 2**20  # of a value, unfolded
 # A record's fields and what each may be; those with a default may be missing.
 FORMS: dict[str, tuple[type, ...]] = {
     "id": (str,),
@@ -51,7 +51,7 @@ class Codec:
     """
 
     cipher: Cipher = field(default_factory=Cipher)
-    most_bytes: int = MOST_BYTES
+    max_bytes: int = MAX_VALUE_BYTES
 
     def pack(self, plain: bytes, key: str = "") -> bytes:
         """The value as it is kept."""
@@ -63,7 +63,7 @@ class Codec:
         """What was packed. Raises ``Unreadable``."""
         if kept[:1] == ENCRYPTED:
             kept = self.cipher.decrypt(kept[1:], key)
-        return unpack(kept, self.most_bytes)
+        return unpack(kept, self.max_bytes)
 
 
 CODEC = Codec()
@@ -74,16 +74,16 @@ def pack(plain: bytes) -> bytes:
     return RAW + plain if len(plain) < SMALL else ZLIB + zlib.compress(plain, 1)
 
 
-def unpack(packed: bytes, most_bytes: int = MOST_BYTES) -> bytes:
+def unpack(packed: bytes, max_bytes: int = MAX_VALUE_BYTES) -> bytes:
     """What was packed. Raises ``Unreadable``, also for what unfolds to more than the bound."""
     if packed[:1] == RAW:
         return packed[1:]
     unfold = zlib.decompressobj()
     try:
-        plain = unfold.decompress(packed[1:], most_bytes + 1)
+        plain = unfold.decompress(packed[1:], max_bytes + 1)
     except zlib.error:
         raise Unreadable("bytes") from None
-    if len(plain) > most_bytes:
+    if len(plain) > max_bytes:
         raise Unreadable("size")
     if not unfold.eof:
         raise Unreadable("bytes")

@@ -53,7 +53,7 @@ class RedisAddress:
     options: dict[str, Any] = field(repr=False)  # username, password, ssl
 
 
-def parse(url: str, password: str = "") -> RedisAddress:
+def parse_url(url: str, password: str = "") -> RedisAddress:
     """Take a URL apart; ``password`` goes before the one in it. Raises ``ConfigError``."""
     scheme, _, rest = url.partition("://")
     protocol, _, kind = scheme.partition("+")

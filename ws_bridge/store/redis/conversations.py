@@ -14,7 +14,7 @@ import orjson
 from ws_bridge.errors import ConversationFull, StoreUnavailable
 from ws_bridge.protocol.conversation import Conversation, ConversationEntry
 from ws_bridge.store.base import Owners, Unreadable
-from ws_bridge.store.conversations import OVERHEAD, USUAL, ConversationLimits
+from ws_bridge.store.conversations import DEFAULT_LIMITS, OVERHEAD, ConversationLimits
 from ws_bridge.store.redis.codec import CODEC, ENCRYPTED, Codec, parse_json, unpack_json
 from ws_bridge.store.redis.keys import PREFIX, is_id, partition_of
 from ws_bridge.store.redis.scripts import CONVERSE, Scripts
@@ -48,13 +48,13 @@ class RedisConversations:
         ttl_seconds: float,
         codec: Codec = CODEC,
         owners: Owners | None = None,
-        bounds: ConversationLimits = USUAL,
+        limits: ConversationLimits = DEFAULT_LIMITS,
     ) -> None:
         self._scripts = scripts
         self._codec = codec
         self._owners = owners or Owners()
         self._ttl_ms = int(ttl_seconds * 1000)
-        self.bounds = bounds
+        self.limits = limits
 
     async def create(self, conversation: Conversation) -> None:
         """See ``Conversations``."""
@@ -192,14 +192,14 @@ class RedisConversations:
         arguments = (
             *(what, " ".join(owners), self._ttl_ms, created_at, kept, _name(name)),
             *("" if start is None else start, most, step),
-            *(self.bounds.bytes, self.bounds.items),
+            *(self.limits.bytes, self.limits.items),
             *(await self._parts(entries, listed)),
         )
         answer = b"again"
         while answer == b"again":  # entries that an older release has added are counted first
             answer = await self._scripts.call(CONVERSE, keys, *arguments)
         if answer == b"full":
-            raise ConversationFull(self.bounds.bytes, self.bounds.items)
+            raise ConversationFull(self.limits.bytes, self.limits.items)
         return answer
 
     def _pack_metadata(self, metadata: Json, key: str) -> bytes:

@@ -204,10 +204,10 @@ class Overdue:
     async def _record(self, response_id: str, owner: str) -> tuple[Record, bool]:
         """The record, or one that says as little as is known, and whether it is the record."""
         key, codec = keys_of(response_id).input, self._kept.codec
-        name = self._kept.owners.name(owner)
+        name = self._kept.owners.current_name(owner)
         try:
             record = unpack_record(await self._do(self._client.get(key)) or b"", codec, key)
-            return replace(record, owner=self._kept.owners.name(record.owner)), True
+            return replace(record, owner=self._kept.owners.current_name(record.owner)), True
         except NotDecrypted:
             raise
         except (ResponseError, Unreadable) as broken:

@@ -115,7 +115,7 @@ def _view(cursor: Cursor, answer: Any, codec: Codec, owners: Owners) -> Response
         cursor=cursor,
         events=events,
         final=final,
-        record=replace(kept, owner=owners.name(kept.owner)) if kept else None,
+        record=replace(kept, owner=owners.current_name(kept.owner)) if kept else None,
         is_overdue=bool(overdue),
         is_complete=is_complete,
         is_last=is_last,

@@ -95,17 +95,19 @@ class RedisStore:
         """See ``Store``."""
         return self._presence.is_known and self.scripts.breaker.is_well
 
-    def answered(self) -> int:
+    def answer_count(self) -> int:
         """See ``Store``."""
         return self.scripts.breaker.answers
 
-    def key(self) -> bytes:
+    def shared_key(self) -> bytes:
         """See ``Store``."""
         return self._presence.key
 
-    def listen(self, *, cancelled: Callable[[str], None], followed: Callable[[str], None]) -> None:
+    def set_callbacks(
+        self, *, on_cancelled: Callable[[str], None], on_followed: Callable[[str], None]
+    ) -> None:
         """See ``Store``."""
-        self._heard = {CANCELLED: cancelled, FOLLOWED: followed}
+        self._heard = {CANCELLED: on_cancelled, FOLLOWED: on_followed}
 
     async def create(self, record: Record, events: Sequence[Event] = (), fence: int = 1) -> Lease:
         """See ``Store``."""
@@ -129,8 +131,12 @@ class RedisStore:
         for start in range(0, len(writes), TOGETHER):
             receipts += await self._append(writes[start : start + TOGETHER])
         for index, (write, receipt) in enumerate(zip(writes, receipts, strict=True)):
-            rest = [event for event in write.events if event.number > receipt.last]
-            if receipt.verdict is Verdict.GAP and rest and rest[0].number == receipt.last + 1:
+            rest = [event for event in write.events if event.number > receipt.last_number]
+            if (
+                receipt.verdict is Verdict.GAP
+                and rest
+                and rest[0].number == receipt.last_number + 1
+            ):
                 again = Write(write.lease, rest, False, write.upstream_id, write.record)
                 [receipts[index]] = await self._append([again])
         return receipts
@@ -198,7 +204,7 @@ class RedisStore:
         self._folds.forget(response_id)
         return bool(answer)
 
-    async def overdue(self) -> Sequence[str]:
+    async def find_overdue(self) -> Sequence[str]:
         """See ``Store``; none while the store has only just come back."""
         if not self._presence.may_claim():
             return ()
