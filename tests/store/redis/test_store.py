@@ -33,9 +33,9 @@ from support.tcp_proxy import Proxy
 from ws_bridge.errors import ConfigError, StoreUnavailable
 from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.store.base import Lease, Verdict, Write
-from ws_bridge.store.redis import connect, hints, subscriptions
+from ws_bridge.store.redis import connect, subscriptions
 from ws_bridge.store.redis.connect import parse_url
-from ws_bridge.store.redis.keys import CHANNELS, PREFIX, keys_of
+from ws_bridge.store.redis.keys import CHANNEL_PREFIX, PREFIX, keys_of
 from ws_bridge.store.redis.scripts import FAILURES, PROBE_SECONDS, SILENCE_SECONDS
 from ws_bridge.store.redis.store import RedisStore
 
@@ -106,7 +106,7 @@ async def until_hints_pass(store):
     for node in range(9):
 
         async def is_heard(node=node):
-            told = "PUBLISH", CHANNELS + store.worker, f"c{node}"
+            told = "PUBLISH", CHANNEL_PREFIX + store.worker, f"c{node}"
             await store._client.execute_command(*told)
             return str(node) in heard
 
@@ -244,13 +244,13 @@ async def test_a_chain_of_a_thousand_turns_takes_a_round_trip_for_sixteen(store)
 
 def count_calls(scripts):
     """The sizes of the round trips from now on."""
-    sizes, ask = [], scripts._ask
+    sizes, run = [], scripts._run
 
     async def counted(calls):
         sizes.append(len(calls))
-        return await ask(calls)
+        return await run(calls)
 
-    scripts._ask = counted
+    scripts._run = counted
     return sizes
 
 
@@ -436,7 +436,7 @@ async def test_fifty_followers_of_one_response_share_what_is_read(pair):
 
 
 async def are_waiting(store, kept, count):
-    followed = store._following._followed.get(kept.id)
+    followed = store._subscriptions._followed.get(kept.id)
     return followed is not None and len(followed._waiting) == count
 
 
@@ -479,20 +479,22 @@ async def test_without_any_hint_news_come_with_the_next_check(pair):
 
 @pytest.mark.catalogue("R15")
 async def test_a_silent_subscription_is_found_dead_and_made_anew(monkeypatch, valkey, store):
-    monkeypatch.setattr(hints, "PROBE_SECONDS", 0.05)
-    monkeypatch.setattr(hints, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(subscriptions, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(subscriptions, "ANSWER_SECONDS", 0.1)
     async with Proxy(valkey.port) as proxy:
         place = parse_url(f"redis://127.0.0.1:{proxy.port}")
-        channel = CHANNELS + secrets.token_hex(8)
-        messages = hints.listen(place, channel)
+        channel = CHANNEL_PREFIX + secrets.token_hex(8)
+        messages = subscriptions.receive_hints(place, channel)
         async with asyncio.timeout(HANG_SECONDS):
-            assert await anext(messages) == hints.MISSED
+            assert await anext(messages) == subscriptions.MISSED
             proxy.freeze()
             news = asyncio.create_task(anext(messages))
             await until(lambda: has_connections(proxy, 2), "it tries anew")
-            monkeypatch.setattr(hints, "ANSWER_SECONDS", LONG)  # who is slow is not dead any more
+            monkeypatch.setattr(
+                subscriptions, "ANSWER_SECONDS", LONG
+            )  # who is slow is not dead any more
             proxy.thaw()
-            assert await news == hints.MISSED
+            assert await news == subscriptions.MISSED
             await store._client.publish(channel, "eresp_1")
             assert await anext(messages) == ("e", "resp_1")
         await messages.aclose()
@@ -620,7 +622,7 @@ async def test_followers_are_not_held_up_by_a_response_that_others_broke(valkey,
     valkey.cli("DEL", keys.events)
     valkey.cli("LPUSH", keys.events, "mine")
     valkey.cli("HSET", keys.meta, "n", "5")
-    valkey.cli("PUBLISH", CHANNELS + store.worker, "e" + broken.id)
+    valkey.cli("PUBLISH", CHANNEL_PREFIX + store.worker, "e" + broken.id)
     await append(store, kept, events[2:])
     assert await readers[1] == events
     readers[0].cancel()
@@ -659,7 +661,7 @@ async def refused(url, caplog, *, is_secret=SECRET, **fields):
     finally:
         await store.close()
     said = str(caught.value)
-    told = said + caplog.text + repr(caught.value) + repr(store._place) + repr(store._client)
+    told = said + caplog.text + repr(caught.value) + repr(store._address) + repr(store._client)
     assert is_secret not in told
     return said
 
@@ -679,7 +681,7 @@ async def test_a_wrong_password_is_told_by_the_name_of_its_key(caplog):
 
 
 async def test_a_server_that_is_too_old_is_refused(monkeypatch, caplog, valkey):
-    monkeypatch.setattr(connect, "OLDEST", (99, 1))
+    monkeypatch.setattr(connect, "OLDEST_VERSION", (99, 1))
     said = await refused(valkey.url, caplog)
     assert "99.1" in said
     assert "store.url" in said
