@@ -188,7 +188,7 @@ async def test_a_refused_background_response_that_was_created_after_all_is_delet
     await until(lambda: world.store.deleted == [one.id])
     assert await world.store.get(one.id, OWNER) is None
     world.hands.turn(100)
-    assert await world.store.overdue() == []
+    assert await world.store.find_overdue() == []
 
 
 async def test_a_refused_background_response_is_deleted_at_the_latest_by_the_drain():
@@ -221,7 +221,7 @@ async def test_a_response_that_was_refused_while_it_was_created_is_deleted(world
     world.mirror.forget(one.id)
     await until(lambda: world.store.deleted == [one.id])
     world.hands.turn(100)
-    assert await world.store.overdue() == []
+    assert await world.store.find_overdue() == []
 
 
 async def test_a_response_whose_creation_was_cancelled_and_made_again_stays(world):
@@ -441,7 +441,7 @@ async def test_a_silent_response_keeps_its_lease(world):
         await until(lambda number=number: world.store.numbers(other.id)[-1] == number)
         await until(lambda: world.store.writes[-1] == [] or [] in world.store.writes)
         world.store.writes.clear()
-        assert await world.store.overdue() == []
+        assert await world.store.find_overdue() == []
     assert one.heard == []
 
 
@@ -489,7 +489,7 @@ async def test_a_released_response_is_written_and_anybodys_at_once(slow):
     await slow.create(one)
     slow.say(one, 4)
     assert await slow.mirror.release(one.id)
-    assert await slow.store.overdue() == [one.id]
+    assert await slow.store.find_overdue() == [one.id]
     claim = await slow.store.claim(one.id)
     assert [event.number for event in claim.events] == list(range(5))
     assert not slow.mirror.watches(one.id)

@@ -28,7 +28,7 @@ CONSTANTS: Mapping[str, float] = dict.fromkeys(
         "ws_bridge.jobs.lineage.PATIENCE_SECONDS",
         "ws_bridge.server.http.responses.CANCEL_SECONDS",
         "ws_bridge.store.redis.connect.CALL_SECONDS",
-        "ws_bridge.store.redis.hints.ANSWER_SECONDS",
+        "ws_bridge.store.redis.subscriptions.ANSWER_SECONDS",
         "ws_bridge.store.redis.scripts.STALL_SECONDS",
         "ws_bridge.jobs.store_timeout.LONGEST_SECONDS",
         "ws_bridge.jobs.store_timeout.PATIENCE_SECONDS",

@@ -171,7 +171,7 @@ class Mirror:
         return True
 
     async def _soon(self, step: Coroutine[Any, Any, Outcome]) -> Outcome:
-        return await while_it_answers(self._store.answered, step)
+        return await while_it_answers(self._store.answer_count, step)
 
     def watches(self, response_id: str, owner: str | None = None) -> bool:
         """Whether the (owner's) response runs here, or is still on its way to the store."""
@@ -272,7 +272,7 @@ class Mirror:
             elif receipt.is_cancelled:
                 feed.cancelled()
         elif receipt.verdict is Verdict.GAP:  # it has lost some: send again from there
-            feed.rewind(receipt.last)
+            feed.rewind(receipt.last_number)
         elif receipt.verdict is Verdict.GONE:
             log.warning("store_lost id=%s: it is written anew", feed.record.id)
             feed.lost()
