@@ -36,18 +36,18 @@ from ws_bridge.upstream.summary import summarise
 log = logging.getLogger(__name__)
 
 
-ASKED_BY = "context_management"
+OPTION = "context_management"
 # Who compacts by itself. Not Azure: litellm refuses to pass the option on to it. Nor other servers
 # behind the `openai/` prefix: they would pass over the option, and the chain would grow on.
 OWN_HOST = "api.openai.com"
 
 
-def has_own(target: Target) -> bool:
+def compacts_natively(target: Target) -> bool:
     """Whether the target's provider compacts by itself."""
     host = (urlsplit(target.api_base).hostname or "") if target.api_base else OWN_HOST
     is_openai = host == OWN_HOST or host.endswith("." + OWN_HOST)
-    speaks_it = models.dialect_of(target.model) is Dialect.NATIVE
-    return target.provider == "openai" and is_openai and speaks_it
+    is_native = models.dialect_of(target.model) is Dialect.NATIVE
+    return target.provider == "openai" and is_openai and is_native
 
 
 class CompactingUpstream:
@@ -57,18 +57,22 @@ class CompactingUpstream:
         self,
         upstream: Upstream,
         *,
-        has_own: Callable[[Target], bool] = has_own,
+        compacts_natively: Callable[[Target], bool] = compacts_natively,
         sealer: Sealer = UNSIGNED,
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         self._upstream = upstream
-        self._has_own = has_own
+        self._compacts_natively = compacts_natively
         self._sealer = sealer
         self._now = clock.monotonic
 
     def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``."""
-        if ASKED_BY not in request.options or request.background or self._has_own(request.target):
+        if (
+            OPTION not in request.options
+            or request.background
+            or self._compacts_natively(request.target)
+        ):
             return self._upstream.respond(request)
         return self._respond(request)
 
@@ -77,21 +81,21 @@ class CompactingUpstream:
         return await self._upstream.count_tokens(request)
 
     async def _respond(self, request: Request) -> AsyncGenerator[Draft, None]:
-        options = {name: value for name, value in request.options.items() if name != ASKED_BY}
+        options = {name: value for name, value in request.options.items() if name != OPTION}
         asked, began = replace(request, options=options), self._now()
-        threshold = threshold_of(request.options[ASKED_BY])
+        threshold = threshold_of(request.options[OPTION])
         compaction = None if threshold is None else await self._compact(asked, threshold)
         asked = _with_life(asked, request.target.timeout_seconds - (self._now() - began))
         if compaction is not None:
             chain = asked.chain.plus_summary(compaction.item, compaction.text)
-            asked = await aside(partial(_said, asked, chain), values=chain.count())
+            asked = await aside(partial(_as_input, asked, chain), values=chain.count())
         async with aclosing(self._upstream.respond(asked)) as drafts:
             async for draft in drafts:
                 if compaction is None:
                     yield draft
                 else:
-                    for told in compaction.around(draft):
-                        yield told
+                    for each in compaction.drafts_for(draft):
+                        yield each
 
     async def _compact(self, request: Request, threshold: int) -> Compaction | None:
         """The summary that is needed; None if none is, or none can be had."""
@@ -113,14 +117,14 @@ def _for_summary(request: Request) -> Request:
     """The request as one that leaves no trace; its length is the answer's, not the summary's."""
     options = {k: v for k, v in request.options.items() if k != "max_output_tokens"}
     asked = replace(request, options=options, response_id="", store=False)
-    return _with_life(_said(asked, asked.chain), request.target.timeout_seconds / 2)
+    return _with_life(_as_input(asked, asked.chain), request.target.timeout_seconds / 2)
 
 
 def _with_life(request: Request, seconds: float) -> Request:
     return replace(request, target=replace(request.target, timeout_seconds=seconds))
 
 
-def _said(request: Request, chain: Chain) -> Request:
+def _as_input(request: Request, chain: Chain) -> Request:
     """The request with another chain, all of it said in its input."""
     fitted = chain.items_for(request.target.maker)
     # Without the parent: a provider that remembers it would take the rest for what comes next.
@@ -134,43 +138,43 @@ class Compaction:
     item: Json
     text: str
     usage: Json
-    is_told: bool = field(default=False, init=False)
+    is_published: bool = field(default=False, init=False)
 
-    def around(self, draft: Draft) -> Iterator[Draft]:
+    def drafts_for(self, draft: Draft) -> Iterator[Draft]:
         """What the draft becomes beside the summary."""
         if draft.type in OPENING:
             yield draft
             return
-        if not self.is_told and draft.type != FAILED:  # that is no answer yet
-            self.is_told = True
+        if not self.is_published and draft.type != FAILED:  # that is no answer yet
+            self.is_published = True
             yield item_added(self.item, 0)
             yield item_done(self.item, 0)
-        yield self._ended(draft) if draft.type in TERMINAL else _moved(draft)
+        yield self._with_summary(draft) if draft.type in TERMINAL else _shifted(draft)
 
-    def _ended(self, draft: Draft) -> Draft:
+    def _with_summary(self, draft: Draft) -> Draft:
         response: Json = dict(draft.fields.get("response") or {})
         items = items_of(response.get("output"))
-        if self.is_told and items:  # else it is made of what was told
+        if self.is_published and items:  # else it is made of what was told
             response["output"] = [self.item, *items]
         usage = strict_usage(response.get("usage"))
-        response["usage"] = added(usage, self.usage) if usage else self.usage
+        response["usage"] = sum_usage(usage, self.usage) if usage else self.usage
         return Draft(draft.type, draft.fields | {"response": response})
 
 
-def _moved(draft: Draft) -> Draft:
+def _shifted(draft: Draft) -> Draft:
     index = draft.fields.get("output_index")
     if type(index) is not int:
         return draft
     return Draft(draft.type, draft.fields | {"output_index": index + 1})
 
 
-def added(usage: Mapping[str, Any], more: Mapping[str, Any]) -> Json:
+def sum_usage(usage: Mapping[str, Any], more: Mapping[str, Any]) -> Json:
     """The sum of all counts of two usage objects, at any depth."""
     total = dict(usage)
     for name, value in more.items():
         known = total.get(name)
         if isinstance(value, Mapping):
-            total[name] = added(known if isinstance(known, Mapping) else {}, value)
+            total[name] = sum_usage(known if isinstance(known, Mapping) else {}, value)
         elif isinstance(value, int | float) and isinstance(known, int | float):
             total[name] = known + value
         else:

@@ -16,7 +16,7 @@ SILENT = "The model provider stopped sending data."
 
 
 class Deadlines:
-    """``with watch:`` around each wait; ``fed`` after each draft; ``stop`` at the end.
+    """``with deadlines:`` around each wait, ``record_activity`` after each draft, ``cancel`` last.
 
     A wait that outlives a limit is cancelled and raises ``UpstreamError`` (504). Seconds.
     """
@@ -31,15 +31,15 @@ class Deadlines:
         self._cancelling = 0
         self._is_over = False
 
-    def fed(self) -> None:
+    def record_activity(self) -> None:
         """The provider gave something; its silence begins anew."""
         self._since = self._loop.time()
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds of life."""
         return self._deadline - self._loop.time()
 
-    def stop(self) -> None:
+    def cancel(self) -> None:
         """Nothing is watched any more."""
         if self._timer is not None:
             self._timer.cancel()
@@ -67,7 +67,7 @@ class Deadlines:
         # Somebody else's cancel goes on as it is. Else any error here is the limit's doing: layers
         # below turn a cancellation into errors of their own.
         if kind is not None and not others:
-            raise DeadlineExceeded(TIMED_OUT if self.left() <= 0 else SILENT) from None
+            raise DeadlineExceeded(TIMED_OUT if self.remaining() <= 0 else SILENT) from None
 
     def _due(self) -> float:
         return min(self._deadline, self._since + self._silence)

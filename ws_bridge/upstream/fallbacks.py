@@ -47,8 +47,8 @@ class Fallbacks:
         self._upstream = upstream
         self._candidates = candidates
         self._now = clock.monotonic
-        self._board = TargetHealth(clock.monotonic)
-        self._seals = SealedItems()
+        self._health = TargetHealth(clock.monotonic)
+        self._sealed_items = SealedItems()
 
     async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``; ``request.tried`` is told of every target."""
@@ -89,7 +89,7 @@ class Fallbacks:
         raise AssertionError  # the last one has raised
 
     async def _try(self, target: Target, asked: Request, *, is_last: bool) -> FallbackAnswer:
-        self._board.begins(target)
+        self._health.acquire(target)
         drafts = self._upstream.respond(asked)
         try:
             first = await _first(drafts, is_settled=is_last or asked.background)
@@ -106,10 +106,10 @@ class Fallbacks:
         if request.background_id:
             return [request.target]  # nobody else knows it
         parent = request.chain.parent
-        look = partial(self._seals.latest_maker, request.chain)
+        look = partial(self._sealed_items.latest_maker, request.chain)
         made_by = await aside(look, values=len(request.chain.input))
         made_by = made_by or (parent.maker if parent else "")
-        return self._board.order(self._candidates(request.target.name), made_by)
+        return self._health.order(self._candidates(request.target.name), made_by)
 
     async def _asked(
         self, request: Request, target: Target, spent: float, *, is_last: bool
@@ -119,25 +119,27 @@ class Fallbacks:
         # While there are others, the next one is the retry.
         fitted = replace(target, timeout_seconds=life, retries=target.retries if is_last else 0)
         is_own = target.name == request.target.name
-        look = partial(self._seals.readable, request.chain, target.maker, strange=is_own)
+        look = partial(
+            self._sealed_items.readable, request.chain, target.maker, keep_unknown=is_own
+        )
         chain = await aside(look, values=request.chain.count())
         background = request.background and target.native_background
         return replace(request, target=fitted, chain=chain, background=background)
 
     def _note(self, draft: Draft, target: Target) -> None:
         if draft.type == ITEM_DONE:
-            self._seals.note(draft, target.maker)
+            self._sealed_items.record(draft, target.maker)
         elif draft.type in WELL:
-            self._board.works(target)
+            self._health.record_success(target)
         elif draft.type == FAILED and _own_failure(draft):
-            self._board.fails(target, None)
+            self._health.record_failure(target, None)
 
     async def _end(
         self, target: Target, drafts: AsyncGenerator[Draft, None], failure: BaseException | None
     ) -> None:
         if isinstance(failure, UpstreamError) and may_do_better(failure):
-            self._board.fails(target, failure.retry_after)
-        self._board.ends(target)
+            self._health.record_failure(target, failure.retry_after)
+        self._health.release(target)
         await drafts.aclose()
 
 

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 # Whose Responses API is known to be spoken over a WebSocket too.
 SOCKETS = frozenset({"azure", "openai", "xai"})
 OTHER_DIALECT = "chat_completions/"  # of a model's name: it is not spoken to in Responses at all
-FIRST_REST = 30.0  # seconds, doubled each time
-LONGEST_REST = 600.0
+FIRST_COOLDOWN = 30.0  # seconds, doubled each time
+LONGEST_COOLDOWN = 600.0
 
 
 def has_socket(target: Target) -> bool:
@@ -46,21 +46,21 @@ class PreferWebSocket:
         self._native = native
         self._managed = managed
         self._now = clock.monotonic
-        self._rests: dict[tuple[str, ...], Cooldown] = {}  # one an address of the operator's table
+        self._cooldowns: dict[tuple[str, ...], Cooldown] = {}  # by address and key
 
     async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``."""
         if self._is_due(request.target):
             # Its own further tries would be slower than the other way.
             once = replace(request, target=replace(request.target, ws_reconnects=0))
-            before = self._rests.get(_key(request.target))
+            before = self._cooldowns.get(_key(request.target))
             try:
                 async with aclosing(self._native.respond(once)) as drafts:
                     async for draft in drafts:
-                        self._recover(request.target, before)
+                        self._end_cooldown(request.target, before)
                         yield draft
             except NeverBegan as failure:
-                self._put_off(request.target, failure, before)
+                self._start_cooldown(request.target, failure, before)
             else:
                 return
         async with aclosing(self._managed.respond(request)) as drafts:
@@ -73,23 +73,23 @@ class PreferWebSocket:
 
     def _is_due(self, target: Target) -> bool:
         """Whether the socket is to be tried; of those who ask at once after a rest, one tries."""
-        rest = self._rests.get(_key(target))
-        if not has_socket(target) or (rest and self._now() < rest.until):
+        cooldown = self._cooldowns.get(_key(target))
+        if not has_socket(target) or (cooldown and self._now() < cooldown.until):
             return False
-        if rest:
-            self._rests[_key(target)] = replace(rest, until=self._now() + rest.seconds)
+        if cooldown:
+            self._cooldowns[_key(target)] = replace(cooldown, until=self._now() + cooldown.seconds)
         return True
 
-    def _recover(self, target: Target, before: Cooldown | None) -> None:
+    def _end_cooldown(self, target: Target, before: Cooldown | None) -> None:
         """Forget the rest that a try came after; one that was begun since is about later tries."""
-        if before is not None and self._rests.get(_key(target)) is before:
-            del self._rests[_key(target)]
+        if before is not None and self._cooldowns.get(_key(target)) is before:
+            del self._cooldowns[_key(target)]
 
-    def _put_off(self, target: Target, failure: NeverBegan, before: Cooldown | None) -> None:
-        if self._rests.get(_key(target)) is not before:
+    def _start_cooldown(self, target: Target, failure: NeverBegan, before: Cooldown | None) -> None:
+        if self._cooldowns.get(_key(target)) is not before:
             return  # others failed at the same time, and have said so
-        seconds = min(LONGEST_REST, before.seconds * 2) if before else FIRST_REST
-        self._rests[_key(target)] = Cooldown(seconds, self._now() + seconds)
+        seconds = min(LONGEST_COOLDOWN, before.seconds * 2) if before else FIRST_COOLDOWN
+        self._cooldowns[_key(target)] = Cooldown(seconds, self._now() + seconds)
         log.info(
             "native mode failed model=%s kind=%s status=%d rest=%gs",
             target.model,

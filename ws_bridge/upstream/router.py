@@ -38,8 +38,8 @@ WARM_UP = Target(
     name="demo", model="demo/demo", timeout_seconds=3600, stall_seconds=3600, retries=0
 )
 WARM_UP_SECONDS = 10.0  # it takes a third of a second of a core; creates gain no more by waiting
-MOST_SAID = 500  # characters of what an import raised
-LEAVING_SECONDS = 5.0  # a stop waits so long for a first call that is still under way
+MESSAGE_LIMIT = 500  # characters of what an import raised
+WARM_UP_CLOSE_SECONDS = 5.0  # a stop waits so long for a first call that is still under way
 
 
 class Router:
@@ -58,12 +58,12 @@ class Router:
         self._first = warm_up
         self._clock = clock
         self._opened = asyncio.Event()
-        self._door: Any = None
+        self._client: Any = None
         self._warming: asyncio.Task[None] | None = None
         self._managed: Upstream
         self._background: Upstream
         self._native: Service
-        self._ways: dict[str, Upstream]
+        self._upstreams: dict[str, Upstream]
 
     async def open(self) -> None:
         """Import litellm, tell it the models, and make one call, so that the first is not slow.
@@ -88,18 +88,20 @@ class Router:
 
         demo.register()
         models.register(self._targets)
-        self._door = client
+        self._client = client
         self._managed = upstream.LitellmUpstream()
-        self._native = websocket.WebSocketUpstream(self._managed, reasons=models.reasons)
+        self._native = websocket.WebSocketUpstream(
+            self._managed, supports_reasoning=models.supports_reasoning
+        )
         await self._native.open()
-        ways: dict[str, Upstream] = {
+        upstreams: dict[str, Upstream] = {
             "managed": self._managed,
             "native": self._native,
             "auto": prefer_websocket.PreferWebSocket(self._native, self._managed, Clock()),
         }
-        self._ways = {
-            mode: compaction.CompactingUpstream(way, sealer=self._sealer)
-            for mode, way in ways.items()
+        self._upstreams = {
+            mode: compaction.CompactingUpstream(plain, sealer=self._sealer)
+            for mode, plain in upstreams.items()
         }
         self._background = background.BackgroundUpstream()
         # A task of its own goes on if this is cancelled: litellm minds being cut in its first call.
@@ -111,12 +113,12 @@ class Router:
     def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``."""
         if self._opened.is_set():  # nothing is to stand between a draft and its job
-            return self._way(request).respond(request)
+            return self._upstream_of(request).respond(request)
         return self._respond_later(request)
 
     async def _respond_later(self, request: Request) -> AsyncGenerator[Draft, None]:
         await self._opened.wait()
-        async with aclosing(self._way(request).respond(request)) as drafts:
+        async with aclosing(self._upstream_of(request).respond(request)) as drafts:
             async for draft in drafts:
                 yield draft
 
@@ -140,10 +142,10 @@ class Router:
             pause.cancel()
         return task.done()
 
-    def _way(self, request: Request) -> Upstream:
+    def _upstream_of(self, request: Request) -> Upstream:
         if request.background:
             return self._background
-        return self._ways[request.target.mode]
+        return self._upstreams[request.target.mode]
 
     async def count_tokens(self, request: Request) -> int:
         """See ``Upstream``."""
@@ -153,12 +155,12 @@ class Router:
     async def close(self) -> None:
         """Close litellm's connections; nothing is asked of it afterwards."""
         if self._warming is not None:
-            if not await self._is_over(self._warming, LEAVING_SECONDS):
+            if not await self._is_over(self._warming, WARM_UP_CLOSE_SECONDS):
                 self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
-        if self._door is not None:
+        if self._client is not None:
             await self._native.close()
-            await self._door.shutdown()
+            await self._client.shutdown()
 
 
 async def _imported(*modules: str) -> None:
@@ -171,7 +173,7 @@ async def _imported(*modules: str) -> None:
             for module in modules:
                 importlib.import_module(module)
         except BaseException as failure:  # noqa: BLE001 - raised where it is waited for
-            done.set_exception(ImportError(_told(failure)))
+            done.set_exception(ImportError(_import_error(failure)))
         else:
             done.set_result(None)
 
@@ -179,9 +181,9 @@ async def _imported(*modules: str) -> None:
     await asyncio.wrap_future(done)
 
 
-def _told(failure: BaseException) -> str:
+def _import_error(failure: BaseException) -> str:
     """What was raised, and by which line."""
     places = [(frame.f_code.co_filename, line) for frame, line in walk_tb(failure.__traceback__)]
     file, line = [one for one in places if not one[0].startswith("<frozen")][-1]
-    said = f"{type(failure).__name__} at {Path(file).name}:{line}: {failure}"
-    return " ".join(said.split())[:MOST_SAID]
+    message = f"{type(failure).__name__} at {Path(file).name}:{line}: {failure}"
+    return " ".join(message.split())[:MESSAGE_LIMIT]

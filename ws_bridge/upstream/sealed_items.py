@@ -26,7 +26,7 @@ class SealedItems:
     def __init__(self) -> None:
         self._makers: OrderedDict[bytes, str] = OrderedDict()
 
-    def note(self, draft: Draft, maker: str) -> None:
+    def record(self, draft: Draft, maker: str) -> None:
         """Remember what goes out."""
         item = draft.fields.get("item")
         if isinstance(item, dict) and (digest := _digest(item)):
@@ -40,16 +40,16 @@ class SealedItems:
         makers = (self._makers.get(_digest(item)) for item in reversed(chain.input))
         return next((maker for maker in makers if maker), "")
 
-    def readable(self, chain: Chain, maker: str, *, strange: bool) -> Chain:
+    def readable(self, chain: Chain, maker: str, *, keep_unknown: bool) -> Chain:
         """The chain with what the client wrote of it as ``maker`` can read it.
 
-        ``strange``: whether seals that nobody knows are left in.
+        ``keep_unknown``: whether seals that nobody knows are left in.
         """
 
         def is_readable(item: Item) -> bool:
             digest = _digest(item)
             known = self._makers.get(digest)
-            return not digest or (strange if known is None else known == maker)
+            return not digest or (keep_unknown if known is None else known == maker)
 
         turns = chain.parent.lineage() if chain.parent else []
         written = [*chain.input, *(item for turn in turns for item in turn.input)]

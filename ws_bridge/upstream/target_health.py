@@ -38,7 +38,7 @@ class TargetHealth:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._turn = 0
-        self._standings: OrderedDict[tuple[str, str], TargetState] = OrderedDict()
+        self._states: OrderedDict[tuple[str, str], TargetState] = OrderedDict()
 
     def order(self, groups: Groups, made_by: str = "") -> list[Target]:
         """Whom to ask, one after the other; those that cool down stand last."""
@@ -46,48 +46,48 @@ class TargetHealth:
         ranked = []
         for place, group in enumerate(groups):
             for target in group:
-                standing = self._standings.get(_key(target)) or TargetState()
-                cools_until = standing.ready_at if standing.ready_at > now else 0.0
+                state = self._states.get(_key(target)) or TargetState()
+                cools_until = state.ready_at if state.ready_at > now else 0.0
                 is_other = target.maker != made_by
-                rank = (cools_until, place, is_other, standing.running, standing.turn)
+                rank = (cools_until, place, is_other, state.running, state.turn)
                 ranked.append((rank, target))
         return [target for _, target in sorted(ranked, key=lambda pair: pair[0])]
 
-    def begins(self, target: Target) -> None:
-        """It is being asked; ``ends`` follows."""
+    def acquire(self, target: Target) -> None:
+        """It is being asked; ``release`` follows."""
         self._turn += 1
-        standing = self._standings.setdefault(_key(target), TargetState())
-        self._standings.move_to_end(_key(target))
-        standing.running += 1
-        standing.turn = self._turn
+        state = self._states.setdefault(_key(target), TargetState())
+        self._states.move_to_end(_key(target))
+        state.running += 1
+        state.turn = self._turn
 
-    def ends(self, target: Target) -> None:
+    def release(self, target: Target) -> None:
         """It is not being asked any more."""
-        self._standings[_key(target)].running -= 1
+        self._states[_key(target)].running -= 1
         self._forget_the_oldest()
 
-    def works(self, target: Target) -> None:
+    def record_success(self, target: Target) -> None:
         """It has answered: earlier failures are forgotten, but not a rest that it asked for."""
-        standing = self._standings[_key(target)]
-        if standing.ready_at <= self._now():
-            standing.failures = 0
+        state = self._states[_key(target)]
+        if state.ready_at <= self._now():
+            state.failures = 0
 
-    def fails(self, target: Target, retry_after: float | None) -> None:
+    def record_failure(self, target: Target, retry_after: float | None) -> None:
         """It has failed, and asks for so many seconds of rest."""
-        standing, now = self._standings[_key(target)], self._now()
+        state, now = self._states[_key(target)], self._now()
         if retry_after is not None:
-            standing.ready_at = max(standing.ready_at, now + retry_after)
-        elif standing.ready_at <= now:  # of many that fail at once, one counts
-            pause = FIRST_COOLDOWN * 2.0**standing.failures
-            standing.ready_at = now + min(LONGEST_COOLDOWN, pause)
-            standing.failures = min(standing.failures + 1, DOUBLINGS)
+            state.ready_at = max(state.ready_at, now + retry_after)
+        elif state.ready_at <= now:  # of many that fail at once, one counts
+            pause = FIRST_COOLDOWN * 2.0**state.failures
+            state.ready_at = now + min(LONGEST_COOLDOWN, pause)
+            state.failures = min(state.failures + 1, DOUBLINGS)
 
     def _forget_the_oldest(self) -> None:
-        while len(self._standings) > REMEMBERED:
-            key, standing = next(iter(self._standings.items()))
-            if standing.running:
+        while len(self._states) > REMEMBERED:
+            key, state = next(iter(self._states.items()))
+            if state.running:
                 return
-            del self._standings[key]
+            del self._states[key]
 
 
 def _key(target: Target) -> tuple[str, str]:

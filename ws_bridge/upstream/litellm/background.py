@@ -55,16 +55,16 @@ class BackgroundUpstream:
         else:
             response = await _create(request)
             response_id = str(response["id"])
-        telling = BackgroundProgress()
+        progress = BackgroundProgress()
         try:
-            for draft in telling.of(response):
+            for draft in progress.of(response):
                 yield draft
-            while not telling.is_over:
-                response = await self._next(target, response_id, deadline, telling.polls)
-                for draft in telling.of(response):
+            while not progress.is_over:
+                response = await self._next(target, response_id, deadline, progress.polls)
+                for draft in progress.of(response):
                     yield draft
         finally:
-            if not telling.is_over and not request.outlives():
+            if not progress.is_over and not request.outlives():
                 await _cancel(target, response_id)
 
     async def count_tokens(self, request: Request) -> int:
@@ -81,9 +81,9 @@ class BackgroundUpstream:
             try:
                 return await client.get_background(target, response_id)
             except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
-                told = classify(failure)
-                if not is_retryable(told) or miss == MISSES - 1:
-                    raise told from None
+                error = classify(failure)
+                if not is_retryable(error) or miss == MISSES - 1:
+                    raise error from None
         raise AssertionError  # the last miss has raised
 
 
@@ -93,7 +93,7 @@ class BackgroundProgress:
     def __init__(self) -> None:
         self.is_over = False
         self.polls = -1
-        self._said: set[str] = set()
+        self._yielded: set[str] = set()
         self._items = 0
 
     def of(self, response: Json) -> Iterator[Draft]:
@@ -101,8 +101,8 @@ class BackgroundProgress:
         self.polls += 1
         status = str(response.get("status"))
         for kind in (CREATED, OPENING.get(status, IN_PROGRESS)):
-            if kind not in self._said:
-                self._said.add(kind)
+            if kind not in self._yielded:
+                self._yielded.add(kind)
                 yield Draft(kind, {"response": response | {"output": []}})
         visible = _finished_items(response, status)
         yield from replay_items(visible[self._items :], self._items)

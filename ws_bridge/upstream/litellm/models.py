@@ -55,7 +55,7 @@ def dialect_of(model: str) -> Dialect:
 
 
 @lru_cache(maxsize=WILDCARD_NAMES)
-def reasons(model: str) -> bool | None:
+def supports_reasoning(model: str) -> bool | None:
     """Whether a native model reasons; None if the price map does not know it, or what it is.
 
     Only native models are asked for: for some others litellm would ask a server, blocking.
@@ -94,7 +94,7 @@ def _register(model: str) -> None:
     if provider in ("ollama", "ollama_chat"):
         entry, is_known = OLLAMA_ENTRY, key in litellm.model_cost
     else:
-        entry, is_known = NATIVE_ENTRY, reasons(model) is not None
+        entry, is_known = NATIVE_ENTRY, supports_reasoning(model) is not None
         is_known = is_known or dialect_of(model) is not Dialect.NATIVE
     if not is_known and key not in _ours:
         _ours.add(key)

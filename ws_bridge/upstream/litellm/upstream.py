@@ -49,15 +49,15 @@ class LitellmUpstream:
     ) -> None:
         self._clock = clock
         self._jitter = jitter
-        self._turnstile = Pacer()  # litellm takes milliseconds to begin
+        self._pacer = Pacer()  # litellm takes milliseconds to begin
 
     async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``."""
-        watch = Deadlines(request.target.timeout_seconds, request.target.stall_seconds)
+        deadlines = Deadlines(request.target.timeout_seconds, request.target.stall_seconds)
         source: Source | None = None
         drafts: Sequence[Draft] | None
         try:
-            source, drafts = await self._begin(request, watch)
+            source, drafts = await self._begin(request, deadlines)
             while drafts is not None:
                 for draft in drafts:
                     yield draft
@@ -65,32 +65,34 @@ class LitellmUpstream:
                     await _drain(source)
                     return
                 if drafts:
-                    watch.fed()
-                drafts = await _read(request, source, watch)
+                    deadlines.record_activity()
+                drafts = await _read(request, source, deadlines)
             raise truncated()
         finally:
-            watch.stop()
+            deadlines.cancel()
             if source is not None:
                 await source.close()
 
     async def count_tokens(self, request: Request) -> int:
         """See ``Upstream``."""
         try:
-            return await asyncio.to_thread(_counted, request)
+            return await asyncio.to_thread(_count_tokens, request)
         except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
-            raise _told(request, failure) from None
+            raise _as_upstream_error(request, failure) from None
 
-    async def _begin(self, request: Request, watch: Deadlines) -> tuple[Source, Sequence[Draft]]:
+    async def _begin(
+        self, request: Request, deadlines: Deadlines
+    ) -> tuple[Source, Sequence[Draft]]:
         """The answer and its first drafts, after as many attempts as are allowed."""
         attempt = 0
         while True:
-            await self._turnstile.enter()
-            watch.fed()
+            await self._pacer.enter()
+            deadlines.record_activity()
             try:
-                return await _attempt(request, watch)
+                return await _attempt(request, deadlines)
             except UpstreamError as failure:
                 pause = self._pause(failure, attempt, request.target.retries)
-                if pause is None or pause >= watch.left():
+                if pause is None or pause >= deadlines.remaining():
                     raise
             await self._clock.sleep(pause)
             attempt += 1
@@ -105,7 +107,7 @@ class LitellmUpstream:
         return self._jitter() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**attempt)
 
 
-def _counted(request: Request) -> int:
+def _count_tokens(request: Request) -> int:
     # In the form that refuses nothing: whatever can be sent can be counted.
     items = fit_input(request.input(), Dialect.ANTHROPIC)
     return client.count_tokens(request.target.model, items, request.options)
@@ -115,7 +117,9 @@ def call_of(request: Request) -> Call:
     """The request in its dialect. Raises ``UpstreamError`` for what cannot be said in it."""
     target = request.target
     dialect = models.dialect_of(target.model)
-    options = fit_options(request.options, dialect, reasons=models.reasons(target.model))
+    options = fit_options(
+        request.options, dialect, supports_reasoning=models.supports_reasoning(target.model)
+    )
     items = fit_input(request.input(), dialect)
     return Call(
         target,
@@ -127,11 +131,11 @@ def call_of(request: Request) -> Call:
     )
 
 
-async def _attempt(request: Request, watch: Deadlines) -> tuple[Source, Sequence[Draft]]:
+async def _attempt(request: Request, deadlines: Deadlines) -> tuple[Source, Sequence[Draft]]:
     source = None
     try:
         # Some of litellm's streams ask their provider only when they are read.
-        with watch, catching(request.target.most_bytes):
+        with deadlines, catching(request.target.most_bytes):
             call = await aside(partial(call_of, request), values=request.weight())
             opened, tap = await client.open_stream(call)
             tools, report_cost = custom_tools(request), request.target.report_cost
@@ -144,16 +148,16 @@ async def _attempt(request: Request, watch: Deadlines) -> tuple[Source, Sequence
             await source.close()
         if not isinstance(failure, Exception):
             raise
-        raise _told(request, failure) from None
+        raise _as_upstream_error(request, failure) from None
     return source, drafts
 
 
-async def _read(request: Request, source: Source, watch: Deadlines) -> Sequence[Draft] | None:
+async def _read(request: Request, source: Source, deadlines: Deadlines) -> Sequence[Draft] | None:
     try:
-        with watch:
+        with deadlines:
             return await source.read()
     except Exception as failure:  # noqa: BLE001 - whatever litellm raises becomes the seam's error
-        raise _told(request, failure) from None
+        raise _as_upstream_error(request, failure) from None
 
 
 async def _drain(source: Source) -> None:
@@ -170,15 +174,15 @@ def custom_tools(request: Request) -> frozenset[str]:
     return frozenset(str(tool.get("name")) for tool in tools if tool.get("type") == "custom")
 
 
-def _told(request: Request, failure: Exception) -> UpstreamError:
+def _as_upstream_error(request: Request, failure: Exception) -> UpstreamError:
     """The failure as clients hear it; the log gets its kind, and no content."""
-    told = classify(failure)
+    error = classify(failure)
     kind = type(failure).__name__
     log.info(
         "provider failed model=%s kind=%s status=%d code=%s",
         request.target.model,
         kind,
-        told.status,
-        told.code,
+        error.status,
+        error.code,
     )
-    return told
+    return error

@@ -21,15 +21,15 @@ from ws_bridge.protocol.json_edit import OURS, is_plain
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.errors import LOST, UNREACHABLE
-from ws_bridge.upstream.websocket.errors import NeverBegan, refusal
+from ws_bridge.upstream.websocket.errors import NeverBegan, connect_error
 
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 0.5  # for the provider's half of a closing handshake; then the line is cut
 PING_SECONDS = 20.0
 PONG_SECONDS = 60.0  # a busy provider may be late; a stall of a response is watched elsewhere
 MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
-WORN_SECONDS = 50 * 60.0  # OpenAI ends a connection after 60 minutes; a response may last 10
-MAX_WAITING = 64 * 2**20  # bytes of frames that nobody has taken yet: then the lane is lost
+MAX_AGE_SECONDS = 50 * 60.0  # OpenAI ends a connection after 60 minutes; a response may last 10
+MAX_UNREAD = 64 * 2**20  # bytes of frames that nobody has taken yet: then the lane is lost
 ERROR = "error"
 
 BASES = {"openai": "https://api.openai.com/v1", "xai": "https://api.x.ai/v1"}
@@ -98,73 +98,73 @@ class ProviderLane:
 
     def __init__(self, name: str | None) -> None:
         self.name = name
-        self.is_taken = False  # somebody here wants what comes
+        self.is_leased = False  # somebody here wants what comes
         self.is_running = False  # the provider has not ended its response
         self.is_spent = False  # not to be used again
         self.used_at = 0.0
-        self.holds = ""  # the bridge's id of the turn that the provider remembers here
+        self.remembered_id = ""  # the bridge's id of the turn that the provider remembers here
         self.bytes = 0  # of the running response
-        self._taken = 0  # of them
-        self._running = self._ended = ""  # the provider's ids
+        self._read_bytes = 0  # of them
+        self._running_id = self._ended_id = ""  # the provider's ids
         self._frames: asyncio.Queue[ProviderFrame | None] = asyncio.Queue()
 
     @property
     def is_free(self) -> bool:
         """Whether a response can be begun."""
-        return not (self.is_taken or self.is_running or self.is_spent)
+        return not (self.is_leased or self.is_running or self.is_spent)
 
     @property
     def has_begun(self) -> bool:
         """Whether the running response has an id."""
-        return bool(self._running)
+        return bool(self._running_id)
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """A create is about to be sent."""
-        self.is_running, self._running = True, ""
-        self.bytes = self._taken = 0
+        self.is_running, self._running_id = True, ""
+        self.bytes = self._read_bytes = 0
         self._frames = asyncio.Queue()
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Nobody here wants anything more of the response."""
-        self.is_taken = False
+        self.is_leased = False
         self._frames = asyncio.Queue()
 
-    def hear(self, frame: ProviderFrame) -> None:
+    def deliver(self, frame: ProviderFrame) -> None:
         """Take in a frame; what belongs to an earlier response, or to nobody, is dropped."""
         response_id = frame.response_id
-        if not self.is_running or response_id in (self._ended, ""):
+        if not self.is_running or response_id in (self._ended_id, ""):
             return
         if isinstance(response_id, str):
-            if self._running not in ("", response_id):
+            if self._running_id not in ("", response_id):
                 return
-            self._running = response_id
+            self._running_id = response_id
         self.bytes += len(frame.text)
-        if self.is_taken and self.bytes - self._taken > MAX_WAITING:
-            self.leave()  # whoever takes no frames hears of the end alone
+        if self.is_leased and self.bytes - self._read_bytes > MAX_UNREAD:
+            self.release()  # whoever takes no frames hears of the end alone
             self._frames.put_nowait(None)
-        elif self.is_taken:
+        elif self.is_leased:
             self._frames.put_nowait(frame)
         if frame.type in TERMINAL or frame.type == ERROR:
-            self.is_running, self._ended = False, self._running or self._ended
+            self.is_running, self._ended_id = False, self._running_id or self._ended_id
 
-    def lose(self) -> None:
+    def connection_lost(self) -> None:
         """The connection is gone."""
         self.is_running = False
         self._frames.put_nowait(None)
 
-    def heard(self) -> bool:
-        """Whether `next` has something at once."""
+    def has_frame(self) -> bool:
+        """Whether `receive` has something at once."""
         return not self._frames.empty()
 
-    async def next(self) -> ProviderFrame | None:
+    async def receive(self) -> ProviderFrame | None:
         """The next frame; None once the connection is gone."""
         frame = await self._frames.get()
-        self._taken += len(frame.text) if frame else 0
+        self._read_bytes += len(frame.text) if frame else 0
         return frame
 
 
 class ProviderConnection:
-    """One connection. ``run`` is its task's body, and ``hang_up`` its end."""
+    """One connection. ``run`` is its task's body, and ``close`` its end."""
 
     def __init__(self, address: ProviderAddress, now: Callable[[], float]) -> None:
         self.address = address
@@ -188,22 +188,22 @@ class ProviderConnection:
     @property
     def is_usable(self) -> bool:
         """Whether a response may be begun on it, now or once it is open."""
-        return not self.is_retired and not self.is_worn
+        return not self.is_retired and not self.is_expiring
 
     @property
-    def is_worn(self) -> bool:
+    def is_expiring(self) -> bool:
         """Whether the provider will soon end it for its age."""
-        return self._now() - self._born >= WORN_SECONDS
+        return self._now() - self._born >= MAX_AGE_SECONDS
 
     @property
-    def is_wanted(self) -> bool:
+    def is_leased(self) -> bool:
         """Whether somebody waits for something on it."""
-        return any(lane.is_taken for lane in self.lanes)
+        return any(lane.is_leased for lane in self.lanes)
 
     def start(self) -> asyncio.Task[None]:
         """Begin to connect; the caller owns the task."""
-        self._task = asyncio.create_task(self.run(), name="wire")
-        self._task.add_done_callback(lambda _: self._end())
+        self._task = asyncio.create_task(self.run(), name="provider-connection")
+        self._task.add_done_callback(lambda _: self._mark_closed())
         return self._task
 
     async def run(self) -> None:
@@ -223,14 +223,14 @@ class ProviderConnection:
                 self._settled.set()
                 while True:
                     self._dispatch(ProviderFrame.parse(await socket.recv(decode=False)))
-        except Exception as failure:  # noqa: BLE001 - the edge of the task: `ready` tells, or `lose`
+        except Exception as failure:  # noqa: BLE001 - `wait_until_open` raises it, or lanes end
             self._failure = failure.with_traceback(None)  # that has this in it
 
-    async def ready(self) -> None:
+    async def wait_until_open(self) -> None:
         """Return when it is open. Raises ``NeverBegan``."""
         await self._settled.wait()
         if not self.is_open:
-            raise refusal(self._failure)
+            raise connect_error(self._failure)
 
     async def send(self, frame: bytes) -> None:
         """Raises ``NeverBegan`` if the connection is gone."""
@@ -241,13 +241,13 @@ class ProviderConnection:
         except ConnectionClosed:
             raise NeverBegan(LOST) from None
 
-    def hang_up(self) -> None:
-        """Close it; ``gone`` returns when it is closed."""
+    def close(self) -> None:
+        """Close it; ``wait_until_closed`` returns when it is closed."""
         self.is_retired = True
         if self._task is not None:
             self._task.cancel()
 
-    async def gone(self) -> None:
+    async def wait_until_closed(self) -> None:
         """Return when nothing of it is left."""
         if self._task is not None:
             await asyncio.wait((self._task,))
@@ -255,10 +255,10 @@ class ProviderConnection:
     def _dispatch(self, frame: ProviderFrame) -> None:
         if frame.type == ERROR and frame.lane is None and len(self.lanes) > 1:
             self.is_retired = True  # about the connection, or about a create that has no name
-        for lane in self._addressees(frame):
-            lane.hear(frame)
+        for lane in self._recipients(frame):
+            lane.deliver(frame)
 
-    def _addressees(self, frame: ProviderFrame) -> list[ProviderLane]:
+    def _recipients(self, frame: ProviderFrame) -> list[ProviderLane]:
         if len(self.lanes) == 1:
             return self.lanes
         if frame.lane is not None:
@@ -270,8 +270,8 @@ class ProviderConnection:
             raise ValueError  # it does not tell lanes apart: whose this is nobody can know
         return running
 
-    def _end(self) -> None:
+    def _mark_closed(self) -> None:
         self.is_retired, self._socket = True, None
         self._settled.set()
         for lane in self.lanes:
-            lane.lose()
+            lane.connection_lost()

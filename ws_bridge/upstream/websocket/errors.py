@@ -17,7 +17,7 @@ from ws_bridge.upstream.errors import TIMED_OUT, UNREACHABLE, classify, is_retry
 
 NO_SOCKET = "The model provider does not offer its WebSocket mode here."
 # A handshake's refusals that would be one of any other request too; all others are about the mode.
-SPOKEN = frozenset({401, 403, 408, 429, *range(500, 600)})
+REQUEST_STATUSES = frozenset({401, 403, 408, 429, *range(500, 600)})
 # The status of an error that came without one.
 STATUSES = {"invalid_request_error": 400, "rate_limit_error": 429, "server_error": 500}
 
@@ -32,11 +32,11 @@ class ProviderRefused(NeverBegan):
     """The handshake was refused; ``handshake_status`` is its HTTP status."""
 
     def __init__(self, error: UpstreamError, handshake_status: int) -> None:
-        is_spoken = handshake_status in SPOKEN
+        is_about_request = handshake_status in REQUEST_STATUSES
         super().__init__(
-            error.message if is_spoken else NO_SOCKET,
-            status=error.status if is_spoken else 502,
-            code=error.code if is_spoken else None,
+            error.message if is_about_request else NO_SOCKET,
+            status=error.status if is_about_request else 502,
+            code=error.code if is_about_request else None,
             retry_after=error.retry_after,
         )
         self.handshake_status = handshake_status
@@ -52,13 +52,13 @@ class ErrorFrame(Exception):
         self.litellm_response_headers = headers if isinstance(headers, dict) else {}
 
 
-def refusal(failure: Exception | None) -> NeverBegan:
+def connect_error(failure: Exception | None) -> NeverBegan:
     """Why there is no connection."""
     response = getattr(failure, "response", None)
     if type(failure).__name__ == "InvalidStatus" and response is not None:
         headers = dict(response.headers.raw_items())
-        said = ErrorFrame(_object(response.body), response.status_code, headers)
-        return ProviderRefused(classify(said), response.status_code)
+        frame = ErrorFrame(_object(response.body), response.status_code, headers)
+        return ProviderRefused(classify(frame), response.status_code)
     if isinstance(failure, TimeoutError):
         return NeverBegan(TIMED_OUT, status=504, code="upstream_timeout")
     return NeverBegan(UNREACHABLE)
@@ -66,12 +66,12 @@ def refusal(failure: Exception | None) -> NeverBegan:
 
 def is_worth_repeating(error: UpstreamError) -> bool:
     """Whether the same request may do better on the same kind of connection in a moment."""
-    if isinstance(error, ProviderRefused) and error.handshake_status not in SPOKEN:
+    if isinstance(error, ProviderRefused) and error.handshake_status not in REQUEST_STATUSES:
         return False
     return is_retryable(error)
 
 
-def spoken(fields: Json) -> UpstreamError:
+def parse_error(fields: Json) -> UpstreamError:
     """What an `error` event says: nested as documented, or flat as some servers send it."""
     nested = fields.get("error")
     error = nested if isinstance(nested, dict) else fields
