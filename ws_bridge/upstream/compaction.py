@@ -31,23 +31,25 @@ from ws_bridge.types import Json
 from ws_bridge.upstream.base import Request, Target, Upstream
 from ws_bridge.upstream.dialects.request_adapter import Dialect
 from ws_bridge.upstream.litellm import models
+from ws_bridge.upstream.profiles import profile_of
 from ws_bridge.upstream.summary import summarise
 
 log = logging.getLogger(__name__)
 
 
 OPTION = "context_management"
-# Who compacts by itself. Not Azure: litellm refuses to pass the option on to it. Nor other servers
-# behind the `openai/` prefix: they would pass over the option, and the chain would grow on.
-OWN_HOST = "api.openai.com"
 
 
 def compacts_natively(target: Target) -> bool:
-    """Whether the target's provider compacts by itself."""
-    host = (urlsplit(target.api_base).hostname or "") if target.api_base else OWN_HOST
-    is_openai = host == OWN_HOST or host.endswith("." + OWN_HOST)
+    """Whether the target's provider compacts by itself.
+
+    Other servers behind the provider's name ignore the option, and the chain would grow on.
+    """
+    profile = profile_of(target.provider)
+    host = (urlsplit(target.api_base).hostname or "") if target.api_base else profile.host
+    is_own = host == profile.host or host.endswith("." + profile.host)
     is_native = models.dialect_of(target.model) is Dialect.NATIVE
-    return target.provider == "openai" and is_openai and is_native
+    return profile.compacts and is_own and is_native
 
 
 class CompactingUpstream:

@@ -10,9 +10,7 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from ws_bridge.upstream.errors import TIMED_OUT, DeadlineExceeded
-
-SILENT = "The model provider stopped sending data."
+from ws_bridge.upstream.errors import SILENT, TIMED_OUT, DeadlineExceeded
 
 
 class Deadlines:

@@ -14,13 +14,11 @@ from dataclasses import dataclass, replace
 from ws_bridge.clock import Clock
 from ws_bridge.protocol.events import Draft
 from ws_bridge.upstream.base import Request, Target, Upstream
+from ws_bridge.upstream.profiles import CHAT_ONLY, profile_of
 from ws_bridge.upstream.websocket.errors import NeverBegan
 
 log = logging.getLogger(__name__)
 
-# Whose Responses API is known to be spoken over a WebSocket too.
-SOCKETS = frozenset({"azure", "openai", "xai"})
-OTHER_DIALECT = "chat_completions/"  # of a model's name: it is not spoken to in Responses at all
 FIRST_COOLDOWN = 30.0  # seconds, doubled each time
 LONGEST_COOLDOWN = 600.0
 
@@ -28,7 +26,7 @@ LONGEST_COOLDOWN = 600.0
 def has_socket(target: Target) -> bool:
     """Whether the target's provider is known to have a native mode."""
     provider, _, model = target.model.partition("/")
-    return provider in SOCKETS and not model.startswith(OTHER_DIALECT)
+    return profile_of(provider).has_socket and not model.startswith(CHAT_ONLY)
 
 
 @dataclass(frozen=True, slots=True)

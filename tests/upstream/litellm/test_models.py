@@ -65,7 +65,7 @@ def test_a_name_of_the_table_leaves_nothing_but_its_entry():
 
 def test_an_entry_is_written_whole(monkeypatch):
     monkeypatch.setitem(models.litellm.model_cost, "openai/priced", {"input_cost_per_token": 1.0})
-    monkeypatch.setattr(models, "supports_reasoning", lambda _: None)  # as of a model that nobody knows
+    monkeypatch.setattr(models, "supports_reasoning", lambda _: None)  # an unknown model
     models.register([Target("x", "openai/priced")])
     entry = models.litellm.model_cost["openai/priced"]
     assert entry["mode"] == "responses"

@@ -1,11 +1,11 @@
 """A provider's own `/v1/responses` WebSocket as an `Upstream`: one create, its events as they come.
 
 Rule 1: drafts carry the provider's own bytes; only ids, numbers and lanes become the bridge's.
-Rule 2: where the provider remembers the parent, only what is new is sent; else all of the history,
-and nobody hears that there was a difference.
+Rule 2: where the provider remembers the parent, only the new items are sent; else all of the
+history. Clients see no difference.
 Rule 3: a request is sent again only while nothing of its answer has been yielded.
-Rule 4: there is no cancel in the protocol: a response nobody wants loses its connection, or, where
-others share that, its events are dropped until it ends.
+Rule 4: the protocol has no cancel. A response that is not wanted any more loses its connection; if
+other responses share that, its events are dropped until it ends.
 """
 
 from __future__ import annotations
@@ -27,20 +27,17 @@ from ws_bridge.types import Json
 from ws_bridge.upstream.base import Request, Upstream
 from ws_bridge.upstream.deadlines import Deadlines
 from ws_bridge.upstream.dialects.request_adapter import Dialect, fit_input, fit_options
-from ws_bridge.upstream.errors import LOST, classify
-from ws_bridge.upstream.litellm.size_limits import TOO_LARGE, TooLarge
+from ws_bridge.upstream.errors import LOST, TOO_LARGE, TooLarge, classify
+from ws_bridge.upstream.retry import Jitter, next_pause
 from ws_bridge.upstream.websocket.connection import ERROR, ProviderAddress
-from ws_bridge.upstream.websocket.errors import NeverBegan, is_worth_repeating, parse_error
+from ws_bridge.upstream.websocket.errors import NeverBegan, parse_error
 from ws_bridge.upstream.websocket.pool import ConnectionPool, LaneLease
 
 log = logging.getLogger(__name__)
 
-Jitter = Callable[[], float]  # uniform in [0, 1)
 SupportsReasoning = Callable[[str], bool | None]
 
-FIRST_PAUSE = 0.5  # seconds, doubled each time
-LONGEST_PAUSE = 8.0
-MAX_RETRY_WAIT = 10.0  # a provider that asks for more is told of at once
+# The provider's codes.
 FORGOTTEN = "previous_response_not_found"
 TOO_OLD = "websocket_connection_limit_reached"
 
@@ -67,11 +64,11 @@ class WebSocketUpstream:
         self._sweeper: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Begin to look after idle connections."""
+        """Start to close idle connections in time."""
         self._sweeper = asyncio.create_task(self._pool.sweep_periodically(), name="native")
 
     async def close(self) -> None:
-        """Close every connection; nothing is asked of it afterwards."""
+        """Close every connection; ``respond`` must not be called afterwards."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
@@ -82,10 +79,10 @@ class WebSocketUpstream:
         deadlines = Deadlines(request.target.timeout_seconds, request.target.stall_seconds)
         lease = None
         try:
-            lease, draft = await self._open(request, ProviderAddress.of(request.target), deadlines)
+            lease, draft = await self._begin(request, ProviderAddress.of(request.target), deadlines)
             while draft.type not in TERMINAL:
                 yield draft
-                draft = await self._next(lease, deadlines, has_begun=True)
+                draft = await self._receive(lease, deadlines, has_begun=True)
                 if lease.lane.bytes > request.target.most_bytes:
                     raise TooLarge(TOO_LARGE)
             await self._end(request, lease, draft)
@@ -102,35 +99,32 @@ class WebSocketUpstream:
         """See ``Upstream``."""
         return await self._counter.count_tokens(request)
 
-    async def _open(
+    async def _begin(
         self, request: Request, address: ProviderAddress, deadlines: Deadlines
     ) -> tuple[LaneLease, Draft]:
-        """A place and the first draft, after as many attempts as are allowed."""
+        """A lane and the first draft, after as many attempts as are allowed."""
+        target = request.target
         attempt, fresh = 0, False
         while True:
             try:
                 return await self._attempt(request, address, deadlines, fresh=fresh)
             except StaleConnection:
-                fresh = True  # nobody could know: that was no attempt
+                fresh = True  # the loss could not be known: that was no attempt
                 continue
             except UpstreamError as failure:
-                pause = self._pause(request, failure, attempt)
-                if pause is None or pause >= deadlines.remaining():
+                never_began = isinstance(failure, NeverBegan)
+                pause = next_pause(
+                    failure,
+                    attempt,
+                    allowed=target.ws_reconnects if never_began else target.retries,
+                    remaining=deadlines.remaining(),
+                    jitter=self._jitter,
+                )
+                if pause is None:
                     raise
             await self._clock.sleep(pause)
             deadlines.record_activity()
             attempt += 1
-
-    def _pause(self, request: Request, failure: UpstreamError, attempt: int) -> float | None:
-        """Seconds to the next attempt (full jitter, or what the provider asks); None: give up."""
-        target = request.target
-        allowed = target.ws_reconnects if isinstance(failure, NeverBegan) else target.retries
-        if attempt >= allowed or not is_worth_repeating(failure):
-            return None
-        asked = failure.retry_after
-        if asked is not None:
-            return asked if asked <= MAX_RETRY_WAIT else None
-        return self._jitter() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**attempt)
 
     async def _attempt(
         self, request: Request, address: ProviderAddress, deadlines: Deadlines, *, fresh: bool
@@ -141,7 +135,7 @@ class WebSocketUpstream:
             with deadlines:
                 await lease.connection.wait_until_open()
             deadlines.record_activity()
-            return lease, await self._send_create(request, lease, deadlines)
+            return lease, await self._create(request, lease, deadlines)
         except BaseException as failure:  # a cancelled caller leaves nothing running either
             await self._pool.release(lease)
             if isinstance(failure, NeverBegan) and lease.is_warm:
@@ -150,17 +144,17 @@ class WebSocketUpstream:
                 raise classify(failure) from None
             raise
 
-    async def _send_create(self, request: Request, lease: LaneLease, deadlines: Deadlines) -> Draft:
+    async def _create(self, request: Request, lease: LaneLease, deadlines: Deadlines) -> Draft:
         """Send the create; the first draft of its answer."""
         while True:
-            create = partial(self._create, request, lease)
-            frame = await aside(create, values=request.weight())
+            encode = partial(self._encode, request, lease)
+            frame = await aside(encode, values=request.weight())
             lease.lane.start()
             lease.is_used = True
             with deadlines:
                 await lease.connection.send(frame)
             try:
-                return await self._next(lease, deadlines, has_begun=False)
+                return await self._receive(lease, deadlines, has_begun=False)
             except UpstreamError as failure:
                 if not lease.previous_id or failure.code != FORGOTTEN:
                     raise
@@ -168,15 +162,14 @@ class WebSocketUpstream:
             self._pool.forget(parent.id if parent else "")
             lease.previous_id = ""
 
-    def _create(self, request: Request, lease: LaneLease) -> bytes:
-        """The frame: with the parent's id and what is new, or with all of the history."""
+    def _encode(self, request: Request, lease: LaneLease) -> bytes:
+        """The create: with the parent's id and the new items, or with all of the history."""
         target, native = request.target, Dialect.NATIVE
         chain = replace(request.chain, parent=None) if lease.previous_id else request.chain
         items = replace(request, chain=chain).input()
+        reasons = self._supports_reasoning(target.model)
         frame: Json = {
-            **fit_options(
-                request.options, native, supports_reasoning=self._supports_reasoning(target.model)
-            ),
+            **fit_options(request.options, native, supports_reasoning=reasons),
             "type": "response.create",
             "model": target.model.partition("/")[2],
             "input": fit_input(items, native),
@@ -188,7 +181,7 @@ class WebSocketUpstream:
             frame["stream_id"] = lease.lane.name
         return orjson.dumps(frame)
 
-    async def _next(self, lease: LaneLease, deadlines: Deadlines, *, has_begun: bool) -> Draft:
+    async def _receive(self, lease: LaneLease, deadlines: Deadlines, *, has_begun: bool) -> Draft:
         """The next draft. Raises ``UpstreamError``."""
         while True:
             if lease.lane.has_frame():
@@ -200,12 +193,12 @@ class WebSocketUpstream:
             if frame is None:
                 raise UpstreamError(LOST) if has_begun else NeverBegan(LOST)
             if frame.type == ERROR:
-                raise _as_lost(parse_error(frame.fields), has_begun=has_begun)
-            if frame.type.startswith("response."):  # all else is for the connection's own ends
+                raise _answer_error(frame.fields, has_begun=has_begun)
+            if frame.type.startswith("response."):  # all others are about the connection
                 return frame.draft
 
     async def _end(self, request: Request, lease: LaneLease, draft: Draft) -> None:
-        """Before the last draft is told: whoever hears it may go on from it at once."""
+        """Release the lane before the last draft is yielded: the next turn may come at once."""
         response = draft.fields.get("response")
         provider_id = response.get("id") if isinstance(response, dict) else None
         if draft.type == FAILED or not isinstance(provider_id, str):
@@ -215,20 +208,21 @@ class WebSocketUpstream:
 
 
 class StaleConnection(Exception):
-    """A connection that was kept open had been lost, and nobody knew."""
+    """A kept connection had been lost without a sign of it."""
 
 
-def _as_lost(error: UpstreamError, *, has_begun: bool) -> UpstreamError:
-    """The provider's error as the seam's: a connection that is too old is a lost one."""
+def _answer_error(fields: Json, *, has_begun: bool) -> UpstreamError:
+    """The error of an error frame; a connection that is too old is a lost one."""
+    error = parse_error(fields)
     if error.code == TOO_OLD:
         return UpstreamError(LOST) if has_begun else NeverBegan(LOST)
     return error
 
 
 def _log_failure(request: Request, failure: UpstreamError) -> None:
-    """A line in the log: the failure's kind, and no content."""
+    """Log one line: the failure's kind, and no content."""
     log.info(
-        "provider failed model=%s kind=%s status=%d code=%s",
+        "provider_failed model=%s kind=%s status=%d code=%s",
         request.target.model,
         type(failure).__name__,
         failure.status,
