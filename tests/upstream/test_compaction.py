@@ -323,7 +323,7 @@ async def test_if_no_summary_can_be_had_the_answer_is_made_from_all_there_is(fai
     assert texts(upstream.requests[1].input()) == ["I am Ada", "Hello Ada", "who am I?"]
     assert upstream.requests[1].options == {}
     assert [record.message.partition(" code")[0] for record in caplog.records] == [
-        "compaction failed model=anthropic/c"
+        "compaction_failed model=anthropic/c"
     ]
 
 

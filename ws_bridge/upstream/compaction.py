@@ -1,10 +1,10 @@
-"""An `Upstream` that keeps long chains short: older turns are said in a summary.
+"""An `Upstream` that keeps long chains short: a summary takes the place of older turns.
 
 Rule 1: only where `context_management` asks for it, and the provider does not do it by itself.
-Rule 2: nothing is told before the provider's answer has said something: until then another may be
-asked.
-Rule 3: a response's life is one: the summary may take half of it, the answer has the rest.
-Rule 4: without a summary, the answer is asked for with all there is.
+Rule 2: the summary is yielded only after the first draft of the answer beyond its opening: until
+then another target may be asked.
+Rule 3: a response has one life: the summary may take half of it, the answer has the rest.
+Rule 4: if there is no summary, the answer is asked for with the whole chain.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def compacts_natively(target: Target) -> bool:
 
 
 class CompactingUpstream:
-    """An ``Upstream`` around another, which must reach the request's own target and no other."""
+    """An ``Upstream`` around another, which asks the request's own target and no other."""
 
     def __init__(
         self,
@@ -96,11 +96,11 @@ class CompactingUpstream:
                 if compaction is None:
                     yield draft
                 else:
-                    for each in compaction.drafts_for(draft):
-                        yield each
+                    for shifted in compaction.drafts_for(draft):
+                        yield shifted
 
     async def _compact(self, request: Request, threshold: int) -> Compaction | None:
-        """The summary that is needed; None if none is, or none can be had."""
+        """The summary of the chain; None if it is short enough, or the summary failed."""
         values = request.chain.count()
         if not await aside(request.chain.older, values=values):
             return None
@@ -110,13 +110,13 @@ class CompactingUpstream:
             asked = await aside(partial(_for_summary, request), values=values)
             summary = await summarise(self._upstream, asked)
         except UpstreamError as failure:
-            log.info("compaction failed model=%s code=%s", request.target.model, failure.code)
+            log.info("compaction_failed model=%s code=%s", request.target.model, failure.code)
             return None
         return Compaction(self._sealer.seal(summary.text), summary.text, summary.usage)
 
 
 def _for_summary(request: Request) -> Request:
-    """The request as one that leaves no trace; its length is the answer's, not the summary's."""
+    """The request for the summary: not stored; the client's output limit is for the answer."""
     options = {k: v for k, v in request.options.items() if k != "max_output_tokens"}
     asked = replace(request, options=options, response_id="", store=False)
     return _with_life(_as_input(asked, asked.chain), request.target.timeout_seconds / 2)
@@ -127,15 +127,15 @@ def _with_life(request: Request, seconds: float) -> Request:
 
 
 def _as_input(request: Request, chain: Chain) -> Request:
-    """The request with another chain, all of it said in its input."""
+    """The request with another chain, all of whose items are input."""
     fitted = chain.items_for(request.target.maker)
-    # Without the parent: a provider that remembers it would take the rest for what comes next.
+    # Without the parent: a provider that remembers it would append the items to its own history.
     return replace(request, chain=Chain(None, tuple(fitted)))
 
 
 @dataclass(slots=True)
 class Compaction:
-    """A summary as the first item of an answer, and what it cost."""
+    """A summary as the first item of an answer, and its usage."""
 
     item: Json
     text: str
@@ -143,11 +143,11 @@ class Compaction:
     is_published: bool = field(default=False, init=False)
 
     def drafts_for(self, draft: Draft) -> Iterator[Draft]:
-        """What the draft becomes beside the summary."""
+        """The draft with its indices shifted; the summary's own drafts come before the first."""
         if draft.type in OPENING:
             yield draft
             return
-        if not self.is_published and draft.type != FAILED:  # that is no answer yet
+        if not self.is_published and draft.type != FAILED:  # a failed response is no answer
             self.is_published = True
             yield item_added(self.item, 0)
             yield item_done(self.item, 0)
@@ -156,7 +156,7 @@ class Compaction:
     def _with_summary(self, draft: Draft) -> Draft:
         response: Json = dict(draft.fields.get("response") or {})
         items = items_of(response.get("output"))
-        if self.is_published and items:  # else it is made of what was told
+        if self.is_published and items:  # else the output is made of the drafts
             response["output"] = [self.item, *items]
         usage = strict_usage(response.get("usage"))
         response["usage"] = sum_usage(usage, self.usage) if usage else self.usage

@@ -1,7 +1,7 @@
-"""The provider's own WebSocket where there is one, and the managed way where there is none today.
+"""An upstream over two others: the provider's own WebSocket, else litellm.
 
-Rule 1: the managed way is taken only while nothing of an answer was seen: then there is one answer.
-Rule 2: an address whose socket failed is left alone for a while, longer each time, and no longer.
+Rule 1: litellm is asked only while no event of the socket's answer has come: there is one answer.
+Rule 2: an address whose socket failed cools down, each time for longer, and is then tried again.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ LONGEST_COOLDOWN = 600.0
 
 
 def has_socket(target: Target) -> bool:
-    """Whether the target's provider is known to have a native mode."""
+    """Whether the target's provider is known to offer its Responses API over a WebSocket."""
     provider, _, model = target.model.partition("/")
     return profile_of(provider).has_socket and not model.startswith(CHAT_ONLY)
 
 
 @dataclass(frozen=True, slots=True)
 class Cooldown:
-    """How long an address is left alone, until when (monotonic seconds)."""
+    """How long an address is not tried, and until when (monotonic, in seconds)."""
 
     seconds: float
     until: float
 
 
 class PreferWebSocket:
-    """An ``Upstream`` for targets that may be asked in either way."""
+    """An ``Upstream`` for targets that may be asked either way; ``managed`` is litellm."""
 
     def __init__(self, native: Upstream, managed: Upstream, clock: Clock) -> None:
         self._native = native
@@ -49,7 +49,7 @@ class PreferWebSocket:
     async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``."""
         if self._is_due(request.target):
-            # Its own further tries would be slower than the other way.
+            # The other way is faster than further attempts at the socket.
             once = replace(request, target=replace(request.target, ws_reconnects=0))
             before = self._cooldowns.get(_key(request.target))
             try:
@@ -70,7 +70,7 @@ class PreferWebSocket:
         return await self._managed.count_tokens(request)
 
     def _is_due(self, target: Target) -> bool:
-        """Whether the socket is to be tried; of those who ask at once after a rest, one tries."""
+        """Whether the socket is to be tried; after a cooldown, one of many requests tries it."""
         cooldown = self._cooldowns.get(_key(target))
         if not has_socket(target) or (cooldown and self._now() < cooldown.until):
             return False
@@ -79,17 +79,17 @@ class PreferWebSocket:
         return True
 
     def _end_cooldown(self, target: Target, before: Cooldown | None) -> None:
-        """Forget the rest that a try came after; one that was begun since is about later tries."""
+        """Forget the cooldown before this attempt; one started since is about later attempts."""
         if before is not None and self._cooldowns.get(_key(target)) is before:
             del self._cooldowns[_key(target)]
 
     def _start_cooldown(self, target: Target, failure: NeverBegan, before: Cooldown | None) -> None:
         if self._cooldowns.get(_key(target)) is not before:
-            return  # others failed at the same time, and have said so
+            return  # an attempt that failed at the same time has started one
         seconds = min(LONGEST_COOLDOWN, before.seconds * 2) if before else FIRST_COOLDOWN
         self._cooldowns[_key(target)] = Cooldown(seconds, self._now() + seconds)
         log.info(
-            "native mode failed model=%s kind=%s status=%d rest=%gs",
+            "native_failed model=%s kind=%s status=%d cooldown=%gs",
             target.model,
             type(failure).__name__,
             failure.status,

@@ -1,4 +1,4 @@
-"""A conversation → a short account of it, written by the model it was held with."""
+"""A conversation → a summary of it, written by the model that held the conversation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEPT = ("instructions", "reasoning", "max_output_tokens", "service_tier")
 
 @dataclass(frozen=True, slots=True)
 class SummaryAnswer:
-    """What the model wrote, and what it cost."""
+    """The summary's text, and its usage."""
 
     text: str
     usage: Json

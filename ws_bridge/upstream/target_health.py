@@ -1,9 +1,9 @@
-"""Which targets of the table are well, and how much each of them does: whom to ask next.
+"""Which targets of the table work, and how much each of them does: whom to ask next.
 
-Rule 1: a target that has failed is asked last for a while: as long as it said, else 5 s, doubling
-to 60 s with every failure in a row.
-Rule 2: of those that share a load, the one goes first that made what the conversation carries and
-only its maker can read; else the one with the least to do, in turns.
+Rule 1: a target that has failed is asked last while it cools down: for as long as it said, else for
+5 s, doubling to 60 s with every failure in a row.
+Rule 2: of targets that share a load, the first is the one that made the sealed items of the
+conversation; else the one that runs the fewest requests, and of equals the one asked longest ago.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.retry import backoff
 
 FIRST_COOLDOWN = 5.0  # seconds
 LONGEST_COOLDOWN = 60.0
 DOUBLINGS = 8  # more make no difference
-REMEMBERED = 1024  # targets; a wildcard's names are made up by clients
+REMEMBERED = 1024  # targets; clients make up the names of a wildcard
 
 Groups = Sequence[Sequence[Target]]
 
 
 @dataclass(slots=True, eq=False)
 class TargetState:
-    """How one target does."""
+    """The load and the failures of one target."""
 
     running: int = 0
     failures: int = 0  # in a row
     ready_at: float = 0.0  # monotonic; before that it is asked last
-    turn: int = 0  # when it was asked last
+    turn: int = 0  # when it was asked last, as a number that grows
 
 
 class TargetHealth:
-    """The standing of every target that was asked. ``now`` is monotonic."""
+    """The state of every target that was asked. ``now`` is monotonic, in seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -41,7 +42,7 @@ class TargetHealth:
         self._states: OrderedDict[tuple[str, str], TargetState] = OrderedDict()
 
     def order(self, groups: Groups, made_by: str = "") -> list[Target]:
-        """Whom to ask, one after the other; those that cool down stand last."""
+        """All targets in the order in which to ask them; those that cool down come last."""
         now = self._now()
         ranked = []
         for place, group in enumerate(groups):
@@ -54,7 +55,7 @@ class TargetHealth:
         return [target for _, target in sorted(ranked, key=lambda pair: pair[0])]
 
     def acquire(self, target: Target) -> None:
-        """It is being asked; ``release`` follows."""
+        """Count a request that the target runs from now on; ``release`` must follow."""
         self._turn += 1
         state = self._states.setdefault(_key(target), TargetState())
         self._states.move_to_end(_key(target))
@@ -62,24 +63,23 @@ class TargetHealth:
         state.turn = self._turn
 
     def release(self, target: Target) -> None:
-        """It is not being asked any more."""
+        """Count the request no more."""
         self._states[_key(target)].running -= 1
         self._forget_the_oldest()
 
     def record_success(self, target: Target) -> None:
-        """It has answered: earlier failures are forgotten, but not a rest that it asked for."""
+        """Forget earlier failures of a running target, but not a cooldown that it still has."""
         state = self._states[_key(target)]
         if state.ready_at <= self._now():
             state.failures = 0
 
     def record_failure(self, target: Target, retry_after: float | None) -> None:
-        """It has failed, and asks for so many seconds of rest."""
+        """Start a cooldown of a running target, of ``retry_after`` seconds if it asked for that."""
         state, now = self._states[_key(target)], self._now()
         if retry_after is not None:
             state.ready_at = max(state.ready_at, now + retry_after)
         elif state.ready_at <= now:  # of many that fail at once, one counts
-            pause = FIRST_COOLDOWN * 2.0**state.failures
-            state.ready_at = now + min(LONGEST_COOLDOWN, pause)
+            state.ready_at = now + backoff(FIRST_COOLDOWN, LONGEST_COOLDOWN, state.failures)
             state.failures = min(state.failures + 1, DOUBLINGS)
 
     def _forget_the_oldest(self) -> None:
