@@ -24,7 +24,7 @@ class Stream:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.size = 0  # bytes of their texts
-        self.grown: Callable[[int], None] | None = None  # is told of every so many bytes
+        self.on_append: Callable[[int], None] | None = None  # is told of every so many bytes
         self.is_closed = False
         self.error: BridgeError | None = None
         self._waiting: list[asyncio.Future[None]] = []
@@ -37,8 +37,8 @@ class Stream:
             more = sum([len(event.text) for event in events])
             self.size += more
             self._wake()
-            if self.grown is not None:
-                self.grown(more)
+            if self.on_append is not None:
+                self.on_append(more)
 
     def close(self, error: BridgeError | None = None) -> None:
         """End the stream; with an error, readers of a stream without any event get it raised."""
@@ -73,7 +73,7 @@ class Stream:
         if self.error and not self.events:
             raise self.error
 
-    async def pass_on(self, take: Take, after: int = -1) -> Sequence[Event]:
+    async def subscribe(self, take: Take, after: int = -1) -> Sequence[Event]:
         """Give ``take`` what comes after event number ``after``, in batches, as ``read`` yields it.
 
         Nobody is woken for what is taken. Returns the first batch that is not, or nothing when the
@@ -90,7 +90,7 @@ class Stream:
             raise self.error
         return left
 
-    async def wait_closed(self) -> None:
+    async def wait_until_closed(self) -> None:
         """Return when the stream is closed."""
         while not self.is_closed:
             await self._change()

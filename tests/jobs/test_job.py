@@ -4,16 +4,15 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from support.fake_clock import Hands, Moody, until
+from support.fake_clock import FakeClock, FaultyStore, wait_until
 from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import ResponseTakenOver, StoreUnavailable, UpstreamError
 from ws_bridge.jobs.job import Job
-from ws_bridge.jobs.mirror import Mirror
+from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.jobs.observe import JobFinished, line_of
 from ws_bridge.jobs.spec import EndReason, JobSpec, Timing
-from ws_bridge.jobs.store_timeout import MirrorTiming
 from ws_bridge.protocol.events import TERMINAL
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.reducer import fold
@@ -135,8 +134,8 @@ async def test_a_background_response_is_refused_while_nothing_can_be_promised():
 
 
 async def test_without_a_store_a_live_response_is_told_to_its_end_and_stored_later():
-    hands = Hands()
-    store = Moody(hands.now)
+    hands = FakeClock()
+    store = FaultyStore(hands.now)
     store.is_away = True
     job = new_job(Scripted(answer("x")), store)
     await job.run()
@@ -149,12 +148,12 @@ async def test_without_a_store_a_live_response_is_told_to_its_end_and_stored_lat
 
 
 async def test_the_store_knows_the_end_before_a_reader_hears_it():
-    store, gate = Moody(Hands().now), asyncio.Event()
+    store, gate = FaultyStore(FakeClock().now), asyncio.Event()
     job = new_job(Scripted(answer("x")), store)
     store.answers = [asyncio.Event(), gate]
     store.answers[0].set()
     task = asyncio.create_task(job.run())
-    await until(lambda: not store.answers)
+    await wait_until(lambda: not store.answers)
     assert (await store.get("resp_1", "me")).status == "completed"
     assert terminals(job) == []
     gate.set()
@@ -166,7 +165,7 @@ async def running(store, upstream, hands=None):
     """A job in mid-output, all of it stored."""
     job = new_job(upstream, store, clock=hands.clock() if hands else None)
     task = asyncio.create_task(job.run())
-    await until(lambda: len(job.stream.events) == 5)
+    await wait_until(lambda: len(job.stream.events) == 5)
     await job._mirror.drain()
     return job, task
 
@@ -176,7 +175,7 @@ def half(*more):
 
 
 async def test_somebody_elses_wish_to_cancel_comes_through_the_store():
-    store, upstream = Moody(Hands().now), half(asyncio.Event())
+    store, upstream = FaultyStore(FakeClock().now), half(asyncio.Event())
     job, task = await running(store, upstream)
     await store.cancel("resp_1", "me")
     await job._mirror.drain()
@@ -187,10 +186,10 @@ async def test_somebody_elses_wish_to_cancel_comes_through_the_store():
 
 
 async def test_a_response_that_was_taken_over_ends_here_and_is_written_no_more():
-    hands = Hands()
-    store, upstream = Moody(hands.now), half(asyncio.Event())
+    hands = FakeClock()
+    store, upstream = FaultyStore(hands.now), half(asyncio.Event())
     job, task = await running(store, upstream)
-    hands.turn(16)
+    hands.advance(16)
     assert await store.claim("resp_1")
     log = store.log("resp_1")
     await job._mirror.drain()
@@ -204,10 +203,10 @@ async def test_a_response_that_was_taken_over_ends_here_and_is_written_no_more()
 
 async def test_an_end_that_comes_after_the_takeover_is_not_told():
     """What completed here has another end for everybody else; nobody hears of two."""
-    hands, gate = Hands(), asyncio.Event()
-    store = Moody(hands.now)
+    hands, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(hands.now)
     job, task = await running(store, half(gate, completed(done_item("ab"))))
-    hands.turn(16)
+    hands.advance(16)
     assert await store.claim("resp_1")
     gate.set()
     await task
@@ -220,11 +219,11 @@ async def test_an_end_that_comes_after_the_takeover_is_not_told():
 @pytest.mark.catalogue("A1")
 async def test_after_a_standstill_nothing_is_told_under_numbers_that_are_anothers():
     """The provider goes on, and another server has ended the response meanwhile."""
-    hands, gate = Hands(), asyncio.Event()
-    store = Moody(hands.now)
+    hands, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(hands.now)
     job, task = await running(store, half(gate, *message("a", "b")[3:]), hands)
     told = list(job.stream.events)
-    hands.turn(16)
+    hands.advance(16)
     await store.end(await store.claim("resp_1"))
     gate.set()
     await task
@@ -236,13 +235,13 @@ async def test_after_a_standstill_nothing_is_told_under_numbers_that_are_another
 @pytest.mark.catalogue("A1")
 async def test_a_background_response_created_over_a_standstill_is_told_of():
     """Another server has it by now: its id is the answer all the same."""
-    hands, gate = Hands(), asyncio.Event()
-    store = Moody(hands.now)
+    hands, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(hands.now)
     job = new_job(Scripted(answer("x")), store, background=True, clock=hands.clock())
     store.answers = [gate]
     opening_ = asyncio.create_task(job.open_queued())
-    await until(lambda: store.created)
-    hands.turn(16)
+    await wait_until(lambda: store.created)
+    hands.advance(16)
     await store.end(await store.claim("resp_1"))
     gate.set()
     await opening_
@@ -251,11 +250,11 @@ async def test_a_background_response_created_over_a_standstill_is_told_of():
 
 @pytest.mark.catalogue("A1")
 async def test_after_a_standstill_of_which_nobody_took_advantage_all_goes_on():
-    hands, gate = Hands(), asyncio.Event()
-    store = Moody(hands.now)
+    hands, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(hands.now)
     rest = [*message("a", "b")[3:], completed(done_item("ab"))]
     job, task = await running(store, half(gate, *rest), hands)
-    hands.turn(16)
+    hands.advance(16)
     gate.set()
     await task
     assert terminals(job) == ["response.completed"]
@@ -265,13 +264,13 @@ async def test_after_a_standstill_of_which_nobody_took_advantage_all_goes_on():
 
 @pytest.mark.catalogue("A2")
 async def test_while_the_store_is_away_for_longer_than_a_lease_a_stream_goes_on():
-    hands, gate = Hands(), asyncio.Event()
-    store = Moody(hands.now)
+    hands, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(hands.now)
     job, task = await running(store, half(gate, *message("a", "b")[3:], asyncio.Event()), hands)
     store.is_away = True
-    hands.turn(16)
+    hands.advance(16)
     gate.set()
-    await until(lambda: len(job.stream.events) == 9)
+    await wait_until(lambda: len(job.stream.events) == 9)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

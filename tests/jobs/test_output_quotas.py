@@ -8,10 +8,10 @@ from support.scripted_upstream import Scripted, completed, done_item, lineage_ov
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import ResponseTooLarge
-from ws_bridge.jobs.mirror import Mirror
+from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.jobs.output_quotas import MIB, OutputLimits, OutputQuotas
-from ws_bridge.jobs.registry import Create, JobPolicy, JobRegistry
-from ws_bridge.jobs.store_timeout import MirrorTiming
+from ws_bridge.jobs.registry import JobPolicy, JobRegistry
+from ws_bridge.jobs.spec import Create
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.request import parse_create
@@ -121,7 +121,7 @@ async def test_endless_deltas_end_as_failed_and_the_provider_is_let_go(store):
     house = House(upstream, 1)
     job = await house.start(store=store)
     async with asyncio.timeout(HANG_SECONDS):
-        await job.stream.wait_closed()
+        await job.stream.wait_until_closed()
     events = job.stream.events
     assert job.result["status"] == "failed"
     assert job.result["error"] == {
@@ -149,11 +149,11 @@ async def test_the_largest_of_a_key_ends_and_the_others_go_on():
     house = House(Scripted(*scripts), 100, 1, 100)
     ones = [await house.start() for _ in range(2)]
     async with asyncio.timeout(HANG_SECONDS):
-        await ones[1].stream.wait_closed()
+        await ones[1].stream.wait_until_closed()
     assert "the largest" in ones[1].result["error"]["message"]
     assert ones[0].result is None
     gate.set()
-    await ones[0].stream.wait_closed()
+    await ones[0].stream.wait_until_closed()
     assert ones[0].result["status"] == "completed"
 
 
@@ -164,5 +164,5 @@ async def test_an_end_that_is_too_much_itself_is_an_end_all_the_same():
     house = House(Scripted([*opening(), ending]), 1)
     job = await house.start()
     async with asyncio.timeout(HANG_SECONDS):
-        await job.stream.wait_closed()
+        await job.stream.wait_until_closed()
     assert job.result["status"] == "completed"

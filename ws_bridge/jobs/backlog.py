@@ -21,6 +21,14 @@ log = logging.getLogger(__name__)
 REWRITTEN_BYTES = 8 * 2**20  # of a log, at its end: one call to the store, which others wait for
 
 
+@dataclass(frozen=True, slots=True)
+class MirrorListener:
+    """What the mirror calls when the store has news for the response's writer."""
+
+    cancelled: Callable[[], None]  # a client wants the response's end
+    taken_over: Callable[[], None]  # the store refuses this writer from now on
+
+
 @dataclass(slots=True, eq=False)
 class Backlog:
     """A response and how far the store knows it."""
@@ -28,8 +36,7 @@ class Backlog:
     record: Record
     lease: Lease
     stream: Stream
-    cancelled: Callable[[], None]  # somebody wants the response's end
-    taken: Callable[[], None]  # the store refuses this writer from now on
+    listener: MirrorListener
     is_created: bool = False
     is_taken: bool = False  # by another server, or deleted
     position: int = 0  # the number from which on the store lacks the stream's events
@@ -72,7 +79,7 @@ class Backlog:
         self.is_taken = True
         if self.is_unconfirmed:
             log.warning("end_contradicted id=%s: the store has another", self.record.id)
-        self.taken()
+        self.listener.taken_over()
 
     def write(self) -> Write:
         """What is to be written now; with the end all of it, so that it is packed tightly."""

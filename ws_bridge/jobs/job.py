@@ -16,9 +16,10 @@ from contextlib import aclosing
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError, ResponseTakenOver, ServerShutdown, UpstreamError
+from ws_bridge.jobs.backlog import MirrorListener
 from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.observe import JobFinished, JobStarted, Observe, finished
-from ws_bridge.jobs.publisher import Callbacks, Publisher
+from ws_bridge.jobs.publisher import Publisher
 from ws_bridge.jobs.spec import Drafts, EndReason, JobSpec, Timing
 from ws_bridge.protocol.events import CREATED, LIFECYCLE, TERMINAL, Draft, Event
 from ws_bridge.protocol.history import Turn
@@ -43,7 +44,7 @@ class Job:
 
     def __init__(
         self,
-        plan: JobSpec,
+        spec: JobSpec,
         drafts: Drafts,
         *,
         mirror: Mirror | None,
@@ -53,17 +54,17 @@ class Job:
         claim: Claim | None = None,
         keep: Callable[[JobSpec, Json], Awaitable[None]] | None = None,
     ) -> None:
-        self.plan = plan
-        self.id = plan.record.id
+        self.spec = spec
+        self.id = spec.record.id
         self._drafts = drafts(self._outlives, self._take_try)
         self._mirror = mirror
         self._observe, self._clock, self._timing = observe, clock, timing
-        self._sequencer = Sequencer(plan.envelope, plan.lane, clock.wall)
+        self._sequencer = Sequencer(spec.envelope, spec.lane, clock.wall)
         self._telling = Publisher(
             self._sequencer,
-            record=lambda: self.plan.record,
+            record=lambda: self.spec.record,
             mirror=mirror,
-            ears=self._ears(),
+            listener=self._listener(),
             finish=self._finish,
             clock=clock,
         )
@@ -92,9 +93,9 @@ class Job:
         result = self.result
         if result is None or result["status"] not in ("completed", "incomplete"):
             return None
-        plan = self.plan
+        spec = self.spec
         output = tuple(result["output"])
-        return Turn(self.id, plan.record.input, output, plan.record.maker, plan.parent)
+        return Turn(self.id, spec.record.input, output, spec.record.maker, spec.parent)
 
     def snapshot(self) -> Json:
         """What the response looks like now."""
@@ -103,7 +104,7 @@ class Job:
     async def stop(self, ending: EndReason) -> None:
         """End the response if it still runs; it, and its provider's connection, have ended then."""
         self.stop_soon(ending)
-        await self.stream.wait_closed()
+        await self.stream.wait_until_closed()
 
     def stop_soon(self, ending: EndReason | BridgeError) -> None:
         """Tell the response to end, if it still runs."""
@@ -119,7 +120,7 @@ class Job:
         ):
             self._ending = ending  # it is on its way to its end already, and nothing goes on
 
-    def say(self, draft: Draft) -> bool:
+    def publish(self, draft: Draft) -> bool:
         """Tell an event that is not the provider's; False if the response has said its last."""
         if self._sequencer.is_ended:
             return False
@@ -148,21 +149,21 @@ class Job:
             self._already = sum(event.type not in LIFECYCLE for event in claim.events)
         self._telling.adopt(claim)
 
-    def _ears(self) -> Callbacks:
+    def _listener(self) -> MirrorListener:
         """What the store may have to say to the response's writer."""
-        return {
-            "cancelled": lambda: self.stop_soon(EndReason.CANCELLED),
-            "taken": lambda: self.stop_soon(EndReason.TAKEN_OVER),
-        }
+        return MirrorListener(
+            cancelled=lambda: self.stop_soon(EndReason.CANCELLED),
+            taken_over=lambda: self.stop_soon(EndReason.TAKEN_OVER),
+        )
 
     async def _finish(self, result: Json) -> None:
         if self._keep is not None:
-            await self._keep(self.plan, result)
+            await self._keep(self.spec, result)
 
     async def run(self) -> None:
         """Generate the response; returns when it has ended and the store knows."""
         self._task = asyncio.current_task()
-        self._observe(JobStarted(self.id, self.plan.target.name, self.plan.transport))
+        self._observe(JobStarted(self.id, self.spec.target.name, self.spec.transport))
         silence = asyncio.create_task(self._break_silence())
         self._ending = self._ending or await self._generate_until()
         silence.cancel()
@@ -212,13 +213,13 @@ class Job:
     def _take_try(self, tried: Tried) -> None:
         self._tried.append(tried)
         if tried.answers:
-            self.plan = self.plan.answered_by(tried.target)
+            self.spec = self.spec.answered_by(tried.target)
             if self._mirror is not None:
-                self._mirror.remember(self.id, record=self.plan.record)
+                self._mirror.remember(self.id, record=self.spec.record)
 
     def _is_told(self, draft: Draft) -> bool:
         """Whether an earlier attempt has told it: a provider's own job tells the same again."""
-        if draft.type == CREATED and self.plan.is_provider_run and self._mirror is not None:
+        if draft.type == CREATED and self.spec.is_provider_run and self._mirror is not None:
             self._mirror.remember(self.id, str(draft.fields["response"]["id"]))
         if draft.type in LIFECYCLE or not self._already:
             return False
@@ -236,7 +237,7 @@ class Job:
         """Speak the end that the provider did not speak."""
         if isinstance(ending, BridgeError) and not self.stream.events:
             if self._mirror is not None:
-                self._mirror.forget(self.id)
+                self._mirror.discard(self.id)
             self.stream.close(ending)
         elif ending is EndReason.SHUTDOWN and await self._hand_over():
             self.stream.close()
@@ -245,9 +246,9 @@ class Job:
 
     async def _hand_over(self) -> bool:
         """Leave a background response to another server, if it can go on there."""
-        record = self.plan.record
+        record = self.spec.record
         is_new = record.may_run_again and not self._telling.fold().output()
-        if self._mirror is None or not (is_new or self.plan.is_provider_run):
+        if self._mirror is None or not (is_new or self.spec.is_provider_run):
             return False
         return await self._mirror.release(self.id)
 
@@ -289,7 +290,7 @@ class Job:
     def _finished(self) -> JobFinished:
         first, error = self._telling.first, self.stream.error
         return finished(
-            self.plan,
+            self.spec,
             self.result,
             error=error.code if error else "",
             events=len(self.stream.events),

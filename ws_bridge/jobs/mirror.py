@@ -10,20 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import StoreUnavailable
-from ws_bridge.jobs.backlog import Backlog, shorten
+from ws_bridge.jobs.backlog import Backlog, MirrorListener, shorten
 from ws_bridge.jobs.refused_creates import RefusedCreates
-from ws_bridge.jobs.store_timeout import (
-    FlushSignal,
-    MirrorTiming,
-    Outcome,
-    until_settled,
-    while_it_answers,
-)
+from ws_bridge.jobs.store_timeout import Outcome, wait_until_settled, wait_while_answering
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Lease, Receipt, Record, Store, Verdict
 from ws_bridge.stream import Stream
@@ -31,6 +26,44 @@ from ws_bridge.stream import Stream
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorTiming:
+    """How often the store is written to, and how much it is waited for, in seconds and bytes."""
+
+    flush: float = 0.025
+    renew: float = 5.0  # a silent response's lease
+    backlog: int = 256 * 2**20  # kept for a store that is away
+    lease: float = 15.0
+    end_waits: float = 10.0  # an end, for a store that is away
+
+
+class FlushSignal:
+    """Whether there is something to write, and whether somebody waits for it."""
+
+    def __init__(self) -> None:
+        self._is_there = asyncio.Event()
+        self._is_urgent = asyncio.Event()
+
+    def add(self, *, at_once: bool = False) -> None:
+        """There is something to write."""
+        self._is_there.set()
+        if at_once:
+            self._is_urgent.set()
+
+    async def wait(self, longest: float | None, tick: float) -> None:
+        """Until there is, and the rest of a tick, unless it is urgent; no longer than that."""
+        try:
+            async with asyncio.timeout(longest):
+                await self._is_there.wait()
+        except TimeoutError:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(tick):
+                await self._is_urgent.wait()
+        self._is_there.clear()
+        self._is_urgent.clear()
 
 
 class Mirror:
@@ -56,16 +89,14 @@ class Mirror:
         record: Record,
         events: Sequence[Event],
         stream: Stream,
-        *,
-        cancelled: Callable[[], None],
-        taken: Callable[[], None],
+        listener: MirrorListener,
     ) -> None:
         """Make the response known with its first events, and watch its stream.
 
         A store that is away is no error: the response goes on, and is written when the store is
         back. Not so a background response, which is nothing but a promise: ``StoreUnavailable``.
         """
-        feed = Backlog(record, Lease(record.id, 1), stream, cancelled, taken)
+        feed = Backlog(record, Lease(record.id, 1), stream, listener)
         feed.renewed_at = self._clock.monotonic()
         try:
             feed.lease = await self._soon(self._store.create(record, events))
@@ -90,47 +121,45 @@ class Mirror:
         record: Record,
         lease: Lease,
         stream: Stream,
-        *,
-        cancelled: Callable[[], None],
-        taken: Callable[[], None],
+        listener: MirrorListener,
     ) -> None:
         """Watch the stream of a response that was claimed; what is in it is stored."""
-        feed = Backlog(record, lease, stream, cancelled, taken)
+        feed = Backlog(record, lease, stream, listener)
         feed.renewed_at = self._clock.monotonic()
         feed.created(stream.events)
         self._watch(feed)
 
-    def news(self, response_id: str) -> None:
+    def notify_appended(self, response_id: str) -> None:
         """The stream has grown."""
         if (feed := self._feeds.get(response_id)) is not None:
             self._behind[response_id] = feed
             self._work.add(at_once=feed.is_followed)
 
-    def followed(self, response_id: str) -> None:
+    def mark_followed(self, response_id: str) -> None:
         """Somebody reads along elsewhere: what comes is written at once."""
         if (feed := self._feeds.get(response_id)) is not None:
             feed.is_followed = True
-            self.news(response_id)
+            self.notify_appended(response_id)
 
     def remember(self, key: str, upstream_id: str = "", record: Record | None = None) -> None:
         """Keep, with a later write, the provider's id of a background response, or who answers."""
         if (feed := self._feeds.get(key)) is not None:
             feed.remember(upstream_id, record)
-            self.news(key)
+            self.notify_appended(key)
 
-    def is_in_doubt(self, response_id: str) -> bool:
+    def lease_may_have_expired(self, response_id: str) -> bool:
         """Whether the lease may have run out, and the store was not asked since."""
         feed = self._feeds.get(response_id)
         return feed is not None and feed.is_in_doubt(self._clock.monotonic() - self._pace.lease)
 
-    async def confirm(self, response_id: str) -> None:
+    async def confirm_lease(self, response_id: str) -> None:
         """Ask the store once, if it can be reached; a response that is another's is not watched."""
         if (feed := self._feeds.get(response_id)) is not None:
             with contextlib.suppress(StoreUnavailable, TimeoutError):
                 await self._soon(self._flush([feed]))
             feed.asked_at = self._clock.monotonic()
 
-    async def finish(self, response_id: str, ending: Sequence[Event]) -> bool:
+    async def append_end(self, response_id: str, ending: Sequence[Event]) -> bool:
         """Let the store know the end first; False if it has another one.
 
         A store that is away is waited for, ``MirrorTiming.end_waits`` seconds of the time in which
@@ -142,16 +171,22 @@ class Mirror:
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             await self._soon(self._flush([feed]))
         if self._is_watched(feed):
-            self.news(response_id)
+            self.notify_appended(response_id)
             self._work.add(at_once=True)
-            await until_settled(feed.settled, self._clock, self._pace, lambda: feed.renewed_at)
+            await wait_until_settled(
+                feed.settled,
+                self._clock,
+                lambda: feed.renewed_at,
+                longest=self._pace.end_waits,
+                lease=self._pace.lease,
+            )
         if self._is_watched(feed):
             feed.is_unconfirmed = True
             self.unconfirmed += 1
             log.warning("end_unconfirmed id=%s", response_id)
         return not feed.is_taken
 
-    def hasten(self) -> None:
+    def force_ends(self) -> None:
         """Let no end of what runs now wait for a store that is away."""
         for feed in self._feeds.values():
             feed.settled.set()
@@ -162,7 +197,7 @@ class Mirror:
             return False
         try:
             await self._soon(self._flush([feed]))
-            if not self.watches(response_id) or feed.is_behind:
+            if not self.tracks(response_id) or feed.is_behind:
                 return False
             await self._soon(self._store.release(feed.lease))
         except (StoreUnavailable, TimeoutError):
@@ -171,14 +206,14 @@ class Mirror:
         return True
 
     async def _soon(self, step: Coroutine[Any, Any, Outcome]) -> Outcome:
-        return await while_it_answers(self._store.answered, step)
+        return await wait_while_answering(self._store.answered, step)
 
-    def watches(self, response_id: str, owner: str | None = None) -> bool:
+    def tracks(self, response_id: str, owner: str | None = None) -> bool:
         """Whether the (owner's) response runs here, or is still on its way to the store."""
         feed = self._feeds.get(response_id)
         return feed is not None and owner in (None, feed.record.owner)
 
-    def forget(self, response_id: str) -> None:
+    def discard(self, response_id: str) -> None:
         """Watch the stream no more: nobody was ever told of the response, nor is to find it."""
         if (record := self._unsure.pop(response_id, None)) is not None:
             self._refuse(record)
@@ -218,7 +253,7 @@ class Mirror:
 
     def _watch(self, feed: Backlog) -> None:
         self._feeds[feed.record.id] = feed
-        self.news(feed.record.id)
+        self.notify_appended(feed.record.id)
 
     def _due(self) -> list[Backlog]:
         """Who lacks something, and whose lease is to be renewed."""
@@ -270,7 +305,7 @@ class Mirror:
             if (events and events[-1].is_terminal) or (feed.is_over and not feed.is_behind):
                 self._forget(feed)
             elif receipt.is_cancelled:
-                feed.cancelled()
+                feed.listener.cancelled()
         elif receipt.verdict is Verdict.GAP:  # it has lost some: send again from there
             feed.rewind(receipt.last)
         elif receipt.verdict is Verdict.GONE:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import ResponseTakenOver
+from ws_bridge.jobs.backlog import MirrorListener
 from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.protocol.events import Event
 from ws_bridge.protocol.reducer import Reducer
@@ -21,8 +22,6 @@ from ws_bridge.protocol.sequencer import Sequencer, end_for
 from ws_bridge.store.base import Claim, Record
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
-
-Callbacks = dict[str, Callable[[], None]]  # what the store may have to say, see `Mirror.create`
 
 
 class Publisher:
@@ -38,7 +37,7 @@ class Publisher:
         *,
         record: Callable[[], Record],
         mirror: Mirror | None,
-        ears: Callbacks,
+        listener: MirrorListener,
         finish: Callable[[Json], Awaitable[None]],
         clock: Clock,
     ) -> None:
@@ -50,7 +49,7 @@ class Publisher:
         self._record = record
         self._finish = finish
         self._mirror = mirror
-        self._ears = ears
+        self._listener = listener
         self._clock = clock
         self._reducer = Reducer()
         self._lock = asyncio.Lock()
@@ -62,13 +61,13 @@ class Publisher:
         self.stream.append(claim.events)
         self._is_recorded = True
         if self._mirror is not None:
-            self._mirror.adopt(claim.record, claim.lease, self.stream, **self._ears)
+            self._mirror.adopt(claim.record, claim.lease, self.stream, self._listener)
 
     def let_go(self) -> None:
         """All is told: nobody has to be called any more, and whoever made this can be freed."""
         record = self._record()
         self._record = lambda: record
-        self._ears = {}
+        self._listener = MirrorListener(cancelled=ignore, taken_over=ignore)
         self._finish = nothing_more
 
     def fold(self) -> Reducer:
@@ -109,15 +108,15 @@ class Publisher:
             self.stream.close()
 
     def _is_in_doubt(self) -> bool:
-        return self._mirror is not None and self._mirror.is_in_doubt(self._id)
+        return self._mirror is not None and self._mirror.lease_may_have_expired(self._id)
 
     async def _is_ours(self) -> bool:
         """Whether what is not the end may be told: not once another server has the response."""
         if self._mirror is None:
             return True
         if self._is_in_doubt():
-            await self._mirror.confirm(self._id)
-        return self._mirror.watches(self._id)
+            await self._mirror.confirm_lease(self._id)
+        return self._mirror.tracks(self._id)
 
     async def _end(self) -> None:
         """Tell the terminal event, if it was said and is not told yet."""
@@ -125,7 +124,7 @@ class Publisher:
             return
         is_so = True
         if self._mirror is not None:
-            is_so = await self._mirror.finish(self._record().id, self._untold)
+            is_so = await self._mirror.append_end(self._record().id, self._untold)
             self._untold = self._untold if is_so else [self._taken_over()]
         if self._sequencer.result is not None and is_so:
             await self._finish(self._sequencer.result)
@@ -139,7 +138,7 @@ class Publisher:
         if self._mirror is not None:
             opening = [event for event in self._untold if not event.is_terminal]
             record = self._record()
-            await self._mirror.create(record, opening, self.stream, **self._ears)
+            await self._mirror.create(record, opening, self.stream, self._listener)
             self._mirror.remember(record.id, record=self._record())  # as it is by now
         self._is_recorded = True
         return True
@@ -159,13 +158,17 @@ class Publisher:
             self.first = self.last
         self.stream.append(events)
         if self._mirror is not None:
-            self._mirror.news(self._id)
+            self._mirror.notify_appended(self._id)
 
     def _taken_over(self) -> Event:
         """In the place of an end that the store did not take: it has another one."""
         last = end_for(self._record().id, self.stream.events, ResponseTakenOver())
         self._sequencer.result = last.json()["response"]
         return last
+
+
+def ignore() -> None:
+    """Nothing is left to be called."""
 
 
 async def nothing_more(_result: Json) -> None:

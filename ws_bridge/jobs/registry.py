@@ -7,7 +7,6 @@ Rule 2: a job's task is owned here and awaited here.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,13 +17,12 @@ from ws_bridge.errors import (
     UnsupportedParameter,
 )
 from ws_bridge.jobs.job import Job
-from ws_bridge.jobs.lineage import Lineage
+from ws_bridge.jobs.lineage import Lineage, build_chain
 from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.observe import Observe
 from ws_bridge.jobs.output_quotas import OutputQuotas
-from ws_bridge.jobs.spec import EndReason, JobSpec, Timing
+from ws_bridge.jobs.spec import Create, EndReason, JobSpec, Timing, new_response_id
 from ws_bridge.pacing import Pacer, aside
-from ws_bridge.protocol.actions import Start
 from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.events import COMPLETED, Draft
 from ws_bridge.protocol.history import Chain, Turn
@@ -34,23 +32,6 @@ from ws_bridge.protocol.response import Envelope, echo_of, no_usage
 from ws_bridge.protocol.sealing import UNSIGNED, Sealer
 from ws_bridge.store.base import MAX_ANCESTORS, Claim, Record
 from ws_bridge.upstream.base import FindTarget, Request, Target, Tried, Upstream
-
-
-@dataclass(frozen=True, slots=True)
-class Create:
-    """One create of one client, from any transport."""
-
-    request: CreateResponse
-    owner: str
-    transport: str  # "websocket", "http", "sse", "background"
-    lane: str | None = None
-    parent: Turn | None = None  # known to the connection already; else looked up by id
-    size: int = 0  # bytes of what was asked
-
-    @classmethod
-    def of(cls, start: Start, owner: str) -> Create:
-        """A socket's."""
-        return cls(start.request, owner, "websocket", start.lane, start.parent, start.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +69,7 @@ class JobRegistry:
         self._running: dict[str, Job] = {}
         self.outputs = policy.outputs
         self._tasks: set[asyncio.Task[None]] = set()
-        self._turnstile = Pacer()
+        self._pacer = Pacer()
         self.is_draining = False
 
     async def start(self, create: Create) -> Job:
@@ -96,12 +77,12 @@ class JobRegistry:
 
         Raises ``BridgeError`` if it is refused: nothing was begun then.
         """
-        await self._turnstile.enter()
+        await self._pacer.wait_turn()
         if self.is_draining:
             raise ServerDraining
         target = self._find_target(create.request.model or "")
         self._check_background(create, target)
-        chain = await chained(await self._parent(create), create.request, self._sealer)
+        chain = await build_chain(await self._parent(create), create.request, self._sealer)
         if self.is_draining:  # since then
             raise ServerDraining
         job = self._job(self._plan(create, target, chain), create.request, chain, None)
@@ -115,15 +96,15 @@ class JobRegistry:
     def find(self, response_id: str, owner: str) -> Job | None:
         """The owner's job, if it runs here."""
         job = self._running.get(response_id)
-        return job if job and job.plan.record.owner == owner else None
+        return job if job and job.spec.record.owner == owner else None
 
     def runs(self, response_id: str) -> bool:
         """Whether a response is being generated here, or its end is not yet in the store."""
-        return response_id in self._running or self._mirror.watches(response_id)
+        return response_id in self._running or self._mirror.tracks(response_id)
 
-    def owes(self, response_id: str, owner: str) -> bool:
+    def is_being_stored(self, response_id: str, owner: str) -> bool:
         """Whether the store is about to know the owner's response from here."""
-        return self._mirror.watches(response_id, owner)
+        return self._mirror.tracks(response_id, owner)
 
     def running(self) -> int:
         """How many responses are being generated."""
@@ -134,7 +115,7 @@ class JobRegistry:
         if job := self._running.get(response_id):
             job.stop_soon(EndReason.CANCELLED)
 
-    async def go_on(self, claim: Claim) -> None:
+    async def resume(self, claim: Claim) -> None:
         """Generate what another server has begun. Raises ``BridgeError`` if it cannot be."""
         record = claim.record
         request = parse_create((record.request or {}) | {"input": list(record.input)})
@@ -150,14 +131,14 @@ class JobRegistry:
         plan = replace(plan, envelope=replace(plan.envelope, created_at=begun_at))
         self._launch(self._job(plan, request, chain, claim))
 
-    async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
-        """Start nothing more; let what runs finish until ``seconds`` are over or ``hurry`` is set.
+    async def drain(self, seconds: float, force: asyncio.Event) -> None:
+        """Start nothing more; let what runs finish until ``seconds`` are over or ``force`` is set.
 
         What still runs then ends as failed. Returns when every job's task is over.
         """
         self.is_draining = True
         finished = asyncio.gather(*self._tasks, return_exceptions=True)
-        hurried = asyncio.ensure_future(self._hasten(hurry))
+        hurried = asyncio.ensure_future(self._force_ends(force))
         waits = (finished, hurried)
         await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         await asyncio.gather(*(job.stop(EndReason.SHUTDOWN) for job in self._running.values()))
@@ -165,9 +146,9 @@ class JobRegistry:
         hurried.cancel()
         await asyncio.gather(hurried, return_exceptions=True)
 
-    async def _hasten(self, hurry: asyncio.Event) -> None:
-        await hurry.wait()
-        self._mirror.hasten()
+    async def _force_ends(self, force: asyncio.Event) -> None:
+        await force.wait()
+        self._mirror.force_ends()
 
     async def _parent(self, create: Create) -> Turn | None:
         request = create.request
@@ -177,7 +158,7 @@ class JobRegistry:
             return await self.lineage.resolve(request.previous_response_id, create.owner)
         if (named := conversation_id(request.conversation)) is not None:
             await self._ends_in(named, create.owner)
-            return await self.lineage.conversation(named, create.owner)
+            return await self.lineage.resolve_conversation(named, create.owner)
         return None
 
     async def _ends_in(self, conversation: str, owner: str) -> None:
@@ -187,9 +168,9 @@ class JobRegistry:
         it is completed, and goes on, is to find the turn.
         """
         over = [job for job in self._running.values() if job.result is not None]
-        own = [job for job in over if job.plan.record.owner == owner]
-        ending = [job for job in own if job.plan.envelope.conversation == conversation]
-        await self.lineage.await_ends([job.stream for job in ending])
+        own = [job for job in over if job.spec.record.owner == owner]
+        ending = [job for job in own if job.spec.envelope.conversation == conversation]
+        await self.lineage.wait_until_closed([job.stream for job in ending])
 
     def _check_background(self, create: Create, target: Target) -> None:
         if not create.request.background or target.native_background:
@@ -256,12 +237,12 @@ class JobRegistry:
             clock=self._clock,
             timing=self._policy.timing,
             claim=claim,
-            keep=self.lineage.keep,
+            keep=self.lineage.append_to_conversation,
         )
 
     def _launch(self, job: Job) -> None:
         self._running[job.id] = job
-        job.stream.grown = self.outputs.begin(job.id, job.plan.record.owner, job.stop_soon)
+        job.stream.on_append = self.outputs.begin(job.id, job.spec.record.owner, job.stop_soon)
         task = asyncio.create_task(job.run(), name=job.id)
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._forget(job, task))
@@ -270,19 +251,6 @@ class JobRegistry:
         self._running.pop(job.id, None)
         self._tasks.discard(task)
         self.outputs.end(job.id)
-
-
-async def chained(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:
-    """What is said before the answer, its seals and calls checked. Raises ``InvalidRequest``."""
-    items = 1 if isinstance(request.input, str) else len(request.input)
-    values = items + Chain(parent, ()).count()
-    return await aside(partial(_checked, parent, request, sealer), values=values)
-
-
-def _checked(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:
-    chain = sealer.open(Chain(parent, request.items()))
-    chain.check_calls()
-    return chain
 
 
 def _record(create: Create, target: Target, chain: Chain) -> Record:
@@ -305,8 +273,3 @@ def _record(create: Create, target: Target, chain: Chain) -> Record:
 async def warm_up() -> AsyncGenerator[Draft, None]:
     """A create with ``generate: false``: nothing is asked of a provider (wire contract 4.1.6)."""
     yield Draft(COMPLETED, {"response": {"output": [], "usage": no_usage()}})
-
-
-def new_response_id() -> str:
-    """An id nobody can guess: 192 random bits."""
-    return "resp_" + secrets.token_hex(24)

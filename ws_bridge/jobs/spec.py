@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from ws_bridge.protocol.actions import Start
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.request import CreateResponse
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.store.base import Record
 from ws_bridge.upstream.base import Target, Tried
@@ -35,6 +38,23 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Create:
+    """One create of one client, from any transport."""
+
+    request: CreateResponse
+    owner: str
+    transport: str  # "websocket", "http", "sse", "background"
+    lane: str | None = None
+    parent: Turn | None = None  # known to the connection already; else looked up by id
+    size: int = 0  # bytes of what was asked
+
+    @classmethod
+    def of(cls, start: Start, owner: str) -> Create:
+        """A socket's."""
+        return cls(start.request, owner, "websocket", start.lane, start.parent, start.size)
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """Everything a job is made of."""
 
@@ -51,3 +71,8 @@ class JobSpec:
         record = replace(self.record, maker=target.maker)
         is_run = self.is_provider_run and target.native_background
         return replace(self, record=record, target=target, is_provider_run=is_run)
+
+
+def new_response_id() -> str:
+    """An id nobody can guess: 192 random bits."""
+    return "resp_" + secrets.token_hex(24)

@@ -84,7 +84,7 @@ class LitellmUpstream:
         """The answer and its first drafts, after as many attempts as are allowed."""
         attempt = 0
         while True:
-            await self._turnstile.enter()
+            await self._turnstile.wait_turn()
             watch.fed()
             try:
                 return await _attempt(request, watch)
