@@ -522,7 +522,7 @@ async def test_a_claimed_response_goes_on_where_its_log_ends(world):
     world.hands.advance(16.0)
     claim = await world.store.claim(one.id)
     one.append_until(3)
-    world.mirror.adopt(claim.record, claim.lease, one.stream, one.listener())
+    world.mirror.resume(claim, one.stream, one.listener())
     await world.written(one, 6)
     assert [number for numbers in world.store.writes for number in numbers] == [4, 5, 6]
     await world.finish(one)
@@ -532,7 +532,7 @@ async def test_a_claimed_response_goes_on_where_its_log_ends(world):
 async def test_the_providers_id_is_there_for_a_successor(world):
     one = ScriptedResponse()
     await world.create(one)
-    world.mirror.remember(one.id, "up_1")
+    world.mirror.set_upstream_id(one.id, "up_1")
     await let_others_run()
     world.hands.advance(16.0)
     assert (await world.store.claim(one.id)).upstream_id == "up_1"
@@ -541,7 +541,7 @@ async def test_the_providers_id_is_there_for_a_successor(world):
 async def test_the_providers_id_survives_a_loss(world):
     one = ScriptedResponse()
     await world.create(one)
-    world.mirror.remember(one.id, "up_1")
+    world.mirror.set_upstream_id(one.id, "up_1")
     await let_others_run()
     world.store.lose(one.id)
     await world.written(one, 3)

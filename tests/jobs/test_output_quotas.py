@@ -22,8 +22,8 @@ from ws_bridge.upstream.base import Target
 class Counted:
     """Outputs, and who was ended, in order."""
 
-    def __init__(self, *bounds, everybody=""):
-        self.of = OutputQuotas(OutputLimits(*bounds), everybody)
+    def __init__(self, *bounds, unlimited_owner=""):
+        self.of = OutputQuotas(OutputLimits(*bounds), unlimited_owner)
         self.ended = []
         self.count = {}
 
@@ -32,7 +32,7 @@ class Counted:
             assert isinstance(error, ResponseTooLarge)
             self.ended.append(name)
 
-        self.count[name] = self.of.begin(name, owner, stop)
+        self.count[name] = self.of.start(name, owner, stop)
 
     def say(self, name, mib):
         self.count[name](mib * MIB)
@@ -59,12 +59,12 @@ def test_of_a_key_that_holds_too_much_the_largest_ends():
     assert counted.ended == []
     counted.say("c", 1)
     assert counted.ended == ["a"]
-    assert (counted.of.owned("alice"), counted.of.total) == (9 * MIB, 28 * MIB)
+    assert (counted.of.of_owner("alice"), counted.of.total) == (9 * MIB, 28 * MIB)
 
 
 @pytest.mark.catalogue("A7")
 def test_of_all_that_hold_too_much_the_largest_ends_whoever_says_more():
-    counted = Counted(100, 0, 20, everybody="local")
+    counted = Counted(100, 0, 20, unlimited_owner="local")
     counted.begin("a", "alice")
     counted.say("a", 18)
     counted.begin("small", "bob")
@@ -77,7 +77,7 @@ def test_of_all_that_hold_too_much_the_largest_ends_whoever_says_more():
 
 
 def test_who_has_no_key_has_no_limit_of_one():
-    counted = Counted(100, 1, 20, everybody="local")
+    counted = Counted(100, 1, 20, unlimited_owner="local")
     counted.begin("a", "local")
     counted.say("a", 15)
     assert counted.ended == []

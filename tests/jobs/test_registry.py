@@ -26,8 +26,8 @@ from ws_bridge.errors import (
 )
 from ws_bridge.jobs import lineage
 from ws_bridge.jobs.mirror import Mirror, MirrorTiming
-from ws_bridge.jobs.registry import JobPolicy, JobRegistry
-from ws_bridge.jobs.spec import Create, EndReason, new_response_id
+from ws_bridge.jobs.registry import JobPolicy, JobRegistry, new_response_id
+from ws_bridge.jobs.spec import Create, EndReason
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.store.base import MAX_ANCESTORS
 from ws_bridge.store.memory import MemoryStore

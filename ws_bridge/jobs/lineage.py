@@ -73,16 +73,16 @@ class Lineage:
         self._conversations.bounds.check(conversation.size + 1, len(conversation.entries) + 1)
         return await aside(conversation.turn, values=len(conversation.entries))
 
-    async def append_to_conversation(self, plan: JobSpec, response: Json) -> None:
+    async def append_to_conversation(self, spec: JobSpec, response: Json) -> None:
         """Add what a finished response was asked and has said to its conversation, if it has one.
 
         A conversation that was deleted meanwhile stays deleted; one that cannot hold all of it, as
         it is.
         """
-        conversation_id = plan.envelope.conversation
+        conversation_id = spec.envelope.conversation
         if conversation_id is None or response["status"] not in ("completed", "incomplete"):
             return
-        record = plan.record
+        record = spec.record
         output = response["output"]
         made = partial(entries_of_response, record.id, record.input, output, record.maker)
         entries = await aside(made, values=len(record.input) + len(output))
