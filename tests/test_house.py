@@ -93,8 +93,6 @@ TESTED_IN = {
     "protocol/output/messages.py": "protocol/output/test_chat.py",
     "processes/*.py": "processes/test_workers.py",  # parts of each serving process
     "jobs/observe.py": "jobs/test_job.py",  # values
-    "jobs/spec.py": "jobs/test_job.py",  # values
-    "jobs/publisher.py": "jobs/test_job.py",  # a part of each job
     "store/base.py": "store/contract.py",  # the seam, proved by every implementation
     "server/transport/*.py": "server/transport/test_transport.py",  # one thing, tested as one
     "upstream/base.py": "upstream/litellm/test_upstream.py",

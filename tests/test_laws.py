@@ -15,10 +15,9 @@ from transcripts import load, names
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
-from ws_bridge.jobs.mirror import Mirror
-from ws_bridge.jobs.registry import Create, JobPolicy, JobRegistry
-from ws_bridge.jobs.spec import EndReason
-from ws_bridge.jobs.store_timeout import MirrorTiming
+from ws_bridge.jobs.mirror import Mirror, MirrorTiming
+from ws_bridge.jobs.registry import JobPolicy, JobRegistry
+from ws_bridge.jobs.spec import Create, EndReason
 from ws_bridge.protocol.events import TERMINAL, Draft, Event
 from ws_bridge.protocol.reducer import Reducer, fold
 from ws_bridge.protocol.request import parse_create
@@ -63,7 +62,7 @@ async def run(steps, **fields):
     """The events of one response, to the end."""
     house = House(steps)
     job = await house.start(**fields)
-    await job.stream.wait_closed()
+    await job.stream.wait_until_closed()
     return house, job, job.stream.events
 
 
@@ -124,7 +123,7 @@ async def test_law_4_every_polled_snapshot_is_the_fold_of_a_prefix_and_never_an_
         last = snapshot.number
         await anext(job.stream.read(last - 1))  # the store knows first
         assert snapshot.response == fold(job.stream.events[: last + 1])
-    await job.stream.wait_closed()
+    await job.stream.wait_until_closed()
     if not is_refused(steps):
         assert (await house.store.get(job.id, "me")).response == job.result
 
@@ -174,7 +173,7 @@ async def test_law_8_a_slow_reader_never_slows_the_writer(name):
     slow = job.stream.read()
     if not is_refused(script(name)):
         await anext(slow)
-    await job.stream.wait_closed()
+    await job.stream.wait_until_closed()
     assert job.stream.events == [] if is_refused(script(name)) else job.result
 
 
@@ -207,5 +206,5 @@ class Untouchable(MemoryStore):
 async def test_law_10_store_false_never_reaches_the_store(name):
     house = House(script(name), Untouchable(max_bytes=1, ttl_seconds=1, now=lambda: 0.0))
     job = await house.start(store=False)
-    await job.stream.wait_closed()
+    await job.stream.wait_until_closed()
     assert job.result is not None or is_refused(script(name))

@@ -22,14 +22,14 @@ class Rounds:
         self._handle.cancel()
 
 
-async def pass_through(turnstile, rounds, passed, name):
-    await turnstile.enter()
+async def pass_through(pacer, rounds, passed, name):
+    await pacer.wait_turn()
     passed.append((rounds.count, name))
 
 
 async def test_one_a_round_in_the_order_they_came():
-    turnstile, rounds, passed = Pacer(), Rounds(), []
-    await asyncio.gather(*(pass_through(turnstile, rounds, passed, name) for name in range(50)))
+    pacer, rounds, passed = Pacer(), Rounds(), []
+    await asyncio.gather(*(pass_through(pacer, rounds, passed, name) for name in range(50)))
     rounds.stop()
     assert [name for _, name in passed] == list(range(50))
     at = [count for count, _ in passed]
@@ -38,10 +38,10 @@ async def test_one_a_round_in_the_order_they_came():
 
 
 async def test_who_comes_alone_waits_for_nothing():
-    turnstile, rounds, passed = Pacer(), Rounds(), []
+    pacer, rounds, passed = Pacer(), Rounds(), []
     for name in range(3):
         now = rounds.count
-        await pass_through(turnstile, rounds, passed, name)
+        await pass_through(pacer, rounds, passed, name)
         assert passed[-1] == (now, name)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -49,14 +49,12 @@ async def test_who_comes_alone_waits_for_nothing():
 
 
 async def test_who_gives_up_takes_nobodys_turn():
-    turnstile, rounds, passed = Pacer(), Rounds(), []
-    comers = [
-        asyncio.create_task(pass_through(turnstile, rounds, passed, name)) for name in range(9)
-    ]
+    pacer, rounds, passed = Pacer(), Rounds(), []
+    comers = [asyncio.create_task(pass_through(pacer, rounds, passed, name)) for name in range(9)]
     await asyncio.sleep(0)
     for comer in comers[1::2]:
         comer.cancel()
     await asyncio.gather(*comers, return_exceptions=True)
     rounds.stop()
     assert [name for _, name in passed] == [0, 2, 4, 6, 8]
-    await asyncio.wait_for(turnstile.enter(), HANG_SECONDS)
+    await asyncio.wait_for(pacer.wait_turn(), HANG_SECONDS)

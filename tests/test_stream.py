@@ -54,20 +54,20 @@ async def test_who_is_passed_what_comes_gets_it_until_it_refuses_and_then_the_re
             taken.extend(batch)
         return batch[0].number != refused
 
-    passing = asyncio.create_task(stream.pass_on(take))
+    passing = asyncio.create_task(stream.subscribe(take))
     for event in EVENTS:
         stream.append([event])
         await let_run()
     stream.close()
     assert await passing == [EVENTS[refused]]
     assert taken == EVENTS[:refused]
-    assert await stream.pass_on(lambda batch: not taken.extend(batch), refused) == []
+    assert await stream.subscribe(lambda batch: not taken.extend(batch), refused) == []
     assert taken == [*EVENTS[:refused], *EVENTS[refused + 1 :]]
 
 
 async def test_what_comes_together_is_passed_on_together():
     stream, batches = Stream(), []
-    passing = asyncio.create_task(stream.pass_on(lambda batch: not batches.append(batch)))
+    passing = asyncio.create_task(stream.subscribe(lambda batch: not batches.append(batch)))
     await let_run()
     stream.append(EVENTS[:2])
     stream.append(EVENTS[2:4])
@@ -80,7 +80,7 @@ async def test_what_comes_together_is_passed_on_together():
 
 async def test_whoever_fails_at_taking_hears_of_it_and_nobody_else():
     stream = Stream()
-    passing = asyncio.create_task(stream.pass_on(lambda _: 1 / 0))
+    passing = asyncio.create_task(stream.subscribe(lambda _: 1 / 0))
     await let_run()
     stream.append(EVENTS)
     with pytest.raises(ZeroDivisionError):
@@ -91,7 +91,7 @@ async def test_whoever_fails_at_taking_hears_of_it_and_nobody_else():
 
 async def test_an_error_before_any_event_reaches_who_is_passed_what_comes():
     stream = Stream()
-    passing = asyncio.create_task(stream.pass_on(lambda _: True))
+    passing = asyncio.create_task(stream.subscribe(lambda _: True))
     await let_run()
     stream.close(RateLimited("Too many."))
     with pytest.raises(RateLimited):
@@ -178,11 +178,11 @@ async def test_the_first_error_stays():
 
 async def test_whoever_waits_for_the_end_is_told():
     stream = Stream()
-    waiting = asyncio.create_task(stream.wait_closed())
+    waiting = asyncio.create_task(stream.wait_until_closed())
     await let_run()
     stream.append(EVENTS)
     await let_run()
     assert not waiting.done()
     stream.close()
     await waiting
-    await stream.wait_closed()
+    await stream.wait_until_closed()

@@ -34,13 +34,13 @@ async def aside(work: Callable[[], T], *, values: int = 0, size: int = 0) -> T:
 
 
 class Pacer:
-    """``await turnstile.enter()`` before a costly piece of work; first come, first served."""
+    """``await pacer.wait_turn()`` before a costly piece of work; first come, first served."""
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._is_turning = False
 
-    async def enter(self) -> None:
+    async def wait_turn(self) -> None:
         """Return at once where nobody else came in this round, else in a round of its own."""
         loop = asyncio.get_running_loop()
         if not self._is_turning:

@@ -15,7 +15,7 @@ from ws_bridge.protocol.events import Event
 
 BATCH = 256  # events at most that a reader is given at once, and holds while it is slow
 
-Take = Callable[[Sequence[Event]], bool]  # false: not now
+Take = Callable[[Sequence[Event]], bool]  # false: the batch is not taken
 
 
 class Stream:
@@ -24,27 +24,32 @@ class Stream:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.size = 0  # bytes of their texts
-        self.grown: Callable[[int], None] | None = None  # is told of every so many bytes
+        self.on_append: Callable[[int], None] | None = None  # called with the bytes of each append
         self.is_closed = False
         self.error: BridgeError | None = None
-        self._waiting: list[asyncio.Future[None]] = []
-        self._readers: list[_Reader] = []
+        # Called at each append and at the close; none of them changes this list before it returns.
+        self._wakers: list[Callable[[], None]] = []
 
     def append(self, events: Sequence[Event]) -> None:
         """Add events in order and wake the readers; nothing once the stream is closed."""
-        if not self.is_closed:
-            self.events.extend(events)
-            more = sum([len(event.text) for event in events])
-            self.size += more
-            self._wake()
-            if self.grown is not None:
-                self.grown(more)
+        if self.is_closed:
+            return
+        self.events.extend(events)
+        size = 0
+        for event in events:
+            size += len(event.text)
+        self.size += size
+        for wake in self._wakers:
+            wake()
+        if self.on_append is not None:
+            self.on_append(size)
 
     def close(self, error: BridgeError | None = None) -> None:
         """End the stream; with an error, readers of a stream without any event get it raised."""
         self.is_closed = True
         self.error = self.error or error
-        self._wake()
+        for wake in self._wakers:
+            wake()
 
     def after(self, number: int, most: int | None = None) -> list[Event]:
         """The events that come after the given number, or the first so many of them."""
@@ -69,79 +74,80 @@ class Stream:
             elif self.is_closed:
                 break
             else:
-                await self._change()
-        if self.error and not self.events:
-            raise self.error
+                await self._wait_until(lambda: True)
+        self._raise_error()
 
-    async def pass_on(self, take: Take, after: int = -1) -> Sequence[Event]:
-        """Give ``take`` what comes after event number ``after``, in batches, as ``read`` yields it.
+    async def subscribe(self, take: Take, after: int = -1) -> Sequence[Event]:
+        """Call ``take`` with what comes after event number ``after``, in batches as of ``read``.
 
-        Nobody is woken for what is taken. Returns the first batch that is not, or nothing when the
-        stream is closed. Raises as ``read``, and whatever ``take`` raises.
+        No task is woken for a batch that is taken. Returns the first batch that is not, or nothing
+        when the stream is closed. Raises as ``read``, and whatever ``take`` raises.
         """
-        reader = _Reader(self, take, after)
-        self._readers.append(reader)
-        reader.wake()
+        subscription = _Subscription(self, take, after)
+        self._wakers.append(subscription.wake)
+        subscription.wake()
         try:
-            left = await reader.left
+            batch = await subscription.over
         finally:
-            self._readers.remove(reader)
+            self._wakers.remove(subscription.wake)
+        self._raise_error()
+        return batch
+
+    async def wait_until_closed(self) -> None:
+        """Return when the stream is closed."""
+        if not self.is_closed:
+            await self._wait_until(lambda: self.is_closed)
+
+    async def _wait_until(self, is_due: Callable[[], bool]) -> None:
+        """Return after the first append or close at which ``is_due`` is true."""
+        due = asyncio.get_running_loop().create_future()
+
+        def wake() -> None:
+            if not due.done() and is_due():
+                due.set_result(None)
+
+        self._wakers.append(wake)
+        try:
+            await due
+        finally:
+            self._wakers.remove(wake)
+
+    def _raise_error(self) -> None:
         if self.error and not self.events:
             raise self.error
-        return left
-
-    async def wait_closed(self) -> None:
-        """Return when the stream is closed."""
-        while not self.is_closed:
-            await self._change()
-
-    async def _change(self) -> None:
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        await future
-
-    def _wake(self) -> None:
-        for reader in self._readers:
-            reader.wake()
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
 
 
-class _Reader:
-    """One who is called with what is there, once for all that came meanwhile."""
+class _Subscription:
+    """Calls ``take`` once for all events that were appended in one round of the loop."""
 
-    __slots__ = ("_after", "_is_called", "_loop", "_stream", "_take", "left")
+    __slots__ = ("_after", "_is_scheduled", "_loop", "_stream", "_take", "over")
 
     def __init__(self, stream: Stream, take: Take, after: int) -> None:
         self._stream = stream
         self._take = take
         self._after = after
-        self._is_called = False
+        self._is_scheduled = False
         self._loop = asyncio.get_running_loop()
-        self.left: asyncio.Future[Sequence[Event]] = self._loop.create_future()
+        self.over: asyncio.Future[Sequence[Event]] = self._loop.create_future()
 
     def wake(self) -> None:
-        """There is news: it is read as soon as whoever says it has said all."""
-        if not self._is_called:
-            self._is_called = True
-            self._loop.call_soon(self._read)
+        """Deliver as soon as the writer's round of the loop is over."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._deliver)
 
-    def _read(self) -> None:
-        self._is_called = False
-        if self.left.done():
+    def _deliver(self) -> None:
+        self._is_scheduled = False
+        if self.over.done():
             return
         try:
             batch = self._stream.after(self._after)
             if batch and self._take(batch):
                 self._after = batch[-1].number
             elif batch or self._stream.is_closed:
-                self.left.set_result(batch)
-        except Exception as failure:  # noqa: BLE001 - for whoever waits
-            self.left.set_exception(failure)
+                self.over.set_result(batch)
+        except Exception as failure:  # noqa: BLE001 - raised where ``over`` is awaited
+            self.over.set_exception(failure)
             return
         if batch and self._stream.is_closed:
             self.wake()

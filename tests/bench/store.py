@@ -18,8 +18,8 @@ import uvloop
 from tests.bench.driver import percentile
 from tests.bench.processes import ROOT, surroundings
 from ws_bridge.clock import Clock
-from ws_bridge.jobs.mirror import Mirror
-from ws_bridge.jobs.store_timeout import MirrorTiming
+from ws_bridge.jobs.backlog import MirrorListener
+from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.protocol.events import COMPLETED, Draft, Event
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.store.base import Record
@@ -96,15 +96,15 @@ async def cost(url: str, responses: int = 5) -> Cost:
 async def _mirrored(mirror: Mirror, response_id: str) -> None:
     stream = Stream()
     record = Record(response_id, OWNER, (), "bench|")
-    nothing = {"cancelled": lambda: None, "taken": lambda: None}
-    await mirror.create(record, [], stream, **nothing)
+    listener = MirrorListener(cancelled=lambda: None, taken_over=lambda: None)
+    await mirror.create(record, [], stream, listener)
     begin = time.monotonic()
     for number in range(DELTAS):
         await asyncio.sleep(max(0, begin + number / RATE - time.monotonic()))
         stream.append([delta(number)])
-        mirror.news(response_id)
+        mirror.notify_appended(response_id)
     end = [terminal(response_id, DELTAS)]
-    await mirror.finish(response_id, end)
+    await mirror.append_end(response_id, end)
     stream.append(end)
     stream.close()
 
@@ -114,11 +114,11 @@ async def write(url: str, count: int) -> None:
     store = new_store(url)
     await store.open()
     mirror = Mirror(store, MirrorTiming(), Clock())
-    store.set_callbacks(on_cancelled=lambda _: None, on_followed=mirror.followed)
+    store.set_callbacks(on_cancelled=lambda _: None, on_followed=mirror.mark_followed)
     streams = {f"resp_f{index:047d}": Stream() for index in range(count)}
-    nothing = {"cancelled": lambda: None, "taken": lambda: None}
+    listener = MirrorListener(cancelled=lambda: None, taken_over=lambda: None)
     for response_id, stream in streams.items():
-        await mirror.create(Record(response_id, OWNER, (), "bench|"), [], stream, **nothing)
+        await mirror.create(Record(response_id, OWNER, (), "bench|"), [], stream, listener)
     flusher = asyncio.create_task(mirror.run())
     sys.stdout.write("created\n")
     sys.stdout.flush()
@@ -128,11 +128,11 @@ async def write(url: str, count: int) -> None:
         for response_id, stream in streams.items():
             await asyncio.sleep(max(0, begin + sent / _rate(count) - time.monotonic()))
             stream.append([delta(number)])
-            mirror.news(response_id)
+            mirror.notify_appended(response_id)
             sent += 1
     for response_id, stream in streams.items():
         end = [terminal(response_id, _events_each(count))]
-        await mirror.finish(response_id, end)
+        await mirror.append_end(response_id, end)
         stream.append(end)
         stream.close()
     flusher.cancel()

@@ -1,7 +1,7 @@
-"""A feed: what the store lacks of one response, through losses, cuts and answers that come late."""
+"""What the store lacks of one response, through losses, cuts and answers that come late."""
 
 import pytest
-from support.fake_clock import Response, holes
+from support.fake_clock import ScriptedResponse, declared_gaps
 
 from ws_bridge.jobs.backlog import Backlog, shorten
 from ws_bridge.protocol.events import COMPLETED, IN_PROGRESS
@@ -11,85 +11,85 @@ from ws_bridge.store.base import Lease
 WORDS = [f"word{number} " for number in range(40)]
 
 
-def feed_of(response: Response, said: int, written: int = -1) -> Backlog:
-    """A feed whose stream has the events up to ``said``, the store those up to ``written``."""
-    feed = Backlog(response.record, Lease(response.id, 1), response.stream, **response.ears())
-    feed.created(response.events[: written + 1])
-    response.say(said)
-    return feed
+def backlog_of(response: ScriptedResponse, said: int, written: int = -1) -> Backlog:
+    """A backlog whose stream has the events up to ``said``, the store those up to ``written``."""
+    backlog = Backlog(response.record, Lease(response.id, 1), response.stream, response.listener())
+    backlog.mark_created(response.events[: written + 1])
+    response.append_until(said)
+    return backlog
 
 
-def numbers(feed: Backlog) -> list[int]:
-    return [event.number for event in feed.write().events]
+def numbers(backlog: Backlog) -> list[int]:
+    return [event.number for event in backlog.next_write().events]
 
 
 def test_it_lacks_what_was_said_and_not_written():
-    feed = feed_of(Response(*WORDS), 9, 4)
-    assert feed.is_behind
-    assert numbers(feed) == [5, 6, 7, 8, 9]
-    feed.written(9)
-    assert not feed.is_behind
-    assert feed.write().events == []
+    backlog = backlog_of(ScriptedResponse(*WORDS), 9, 4)
+    assert backlog.is_behind
+    assert numbers(backlog) == [5, 6, 7, 8, 9]
+    backlog.mark_written(9)
+    assert not backlog.is_behind
+    assert backlog.next_write().events == []
 
 
 def test_an_older_answer_that_comes_late_takes_nothing_back():
-    feed = feed_of(Response(*WORDS), 9, 4)
-    feed.written(9)
-    feed.written(6)
-    assert not feed.is_behind
+    backlog = backlog_of(ScriptedResponse(*WORDS), 9, 4)
+    backlog.mark_written(9)
+    backlog.mark_written(6)
+    assert not backlog.is_behind
 
 
 def test_with_the_end_everything_is_written():
-    one = Response(*WORDS)
-    feed = feed_of(one, 9, 9)
-    one.say(one.last - 1)
-    feed.ending = one.events[-1:]
-    assert feed.write().events == one.events
-    one.say(one.last)
-    feed.ending = one.events[-1:]
-    assert feed.write().events == one.events
-    assert feed.is_over
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, 9, 9)
+    one.append_until(one.last - 1)
+    backlog.end = one.events[-1:]
+    assert backlog.next_write().events == one.events
+    one.append_until(one.last)
+    backlog.end = one.events[-1:]
+    assert backlog.next_write().events == one.events
+    assert backlog.is_over
 
 
 @pytest.mark.catalogue("A6")
 def test_a_large_log_is_not_written_anew_at_its_end(monkeypatch):
     """It would be one call to the store that all others wait for."""
-    one = Response(*WORDS)
-    feed = feed_of(one, 9, 9)
-    one.say(one.last)
-    assert feed.write().events == one.events
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, 9, 9)
+    one.append_until(one.last)
+    assert backlog.next_write().events == one.events
     monkeypatch.setattr("ws_bridge.jobs.backlog.REWRITTEN_BYTES", one.stream.size - 1)
-    assert numbers(feed) == list(range(10, one.last + 1))
+    assert numbers(backlog) == list(range(10, one.last + 1))
 
 
 def test_a_store_with_an_older_copy_gets_what_it_has_lost():
-    feed = feed_of(Response(*WORDS), 9, 9)
-    feed.rewind(3)
-    assert numbers(feed) == [4, 5, 6, 7, 8, 9]
+    backlog = backlog_of(ScriptedResponse(*WORDS), 9, 9)
+    backlog.rewind(3)
+    assert numbers(backlog) == [4, 5, 6, 7, 8, 9]
 
 
 def test_a_store_that_has_more_than_it_said_gets_no_repeat():
-    feed = feed_of(Response(*WORDS), 9, 2)
-    feed.rewind(6)
-    assert numbers(feed) == [7, 8, 9]
+    backlog = backlog_of(ScriptedResponse(*WORDS), 9, 2)
+    backlog.rewind(6)
+    assert numbers(backlog) == [7, 8, 9]
 
 
 def test_a_store_that_lost_all_gets_all_under_a_higher_fence():
-    feed = feed_of(Response(*WORDS), 9, 9)
-    feed.lost()
-    assert not feed.is_created
-    assert feed.write().lease.fence == 2
-    assert numbers(feed) == list(range(10))
+    backlog = backlog_of(ScriptedResponse(*WORDS), 9, 9)
+    backlog.mark_lost()
+    assert not backlog.is_created
+    assert backlog.next_write().lease.fence == 2
+    assert numbers(backlog) == list(range(10))
 
 
 # Cuts
 
 
 def test_a_cut_puts_one_snapshot_in_the_place_of_what_is_lacking():
-    one = Response(*WORDS)
-    feed = feed_of(one, 20, 5)
-    assert feed.cut()
-    write = feed.write()
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, 20, 5)
+    assert backlog.cut()
+    write = backlog.next_write()
     [snapshot] = write.events
     assert write.has_gap
     assert (snapshot.type, snapshot.number) == (IN_PROGRESS, 20)
@@ -98,126 +98,126 @@ def test_a_cut_puts_one_snapshot_in_the_place_of_what_is_lacking():
 
 
 def test_a_second_cut_declares_all_that_is_missing():
-    one = Response(*WORDS)
-    feed = feed_of(one, 20, 5)
-    assert feed.cut()
-    one.say(30)
-    assert feed.cut()
-    [snapshot] = feed.write().events
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, 20, 5)
+    assert backlog.cut()
+    one.append_until(30)
+    assert backlog.cut()
+    [snapshot] = backlog.next_write().events
     assert snapshot.json()["gap"] == {"after": 5, "until": 30}
-    assert holes([*one.events[:6], snapshot]) == [(5, 30)]
+    assert declared_gaps([*one.events[:6], snapshot]) == [(5, 30)]
 
 
 def test_what_comes_after_a_cut_follows_it():
-    one = Response(*WORDS)
-    feed = feed_of(one, 20, 5)
-    feed.cut()
-    one.say(23)
-    assert numbers(feed) == [20, 21, 22, 23]
-    feed.written(23)
-    one.say(25)
-    assert numbers(feed) == [24, 25]
-    assert not feed.write().has_gap
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, 20, 5)
+    backlog.cut()
+    one.append_until(23)
+    assert numbers(backlog) == [20, 21, 22, 23]
+    backlog.mark_written(23)
+    one.append_until(25)
+    assert numbers(backlog) == [24, 25]
+    assert not backlog.next_write().has_gap
 
 
 @pytest.mark.parametrize("written", [4, 5])
 def test_one_event_is_no_longer_than_its_snapshot(written):
-    assert not feed_of(Response(*WORDS), 5, written).cut()
+    assert not backlog_of(ScriptedResponse(*WORDS), 5, written).cut()
 
 
 def test_a_cut_never_takes_the_end():
-    one = Response(*WORDS)
-    feed = feed_of(one, one.last, 5)
-    assert feed.cut()
-    [snapshot, end] = feed.write().events
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, one.last, 5)
+    assert backlog.cut()
+    [snapshot, end] = backlog.next_write().events
     assert (snapshot.number, end) == (one.last - 1, one.events[-1])
     assert end.type == COMPLETED
-    assert holes([*one.events[:6], snapshot, end]) == [(5, one.last - 1)]
+    assert declared_gaps([*one.events[:6], snapshot, end]) == [(5, one.last - 1)]
 
 
 def test_what_is_over_is_let_go_of_by_a_cut():
-    one = Response(*WORDS)
-    feed = feed_of(one, one.last, 5)
-    before = feed.measure()
-    feed.cut()
-    assert feed.stream is not one.stream
-    assert feed.stream.events == one.events[-1:]
-    assert feed.is_over
-    assert feed.kept_bytes < before
-    assert feed.kept_bytes == sum(len(event.text) for event in feed.lacking())
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, one.last, 5)
+    before = backlog.measure()
+    backlog.cut()
+    assert backlog.stream is not one.stream
+    assert backlog.stream.events == one.events[-1:]
+    assert backlog.is_over
+    assert backlog.kept_bytes < before
+    assert backlog.kept_bytes == sum(len(event.text) for event in backlog.missing())
 
 
 def test_what_was_cut_while_it_ran_is_let_go_of_when_it_is_over():
     """Though nothing more can be cut: the stream is nobody else's any more."""
-    one = Response(*WORDS)
-    feed = feed_of(one, one.last - 1, 5)
-    assert feed.cut()
-    one.say(one.last)
-    assert feed.measure() >= sum(len(event.text) for event in one.events)
-    assert not feed.cut()
-    assert feed.measure() == sum(len(event.text) for event in feed.lacking())
-    assert numbers(feed) == [one.last - 1, one.last]
-    assert feed.write().has_gap
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, one.last - 1, 5)
+    assert backlog.cut()
+    one.append_until(one.last)
+    assert backlog.measure() >= sum(len(event.text) for event in one.events)
+    assert not backlog.cut()
+    assert backlog.measure() == sum(len(event.text) for event in backlog.missing())
+    assert numbers(backlog) == [one.last - 1, one.last]
+    assert backlog.next_write().has_gap
 
 
 def test_a_cut_is_undone_by_the_end_while_everything_is_still_there():
-    one = Response(*WORDS)
-    feed = feed_of(one, one.last - 1, 5)
-    feed.cut()
-    feed.ending = one.events[-1:]
-    write = feed.write()
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, one.last - 1, 5)
+    backlog.cut()
+    backlog.end = one.events[-1:]
+    write = backlog.next_write()
     assert write.events == one.events
     assert not write.has_gap
-    feed.written(one.last)
-    assert not feed.is_behind
+    backlog.mark_written(one.last)
+    assert not backlog.is_behind
 
 
 def test_a_write_that_was_under_way_when_its_events_were_cut_may_still_arrive():
-    one = Response(*WORDS)
-    feed = feed_of(one, 20, 5)
-    sent = feed.write()
-    feed.cut()
-    feed.written(sent.events[-1].number)
-    assert not feed.is_behind
-    one.say(25)
-    assert numbers(feed) == [21, 22, 23, 24, 25]
-    assert not feed.write().has_gap
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, 20, 5)
+    sent = backlog.next_write()
+    backlog.cut()
+    backlog.mark_written(sent.events[-1].number)
+    assert not backlog.is_behind
+    one.append_until(25)
+    assert numbers(backlog) == [21, 22, 23, 24, 25]
+    assert not backlog.next_write().has_gap
 
 
 def test_what_is_lost_after_a_cut_is_written_whole_while_it_runs():
-    one = Response(*WORDS)
-    feed = feed_of(one, 20, 5)
-    feed.cut()
-    feed.lost()
-    assert feed.write().events == one.events[:21]
-    assert not feed.write().has_gap
-    assert feed.measure() == sum(len(event.text) for event in one.events[:21])
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, 20, 5)
+    backlog.cut()
+    backlog.mark_lost()
+    assert backlog.next_write().events == one.events[:21]
+    assert not backlog.next_write().has_gap
+    assert backlog.measure() == sum(len(event.text) for event in one.events[:21])
 
 
 def test_what_is_lost_after_it_was_let_go_of_is_a_snapshot_and_the_end():
-    one = Response(*WORDS)
-    feed = feed_of(one, one.last, 5)
-    feed.cut()
-    feed.lost()
-    assert numbers(feed) == [one.last - 1, one.last]
-    assert feed.write().has_gap
-    assert feed.write().lease.fence == 2
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, one.last, 5)
+    backlog.cut()
+    backlog.mark_lost()
+    assert numbers(backlog) == [one.last - 1, one.last]
+    assert backlog.next_write().has_gap
+    assert backlog.next_write().lease.fence == 2
 
 
 def test_a_response_that_was_never_written_is_cut_from_its_beginning():
-    one = Response(*WORDS)
-    feed = feed_of(one, 20)
-    feed.cut()
-    assert feed.write().events[0].json()["gap"] == {"after": -1, "until": 20}
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, 20)
+    backlog.cut()
+    assert backlog.next_write().events[0].json()["gap"] == {"after": -1, "until": 20}
 
 
 def test_who_reads_over_a_gap_has_what_the_snapshot_says():
     """A poller's fold of the log is the fold of all events, though some were lost."""
-    one = Response(*WORDS)
-    feed = feed_of(one, 20, 1)
-    feed.cut()
-    one.say(25)
-    log = [*one.events[:2], *feed.write().events]
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, 20, 1)
+    backlog.cut()
+    one.append_until(25)
+    log = [*one.events[:2], *backlog.next_write().events]
     assert fold(log)["output"] == fold(one.events[:26])["output"]
 
 
@@ -225,38 +225,46 @@ def test_who_reads_over_a_gap_has_what_the_snapshot_says():
 
 
 def test_the_measure_is_what_is_lacking_and_grows_with_it():
-    one = Response(*WORDS)
-    feed = feed_of(one, 9, 4)
-    assert feed.measure() == sum(len(event.text) for event in one.events[5:10])
-    one.say(12)
-    assert feed.measure() == sum(len(event.text) for event in one.events[5:13])
-    feed.written(10)
-    assert feed.measure() == sum(len(event.text) for event in one.events[11:13])
-    feed.rewind(4)
-    assert feed.measure() == sum(len(event.text) for event in one.events[5:13])
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, 9, 4)
+    assert backlog.measure() == sum(len(event.text) for event in one.events[5:10])
+    one.append_until(12)
+    assert backlog.measure() == sum(len(event.text) for event in one.events[5:13])
+    backlog.mark_written(10)
+    assert backlog.measure() == sum(len(event.text) for event in one.events[11:13])
+    backlog.rewind(4)
+    assert backlog.measure() == sum(len(event.text) for event in one.events[5:13])
 
 
 def test_of_what_is_over_all_is_kept_for_the_store():
-    one = Response(*WORDS)
-    feed = feed_of(one, 9, 4)
-    feed.measure()
-    one.say(one.last)
-    assert feed.measure() == sum(len(event.text) for event in one.events)
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, 9, 4)
+    backlog.measure()
+    one.append_until(one.last)
+    assert backlog.measure() == sum(len(event.text) for event in one.events)
 
 
 def test_below_the_bound_nothing_is_cut():
-    feed = feed_of(Response(*WORDS), 20)
-    assert shorten([feed], feed.measure()) == ([], [])
+    backlog = backlog_of(ScriptedResponse(*WORDS), 20)
+    assert shorten([backlog], backlog.measure()) == ([], [])
 
 
 def test_what_is_over_is_cut_first_and_the_largest_of_it():
-    small, large, running = Response(*WORDS[:20]), Response(*WORDS), Response(*WORDS * 2)
-    feeds = [feed_of(running, 60), feed_of(small, small.last), feed_of(large, large.last)]
-    most = sum(feed.measure() for feed in feeds) - 100
-    assert shorten(feeds, most) == ([feeds[2]], [])
+    small, large, running = (
+        ScriptedResponse(*WORDS[:20]),
+        ScriptedResponse(*WORDS),
+        ScriptedResponse(*WORDS * 2),
+    )
+    backlogs = [
+        backlog_of(running, 60),
+        backlog_of(small, small.last),
+        backlog_of(large, large.last),
+    ]
+    most = sum(backlog.measure() for backlog in backlogs) - 100
+    assert shorten(backlogs, most) == ([backlogs[2]], [])
 
 
 def test_what_runs_is_cut_next_and_never_dropped():
-    done, running = Response(*WORDS), Response(*WORDS)
-    feeds = [feed_of(running, 20), feed_of(done, done.last)]
-    assert shorten(feeds, 1) == ([feeds[1], feeds[0]], [feeds[1]])
+    done, running = ScriptedResponse(*WORDS), ScriptedResponse(*WORDS)
+    backlogs = [backlog_of(running, 20), backlog_of(done, done.last)]
+    assert shorten(backlogs, 1) == ([backlogs[1], backlogs[0]], [backlogs[1]])

@@ -4,23 +4,22 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-from support.fake_clock import Hands, Moody, until
+from support.fake_clock import FakeClock, FaultyStore, wait_until
 from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import ResponseTakenOver, StoreUnavailable, UpstreamError
 from ws_bridge.jobs.job import Job
-from ws_bridge.jobs.mirror import Mirror
+from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.jobs.observe import JobFinished, line_of
 from ws_bridge.jobs.spec import EndReason, JobSpec, Timing
-from ws_bridge.jobs.store_timeout import MirrorTiming
 from ws_bridge.protocol.events import TERMINAL
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.store.base import Record
 from ws_bridge.store.memory import MemoryStore
-from ws_bridge.upstream.base import Request, Target
+from ws_bridge.upstream.base import Target
 
 TARGET = Target("m", "openai/m")
 INPUT = ({"type": "message", "role": "user", "content": "hi"},)
@@ -30,17 +29,19 @@ def new_store(max_bytes=2**20):
     return MemoryStore(max_bytes=max_bytes, ttl_seconds=60, now=lambda: 0.0)
 
 
-def new_job(upstream, store=None, seen=None, *, background=False, clock=None):
+def new_mirror(store, clock=None):
+    return Mirror(store, MirrorTiming(end_waits=0), clock or Clock())
+
+
+def new_job(upstream, store=None, seen=None, *, mirror=None, background=False, clock=None):
     clock = clock or Clock()
     record = Record("resp_1", "me", INPUT, TARGET.maker, background=background)
-    plan = JobSpec(record, Envelope("resp_1", "m", 1), TARGET, None, None, "websocket")
+    spec = JobSpec(record, Envelope("resp_1", "m", 1), TARGET, Chain(None, INPUT), "websocket")
     observed = seen if seen is not None else []
     return Job(
-        plan,
-        lambda outlives, tried: upstream.respond(
-            Request(TARGET, Chain(None, INPUT), {}, outlives=outlives, tried=tried)
-        ),
-        mirror=Mirror(store, MirrorTiming(end_waits=0), clock) if store else None,
+        spec,
+        upstream,
+        mirror=mirror or (new_mirror(store, clock) if store else None),
         observe=observed.append,
         clock=clock,
         timing=Timing(created_after=3600, keepalive=0),
@@ -135,26 +136,27 @@ async def test_a_background_response_is_refused_while_nothing_can_be_promised():
 
 
 async def test_without_a_store_a_live_response_is_told_to_its_end_and_stored_later():
-    hands = Hands()
-    store = Moody(hands.now)
+    hands = FakeClock()
+    store = FaultyStore(hands.now)
     store.is_away = True
-    job = new_job(Scripted(answer("x")), store)
+    mirror = new_mirror(store)
+    job = new_job(Scripted(answer("x")), mirror=mirror)
     await job.run()
     assert terminals(job) == ["response.completed"]
     assert await store.get("resp_1", "me") is None
     store.is_away = False
-    await job._mirror.drain()
+    await mirror.drain()
     assert (await store.get("resp_1", "me")).response == job.result
     assert store.log("resp_1") == job.stream.events
 
 
 async def test_the_store_knows_the_end_before_a_reader_hears_it():
-    store, gate = Moody(Hands().now), asyncio.Event()
+    store, gate = FaultyStore(FakeClock().now), asyncio.Event()
     job = new_job(Scripted(answer("x")), store)
     store.answers = [asyncio.Event(), gate]
     store.answers[0].set()
     task = asyncio.create_task(job.run())
-    await until(lambda: not store.answers)
+    await wait_until(lambda: not store.answers)
     assert (await store.get("resp_1", "me")).status == "completed"
     assert terminals(job) == []
     gate.set()
@@ -164,11 +166,13 @@ async def test_the_store_knows_the_end_before_a_reader_hears_it():
 
 async def running(store, upstream, hands=None):
     """A job in mid-output, all of it stored."""
-    job = new_job(upstream, store, clock=hands.clock() if hands else None)
+    clock = hands.clock() if hands else None
+    mirror = new_mirror(store, clock)
+    job = new_job(upstream, mirror=mirror, clock=clock)
     task = asyncio.create_task(job.run())
-    await until(lambda: len(job.stream.events) == 5)
-    await job._mirror.drain()
-    return job, task
+    await wait_until(lambda: len(job.stream.events) == 5)
+    await mirror.drain()
+    return job, task, mirror
 
 
 def half(*more):
@@ -176,10 +180,10 @@ def half(*more):
 
 
 async def test_somebody_elses_wish_to_cancel_comes_through_the_store():
-    store, upstream = Moody(Hands().now), half(asyncio.Event())
-    job, task = await running(store, upstream)
+    store, upstream = FaultyStore(FakeClock().now), half(asyncio.Event())
+    job, task, mirror = await running(store, upstream)
     await store.cancel("resp_1", "me")
-    await job._mirror.drain()
+    await mirror.drain()
     await task
     assert job.result["status"] == "cancelled"
     assert (await store.get("resp_1", "me")).status == "cancelled"
@@ -187,13 +191,13 @@ async def test_somebody_elses_wish_to_cancel_comes_through_the_store():
 
 
 async def test_a_response_that_was_taken_over_ends_here_and_is_written_no_more():
-    hands = Hands()
-    store, upstream = Moody(hands.now), half(asyncio.Event())
-    job, task = await running(store, upstream)
-    hands.turn(16)
+    hands = FakeClock()
+    store, upstream = FaultyStore(hands.now), half(asyncio.Event())
+    job, task, mirror = await running(store, upstream)
+    hands.advance(16)
     assert await store.claim("resp_1")
     log = store.log("resp_1")
-    await job._mirror.drain()
+    await mirror.drain()
     await task
     assert terminals(job) == ["response.failed"]
     assert job.result["error"]["message"] == ResponseTakenOver.words
@@ -204,10 +208,10 @@ async def test_a_response_that_was_taken_over_ends_here_and_is_written_no_more()
 
 async def test_an_end_that_comes_after_the_takeover_is_not_told():
     """What completed here has another end for everybody else; nobody hears of two."""
-    hands, gate = Hands(), asyncio.Event()
-    store = Moody(hands.now)
-    job, task = await running(store, half(gate, completed(done_item("ab"))))
-    hands.turn(16)
+    hands, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(hands.now)
+    job, task, _ = await running(store, half(gate, completed(done_item("ab"))))
+    hands.advance(16)
     assert await store.claim("resp_1")
     gate.set()
     await task
@@ -220,11 +224,11 @@ async def test_an_end_that_comes_after_the_takeover_is_not_told():
 @pytest.mark.catalogue("A1")
 async def test_after_a_standstill_nothing_is_told_under_numbers_that_are_anothers():
     """The provider goes on, and another server has ended the response meanwhile."""
-    hands, gate = Hands(), asyncio.Event()
-    store = Moody(hands.now)
-    job, task = await running(store, half(gate, *message("a", "b")[3:]), hands)
+    hands, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(hands.now)
+    job, task, _ = await running(store, half(gate, *message("a", "b")[3:]), hands)
     told = list(job.stream.events)
-    hands.turn(16)
+    hands.advance(16)
     await store.end(await store.claim("resp_1"))
     gate.set()
     await task
@@ -236,13 +240,13 @@ async def test_after_a_standstill_nothing_is_told_under_numbers_that_are_another
 @pytest.mark.catalogue("A1")
 async def test_a_background_response_created_over_a_standstill_is_told_of():
     """Another server has it by now: its id is the answer all the same."""
-    hands, gate = Hands(), asyncio.Event()
-    store = Moody(hands.now)
+    hands, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(hands.now)
     job = new_job(Scripted(answer("x")), store, background=True, clock=hands.clock())
     store.answers = [gate]
     opening_ = asyncio.create_task(job.open_queued())
-    await until(lambda: store.created)
-    hands.turn(16)
+    await wait_until(lambda: store.created)
+    hands.advance(16)
     await store.end(await store.claim("resp_1"))
     gate.set()
     await opening_
@@ -251,11 +255,11 @@ async def test_a_background_response_created_over_a_standstill_is_told_of():
 
 @pytest.mark.catalogue("A1")
 async def test_after_a_standstill_of_which_nobody_took_advantage_all_goes_on():
-    hands, gate = Hands(), asyncio.Event()
-    store = Moody(hands.now)
+    hands, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(hands.now)
     rest = [*message("a", "b")[3:], completed(done_item("ab"))]
-    job, task = await running(store, half(gate, *rest), hands)
-    hands.turn(16)
+    job, task, _ = await running(store, half(gate, *rest), hands)
+    hands.advance(16)
     gate.set()
     await task
     assert terminals(job) == ["response.completed"]
@@ -265,13 +269,13 @@ async def test_after_a_standstill_of_which_nobody_took_advantage_all_goes_on():
 
 @pytest.mark.catalogue("A2")
 async def test_while_the_store_is_away_for_longer_than_a_lease_a_stream_goes_on():
-    hands, gate = Hands(), asyncio.Event()
-    store = Moody(hands.now)
-    job, task = await running(store, half(gate, *message("a", "b")[3:], asyncio.Event()), hands)
+    hands, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(hands.now)
+    job, task, _ = await running(store, half(gate, *message("a", "b")[3:], asyncio.Event()), hands)
     store.is_away = True
-    hands.turn(16)
+    hands.advance(16)
     gate.set()
-    await until(lambda: len(job.stream.events) == 9)
+    await wait_until(lambda: len(job.stream.events) == 9)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from jobs.test_registry import House
-from support.fake_clock import until
+from support.fake_clock import wait_until
 from support.hang import HANG_SECONDS
 from support.scripted_upstream import (
     Scripted,
@@ -28,7 +28,7 @@ from ws_bridge.errors import (
 from ws_bridge.jobs import lineage
 from ws_bridge.jobs.lineage import Lineage
 from ws_bridge.jobs.spec import EndReason
-from ws_bridge.jobs.store_timeout import PATIENCE_SECONDS
+from ws_bridge.jobs.store_timeout import SILENCE_SECONDS
 from ws_bridge.protocol.conversation import Conversation, entries_of
 from ws_bridge.store.conversations import MemoryConversations
 from ws_bridge.store.memory import MemoryStore
@@ -87,12 +87,12 @@ class Talk:
 
 async def test_who_goes_on_with_a_response_read_as_completed_finds_its_turn(monkeypatch):
     """The store has the end before the conversation has the turn; a create waits for both."""
-    monkeypatch.setattr(lineage, "PATIENCE_SECONDS", HANG_SECONDS)
+    monkeypatch.setattr(lineage, "PARENT_SECONDS", HANG_SECONDS)
     talk = await Talk(answer("one"), answer("other"), answer("two")).begin()
     talk.kept.adds = asyncio.Event()
     first = await talk.house.start(input="first", conversation="conv_1")
 
-    await until(lambda: talk.kept.is_asked)
+    await wait_until(lambda: talk.kept.is_asked)
     assert (await talk.house.store.get(first.id, "me")).status == "completed"
     second = asyncio.create_task(talk.say("second"))
     other = await talk.house.done("somebody else", input="alone")  # is not held up by it
@@ -175,7 +175,7 @@ async def test_what_was_cut_short_leaves_what_a_chain_goes_on_from(ending, left)
     gate = asyncio.Event()
     talk = await Talk([*opening(), *message("whole"), *message("par", index=1)[:3], gate]).begin()
     job = await talk.house.start(input="a", conversation="conv_1")
-    await until(lambda: len(job.snapshot().get("output", ())) == 2)
+    await wait_until(lambda: len(job.snapshot().get("output", ())) == 2)
     await job.stop(ending)
     assert await talk.texts() == left
 
@@ -186,7 +186,7 @@ async def test_a_conversation_that_is_deleted_meanwhile_stays_deleted():
     job = await talk.house.start(input="a", conversation="conv_1")
     assert await talk.kept.delete("conv_1", "me")
     gate.set()
-    await job.stream.wait_closed()
+    await job.stream.wait_until_closed()
     assert job.result["status"] == "completed"
     assert await talk.kept.get("conv_1", "me") is None
 
@@ -216,14 +216,14 @@ async def test_what_both_of_two_at_once_add_is_there():
     jobs = [await talk.house.start(input=name, conversation="conv_1") for name in "ab"]
     for job, gate in zip(jobs[::-1], gates[::-1], strict=True):
         gate.set()
-        await job.stream.wait_closed()
+        await job.stream.wait_until_closed()
     assert await talk.texts() == ["b", "x", "a", "x"]
 
 
 async def test_a_finished_response_told_twice_is_kept_once():
     talk = await Talk(answer("1")).begin()
     job = await talk.say("a")
-    await talk.house.jobs.lineage.keep(job.plan, job.result)
+    await talk.house.jobs.lineage.append_to_conversation(job.spec, job.result)
     assert await talk.texts() == ["a", "1"]
 
 
@@ -244,7 +244,7 @@ async def test_a_chain_from_a_response_of_a_conversation_has_what_was_before_it(
 @pytest.mark.catalogue("A1")
 async def test_a_turn_is_kept_though_the_process_stood_still_meanwhile():
     talk = await Talk(answer("1")).begin(ITEM)
-    talk.kept.stands_still = PATIENCE_SECONDS + 0.1
+    talk.kept.stands_still = SILENCE_SECONDS + 0.1
     await talk.say("a")
     assert await talk.texts() == ["before", "a", "1"]
 
@@ -271,7 +271,7 @@ async def test_the_ancestors_of_such_a_chain_are_listed_under_ids_of_their_own()
 
 
 async def test_a_parent_that_runs_is_waited_for_and_refused_in_the_end(monkeypatch):
-    monkeypatch.setattr("ws_bridge.jobs.lineage.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("ws_bridge.jobs.lineage.PARENT_SECONDS", 0.01)
     house = House(Scripted([*opening(), asyncio.Event()]))
     job = await house.start()
     await anext(job.stream.read())

@@ -8,10 +8,10 @@ from support.scripted_upstream import Scripted, completed, done_item, lineage_ov
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import ResponseTooLarge
-from ws_bridge.jobs.mirror import Mirror
+from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.jobs.output_quotas import MIB, OutputLimits, OutputQuotas
-from ws_bridge.jobs.registry import Create, JobPolicy, JobRegistry
-from ws_bridge.jobs.store_timeout import MirrorTiming
+from ws_bridge.jobs.registry import JobPolicy, JobRegistry
+from ws_bridge.jobs.spec import Create
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.request import parse_create
@@ -22,8 +22,8 @@ from ws_bridge.upstream.base import Target
 class Counted:
     """Outputs, and who was ended, in order."""
 
-    def __init__(self, *bounds, everybody=""):
-        self.of = OutputQuotas(OutputLimits(*bounds), everybody)
+    def __init__(self, *bounds, unlimited_owner=""):
+        self.of = OutputQuotas(OutputLimits(*bounds), unlimited_owner)
         self.ended = []
         self.count = {}
 
@@ -32,7 +32,7 @@ class Counted:
             assert isinstance(error, ResponseTooLarge)
             self.ended.append(name)
 
-        self.count[name] = self.of.begin(name, owner, stop)
+        self.count[name] = self.of.start(name, owner, stop)
 
     def say(self, name, mib):
         self.count[name](mib * MIB)
@@ -59,12 +59,12 @@ def test_of_a_key_that_holds_too_much_the_largest_ends():
     assert counted.ended == []
     counted.say("c", 1)
     assert counted.ended == ["a"]
-    assert (counted.of.owned("alice"), counted.of.total) == (9 * MIB, 28 * MIB)
+    assert (counted.of.of_owner("alice"), counted.of.total) == (9 * MIB, 28 * MIB)
 
 
 @pytest.mark.catalogue("A7")
 def test_of_all_that_hold_too_much_the_largest_ends_whoever_says_more():
-    counted = Counted(100, 0, 20, everybody="local")
+    counted = Counted(100, 0, 20, unlimited_owner="local")
     counted.begin("a", "alice")
     counted.say("a", 18)
     counted.begin("small", "bob")
@@ -77,7 +77,7 @@ def test_of_all_that_hold_too_much_the_largest_ends_whoever_says_more():
 
 
 def test_who_has_no_key_has_no_limit_of_one():
-    counted = Counted(100, 1, 20, everybody="local")
+    counted = Counted(100, 1, 20, unlimited_owner="local")
     counted.begin("a", "local")
     counted.say("a", 15)
     assert counted.ended == []
@@ -121,7 +121,7 @@ async def test_endless_deltas_end_as_failed_and_the_provider_is_let_go(store):
     house = House(upstream, 1)
     job = await house.start(store=store)
     async with asyncio.timeout(HANG_SECONDS):
-        await job.stream.wait_closed()
+        await job.stream.wait_until_closed()
     events = job.stream.events
     assert job.result["status"] == "failed"
     assert job.result["error"] == {
@@ -149,11 +149,11 @@ async def test_the_largest_of_a_key_ends_and_the_others_go_on():
     house = House(Scripted(*scripts), 100, 1, 100)
     ones = [await house.start() for _ in range(2)]
     async with asyncio.timeout(HANG_SECONDS):
-        await ones[1].stream.wait_closed()
+        await ones[1].stream.wait_until_closed()
     assert "the largest" in ones[1].result["error"]["message"]
     assert ones[0].result is None
     gate.set()
-    await ones[0].stream.wait_closed()
+    await ones[0].stream.wait_until_closed()
     assert ones[0].result["status"] == "completed"
 
 
@@ -164,5 +164,5 @@ async def test_an_end_that_is_too_much_itself_is_an_end_all_the_same():
     house = House(Scripted([*opening(), ending]), 1)
     job = await house.start()
     async with asyncio.timeout(HANG_SECONDS):
-        await job.stream.wait_closed()
+        await job.stream.wait_until_closed()
     assert job.result["status"] == "completed"

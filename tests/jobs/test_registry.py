@@ -5,7 +5,7 @@ import gc
 import weakref
 
 import pytest
-from support.fake_clock import until
+from support.fake_clock import wait_until
 from support.scripted_upstream import (
     Scripted,
     answer,
@@ -25,10 +25,9 @@ from ws_bridge.errors import (
     UpstreamError,
 )
 from ws_bridge.jobs import lineage
-from ws_bridge.jobs.mirror import Mirror
-from ws_bridge.jobs.registry import Create, JobPolicy, JobRegistry, new_response_id
-from ws_bridge.jobs.spec import EndReason
-from ws_bridge.jobs.store_timeout import MirrorTiming
+from ws_bridge.jobs.mirror import Mirror, MirrorTiming
+from ws_bridge.jobs.registry import JobPolicy, JobRegistry, new_response_id
+from ws_bridge.jobs.spec import Create, EndReason
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.store.base import MAX_ANCESTORS
 from ws_bridge.store.memory import MemoryStore
@@ -70,7 +69,7 @@ class House:
 
     async def done(self, owner="me", **fields):
         job = await self.start(owner, **fields)
-        await job.stream.wait_closed()
+        await job.stream.wait_until_closed()
         return job
 
 
@@ -125,7 +124,7 @@ async def test_a_parent_that_is_about_to_end_is_waited_for():
     child = asyncio.create_task(house.start(previous_response_id=first.id))
     await asyncio.sleep(0)
     gate.set()
-    assert (await child).plan.parent.id == first.id
+    assert (await child).spec.parent.id == first.id
 
 
 async def test_a_parent_that_runs_on_is_a_conflict():
@@ -148,12 +147,12 @@ async def test_a_parent_that_ends_elsewhere_meanwhile_is_waited_for():
     child = asyncio.create_task(here.start(previous_response_id=first.id))
     await asyncio.sleep(0)
     gate.set()
-    parent = (await child).plan.parent
+    parent = (await child).spec.parent
     assert (parent.id, parent.output) == (first.id, (done_item("x"),))
 
 
 async def test_a_parent_that_runs_on_elsewhere_is_a_conflict(monkeypatch):
-    monkeypatch.setattr(lineage, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(lineage, "PARENT_SECONDS", 0.01)
     there = House(Scripted([*opening(), asyncio.Event()]))
     here = House(Scripted(answer("next")), there.store)
     first = await there.start()
@@ -179,7 +178,7 @@ async def test_a_drain_hands_over_what_nothing_was_seen_of_and_ends_the_rest():
     unseen = await house.start(background=True)
     await asyncio.sleep(0)
     seen = await house.start(background=True)
-    await until(lambda: len(seen.stream.events) > 4)
+    await wait_until(lambda: len(seen.stream.events) > 4)
     await house.drain()
     assert unseen.stream.is_closed
     assert not any(event.is_terminal for event in unseen.stream.events)
@@ -205,7 +204,7 @@ async def test_what_is_handed_over_completes_on_another_server():
     staying = House(Scripted(answer("x")), leaving.store)
     job = await leaving.start(background=True)
     await leaving.drain()
-    await staying.jobs.go_on(await staying.store.claim(job.id))
+    await staying.jobs.resume(await staying.store.claim(job.id))
     await staying.jobs.drain(5, asyncio.Event())
     snapshot = await staying.store.get(job.id, "me")
     assert (snapshot.status, snapshot.response["output"]) == ("completed", [done_item("x")])
@@ -226,7 +225,7 @@ async def test_what_was_begun_while_the_drain_began_ends_as_well(monkeypatch):
     await house.drain()
     gate.set()
     job = await starting
-    await job.stream.wait_closed()
+    await job.stream.wait_until_closed()
     assert await house.store.find_overdue() == [job.id]
 
 
@@ -261,9 +260,9 @@ async def test_what_is_over_is_freed_at_once(how):
     job = await house.start(store=how != "unstored")
     if how == "cancelled":
         job.stop_soon(EndReason.CANCELLED)
-    await job.stream.wait_closed()
+    await job.stream.wait_until_closed()
     ended = weakref.ref(job)
     await house.drain()
     del job
     upstream.requests.clear()
-    await until(lambda: ended() is None)
+    await wait_until(lambda: ended() is None)

@@ -3,21 +3,16 @@
 import asyncio
 
 import pytest
-from support.fake_clock import Hands, a_while
+from support.fake_clock import FakeClock, let_others_run
 
 from ws_bridge.jobs import store_timeout
-from ws_bridge.jobs.store_timeout import (
-    LOOK_SECONDS,
-    FlushSignal,
-    MirrorTiming,
-    until_settled,
-    while_it_answers,
-)
+from ws_bridge.jobs.mirror import FlushSignal
+from ws_bridge.jobs.store_timeout import CHECK_SECONDS, wait_until_settled, wait_while_answering
 
 
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch):
-    monkeypatch.setattr(store_timeout, "PATIENCE_SECONDS", 0.04)
+    monkeypatch.setattr(store_timeout, "SILENCE_SECONDS", 0.04)
     monkeypatch.setattr(store_timeout, "LONGEST_SECONDS", 0.4)
 
 
@@ -43,20 +38,20 @@ class Slow:
 
 async def test_a_slow_store_is_waited_for():
     store = Slow(answers_others=True)
-    assert await while_it_answers(store.answers, store.answer(0.15)) == "answer"
+    assert await wait_while_answering(store.answers, store.answer(0.15)) == "answer"
 
 
 async def test_a_silent_store_is_not():
     store = Slow(answers_others=False)
     with pytest.raises(TimeoutError):
-        await while_it_answers(store.answers, store.answer(30))
+        await wait_while_answering(store.answers, store.answer(30))
     assert store.is_over
 
 
 async def test_nobody_waits_for_ever():
     store = Slow(answers_others=True)
     with pytest.raises(TimeoutError):
-        await while_it_answers(store.answers, store.answer(30))
+        await wait_while_answering(store.answers, store.answer(30))
     assert store.is_over
 
 
@@ -65,12 +60,12 @@ async def test_what_goes_wrong_is_told():
         raise LookupError
 
     with pytest.raises(LookupError):
-        await while_it_answers(lambda: 0, fails())
+        await wait_while_answering(lambda: 0, fails())
 
 
 async def test_whoever_is_cancelled_leaves_nothing_behind():
     store = Slow(answers_others=True)
-    task = asyncio.create_task(while_it_answers(store.answers, store.answer(30)))
+    task = asyncio.create_task(wait_while_answering(store.answers, store.answer(30)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     task.cancel()
@@ -86,24 +81,24 @@ class End:
     """An end that waits, with a clock turned by hand; the lease is as old as the test says."""
 
     def __init__(self):
-        self.hands = Hands()
+        self.hands = FakeClock()
         self.settled = asyncio.Event()
         self.renewed_at = self.hands.now()
-        pace = MirrorTiming(end_waits=2.0, lease=15.0)
-        self.task = asyncio.create_task(
-            until_settled(self.settled, self.hands.clock(), pace, lambda: self.renewed_at)
+        waiting = wait_until_settled(
+            self.settled, self.hands.clock(), lambda: self.renewed_at, longest=2.0, lease=15.0
         )
+        self.task = asyncio.create_task(waiting)
 
     async def pass_time(self, seconds):
-        for _ in range(round(seconds / LOOK_SECONDS)):
-            await a_while()
-            self.hands.turn(LOOK_SECONDS)
-        await a_while()
+        for _ in range(round(seconds / CHECK_SECONDS)):
+            await let_others_run()
+            self.hands.advance(CHECK_SECONDS)
+        await let_others_run()
 
     async def stand_still(self, seconds):
-        await a_while()
-        self.hands.turn(seconds)
-        await a_while()
+        await let_others_run()
+        self.hands.advance(seconds)
+        await let_others_run()
 
 
 @pytest.fixture
@@ -124,7 +119,7 @@ async def test_an_end_waits_so_long_and_no_longer(end):
 async def test_what_is_settled_is_not_waited_for(end):
     await end.pass_time(0.5)
     end.settled.set()
-    await a_while()
+    await let_others_run()
     assert end.task.done()
 
 
@@ -152,7 +147,7 @@ async def test_where_the_lease_may_have_run_out_meanwhile_waiting_begins_anew(en
 async def test_work_is_waited_for_and_is_done_then(at_once):
     work = FlushSignal()
     waits = asyncio.create_task(work.wait(None, 3600.0 if at_once else 0.0))
-    await a_while()
+    await let_others_run()
     assert not waits.done()
     work.add(at_once=at_once)
     await waits

@@ -7,7 +7,14 @@ lease runs out because the test turns the clock.
 import asyncio
 
 import pytest
-from support.fake_clock import OWNER, Hands, Moody, a_while, holes, until
+from support.fake_clock import (
+    OWNER,
+    FakeClock,
+    FaultyStore,
+    declared_gaps,
+    let_others_run,
+    wait_until,
+)
 from support.scripted_upstream import (
     Scripted,
     answer,
@@ -20,11 +27,10 @@ from support.scripted_upstream import (
 
 from ws_bridge.errors import ModelNotFound, StoreUnavailable
 from ws_bridge.jobs.job import Job
-from ws_bridge.jobs.mirror import Mirror
-from ws_bridge.jobs.registry import Create, JobPolicy, JobRegistry
-from ws_bridge.jobs.spec import Timing
-from ws_bridge.jobs.store_timeout import MirrorTiming
-from ws_bridge.jobs.takeover import LOOK_SECONDS, Takeover
+from ws_bridge.jobs.mirror import Mirror, MirrorTiming
+from ws_bridge.jobs.registry import JobPolicy, JobRegistry
+from ws_bridge.jobs.spec import Create, Timing
+from ws_bridge.jobs.takeover import SEARCH_SECONDS, Takeover
 from ws_bridge.protocol.events import CREATED, TERMINAL
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.store.base import Lease, Verdict, Write
@@ -37,7 +43,7 @@ NATIVE = Target("n", "openai/n", native_background=True)
 HELLO = done_item("Hello")
 
 
-class Brittle(Moody):
+class Brittle(FaultyStore):
     """A store in which one record cannot be read."""
 
     bad = ""
@@ -52,7 +58,7 @@ class Fleet:
     """Servers on one store."""
 
     def __init__(self) -> None:
-        self.hands = Hands()
+        self.hands = FakeClock()
         self.store = Brittle(self.hands.now, LEASE_SECONDS)
         self.tasks: list[asyncio.Task[None]] = []
         self.jobs: list[Job] = []
@@ -61,8 +67,8 @@ class Fleet:
         return Server(self, Scripted(*scripts), {model.name: model for model in models})
 
     async def let_leases_run_out(self) -> None:
-        self.hands.turn(LEASE_SECONDS + 1)
-        await a_while()
+        self.hands.advance(LEASE_SECONDS + 1)
+        await let_others_run()
 
     async def get(self, response_id):
         return await self.store.get(response_id, OWNER)
@@ -107,12 +113,12 @@ class Server:
 
     async def die_after(self, job, number: int) -> None:
         """Everything up to this event is stored, and nothing more ever comes."""
-        await until(lambda: job.stream.events and job.stream.events[-1].number == number)
+        await wait_until(lambda: job.stream.events and job.stream.events[-1].number == number)
         await self.mirror.drain()
         await self.fleet.let_leases_run_out()
 
     async def end_of(self, response_id) -> None:
-        await until(lambda: not self.jobs.runs(response_id))
+        await wait_until(lambda: not self.jobs.runs(response_id))
 
 
 @pytest.fixture
@@ -141,7 +147,7 @@ async def test_a_response_of_which_nothing_was_seen_is_generated_again(fleet):
     assert snapshot.response["output"] == [HELLO]
     assert snapshot.response["created_at"] == created_at
     assert snapshot.response["background"] is True
-    assert holes(fleet.store.log(job.id)) == []
+    assert declared_gaps(fleet.store.log(job.id)) == []
     types = fleet.types(job.id)
     assert types.count(CREATED) == 1
     assert [type_ in TERMINAL for type_ in types].count(True) == 1
@@ -152,7 +158,7 @@ async def test_it_is_asked_what_the_first_server_was_asked(fleet):
     first = fleet.server(answer("Hello"), [asyncio.Event()])
     second = fleet.server(answer("Hello"))
     parent = await first.start(transport="http", background=False)
-    await parent.stream.wait_closed()
+    await parent.stream.wait_until_closed()
     job = await first.start(previous_response_id=parent.id, temperature=0.5, input="and then?")
     await first.die_after(job, 1)
     await second.takeover.settle(job.id)
@@ -186,7 +192,7 @@ async def test_a_server_that_comes_back_says_so_on_its_own_stream_and_writes_not
     log = fleet.store.log(job.id)
     first.live()
     gate.set()
-    await job.stream.wait_closed()
+    await job.stream.wait_until_closed()
     assert job.result["status"] == "failed"
     assert job.result["error"]["message"] == "Another server has taken over the response."
     assert [event.is_terminal for event in job.stream.events].count(True) == 1
@@ -201,7 +207,7 @@ async def test_after_two_attempts_it_fails(fleet):
     job = await servers[0].start()
     await servers[0].die_after(job, 1)
     await servers[1].takeover.settle(job.id)
-    await until(lambda: servers[1].upstream.requests)
+    await wait_until(lambda: servers[1].upstream.requests)
     await fleet.let_leases_run_out()
     await servers[2].takeover.settle(job.id)
     assert servers[2].upstream.requests == []
@@ -251,7 +257,7 @@ async def begin_gated(fleet):
     gate = asyncio.Event()
     first, second = fleet.server([*answer("Hello")[:-1], gate, answer("Hello")[-1]]), fleet.server()
     job = await first.start(transport="websocket")
-    await until(lambda: len(job.stream.events) == len(answer("Hello")) - 1)
+    await wait_until(lambda: len(job.stream.events) == len(answer("Hello")) - 1)
     await first.mirror.drain()
     return job, gate, second
 
@@ -261,7 +267,7 @@ async def test_an_end_that_was_stored_is_the_end_though_nobody_was_told(fleet):
     job, gate, second = await begin_gated(fleet)
     fleet.store.answers.append(asyncio.Event())  # of a store whose answer meets a dead server
     gate.set()
-    await until(lambda: fleet.store.log(job.id)[-1].is_terminal)
+    await wait_until(lambda: fleet.store.log(job.id)[-1].is_terminal)
     assert not job.stream.events[-1].is_terminal
     await fleet.let_leases_run_out()
     await second.takeover.settle(job.id)
@@ -278,7 +284,7 @@ async def test_an_end_that_was_told_and_not_stored_is_a_failure_for_all_who_come
     job, gate, second = await begin_gated(fleet)
     fleet.store.is_away = True
     gate.set()
-    await job.stream.wait_closed()
+    await job.stream.wait_until_closed()
     assert job.stream.events[-1].type == "response.completed"
     fleet.store.is_away = False
     fleet.jobs.clear()  # the first server is no more
@@ -303,7 +309,7 @@ async def test_what_had_output_fails_and_keeps_it(fleet):
     [item] = snapshot.response["output"]
     assert (item["status"], item["content"][0]["text"]) == ("incomplete", "Hel")
     assert [type_ in TERMINAL for type_ in fleet.types(job.id)].count(True) == 1
-    assert holes(fleet.store.log(job.id)) == []
+    assert declared_gaps(fleet.store.log(job.id)) == []
     assert second.upstream.requests == []
 
 
@@ -350,7 +356,7 @@ async def test_what_has_no_model_here_any_more_fails_and_says_why(fleet):
 async def test_what_goes_on_from_a_deleted_response_fails(fleet):
     first, second = fleet.server(answer("1"), [asyncio.Event()]), fleet.server(answer("x"))
     parent = await first.start(transport="http", background=False)
-    await parent.stream.wait_closed()
+    await parent.stream.wait_until_closed()
     job = await first.start(previous_response_id=parent.id)
     await first.die_after(job, 1)
     await fleet.store.delete(parent.id, OWNER)
@@ -387,8 +393,8 @@ async def test_nor_one_whose_end_is_still_on_its_way_to_the_store(fleet):
     job = await server.start()
     fleet.store.is_away = True
     gate.set()
-    await job.stream.wait_closed()
-    await until(lambda: not server.jobs.running())
+    await job.stream.wait_until_closed()
+    await wait_until(lambda: not server.jobs.running())
     await fleet.let_leases_run_out()
     fleet.store.is_away = False
     await server.takeover.settle(job.id)
@@ -413,7 +419,7 @@ async def test_a_server_that_begins_to_go_down_gives_back_what_it_has_claimed(fl
     first = fleet.server(answer("1"), [asyncio.Event()])
     leaving = fleet.server(answer("x"))
     parent = await first.start(transport="http", background=False)
-    await parent.stream.wait_closed()
+    await parent.stream.wait_until_closed()
     job = await first.start(previous_response_id=parent.id)
     await first.die_after(job, 1)
     looking, gate, get_chain = asyncio.Event(), asyncio.Event(), fleet.store.get_chain
@@ -443,7 +449,7 @@ async def test_background_options_outlive_the_server_that_was_asked(fleet):
     first = fleet.server([*answer("x")[:2], asyncio.Event()])
     second = fleet.server(answer("x"))
     job = await first.start(model="n", background_options=options)
-    await until(lambda: first.upstream.requests)
+    await wait_until(lambda: first.upstream.requests)
     await fleet.let_leases_run_out()
     await second.takeover.settle(job.id)
     await second.end_of(job.id)
@@ -457,7 +463,7 @@ async def test_what_a_provider_makes_by_itself_goes_on_where_the_log_ends(fleet)
     first = fleet.server([*drafts[:5], asyncio.Event()])
     second = fleet.server(drafts)
     job = await first.start(model="n")
-    await until(lambda: len(job.stream.events) == 6)  # queued by the bridge, and the drafts
+    await wait_until(lambda: len(job.stream.events) == 6)  # queued by the bridge, and the drafts
     await first.mirror.drain()
     await fleet.let_leases_run_out()
     await second.takeover.settle(job.id)
@@ -467,7 +473,7 @@ async def test_what_a_provider_makes_by_itself_goes_on_where_the_log_ends(fleet)
     snapshot = await fleet.get(job.id)
     assert (snapshot.status, snapshot.response["output"]) == ("completed", [HELLO])
     log = fleet.store.log(job.id)
-    assert holes(log) == []
+    assert declared_gaps(log) == []
     deltas = [event.json()["delta"] for event in log if event.type.endswith("text.delta")]
     assert deltas == ["Hel", "lo"]
     assert fleet.types(job.id).count(CREATED) == 1
@@ -480,8 +486,8 @@ async def test_it_goes_on_as_often_as_servers_die(fleet):
     last = fleet.server(drafts)
     job = await servers[0].start(model="n")
     for server, successor in zip(servers, [*servers[1:], last], strict=True):
-        await until(lambda server=server: server.upstream.requests)
-        await a_while()
+        await wait_until(lambda server=server: server.upstream.requests)
+        await let_others_run()
         await server.mirror.drain()
         await fleet.let_leases_run_out()
         await successor.takeover.settle(job.id)
@@ -489,7 +495,7 @@ async def test_it_goes_on_as_often_as_servers_die(fleet):
     log = fleet.store.log(job.id)
     assert (await fleet.get(job.id)).status == "completed"
     assert len(log) == len(drafts) + 1  # and `queued`
-    assert holes(log) == []
+    assert declared_gaps(log) == []
 
 
 async def test_the_old_server_leaves_a_providers_response_to_the_new_one(fleet):
@@ -497,12 +503,12 @@ async def test_the_old_server_leaves_a_providers_response_to_the_new_one(fleet):
     first = fleet.server([*opening(), asyncio.Event()])
     second = fleet.server([*opening(), asyncio.Event()])
     job = await first.start(model="n")
-    await until(lambda: len(job.stream.events) == 3)
+    await wait_until(lambda: len(job.stream.events) == 3)
     await first.mirror.drain()
     await fleet.let_leases_run_out()
     await second.takeover.settle(job.id)
     await first.mirror.drain()
-    await job.stream.wait_closed()
+    await job.stream.wait_until_closed()
     assert first.upstream.requests[0].outlives()
     assert not second.upstream.requests[0].outlives()
 
@@ -517,12 +523,12 @@ async def test_it_looks_every_two_seconds_or_so_and_goes_on_after_an_outage(flee
     fleet.tasks.append(search)
     await first.die_after(job, 1)
     claim, fleet.store.claim = fleet.store.claim, away
-    fleet.hands.turn(2 * LOOK_SECONDS)
-    await a_while()
+    fleet.hands.advance(2 * SEARCH_SECONDS)
+    await let_others_run()
     assert second.takeover.taken == 0
     fleet.store.claim = claim
-    fleet.hands.turn(2 * LOOK_SECONDS)
-    await until(lambda: second.takeover.taken)
+    fleet.hands.advance(2 * SEARCH_SECONDS)
+    await wait_until(lambda: second.takeover.taken)
     await second.end_of(job.id)
     assert (await fleet.get(job.id)).status == "completed"
 
@@ -538,8 +544,8 @@ async def test_one_bad_record_does_not_end_the_search(fleet):
     fleet.tasks.append(asyncio.create_task(second.takeover.run()))
     await first.mirror.drain()
     await fleet.let_leases_run_out()
-    fleet.hands.turn(2 * LOOK_SECONDS)
-    await a_while()
-    await until(lambda: second.takeover.taken)
+    fleet.hands.advance(2 * SEARCH_SECONDS)
+    await let_others_run()
+    await wait_until(lambda: second.takeover.taken)
     await second.end_of(good.id)
     assert (await fleet.get(good.id)).status == "completed"

@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from prometheus_client import generate_latest
-from support.fake_clock import Hands
+from support.fake_clock import FakeClock
 from support.fleet import KEYS, Fresh, models_for
 from support.hang import HANG_SECONDS
 from support.redis_servers import Node, valkey_binary
@@ -451,7 +451,7 @@ class Watched:
     def __init__(self, caplog):
         config = Config.model_validate({"server": {"port": 0}, "models": [DEMO]}, strict=False)
         self._log = caplog
-        self.hands = Hands()
+        self.hands = FakeClock()
         self.paused = []
         self.orders = StopSignals()
         sockets = sockets_module.listen(config, 1)
@@ -497,7 +497,7 @@ class Watched:
         await until(lambda: len(self.paused) == count and self.hands.sleepers)
 
     def end_pause(self):
-        self.hands.turn(self.paused[-1])
+        self.hands.advance(self.paused[-1])
 
 
 async def test_pauses_grow_while_no_worker_was_ever_ready_up_to_the_last_try(

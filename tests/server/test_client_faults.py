@@ -8,7 +8,7 @@ import struct
 
 import pytest
 from aiohttp import WSMsgType
-from support.fake_clock import Hands
+from support.fake_clock import FakeClock
 from support.hang import HANG_SECONDS
 from support.redis_servers import Node, valkey_binary
 from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
@@ -117,7 +117,7 @@ def bridge_connections(running):
 async def pass_minutes(hands, minutes):
     """Second by second, and the server does in each what it wants to."""
     for _ in range(int(minutes * 60)):
-        hands.turn(1)
+        hands.advance(1)
         for _ in range(5):
             await asyncio.sleep(0)
 
@@ -133,7 +133,7 @@ async def answer_pings(ws, seen):
 @pytest.mark.catalogue("C19", "C27")
 async def test_who_only_answers_pings_stays_for_an_hour_and_is_told_its_end(serve):
     """And what its turn said can be read, though it never asked for it."""
-    hands, seen = Hands(), []
+    hands, seen = FakeClock(), []
     limits = {"limits": {"control_frames": 1000}}  # an hour's pongs come within a second here
     bridge = await serve(Scripted(answer("x")), limits, clock=hands.clock())
     client = await bridge.connect(autoping=False)
@@ -446,7 +446,7 @@ async def is_unknown(bridge, response_id, headers):
 @pytest.mark.catalogue("C21")
 async def test_what_cannot_be_gone_on_from_says_so_alike(serve, node, monkeypatch):
     """Unknown, failed, deleted, expired, unstored elsewhere, a stranger's: one answer."""
-    monkeypatch.setattr(lineage, "PATIENCE_SECONDS", 0.05)  # for the end of the one that runs
+    monkeypatch.setattr(lineage, "PARENT_SECONDS", 0.05)  # for the end of the one that runs
     config = {
         "auth": {"keys_env": ["KEYS"]},
         "store": {"url": node.url, "ttl_seconds": 1},

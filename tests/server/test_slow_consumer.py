@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from support.fake_clock import Hands, a_while
+from support.fake_clock import FakeClock, let_others_run
 
 from ws_bridge.server.slow_consumer import LOOKS, SlowConsumer
 
@@ -21,7 +21,7 @@ class Held(asyncio.WriteTransport):
 
 @pytest.fixture
 def hands():
-    return Hands()
+    return FakeClock()
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ async def waiting(hands):
 async def turn(hands, looks):
     """So many looks, one after the other."""
     for _ in range(looks):
-        await a_while()
-        hands.turn(60.0 / LOOKS)
-    await a_while()
+        await let_others_run()
+        hands.advance(60.0 / LOOKS)
+    await let_others_run()
 
 
 async def test_a_client_that_takes_nothing_is_let_go_once(hands, waiting):
@@ -99,7 +99,7 @@ async def test_while_nobody_waits_nobody_looks(hands, waiting):
     _, patience, gone = waiting
     assert hands.sleepers == 0
     with patience:
-        await a_while()
+        await let_others_run()
         assert hands.sleepers == 1
     await turn(hands, 1)
     assert hands.sleepers == 0

@@ -1,7 +1,7 @@
 """A start that cannot fail for being slow: only an import that raises ends it (`test_workers`)."""
 
 import pytest
-from support.fake_clock import Hands
+from support.fake_clock import FakeClock
 from upstreams import FakeProviders
 from upstreams.asking import Pauses, name_of, target
 
@@ -25,7 +25,7 @@ async def test_a_server_whose_first_call_hangs_or_fails_is_ready_and_answers(
     """The log says so once; what hangs goes on to the server's end."""
     first = target(fake, "native", scenario)
     config = {"models": [{**ENTRY, "api_base": fake.base_url + "/v1"}]}
-    clock = Patience(fake, first).clock if scenario == "hang" else Hands().clock()
+    clock = Patience(fake, first).clock if scenario == "hang" else FakeClock().clock()
     providers = Router([first], warm_up=first, clock=clock)
     bridge = await serve(providers, config, {"KEY": "k"})
     await bridge.bridge.ready.wait()

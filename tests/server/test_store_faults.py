@@ -486,7 +486,7 @@ async def test_what_lasts_longer_than_a_lease_takes_nobodys_response_away(
     serve, place, monkeypatch, fault
 ):
     """Nobody could renew a lease; so nobody is lost, and the log catches up."""
-    monkeypatch.setattr(takeover, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(takeover, "SEARCH_SECONDS", 0.05)
     monkeypatch.setattr(connect, "CALL_SECONDS", 1.0)  # a frozen store is to be noticed
     halfway, end = asyncio.Event(), asyncio.Event()
     later = Later()
@@ -557,7 +557,7 @@ async def is_longer(found, number):
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_a_servers_wrong_clock_hurts_nobody(serve, place, monkeypatch, hours):
     """Leases and times to live are the store's; whoever is right takes nothing over."""
-    monkeypatch.setattr(takeover, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(takeover, "SEARCH_SECONDS", 0.05)
     gate, later, ttl = asyncio.Event(), Later(), 24 * 3600
     config = config_of(place.node.port, lease_seconds=LEASE_SECONDS, ttl_seconds=ttl)
     wrong = Clock(wall=lambda: time.time() + hours * 3600, monotonic=later)

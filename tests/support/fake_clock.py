@@ -14,6 +14,7 @@ from support.scripted_upstream import answer
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import ServerLost, StoreUnavailable
+from ws_bridge.jobs.backlog import MirrorListener
 from ws_bridge.protocol.events import Event
 from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.response import Envelope
@@ -25,7 +26,7 @@ from ws_bridge.stream import Stream
 OWNER = "alice"
 
 
-class Hands:
+class FakeClock:
     """A clock that stands still until it is turned."""
 
     def __init__(self) -> None:
@@ -51,14 +52,14 @@ class Hands:
         finally:
             self._asleep.remove(mine)
 
-    def turn(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.time += seconds
         for until_time, waking in self._asleep:
             if until_time <= self.time:
                 waking.set()
 
 
-class Moody(MemoryStore):
+class FaultyStore(MemoryStore):
     """A memory store that is away, slow or forgetful when it is told to; keeps what it was sent."""
 
     def __init__(self, now: Callable[[], float], lease_seconds: float = 15.0) -> None:
@@ -146,7 +147,7 @@ class Moody(MemoryStore):
             raise StoreUnavailable
 
 
-class Response:
+class ScriptedResponse:
     """A response as its job would write it: events made beforehand, said when the test says so."""
 
     def __init__(self, *words: str, background: bool = False) -> None:
@@ -156,16 +157,19 @@ class Response:
         drafts = answer(*(words or ("Hel", "lo")))
         self.events = [event for draft in drafts for event in sequencer.sequence(draft)]
         self.stream = Stream()
-        self.heard: list[str] = []  # what the store had to say: "cancelled", "taken"
+        self.notices: list[str] = []  # what the mirror called: "cancelled", "taken over"
 
     @property
     def last(self) -> int:
         return self.events[-1].number
 
-    def ears(self) -> dict[str, Callable[[], None]]:
-        return {word: lambda word=word: self.heard.append(word) for word in ("cancelled", "taken")}
+    def listener(self) -> MirrorListener:
+        return MirrorListener(
+            cancelled=lambda: self.notices.append("cancelled"),
+            taken_over=lambda: self.notices.append("taken over"),
+        )
 
-    def say(self, until: int) -> None:
+    def append_until(self, until: int) -> None:
         """The events up to this number, and the end of the stream after the last one."""
         said = len(self.stream.events)
         self.stream.append(self.events[said : until + 1])
@@ -173,20 +177,20 @@ class Response:
             self.stream.close()
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def wait_until(condition: Callable[[], object]) -> None:
     """Let the others run until it is true; the limit is for a test that fails."""
     async with asyncio.timeout(HANG_SECONDS):
         while not condition():  # noqa: ASYNC110 - nobody here could set an event
             await asyncio.sleep(0)
 
 
-async def a_while() -> None:
+async def let_others_run() -> None:
     """Let the others do all they can do now."""
     for _ in range(30):
         await asyncio.sleep(0)
 
 
-def holes(log: Sequence[Event]) -> list[tuple[int, int]]:
+def declared_gaps(log: Sequence[Event]) -> list[tuple[int, int]]:
     """The gaps that a log declares, as the numbers around them; fails for one it does not."""
     found, known = [], -1
     for event in log:

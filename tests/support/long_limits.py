@@ -25,13 +25,13 @@ CONFIG: Mapping[str, Mapping[str, Any]] = {
 # manners may pass.
 CONSTANTS: Mapping[str, float] = dict.fromkeys(
     (
-        "ws_bridge.jobs.lineage.PATIENCE_SECONDS",
+        "ws_bridge.jobs.lineage.PARENT_SECONDS",
         "ws_bridge.server.http.responses.CANCEL_SECONDS",
         "ws_bridge.store.redis.connect.CALL_SECONDS",
         "ws_bridge.store.redis.subscriptions.ANSWER_SECONDS",
         "ws_bridge.store.redis.scripts.STALL_SECONDS",
         "ws_bridge.jobs.store_timeout.LONGEST_SECONDS",
-        "ws_bridge.jobs.store_timeout.PATIENCE_SECONDS",
+        "ws_bridge.jobs.store_timeout.SILENCE_SECONDS",
         "ws_bridge.upstream.litellm.call.CONNECT_SECONDS",
         "ws_bridge.upstream.litellm.call.WRITE_SECONDS",
         "ws_bridge.upstream.websocket.connection.CONNECT_SECONDS",

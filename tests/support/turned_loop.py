@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from support.fake_clock import a_while
+from support.fake_clock import let_others_run
 
 
 class TurnedLoop(asyncio.SelectorEventLoop):
@@ -24,7 +24,7 @@ class TurnedLoop(asyncio.SelectorEventLoop):
 async def silence(fake: Any, model: str, seconds: float) -> None:
     """Let the provider's stream stand still, all read that it said, and so much time pass."""
     await fake.reached(model)
-    await a_while()
+    await let_others_run()
     loop = asyncio.get_running_loop()
     assert isinstance(loop, TurnedLoop)
     loop.turn(seconds)

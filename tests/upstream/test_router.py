@@ -6,7 +6,7 @@ The first call is made of a loopback provider that hangs or refuses; time is tur
 import asyncio
 
 import pytest
-from support.fake_clock import Hands, until
+from support.fake_clock import FakeClock, wait_until
 from upstreams.asking import ask, name_of, request, target
 
 from ws_bridge.protocol.events import COMPLETED
@@ -36,7 +36,7 @@ async def test_a_create_waits_until_the_providers_are_open_and_then_runs():
 @pytest.fixture
 async def slow(fake):
     """Providers whose first call hangs, and the clock that says how long it took already."""
-    hands = Hands()
+    hands = FakeClock()
     hung = target(fake, "native", "hang")
     targets = [target(fake, family, "text") for family in FAMILIES]
     providers = Router([hung, *targets], warm_up=hung, clock=hands.clock())
@@ -44,8 +44,8 @@ async def slow(fake):
     await fake.reached(name_of(hung))
     yield providers, opening, hands
     closing = asyncio.create_task(providers.close())
-    await until(lambda: hands.sleepers)
-    hands.turn(WARM_UP_CLOSE_SECONDS)  # what hangs is not waited for
+    await wait_until(lambda: hands.sleepers)
+    hands.advance(WARM_UP_CLOSE_SECONDS)  # what hangs is not waited for
     await closing
     await fake.wait_closed(closed_early=1)
 
@@ -53,11 +53,11 @@ async def slow(fake):
 async def test_a_first_call_that_hangs_is_one_warning_and_creates_run_beside_it(slow, fake, caplog):
     """Of every family, all at once: the first real call is as good as any."""
     providers, opening, hands = slow
-    await until(lambda: hands.sleepers)
-    hands.turn(WARM_UP_SECONDS - 1)
+    await wait_until(lambda: hands.sleepers)
+    hands.advance(WARM_UP_SECONDS - 1)
     await asyncio.sleep(0)
     assert not opening.done()
-    hands.turn(1)
+    hands.advance(1)
     await opening
     wanted = [target(fake, family, "text") for family in FAMILIES * 4]
     answers = await asyncio.gather(*(ask(request(one), providers) for one in wanted))
@@ -68,7 +68,7 @@ async def test_a_first_call_that_hangs_is_one_warning_and_creates_run_beside_it(
 
 async def test_a_first_call_outlives_a_start_that_is_cancelled(slow, fake):
     _, opening, hands = slow
-    await until(lambda: hands.sleepers)
+    await wait_until(lambda: hands.sleepers)
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
     assert (fake.live["open"], fake.live["closed_early"]) == (1, 0)
@@ -78,7 +78,7 @@ async def test_a_first_call_outlives_a_start_that_is_cancelled(slow, fake):
 async def test_a_first_call_that_fails_is_one_warning(fake, caplog, scenario):
     broken = target(fake, "native", scenario)
     whole = target(fake, "chat", "text")
-    providers = Router([broken, whole], warm_up=broken, clock=Hands().clock())
+    providers = Router([broken, whole], warm_up=broken, clock=FakeClock().clock())
     await providers.open()
     assert (await ask(request(whole), providers)).response["status"] == "completed"
     assert warnings(caplog) == ["warm_up_failed kind=UpstreamError: ready without it"]
@@ -87,11 +87,11 @@ async def test_a_first_call_that_fails_is_one_warning(fake, caplog, scenario):
 
 async def test_a_first_call_that_is_slow_and_then_fails_is_still_one_warning(fake, caplog):
     broken = target(fake, "native", "gate0-zerobytes")
-    hands = Hands()
+    hands = FakeClock()
     providers = Router([broken], warm_up=broken, clock=hands.clock())
     opening = asyncio.create_task(providers.open())
-    await until(lambda: hands.sleepers)
-    hands.turn(WARM_UP_SECONDS)
+    await wait_until(lambda: hands.sleepers)
+    hands.advance(WARM_UP_SECONDS)
     await opening
     fake.release(name_of(broken))
     await asyncio.wait((providers._warming,))

@@ -1,8 +1,8 @@
-"""One response on its way to the store: what the store lacks of it.
+"""One response on its way to the store: which of its events the store lacks.
 
-The events stay in the job's stream; a feed is a position in it. Only when the store is away for so
-long that memory gets short, a feed is cut short: one snapshot takes the place of what was not
-written yet, and says so (``gap``).
+The events stay in the job's stream; a backlog is a position in it. Only when the store is away for
+so long that memory gets short, a backlog is cut: one snapshot replaces the events that were not
+written yet, and declares the gap (``gap``).
 """
 
 from __future__ import annotations
@@ -21,6 +21,14 @@ log = logging.getLogger(__name__)
 REWRITTEN_BYTES = 8 * 2**20  # of a log, at its end: one call to the store, which others wait for
 
 
+@dataclass(frozen=True, slots=True)
+class MirrorListener:
+    """What the mirror calls when the store has news for the response's writer."""
+
+    cancelled: Callable[[], None]  # a client wants the response's end
+    taken_over: Callable[[], None]  # the store refuses this writer from now on
+
+
 @dataclass(slots=True, eq=False)
 class Backlog:
     """A response and how far the store knows it."""
@@ -28,101 +36,91 @@ class Backlog:
     record: Record
     lease: Lease
     stream: Stream
-    cancelled: Callable[[], None]  # somebody wants the response's end
-    taken: Callable[[], None]  # the store refuses this writer from now on
+    listener: MirrorListener
     is_created: bool = False
-    is_taken: bool = False  # by another server, or deleted
+    is_taken_over: bool = False  # by another server, or deleted
     position: int = 0  # the number from which on the store lacks the stream's events
-    is_followed: bool = False
+    is_followed: bool = False  # a reader of the store waits for each event
     renewed_at: float = 0.0  # when the last write that was answered was sent; monotonic, seconds
-    asked_at: float = 0.0  # when it was last in doubt, and the store was asked
-    ending: Sequence[Event] = ()  # what the store is to know before the stream has it
-    settled: asyncio.Event = field(
-        default_factory=asyncio.Event
-    )  # set: nobody has to wait any more
-    is_unconfirmed: bool = False  # the end was told, and the store has not answered
+    asked_at: float = 0.0  # when the store was last asked because the lease was uncertain
+    end: Sequence[Event] = ()  # what the store is to know before the stream has it
+    settled: asyncio.Event = field(default_factory=asyncio.Event)  # set: the end waits no longer
+    is_unconfirmed: bool = False  # the end is published, and the store has not answered
     upstream_id: str = ""
-    is_corrected: bool = False  # the store has the record as it was before it was known who answers
-    instead: list[Event] = field(default_factory=list)  # of what was cut: the snapshot
+    is_record_replaced: bool = False  # since the store got it
+    gap: list[Event] = field(default_factory=list)  # the snapshot that replaces what was cut
     kept_bytes: int = 0  # as measured last
-    _weighed: int = -1  # up to which number
+    _measured_until: int = -1  # the number of the last event in it
     _was_over: bool = False
 
-    def lacking(self) -> list[Event]:
+    def missing(self) -> list[Event]:
         """What the store lacks, in order."""
-        return [*self.instead, *self.stream.after(self.position - 1)]
+        return [*self.gap, *self.stream.after(self.position - 1)]
 
     @property
     def is_behind(self) -> bool:
         """Whether the store lacks anything."""
-        events = self.ending or self.stream.events
-        return bool(self.instead) or (bool(events) and events[-1].number >= self.position)
+        events = self.end or self.stream.events
+        return bool(self.gap) or (bool(events) and events[-1].number >= self.position)
 
     @property
     def is_over(self) -> bool:
         """Whether nothing more will come."""
         return self.stream.is_closed
 
-    def is_in_doubt(self, then: float) -> bool:
-        """Whether the store has not confirmed the lease since, nor was asked in vain."""
-        return self.is_created and max(self.renewed_at, self.asked_at) <= then
-
-    def take_away(self) -> None:
-        """The store refuses this writer: what is told from now on is nobody's."""
-        self.is_taken = True
+    def mark_taken_over(self) -> None:
+        """The store refuses this writer: what is published from now on is stored nowhere."""
+        self.is_taken_over = True
         if self.is_unconfirmed:
             log.warning("end_contradicted id=%s: the store has another", self.record.id)
-        self.taken()
+        self.listener.taken_over()
 
-    def write(self) -> Write:
+    def next_write(self) -> Write:
         """What is to be written now; with the end all of it, so that it is packed tightly."""
-        said = self.stream.events
-        ahead = [event for event in self.ending if not said or event.number > said[-1].number]
-        events = [*self.lacking(), *ahead]
+        known = self.stream.events
+        ahead = [event for event in self.end if not known or event.number > known[-1].number]
+        events = [*self.missing(), *ahead]
+        is_end = bool(events) and events[-1].is_terminal
+        is_needed = self.is_record_replaced and (is_end or bool(self.upstream_id))
+        record = self.record if is_needed else None  # a reader will ask who answered
         is_small = self.stream.size <= REWRITTEN_BYTES
-        if events and events[-1].is_terminal and said and said[0].number == 0 and is_small:
-            return Write(self.lease, [*said, *ahead], False, self.upstream_id, self._record(events))
-        return Write(self.lease, events, bool(self.instead), self.upstream_id, self._record(events))
+        if is_end and known and known[0].number == 0 and is_small:
+            return Write(self.lease, [*known, *ahead], False, self.upstream_id, record)
+        return Write(self.lease, events, bool(self.gap), self.upstream_id, record)
 
-    def remember(self, upstream_id: str, record: Record | None) -> None:
-        """Keep what is known only now: the provider's id, and who answers."""
-        self.upstream_id = upstream_id or self.upstream_id
-        if record is not None and record != self.record:
-            self.record, self.is_corrected = record, True
+    def replace_record(self, record: Record) -> None:
+        """Keep a record that says more than the store's: who answers."""
+        if record != self.record:
+            self.record, self.is_record_replaced = record, True
 
-    def _record(self, events: Sequence[Event]) -> Record | None:
-        """The record anew, where somebody is going to need who answered."""
-        is_needed = self.upstream_id or (events and events[-1].is_terminal)
-        return self.record if self.is_corrected and is_needed else None
-
-    def created(self, events: Sequence[Event]) -> None:
+    def mark_created(self, events: Sequence[Event]) -> None:
         """The store knows the response, with these events."""
         self.is_created = True
         if events:
-            self.written(events[-1].number)
+            self.mark_written(events[-1].number)
 
     def opening(self) -> list[Event]:
         """What a record that is written late begins with: all so far, but for gap and end."""
-        if self.instead or self.position:
+        if self.gap or self.position:
             return []
         return [event for event in self.stream.events if not event.is_terminal]
 
-    def written(self, last: int) -> None:
+    def mark_written(self, last: int) -> None:
         """The store has everything up to this number."""
         self.position = max(self.position, last + 1)
-        self.instead = [event for event in self.instead if event.number > last]
-        self._weigh_anew()
+        self.gap = [event for event in self.gap if event.number > last]
+        self._reset_measure()
 
     def rewind(self, last: int) -> None:
-        """The store has nothing after this number: what comes then goes there again, if it can."""
-        said = self.stream.events
-        if said and said[0].number <= last + 1:
+        """The store has nothing after this number: what comes then is written again, if it can."""
+        events = self.stream.events
+        if events and events[0].number <= last + 1:
             self.position = last + 1
-            self.instead = []
-            self._weigh_anew()
+            self.gap = []
+            self._reset_measure()
 
-    def lost(self) -> None:
-        """The store knows nothing of the response any more: all of it goes there again."""
+    def mark_lost(self) -> None:
+        """The store does not know the response any more: all of it is written again."""
         self.is_created = False
         self.lease = Lease(self.lease.id, self.lease.fence + 1)
         self.rewind(-1)
@@ -130,69 +128,70 @@ class Backlog:
     def measure(self) -> int:
         """How many bytes are kept for the store; only what is new is counted.
 
-        Of a running response what is lacking, of one that is over all: nobody else needs it.
+        Of a running response this is what the store lacks, of one that is over all of it: only the
+        store still needs it.
         """
         if self.is_over and not self._was_over:
             self._was_over = True
-            self._weigh_anew()
+            self._reset_measure()
         known = -1 if self.is_over else self.position - 1
-        for event in self.stream.after(max(self._weighed, known)):
+        for event in self.stream.after(max(self._measured_until, known)):
             self.kept_bytes += len(event.text)
-            self._weighed = event.number
+            self._measured_until = event.number
         return self.kept_bytes
 
     def cut(self) -> bool:
-        """Put one snapshot in the place of all that the store lacks, but for the end.
+        """Replace all that the store lacks, but for the end, by one snapshot.
 
-        False if there was nothing to be cut. What is over keeps only what is lacking then.
+        False if there was nothing to be cut. A response that is over keeps only what is missing.
         """
         is_cut = self._put_snapshot()
-        if self.is_over:  # nobody reads the stream from its beginning any more: let go of it
-            lacking = self.stream.after(self.position - 1)
+        if self.is_over:  # the stream has no reader any more that begins at its first event
+            missing = self.stream.after(self.position - 1)
             self.stream = Stream()
-            self.stream.append(lacking)
+            self.stream.append(missing)
             self.stream.close()
-        self._weigh_anew()
+        self._reset_measure()
         self.measure()
         return is_cut
 
     def _put_snapshot(self) -> bool:
-        lacking = [event for event in self.lacking() if not event.is_terminal]
-        if len(lacking) < 2:
+        missing = [event for event in self.missing() if not event.is_terminal]
+        if len(missing) < 2:
             return False
-        until = lacking[-1].number
+        until = missing[-1].number
         response = Reducer().fold(e for e in self.stream.events if e.number <= until).response()
-        lane = lacking[-1].json().get("stream_id")
-        known = self.instead[0].json()["gap"]["after"] if self.instead else self.position - 1
+        lane = missing[-1].json().get("stream_id")
+        known = self.gap[0].json()["gap"]["after"] if self.gap else self.position - 1
         gap = {"after": known, "until": until}
         snapshot = Draft(IN_PROGRESS, {"response": response, "gap": gap})
-        self.instead = [Event.of(snapshot, until, lane)]
+        self.gap = [Event.of(snapshot, until, lane)]
         self.position = until + 1
         return True
 
-    def _weigh_anew(self) -> None:
-        self.kept_bytes = sum(len(event.text) for event in self.instead)
-        self._weighed = -1
+    def _reset_measure(self) -> None:
+        self.kept_bytes = sum(len(event.text) for event in self.gap)
+        self._measured_until = -1
 
 
-def shorten(feeds: Sequence[Backlog], most: int) -> tuple[list[Backlog], list[Backlog]]:
-    """Cut feeds until no more than so many bytes are kept: first what is over, the largest first.
+def shorten(backlogs: Sequence[Backlog], most: int) -> tuple[list[Backlog], list[Backlog]]:
+    """Cut until no more than ``most`` bytes are kept: first what is over, the largest first.
 
     Returns what was cut, and what cannot be kept even so: only of what is over.
     """
-    kept = sum(feed.measure() for feed in feeds)
+    kept = sum(backlog.measure() for backlog in backlogs)
     cut, dropped = [], []
-    order = sorted(feeds, key=lambda feed: (not feed.is_over, -feed.kept_bytes))
-    for feed in order:
+    order = sorted(backlogs, key=lambda backlog: (not backlog.is_over, -backlog.kept_bytes))
+    for backlog in order:
         if kept > most:
-            kept -= feed.kept_bytes
-            if feed.cut():
-                cut.append(feed)
-                log.warning("mirror_cut id=%s", feed.record.id)
-            kept += feed.kept_bytes
-    for feed in order:
-        if kept > most and feed.is_over:
-            kept -= feed.kept_bytes
-            dropped.append(feed)
-            log.error("mirror_dropped id=%s: it will never be stored", feed.record.id)
+            kept -= backlog.kept_bytes
+            if backlog.cut():
+                cut.append(backlog)
+                log.warning("mirror_cut id=%s", backlog.record.id)
+            kept += backlog.kept_bytes
+    for backlog in order:
+        if kept > most and backlog.is_over:
+            kept -= backlog.kept_bytes
+            dropped.append(backlog)
+            log.error("mirror_dropped id=%s: it will never be stored", backlog.record.id)
     return cut, dropped

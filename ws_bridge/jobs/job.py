@@ -2,298 +2,231 @@
 
 Rule 1: a job ends with exactly one terminal event, whatever happens to it; only a failure before
 `response.created` closes its stream with an error instead.
-Rule 2: the store knows the response before anyone is told its id, and its end before anyone hears
-it; only a store that is away is not waited for (``mirror``).
-Rule 3: a reader, slow or gone, changes nothing here.
+Rule 2: a reader, slow or gone, changes nothing here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError, ResponseTakenOver, ServerShutdown, UpstreamError
+from ws_bridge.jobs.cancel_scope import CancelScope
 from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.observe import JobFinished, JobStarted, Observe, finished
-from ws_bridge.jobs.publisher import Callbacks, Publisher
-from ws_bridge.jobs.spec import Drafts, EndReason, JobSpec, Timing
-from ws_bridge.protocol.events import CREATED, LIFECYCLE, TERMINAL, Draft, Event
+from ws_bridge.jobs.publisher import OnEnd, Publisher
+from ws_bridge.jobs.spec import EndReason, JobSpec, Reason, Timing
+from ws_bridge.protocol.events import COMPLETED, Draft
 from ws_bridge.protocol.history import Turn
-from ws_bridge.protocol.output.received import has_items, with_items
-from ws_bridge.protocol.sequencer import Sequencer
+from ws_bridge.protocol.response import no_usage
 from ws_bridge.protocol.steering import required_outputs
 from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
-from ws_bridge.upstream.base import Tried, read_out
-
-log = logging.getLogger(__name__)
+from ws_bridge.upstream.base import Tried, Upstream, read_out
 
 
 class Job:
-    """A running response. ``run`` is its task's body; ``jobs.Jobs`` owns the task.
+    """A running response. ``run`` is its task's body; the registry owns the task.
 
-    ``drafts`` is made of a question, whether the provider is to go on when it is closed early, and
-    of an ear for who was asked and who answers.
-    With a ``claim`` it goes on with what another server has begun.
+    With a ``claim`` it continues what another server has begun.
     """
 
     def __init__(
         self,
-        plan: JobSpec,
-        drafts: Drafts,
+        spec: JobSpec,
+        upstream: Upstream,
         *,
         mirror: Mirror | None,
         observe: Observe,
         clock: Clock,
         timing: Timing,
+        on_end: OnEnd | None = None,
         claim: Claim | None = None,
-        keep: Callable[[JobSpec, Json], Awaitable[None]] | None = None,
     ) -> None:
-        self.plan = plan
-        self.id = plan.record.id
-        self._drafts = drafts(self._outlives, self._take_try)
-        self._mirror = mirror
+        self.id = spec.record.id
+        self._upstream = upstream
         self._observe, self._clock, self._timing = observe, clock, timing
-        self._sequencer = Sequencer(plan.envelope, plan.lane, clock.wall)
-        self._telling = Publisher(
-            self._sequencer,
-            record=lambda: self.plan.record,
-            mirror=mirror,
-            ears=self._ears(),
-            finish=self._finish,
-            clock=clock,
-        )
-        self._keep = keep  # is given the final object before anybody else
+        self._scope = CancelScope(self.id)
+        self._publisher = Publisher(spec, self._scope, mirror=mirror, on_end=on_end, clock=clock)
         self._tried: list[Tried] = []
-        self._already = 0  # drafts that an earlier attempt has told
         self._is_steered = False
-        self._ending: EndReason | BridgeError | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._began = clock.monotonic()
+        self._began_at = clock.monotonic()
         if claim is not None:
-            self._go_on(claim)
+            self._publisher.resume(claim)
+
+    # The main path
+
+    async def run(self) -> None:
+        """Generate the response; returns when it has ended and the store knows."""
+        publisher, scope = self._publisher, self._scope
+        self._observe(JobStarted(self.id, self.spec.target.name, self.spec.transport))
+        silence = asyncio.create_task(self._break_silence())
+        with scope:
+            scope.checkpoint()
+            async with aclosing(self._open()) as drafts:
+                async for draft in drafts:
+                    if not publisher.publish(draft):
+                        await publisher.flush()
+                        if publisher.is_ended:
+                            await read_out(drafts)
+                            break
+                    if self._is_steered and self._may_end_here():
+                        scope.request(EndReason.STEERED)
+                    if scope.reason is not None:  # the task's cancel comes only when it waits
+                        break
+                else:
+                    raise UpstreamError(
+                        "The provider ended the stream before the response was finished."
+                    )
+        silence.cancel()
+        await asyncio.gather(silence, return_exceptions=True)
+        if scope.reason is not None:
+            await self._end(scope.reason)
+        self._observe(self._finished())
+
+    def _open(self) -> AsyncGenerator[Draft, None]:
+        """The drafts of whichever target answers.
+
+        The upstream's seam takes two callables, which point to this job: so only ``run`` holds the
+        generator, and with its end nothing points back here.
+        """
+        if not self.spec.generate:
+            return warm_up()
+        return self._upstream.respond(self.spec.request(self._outlives, self._record_try))
+
+    async def _end(self, reason: Reason) -> None:
+        """Publish the end that the provider did not send."""
+        publisher = self._publisher
+        if isinstance(reason, BridgeError):
+            if not self.stream.events:
+                publisher.refuse(reason)
+            else:
+                await publisher.fail(reason)
+        elif reason is EndReason.CANCELLED:
+            await publisher.cancel()
+        elif reason is EndReason.INTERRUPTED:
+            await publisher.interrupt()
+        elif reason is EndReason.STEERED:
+            await publisher.steer()
+        elif reason is EndReason.TAKEN_OVER:
+            await publisher.fail(ResponseTakenOver())
+        elif not self._can_move() or not await publisher.release():
+            await publisher.fail(ServerShutdown())
+
+    async def _break_silence(self) -> None:
+        """Publish `created` soon, and the snapshot now and then (wire contract P5)."""
+        publisher, keepalive = self._publisher, self._timing.keepalive
+        await self._clock.sleep(self._timing.created_after)
+        try:
+            await publisher.open()
+        except BridgeError as error:
+            self._scope.request(error.alone())
+            return
+        while keepalive:
+            silent = self._clock.monotonic() - publisher.last_at
+            await self._clock.sleep(max(keepalive - silent, 0.001))
+            if self._clock.monotonic() - publisher.last_at >= keepalive:
+                await publisher.keepalive()
+
+    # From outside
+
+    @property
+    def spec(self) -> JobSpec:
+        """What the job is made of, with the target that answers once it is known."""
+        return self._publisher.spec
 
     @property
     def stream(self) -> Stream:
-        """The events, for everybody who reads along."""
-        return self._telling.stream
+        """The events, for every reader."""
+        return self._publisher.stream
 
     @property
     def result(self) -> Json | None:
         """The final response object; None while it runs, or when it was refused."""
-        return self._sequencer.result
+        return self._publisher.result
 
     def turn(self) -> Turn | None:
-        """The finished turn, if a chain can go on from it."""
-        result = self.result
+        """The finished turn, if a chain can continue from it."""
+        result, spec = self.result, self.spec
         if result is None or result["status"] not in ("completed", "incomplete"):
             return None
-        plan = self.plan
         output = tuple(result["output"])
-        return Turn(self.id, plan.record.input, output, plan.record.maker, plan.parent)
+        return Turn(self.id, spec.record.input, output, spec.record.maker, spec.parent)
 
     def snapshot(self) -> Json:
-        """What the response looks like now."""
-        return self._telling.fold().response()
+        """The response as it is now."""
+        return self._publisher.folded().response()
 
-    async def stop(self, ending: EndReason) -> None:
-        """End the response if it still runs; it, and its provider's connection, have ended then."""
-        self.stop_soon(ending)
-        await self.stream.wait_closed()
+    async def open_queued(self) -> None:
+        """Make a background response known before a provider is asked. Raises ``BridgeError``."""
+        await self._publisher.open(queued=True)
 
-    def stop_soon(self, ending: EndReason | BridgeError) -> None:
-        """Tell the response to end, if it still runs."""
-        if self._sequencer.is_ended:
-            return
-        if self._ending is None:
-            self._ending, task = ending, self._task
-            if task is not None and task is not asyncio.current_task():  # else it looks by itself
-                task.cancel()
-        elif self._ending is EndReason.STEERED and ending in (
-            EndReason.CANCELLED,
-            EndReason.TAKEN_OVER,
-        ):
-            self._ending = ending  # it is on its way to its end already, and nothing goes on
-
-    def say(self, draft: Draft) -> bool:
-        """Tell an event that is not the provider's; False if the response has said its last."""
-        if self._sequencer.is_ended:
+    def publish(self, draft: Draft) -> bool:
+        """Publish an event of the bridge itself; false if the response has ended."""
+        if self._publisher.is_ended:
             return False
-        self._telling.say(self._sequencer.sequence(draft))
+        self._publisher.publish_own(draft)
         return True
 
+    async def stop(self, reason: EndReason) -> None:
+        """End the response if it still runs; it, and its provider's connection, have ended then."""
+        self.stop_soon(reason)
+        await self.stream.wait_until_closed()
+
+    def stop_soon(self, reason: Reason) -> None:
+        """Begin to end the response, if it still runs."""
+        self._scope.request(reason)
+
     def steer(self) -> None:
-        """End the response at the next good place: a successor will go on."""
+        """End the response at the next good place: a successor continues."""
         self._is_steered = True
         if self._may_end_here():
             self.stop_soon(EndReason.STEERED)
 
+    # Decisions
+
     def _may_end_here(self) -> bool:
-        """Whether no item is half said, and no call waits for its output."""
-        said = self._telling.fold()
-        finished = said.finished_items()
-        return len(finished) == len(said.output()) and not any(required_outputs(finished))
+        """Whether every item is finished, and no call waits for its output."""
+        folded = self._publisher.folded()
+        finished_items = folded.finished_items()
+        is_between_items = len(finished_items) == len(folded.output())
+        return is_between_items and not any(required_outputs(finished_items))
 
-    async def open_queued(self) -> None:
-        """Make a background response known before anything was asked of a provider."""
-        await self._telling.tell(self._sequencer.open(queued=True))
-
-    def _go_on(self, claim: Claim) -> None:
-        self._sequencer.resume(claim.events)
-        if claim.upstream_id:
-            self._already = sum(event.type not in LIFECYCLE for event in claim.events)
-        self._telling.adopt(claim)
-
-    def _ears(self) -> Callbacks:
-        """What the store may have to say to the response's writer."""
-        return {
-            "cancelled": lambda: self.stop_soon(EndReason.CANCELLED),
-            "taken": lambda: self.stop_soon(EndReason.TAKEN_OVER),
-        }
-
-    async def _finish(self, result: Json) -> None:
-        if self._keep is not None:
-            await self._keep(self.plan, result)
-
-    async def run(self) -> None:
-        """Generate the response; returns when it has ended and the store knows."""
-        self._task = asyncio.current_task()
-        self._observe(JobStarted(self.id, self.plan.target.name, self.plan.transport))
-        silence = asyncio.create_task(self._break_silence())
-        self._ending = self._ending or await self._generate_until()
-        silence.cancel()
-        await asyncio.gather(silence, return_exceptions=True)
-        if self._ending is not None:
-            await self._end(self._ending)
-        self._observe(self._finished())
-        # What is over points to nobody who points here: it is freed at once, events and all.
-        await self._drafts.aclose()
-        self._telling.let_go()
-        self._task = None
-
-    async def _generate_until(self) -> EndReason | BridgeError | None:
-        """Generate; None if the response ended by itself, else why it must be ended."""
-        try:
-            ending = await self._generate()
-        except asyncio.CancelledError:
-            # Only `stop` cancels a job, and it says why; all else is the process going down.
-            if self._task is not None:
-                self._task.uncancel()
-            return self._ending or EndReason.SHUTDOWN
-        except BridgeError as error:
-            return self._ending or error.alone()
-        except Exception:  # the edge of the task: a bug must not leave a response unfinished
-            log.exception("job_crashed id=%s", self.id)
-            return self._ending or BridgeError()
-        return self._ending or ending
-
-    async def _generate(self) -> EndReason | None:
-        async with aclosing(self._drafts) as drafts:
-            async for draft in drafts:
-                if draft.type in LIFECYCLE or self._already:
-                    if self._is_told(draft):
-                        continue
-                    draft = self._completed(draft)  # noqa: PLW2901 - the same, whole
-                events = self._sequencer.sequence(draft)
-                if not self._telling.tell_now(events):
-                    await self._telling.tell(events)
-                if self.result:
-                    await read_out(drafts)
-                    return None
-                # Not by a cancel, which comes later: a provider's next words may be here already.
-                if self._ending is not None or (self._is_steered and self._may_end_here()):
-                    return EndReason.STEERED  # if nobody has wanted another one
-        raise UpstreamError("The provider ended the stream before the response was finished.")
-
-    def _take_try(self, tried: Tried) -> None:
-        self._tried.append(tried)
-        if tried.answers:
-            self.plan = self.plan.answered_by(tried.target)
-            if self._mirror is not None:
-                self._mirror.remember(self.id, record=self.plan.record)
-
-    def _is_told(self, draft: Draft) -> bool:
-        """Whether an earlier attempt has told it: a provider's own job tells the same again."""
-        if draft.type == CREATED and self.plan.is_provider_run and self._mirror is not None:
-            self._mirror.remember(self.id, str(draft.fields["response"]["id"]))
-        if draft.type in LIFECYCLE or not self._already:
-            return False
-        self._already -= 1
-        return True
-
-    def _completed(self, draft: Draft) -> Draft:
-        """A terminal draft with the items that a provider left out of it."""
-        response = draft.fields.get("response")
-        if draft.type not in TERMINAL or has_items(response):
-            return draft
-        return Draft(draft.type, {"response": with_items(response, self._telling.fold().output())})
-
-    async def _end(self, ending: EndReason | BridgeError) -> None:
-        """Speak the end that the provider did not speak."""
-        if isinstance(ending, BridgeError) and not self.stream.events:
-            if self._mirror is not None:
-                self._mirror.forget(self.id)
-            self.stream.close(ending)
-        elif ending is EndReason.SHUTDOWN and await self._hand_over():
-            self.stream.close()
-        else:
-            await self._telling.tell(self._last_words(ending))
-
-    async def _hand_over(self) -> bool:
-        """Leave a background response to another server, if it can go on there."""
-        record = self.plan.record
-        is_new = record.may_run_again and not self._telling.fold().output()
-        if self._mirror is None or not (is_new or self.plan.is_provider_run):
-            return False
-        return await self._mirror.release(self.id)
+    def _can_move(self) -> bool:
+        """Whether another server could generate the rest of a background response."""
+        spec = self.spec
+        is_new = spec.record.may_run_again and not self._publisher.folded().output()
+        return (is_new or spec.is_provider_run) and not self._publisher.is_ended
 
     def _outlives(self) -> bool:
-        """Whether a provider that makes the response by itself is to go on: for a successor.
+        """Whether a provider that generates the response by itself is to continue: for a successor.
 
         Asked while the job is cancelled, before anything can be handed over.
         """
-        is_left = self._ending in (EndReason.SHUTDOWN, EndReason.TAKEN_OVER)
-        return is_left and self._mirror is not None
+        is_left = self._scope.reason in (EndReason.SHUTDOWN, EndReason.TAKEN_OVER)
+        return is_left and self.spec.envelope.store
 
-    def _last_words(self, ending: EndReason | BridgeError) -> list[Event]:
-        if ending is EndReason.CANCELLED:
-            return self._sequencer.cancel()
-        if ending is EndReason.INTERRUPTED:
-            return self._sequencer.interrupt(self._telling.fold().finished_items())
-        if ending is EndReason.STEERED:
-            return self._sequencer.steer(self._telling.fold().finished_items())
-        if ending is EndReason.TAKEN_OVER:
-            ending = ResponseTakenOver()
-        error = ending if isinstance(ending, BridgeError) else ServerShutdown()
-        output = self._telling.fold().partial_output() if error.keeps_output else []
-        return self._sequencer.fail(error, output)
-
-    async def _break_silence(self) -> None:
-        """Say `created` soon, and something now and then (wire contract P5)."""
-        await self._clock.sleep(self._timing.created_after)
-        try:
-            await self._telling.tell(self._sequencer.open())
-        except BridgeError as error:
-            self.stop_soon(error)
-            return
-        while self._timing.keepalive:
-            silent = self._clock.monotonic() - self._telling.last
-            await self._clock.sleep(max(self._timing.keepalive - silent, 0.001))
-            if self._clock.monotonic() - self._telling.last >= self._timing.keepalive:
-                await self._telling.tell(self._sequencer.keepalive(self.snapshot()))
+    def _record_try(self, tried: Tried) -> None:
+        self._tried.append(tried)
+        if tried.answers:
+            self._publisher.set_target(tried.target)
 
     def _finished(self) -> JobFinished:
-        first, error = self._telling.first, self.stream.error
+        first_at, error = self._publisher.first_at, self.stream.error
         return finished(
-            self.plan,
+            self.spec,
             self.result,
             error=error.code if error else "",
             events=len(self.stream.events),
-            first_event_seconds=None if first is None else first - self._began,
-            seconds=self._clock.monotonic() - self._began,
+            first_event_seconds=None if first_at is None else first_at - self._began_at,
+            seconds=self._clock.monotonic() - self._began_at,
             tried=tuple(self._tried),
         )
+
+
+async def warm_up() -> AsyncGenerator[Draft, None]:
+    """The drafts of a create with ``generate: false``; no provider is asked (contract 4.1.6)."""
+    yield Draft(COMPLETED, {"response": {"output": [], "usage": no_usage()}})

@@ -15,11 +15,13 @@ from ws_bridge.errors import (
     PreviousResponseNotFound,
 )
 from ws_bridge.jobs.spec import JobSpec
-from ws_bridge.jobs.store_timeout import while_it_answers
+from ws_bridge.jobs.store_timeout import wait_while_answering
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.conversation import Conversation, entries_of_response
-from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.protocol.output.received import items_of
+from ws_bridge.protocol.request import CreateResponse
+from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.store.base import Snapshot, Store
 from ws_bridge.store.conversations import Conversations
 from ws_bridge.stream import Stream
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 # A parent on its way to its end is waited for so long, then refused (reliability 2.9).
-PATIENCE_SECONDS = 1.0
+PARENT_SECONDS = 1.0
 
 
 class Lineage:
@@ -62,7 +64,7 @@ class Lineage:
             raise PreviousResponseNotFound(response_id)
         return turn
 
-    async def conversation(self, conversation_id: str, owner: str) -> Turn | None:
+    async def resolve_conversation(self, conversation_id: str, owner: str) -> Turn | None:
         """What a conversation holds; None if it is empty.
 
         Raises ``ConversationNotFound``, and ``ConversationFull`` if it could not hold the response.
@@ -71,33 +73,33 @@ class Lineage:
         self._conversations.limits.check(conversation.size + 1, len(conversation.entries) + 1)
         return await aside(conversation.turn, values=len(conversation.entries))
 
-    async def keep(self, plan: JobSpec, response: Json) -> None:
+    async def append_to_conversation(self, spec: JobSpec, response: Json) -> None:
         """Add what a finished response was asked and has said to its conversation, if it has one.
 
         A conversation that was deleted meanwhile stays deleted; one that cannot hold all of it, as
         it is.
         """
-        conversation_id = plan.envelope.conversation
+        conversation_id = spec.envelope.conversation
         if conversation_id is None or response["status"] not in ("completed", "incomplete"):
             return
-        record = plan.record
+        record = spec.record
         output = response["output"]
         made = partial(entries_of_response, record.id, record.input, output, record.maker)
         entries = await aside(made, values=len(record.input) + len(output))
         try:
             # The client waits for its end meanwhile.
             add = self._conversations.add(conversation_id, record.owner, entries)
-            await while_it_answers(self._store.answer_count, add)
+            await wait_while_answering(self._store.answer_count, add)
         except (BridgeError, TimeoutError) as lost:
             reason = getattr(lost, "code", "timeout")
             log.error("conversation_lost id=%s reason=%s", conversation_id, reason)  # noqa: TRY400
 
-    async def await_ends(self, streams: Sequence[Stream]) -> None:
+    async def wait_until_closed(self, streams: Sequence[Stream]) -> None:
         """Return when all of them are closed, or were waited for as long as a parent is."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(PARENT_SECONDS):
                 for stream in streams:
-                    await stream.wait_closed()
+                    await stream.wait_until_closed()
 
     async def _find(self, conversation_id: str, owner: str) -> Conversation:
         conversation = await self._conversations.get(conversation_id, owner)
@@ -121,8 +123,21 @@ class Lineage:
     async def _wait_for_end(self, response_id: str, owner: str) -> None:
         """A parent may be on its way to its end, here or elsewhere."""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(PARENT_SECONDS):
                 async for _ in self._store.read(response_id, owner):
                     pass
         except TimeoutError:
             raise PreviousResponseInProgress(response_id) from None
+
+
+async def build_chain(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:
+    """What is said before the answer, its seals and calls checked. Raises ``InvalidRequest``."""
+    items = 1 if isinstance(request.input, str) else len(request.input)
+    values = items + Chain(parent, ()).count()
+    return await aside(partial(_checked, parent, request, sealer), values=values)
+
+
+def _checked(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:
+    chain = sealer.open(Chain(parent, request.items()))
+    chain.check_calls()
+    return chain

@@ -2,7 +2,8 @@
 
 Rule 1: the live path waits here at a response's creation and end only, while the store answers.
 Rule 2: a write that failed is sent again with the next tick: the numbers make it idempotent.
-Rule 3: what a store that is away does not take is kept, up to a bound; more is cut, and said so.
+Rule 3: what a store that is away does not take is kept, up to a bound; more is cut, and the log
+declares the gap.
 """
 
 from __future__ import annotations
@@ -10,22 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import StoreUnavailable
-from ws_bridge.jobs.backlog import Backlog, shorten
-from ws_bridge.jobs.refused_creates import RefusedCreates
-from ws_bridge.jobs.store_timeout import (
-    FlushSignal,
-    MirrorTiming,
-    Outcome,
-    until_settled,
-    while_it_answers,
-)
+from ws_bridge.jobs.backlog import Backlog, MirrorListener, shorten
+from ws_bridge.jobs.store_timeout import Outcome, wait_until_settled, wait_while_answering
 from ws_bridge.protocol.events import Event
-from ws_bridge.store.base import Lease, Receipt, Record, Store, Verdict
+from ws_bridge.store.base import Claim, Lease, Receipt, Record, Store, Verdict
 from ws_bridge.stream import Stream
 
 log = logging.getLogger(__name__)
@@ -33,274 +28,331 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 0.1
 
 
-class Mirror:
-    """Writes the streams it watches. ``run`` is the flusher's task; its owner awaits it."""
+@dataclass(frozen=True, slots=True)
+class MirrorTiming:
+    """How often the store is written to, and how much it is waited for, in seconds and bytes."""
 
-    def __init__(self, store: Store, pace: MirrorTiming, clock: Clock) -> None:
+    flush: float = 0.025
+    renew: float = 5.0  # a silent response's lease
+    backlog: int = 256 * 2**20  # bytes kept for a store that is away
+    lease: float = 15.0
+    end_waits: float = 10.0  # an end, for a store that is away
+
+
+class FlushSignal:
+    """Whether there is something to write, and whether it is urgent."""
+
+    def __init__(self) -> None:
+        self._has_work = asyncio.Event()
+        self._is_urgent = asyncio.Event()
+        self._is_set = False  # the first one, without a call: it is asked at every event
+
+    def add(self, *, at_once: bool = False) -> None:
+        """There is something to write."""
+        if not self._is_set:
+            self._is_set = True
+            self._has_work.set()
+        if at_once:
+            self._is_urgent.set()
+
+    async def wait(self, longest: float | None, tick: float) -> None:
+        """Wait for work, and the rest of a tick unless it is urgent; ``longest`` seconds at most.
+
+        The signal is clear then.
+        """
+        try:
+            async with asyncio.timeout(longest):
+                await self._has_work.wait()
+        except TimeoutError:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(tick):
+                await self._is_urgent.wait()
+        self._is_set = False
+        self._has_work.clear()
+        self._is_urgent.clear()
+
+
+class Mirror:
+    """Writes the streams it tracks. ``run`` is the flusher's task; its owner awaits it."""
+
+    def __init__(self, store: Store, timing: MirrorTiming, clock: Clock) -> None:
         self._store = store
-        self._pace = pace
+        self._timing = timing
         self._clock = clock
-        self._feeds: dict[str, Backlog] = {}
-        self._behind: dict[str, Backlog] = {}
-        self._refused = RefusedCreates(store)
-        self._unsure: dict[str, Record] = {}  # creations that were cancelled on their way
-        self._work = FlushSignal()
+        self._tracked: dict[str, Backlog] = {}
+        self._behind: dict[str, Backlog] = {}  # of these, what the store lacks something of
+        self._uncertain: dict[str, Record] = {}  # creations that were cancelled on their way
+        self._to_delete: dict[str, Record] = {}  # refused, and perhaps in the store nevertheless
+        self._signal = FlushSignal()
         self._renewed_at = 0.0
         self.degraded = 0  # responses that began without the store
         self.cuts = 0  # gaps that were declared
-        self.unconfirmed = 0  # ends that were told without the store
+        self.unconfirmed = 0  # ends that were published without the store
         self.contradicted = 0  # of these the store has another
 
-    async def create(
-        self,
-        record: Record,
-        events: Sequence[Event],
-        stream: Stream,
-        *,
-        cancelled: Callable[[], None],
-        taken: Callable[[], None],
-    ) -> None:
-        """Make the response known with its first events, and watch its stream.
+    # One response
 
-        A store that is away is no error: the response goes on, and is written when the store is
-        back. Not so a background response, which is nothing but a promise: ``StoreUnavailable``.
+    async def create(
+        self, record: Record, events: Sequence[Event], stream: Stream, listener: MirrorListener
+    ) -> None:
+        """Make the response known with its first events, and track its stream.
+
+        A store that is away is no error: the response continues, and is written when the store is
+        back. A background response is nothing but a promise: for it ``StoreUnavailable`` is raised.
         """
-        feed = Backlog(record, Lease(record.id, 1), stream, cancelled, taken)
-        feed.renewed_at = self._clock.monotonic()
+        backlog = Backlog(record, Lease(record.id, 1), stream, listener)
+        backlog.renewed_at = self._clock.monotonic()
         try:
-            feed.lease = await self._soon(self._store.create(record, events))
-            feed.created(events)
+            backlog.lease = await self._answered(self._store.create(record, events))
+            backlog.mark_created(events)
         except (StoreUnavailable, TimeoutError):
             if record.background:
-                self._refuse(record)
+                self._delete_later(record)
                 raise StoreUnavailable from None
             self.degraded += 1
             log.warning("store_degraded id=%s", record.id)
         except asyncio.CancelledError:
-            if record.background:  # whoever wanted it has left before it was told the id
-                self._refuse(record)
+            if record.background:  # its client has left before it had the id
+                self._delete_later(record)
             else:
-                self._unsure[record.id] = record
+                self._uncertain[record.id] = record
             raise
-        self._unsure.pop(record.id, None)
-        self._watch(feed)
+        self._uncertain.pop(record.id, None)
+        self._track(backlog)
 
-    def adopt(
-        self,
-        record: Record,
-        lease: Lease,
-        stream: Stream,
-        *,
-        cancelled: Callable[[], None],
-        taken: Callable[[], None],
-    ) -> None:
-        """Watch the stream of a response that was claimed; what is in it is stored."""
-        feed = Backlog(record, lease, stream, cancelled, taken)
-        feed.renewed_at = self._clock.monotonic()
-        feed.created(stream.events)
-        self._watch(feed)
+    def resume(self, claim: Claim, stream: Stream, listener: MirrorListener) -> None:
+        """Track the stream of a response that was claimed; the events in it are stored."""
+        backlog = Backlog(claim.record, claim.lease, stream, listener)
+        backlog.renewed_at = self._clock.monotonic()
+        backlog.mark_created(stream.events)
+        self._track(backlog)
 
-    def news(self, response_id: str) -> None:
-        """The stream has grown."""
-        if (feed := self._feeds.get(response_id)) is not None:
-            self._behind[response_id] = feed
-            self._work.add(at_once=feed.is_followed)
+    def notify_appended(self, response_id: str) -> None:
+        """The stream has grown: the next flush writes it."""
+        if (backlog := self._tracked.get(response_id)) is not None:
+            self._behind[response_id] = backlog
+            self._signal.add(at_once=backlog.is_followed)
 
-    def followed(self, response_id: str) -> None:
-        """Somebody reads along elsewhere: what comes is written at once."""
-        if (feed := self._feeds.get(response_id)) is not None:
-            feed.is_followed = True
-            self.news(response_id)
+    def mark_followed(self, response_id: str) -> None:
+        """A reader of the store follows the response: its events are written at once."""
+        if (backlog := self._tracked.get(response_id)) is not None:
+            backlog.is_followed = True
+            self.notify_appended(response_id)
 
-    def remember(self, key: str, upstream_id: str = "", record: Record | None = None) -> None:
-        """Keep, with a later write, the provider's id of a background response, or who answers."""
-        if (feed := self._feeds.get(key)) is not None:
-            feed.remember(upstream_id, record)
-            self.news(key)
+    def set_upstream_id(self, response_id: str, upstream_id: str) -> None:
+        """Store the provider's id of a background response with the next write."""
+        if (backlog := self._tracked.get(response_id)) is not None:
+            backlog.upstream_id = upstream_id
+            self.notify_appended(response_id)
 
-    def is_in_doubt(self, response_id: str) -> bool:
-        """Whether the lease may have run out, and the store was not asked since."""
-        feed = self._feeds.get(response_id)
-        return feed is not None and feed.is_in_doubt(self._clock.monotonic() - self._pace.lease)
+    def replace_record(self, record: Record) -> None:
+        """Store the record in the place of the one that the response began with."""
+        if (backlog := self._tracked.get(record.id)) is not None:
+            backlog.replace_record(record)
+            self.notify_appended(record.id)
 
-    async def confirm(self, response_id: str) -> None:
-        """Ask the store once, if it can be reached; a response that is another's is not watched."""
-        if (feed := self._feeds.get(response_id)) is not None:
+    def lease_may_have_expired(self, response_id: str, now: float) -> bool:
+        """Whether the store has not confirmed the lease for so long, nor was asked in vain."""
+        backlog = self._tracked.get(response_id)
+        if backlog is None or not backlog.is_created:
+            return False
+        expired = now - self._timing.lease
+        return backlog.renewed_at <= expired and backlog.asked_at <= expired
+
+    async def confirm_lease(self, response_id: str) -> None:
+        """Ask the store once, if it can be reached; a response that it refuses is not tracked."""
+        if (backlog := self._tracked.get(response_id)) is not None:
             with contextlib.suppress(StoreUnavailable, TimeoutError):
-                await self._soon(self._flush([feed]))
-            feed.asked_at = self._clock.monotonic()
+                await self._answered(self._flush([backlog]))
+            backlog.asked_at = self._clock.monotonic()
 
-    async def finish(self, response_id: str, ending: Sequence[Event]) -> bool:
-        """Let the store know the end first; False if it has another one.
+    async def append_end(self, response_id: str, end: Sequence[Event]) -> bool:
+        """Let the store know the end first; false if it has another one.
 
         A store that is away is waited for, ``MirrorTiming.end_waits`` seconds of the time in which
-        this process runs. Then the end may be told, and is written when the store is back.
+        this process runs. Then the end may be published, and is written when the store is back.
         """
-        if (feed := self._feeds.get(response_id)) is None:
+        if (backlog := self._tracked.get(response_id)) is None:
             return False
-        feed.ending = ending
+        backlog.end = end
         with contextlib.suppress(StoreUnavailable, TimeoutError):
-            await self._soon(self._flush([feed]))
-        if self._is_watched(feed):
-            self.news(response_id)
-            self._work.add(at_once=True)
-            await until_settled(feed.settled, self._clock, self._pace, lambda: feed.renewed_at)
-        if self._is_watched(feed):
-            feed.is_unconfirmed = True
+            await self._answered(self._flush([backlog]))
+        if self._is_tracked(backlog):
+            self.notify_appended(response_id)
+            self._signal.add(at_once=True)
+            await wait_until_settled(
+                backlog.settled,
+                self._clock,
+                lambda: backlog.renewed_at,
+                longest=self._timing.end_waits,
+                lease=self._timing.lease,
+            )
+        if self._is_tracked(backlog):
+            backlog.is_unconfirmed = True
             self.unconfirmed += 1
             log.warning("end_unconfirmed id=%s", response_id)
-        return not feed.is_taken
-
-    def hasten(self) -> None:
-        """Let no end of what runs now wait for a store that is away."""
-        for feed in self._feeds.values():
-            feed.settled.set()
+        return not backlog.is_taken_over
 
     async def release(self, response_id: str) -> bool:
-        """Give a running response back to the store, for another server; False if that fails."""
-        if (feed := self._feeds.get(response_id)) is None or not feed.is_created:
+        """Give a running response back to the store, for another server; false if that fails."""
+        if (backlog := self._tracked.get(response_id)) is None or not backlog.is_created:
             return False
         try:
-            await self._soon(self._flush([feed]))
-            if not self.watches(response_id) or feed.is_behind:
+            await self._answered(self._flush([backlog]))
+            if not self.tracks(response_id) or backlog.is_behind:
                 return False
-            await self._soon(self._store.release(feed.lease))
+            await self._answered(self._store.release(backlog.lease))
         except (StoreUnavailable, TimeoutError):
             return False
-        self._forget(feed)
+        self._forget(backlog)
         return True
 
-    async def _soon(self, step: Coroutine[Any, Any, Outcome]) -> Outcome:
-        return await while_it_answers(self._store.answer_count, step)
-
-    def watches(self, response_id: str, owner: str | None = None) -> bool:
+    def tracks(self, response_id: str, owner: str | None = None) -> bool:
         """Whether the (owner's) response runs here, or is still on its way to the store."""
-        feed = self._feeds.get(response_id)
-        return feed is not None and owner in (None, feed.record.owner)
+        backlog = self._tracked.get(response_id)
+        return backlog is not None and owner in (None, backlog.record.owner)
 
-    def forget(self, response_id: str) -> None:
-        """Watch the stream no more: nobody was ever told of the response, nor is to find it."""
-        if (record := self._unsure.pop(response_id, None)) is not None:
-            self._refuse(record)
-        if (feed := self._feeds.get(response_id)) is not None:
-            self._forget(feed)
+    def discard(self, response_id: str) -> None:
+        """Track the stream no more, and leave nothing of it in the store: its id was never told."""
+        if (record := self._uncertain.pop(response_id, None)) is not None:
+            self._delete_later(record)
+        if (backlog := self._tracked.get(response_id)) is not None:
+            self._forget(backlog)
+
+    # All of them
 
     async def run(self) -> None:
-        """Flush on every tick, at once where somebody waits; runs until cancelled."""
+        """Flush on every tick, at once where it is urgent; runs until cancelled."""
         while True:
-            await self._work.wait(self._pace.renew if self._feeds else None, self._pace.flush)
+            longest = self._timing.renew if self._tracked else None
+            await self._signal.wait(longest, self._timing.flush)
             try:
-                if await self._is_done():
+                if await self._write_round(self._due()):
                     continue
-                self._bound()
+                self._cut_to_bound()
             except Exception:  # the edge of the task: one response must not end all mirroring
                 log.exception("mirror_crashed")
-            self._work.add()
+            self._signal.add()
             await self._clock.sleep(RETRY_SECONDS)
 
     async def drain(self) -> None:
         """Write everything that is left, once."""
-        if not await self._is_done(every=True):
-            log.warning("mirror_incomplete responses=%d", len(self._feeds))
+        if not await self._write_round(list(self._tracked.values())):
+            log.warning("mirror_incomplete responses=%d", len(self._tracked))
+
+    def force_ends(self) -> None:
+        """Let no end of what runs now wait for a store that is away."""
+        for backlog in self._tracked.values():
+            backlog.settled.set()
 
     def lag(self) -> int:
         """How many events the store is behind."""
-        return sum(len(feed.lacking()) for feed in self._behind.values())
+        return sum(len(backlog.missing()) for backlog in self._behind.values())
 
-    async def _is_done(self, *, every: bool = False) -> bool:
-        """One round: write what is due; False if the store did not take it all."""
+    async def _write_round(self, backlogs: Sequence[Backlog]) -> bool:
+        """Write these, and delete what was refused; false if the store did not take it all."""
         try:
-            await self._flush(list(self._feeds.values()) if every else self._due())
-            await self._refused.delete()
+            await self._flush(backlogs)
+            for response_id, record in list(self._to_delete.items()):
+                await self._store.delete(response_id, record.owner)
+                self._to_delete.pop(response_id, None)
         except StoreUnavailable:
             return False
         return True
 
-    def _watch(self, feed: Backlog) -> None:
-        self._feeds[feed.record.id] = feed
-        self.news(feed.record.id)
-
     def _due(self) -> list[Backlog]:
-        """Who lacks something, and whose lease is to be renewed."""
+        """What the store lacks something of, and whose lease is to be renewed."""
         now = self._clock.monotonic()
         due = self._behind
-        if now - self._renewed_at >= self._pace.renew / 4:
+        if now - self._renewed_at >= self._timing.renew / 4:
             self._renewed_at = now
-            silent = now - self._pace.renew
-            due = due | {key: one for key, one in self._feeds.items() if one.renewed_at <= silent}
+            silent = now - self._timing.renew
+            due = due | {key: one for key, one in self._tracked.items() if one.renewed_at <= silent}
         return list(due.values())
 
-    async def _flush(self, feeds: Sequence[Backlog]) -> None:
-        """Write what the feeds lack, and renew their leases. Raises ``StoreUnavailable``.
+    async def _flush(self, backlogs: Sequence[Backlog]) -> None:
+        """Write what the store lacks, and renew the leases. Raises ``StoreUnavailable``.
 
-        One that cannot be created, now or again, holds up no other.
+        A response that cannot be created, now or again, holds up no other.
         """
-        await self._write([feed for feed in feeds if feed.is_created])
-        missing = [feed for feed in feeds if not feed.is_created and self._is_watched(feed)]
-        refusals = [one for one in await asyncio.gather(*map(self._restore, missing)) if one]
-        await self._write([feed for feed in missing if feed.is_created])
-        if refusals:
-            raise refusals[0]
+        await self._write([backlog for backlog in backlogs if backlog.is_created])
+        missing = [one for one in backlogs if not one.is_created and self._is_tracked(one)]
+        errors = [error for error in await asyncio.gather(*map(self._restore, missing)) if error]
+        await self._write([backlog for backlog in missing if backlog.is_created])
+        if errors:
+            raise errors[0]
 
-    async def _restore(self, feed: Backlog) -> StoreUnavailable | None:
-        lease = feed.lease
+    async def _restore(self, backlog: Backlog) -> StoreUnavailable | None:
+        lease = backlog.lease
         try:
-            # With events: a record without any would be a response that nobody can read.
-            await self._store.create(feed.record, feed.opening(), lease.fence)
-        except StoreUnavailable as refusal:
-            return refusal
-        feed.is_created = feed.is_created or feed.lease == lease
+            # With events: a record without any would be a response that cannot be read.
+            await self._store.create(backlog.record, backlog.opening(), lease.fence)
+        except StoreUnavailable as error:
+            return error
+        backlog.is_created = backlog.is_created or backlog.lease == lease
         return None
 
-    async def _write(self, feeds: Sequence[Backlog]) -> None:
-        feeds = [feed for feed in feeds if self._is_watched(feed)]
-        writes, asked_at = [feed.write() for feed in feeds], self._clock.monotonic()
+    async def _write(self, backlogs: Sequence[Backlog]) -> None:
+        backlogs = [backlog for backlog in backlogs if self._is_tracked(backlog)]
+        writes = [backlog.next_write() for backlog in backlogs]
+        asked_at = self._clock.monotonic()
         receipts = await self._store.append(writes) if writes else ()
-        for feed, write, receipt in zip(feeds, writes, receipts, strict=True):
+        for backlog, write, receipt in zip(backlogs, writes, receipts, strict=True):
             # Of two writes at once, the other may have been the last, or under a newer lease.
-            if self._is_watched(feed) and feed.lease == write.lease:
-                feed.renewed_at = asked_at
-                self._take(feed, write.events, receipt)
+            if self._is_tracked(backlog) and backlog.lease == write.lease:
+                backlog.renewed_at = asked_at
+                self._apply(receipt, backlog, write.events)
 
-    def _take(self, feed: Backlog, events: Sequence[Event], receipt: Receipt) -> None:
-        feed.is_followed = receipt.is_followed
+    def _apply(self, receipt: Receipt, backlog: Backlog, events: Sequence[Event]) -> None:
+        """Note what became of a write of these events."""
+        backlog.is_followed = receipt.is_followed
         if receipt.verdict in (Verdict.APPENDED, Verdict.DUPLICATE):
             if events:
-                feed.written(events[-1].number)
-            if (events and events[-1].is_terminal) or (feed.is_over and not feed.is_behind):
-                self._forget(feed)
+                backlog.mark_written(events[-1].number)
+            is_end = bool(events) and events[-1].is_terminal
+            if is_end or (backlog.is_over and not backlog.is_behind):
+                self._forget(backlog)
             elif receipt.is_cancelled:
-                feed.cancelled()
-        elif receipt.verdict is Verdict.GAP:  # it has lost some: send again from there
-            feed.rewind(receipt.last_number)
+                backlog.listener.cancelled()
+        elif receipt.verdict is Verdict.GAP:  # it has lost some: write again from there
+            backlog.rewind(receipt.last_number)
         elif receipt.verdict is Verdict.GONE:
-            log.warning("store_lost id=%s: it is written anew", feed.record.id)
-            feed.lost()
-        else:  # ended or claimed by others: what still comes is nobody's any more
-            self._forget(feed)
-            self.contradicted += feed.is_unconfirmed
-            feed.take_away()
-        if feed.is_created and not feed.is_behind:
-            self._behind.pop(feed.record.id, None)
-        elif self._is_watched(feed):
-            self._behind[feed.record.id] = feed
-            self._work.add()
+            log.warning("store_lost id=%s: it is written again", backlog.record.id)
+            backlog.mark_lost()
+        else:  # ended or claimed by others: what still comes is not stored
+            self._forget(backlog)
+            self.contradicted += backlog.is_unconfirmed
+            backlog.mark_taken_over()
+        if backlog.is_created and not backlog.is_behind:
+            self._behind.pop(backlog.record.id, None)
+        elif self._is_tracked(backlog):
+            self._behind[backlog.record.id] = backlog
+            self._signal.add()
 
-    def _is_watched(self, feed: Backlog) -> bool:
-        return self._feeds.get(feed.record.id) is feed
+    async def _answered(self, step: Coroutine[Any, Any, Outcome]) -> Outcome:
+        """The step's outcome, waited for as long as the store answers. Raises ``TimeoutError``."""
+        return await wait_while_answering(self._store.answer_count, step)
 
-    def _forget(self, feed: Backlog) -> None:
-        self._feeds.pop(feed.record.id, None)
-        self._behind.pop(feed.record.id, None)
-        feed.settled.set()
+    def _track(self, backlog: Backlog) -> None:
+        self._tracked[backlog.record.id] = backlog
+        self.notify_appended(backlog.record.id)
 
-    def _refuse(self, record: Record) -> None:
-        self._refused.add(record)
-        self._work.add()
+    def _is_tracked(self, backlog: Backlog) -> bool:
+        return self._tracked.get(backlog.record.id) is backlog
 
-    def _bound(self) -> None:
+    def _forget(self, backlog: Backlog) -> None:
+        self._tracked.pop(backlog.record.id, None)
+        self._behind.pop(backlog.record.id, None)
+        backlog.settled.set()
+
+    def _delete_later(self, record: Record) -> None:
+        self._to_delete[record.id] = record
+        self._signal.add()
+
+    def _cut_to_bound(self) -> None:
         """Keep no more for the store than the bound."""
-        cut, dropped = shorten(list(self._behind.values()), self._pace.backlog)
+        cut, dropped = shorten(list(self._behind.values()), self._timing.backlog)
         self.cuts += len(cut)
-        for feed in dropped:
-            self._forget(feed)
+        for backlog in dropped:
+            self._forget(backlog)

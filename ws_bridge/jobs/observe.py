@@ -50,14 +50,14 @@ class JobFinished:
 Observe = Callable[[JobStarted | JobFinished], None]
 
 
-def finished(plan: JobSpec, result: Json | None, *, error: str, **facts: Any) -> JobFinished:
+def finished(spec: JobSpec, result: Json | None, *, error: str, **facts: Any) -> JobFinished:
     """What became of a response; without a result it was refused."""
     failure = (result or {}).get("error") or {}
     return JobFinished(
-        id=plan.record.id,
-        model=plan.envelope.model,
-        provider=plan.target.provider,
-        transport=plan.transport,
+        id=spec.record.id,
+        model=spec.envelope.model,
+        provider=spec.target.provider,
+        transport=spec.transport,
         outcome=result["status"] if result else "refused",
         error=error or str(failure.get("code") or ""),
         usage=(result or {}).get("usage"),

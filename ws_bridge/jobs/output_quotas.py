@@ -1,14 +1,15 @@
-"""How much running responses have said: each, those of a key, and all of them, in bytes of events.
+"""How large running responses are: each, those of a key, and all of them, in bytes of events.
 
-Rule 1: whoever says too much ends as failed, and its provider's connection is closed.
-Rule 2: where a key, or the process, holds too much, its largest response ends, and not the one that
-came last: a small one of somebody else is unharmed.
+Rule 1: a response that is too large ends as failed, and its provider's connection is closed.
+Rule 2: where a key, or the process, holds too much, its largest response ends, and not the last
+one: a small response of another client is unharmed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ws_bridge.errors import BridgeError, ResponseTooLarge
 
@@ -36,56 +37,64 @@ class RunningOutput:
 
 
 class OutputQuotas:
-    """The running responses of a process. ``everybody`` is who has no key, and no limit of one."""
+    """The running responses of a process. ``unlimited_owner`` has no limit per key."""
 
-    def __init__(self, bounds: OutputLimits = OutputLimits(), everybody: str = "") -> None:
-        self._bounds = bounds
-        self._everybody = everybody
+    def __init__(self, limits: OutputLimits = OutputLimits(), unlimited_owner: str = "") -> None:
+        self._limits = limits
+        self._most = limits.response * MIB, limits.per_key * MIB, limits.total * MIB  # bytes
+        self._unlimited_owner = unlimited_owner
         self._running: dict[str, RunningOutput] = {}
-        self._owned: dict[str, int] = {}
+        self._by_owner: dict[str, int] = {}
         self.total = 0
 
-    def begin(self, response_id: str, owner: str, stop: Stop) -> Callable[[int], None]:
-        """A response runs: what is to be told of every so many bytes that it says."""
+    def start(self, response_id: str, owner: str, stop: Stop) -> Callable[[int], None]:
+        """Count a response from now on: the result is called with the bytes of each addition."""
         self._running[response_id] = RunningOutput(owner, stop)
-        return lambda more: self._count(response_id, more)
+        # By its id: a counter that held the response would be a ring of objects with its stream.
+        return partial(self._count, response_id)
 
     def end(self, response_id: str) -> None:
-        """It has ended; what it says after that counts no more."""
+        """Count a response no more, whatever is still added to it."""
         if ended := self._running.pop(response_id, None):
-            self._add(ended.owner, -ended.size)
+            self.total -= ended.size
+            left = self.of_owner(ended.owner) - ended.size
+            self._by_owner[ended.owner] = left
+            if not left:
+                del self._by_owner[ended.owner]
 
-    def owned(self, owner: str) -> int:
-        """What the running responses of a key have said."""
-        return self._owned.get(owner, 0)
+    def of_owner(self, owner: str) -> int:
+        """Bytes of the running responses of a key."""
+        return self._by_owner.get(owner, 0)
 
-    def _add(self, owner: str, more: int) -> None:
-        self.total += more
-        self._owned[owner] = self.owned(owner) + more
-        if not self._owned[owner]:
-            del self._owned[owner]
-
-    def _count(self, response_id: str, more: int) -> None:
+    def _count(self, response_id: str, size: int) -> None:
         one = self._running.get(response_id)
         if one is None:
             return
-        one.size += more
-        self._add(one.owner, more)
-        bounds = self._bounds
-        if one.size > bounds.response * MIB:
-            self._end(response_id, f"The response is longer than {bounds.response} MiB of events.")
-        if bounds.per_key and one.owner != self._everybody:
-            while self.owned(one.owner) > bounds.per_key * MIB:
-                owned = [key for key, each in self._running.items() if each.owner == one.owner]
-                self._end_largest(owned, f"with this key hold more than {bounds.per_key} MiB")
-        while self.total > bounds.total * MIB:
-            self._end_largest(list(self._running), f"hold more than {bounds.total} MiB")
+        owner = one.owner
+        one.size += size
+        self.total += size
+        self._by_owner[owner] = owned = self._by_owner.get(owner, 0) + size
+        most, most_per_key, most_in_total = self._most
+        if one.size > most:
+            limit = self._limits.response
+            self._end(response_id, f"The response is longer than {limit} MiB of events.")
+        if most_per_key and owned > most_per_key and owner != self._unlimited_owner:
+            self._end_largest_of(owner)
+        while self.total > most_in_total:
+            limit = self._limits.total
+            self._end_largest(list(self._running), f"hold more than {limit} MiB")
 
-    def _end_largest(self, ids: list[str], words: str) -> None:
+    def _end_largest_of(self, owner: str) -> None:
+        limit = self._limits.per_key
+        while self.of_owner(owner) > limit * MIB:
+            ids = [key for key, each in self._running.items() if each.owner == owner]
+            self._end_largest(ids, f"with this key hold more than {limit} MiB")
+
+    def _end_largest(self, ids: list[str], reason: str) -> None:
         largest = max(ids, key=lambda one: self._running[one].size)
-        self._end(largest, f"Running responses {words} of events, and this is the largest.")
+        self._end(largest, f"Running responses {reason} of events, and this is the largest.")
 
-    def _end(self, response_id: str, words: str) -> None:
+    def _end(self, response_id: str, message: str) -> None:
         stop = self._running[response_id].stop
         self.end(response_id)
-        stop(ResponseTooLarge(words))
+        stop(ResponseTooLarge(message))

@@ -1,10 +1,10 @@
-"""One response's events on their way to everybody: to the store first where that matters.
+"""The one place where a draft becomes an event that the store and the stream get.
 
-Rule 1: the store knows the response before anyone is told its id, and its end before anyone hears
-it; only a store that is away is not waited for (``mirror``).
-Rule 2: events are told in the order of their numbers, whoever says them.
-Rule 3: where the lease may have run out, as after a standstill, the store is asked first, so that
-nothing is told under numbers that another server has given out.
+Rule 1: the store knows the response before its first event is published, and its end before the
+terminal event is; only a store that is away is not waited for (``mirror``).
+Rule 2: events are published in the order of their numbers, from whichever task they come.
+Rule 3: where the lease may have expired, as after a standstill, the store is asked first, so that
+nothing is published under numbers that another server has given out.
 """
 
 from __future__ import annotations
@@ -13,160 +13,246 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import ResponseTakenOver
+from ws_bridge.errors import BridgeError, ResponseTakenOver
+from ws_bridge.jobs.cancel_scope import CancelScope
 from ws_bridge.jobs.mirror import Mirror
-from ws_bridge.protocol.events import Event
+from ws_bridge.jobs.spec import JobSpec
+from ws_bridge.protocol.events import CREATED, LIFECYCLE, TERMINAL, Draft, Event
+from ws_bridge.protocol.output.received import has_items, with_items
 from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.sequencer import Sequencer, end_for
-from ws_bridge.store.base import Claim, Record
+from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
+from ws_bridge.upstream.base import Target
 
-Callbacks = dict[str, Callable[[], None]]  # what the store may have to say, see `Mirror.create`
+OnEnd = Callable[[JobSpec, Json], Awaitable[None]]
 
 
 class Publisher:
-    """The way of one response's events. Without a mirror nothing is stored.
+    """Numbers the drafts of one response and publishes their events.
 
-    ``record`` is what is known of the response by now; ``finish`` is given the final object before
-    anybody hears the end.
+    Without a mirror nothing is stored. ``on_end`` is awaited with the final object before the
+    terminal event is published.
     """
 
     def __init__(
         self,
-        sequencer: Sequencer,
+        spec: JobSpec,
+        scope: CancelScope,
         *,
-        record: Callable[[], Record],
         mirror: Mirror | None,
-        ears: Callbacks,
-        finish: Callable[[Json], Awaitable[None]],
+        on_end: OnEnd | None,
         clock: Clock,
     ) -> None:
+        self.spec = spec  # as it is known by now: who answers may turn out later
         self.stream = Stream()
-        self.first: float | None = None  # when the first event was told; monotonic, seconds
-        self.last = clock.monotonic()  # when the last one was, or when all began
-        self._sequencer = sequencer
-        self._id = record().id
-        self._record = record
-        self._finish = finish
+        self.first_at: float | None = None  # when the first event was published; monotonic, seconds
+        self.last_at = clock.monotonic()  # when the last one was, or when the publisher was made
+        self._id = spec.record.id
+        self._scope = scope
         self._mirror = mirror
-        self._ears = ears
+        self._on_end = on_end
         self._clock = clock
+        self._sequencer = Sequencer(spec.envelope, spec.lane, clock.wall)
         self._reducer = Reducer()
+        self._pending: list[Event] = []  # numbered, and not published yet
+        self._is_recorded = mirror is None  # the store knows the response
+        self._replays = 0  # drafts to come that an earlier server has published
         self._lock = asyncio.Lock()
-        self._untold: list[Event] = []
-        self._is_recorded = mirror is None
 
-    def adopt(self, claim: Claim) -> None:
-        """Go on with a log that another server has begun."""
+    @property
+    def result(self) -> Json | None:
+        """The final response object; None while the response runs, or when it was refused."""
+        return self._sequencer.result
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the terminal event is numbered: nothing comes after it."""
+        return self._sequencer.result is not None
+
+    def folded(self) -> Reducer:
+        """Everything that was published, folded."""
+        return self._reducer.fold(self.stream.after(self._reducer.number))
+
+    # Who answers
+
+    def resume(self, claim: Claim) -> None:
+        """Continue a log that another server has begun.
+
+        A provider that generates the response by itself sends again what that server published.
+        """
+        self._sequencer.resume(claim.events)
+        if claim.upstream_id:
+            self._replays = sum(event.type not in LIFECYCLE for event in claim.events)
         self.stream.append(claim.events)
         self._is_recorded = True
         if self._mirror is not None:
-            self._mirror.adopt(claim.record, claim.lease, self.stream, **self._ears)
+            self._mirror.resume(claim, self.stream, self._scope.listener())
 
-    def let_go(self) -> None:
-        """All is told: nobody has to be called any more, and whoever made this can be freed."""
-        record = self._record()
-        self._record = lambda: record
-        self._ears = {}
-        self._finish = nothing_more
+    def set_target(self, target: Target) -> None:
+        """This target answers: the store is to know it."""
+        self.spec = self.spec.answered_by(target)
+        if self._mirror is not None:
+            self._mirror.replace_record(self.spec.record)
 
-    def fold(self) -> Reducer:
-        """All that was told, folded."""
-        return self._reducer.fold(self.stream.after(self._reducer.number))
+    # Events
 
-    def say(self, events: list[Event]) -> None:
-        """Tell what is not the end: at once, or right after what is waited for."""
-        self._untold += events
-        if self._is_recorded and not self._is_in_doubt():
-            self._append_untold()
+    def publish(self, draft: Draft) -> bool:
+        """Publish a draft of the provider; false if ``flush`` has to wait for the store first."""
+        if draft.type in LIFECYCLE or self._replays:
+            if self._is_replay(draft):
+                return True
+            draft = self._with_items(draft)
+        return self._publish(self._sequencer.sequence(draft))
 
-    def tell_now(self, events: list[Event]) -> bool:
-        """Tell events that nobody has to wait for, as nearly all are; False if these are others."""
-        is_plain = self._is_recorded and not self._untold and not self._sequencer.is_ended
-        if not is_plain or self._is_in_doubt():
+    def publish_own(self, draft: Draft) -> bool:
+        """Publish a draft of the bridge; false as ``publish``."""
+        return self._publish(self._sequencer.sequence(draft))
+
+    async def open(self, *, queued: bool = False) -> None:
+        """Publish what a response begins with, unless it has begun. Raises as ``flush``."""
+        await self._publish_now(self._sequencer.open(queued=queued))
+
+    async def keepalive(self) -> None:
+        """Publish the snapshot once more."""
+        await self._publish_now(self._sequencer.keepalive(self.folded().response()))
+
+    async def cancel(self) -> None:
+        """End the response as cancelled."""
+        await self._publish_now(self._sequencer.cancel())
+
+    async def interrupt(self) -> None:
+        """End the response as incomplete, because the client interrupts it."""
+        await self._publish_now(self._sequencer.interrupt(self.folded().finished_items()))
+
+    async def steer(self) -> None:
+        """End the response as incomplete, because a successor continues."""
+        await self._publish_now(self._sequencer.steer(self.folded().finished_items()))
+
+    async def fail(self, error: BridgeError) -> None:
+        """End the response as failed, with its output so far where the error keeps it."""
+        output = self.folded().partial_output() if error.keeps_output else []
+        await self._publish_now(self._sequencer.fail(error, output))
+
+    def refuse(self, error: BridgeError) -> None:
+        """Close the stream with an error: the response never began."""
+        self._scope.close()
+        if self._mirror is not None:
+            self._mirror.discard(self._id)
+        self.stream.close(error)
+
+    async def release(self) -> bool:
+        """Give the response back to the store, for another server; false if that fails.
+
+        The stream is closed then, without a terminal event.
+        """
+        if self._mirror is None or not await self._mirror.release(self._id):
             return False
-        self._append(events)
+        self._scope.close()
+        self.stream.close()
         return True
 
-    async def tell(self, events: list[Event]) -> None:
-        """Tell events; of the first ones the store knows before, and of the end.
+    async def flush(self) -> None:
+        """Publish what is pending, when the store knows what it has to know before.
 
         Raises ``BridgeError`` if the response cannot begin.
         """
-        if (not events and self._is_recorded) or self.tell_now(events):
-            return
-        self._untold += events
-        if self._is_recorded and not self._sequencer.is_ended and not self._is_in_doubt():
-            self._append_untold()
-            return
+        if self.is_ended:
+            self._scope.close()
         async with self._lock:
-            is_new = await self._begin()  # what the store was created with may be told in any case
-            if is_new or await self._is_ours():
-                self._append_untold()
+            is_new = await self._record()  # what the store begins with is published in any case
+            if is_new or await self._holds_lease():
+                self._append_pending()
             await self._end()
-        if self._sequencer.is_ended:
+        if self.is_ended:
             self.stream.close()
 
-    def _is_in_doubt(self) -> bool:
-        return self._mirror is not None and self._mirror.is_in_doubt(self._id)
+    async def _publish_now(self, events: list[Event]) -> None:
+        if not self._publish(events):
+            await self.flush()
 
-    async def _is_ours(self) -> bool:
-        """Whether what is not the end may be told: not once another server has the response."""
-        if self._mirror is None:
-            return True
-        if self._is_in_doubt():
-            await self._mirror.confirm(self._id)
-        return self._mirror.watches(self._id)
+    def _publish(self, events: list[Event]) -> bool:
+        """Append events to the stream, or keep them for ``flush``: false if any are kept."""
+        now, mirror = self._clock.monotonic(), self._mirror
+        must_wait = not self._is_recorded or self._sequencer.result is not None
+        if must_wait or (mirror is not None and mirror.lease_may_have_expired(self._id, now)):
+            self._pending += events
+            return not self._pending
+        if self._pending:
+            events, self._pending = [*self._pending, *events], []
+        self._append(events, now)
+        return True
 
-    async def _end(self) -> None:
-        """Tell the terminal event, if it was said and is not told yet."""
-        if not self._untold or not self._untold[-1].is_terminal:
+    def _append(self, events: list[Event], now: float) -> None:
+        if not events:
             return
-        is_so = True
+        self.last_at = now
+        if self.first_at is None:
+            self.first_at = now
+        self.stream.append(events)
         if self._mirror is not None:
-            is_so = await self._mirror.finish(self._record().id, self._untold)
-            self._untold = self._untold if is_so else [self._taken_over()]
-        if self._sequencer.result is not None and is_so:
-            await self._finish(self._sequencer.result)
-        self._append(self._untold)
-        self._untold = []
+            self._mirror.notify_appended(self._id)
 
-    async def _begin(self) -> bool:
-        """Let the store know the response; False if it does already."""
+    def _append_pending(self) -> None:
+        """Publish what is pending, but for the terminal event."""
+        end = [event for event in self._pending[-1:] if event.is_terminal]
+        events = self._pending[: len(self._pending) - len(end)]
+        self._pending = end
+        self._append(events, self._clock.monotonic())
+
+    async def _record(self) -> bool:
+        """Let the store know the response; false if it does already."""
         if self._is_recorded:
             return False
         if self._mirror is not None:
-            opening = [event for event in self._untold if not event.is_terminal]
-            record = self._record()
-            await self._mirror.create(record, opening, self.stream, **self._ears)
-            self._mirror.remember(record.id, record=self._record())  # as it is by now
+            opening = [event for event in self._pending if not event.is_terminal]
+            listener = self._scope.listener()
+            await self._mirror.create(self.spec.record, opening, self.stream, listener)
+            self._mirror.replace_record(self.spec.record)  # who answers may be known since
         self._is_recorded = True
         return True
 
-    def _append_untold(self) -> None:
-        """Tell what need not wait: all but the terminal event."""
-        ending = [event for event in self._untold[-1:] if event.is_terminal]
-        told = self._untold[: len(self._untold) - len(ending)]
-        self._untold = ending
-        self._append(told)
+    async def _holds_lease(self) -> bool:
+        """Whether the response is still this server's; asks the store where that is uncertain."""
+        if self._mirror is None:
+            return True
+        if self._mirror.lease_may_have_expired(self._id, self._clock.monotonic()):
+            await self._mirror.confirm_lease(self._id)
+        return self._mirror.tracks(self._id)
 
-    def _append(self, events: list[Event]) -> None:
-        if not events:
+    async def _end(self) -> None:
+        """Publish the terminal event, if it is pending."""
+        if not self._pending or not self._pending[-1].is_terminal:
             return
-        self.last = self._clock.monotonic()
-        if self.first is None:
-            self.first = self.last
-        self.stream.append(events)
-        if self._mirror is not None:
-            self._mirror.news(self._id)
+        is_stored = self._mirror is None or await self._mirror.append_end(self._id, self._pending)
+        if not is_stored:
+            self._pending = [self._taken_over()]
+        elif self._on_end is not None and self.result is not None:
+            await self._on_end(self.spec, self.result)
+        self._append(self._pending, self._clock.monotonic())
+        self._pending = []
 
     def _taken_over(self) -> Event:
-        """In the place of an end that the store did not take: it has another one."""
-        last = end_for(self._record().id, self.stream.events, ResponseTakenOver())
-        self._sequencer.result = last.json()["response"]
-        return last
+        """The end here of a response that has another end in the store."""
+        end = end_for(self._id, self.stream.events, ResponseTakenOver())
+        self._sequencer.result = end.json()["response"]
+        return end
 
+    # Drafts of a provider
 
-async def nothing_more(_result: Json) -> None:
-    """What is to be done with the final object of a response that is over."""
+    def _is_replay(self, draft: Draft) -> bool:
+        """Whether an earlier server has published it."""
+        if draft.type == CREATED and self.spec.is_provider_run and self._mirror is not None:
+            self._mirror.set_upstream_id(self._id, str(draft.fields["response"]["id"]))
+        if draft.type in LIFECYCLE or not self._replays:
+            return False
+        self._replays -= 1
+        return True
+
+    def _with_items(self, draft: Draft) -> Draft:
+        """A terminal draft with the items that the provider left out of it."""
+        response = draft.fields.get("response")
+        if draft.type not in TERMINAL or has_items(response):
+            return draft
+        return Draft(draft.type, {"response": with_items(response, self.folded().output())})

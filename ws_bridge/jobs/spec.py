@@ -1,37 +1,68 @@
-"""What a job is made of, as frozen values."""
+"""What a job is made of: a create becomes a `JobSpec`, a frozen value.
+
+Pure: it starts no task, asks no clock and makes up no id. What it needs of both is an argument.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from ws_bridge.protocol.events import Draft
-from ws_bridge.protocol.history import Turn
-from ws_bridge.protocol.response import Envelope
-from ws_bridge.store.base import Record
-from ws_bridge.upstream.base import Target, Tried
+from ws_bridge.errors import BridgeError
+from ws_bridge.protocol.actions import StartResponse
+from ws_bridge.protocol.conversation import conversation_id
+from ws_bridge.protocol.history import Chain, Turn
+from ws_bridge.protocol.reducer import fold
+from ws_bridge.protocol.request import CreateResponse, parse_create
+from ws_bridge.protocol.response import Envelope, echo_of
+from ws_bridge.store.base import MAX_ANCESTORS, Claim, Record
+from ws_bridge.types import Json
+from ws_bridge.upstream.base import Request, Target, Tried
 
 
 class EndReason(Enum):
-    """Why a job was stopped from outside."""
+    """Why a job is stopped from outside."""
 
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
-    STEERED = "steered"  # a successor goes on from here
+    STEERED = "steered"  # a successor continues from here
     SHUTDOWN = "shutdown"
-    TAKEN_OVER = "taken over"  # by another server: nothing that is said here counts any more
+    TAKEN_OVER = "taken over"  # by another server, which writes the response from now on
 
 
-Drafts = Callable[[Callable[[], bool], Callable[[Tried], None]], AsyncGenerator[Draft, None]]
+Reason = EndReason | BridgeError  # an error ends the response as failed
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long a response may be silent towards its readers, in seconds."""
+    """How long a response may send nothing to its readers, in seconds."""
 
-    created_after: float = 2.0  # `created` is said by then, whether the provider answered or not
+    created_after: float = 2.0  # `created` is sent by then, even if the provider has not answered
     keepalive: float = 30.0  # 0 = off
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """One create of one client, from any transport."""
+
+    request: CreateResponse
+    owner: str
+    transport: str  # "websocket", "http", "sse", "background"
+    lane: str | None = None
+    parent: Turn | None = None  # if the connection knows it; else it is looked up by its id
+    size: int = 0  # bytes of the request
+
+    @classmethod
+    def of(cls, start: StartResponse, owner: str) -> Create:
+        """The create of a socket."""
+        return cls(start.request, owner, "websocket", start.lane, start.parent, start.size)
+
+    @classmethod
+    def of_record(cls, record: Record) -> Create:
+        """The create that a stored background response began with. Raises ``InvalidRequest``."""
+        request = parse_create((record.request or {}) | {"input": list(record.input)})
+        return cls(request, record.owner, "background")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +72,96 @@ class JobSpec:
     record: Record
     envelope: Envelope
     target: Target
-    lane: str | None
-    parent: Turn | None
+    chain: Chain  # earlier turns and this turn's input
     transport: str
+    lane: str | None = None
+    options: Json = field(default_factory=dict)  # what the provider is to know
+    background_options: Json = field(default_factory=dict)
+    generate: bool = True  # false: a warm-up, no provider is asked
     is_provider_run: bool = False  # in the provider's own background mode
+    background_id: str = ""  # the provider's id of a background response that continues
+
+    @property
+    def parent(self) -> Turn | None:
+        """The turn that the response continues."""
+        return self.chain.parent
 
     def answered_by(self, target: Target) -> JobSpec:
-        """The plan as it is once it is known who answers."""
+        """The spec with the target that answers; it may be another than the first one asked."""
         record = replace(self.record, maker=target.maker)
         is_run = self.is_provider_run and target.native_background
         return replace(self, record=record, target=target, is_provider_run=is_run)
+
+    def request(self, outlives: Callable[[], bool], tried: Callable[[Tried], None]) -> Request:
+        """What the upstream is asked, with the two callables that its seam takes."""
+        return Request(
+            target=self.target,
+            chain=self.chain,
+            options=self.options,
+            background=self.is_provider_run,
+            background_options=self.background_options,
+            response_id=self.record.id,
+            store=self.envelope.store,
+            background_id=self.background_id,
+            outlives=outlives,
+            tried=tried,
+        )
+
+
+def build_spec(
+    create: Create,
+    target: Target,
+    chain: Chain,
+    *,
+    response_id: str,
+    created_at: int,
+    claim: Claim | None = None,
+) -> JobSpec:
+    """The spec of a new response; with a claim, of one that another server has begun."""
+    request = create.request
+    if claim is None:
+        record = _new_record(create, target, chain, response_id)
+    else:
+        record = claim.record
+        created_at = int(fold(claim.events).get("created_at", created_at))
+    options = request.passed_on()
+    envelope = Envelope(
+        id=record.id,
+        model=target.name,
+        created_at=created_at,
+        options=echo_of(options),
+        previous_response_id=request.previous_response_id,
+        store=request.store,
+        background=request.background,
+        conversation=conversation_id(request.conversation),
+    )
+    return JobSpec(
+        record=record,
+        envelope=envelope,
+        target=target,
+        chain=chain,
+        transport=create.transport,
+        lane=create.lane,
+        options=options,
+        background_options=request.background_options_passed_on(),
+        generate=request.generate,
+        is_provider_run=request.background and target.native_background,
+        background_id=claim.upstream_id if claim else "",
+    )
+
+
+def _new_record(create: Create, target: Target, chain: Chain, response_id: str) -> Record:
+    request = create.request
+    lineage = chain.parent.lineage()[-MAX_ANCESTORS:] if chain.parent else []
+    kept = request.model_dump(exclude_none=True, exclude={"input"}) if request.background else None
+    return Record(
+        id=response_id,
+        owner=create.owner,
+        input=chain.input,
+        maker=target.maker,
+        previous_response_id=request.previous_response_id,
+        background=request.background,
+        ancestors=tuple(turn.id for turn in reversed(lineage)),
+        request=kept,
+        may_run_again=create.transport == "background" and not request.stream,
+    )

@@ -19,7 +19,7 @@ from ws_bridge.store.base import Claim, Store, Write
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 2.0
+SEARCH_SECONDS = 2.0
 
 
 class Takeover:
@@ -35,7 +35,7 @@ class Takeover:
     async def run(self) -> None:
         """Look every two seconds or so, not all servers at once, until cancelled."""
         while True:
-            await self._clock.sleep(LOOK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - spread
+            await self._clock.sleep(SEARCH_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - spread
             try:
                 found = await self._store.find_overdue()
             except StoreUnavailable:
@@ -70,7 +70,7 @@ class Takeover:
         error: BridgeError | None = None if claim.is_cancelled else ServerLost()
         if claim.may_run:
             try:
-                await self._jobs.go_on(claim)
+                await self._jobs.resume(claim)
             except StoreUnavailable:
                 raise  # the lease runs out again
             except ServerDraining:

@@ -20,11 +20,10 @@ from aiohttp import hdrs, web
 from ws_bridge.clock import Clock
 from ws_bridge.config import Config, secrets_in
 from ws_bridge.jobs.lineage import Lineage
-from ws_bridge.jobs.mirror import Mirror
+from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.jobs.observe import JobFinished, JobStarted, line_of
 from ws_bridge.jobs.registry import JobPolicy, JobRegistry
 from ws_bridge.jobs.spec import Timing
-from ws_bridge.jobs.store_timeout import MirrorTiming
 from ws_bridge.jobs.takeover import Takeover
 from ws_bridge.server.auth import gate_of, owners_of, sealer_of
 from ws_bridge.server.http.chat_page import ChatPage
@@ -93,7 +92,9 @@ class Bridge:
             sealer=sealer,
         )
         self._takeover = Takeover(self._store, self._jobs, clock)
-        self._store.set_callbacks(on_cancelled=self._jobs.cancel, on_followed=self._mirror.followed)
+        self._store.set_callbacks(
+            on_cancelled=self._jobs.cancel, on_followed=self._mirror.mark_followed
+        )
         self._budgets = Quotas(
             config.limits,
             runs=generating(self._jobs),

@@ -27,7 +27,8 @@ from ipaddress import IPv6Address, ip_address
 from ws_bridge.config import Limits
 from ws_bridge.errors import RateLimited
 from ws_bridge.jobs.job import Job
-from ws_bridge.jobs.registry import Create, JobRegistry
+from ws_bridge.jobs.registry import JobRegistry
+from ws_bridge.jobs.spec import Create
 from ws_bridge.server.auth import EVERYBODY
 from ws_bridge.types import Now
 

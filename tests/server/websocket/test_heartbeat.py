@@ -5,7 +5,7 @@ import itertools
 from collections import Counter
 
 import pytest
-from support.fake_clock import Hands, a_while
+from support.fake_clock import FakeClock, let_others_run
 
 from ws_bridge.server.websocket.heartbeat import AT_ONCE, SLICES, Heartbeat
 
@@ -29,7 +29,7 @@ class Socket:
 @pytest.fixture
 async def rounds():
     """Rounds that run, and the clock they run by."""
-    hands = Hands()
+    hands = FakeClock()
     rounds = Heartbeat(hands.clock(), HOUR)
     running = asyncio.create_task(rounds.run())
     yield hands, rounds
@@ -39,9 +39,9 @@ async def rounds():
 
 async def turn(hands, seconds):
     for _ in range(seconds):
-        await a_while()
-        hands.turn(1)
-    await a_while()
+        await let_others_run()
+        hands.advance(1)
+    await let_others_run()
 
 
 @pytest.mark.parametrize("count", [1, SLICES - 1, SLICES, 10 * SLICES + 1])
@@ -73,9 +73,9 @@ async def test_between_many_pings_others_have_a_turn(rounds):
     sockets = [Socket() for _ in range(10 * AT_ONCE * SLICES)]
     for socket in sockets:
         through.add(socket)
-    await a_while()
+    await let_others_run()
     seen = [0]
-    hands.turn(1)
+    hands.advance(1)
     while seen[-1] < 10 * AT_ONCE:
         await asyncio.sleep(0)
         seen.append(sum(socket.pings for socket in sockets))
@@ -92,7 +92,7 @@ async def test_a_socket_that_has_gone_is_visited_no_more(rounds):
     through.discard(gone)
     await turn(hands, 2 * SLICES)
     assert (gone.pings, stays.pings) == (1, 3)
-    hands.turn(HOUR)
+    hands.advance(HOUR)
     await turn(hands, 2)
     assert (gone.retired, stays.retired) == (0, 1)
 
@@ -104,7 +104,7 @@ async def test_a_socket_retires_once_at_its_age_and_not_before(rounds):
     through.add(first)
     await turn(hands, 2)
     through.add(second)
-    hands.turn(HOUR - 3)
+    hands.advance(HOUR - 3)
     await turn(hands, 0)
     assert (first.retired, second.retired) == (0, 0)
     await turn(hands, 1)

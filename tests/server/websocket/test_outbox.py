@@ -8,7 +8,7 @@ import socket
 
 import pytest
 from aiohttp import ClientSession, WSMsgType, web
-from support.fake_clock import Hands
+from support.fake_clock import FakeClock
 from support.hang import HANG_SECONDS
 from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
 from support.slow_reader import CLOSE, PING, TEXT, Line
@@ -211,7 +211,7 @@ async def test_several_that_wait_take_turns_and_hold_no_more_than_one(way):
 @pytest.mark.catalogue("C5")
 async def test_a_client_that_reads_nothing_is_let_go_and_its_response_completes(serve):
     """And nobody else notices: a client beside it has its turn meanwhile, in full."""
-    hands, gate = Hands(), asyncio.Event()
+    hands, gate = FakeClock(), asyncio.Event()
     config = {"limits": {"unread_seconds": UNREAD}, "server": {"on_disconnect": "cancel"}}
     *most, last = long()
     upstream = Scripted([*most, gate, last], answer("fine"))
@@ -239,13 +239,13 @@ async def test_a_client_that_reads_nothing_is_let_go_and_its_response_completes(
 def _turned(hands, done):
     """Turn the clock a little further, unless it is done."""
     if not done:
-        hands.turn(1)
+        hands.advance(1)
     return done
 
 
 @pytest.mark.catalogue("C5")
 async def test_what_is_not_stored_ends_with_the_client_that_reads_nothing(serve):
-    hands = Hands()
+    hands = FakeClock()
     upstream = Scripted([*long()[:-1], asyncio.Event()])
     bridge = await serve(upstream, {"limits": {"unread_seconds": 1}}, clock=hands.clock())
     client = await Line.upgraded(bridge.url)
@@ -277,7 +277,7 @@ async def test_a_client_that_never_reads_again_keeps_no_connection(serve, monkey
 @pytest.mark.catalogue("C4")
 async def test_a_client_that_reads_little_by_little_is_never_let_go(serve):
     """It takes many times as long as a client may take that reads nothing."""
-    hands = Hands()
+    hands = FakeClock()
     config = {"limits": {"unread_seconds": UNREAD}}
     bridge = await serve(Scripted(long()), config, clock=hands.clock())
     client = await Line.upgraded(bridge.url)
@@ -291,7 +291,7 @@ async def test_a_client_that_reads_little_by_little_is_never_let_go(serve):
             await asyncio.sleep(0)
         assert sum(held(bridge)) <= MOST
         for _ in range(5):  # steps of a look each: half a client's time, in all ten times of it
-            hands.turn(UNREAD / 10)
+            hands.advance(UNREAD / 10)
             await asyncio.sleep(0.001)
     assert not one._outbox.is_slow
     while TERMINAL.encode() not in client.got[-4096:]:
@@ -305,7 +305,7 @@ async def test_a_client_that_reads_little_by_little_is_never_let_go(serve):
 @pytest.mark.catalogue("C6")
 async def test_many_that_never_read_hold_little_each_and_the_service_goes_on(serve):
     """40 clients, 80 MB between them: what is held for them is less than a tenth of it."""
-    hands, count = Hands(), 40
+    hands, count = FakeClock(), 40
     stored = Scripted(lambda _request: long())
     bridge = await serve(stored, {"limits": {"unread_seconds": UNREAD}}, clock=hands.clock())
     clients = [await Line.upgraded(bridge.url) for _ in range(count)]
@@ -324,7 +324,7 @@ async def test_many_that_never_read_hold_little_each_and_the_service_goes_on(ser
 
 @pytest.mark.catalogue("C5")
 async def test_a_follower_that_reads_nothing_is_cut_off_and_another_sees_all(serve):
-    hands = Hands()
+    hands = FakeClock()
     config = {"limits": {"unread_seconds": UNREAD}}
     bridge = await serve(Scripted(long()), config, clock=hands.clock())
     response_id = (await (await bridge.connect()).turn(input="long"))[-1]["response"]["id"]
@@ -337,7 +337,7 @@ async def test_a_follower_that_reads_nothing_is_cut_off_and_another_sees_all(ser
     assert text.endswith("data: [DONE]\n\n")
     sleeping = hands.sleepers
     for _ in range(20):
-        hands.turn(UNREAD / 6)
+        hands.advance(UNREAD / 6)
         await asyncio.sleep(0.001)
     await until(lambda: hands.sleepers < sleeping)
     assert await _is_cut(silent, b"[DONE]")
@@ -360,13 +360,13 @@ async def _is_cut(line, end):
 @pytest.mark.catalogue("C27")
 async def test_every_socket_is_pinged_again_and_again(serve):
     """After 59 minutes and more of nothing else it is still connected."""
-    hands = Hands()
+    hands = FakeClock()
     config = {"limits": {"control_frames": 1000}}  # pongs; the hour is over in no time
     bridge = await serve(Scripted(answer("ok")), config, clock=hands.clock())
     clients = [await bridge.connect(autoping=False) for _ in range(3)]
     for _ in range(143):
         for _ in range(25):
-            hands.turn(1)
+            hands.advance(1)
             for _ in range(5):
                 await asyncio.sleep(0)
         for client in clients:
@@ -376,7 +376,7 @@ async def test_every_socket_is_pinged_again_and_again(serve):
 
 
 async def test_a_client_with_enough_to_read_gets_no_ping_on_top(serve):
-    hands = Hands()
+    hands = FakeClock()
     bridge = await serve(Scripted(long()), clock=hands.clock())
     client = await Line.upgraded(bridge.url)
     await client.create(input="long")

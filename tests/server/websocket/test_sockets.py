@@ -5,7 +5,7 @@ import json
 
 import pytest
 from aiohttp import WSMsgType
-from support.fake_clock import Hands
+from support.fake_clock import FakeClock
 from support.hang import HANG_SECONDS
 from support.scripted_upstream import (
     Scripted,
@@ -424,14 +424,14 @@ async def test_the_socket_gets_created_soon_even_from_a_silent_provider(serve):
 
 @pytest.mark.catalogue("C19")
 async def test_a_connection_of_its_age_ends_between_turns(serve):
-    hands, gate = Hands(), asyncio.Event()
+    hands, gate = FakeClock(), asyncio.Event()
     upstream = Scripted([*opening(), gate, *message("x"), completed(done_item("x"))])
     client = await (await serve(upstream, clock=hands.clock())).connect()
     await client.create(input="hi")
     await client.until("response.in_progress")
     await client.create(input="waits")
-    hands.turn(3599)
-    hands.turn(1)
+    hands.advance(3599)
+    hands.advance(1)
     await client.ws.send_str("{")
     await client.event()
     gate.set()

@@ -8,15 +8,14 @@ from dataclasses import replace
 import pytest
 from store.contract import append, collect, events_of, record, rerunnable
 from store.opened import expire, opened
-from support.fake_clock import Hands, until
+from support.fake_clock import FakeClock, wait_until
 from support.redis_servers import Node, valkey_binary
 from support.scripted_upstream import Scripted, lineage_over
 
 from ws_bridge.errors import ModelNotFound
-from ws_bridge.jobs.mirror import Mirror
+from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.jobs.registry import JobPolicy, JobRegistry
-from ws_bridge.jobs.store_timeout import MirrorTiming
-from ws_bridge.jobs.takeover import LOOK_SECONDS, Takeover
+from ws_bridge.jobs.takeover import SEARCH_SECONDS, Takeover
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.store.base import Verdict
 from ws_bridge.store.redis.keys import keys_of, lease_index, partition_of
@@ -46,7 +45,7 @@ class Search:
     """A server that looks for overdue responses, whenever the test says so."""
 
     def __init__(self, store):
-        self.hands = Hands()
+        self.hands = FakeClock()
         clock = self.hands.clock()
         jobs = JobRegistry(
             upstream=Scripted(),
@@ -62,10 +61,10 @@ class Search:
     async def look(self, times=1):
         """So many searches, from their begin to their end."""
         for _ in range(times):
-            await until(lambda: self.hands.sleepers)
-            self.hands.turn(2 * LOOK_SECONDS)
-            await until(lambda: not self.hands.sleepers)
-        await until(lambda: self.hands.sleepers)
+            await wait_until(lambda: self.hands.sleepers)
+            self.hands.advance(2 * SEARCH_SECONDS)
+            await wait_until(lambda: not self.hands.sleepers)
+        await wait_until(lambda: self.hands.sleepers)
 
 
 @pytest.fixture

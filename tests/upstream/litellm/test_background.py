@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from support.event_checker import check_events
-from support.fake_clock import Hands
+from support.fake_clock import FakeClock
 from support.hang import HANG_SECONDS
 from upstreams.asking import FAMILIES, Pauses, ask, name_of, request, take, target, types
 
@@ -48,16 +48,16 @@ async def test_background_options_reach_no_provider_that_is_only_asked(fake, fam
 @pytest.mark.parametrize(("window", "seconds"), COMPLETION_WINDOWS.items())
 async def test_a_provider_has_the_window_before_its_own_time(fake, window, seconds):
     """It is asked for 120 s and the window, then cancelled, and the response ends."""
-    hands = Hands()
+    hands = FakeClock()
     wanted = background(fake, "text-gate", timeout_seconds=120.0)
     wanted = replace(wanted, background_options={"completion_window": window})
     asking = asyncio.create_task(ask(wanted, BackgroundUpstream(clock=hands.clock())))
     await until_asleep(hands)
-    hands.turn(seconds + 100)
+    hands.advance(seconds + 100)
     await fake.until(lambda: calls(fake).count("GET response") == 1)
     await until_asleep(hands)
     assert not asking.done()
-    hands.turn(19)
+    hands.advance(19)
     answer = await asking
     assert (answer.error.status, answer.error.code) == (504, "upstream_timeout")
     assert calls(fake)[-1] == "POST cancel"

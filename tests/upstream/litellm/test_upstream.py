@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from support.event_checker import check_events
-from support.fake_clock import a_while
+from support.fake_clock import let_others_run
 from support.turned_loop import silence
 from upstreams.asking import (
     FAMILIES,
@@ -268,9 +268,9 @@ async def test_a_slow_reader_is_no_silence_of_the_provider(fake):
         async for draft in drafts:
             if not read:
                 await fake.wait_closed()  # it has said all: only the reader is slow
-                await a_while()
+                await let_others_run()
                 asyncio.get_running_loop().turn(2 * SILENCE)
-                await a_while()
+                await let_others_run()
             read.append(draft)
     assert read[-1].type == "response.completed"
 

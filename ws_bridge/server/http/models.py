@@ -11,7 +11,8 @@ from contextlib import nullcontext
 from aiohttp import web
 
 from ws_bridge.clock import Clock
-from ws_bridge.jobs.registry import JobRegistry, chained
+from ws_bridge.jobs.lineage import build_chain
+from ws_bridge.jobs.registry import JobRegistry
 from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.server.auth import OWNER
 from ws_bridge.server.http.json import json_response, read_create, read_json
@@ -92,5 +93,5 @@ class ModelRoutes:
         parent = None
         if create.previous_response_id is not None:
             parent = await self._jobs.lineage.resolve(create.previous_response_id, request[OWNER])
-        chain = await chained(parent, create, self._sealer)
+        chain = await build_chain(parent, create, self._sealer)
         return Request(target, chain, create.passed_on())

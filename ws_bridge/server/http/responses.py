@@ -22,8 +22,8 @@ from ws_bridge.errors import (
     UpgradeRequired,
 )
 from ws_bridge.jobs.job import Job
-from ws_bridge.jobs.registry import Create, JobRegistry
-from ws_bridge.jobs.spec import EndReason
+from ws_bridge.jobs.registry import JobRegistry
+from ws_bridge.jobs.spec import Create, EndReason
 from ws_bridge.jobs.takeover import Takeover
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.events import Event
@@ -93,7 +93,7 @@ class ResponseRoutes:
                 return await send_events(request, events, self._clock, is_first_awaited=True)
             if body.background:
                 return json_response(job.snapshot())
-            await job.stream.wait_closed()
+            await job.stream.wait_until_closed()
         if job.result is None:
             raise job.stream.error or BridgeError
         return json_response(job.result)
@@ -172,7 +172,7 @@ class ResponseRoutes:
         if snapshot is not None and snapshot.is_overdue:
             await self._takeover.settle(response_id)
             snapshot = await self._store.get(response_id, request[OWNER])
-        is_coming = snapshot is None and self._jobs.owes(response_id, request[OWNER])
+        is_coming = snapshot is None and self._jobs.is_being_stored(response_id, request[OWNER])
         if is_coming or (snapshot is not None and not snapshot.response):
             raise StoreUnavailable  # it began while the store was away
         if snapshot is None:
@@ -197,7 +197,7 @@ class ResponseRoutes:
         try:
             yield
         except (asyncio.CancelledError, ConnectionError):
-            envelope = job.plan.envelope
+            envelope = job.spec.envelope
             if not envelope.background and not (envelope.store and self._finish):
                 job.stop_soon(EndReason.CANCELLED)
             raise

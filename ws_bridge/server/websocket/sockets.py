@@ -26,8 +26,7 @@ from ws_bridge.errors import (
     ServerDraining,
 )
 from ws_bridge.jobs.job import Job
-from ws_bridge.jobs.registry import Create
-from ws_bridge.jobs.spec import EndReason
+from ws_bridge.jobs.spec import Create, EndReason
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.actions import (
     AcceptSteer,
@@ -213,7 +212,7 @@ class Socket:
     def _say(self, lane: str | None, draft: Draft) -> None:
         """Say an event of the lane's running response, or right after its end."""
         job = self._running.get(lane)
-        if job is not None and not job.say(draft):
+        if job is not None and not job.publish(draft):
             self._afterwards.setdefault(lane, []).append(draft)
 
     async def _turn(self, start: StartResponse) -> None:
@@ -249,7 +248,7 @@ class Socket:
 
     async def _forward(self, job: Job, lane: str | None) -> None:
         number = -1
-        while batch := await job.stream.pass_on(self._pass_on, number):
+        while batch := await job.stream.subscribe(self._pass_on, number):
             number = batch[-1].number
             if batch[-1].is_terminal:
                 self.connection.keep_turn(lane, job.turn())
@@ -285,7 +284,7 @@ class Socket:
         """
         finish = self._policy.finish_on_disconnect or self._outbox.is_slow
         for job in self._running.values():
-            if not (job.plan.envelope.store and finish):
+            if not (job.spec.envelope.store and finish):
                 job.stop_soon(EndReason.CANCELLED)
 
     async def _at_rest(self) -> None:

@@ -83,7 +83,7 @@ class LitellmUpstream:
         """The answer and its first drafts, after as many attempts as are allowed."""
         attempt = 0
         while True:
-            await self._pacer.enter()
+            await self._pacer.wait_turn()
             deadlines.record_activity()
             try:
                 return await _attempt(request, deadlines)

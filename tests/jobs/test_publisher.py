@@ -1,0 +1,233 @@
+"""A draft becomes an event for the store and the stream: which of both first, and in what order."""
+
+import asyncio
+
+import pytest
+from support.fake_clock import OWNER, FakeClock, FaultyStore, let_others_run, wait_until
+from support.scripted_upstream import answer, completed, done_item, message, opening
+
+from ws_bridge.errors import RateLimited, StoreUnavailable
+from ws_bridge.jobs.cancel_scope import CancelScope
+from ws_bridge.jobs.mirror import Mirror, MirrorTiming
+from ws_bridge.jobs.publisher import Publisher
+from ws_bridge.jobs.spec import EndReason, JobSpec
+from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.history import Chain
+from ws_bridge.protocol.response import Envelope
+from ws_bridge.store.base import Claim, Lease, Record
+from ws_bridge.upstream.base import Target
+
+ID = "resp_1"
+TARGET = Target("m", "openai/m", native_background=True)
+OWN = Draft("ws_bridge.note", {"note": "by the bridge"})
+
+
+class Desk:
+    """A publisher over a store that a test can hold up."""
+
+    def __init__(self, *, is_stored=True, background=False, on_end=None):
+        self.clock = FakeClock()
+        self.store = FaultyStore(self.clock.now)
+        self.mirror = Mirror(self.store, MirrorTiming(end_waits=0), self.clock.clock())
+        self.scope = CancelScope(ID)
+        record = Record(ID, OWNER, (), TARGET.maker, background=background)
+        envelope = Envelope(ID, "m", 0, background=background)
+        self.spec = JobSpec(
+            record, envelope, TARGET, Chain(None, ()), "http", is_provider_run=background
+        )
+        self.publisher = Publisher(
+            self.spec,
+            self.scope,
+            mirror=self.mirror if is_stored else None,
+            on_end=on_end,
+            clock=self.clock.clock(),
+        )
+
+    @property
+    def types(self):
+        return [event.type for event in self.publisher.stream.events]
+
+    async def publish(self, *drafts):
+        """As a job does it."""
+        for draft in drafts:
+            if not self.publisher.publish(draft):
+                await self.publisher.flush()
+
+
+async def test_the_first_events_and_the_end_wait_for_the_store_and_no_others():
+    desk, drafts = Desk(), answer("a", "b")
+    waited = []
+    for draft in drafts:
+        if not desk.publisher.publish(draft):
+            waited.append(draft.type)
+            await desk.publisher.flush()
+    assert waited == ["response.created", "response.completed"]
+    assert desk.publisher.stream.events == desk.store.log(ID)
+    assert desk.publisher.stream.is_closed
+    assert desk.publisher.result == (await desk.store.get(ID, OWNER)).response
+
+
+async def test_without_a_store_only_the_end_is_flushed():
+    desk = Desk(is_stored=False)
+    assert [desk.publisher.publish(draft) for draft in answer("a")].count(False) == 1
+    await desk.publisher.flush()
+    assert desk.types[-1] == "response.completed"
+
+
+async def test_what_is_published_while_the_store_is_asked_comes_after_it_in_order():
+    desk = Desk()
+    gate = asyncio.Event()
+    desk.store.gates = [gate]
+    first = asyncio.create_task(desk.publish(opening()[0]))
+    await let_others_run()
+    assert desk.publisher.publish_own(OWN) is False
+    assert desk.types == []
+    gate.set()
+    await first
+    assert desk.types == ["response.created", "response.in_progress", OWN.type]
+    assert [event.number for event in desk.publisher.stream.events] == [0, 1, 2]
+
+
+async def test_times_are_of_the_first_event_and_the_last():
+    desk = Desk()
+    assert (desk.publisher.first_at, desk.publisher.last_at) == (None, 1000.0)
+    desk.clock.advance(2)
+    await desk.publish(*opening())
+    desk.clock.advance(3)
+    await desk.publish(message("a")[0])
+    assert (desk.publisher.first_at, desk.publisher.last_at) == (1002.0, 1005.0)
+
+
+async def test_where_the_lease_may_have_expired_the_store_is_asked_first():
+    desk = Desk()
+    await desk.publish(*opening())
+    desk.clock.advance(16)
+    claim = await desk.store.claim(ID)
+    assert claim is not None
+    assert desk.publisher.publish(message("a")[0]) is False
+    await desk.publisher.flush()
+    assert desk.types == ["response.created", "response.in_progress"]
+    assert desk.scope.reason is EndReason.TAKEN_OVER
+
+
+async def test_the_end_closes_the_scope_before_the_store_is_asked():
+    """A cancel that comes then is too late: it would leave the response without an end."""
+    desk = Desk()
+    await desk.publish(*opening())
+    gate = asyncio.Event()
+    desk.store.gates = [gate]
+    ending = asyncio.create_task(desk.publish(completed()))
+    await wait_until(lambda: not desk.store.gates)
+    desk.scope.request(EndReason.CANCELLED)
+    gate.set()
+    await ending
+    assert (desk.scope.reason, desk.types[-1]) == (None, "response.completed")
+
+
+async def test_on_end_is_awaited_before_the_end_is_published():
+    seen = []
+
+    async def on_end(spec, result):
+        seen.append((spec.record.id, result["status"], desk.types[-1:]))
+
+    desk = Desk(on_end=on_end)
+    await desk.publish(*answer("a"))
+    assert seen == [(ID, "completed", ["response.output_item.done"])]
+
+
+async def test_an_end_that_the_store_refuses_is_neither_published_nor_kept_elsewhere():
+    seen = []
+
+    async def on_end(*about):
+        seen.append(about)
+
+    desk = Desk(on_end=on_end)
+    await desk.publish(*opening())
+    desk.clock.advance(16)
+    await desk.store.end(await desk.store.claim(ID))
+    await desk.publish(completed())
+    assert (desk.types[-1], seen) == ("response.failed", [])
+    assert desk.publisher.result["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("cancel", "cancelled"), ("interrupt", "incomplete"), ("steer", "incomplete")],
+)
+async def test_each_end_of_the_bridges_own_is_one_terminal_event(end, status):
+    desk = Desk()
+    await desk.publish(*opening(), *message("a"))
+    await getattr(desk.publisher, end)()
+    await desk.publisher.cancel()
+    assert [event.is_terminal for event in desk.publisher.stream.events].count(True) == 1
+    assert desk.publisher.result["status"] == (await desk.store.get(ID, OWNER)).status == status
+
+
+async def test_a_failure_keeps_the_output_so_far():
+    desk = Desk()
+    await desk.publish(*opening(), *message("a")[:3])
+    await desk.publisher.fail(RateLimited("Too many."))
+    [item] = desk.publisher.result["output"]
+    assert (item["status"], item["content"][0]["text"]) == ("incomplete", "a")
+
+
+async def test_a_response_that_is_refused_leaves_nothing():
+    desk = Desk()
+    error = RateLimited("Too many.")
+    desk.publisher.refuse(error)
+    assert desk.publisher.stream.error is error
+    assert not desk.mirror.tracks(ID)
+    assert desk.store.created == []
+
+
+async def test_a_background_response_that_the_store_does_not_take_cannot_begin():
+    desk = Desk(background=True)
+    desk.store.is_away = True
+    with pytest.raises(StoreUnavailable):
+        await desk.publisher.open(queued=True)
+    assert desk.types == []
+
+
+async def test_a_released_response_is_overdue_and_its_stream_has_no_end():
+    desk = Desk(background=True)
+    await desk.publisher.open(queued=True)
+    assert await desk.publisher.release()
+    assert desk.publisher.stream.is_closed
+    assert desk.types == ["response.created", "response.queued"]
+    assert await desk.store.find_overdue() == [ID]
+
+
+async def test_who_answers_is_in_the_record_when_it_is_known_only_during_its_creation():
+    desk, gate = Desk(), asyncio.Event()
+    desk.store.answers = [gate]
+    beginning = asyncio.create_task(desk.publish(*opening()))
+    await wait_until(lambda: desk.store.created)
+    desk.publisher.set_target(Target("m", "anthropic/c"))
+    gate.set()
+    await beginning
+    await desk.publisher.cancel()
+    assert (await desk.store.get(ID, OWNER)).record.maker == "anthropic|"
+
+
+async def test_what_an_earlier_server_has_published_is_not_published_again():
+    first, drafts = Desk(background=True), answer("a", "b")
+    await first.publisher.open(queued=True)
+    await first.publish(*drafts[:5])
+    desk = Desk(background=True)
+    claim = Claim(
+        Lease(ID, 2), first.spec.record, first.publisher.stream.events, False, True, "up_1"
+    )
+    desk.publisher.resume(claim)
+    before = list(desk.publisher.stream.events)
+    await desk.publish(*drafts[:5])
+    assert desk.publisher.stream.events == before
+    assert desk.publisher.publish(drafts[5])
+    assert desk.publisher.stream.events[-1].json()["delta"] == "b"
+    numbers = [event.number for event in desk.publisher.stream.events]
+    assert numbers == list(range(len(numbers)))
+
+
+async def test_an_end_without_items_gets_those_that_were_published():
+    desk = Desk()
+    await desk.publish(*opening(), *message("whole"), completed())
+    assert desk.publisher.result["output"] == [done_item("whole")]
