@@ -232,7 +232,7 @@ def outputs(rng: Random) -> None:
         sequencer = Sequencer(envelope, None, lambda: 9.0)
         draft = Draft(COMPLETED, {"response": response}, rng.choice((b"", text)))
         opening = Draft(CREATED, {"response": response | {"status": "in_progress", "output": []}})
-        said = [event for one in (opening, draft) for event in sequencer.take(one)]
+        said = [event for one in (opening, draft) for event in sequencer.sequence(one)]
         ours = envelope.snapshot("completed")
         for told in (one.json()["response"] for one in said):
             assert all(
@@ -259,9 +259,9 @@ def _use(result: Json, response: Json) -> None:
             chain.check_calls()
         with contextlib.suppress(UpstreamError):
             orjson.dumps(fit_input(chain.items_for(maker), dialect))
-        chain.older()
+        chain.summarizable()
     entries = entries_of_response("resp_1", turn.input, output, "a")
-    kept, ids = Conversation("conv_1", "me", 1, {}).plus(entries)
+    kept, ids = Conversation("conv_1", "me", 1, {}).with_entries(entries)
     assert len(ids) == len(entries)
     orjson.dumps([entry.listed() for entry in kept.entries])
     orjson.dumps(list(owed(output)))

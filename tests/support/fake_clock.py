@@ -154,7 +154,7 @@ class Response:
         self.record = Record(self.id, OWNER, (), "openai|", background=background)
         sequencer = Sequencer(Envelope(self.id, "m", 0), None, lambda: 1.0)
         drafts = answer(*(words or ("Hel", "lo")))
-        self.events = [event for draft in drafts for event in sequencer.take(draft)]
+        self.events = [event for draft in drafts for event in sequencer.sequence(draft)]
         self.stream = Stream()
         self.heard: list[str] = []  # what the store had to say: "cancelled", "taken"
 

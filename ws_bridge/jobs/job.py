@@ -24,7 +24,7 @@ from ws_bridge.protocol.events import CREATED, LIFECYCLE, TERMINAL, Draft, Event
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.output.received import has_items, with_items
 from ws_bridge.protocol.sequencer import Sequencer
-from ws_bridge.protocol.steering import owed
+from ws_bridge.protocol.steering import required_outputs
 from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
@@ -123,7 +123,7 @@ class Job:
         """Tell an event that is not the provider's; False if the response has said its last."""
         if self._sequencer.is_ended:
             return False
-        self._telling.say(self._sequencer.take(draft))
+        self._telling.say(self._sequencer.sequence(draft))
         return True
 
     def steer(self) -> None:
@@ -136,14 +136,14 @@ class Job:
         """Whether no item is half said, and no call waits for its output."""
         said = self._telling.fold()
         finished = said.finished_items()
-        return len(finished) == len(said.output()) and not any(owed(finished))
+        return len(finished) == len(said.output()) and not any(required_outputs(finished))
 
     async def open_queued(self) -> None:
         """Make a background response known before anything was asked of a provider."""
         await self._telling.tell(self._sequencer.open(queued=True))
 
     def _go_on(self, claim: Claim) -> None:
-        self._sequencer.go_on(claim.events)
+        self._sequencer.resume(claim.events)
         if claim.upstream_id:
             self._already = sum(event.type not in LIFECYCLE for event in claim.events)
         self._telling.adopt(claim)
@@ -198,7 +198,7 @@ class Job:
                     if self._is_told(draft):
                         continue
                     draft = self._completed(draft)  # noqa: PLW2901 - the same, whole
-                events = self._sequencer.take(draft)
+                events = self._sequencer.sequence(draft)
                 if not self._telling.tell_now(events):
                     await self._telling.tell(events)
                 if self.result:

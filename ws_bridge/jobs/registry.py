@@ -24,7 +24,7 @@ from ws_bridge.jobs.observe import Observe
 from ws_bridge.jobs.output_quotas import OutputQuotas
 from ws_bridge.jobs.spec import EndReason, JobSpec, Timing
 from ws_bridge.pacing import Pacer, aside
-from ws_bridge.protocol.actions import Start
+from ws_bridge.protocol.actions import StartResponse
 from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.events import COMPLETED, Draft
 from ws_bridge.protocol.history import Chain, Turn
@@ -48,7 +48,7 @@ class Create:
     size: int = 0  # bytes of what was asked
 
     @classmethod
-    def of(cls, start: Start, owner: str) -> Create:
+    def of(cls, start: StartResponse, owner: str) -> Create:
         """A socket's."""
         return cls(start.request, owner, "websocket", start.lane, start.parent, start.size)
 

@@ -14,7 +14,7 @@ from ws_bridge.types import Json
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartResponse:
     """Begin a response on a lane; tell ``began`` and ``ended`` about it."""
 
     request: CreateResponse
@@ -26,7 +26,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopResponse:
     """End the running response of a lane: ``cancel`` or ``interrupt``."""
 
     lane: str | None
@@ -34,7 +34,7 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Accept:
+class AcceptSteer:
     """Say that a steer was accepted, and end the lane's running response at a good place."""
 
     lane: str | None
@@ -42,7 +42,7 @@ class Accept:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class PublishDraft:
     """Say an event of the lane's running response."""
 
     lane: str | None
@@ -50,21 +50,21 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Publish:
+class SendFrame:
     """Send a frame that belongs to no response."""
 
     frame: Json
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class CloseConnection:
     """End the connection: no answer will help this client."""
 
     code: int
     reason: bytes
 
 
-Action = Start | Stop | Accept | Reply | Publish | End
+Action = StartResponse | StopResponse | AcceptSteer | PublishDraft | SendFrame | CloseConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class ConnectionLimits:
     cached_turns: int = 256
     steers: int = 16  # that wait for one response's end
     bad_frames: int = 20  # in a row, before the connection is closed
-    shape: JsonLimits = USUAL
+    json_limits: JsonLimits = USUAL
     default_model: str | None = None
 
 
@@ -87,6 +87,6 @@ class QueuedCreate:
     """A create, or its refusal, that waits for its turn."""
 
     lane: str | None
-    action: Start | Publish
+    action: StartResponse | SendFrame
     size: int
     parent_id: Any = None  # what a refused continuation takes with it, if it is an id

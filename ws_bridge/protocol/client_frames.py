@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ws_bridge.errors import BridgeError, UnsupportedParameter
 from ws_bridge.protocol.actions import ConnectionLimits
-from ws_bridge.protocol.json_limits import check_shape
+from ws_bridge.protocol.json_limits import check_limits
 from ws_bridge.protocol.request import CreateResponse, flat, parse_create, parse_frame
 from ws_bridge.types import Json
 
@@ -32,11 +32,11 @@ class ClientFrame:
     create: CreateResponse | BridgeError = field(default_factory=BridgeError)
 
 
-def read(text: str | bytes, rules: ConnectionLimits) -> ClientFrame:
+def read_frame(text: str | bytes, rules: ConnectionLimits) -> ClientFrame:
     """Read a text frame. It hangs on nothing but the rules, so it may be done anywhere."""
     size = len(text)
     try:
-        frame = parse_frame(text, KINDS, rules.shape)
+        frame = parse_frame(text, KINDS, rules.json_limits)
     except BridgeError as error:
         return ClientFrame(size, error=error)
     if frame["type"] != CREATE:
@@ -52,6 +52,6 @@ def _read_create(body: Json, rules: ConnectionLimits) -> CreateResponse:
         raise UnsupportedParameter(
             "'background' is not supported over WebSocket.", param="background"
         )
-    check_shape(body, rules.shape)
+    check_limits(body, rules.json_limits)
     told = {name: value for name, value in body.items() if name not in ONLY_HTTP}
     return parse_create(told, rules.default_model)

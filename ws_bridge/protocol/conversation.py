@@ -59,7 +59,7 @@ class Conversation:
             "metadata": self.metadata,
         }
 
-    def plus(self, entries: Iterable[ConversationEntry]) -> tuple[Conversation, list[str]]:
+    def with_entries(self, entries: Iterable[ConversationEntry]) -> tuple[Conversation, list[str]]:
         """It with more items, and the ids that they have in it.
 
         What is there already is not added again: its addition is repeated.

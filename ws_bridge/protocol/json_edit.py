@@ -19,7 +19,7 @@ _ODD_KEY = re.compile(rb'"[^"\\]*\\u00[^"]*"\s*:')
 _AFTER = re.compile(rb"\s*,\s*")
 _BEFORE = re.compile(rb",\s*\Z")
 
-OURS = (b'"sequence_number"', b'"stream_id"')  # of each event, whatever a provider says
+OWN_KEYS = (b'"sequence_number"', b'"stream_id"')  # of each event, whatever a provider says
 
 Values = Mapping[bytes, bytes | None]  # key with its quotes → JSON; None: the member goes away
 Place = tuple[int, int, int]  # of a member: its key, its value, and its end

@@ -70,7 +70,7 @@ NAMED = frozenset({"id", "previous_response_id", "conversation"})
 # What a provider may say of its response, and as what; other fields are for it to make.
 Types = tuple[type, ...]
 NUMBER: Types = (int, float)
-THEIRS: Mapping[str, Types] = {
+UPSTREAM_TYPES: Mapping[str, Types] = {
     "error": (dict,),
     "frequency_penalty": NUMBER,
     "incomplete_details": (dict,),
@@ -139,7 +139,7 @@ class Envelope:
 
     def adopt(self, upstream: Mapping[str, Any], status: str) -> Json:
         """The provider's response object, complete and with the bridge's own values in it."""
-        known = {key: value for key, value in upstream.items() if _is_theirs(key, value)}
+        known = {key: value for key, value in upstream.items() if _is_upstreams(key, value)}
         response = self.snapshot(status)
         for key in ("text", "reasoning"):
             if isinstance(known.get(key), dict):
@@ -158,22 +158,22 @@ class Envelope:
 
         Nothing, where its text says a key twice or in another spelling, so that it would count.
         """
-        theirs = draft.fields["response"]
-        ours = self.snapshot(theirs["status"])
+        upstream = draft.fields["response"]
+        own = self.snapshot(upstream["status"])
         values = {
-            orjson.dumps(key): orjson.dumps(ours[key]) if key in ours else None
-            for key in SPLICED & theirs.keys()
-            if key not in ours or theirs[key] != ours[key]
+            orjson.dumps(key): orjson.dumps(own[key]) if key in own else None
+            for key in SPLICED & upstream.keys()
+            if key not in own or upstream[key] != own[key]
         }
-        for key in NAMED & ours.keys():
-            values[orjson.dumps(key)] = orjson.dumps(ours[key])
+        for key in NAMED & own.keys():
+            values[orjson.dumps(key)] = orjson.dumps(own[key])
         text = replaced_within(draft.text, b'"response"', values)
-        told = orjson.loads(text)["response"]
-        is_ours = all(key not in told or told[key] == ours.get(key) for key in SPLICED)
-        return text if is_ours and told["status"] == theirs["status"] else b""
+        renamed = orjson.loads(text)["response"]
+        is_ours = all(key not in renamed or renamed[key] == own.get(key) for key in SPLICED)
+        return text if is_ours and renamed["status"] == upstream["status"] else b""
 
 
-def speaks_for_itself(response: Mapping[str, Any]) -> bool:
+def is_well_made(response: Mapping[str, Any]) -> bool:
     """Whether a provider's own text can be passed on: what every reader relies on is well made."""
     output = response.get("output")
     return (
@@ -203,11 +203,11 @@ def _is_large(value: Any) -> bool:
     return len(value) > ECHO_LIMIT or len(orjson.dumps(value)) > ECHO_LIMIT
 
 
-def _is_theirs(key: str, value: Any) -> bool:
+def _is_upstreams(key: str, value: Any) -> bool:
     """Whether a provider's field of a response object is passed on."""
     if key in OWNED or value is None:
         return False
-    types = THEIRS.get(key)
+    types = UPSTREAM_TYPES.get(key)
     if types is None:
         return is_shallow(value)
     is_right = isinstance(value, types) and (type(value) is not bool or bool in types)
@@ -215,8 +215,8 @@ def _is_theirs(key: str, value: Any) -> bool:
 
 
 def _is_well_made(key: str, value: Any) -> bool:
-    is_null = value is None and (key in NULLABLE or key not in THEIRS)
-    return is_null or key in OWNED or _is_theirs(key, value)
+    is_null = value is None and (key in NULLABLE or key not in UPSTREAM_TYPES)
+    return is_null or key in OWNED or _is_upstreams(key, value)
 
 
 def _strict_tool(tool: Json) -> Json:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ws_bridge.errors import InvalidEncryptedContent
-from ws_bridge.protocol.compaction import MARK, sealed_here
+from ws_bridge.protocol.compaction import MARK, own_seal
 from ws_bridge.protocol.history import Chain, Summary
 from ws_bridge.types import Json
 
@@ -67,7 +67,7 @@ class Sealer:
     def check(self, items: Iterable[Json]) -> None:
         """Raise ``InvalidEncryptedContent`` if a seal in the items is forged."""
         keys = self._named()
-        for sealed in {sealed for item in items if (sealed := sealed_here(item))}:
+        for sealed in {sealed for item in items if (sealed := own_seal(item))}:
             _authentic(sealed, keys)
 
     def open(self, chain: Chain) -> Chain:
@@ -77,10 +77,10 @@ class Sealer:
         cannot be opened. In earlier turns a seal that cannot be opened counts for nothing.
         """
         self.check(chain.input)
-        tagged = list(chain.tagged())
+        tagged = list(chain.items_with_maker())
         keys, left, own = self._named(), MAX_SUMMARY_BYTES, len(tagged) - len(chain.input)
         for place in reversed(range(len(tagged))):
-            sealed = sealed_here(tagged[place][1])
+            sealed = own_seal(tagged[place][1])
             if not sealed or left <= 0:
                 continue
             text, cost = _unfolded(sealed, keys, left)

@@ -205,7 +205,7 @@ class MemoryConversations:
     def _extend(
         self, conversation: Conversation, entries: Sequence[ConversationEntry]
     ) -> Sequence[str]:
-        longer, ids = conversation.plus(entries)
+        longer, ids = conversation.with_entries(entries)
         new = longer.entries[len(conversation.entries) :]
         size = conversation.size + _size(new)
         if new:

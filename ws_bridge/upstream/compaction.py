@@ -83,7 +83,7 @@ class CompactingUpstream:
         compaction = None if threshold is None else await self._compact(asked, threshold)
         asked = _with_life(asked, request.target.timeout_seconds - (self._now() - began))
         if compaction is not None:
-            chain = asked.chain.plus_summary(compaction.item, compaction.text)
+            chain = asked.chain.with_summary(compaction.item, compaction.text)
             asked = await aside(partial(_said, asked, chain), values=chain.count())
         async with aclosing(self._upstream.respond(asked)) as drafts:
             async for draft in drafts:
@@ -96,7 +96,7 @@ class CompactingUpstream:
     async def _compact(self, request: Request, threshold: int) -> Compaction | None:
         """The summary that is needed; None if none is, or none can be had."""
         values = request.chain.count()
-        if not await aside(request.chain.older, values=values):
+        if not await aside(request.chain.summarizable, values=values):
             return None
         try:
             if await self._upstream.count_tokens(request) <= threshold:

@@ -11,7 +11,7 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import replace
 
-from ws_bridge.protocol.compaction import sealed_here
+from ws_bridge.protocol.compaction import own_seal
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.types import Item
@@ -64,6 +64,6 @@ class SealedItems:
 def _digest(item: Item) -> bytes:
     """What a sealed item is known by; b"" for all others, and for what this bridge has sealed."""
     sealed = item.get("encrypted_content")
-    if str(item.get("type")) not in SEALED or not isinstance(sealed, str) or sealed_here(item):
+    if str(item.get("type")) not in SEALED or not isinstance(sealed, str) or own_seal(item):
         return b""
     return hashlib.sha256(sealed.encode()).digest()[:16]

@@ -171,7 +171,7 @@ async def test_every_byte_is_the_providers_but_ids_number_and_lane(
     options = {"metadata": trap}
     envelope = Envelope("resp_ours", "m", CREATED_AT, options, "resp_parent")
     sequencer = Sequencer(envelope, lane, lambda: 2.0)
-    events = [event for draft in heard.drafts for event in sequencer.take(draft)]
+    events = [event for draft in heard.drafts for event in sequencer.sequence(draft)]
     ((theirs, sent),) = fake.sent.items()
     expected = [
         as_ours(text.decode(), spelling, number, lane, theirs) for number, text in enumerate(sent)
@@ -186,7 +186,7 @@ async def test_every_scenario_is_a_strict_stream(fake, native, scenario):
     sequencer = Sequencer(Envelope("resp_1", "m", 1), None, lambda: 2.0)
     # The fake's snapshots lack some keys that strict clients want; those are the provider's affair.
     drafts = [draft._replace(text=b"") for draft in heard.drafts]
-    events = [event.json() for draft in drafts for event in sequencer.take(draft)]
+    events = [event.json() for draft in drafts for event in sequencer.sequence(draft)]
     assert check_events(events) == []
 
 
@@ -194,7 +194,7 @@ async def test_a_pretty_printed_frame_becomes_one_line(fake, native):
     fake.spelling = lambda event: json.dumps(event, indent=2)
     heard = await ask(request(target(fake)), native)
     sequencer = Sequencer(Envelope("resp_ours", "m", 1), None, lambda: 2.0)
-    events = [event for draft in heard.drafts for event in sequencer.take(draft)]
+    events = [event for draft in heard.drafts for event in sequencer.sequence(draft)]
     assert not any(b"\n" in event.text for event in events)
     assert events[-1].json()["response"]["id"] == "resp_ours"
 

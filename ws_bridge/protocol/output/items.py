@@ -134,9 +134,9 @@ def item_done(item: Item, index: int) -> Draft:
 
 def text_done(item: Item, at: Json) -> Draft:
     """The end of an item's own text: arguments, input, code. Function calls repeat their name."""
-    spoken = ITEMS[item["type"]].text
-    assert spoken is not None  # noqa: S101 - only items with a text come here
-    events, name = spoken
+    table_entry = ITEMS[item["type"]].text
+    assert table_entry is not None  # noqa: S101 - only items with a text come here
+    events, name = table_entry
     fields = at | {name: item[name]}
     if item["type"] == "function_call":
         fields["name"] = item.get("name", "")

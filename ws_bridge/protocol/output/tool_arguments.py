@@ -18,11 +18,11 @@ SMALL = 4096  # characters that are parsed in no time
 class ArgumentReader(Protocol):
     """How one call's fragments become the text of its item."""
 
-    def feed(self, fragment: str) -> str:
+    def append(self, fragment: str) -> str:
         """What can be said now; "" while it must wait."""
         ...
 
-    def rest(self, *, cut: bool) -> str:
+    def flush(self, *, cut: bool) -> str:
         """What is still to be said when nothing more comes; ``cut``: the model was interrupted."""
         ...
 
@@ -38,13 +38,13 @@ class JsonArguments:
         self._pieces: list[str] = []
         self._size = self._next_look = 0
 
-    def feed(self, fragment: str) -> str:
+    def append(self, fragment: str) -> str:
         """All of it."""
         self._pieces.append(fragment)
         self._size += len(fragment)
         return fragment
 
-    def rest(self, *, cut: bool) -> str:
+    def flush(self, *, cut: bool) -> str:
         """A call without arguments has an empty object of them, unless they were on their way."""
         return "" if cut or any(self._pieces) else "{}"
 
@@ -88,23 +88,23 @@ class CustomInput:
 
     def __init__(self) -> None:
         self._waiting = ""
-        self._held: list[str] = []  # JSON of another form: read at its end
+        self._buffered: list[str] = []  # JSON of another form: read at its end
         self._read = self._begin
 
-    def feed(self, fragment: str) -> str:
+    def append(self, fragment: str) -> str:
         """The part of the text that is certain."""
         return self._read(fragment)
 
-    def rest(self, *, cut: bool) -> str:
+    def flush(self, *, cut: bool) -> str:
         """Text of a wrapping that never opened; an interrupted wrapping is nobody's text."""
-        if self._read == self._hold:
-            return _content("".join(self._held))
+        if self._read == self._buffer_json:
+            return _content("".join(self._buffered))
         return self._waiting if self._read == self._begin and not cut else ""
 
     def is_whole(self) -> bool:
         """Only the end of the wrapping tells; free text may always go on."""
-        if self._read == self._hold:
-            return _object("".join(self._held)) is not None
+        if self._read == self._buffer_json:
+            return _object("".join(self._buffered)) is not None
         return self._read == self._end
 
     # How the next fragment is read: exactly one of these at a time.
@@ -119,7 +119,7 @@ class CustomInput:
         if opening := _OPENING.match(text):
             self._read = self._unescape
             return self._unescape(text[opening.end() :])
-        self._read = self._hold if squeezed.startswith("{") else self._pass
+        self._read = self._buffer_json if squeezed.startswith("{") else self._pass_through
         return self._read(text)
 
     def _unescape(self, fragment: str) -> str:
@@ -145,11 +145,11 @@ class CustomInput:
         self._waiting = text[position:]
         return "".join(said)
 
-    def _hold(self, fragment: str) -> str:
-        self._held.append(fragment)
+    def _buffer_json(self, fragment: str) -> str:
+        self._buffered.append(fragment)
         return ""
 
-    def _pass(self, fragment: str) -> str:
+    def _pass_through(self, fragment: str) -> str:
         return fragment
 
     def _end(self, fragment: str) -> str:  # noqa: ARG002 - what follows the string is wrapping

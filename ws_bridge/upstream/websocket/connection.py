@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Draft
-from ws_bridge.protocol.json_edit import OURS, is_plain
+from ws_bridge.protocol.json_edit import OWN_KEYS, is_plain
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.errors import LOST, UNREACHABLE
@@ -90,7 +90,7 @@ class ProviderFrame:
     @property
     def draft(self) -> Draft:
         """What the event says, in the provider's own bytes."""
-        return Draft(self.type, self.fields, self.text if is_plain(self.text, OURS) else b"")
+        return Draft(self.type, self.fields, self.text if is_plain(self.text, OWN_KEYS) else b"")
 
 
 class ProviderLane:
