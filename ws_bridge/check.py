@@ -23,7 +23,7 @@ from ws_bridge.upstream.base import Request, Target, Upstream
 QUESTION = {"type": "message", "role": "user", "content": "Say OK."}
 OPTIONS = {"max_output_tokens": 16}  # the least that OpenAI's models take
 LIMIT_SECONDS = 60.0  # a model that takes longer for two words is of no use to anyone who waits
-WORDS_LIMIT = 60  # characters of the answer in its line
+TEXT_LIMIT = 60  # characters of the answer in its line
 
 
 class CheckedModel(Protocol):
@@ -51,12 +51,12 @@ class Finding:
 
     name: str
     verdict: Literal["ok", "FAIL", "off", "skip"]
-    words: str
+    text: str
 
     def line(self, width: int) -> str:
         """One line, whatever the words hold."""
-        words = "".join(char if char.isprintable() else " " for char in self.words)
-        return f"{self.verdict:4} {self.name:{width}}  {words.rstrip()}\n"
+        text = "".join(char if char.isprintable() else " " for char in self.text)
+        return f"{self.verdict:4} {self.name:{width}}  {text.rstrip()}\n"
 
 
 async def check(
@@ -96,8 +96,8 @@ async def _find(entry: CheckedModel, upstream: Upstream, limit_seconds: float, n
         return Finding(entry.name, "FAIL", f"{error.status} {error.message}")
     except TimeoutError:
         return Finding(entry.name, "FAIL", f"no answer within {limit_seconds:g} s")
-    words = answer.strip()[:WORDS_LIMIT] or "(no text)"
-    return Finding(entry.name, "ok", f"{now() - begun:.2f} s  {words}")
+    text = answer.strip()[:TEXT_LIMIT] or "(no text)"
+    return Finding(entry.name, "ok", f"{now() - begun:.2f} s  {text}")
 
 
 async def _try(target: Target, upstream: Upstream) -> str:

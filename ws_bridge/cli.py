@@ -102,7 +102,7 @@ def _check(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from ws_bridge.processes import signals
 
-    signals.at_once_on_a_signal()
+    signals.exit_on_signal()
     from ws_bridge import logs
 
     given = {name: getattr(options, name) for name in ("host", "port", "workers")}
@@ -120,13 +120,17 @@ def _serve_alone(config: Config) -> int:
     from ws_bridge.processes.sockets import listen, tls
 
     async def serve() -> int:
-        told = signals.of_signals()
-        place = serving.ListenPlace(listen(config)[0], tls(config))
+        stop_signals = signals.catch_signals()
+        listening = listen(config)[0]
         return await serving.serve(
-            config, place, told, listens=lambda: _announce(config, place.listening)
+            config,
+            listening,
+            stop_signals,
+            tls=tls(config),
+            on_listening=lambda: _announce(config, listening),
         )
 
-    return signals.leave(serving.run(serve()))
+    return signals.exit_process(serving.run(serve()))
 
 
 def _announce(config: Config, listening: socket.socket) -> None:

@@ -259,11 +259,11 @@ def _check_fallback(config: Config, source: str, entry: ModelEntry, fallback: st
     if "*" in fallback and "*" not in entry.name:
         raise ConfigError(f"{key}: '{fallback}' has a * and the entry's name has none: name one")
     names = [other.name for other in config.models]
-    if not any(fallback == name or star_of(name, fallback) for name in names):
+    if not any(fallback == name or match_wildcard(name, fallback) for name in names):
         raise ConfigError(f"{key}: no entry serves '{fallback}': use the name of another entry")
 
 
-def star_of(pattern: str, name: str) -> str:
+def match_wildcard(pattern: str, name: str) -> str:
     """What the ``*`` of a wildcard entry's name stands for in a client's; "" if it does not fit."""
     head, star, tail = pattern.partition("*")
     fits = star and len(name) > len(head) + len(tail)

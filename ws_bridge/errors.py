@@ -35,7 +35,7 @@ class ConfigError(Exception):
 class BridgeError(Exception):
     """Something a client is told. Subclasses fix the defaults; instances carry the facts."""
 
-    words: ClassVar[str] = "The server had an error while processing the request."
+    default_message: ClassVar[str] = "The server had an error while processing the request."
     status: int = 500
     type: ClassVar[str] = "server_error"
     code: str = "server_error"
@@ -46,12 +46,12 @@ class BridgeError(Exception):
     def __init__(
         self, message: str = "", *, param: str | None = None, code: str | None = None
     ) -> None:
-        self.message = message or self.words
+        self.message = message or self.default_message
         super().__init__(self.message)
         self.param = param or self.param
         self.code = code or self.code
 
-    def alone(self) -> Self:
+    def without_traceback(self) -> Self:
         """It, without what led to it: tracebacks hold everything that was at work."""
         self.__cause__ = self.__context__ = None
         return self.with_traceback(None)
@@ -131,7 +131,7 @@ class InvalidEncryptedContent(InvalidRequest):
 
     code = "invalid_encrypted_content"
     param = "input"
-    words = "The encrypted content of a compaction item could not be verified."
+    default_message = "The encrypted content of a compaction item could not be verified."
 
 
 class PreviousResponseNotFound(InvalidRequest):
@@ -149,7 +149,7 @@ class InvalidStreamId(InvalidRequest):
 
     code = "invalid_stream_id"
     param = "stream_id"
-    words = (
+    default_message = (
         "The 'stream_id' field must be a non-empty string with at most 256 characters and may "
         "only contain letters, numbers, underscores, hyphens, and periods."
     )
@@ -185,7 +185,7 @@ class InvalidApiKey(InvalidRequest):
 
     status = 401
     code = "invalid_api_key"
-    words = "Incorrect or missing API key."
+    default_message = "Incorrect or missing API key."
 
 
 class OriginNotAllowed(InvalidRequest):
@@ -193,7 +193,7 @@ class OriginNotAllowed(InvalidRequest):
 
     status = 403
     code = "origin_not_allowed"
-    words = "This origin is not allowed."
+    default_message = "This origin is not allowed."
 
 
 class ModelNotFound(InvalidRequest):
@@ -261,7 +261,7 @@ class UpgradeRequired(InvalidRequest):
 
     status = 426
     code = "upgrade_required"
-    words = "Open a WebSocket on this path, or POST to it."
+    default_message = "Open a WebSocket on this path, or POST to it."
 
     def headers(self) -> dict[str, str]:
         """Name the protocol to upgrade to (RFC 9110, 15.5.22), and its version (RFC 6455, 4.4)."""
@@ -297,20 +297,20 @@ class StoreUnavailable(BridgeError):
     status = 503
     code = "store_unavailable"
     retry_after = 1.0
-    words = "The response store is unavailable. Try again shortly."
+    default_message = "The response store is unavailable. Try again shortly."
 
 
 class ServerLost(BridgeError):
     """The server that generated a response has died; another one says so."""
 
-    words = "The server that generated the response was lost. What it had said is kept."
+    default_message = "The server that generated the response was lost. What it had said is kept."
 
 
 class ResponseTakenOver(BridgeError):
     """This server was away for so long that another one ended the response."""
 
     code = "response_taken_over"
-    words = "Another server has taken over the response."
+    default_message = "Another server has taken over the response."
 
 
 class ServerDraining(BridgeError):
@@ -319,21 +319,21 @@ class ServerDraining(BridgeError):
     status = 503
     code = "server_draining"
     retry_after = 1.0
-    words = "The server is shutting down. Reconnect and try again."
+    default_message = "The server is shutting down. Reconnect and try again."
 
 
 class ServerShutdown(BridgeError):
     """A response was still running when the drain's time was up."""
 
     code = "server_shutdown"
-    words = "The server shut down before the response finished."
+    default_message = "The server shut down before the response finished."
 
 
 class ResponseTooLarge(BridgeError):
     """A running response said more than may be kept of it; what it said is in its events."""
 
     keeps_output = False
-    words = "The response is longer than this server keeps."
+    default_message = "The response is longer than this server keeps."
 
 
 class UpstreamError(BridgeError):
@@ -342,7 +342,7 @@ class UpstreamError(BridgeError):
     ``message`` must be redacted by whoever raises it: the provider's own words, or none.
     """
 
-    words = "The model provider failed."
+    default_message = "The model provider failed."
 
     def __init__(
         self,

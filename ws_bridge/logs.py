@@ -49,7 +49,7 @@ PLACE = re.compile(r"(?P<field>=)?%(?:%|(?P<how>[-#0 +]*[0-9.]*[a-z]))")
 BARE = re.compile(r"[^\s\"'\\]+")
 
 # Whose words tell of code, files and addresses. Others quote what they choke on: a client's text.
-SPOKEN = (AttributeError, ImportError, NameError, OSError, RuntimeError, TypeError)
+HARMLESS = (AttributeError, ImportError, NameError, OSError, RuntimeError, TypeError)
 
 
 class Cleaner:
@@ -80,7 +80,7 @@ class CleanRecord(logging.LogRecord):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         if self.exc_info and self.exc_info[1]:
-            self.exc_text = self.cleaner.clean("\n".join(_story(self.exc_info[1])))
+            self.exc_text = self.cleaner.clean("\n".join(_traceback_lines(self.exc_info[1])))
         if self.stack_info:
             self.stack_info = self.cleaner.clean(self.stack_info)
 
@@ -110,7 +110,7 @@ def quoted(value: str) -> str:
     return value if BARE.fullmatch(value) and value.isprintable() else json.dumps(value)
 
 
-def _story(failure: BaseException) -> Iterator[str]:
+def _traceback_lines(failure: BaseException) -> Iterator[str]:
     """Where an exception came from, and those that it came from, the first one first."""
     chain: list[BaseException] = []
     last: BaseException | None = failure
@@ -120,15 +120,15 @@ def _story(failure: BaseException) -> Iterator[str]:
     for one in reversed(chain):
         yield "Traceback (most recent call last):"
         yield "".join(traceback.format_tb(one.__traceback__)).rstrip("\n")
-        yield f"{type(one).__module__}.{type(one).__qualname__}{_words(one)}"
+        yield f"{type(one).__module__}.{type(one).__qualname__}{_message_of(one)}"
         if isinstance(one, BaseExceptionGroup):
             for inner in one.exceptions[:CHAIN]:
-                yield from _story(inner)
+                yield from _traceback_lines(inner)
 
 
-def _words(failure: BaseException) -> str:
-    is_spoken = isinstance(failure, SPOKEN) and not isinstance(failure, BaseExceptionGroup)
-    return f": {failure}".translate(CONTROLS) if is_spoken else ""
+def _message_of(failure: BaseException) -> str:
+    is_harmless = isinstance(failure, HARMLESS) and not isinstance(failure, BaseExceptionGroup)
+    return f": {failure}".translate(CONTROLS) if is_harmless else ""
 
 
 def set_up(level: str, secrets: Iterable[str] = ()) -> None:

@@ -47,7 +47,7 @@ async def test_the_page_comes_with_a_strict_policy(serve):
 async def test_a_drain_lets_a_turn_finish_and_refuses_new_ones(serve):
     gate = asyncio.Event()
     bridge = await serve(Scripted([*opening(), gate, *message("x"), completed(done_item("x"))]))
-    bridge.bridge.hurry.clear()
+    bridge.bridge.force.clear()
     busy, idle = await bridge.connect(), await bridge.connect()
     await busy.create(input="hi")
     await busy.until("response.in_progress")
@@ -70,7 +70,7 @@ async def test_a_drain_lets_a_turn_finish_and_refuses_new_ones(serve):
 async def test_a_drain_does_not_wait_for_a_client_that_leaves_meanwhile(serve):
     gate = asyncio.Event()
     bridge = await serve(Scripted([*opening(), gate, *message("x"), completed(done_item("x"))]))
-    bridge.bridge.hurry.clear()
+    bridge.bridge.force.clear()
     client = await bridge.connect()
     await client.create(input="hi")
     await client.until("response.in_progress")

@@ -7,8 +7,8 @@ from ws_bridge.protocol.json_limits import JsonLimits
 from ws_bridge.protocol.turn_cache import TurnCache
 from ws_bridge.server.policies import (
     MIB,
-    conversation_bounds,
-    outputs_of,
+    conversation_limits,
+    output_quotas,
     socket_policy,
     turn_cache,
 )
@@ -21,8 +21,8 @@ def config(**limits) -> Config:
 
 def test_what_is_not_said_is_the_parts_own_default():
     usual = config()
-    assert conversation_bounds(usual) == ConversationLimits()
-    assert vars(outputs_of(usual)) == vars(OutputQuotas(OutputLimits(), "local"))
+    assert conversation_limits(usual) == ConversationLimits()
+    assert vars(output_quotas(usual)) == vars(OutputQuotas(OutputLimits(), "local"))
     assert vars(turn_cache(usual)) == vars(TurnCache())
     assert socket_policy(usual).rules == ConnectionLimits()
 
@@ -38,8 +38,8 @@ def test_each_bound_is_carried_over_in_bytes():
         cached_mib_per_key=9,
         cached_mib=10,
     )
-    assert conversation_bounds(said) == ConversationLimits(3 * MIB, 4)
-    assert outputs_of(said)._bounds == OutputLimits(5, 6, 7)
+    assert conversation_limits(said) == ConversationLimits(3 * MIB, 4)
+    assert output_quotas(said)._bounds == OutputLimits(5, 6, 7)
     assert vars(turn_cache(said)) == vars(TurnCache(8 * MIB, 9 * MIB, 10 * MIB))
 
 

@@ -185,7 +185,7 @@ class Job:
                 self._task.uncancel()
             return self._ending or EndReason.SHUTDOWN
         except BridgeError as error:
-            return self._ending or error.alone()
+            return self._ending or error.without_traceback()
         except Exception:  # the edge of the task: a bug must not leave a response unfinished
             log.exception("job_crashed id=%s", self.id)
             return self._ending or BridgeError()

@@ -24,29 +24,29 @@ class StopSignals:
     """``stop``: begin nothing new, let what runs finish. ``hurry``: wait for nothing any more."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    force: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def more(self) -> None:
+    def signal_received(self) -> None:
         """Stop; if that was said already, hurry."""
         if self.stop.is_set():
-            self.hurry.set()
+            self.force.set()
         self.stop.set()
 
-    def at_once(self) -> None:
+    def stop_now(self) -> None:
         """Stop, and hurry."""
         self.stop.set()
-        self.hurry.set()
+        self.force.set()
 
 
-def of_signals() -> StopSignals:
+def catch_signals() -> StopSignals:
     """The orders that this process's signals give from now on; call it in the running loop."""
-    orders = StopSignals()
+    stop_signals = StopSignals()
     for number in SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, orders.more)
-    return orders
+        asyncio.get_running_loop().add_signal_handler(number, stop_signals.signal_received)
+    return stop_signals
 
 
-async def first_of(*events: asyncio.Event) -> None:
+async def wait_until_any(*events: asyncio.Event) -> None:
     """Return when one of the events is set."""
     waits = [asyncio.create_task(event.wait()) for event in events]
     try:
@@ -57,13 +57,13 @@ async def first_of(*events: asyncio.Event) -> None:
         await asyncio.gather(*waits, return_exceptions=True)
 
 
-def at_once_on_a_signal() -> None:
+def exit_on_signal() -> None:
     """From now on, until somebody else listens to the signals."""
     for number in SIGNALS:
         signal.signal(number, lambda *_: os._exit(0))
 
 
-def leave(code: int) -> int:
+def exit_process(code: int) -> int:
     """The code, for the interpreter to end with; with daemon threads, the end.
 
     One of them may be in the middle of litellm's import. To wait for it takes seconds, and the

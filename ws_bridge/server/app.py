@@ -26,18 +26,18 @@ from ws_bridge.jobs.registry import JobPolicy, JobRegistry
 from ws_bridge.jobs.spec import Timing
 from ws_bridge.jobs.store_timeout import MirrorTiming
 from ws_bridge.jobs.takeover import Takeover
-from ws_bridge.server.auth import gate_of, owners_of, sealer_of
+from ws_bridge.server.auth import authenticator_of, owners_of, sealer_of
 from ws_bridge.server.http.chat_page import ChatPage
 from ws_bridge.server.http.conversations import ConversationRoutes
 from ws_bridge.server.http.json import LIMITS, NO_STORE, json_response
 from ws_bridge.server.http.models import ModelRoutes
 from ws_bridge.server.http.responses import ResponseRoutes
 from ws_bridge.server.metrics import Metrics
-from ws_bridge.server.middleware import ErrorMiddleware
-from ws_bridge.server.policies import conversation_bounds, outputs_of, socket_policy, turn_cache
+from ws_bridge.server.middleware import AccessMiddleware
+from ws_bridge.server.policies import conversation_limits, output_quotas, socket_policy, turn_cache
 from ws_bridge.server.quotas import LimitedCreates, Quotas, generating
 from ws_bridge.server.request_quota import RequestQuota
-from ws_bridge.server.transport.listener import guarded
+from ws_bridge.server.transport.listener import track_requests
 from ws_bridge.server.websocket.sockets import Sockets
 from ws_bridge.store.base import Store
 from ws_bridge.store.conversations import Conversations, MemoryConversations
@@ -94,15 +94,15 @@ class Bridge:
         )
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.listen(cancelled=self._jobs.cancel, followed=self._mirror.followed)
-        self._budgets = Quotas(
+        self._quotas = Quotas(
             config.limits,
             runs=generating(self._jobs),
-            breached=self._metrics.breached,
+            limit_reached=self._metrics.limit_reached,
             now=clock.monotonic,
         )
-        self._creates = LimitedCreates(self._jobs, self._budgets)
+        self._creates = LimitedCreates(self._jobs, self._quotas)
         self._sockets = Sockets(self._creates, socket_policy(config), turn_cache(config), clock)
-        self._entrance = ErrorMiddleware(gate_of(config, environ), self._budgets)
+        self._middleware = AccessMiddleware(authenticator_of(config, environ), self._quotas)
         self._models = ModelRoutes(
             routes.names(),
             routes.find,
@@ -112,7 +112,7 @@ class Bridge:
             clock=clock,
         )
         self._is_store_open = False
-        self.hurry = asyncio.Event()  # set: a drain waits no longer
+        self.force = asyncio.Event()  # set: a drain waits no longer
         self.ready = asyncio.Event()  # set: responses can be made
         self.broken = asyncio.Event()  # set: the upstream could not be opened
         self.app = self._build()
@@ -120,13 +120,13 @@ class Bridge:
     def _build(self) -> web.Application:
         app = web.Application(
             client_max_size=self._config.server.max_message_mib * MIB,
-            middlewares=[guarded, self._entrance.admit, RequestQuota(self._budgets).count],
+            middlewares=[track_requests, self._middleware.run, RequestQuota(self._quotas).count],
         )
         app[LIMITS] = self._config.limits
         responses = ResponseRoutes(
             *(self._jobs, self._store, self._takeover, self._sockets, self._clock),
             creates=self._creates,
-            budgets=self._budgets,
+            quotas=self._quotas,
             finish=self._config.server.on_disconnect == "finish",
         )
         rooms = (ChatPage(), self._models, responses, self._conversations)
@@ -141,9 +141,9 @@ class Bridge:
         gauge("connections", "Open sockets", self._sockets.connections)
         gauge("lanes", "Lanes that run or wait", self._sockets.lanes)
         gauge("cached_bytes", "Turns that sockets can go on from", lambda: self._sockets.cache.size)
-        gauge("asked_bytes", "What was asked and runs", self._budgets.asked_bytes)
+        gauge("asked_bytes", "What was asked and runs", self._quotas.asked_bytes)
         gauge("said_bytes", "Events of running responses", lambda: self._jobs.outputs.total)
-        gauge("followers", "Readers of a response's events", self._budgets.followers)
+        gauge("followers", "Readers of a response's events", self._quotas.followers)
         gauge("responses_running", "Responses being generated", self._jobs.running)
         gauge("store_available", "Whether the store can be reached", self._store.is_available)
         gauge("store_lag_events", "Events the store is behind", self._mirror.lag)
@@ -197,8 +197,8 @@ class Bridge:
 
     async def _drain(self, _app: web.Application) -> None:
         self.ready.clear()
-        jobs = self._jobs.drain(self._config.server.drain_seconds, self.hurry)
-        await asyncio.gather(self._sockets.drain(self.hurry), jobs)
+        jobs = self._jobs.drain(self._config.server.drain_seconds, self.force)
+        await asyncio.gather(self._sockets.drain(self.force), jobs)
 
     def _observe(self, happened: JobStarted | JobFinished) -> None:
         self._metrics.observe(happened)
@@ -230,7 +230,7 @@ def _stores(
     settings = config.store
     owners = owners_of(config, environ)
     most, ttl = settings.max_mib * MIB, settings.conversation_seconds
-    bounds = conversation_bounds(config)
+    bounds = conversation_limits(config)
     if settings.url.startswith("memory://"):
         return (
             MemoryStore(
@@ -257,7 +257,7 @@ def _stores(
 def _policy(config: Config) -> JobPolicy:
     server = config.server
     timing = Timing(server.created_after_seconds, server.data_keepalive_seconds)
-    return JobPolicy(config.background.runs, timing, outputs_of(config))
+    return JobPolicy(config.background.runs, timing, output_quotas(config))
 
 
 def _pace(config: Config) -> MirrorTiming:

@@ -22,7 +22,7 @@ from ws_bridge.store.base import Owners, Store
 BROWSER_KEY = "openai-insecure-api-key."
 # Subprotocols that clients offer beside a key; one of them is answered, a key never is.
 PROTOCOLS = ("openai-beta.responses.v1", "responses", "realtime")
-EVERYBODY = "local"
+LOCAL_OWNER = "local"
 
 OWNER = web.RequestKey("owner", str)  # set by the gate before any handler runs
 
@@ -45,14 +45,14 @@ class Authenticator:
         self._host = host
         self._browser_subprotocol = browser_subprotocol
 
-    def admit(self, request: web.Request) -> str:
+    def authenticate(self, request: web.Request) -> str:
         """The owner that the request's key stands for."""
         self._check_origin(request)
         if "api_key" in request.query or "api-key" in request.query:
             raise InvalidRequest("API keys are not accepted in the query string.")
         if not self._owners:
             self._check_host(request)
-            return EVERYBODY
+            return LOCAL_OWNER
         digest = _digest(self._key(request))
         owner = ""
         for known, name in self._owners.items():
@@ -87,7 +87,7 @@ class Authenticator:
             raise OriginNotAllowed
 
 
-def gate_of(config: Config, environ: Mapping[str, str]) -> Authenticator:
+def authenticator_of(config: Config, environ: Mapping[str, str]) -> Authenticator:
     """The check that a configuration asks for."""
     return Authenticator(
         client_keys(config, environ),

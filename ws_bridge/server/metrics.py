@@ -65,7 +65,7 @@ class Metrics:
         if happened.first_event_seconds is not None:
             self._first.observe(happened.first_event_seconds)
 
-    def breached(self, limit: str) -> None:
+    def limit_reached(self, limit: str) -> None:
         """Count a refusal by a limit of the configuration."""
         self._breaches.labels(limit).inc()
 

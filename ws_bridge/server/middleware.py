@@ -16,7 +16,7 @@ from aiohttp import web
 
 from ws_bridge.errors import BridgeError, InvalidApiKey, OriginNotAllowed
 from ws_bridge.server.auth import OWNER, Authenticator
-from ws_bridge.server.http.json import error_response, new_request_id, of_http
+from ws_bridge.server.http.json import error_response, from_http_exception, new_request_id
 from ws_bridge.server.quotas import Quotas
 
 log = logging.getLogger(__name__)
@@ -27,44 +27,46 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 LIKE_A_CREATE = frozenset({("POST", "/v1/responses/compact")})
 
 
-class ErrorMiddleware:
+class AccessMiddleware:
     """The middleware of one server."""
 
-    def __init__(self, gate: Authenticator, budgets: Quotas) -> None:
-        self._gate = gate
-        self._budgets = budgets
+    def __init__(self, authenticator: Authenticator, quotas: Quotas) -> None:
+        self._authenticator = authenticator
+        self._quotas = quotas
 
     @web.middleware
-    async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Check who it is, run the handler, and speak every error in the contract's shape."""
         request_id = new_request_id()
         try:
-            return await self._enter(request, handler)
+            return await self._run_authenticated(request, handler)
         except BridgeError as error:
-            return error_response(error.alone(), request_id)
+            return error_response(error.without_traceback(), request_id)
         except web.HTTPException as refusal:
             if refusal.status < 400:
                 raise
-            return error_response(of_http(refusal), request_id)
+            return error_response(from_http_exception(refusal), request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:  # the edge of the request: a bug tells the client nothing
             log.exception("request_crashed request_id=%s", request_id)
             return error_response(BridgeError(), request_id)
 
-    async def _enter(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _run_authenticated(
+        self, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
         if not request.path.startswith("/v1/") and request.path != "/metrics":
             return await handler(request)
         owner = request[OWNER] = self._owner(request)
         if (request.method, request.path) not in LIKE_A_CREATE:
             return await handler(request)
-        with self._budgets.response(owner):
+        with self._quotas.response(owner):
             return await handler(request)
 
     def _owner(self, request: web.Request) -> str:
         try:
-            return self._gate.admit(request)
+            return self._authenticator.authenticate(request)
         except (InvalidApiKey, OriginNotAllowed) as refusal:
-            self._budgets.refused(request.remote)
+            self._quotas.refused(request.remote)
             log.info("request_refused status=%d code=%s", refusal.status, refusal.code)
             raise

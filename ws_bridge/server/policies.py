@@ -7,24 +7,24 @@ from ws_bridge.jobs.output_quotas import OutputLimits, OutputQuotas
 from ws_bridge.protocol.actions import ConnectionLimits
 from ws_bridge.protocol.json_limits import JsonLimits
 from ws_bridge.protocol.turn_cache import TurnCache
-from ws_bridge.server.auth import EVERYBODY
+from ws_bridge.server.auth import LOCAL_OWNER
 from ws_bridge.server.websocket.sockets import SocketPolicy
 from ws_bridge.store.conversations import ConversationLimits
 
 MIB = 2**20
 
 
-def conversation_bounds(config: Config) -> ConversationLimits:
+def conversation_limits(config: Config) -> ConversationLimits:
     """How much one conversation may hold."""
     limits = config.limits
     return ConversationLimits(limits.conversation_mib * MIB, limits.conversation_items)
 
 
-def outputs_of(config: Config) -> OutputQuotas:
+def output_quotas(config: Config) -> OutputQuotas:
     """What counts what running responses say."""
     limits = config.limits
     bounds = OutputLimits(limits.response_mib, limits.responses_mib_per_key, limits.responses_mib)
-    return OutputQuotas(bounds, EVERYBODY)
+    return OutputQuotas(bounds, LOCAL_OWNER)
 
 
 def turn_cache(config: Config) -> TurnCache:

@@ -15,7 +15,7 @@ from types import TracebackType
 
 from ws_bridge.clock import Clock
 
-LOOKS = 6  # in the time that a client has: it gets a sixth more than that, a third at most
+CHECKS = 6  # in the time that a client has: it gets a sixth more than that, a third at most
 
 
 class SlowConsumer:
@@ -26,12 +26,12 @@ class SlowConsumer:
         transport: asyncio.WriteTransport,
         clock: Clock,
         seconds: float,
-        let_go: Callable[[], Awaitable[None]],
+        on_slow: Callable[[], Awaitable[None]],
     ) -> None:
         self._transport = transport
         self._clock = clock
         self._seconds = seconds
-        self._let_go = let_go
+        self._on_slow = on_slow
         self._waits = 0
         self._since = 0.0  # the last time that something was taken
         self._least = math.inf  # bytes that waited then
@@ -53,7 +53,7 @@ class SlowConsumer:
     ) -> None:
         self._waits -= 1
 
-    async def end(self) -> None:
+    async def cancel(self) -> None:
         """Look no more."""
         if self._task is not None:
             self._task.cancel()
@@ -61,10 +61,10 @@ class SlowConsumer:
 
     async def _watch(self) -> None:
         while self._waits:
-            await self._clock.sleep(self._seconds / LOOKS)
+            await self._clock.sleep(self._seconds / CHECKS)
             if self._waits and self._takes_nothing():
                 self._is_over = True
-                await self._let_go()
+                await self._on_slow()
                 return
 
     def _takes_nothing(self) -> bool:

@@ -64,15 +64,15 @@ class Endpoint:
     async def http(self, method: str, path: str) -> Json:
         """The reply's JSON object. Raises ``EndpointError``."""
         try:
-            status, body = await asyncio.to_thread(self._exchange, method, path)
+            status, body = await asyncio.to_thread(self._request, method, path)
         except (OSError, http.client.HTTPException) as lost:
             raise EndpointError(f"no answer from {self.base} ({type(lost).__name__})") from None
         reply = parsed(body)
         if status >= 400:
-            raise EndpointError(told(status, reply), status)
+            raise EndpointError(error_line(status, reply), status)
         return reply
 
-    def _exchange(self, method: str, path: str) -> tuple[int, bytes]:
+    def _request(self, method: str, path: str) -> tuple[int, bytes]:
         parts = urlsplit(self.base)
         secure = parts.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
@@ -94,9 +94,9 @@ def parsed(text: str | bytes | bytearray | None) -> Json:
     return {}
 
 
-def told(status: object, reply: Json) -> str:
+def error_line(status: object, reply: Json) -> str:
     """An error of the contract's shape as one line."""
     error = reply.get("error")
     error = error if isinstance(error, dict) else {}
-    words = (status, error.get("code"), error.get("message") or "the server gave no reason")
-    return " ".join(str(word) for word in words if word)
+    parts_of_line = (status, error.get("code"), error.get("message") or "the server gave no reason")
+    return " ".join(str(word) for word in parts_of_line if word)

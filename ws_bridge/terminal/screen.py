@@ -24,7 +24,7 @@ from ws_bridge.terminal.session import Session
 from ws_bridge.terminal.turn import Kind, ShownPart
 
 PROMPT = "> "
-LEAVE_HINT = "Ctrl-C again, or Ctrl-D, leaves."
+QUIT_HINT = "Ctrl-C again, or Ctrl-D, leaves."
 HELP = """\
 /model [NAME]  choose the model, or list what the server offers
 /new           begin a new conversation
@@ -113,9 +113,9 @@ class PipedInput:
         # A thread, because a plain file cannot be waited for by the loop; a daemon, because a read
         # cannot be interrupted; and of the bare descriptor, because at exit Python needs the lock
         # that a read of `sys.stdin` would hold.
-        threading.Thread(target=self._feed, daemon=True).start()
+        threading.Thread(target=self._read_lines, daemon=True).start()
 
-    def _feed(self) -> None:
+    def _read_lines(self) -> None:
         rest = b""
         while block := os.read(self._descriptor, 65536):
             *lines, rest = (rest + block).split(b"\n")
@@ -154,10 +154,10 @@ class Terminal:
         self._lines = lines
         self._stop = asyncio.Event()  # Ctrl-C while an answer is being written
         self._answering = False
-        self._leaving = False
+        self._is_quitting = False
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "/model": self._choose_model,
-            "/new": self._begin_anew,
+            "/new": self._new_conversation,
             "/help": self._help,
             "/quit": self._quit,
         }
@@ -168,8 +168,8 @@ class Terminal:
         with suppress(NotImplementedError):  # Windows: Ctrl-C ends the program
             loop.add_signal_handler(signal.SIGINT, self._interrupted)
         try:
-            while not self._leaving and (line := await self._next_line()) is not None:
-                await self._obey(line.strip())
+            while not self._is_quitting and (line := await self._next_line()) is not None:
+                await self._run_command(line.strip())
         finally:
             await self._session.close()
 
@@ -194,9 +194,9 @@ class Terminal:
                     return None
                 else:
                     warned = True
-                    self._note(LEAVE_HINT)
+                    self._note(QUIT_HINT)
 
-    async def _obey(self, line: str) -> None:
+    async def _run_command(self, line: str) -> None:
         name, _, argument = line.partition(" ")
         if command := self._commands.get(name):
             await command(argument.strip())
@@ -246,15 +246,15 @@ class Terminal:
         for each in names:
             self._note(f"{'*' if each == self._session.model else ' '} {each}")
 
-    async def _begin_anew(self, _argument: str) -> None:
-        self._session.forget()
+    async def _new_conversation(self, _argument: str) -> None:
+        self._session.reset()
         self._note("a new conversation")
 
     async def _help(self, _argument: str) -> None:
         self._note(HELP)
 
     async def _quit(self, _argument: str) -> None:
-        self._leaving = True
+        self._is_quitting = True
 
 
 def run(url: str, model: str, key: str) -> int:

@@ -15,13 +15,13 @@ from contextlib import suppress
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from ws_bridge.terminal.endpoint import Endpoint, EndpointError, parsed, told
+from ws_bridge.terminal.endpoint import Endpoint, EndpointError, error_line, parsed
 from ws_bridge.terminal.turn import ShownPart, ShownTurn
 from ws_bridge.types import Json
 
 MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
 POLL_SECONDS = 0.5
-POLL_PATIENCE = 20  # polls in a row without any reply, before the rest of an answer is given up
+MAX_FAILED_POLLS = 20  # polls in a row without any reply, before the rest of an answer is given up
 
 
 class Session:
@@ -41,7 +41,7 @@ class Session:
         self._socket: ClientConnection | None = None
         self._turn = ShownTurn()
         self._previous: str | None = None
-        self._owed: list[Json] = []
+        self._tool_outputs: list[Json] = []
 
     async def ask(self, text: str) -> None:
         """Run one turn to its end; every outcome, errors too, has been shown.
@@ -50,28 +50,32 @@ class Session:
         """
         self._turn = turn = ShownTurn()
         try:
-            await self._send(self._create(text), anew=True)
+            await self._send(self._create(text), reconnects=True)
             await self._follow(turn)
         except EndpointError as refused:
             self._show(ShownPart("error", str(refused)))
         except asyncio.CancelledError:
-            self._hang_up()
+            self._abort()
             raise
         if turn.continues:
-            self._previous, self._owed = turn.id, turn.open_calls
+            self._previous, self._tool_outputs = turn.id, turn.open_calls
 
     def _create(self, text: str) -> Json:
         message = {"type": "message", "role": "user", "content": text}
-        frame = {"type": "response.create", "model": self.model, "input": [*self._owed, message]}
+        frame = {
+            "type": "response.create",
+            "model": self.model,
+            "input": [*self._tool_outputs, message],
+        }
         return frame | ({"previous_response_id": self._previous} if self._previous else {})
 
-    async def _send(self, frame: Json, *, anew: bool) -> None:
+    async def _send(self, frame: Json, *, reconnects: bool) -> None:
         """Send on the socket there is; if it is gone, on one new one where ``anew`` says so."""
         if self._socket is not None:
             try:
                 await self._socket.send(json.dumps(frame))
             except ConnectionClosed:
-                if not anew:
+                if not reconnects:
                     raise
             else:
                 return
@@ -90,7 +94,7 @@ class Session:
             )
         except InvalidStatus as refused:
             status = refused.response.status_code
-            raise EndpointError(told(status, parsed(refused.response.body)), status) from None
+            raise EndpointError(error_line(status, parsed(refused.response.body)), status) from None
         except (OSError, InvalidHandshake) as lost:
             message = f"no connection to {self.endpoint.socket} ({type(lost).__name__})"
             raise EndpointError(message) from None
@@ -99,9 +103,9 @@ class Session:
         """Show the answer to its end, wherever it has to be read from."""
         try:
             while not turn.status and self._socket is not None:
-                self._show_all(turn.hear(parsed(await self._socket.recv())))
+                self._show_all(turn.receive(parsed(await self._socket.recv())))
         except (KeyError, TypeError):
-            self._hang_up()
+            self._abort()
             raise EndpointError(
                 "the server sent a frame that is no event of the protocol"
             ) from None
@@ -118,7 +122,7 @@ class Session:
                 snapshot = await self.endpoint.http("GET", f"/responses/{turn.id}")
             except EndpointError as refused:
                 silent += 1
-                if refused.status is not None or silent == POLL_PATIENCE:
+                if refused.status is not None or silent == MAX_FAILED_POLLS:
                     raise
             else:
                 silent = 0
@@ -134,23 +138,23 @@ class Session:
         """Ask the server to end the running answer; its end is shown by ``ask``."""
         response = {"response_id": self._turn.id} if self._turn.id else {}
         try:
-            await self._send({"type": "response.cancel", **response}, anew=False)
+            await self._send({"type": "response.cancel", **response}, reconnects=False)
         except ConnectionClosed:
             if not self._turn.id:
                 return
             with suppress(EndpointError):  # if it cannot be reached, `ask` finds out and says so
                 await self.endpoint.http("POST", f"/responses/{self._turn.id}/cancel")
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin a new conversation with the next turn."""
-        self._previous, self._owed = None, []
+        self._previous, self._tool_outputs = None, []
 
     async def models(self) -> list[str]:
         """The names the server offers. Raises ``EndpointError``."""
         listed = await self.endpoint.http("GET", "/models")
         return [str(entry["id"]) for entry in listed.get("data") or ()]
 
-    def _hang_up(self) -> None:
+    def _abort(self) -> None:
         if self._socket is not None:
             self._socket.transport.abort()
             self._socket = None

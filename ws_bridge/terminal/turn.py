@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ws_bridge.terminal.endpoint import told
+from ws_bridge.terminal.endpoint import error_line
 from ws_bridge.types import Json
 
 Kind = Literal["text", "reasoning", "call", "note", "error"]
@@ -52,7 +52,7 @@ class ShownTurn:
         """Whether the next turn can build on this one."""
         return self.status in ("completed", "incomplete")
 
-    def hear(self, event: Json) -> list[ShownPart]:
+    def receive(self, event: Json) -> list[ShownPart]:
         """Take one event of the socket."""
         kind = event.get("type")
         if kind == "response.created":
@@ -65,7 +65,7 @@ class ShownTurn:
             return self._end(event["response"])
         elif kind == "error":
             self.status = "failed"
-            return [ShownPart("error", told(event.get("status"), event))]
+            return [ShownPart("error", error_line(event.get("status"), event))]
         return []
 
     def catch_up(self, response: Json) -> list[ShownPart]:
@@ -91,8 +91,8 @@ class ShownTurn:
             return []
         self._calls.add(call_id)
         if kind in NEED_OUTPUT:
-            owed = {"type": NEED_OUTPUT[kind], "call_id": call_id, "output": NO_TOOL}
-            self.open_calls.append(owed)
+            output = {"type": NEED_OUTPUT[kind], "call_id": call_id, "output": NO_TOOL}
+            self.open_calls.append(output)
         asked = item.get("arguments") or item.get("input") or ""
         return [ShownPart("call", f"{item.get('name') or kind}({asked})")]
 
@@ -103,7 +103,7 @@ class ShownTurn:
             return [ShownPart("note", f"cut short: {reason}")]
         if self.status == "cancelled":
             return [ShownPart("note", "cancelled")]
-        return [] if self.status == "completed" else [ShownPart("error", told("", response))]
+        return [] if self.status == "completed" else [ShownPart("error", error_line("", response))]
 
 
 def _text_of(item: Json) -> str:

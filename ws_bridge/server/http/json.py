@@ -21,7 +21,7 @@ from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.types import Json
 
 LIMITS = web.AppKey("limits", Limits)
-USUAL = Limits()
+DEFAULT_LIMITS = Limits()
 NO_STORE = "no-store"  # what belongs to a key is in nobody's cache
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 
@@ -57,7 +57,7 @@ async def read_create(body: Json) -> CreateResponse:
 
 def limits_of(request: web.Request) -> Limits:
     """What the operator allows to one client."""
-    return request.app.get(LIMITS, USUAL)
+    return request.app.get(LIMITS, DEFAULT_LIMITS)
 
 
 def json_response(body: Any) -> web.Response:
@@ -75,7 +75,7 @@ def error_response(error: BridgeError, request_id: str = "") -> web.Response:
     return answer
 
 
-def of_http(refusal: web.HTTPException) -> BridgeError:
+def from_http_exception(refusal: web.HTTPException) -> BridgeError:
     """A refusal of aiohttp's: its status, and nothing of what a client sent."""
     error = InvalidRequest(HTTPStatus(refusal.status).phrase)
     error.status = refusal.status

@@ -51,7 +51,7 @@ class ResponseRoutes:
         clock: Clock,
         *,
         creates: LimitedCreates,
-        budgets: Quotas,
+        quotas: Quotas,
         finish: bool,
     ) -> None:
         self._jobs = jobs
@@ -60,7 +60,7 @@ class ResponseRoutes:
         self._sockets = sockets
         self._clock = clock
         self._creates = creates
-        self._budgets = budgets
+        self._quotas = quotas
         self._finish = finish  # stored responses outlive their client
 
     def routes(self) -> list[web.RouteDef]:
@@ -78,7 +78,7 @@ class ResponseRoutes:
         """The socket, or 426 for a plain GET."""
         if not _is_upgrade(request):
             raise UpgradeRequired
-        with self._budgets.connection(request[OWNER]):
+        with self._quotas.connection(request[OWNER]):
             return await self._sockets.serve(request, request[OWNER])
 
     async def create(self, request: web.Request) -> web.StreamResponse:
@@ -87,7 +87,7 @@ class ResponseRoutes:
         transport = "background" if body.background else "sse" if body.stream else "http"
         size = len(await request.read())  # it is here already
         job = await self._creates.start(Create(body, request[OWNER], transport, size=size))
-        with self._client_may_leave(job):
+        with self._cancel_on_disconnect(job):
             if body.stream:
                 events = job.stream.read()
                 return await send_events(request, events, self._clock, is_first_awaited=True)
@@ -102,7 +102,7 @@ class ResponseRoutes:
         """The snapshot now, or all events from a number on, live to the end."""
         if not flag(request, "stream"):
             return json_response((await self._find(request)).response)
-        with self._budgets.follower(request[OWNER]):
+        with self._quotas.follower(request[OWNER]):
             snapshot = await self._find(request)
             after = integer(request, "starting_after", default=-1)
             is_there = after < snapshot.number  # else it may be long until anything comes
@@ -192,7 +192,7 @@ class ResponseRoutes:
                     pass
 
     @contextlib.contextmanager
-    def _client_may_leave(self, job: Job) -> Iterator[None]:
+    def _cancel_on_disconnect(self, job: Job) -> Iterator[None]:
         """A client that goes away: its stored response runs on, any other ends (contract P2)."""
         try:
             yield

@@ -44,15 +44,15 @@ class FrameScanner:
         "_head",
         "_is_data",
         "_is_final",
-        "_is_inside",
+        "_is_in_frame",
         "_max_controls",
         "_max_fragments",
         "_span_ends",
-        "ahead",
-        "is_between",
+        "boundaries",
+        "is_at_boundary",
         "is_closed",
         "received",
-        "rests",
+        "remaining",
     )
 
     def __init__(self, *, fragments: int, controls: int) -> None:
@@ -62,27 +62,27 @@ class FrameScanner:
         self._span_ends = 0.0
         self._fragments = 0  # of the message that is being received
         self._head = b""  # of a frame, as far as it has come
-        self._is_inside = self._is_data = self._is_final = False  # the frame being received
-        self.ahead = 0  # payload bytes that the frame being received has announced
+        self._is_in_frame = self._is_data = self._is_final = False  # the frame being received
+        self.remaining = 0  # payload bytes that the frame being received has announced
         self.received = 0  # payload bytes of the message being received
-        self.is_between = True  # no frame and no message is half received
-        self.rests = 0  # how often it was so between two frames
+        self.is_at_boundary = True  # no frame and no message is half received
+        self.boundaries = 0  # how often it was so between two frames
         self.is_closed = False  # the client's close frame has come
 
     def is_whole(self, data: bytes) -> bool:
         """Whether this is one whole text message of common size; nothing need be followed then."""
         size = len(data)
-        if not self.is_between or size < 7 or data[0] != WHOLE_TEXT:
+        if not self.is_at_boundary or size < 7 or data[0] != WHOLE_TEXT:
             return False
         length = data[1]
         if length == SHORT:
             return size == 8 + (data[2] << 8 | data[3])
         return 128 < length < SHORT and size == length - 122
 
-    def feed(self, data: bytes, now: float) -> FrameViolation | None:
+    def scan(self, data: bytes, now: float) -> FrameViolation | None:
         """Follow what has come; nothing is looked at after a breach: a flood costs little."""
         breach = self._follow(data, now)
-        self.is_between = not (self._is_inside or self._fragments or self._head)
+        self.is_at_boundary = not (self._is_in_frame or self._fragments or self._head)
         return breach
 
     def _follow(self, data: bytes, now: float) -> FrameViolation | None:
@@ -90,13 +90,13 @@ class FrameScanner:
             data, self._head = self._head + data, b""
         at, end = 0, len(data)
         while True:
-            if self._is_inside:
-                step = min(self.ahead, end - at)
+            if self._is_in_frame:
+                step = min(self.remaining, end - at)
                 at += step
-                self.ahead -= step
+                self.remaining -= step
                 if self._is_data:
                     self.received += step
-                if self.ahead:
+                if self.remaining:
                     return None
                 self._end_frame()
             if end - at < 2:
@@ -104,22 +104,24 @@ class FrameScanner:
             if data[at + 1] < 128:
                 return UNMASKED
             size = 2 + LONG.get(data[at + 1] & 127, 0) + MASK
-            if end - at < size + 2 and end - at < size + _looked_at(data, at):  # the dear one last
+            if end - at < size + 2 and end - at < size + _bytes_to_check(
+                data, at
+            ):  # the dear one last
                 break
-            if breach := self._begin_frame(data, at, size, now):
+            if breach := self._open_frame(data, at, size, now):
                 return breach
             at += size
         self._head = data[at:]
         return None
 
-    def _begin_frame(self, data: bytes, at: int, size: int, now: float) -> FrameViolation | None:
-        self.ahead = length = (
+    def _open_frame(self, data: bytes, at: int, size: int, now: float) -> FrameViolation | None:
+        self.remaining = length = (
             data[at + 1] & 127
             if size == 2 + MASK
             else int.from_bytes(data[at + 2 : at + size - MASK], "big")
         )
         opcode = data[at] & 15
-        self._is_inside = True
+        self._is_in_frame = True
         self._is_final = data[at] > 127
         self._is_data = opcode in CONTINUATION_TO_BINARY
         if opcode == CLOSE:
@@ -135,11 +137,11 @@ class FrameScanner:
         return None
 
     def _end_frame(self) -> None:
-        self._is_inside = False
+        self._is_in_frame = False
         if self._is_data and self._is_final:
             self._fragments = self.received = 0
         if not self._fragments:
-            self.rests += 1
+            self.boundaries += 1
 
     def _spends_too_much(self, now: float) -> bool:
         if now >= self._span_ends:
@@ -148,7 +150,7 @@ class FrameScanner:
         return self._controls > self._max_controls
 
 
-def _looked_at(data: bytes, at: int) -> int:
+def _bytes_to_check(data: bytes, at: int) -> int:
     """How many payload bytes a verdict needs: a close frame's code."""
     return min(2, data[at + 1] & 127) if data[at] & 15 == CLOSE else 0
 

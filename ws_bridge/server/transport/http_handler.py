@@ -13,7 +13,7 @@ from typing import cast
 from aiohttp import hdrs, web
 
 from ws_bridge.errors import BridgeError, InvalidRequest
-from ws_bridge.server.http.json import error_response, of_http
+from ws_bridge.server.http.json import error_response, from_http_exception
 
 log = logging.getLogger(__name__)
 
@@ -63,5 +63,5 @@ class HttpHandler(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Send an answer; a refusal that no middleware has seen becomes one of ours."""
         if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
-            resp = error_response(of_http(resp))
+            resp = error_response(from_http_exception(resp))
         return await super().finish_response(request, resp, start_time)

@@ -20,7 +20,7 @@ from ws_bridge.server.transport.watch import BYTES_PER_SECOND, WatchedTransport
 
 log = logging.getLogger(__name__)
 
-LOOKS = 3  # in the time that a client has: it gets a third more than that at most
+CHECKS = 3  # in the time that a client has: it gets a third more than that at most
 
 
 class Phase(Enum):
@@ -35,8 +35,10 @@ class Phase(Enum):
 class HttpWatch:
     """HTTP: heads and bodies come in time, and answers are read."""
 
-    def __init__(self, door: WatchedTransport, limits: Limits, largest: int, now: float) -> None:
-        self._door = door
+    def __init__(
+        self, transport: WatchedTransport, limits: Limits, largest: int, now: float
+    ) -> None:
+        self._transport = transport
         self._limits = limits
         self._largest = largest
         self._phase = Phase.HEAD
@@ -50,12 +52,12 @@ class HttpWatch:
         self._is_answered = self._is_over = False
         self._written = self._taken = 0  # bytes of answers; those that were gone at the last look
         self._taken_at = now
-        self._look_at = inf
+        self._check_at = inf
 
     @property
     def due(self) -> float:
         """When a head or a body is too slow, or when to look whether the client reads."""
-        return min(self._slow_at, self._look_at)
+        return min(self._slow_at, self._check_at)
 
     @property
     def _slow_at(self) -> float:
@@ -67,7 +69,7 @@ class HttpWatch:
         return inf
 
     @property
-    def ahead(self) -> int:
+    def remaining(self) -> int:
         """Bytes of the body that are still to come."""
         return max(0, self._length - self._received)
 
@@ -91,7 +93,7 @@ class HttpWatch:
         elif self._phase is Phase.BODY:
             self._received += len(data)
             if not self._is_answered:
-                self._door.receiving(self._received)
+                self._transport.record_received(self._received)
         else:
             self._next += data
         return data
@@ -109,7 +111,7 @@ class HttpWatch:
             request.content.on_eof(self._body_received)
 
     def _body_received(self) -> None:
-        self._door.receiving(0)
+        self._transport.record_received(0)
         if self._phase is Phase.BODY and not self._is_over:
             self._begin(Phase.IDLE if self._is_answered else Phase.ANSWER)
 
@@ -118,7 +120,7 @@ class HttpWatch:
         self._now = now
         self._is_answered = True
         self._body = None
-        self._door.receiving(0)
+        self._transport.record_received(0)
         if self._phase is Phase.ANSWER:
             self._head, self._next = self._next, bytearray()
             self._begin(Phase.HEAD if self._head else Phase.IDLE)
@@ -129,55 +131,57 @@ class HttpWatch:
         return self._is_over
 
     @property
-    def is_clean(self) -> bool:
+    def has_only_head(self) -> bool:
         """Whether nothing came after the head: what follows are frames from their start."""
         head = self._head.lstrip(b"\r\n")
         return not self._next and head.find(b"\r\n\r\n") == len(head) - 4
 
-    def wrote(self, count: int, now: float) -> None:
+    def record_written(self, count: int, now: float) -> None:
         """So many bytes of an answer were written; some may wait for the client."""
         self._written += count
-        if self._look_at == inf and (unsent := self._door.unsent()):
+        if self._check_at == inf and (unsent := self._transport.unsent()):
             self._taken, self._taken_at = self._written - unsent, now
-            self._look_again(now)
+            self._schedule_check(now)
 
-    def wake(self, now: float) -> None:
+    def on_timer(self, now: float) -> None:
         """It is too late for a head or for a body, or time to look whether the client reads."""
         self._now = now
-        if now >= self._look_at:
-            self._look(now)
+        if now >= self._check_at:
+            self._check_reader(now)
         if now >= self._slow_at:
             self._end_slow()
 
-    def _look(self, now: float) -> None:
-        self._look_at = inf
-        unsent = self._door.unsent()
+    def _check_reader(self, now: float) -> None:
+        self._check_at = inf
+        unsent = self._transport.unsent()
         if not unsent:
-            self._door.arm()
+            self._transport.schedule()
             return
         if (taken := self._written - unsent) > self._taken:
             self._taken, self._taken_at = taken, now
         if now - self._taken_at >= self._limits.unread_seconds:
             log.info("slow_reader")
-            self._door.part(at_once=True)
+            self._transport.close_socket(at_once=True)
         else:
-            self._look_again(now)
+            self._schedule_check(now)
 
-    def _look_again(self, now: float) -> None:
+    def _schedule_check(self, now: float) -> None:
         seconds = self._limits.unread_seconds
-        self._look_at = min(now + seconds / LOOKS, self._taken_at + seconds)
-        self._door.arm()
+        self._check_at = min(now + seconds / CHECKS, self._taken_at + seconds)
+        self._transport.schedule()
 
     def _end_slow(self) -> None:
         if self._phase is Phase.HEAD:
-            if self._door.unsent():  # the answer before is still on its way
+            if self._transport.unsent():  # the answer before is still on its way
                 self._begin(Phase.HEAD)
             else:
-                self._door.part(at_once=False)
-        elif self._door.is_waiting():  # this side does not listen: the client's time begins anew
+                self._transport.close_socket(at_once=False)
+        elif (
+            self._transport.is_reading_paused()
+        ):  # this side does not listen: the client's time begins anew
             self._begin(Phase.BODY)
         elif self._body is None:
-            self._door.close()
+            self._transport.close()
         else:
             self._is_over = True
             self._begin(Phase.ANSWER)
@@ -189,4 +193,4 @@ class HttpWatch:
     def _begin(self, phase: Phase) -> None:
         self._phase = phase
         self._since = self._now
-        self._door.arm()
+        self._transport.schedule()

@@ -14,16 +14,21 @@ from ws_bridge.server.transport.watch import LINGER_SECONDS, WatchedTransport
 class LingeringClose:
     """Closed on this side."""
 
-    ahead = 0
+    remaining = 0
     is_unfinished = False
 
     def __init__(
-        self, door: WatchedTransport, now: float, *, frames: FrameScanner | None, seconds: float
+        self,
+        transport: WatchedTransport,
+        now: float,
+        *,
+        frames: FrameScanner | None,
+        seconds: float,
     ) -> None:
-        self._door = door
+        self._transport = transport
         self._frames = frames
         self._seconds = seconds  # what is unsent must get less in so many
-        self._is_parted = False
+        self._is_socket_closed = False
         self._unsent = 0
         self._due = now + LINGER_SECONDS
 
@@ -34,30 +39,30 @@ class LingeringClose:
 
     def receive(self, data: bytes, now: float) -> bytes:
         """Forget it; a close frame is the last that comes."""
-        if self._frames and (self._frames.feed(data, now) or self._frames.is_closed):
+        if self._frames and (self._frames.scan(data, now) or self._frames.is_closed):
             self._frames = None
-            self.part(now)
+            self.close_socket(now)
         return b""
 
-    def part(self, now: float) -> None:
+    def close_socket(self, now: float) -> None:
         """Close the socket; watch that what is unsent gets less."""
-        if not self._is_parted:
-            self._is_parted = True
-            self._unsent = self._door.unsent()
+        if not self._is_socket_closed:
+            self._is_socket_closed = True
+            self._unsent = self._transport.unsent()
             self._due = now + self._seconds
-            self._door.part(at_once=False)
-            self._door.arm()
+            self._transport.close_socket(at_once=False)
+            self._transport.schedule()
 
-    def wake(self, now: float) -> None:
+    def on_timer(self, now: float) -> None:
         """The client has heard of the end, or will not."""
-        if not self._is_parted:
-            self.part(now)
-        elif (unsent := self._door.unsent()) < self._unsent:
+        if not self._is_socket_closed:
+            self.close_socket(now)
+        elif (unsent := self._transport.unsent()) < self._unsent:
             self._unsent, self._due = unsent, now + self._seconds
-            self._door.arm()
+            self._transport.schedule()
         else:
-            self._door.part(at_once=True)
+            self._transport.close_socket(at_once=True)
 
     def end(self) -> None:
         """The socket is gone; nothing is asked of this any more."""
-        del self._door  # or the two would keep each other alive until the next collection
+        del self._transport  # or the two would keep each other alive until the next collection

@@ -28,7 +28,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Listener:
     """A socket that is served, from ``serve_on`` to ``close``."""
 
-    duty: ListenerState
+    state: ListenerState
     _server: asyncio.Server
     _runner: web.AppRunner
 
@@ -39,7 +39,7 @@ class Listener:
         # then: a client whose pings nobody answers would leave amid its response.
         await self._runner.app.shutdown()
         await self._runner.cleanup()
-        await self.duty.close()
+        await self.state.close()
 
 
 async def serve_on(
@@ -52,34 +52,34 @@ async def serve_on(
     server, limits = runner.server, config.limits
     if server is None:
         raise RuntimeError("the runner is not set up")
-    duty = ListenerState(limits, config.server.max_message_mib * MIB)
+    state = ListenerState(limits, config.server.max_message_mib * MIB)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     # The stock loop tries to accept as many at a time as its backlog says, and when the process has
     # no files left it logs a traceback for each: a million lines in three seconds were seen. So it
     # hears of one, and the kernel of the others.
-    served = await duty.loop.create_server(
-        lambda: ClientTransport(HttpHandler.of(server), duty),
+    served = await state.loop.create_server(
+        lambda: ClientTransport(HttpHandler.of(server), state),
         sock=listening,
         ssl=tls,
         backlog=1,
         ssl_handshake_timeout=limits.head_seconds if tls else None,
     )
     listening.listen(BACKLOG)
-    return Listener(duty, served, runner)
+    return Listener(state, served, runner)
 
 
 @web.middleware
-async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def track_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Tell the connection's guard where a request begins and ends; outermost of all."""
-    guard = request.transport
-    if not isinstance(guard, ClientTransport):  # a test's server, or the client is gone
+    transport = request.transport
+    if not isinstance(transport, ClientTransport):  # a test's server, or the client is gone
         return await handler(request)
-    guard.head_received(request)
+    transport.head_received(request)
     is_late = False
     try:
         answer = await handler(request)
     finally:
-        is_late = guard.answered()
+        is_late = transport.answered()
     if is_late:
         answer.force_close()
     return answer

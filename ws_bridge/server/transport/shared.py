@@ -23,32 +23,32 @@ class ListenerState:
         self.loop = asyncio.get_running_loop()
         self.receiving = ReceiveBudget(limits.receiving_mib * MIB)
         self._open: set[asyncio.Transport] = set()
-        self._nobody = asyncio.Event()
-        self._nobody.set()
-        self._farewells: set[asyncio.Task[Any]] = set()
+        self._all_closed = asyncio.Event()
+        self._all_closed.set()
+        self._closing: set[asyncio.Task[Any]] = set()
 
-    def came(self, connection: asyncio.Transport) -> None:
+    def add(self, connection: asyncio.Transport) -> None:
         """A connection was made."""
         self._open.add(connection)
-        self._nobody.clear()
+        self._all_closed.clear()
 
-    def went(self, connection: asyncio.Transport) -> None:
+    def remove(self, connection: asyncio.Transport) -> None:
         """A connection is over."""
         self._open.discard(connection)
         if not self._open:
-            self._nobody.set()
+            self._all_closed.set()
 
-    def see_off(self, farewell: Coroutine[Any, Any, Any]) -> None:
+    def send_close(self, sending: Coroutine[Any, Any, Any]) -> None:
         """Say why a connection ends, beside everything else; ``close`` waits for it."""
-        task = self.loop.create_task(farewell)
-        self._farewells.add(task)
-        task.add_done_callback(self._farewells.discard)
+        task = self.loop.create_task(sending)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Return when every connection is over; those that linger too long are cut off."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(2 * LINGER_SECONDS):
-                await self._nobody.wait()
+                await self._all_closed.wait()
         for connection in list(self._open):
             connection.abort()
-        await asyncio.gather(*self._farewells, return_exceptions=True)
+        await asyncio.gather(*self._closing, return_exceptions=True)

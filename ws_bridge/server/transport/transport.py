@@ -37,44 +37,44 @@ class ClientTransport(asyncio.Protocol, asyncio.Transport):
     """One connection."""
 
     __slots__ = (
-        "_duty",
         "_handler",
-        "_is_held",
         "_is_paused",
-        "_rings_at",
+        "_is_suspended",
+        "_state",
         "_timer",
+        "_timer_at",
         "_transport",
         "_watch",
     )
 
     _transport: asyncio.Transport  # from `connection_made` on
 
-    def __init__(self, handler: asyncio.Protocol, duty: ListenerState) -> None:
+    def __init__(self, handler: asyncio.Protocol, state: ListenerState) -> None:
         super().__init__()
         self._handler = handler
-        self._duty = duty
+        self._state = state
         self._watch: HttpWatch | WebSocketWatch | LingeringClose = HttpWatch(
-            self, duty.limits, duty.largest, duty.loop.time()
+            self, state.limits, state.largest, state.loop.time()
         )
         self._timer: asyncio.TimerHandle | None = None
-        self._rings_at = inf
+        self._timer_at = inf
         self._is_paused = False  # by aiohttp
-        self._is_held = False  # by what all connections receive
+        self._is_suspended = False  # by what all connections receive
 
     # What the server asks
 
     def head_received(self, request: web.BaseRequest) -> None:
         """A request has begun to be answered."""
         if isinstance(self._watch, HttpWatch):
-            self._watch.head_received(request, self._duty.loop.time())
+            self._watch.head_received(request, self._state.loop.time())
 
     def answered(self) -> bool:
         """The answer is made; true if the request came too late for the connection to go on."""
-        watch, now = self._watch, self._duty.loop.time()
+        watch, now = self._watch, self._state.loop.time()
         if isinstance(watch, WebSocketWatch) and not watch.ws.prepared:
             # No handshake: requests may follow.
-            self._watch = watch = HttpWatch(self, self._duty.limits, self._duty.largest, now)
-            self.arm()
+            self._watch = watch = HttpWatch(self, self._state.limits, self._state.largest, now)
+            self.schedule()
         elif isinstance(watch, HttpWatch):
             watch.answered(now)
             return watch.is_late
@@ -83,38 +83,40 @@ class ClientTransport(asyncio.Protocol, asyncio.Transport):
     def begin_frames(self, ws: web.WebSocketResponse) -> None:
         """From now on frames come. Raises ``InvalidRequest`` if some have come already."""
         if isinstance(self._watch, HttpWatch):
-            if not self._watch.is_clean:
+            if not self._watch.has_only_head:
                 raise InvalidRequest("Nothing may be sent before the handshake is answered.")
-            self._watch = WebSocketWatch(self, self._duty.limits, ws, self._duty.loop.time())
-            self.arm()
+            self._watch = WebSocketWatch(self, self._state.limits, ws, self._state.loop.time())
+            self.schedule()
 
     # The loop's protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by name
-        self._duty.came(self)
-        self.arm()
+        self._state.add(self)
+        self.schedule()
         self._handler.connection_made(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come: the watch first."""
-        if data := self._watch.receive(data, self._duty.loop.time()):
+        if data := self._watch.receive(data, self._state.loop.time()):
             self._handler.data_received(data)
 
     def eof_received(self) -> None:
         """The client sends no more: it is gone (and the loop closes the transport)."""
         self._handler.eof_received()
-        self._leave(lingers=False)
+        self._begin_close(lingers=False)
 
     def connection_lost(self, error: Exception | None) -> None:
         """All is over."""
-        leaving = self._leave(lingers=False)  # nothing is written any more: uvloop would raise
+        closing = self._begin_close(
+            lingers=False
+        )  # nothing is written any more: uvloop would raise
         if self._timer:
             self._timer.cancel()
-        self._duty.went(self)
+        self._state.remove(self)
         self._handler.connection_lost(error)
-        leaving.end()
+        closing.end()
 
     def pause_writing(self) -> None:
         """The client reads too slowly."""
@@ -132,7 +134,7 @@ class ClientTransport(asyncio.Protocol, asyncio.Transport):
         if type(watch) is not LingeringClose:
             self._transport.write(data)
             if type(watch) is HttpWatch:
-                watch.wrote(len(data), self._duty.loop.time())
+                watch.record_written(len(data), self._state.loop.time())
 
     def writelines(self, pieces: Any) -> None:
         """Send."""
@@ -140,7 +142,7 @@ class ClientTransport(asyncio.Protocol, asyncio.Transport):
 
     def close(self) -> None:
         """End the connection; the client hears of it even if it is sending."""
-        self._leave(lingers=self._watch.is_unfinished)
+        self._begin_close(lingers=self._watch.is_unfinished)
 
     def abort(self) -> None:
         """End the connection, whatever is unsent."""
@@ -159,7 +161,7 @@ class ClientTransport(asyncio.Protocol, asyncio.Transport):
     def resume_reading(self) -> None:
         """The handler wants more."""
         self._is_paused = False
-        self._read_on()
+        self._resume_reading()
 
     def is_reading(self) -> bool:
         """Whether what comes is read."""
@@ -202,94 +204,94 @@ class ClientTransport(asyncio.Protocol, asyncio.Transport):
     # A sender, to what all connections receive
 
     @property
-    def ahead(self) -> int:
+    def remaining(self) -> int:
         """Bytes still to come of what is being received."""
-        return self._watch.ahead
+        return self._watch.remaining
 
-    def hold(self) -> None:
+    def suspend(self) -> None:
         """Read nothing for now."""
-        self._is_held = True
+        self._is_suspended = True
         self._transport.pause_reading()
 
-    def release(self) -> None:
+    def resume(self) -> None:
         """Read again."""
-        self._is_held = False
-        self._read_on()
+        self._is_suspended = False
+        self._resume_reading()
 
     # The door of its watch
 
-    def arm(self) -> None:
+    def schedule(self) -> None:
         """Ring when the watch is due; a bell that rings early is set anew then."""
         due = self._watch.due
-        if due < self._rings_at:
+        if due < self._timer_at:
             if self._timer:
                 self._timer.cancel()
-            self._timer = self._duty.loop.call_at(due, self._ring)
-            self._rings_at = due
+            self._timer = self._state.loop.call_at(due, self._on_timer)
+            self._timer_at = due
 
-    def receiving(self, count: int) -> None:
+    def record_received(self, count: int) -> None:
         """Count a message or body of which so many bytes are here; 0 when it is complete."""
         if count:
-            self._duty.receiving.has(self, count)
+            self._state.receiving.record(self, count)
         else:
-            self._duty.receiving.leave(self)
+            self._state.receiving.discard(self)
 
-    def cut(self, ws: web.WebSocketResponse, breach: FrameViolation) -> None:
+    def close_websocket(self, ws: web.WebSocketResponse, breach: FrameViolation) -> None:
         """End the WebSocket with a close frame, behind all that was sent before."""
         log.info("client_cut code=%d reason=%s", breach.code, breach.words)
         if ws.prepared:
-            self._duty.see_off(
+            self._state.send_close(
                 ws.close(code=breach.code, message=breach.words.encode(), drain=False)
             )
         else:
             self.abort()
 
-    def is_waiting(self) -> bool:
+    def is_reading_paused(self) -> bool:
         """Whether this side reads nothing at present."""
-        return self._is_held or self._is_paused
+        return self._is_suspended or self._is_paused
 
     def unsent(self) -> int:
         """Bytes that wait for the client to read."""
         return self._transport.get_write_buffer_size()
 
-    def part(self, *, at_once: bool) -> None:
+    def close_socket(self, *, at_once: bool) -> None:
         """Close the socket itself, or throw it away."""
         if at_once:
             self._transport.abort()
         else:
             self._transport.close()
 
-    def _ring(self) -> None:
-        now = self._duty.loop.time()
-        is_late = now - self._rings_at > STALL_SECONDS
-        self._timer, self._rings_at = None, inf
+    def _on_timer(self) -> None:
+        now = self._state.loop.time()
+        is_late = now - self._timer_at > STALL_SECONDS
+        self._timer, self._timer_at = None, inf
         if self._watch.due > now:
-            self.arm()
+            self.schedule()
         elif is_late:
-            self._rings_at = now + LINGER_SECONDS
-            self._timer = self._duty.loop.call_at(self._rings_at, self._ring)
+            self._timer_at = now + LINGER_SECONDS
+            self._timer = self._state.loop.call_at(self._timer_at, self._on_timer)
         else:
-            self._watch.wake(now)
+            self._watch.on_timer(now)
 
-    def _leave(self, *, lingers: bool) -> LingeringClose:
-        watch, now = self._watch, self._duty.loop.time()
+    def _begin_close(self, *, lingers: bool) -> LingeringClose:
+        watch, now = self._watch, self._state.loop.time()
         if isinstance(watch, LingeringClose):
             return watch
-        is_deaf = isinstance(watch, WebSocketWatch) and watch.is_deaf
-        frames = watch.frames if isinstance(watch, WebSocketWatch) and not is_deaf else None
-        seconds = 0.0 if is_deaf else self._duty.limits.unread_seconds
-        self._watch = leaving = LingeringClose(self, now, frames=frames, seconds=seconds)
-        self._duty.receiving.leave(self)
+        is_ending = isinstance(watch, WebSocketWatch) and watch.is_ending
+        frames = watch.frames if isinstance(watch, WebSocketWatch) and not is_ending else None
+        seconds = 0.0 if is_ending else self._state.limits.unread_seconds
+        self._watch = closing = LingeringClose(self, now, frames=frames, seconds=seconds)
+        self._state.receiving.discard(self)
         if not lingers or self._transport.is_closing():
-            leaving.part(now)
-            return leaving
-        self._is_paused = self._is_held = False
-        self._read_on()
+            closing.close_socket(now)
+            return closing
+        self._is_paused = self._is_suspended = False
+        self._resume_reading()
         if isinstance(watch, HttpWatch) and self._transport.can_write_eof():
             self._transport.write_eof()  # some clients read an answer up to its end
-        self.arm()
-        return leaving
+        self.schedule()
+        return closing
 
-    def _read_on(self) -> None:
-        if not (self._is_paused or self._is_held or self._transport.is_closing()):
+    def _resume_reading(self) -> None:
+        if not (self._is_paused or self._is_suspended or self._transport.is_closing()):
             self._transport.resume_reading()

@@ -15,19 +15,19 @@ LINGER_SECONDS = 1.0  # for a client to hear of the end, whatever it is sending
 class WatchedTransport(Protocol):
     """What a watch may ask of its connection."""
 
-    def arm(self) -> None:
+    def schedule(self) -> None:
         """Look at ``due`` again: it may have come nearer."""
         ...
 
-    def receiving(self, count: int) -> None:
+    def record_received(self, count: int) -> None:
         """Count a message or body of which so many bytes are here; 0 when it is complete."""
         ...
 
-    def cut(self, ws: web.WebSocketResponse, breach: FrameViolation) -> None:
+    def close_websocket(self, ws: web.WebSocketResponse, breach: FrameViolation) -> None:
         """End the WebSocket with a close frame."""
         ...
 
-    def is_waiting(self) -> bool:
+    def is_reading_paused(self) -> bool:
         """Whether this side reads nothing at present."""
         ...
 
@@ -39,6 +39,6 @@ class WatchedTransport(Protocol):
         """End the connection, its last bytes sent."""
         ...
 
-    def part(self, *, at_once: bool) -> None:
+    def close_socket(self, *, at_once: bool) -> None:
         """Close the socket itself, or throw it away."""
         ...

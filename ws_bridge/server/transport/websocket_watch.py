@@ -26,45 +26,45 @@ class WebSocketWatch:
     """A WebSocket: its messages come in time and in few pieces, and it gives signs of life."""
 
     __slots__ = (
+        "_boundaries",
         "_crumbs",
-        "_door",
-        "_heard",
-        "_is_deaf",
+        "_is_ending",
+        "_last_received",
         "_limits",
-        "_rests",
         "_since",
+        "_transport",
         "frames",
         "ws",
     )
 
     def __init__(
-        self, door: WatchedTransport, limits: Limits, ws: web.WebSocketResponse, now: float
+        self, transport: WatchedTransport, limits: Limits, ws: web.WebSocketResponse, now: float
     ) -> None:
         self.ws = ws
         self.frames = FrameScanner(
             fragments=limits.message_fragments, controls=limits.control_frames
         )
-        self._door = door
+        self._transport = transport
         self._limits = limits
-        self._heard = now
+        self._last_received = now
         self._since = inf  # when the message began that is half received
-        self._rests = 0
+        self._boundaries = 0
         self._crumbs = b""
-        self._is_deaf = False
+        self._is_ending = False
 
     @property
     def due(self) -> float:
         """When a message is too slow, or the client too long silent."""
-        if self._is_deaf:
-            return self._heard + LINGER_SECONDS
+        if self._is_ending:
+            return self._last_received + LINGER_SECONDS
         more = self.frames.received / BYTES_PER_SECOND
         slow = self._since + self._limits.message_seconds + more
-        return min(slow, self._heard + self._limits.silent_seconds)
+        return min(slow, self._last_received + self._limits.silent_seconds)
 
     @property
-    def ahead(self) -> int:
+    def remaining(self) -> int:
         """Bytes of the present frame that are still to come."""
-        return self.frames.ahead
+        return self.frames.remaining
 
     @property
     def is_unfinished(self) -> bool:
@@ -72,29 +72,31 @@ class WebSocketWatch:
         return not self.frames.is_closed
 
     @property
-    def is_deaf(self) -> bool:
+    def is_ending(self) -> bool:
         """Whether the client is being sent away."""
-        return self._is_deaf
+        return self._is_ending
 
     def receive(self, data: bytes, now: float) -> bytes:
         """Measure what has come; what aiohttp is given of it."""
-        if self._is_deaf:
+        if self._is_ending:
             return b""
-        self._heard = now
+        self._last_received = now
         frames = self.frames
         if frames.is_whole(data):  # nearly always
             return data
-        ahead = frames.ahead
-        if breach := frames.feed(data, now):
+        ahead = frames.remaining
+        if breach := frames.scan(data, now):
             self._cut(breach)
             return b""
-        if frames.is_between:
+        if frames.is_at_boundary:
             if self._since != inf:
                 self._since = inf
-                self._door.receiving(0)
+                self._transport.record_received(0)
         else:
             self._receive_part(now)
-        is_inside = frames.ahead and ahead - frames.ahead == len(data)  # nothing but payload
+        is_inside = frames.remaining and ahead - frames.remaining == len(
+            data
+        )  # nothing but payload
         if is_inside and len(data) < TINY and len(self._crumbs) < CRUMBS:
             self._crumbs += data
             return b""
@@ -103,27 +105,29 @@ class WebSocketWatch:
         return data
 
     def _receive_part(self, now: float) -> None:
-        if self._since == inf or self._rests != self.frames.rests:
-            self._since, self._rests = now, self.frames.rests
-            self._door.arm()
-        self._door.receiving(self.frames.received)
+        if self._since == inf or self._boundaries != self.frames.boundaries:
+            self._since, self._boundaries = now, self.frames.boundaries
+            self._transport.schedule()
+        self._transport.record_received(self.frames.received)
 
-    def wake(self, now: float) -> None:
+    def on_timer(self, now: float) -> None:
         """The client is too slow, or silent; or it has heard why it is sent away."""
-        if self._is_deaf:
-            self._door.part(at_once=self._door.unsent() > 0)
-        elif self._door.is_waiting():  # this side does not listen: the client's times begin anew
-            self._heard = now
+        if self._is_ending:
+            self._transport.close_socket(at_once=self._transport.unsent() > 0)
+        elif (
+            self._transport.is_reading_paused()
+        ):  # this side does not listen: the client's times begin anew
+            self._last_received = now
             self._since = now if self._since != inf else inf
-            self._door.arm()
+            self._transport.schedule()
         else:
-            is_silent = now >= self._heard + self._limits.silent_seconds
-            self._heard = now
+            is_silent = now >= self._last_received + self._limits.silent_seconds
+            self._last_received = now
             self._cut(SILENT if is_silent else TOO_SLOW)
 
     def _cut(self, breach: FrameViolation) -> None:
-        self._is_deaf = True
+        self._is_ending = True
         self._crumbs = b""
-        self._door.receiving(0)
-        self._door.cut(self.ws, breach)
-        self._door.arm()
+        self._transport.record_received(0)
+        self._transport.close_websocket(self.ws, breach)
+        self._transport.schedule()

@@ -24,8 +24,8 @@ from ws_bridge.server.slow_consumer import SlowConsumer
 
 log = logging.getLogger(__name__)
 
-HELD_BYTES = 64 * 1024  # a transport with more takes no more; the most that is written at once
-PARTING_SECONDS = 5.0  # for a client that is let go to read why
+BUFFER_BYTES = 64 * 1024  # a transport with more takes no more; the most that is written at once
+CLOSE_SECONDS = 5.0  # for a client that is let go to read why
 
 TEXT = 0x81  # a whole text message
 SHORT, LONG = 126, 2**16  # bytes from which on the length is spoken in 2 bytes, in 8
@@ -42,13 +42,13 @@ def frame(text: bytes) -> bytes:
     return _LONG(TEXT, 127, size) + text
 
 
-def joined(parts: Iterable[bytes]) -> Iterator[bytes]:
+def chunked(parts: Iterable[bytes]) -> Iterator[bytes]:
     """The parts in pieces of at most ``HELD_BYTES``; a larger part is a piece of its own."""
     held: list[bytes] = []
     size = 0
     for part in parts:
         size += len(part)
-        if held and size > HELD_BYTES:
+        if held and size > BUFFER_BYTES:
             yield _taken(held)
             size = len(part)
         held.append(part)
@@ -67,8 +67,16 @@ class Outbox:
     """The way out of one socket. Raises nothing of a client that is gone: there it does nothing."""
 
     __slots__ = (
-        "_clock", "_drain", "_patience", "_protocol", "_room", "_seconds", "_transport", "_writer",
-        "_ws", "is_slow",
+        "_clock",
+        "_drain",
+        "_protocol",
+        "_seconds",
+        "_slow_consumer",
+        "_transport",
+        "_write_turn",
+        "_writer",
+        "_ws",
+        "is_slow",
     )  # fmt: skip
 
     def __init__(
@@ -87,19 +95,23 @@ class Outbox:
         self._ws = ws
         self._clock = clock
         self._seconds = unread_seconds
-        self._patience: SlowConsumer | None = None
-        self._room: asyncio.Lock | None = None  # held by the one who waits for the client to read
+        self._slow_consumer: SlowConsumer | None = None
+        self._write_turn: asyncio.Lock | None = (
+            None  # held by the one who waits for the client to read
+        )
         self._drain: asyncio.Task[None] | None = None
         self.is_slow = False  # it was let go because it did not read
-        self._transport.set_write_buffer_limits(HELD_BYTES)
+        self._transport.set_write_buffer_limits(BUFFER_BYTES)
 
-    def send_now(self, texts: Sequence[bytes]) -> bool:
+    def try_send(self, texts: Sequence[bytes]) -> bool:
         """Send each text as a message, in order, if nobody has to wait; else send none of them."""
-        if self._protocol.writing_paused or (self._room is not None and self._room.locked()):
+        if self._protocol.writing_paused or (
+            self._write_turn is not None and self._write_turn.locked()
+        ):
             return False
         if len(texts) == 1:
             self._write(frame(texts[0]))
-        elif sum(map(len, texts)) <= HELD_BYTES:
+        elif sum(map(len, texts)) <= BUFFER_BYTES:
             self._write(b"".join(map(frame, texts)))
         else:
             return False
@@ -107,7 +119,7 @@ class Outbox:
 
     async def send(self, texts: Sequence[bytes]) -> None:
         """The same; wait while the client has enough to read."""
-        for piece in joined(map(frame, texts)):
+        for piece in chunked(map(frame, texts)):
             if self._protocol.writing_paused:
                 await self._wait_for_room()
             self._write(piece)
@@ -133,10 +145,10 @@ class Outbox:
 
     async def end(self) -> None:
         """Wait for nobody any more; a client that was let go has a moment."""
-        if self._patience is not None:
-            await self._patience.end()
+        if self._slow_consumer is not None:
+            await self._slow_consumer.cancel()
         if self.is_slow:
-            await self._part()
+            await self._flush_or_abort()
         if self._drain is not None:
             self._drain.cancel()
             await asyncio.gather(self._drain, return_exceptions=True)
@@ -145,10 +157,10 @@ class Outbox:
         # In turns, the longest waiting first: whoever comes through writes at once, and the next
         # one has to wait again.
         async with self._queue():
-            self._patience = self._patience or SlowConsumer(
-                self._transport, self._clock, self._seconds, self._let_go
+            self._slow_consumer = self._slow_consumer or SlowConsumer(
+                self._transport, self._clock, self._seconds, self._close_slow
             )
-            with self._patience:
+            with self._slow_consumer:
                 while self._protocol.writing_paused and not self._transport.is_closing():
                     await asyncio.wait([self._drained()])
 
@@ -159,31 +171,31 @@ class Outbox:
         others that wait or come later would be cancelled with it.
         """
         if self._drain is None or self._drain.done():
-            self._drain = asyncio.create_task(self._hear_of_room())
+            self._drain = asyncio.create_task(self._wait_until_drained())
         return self._drain
 
-    async def _hear_of_room(self) -> None:
+    async def _wait_until_drained(self) -> None:
         with contextlib.suppress(ConnectionError):
             await self._writer.drain()
 
-    async def _let_go(self) -> None:
+    async def _close_slow(self) -> None:
         """Say why, and go: a client that does not read will hardly read this."""
         self.is_slow = True
         log.info("slow_consumer")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PARTING_SECONDS):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await self.close(WSCloseCode.TRY_AGAIN_LATER, b"slow consumer")
-        await self._part()
+        await self._flush_or_abort()
 
-    async def _part(self) -> None:
+    async def _flush_or_abort(self) -> None:
         """Let what is written leave; in the end the connection goes, read or not."""
         if self._transport.get_write_buffer_size():
             self._transport.set_write_buffer_limits(0)  # room is when all has left
-            await asyncio.wait([self._drained()], timeout=PARTING_SECONDS)
+            await asyncio.wait([self._drained()], timeout=CLOSE_SECONDS)
         if self._transport.get_write_buffer_size():
             self._transport.abort()
 
     def _queue(self) -> asyncio.Lock:
-        if self._room is None:
-            self._room = asyncio.Lock()
-        return self._room
+        if self._write_turn is None:
+            self._write_turn = asyncio.Lock()
+        return self._write_turn
