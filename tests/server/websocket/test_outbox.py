@@ -146,7 +146,7 @@ async def test_what_need_not_wait_is_sent_now_and_all_else_not_at_all(way):
     assert out.try_send([b"l" * 2**20]), "one message is one piece"
     assert not out.try_send([b"x"]), "the client has enough to read"
     waiting = asyncio.create_task(out.send(many))
-    await until(lambda: out._room is not None and out._room.locked())
+    await until(lambda: out._write_turn is not None and out._write_turn.locked())
     while not waiting.done():
         assert out._protocol.writing_paused or not out.try_send([b"x"]), "others wait"
         await client.read()

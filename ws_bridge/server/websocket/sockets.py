@@ -228,7 +228,7 @@ class Socket:
                 job.stop_soon(ending)
             await self._send_events(job, start.lane)
         except BridgeError as error:
-            refusal = error.alone()  # the stream has it, and what led to it has the stream
+            refusal = error.without_traceback()  # the stream has it, and what led to it has the stream
             await self._send_error(start, error)
         except Exception:  # the edge of the task: a bug here must not hang the lane
             log.exception("turn_crashed")
