@@ -52,7 +52,7 @@ class Worker:
     process: Process
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)  # it ends, or wants to
-    code: int | None = None  # minus a signal's number if one ended it
+    exit_code: int | None = None  # minus a signal's number if one ended it
 
     def send(self, word: str) -> None:
         """Say a word to it; nothing if it has ended."""
@@ -139,7 +139,7 @@ class Supervisor:
                     while worker.ready.is_set() and predecessors:
                         predecessors.pop().send(DRAIN)
                     await wait_until_any(worker.leaving, stop)
-                    if worker.code is None:
+                    if worker.exit_code is None:
                         predecessors.append(worker)
                         continue
                 was_ready = worker is not None and worker.ready.is_set()
@@ -200,7 +200,7 @@ class Supervisor:
         async for line in worker.process.stdout:
             word, _, more = line.decode(errors="replace").strip().partition(" ")
             self._receive(worker, word, more)
-        worker.code = await worker.process.wait()
+        worker.exit_code = await worker.process.wait()
         self._workers.discard(worker)
         worker.leaving.set()
         self._record_exit(worker)
@@ -224,8 +224,10 @@ class Supervisor:
 
     def _record_exit(self, worker: Worker) -> None:
         """Log an end; remember one that must not be: of a worker that could be used."""
-        is_well = worker.code == 0 or bool(self._refusal)
-        said = f"number={worker.number} pid={worker.process.pid} {exit_reason(worker.code or 0)}"
+        is_well = worker.exit_code == 0 or bool(self._refusal)
+        said = (
+            f"number={worker.number} pid={worker.process.pid} {exit_reason(worker.exit_code or 0)}"
+        )
         (log.info if is_well else log.error)("worker_ended %s", said)
         if self._signals.stop.is_set() and worker.ready.is_set() and not is_well:
             self._failed = True

@@ -223,9 +223,7 @@ class Quotas:
         self._breached(kind)
         seconds = max(1, math.ceil(wait))
         message = MESSAGES[kind].format(self._most[kind])
-        error = RateLimited(f"{message} Try again in {seconds}s.")
-        error.retry_after = seconds
-        return error
+        return RateLimited(f"{message} Try again in {seconds}s.", retry_after=seconds)
 
 
 class LimitedCreates:

@@ -6,14 +6,13 @@ import struct
 import pytest
 from support.raw_client import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame, head
 
-from ws_bridge.server.transport.frame_scanner import (
-    CONTROL_SECONDS,
-    NO_CLOSE_CODE,
+from ws_bridge.errors import (
+    INVALID_CLOSE_CODE,
     TOO_MANY_CONTROLS,
     TOO_MANY_FRAGMENTS,
-    UNMASKED,
-    FrameScanner,
+    UNMASKED_FRAME,
 )
+from ws_bridge.server.transport.frame_scanner import CONTROL_SECONDS, FrameScanner
 
 
 def frames(fragments=4, controls=5):
@@ -77,7 +76,7 @@ def test_a_whole_text_frame_is_recognised_at_a_glance(size):
 
 @pytest.mark.parametrize("data", [b"\x81\x01a", b"\x81\x00", b"\x89\x00", b"\x81\x7e\x01\x00"])
 def test_a_frame_without_a_mask_is_a_breach_as_soon_as_that_is_seen(data):
-    assert frames().scan(data[:2], 0.0) == UNMASKED
+    assert frames().scan(data[:2], 0.0) == UNMASKED_FRAME
     assert not frames().is_whole(data)
 
 
@@ -92,13 +91,13 @@ def test_a_client_may_close_with_the_codes_that_travel(code):
 @pytest.mark.parametrize("at", [1, 6, 7, 8])
 def test_no_client_may_close_with_another_code(code, at):
     followed, data = frames(), close(code)
-    assert (followed.scan(data[:at], 0.0) or followed.scan(data[at:], 0.0)) == NO_CLOSE_CODE
+    assert (followed.scan(data[:at], 0.0) or followed.scan(data[at:], 0.0)) == INVALID_CLOSE_CODE
     assert followed.is_closed
 
 
 def test_a_close_without_a_code_is_one_and_half_a_code_is_none():
     assert frames().scan(frame(CLOSE), 0.0) is None
-    assert frames().scan(frame(CLOSE, b"\x03"), 0.0) == NO_CLOSE_CODE
+    assert frames().scan(frame(CLOSE, b"\x03"), 0.0) == INVALID_CLOSE_CODE
 
 
 def test_a_message_has_so_many_fragments_and_the_next_one_again():

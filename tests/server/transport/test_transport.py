@@ -31,8 +31,8 @@ from support.raw_client import (
 from support.scripted_upstream import Scripted, answer
 from support.slow_reader import SlowReader
 
-from ws_bridge.server.transport.lingering_close import LingeringClose
 from ws_bridge.server.transport.transport import ClientTransport
+from ws_bridge.server.transport.watches import LingeringClose
 
 MIB = 2**20
 SOON = 0.3  # seconds

@@ -7,11 +7,14 @@ import pytest
 from support.raw_client import CONTINUATION, PING, TEXT, frame, head
 
 from ws_bridge.config import Limits
-from ws_bridge.server.transport.http_watch import HttpWatch
-from ws_bridge.server.transport.lingering_close import LingeringClose
-from ws_bridge.server.transport.shared import ListenerState
-from ws_bridge.server.transport.transport import ClientTransport
-from ws_bridge.server.transport.websocket_watch import CRUMBS, SILENT, TOO_SLOW, WebSocketWatch
+from ws_bridge.errors import MESSAGE_TOO_SLOW, SILENT_CLIENT
+from ws_bridge.server.transport.transport import ClientTransport, ListenerState
+from ws_bridge.server.transport.watches import (
+    JOINED,
+    HttpWatch,
+    LingeringClose,
+    WebSocketWatch,
+)
 
 SECOND = 512 * 1024  # bytes that gain a second
 LIMITS = Limits(head_seconds=10, message_seconds=30, silent_seconds=120, unread_seconds=30)
@@ -74,7 +77,7 @@ def test_a_client_is_silent_when_no_byte_came_for_so_long(watch, transport):
     watch.receive(frame(TEXT, b"x"), 50.0)
     assert watch.due == 170
     watch.on_timer(170.0)
-    assert transport.breaches == [SILENT]
+    assert transport.breaches == [SILENT_CLIENT]
 
 
 def test_a_message_has_its_time_and_a_second_more_for_so_many_bytes(watch, transport):
@@ -103,7 +106,7 @@ def test_what_comes_between_its_fragments_gains_a_message_no_time(watch, transpo
         watch.receive(frame(PING) + frame(CONTINUATION, b"x", final=False), float(now))
         assert watch.due == pytest.approx(30, abs=0.01)
     watch.on_timer(31.0)
-    assert transport.breaches == [TOO_SLOW]
+    assert transport.breaches == [MESSAGE_TOO_SLOW]
 
 
 def test_a_client_that_is_not_listened_to_is_neither_slow_nor_silent(watch, transport):
@@ -131,7 +134,7 @@ def test_tiny_reads_of_a_payload_go_on_together(watch):
     watch.receive(head(TEXT, 100_000), 0.0)
     given = [watch.receive(b"xy", 0.0) for _ in range(50_000)]
     assert b"".join(given) == b"xy" * 50_000
-    assert sum(map(bool, given)) <= 100_000 / CRUMBS + 1
+    assert sum(map(bool, given)) <= 100_000 / JOINED + 1
 
 
 def test_a_frames_head_is_never_kept_back(watch):

@@ -14,6 +14,7 @@ from support.scripted_upstream import Scripted, answer, completed, done_item, me
 from support.slow_reader import CLOSE, PING, TEXT, SlowReader
 
 from ws_bridge.clock import Clock
+from ws_bridge.errors import CONNECTION_LIMIT
 from ws_bridge.protocol.events import Draft
 from ws_bridge.server.websocket import outbox as module
 from ws_bridge.server.websocket.outbox import BUFFER_BYTES, Outbox, chunked, frame
@@ -84,7 +85,7 @@ async def way():
         outs.put_nowait((out, ws))
         async for _ in ws:
             pass
-        await out.end()
+        await out.release()
         return ws
 
     app = web.Application()
@@ -150,7 +151,7 @@ async def test_what_need_not_wait_is_sent_now_and_all_else_not_at_all(way):
     while not waiting.done():
         assert out._protocol.writing_paused or not out.try_send([b"x"]), "others wait"
         await client.read()
-    await out.close(1001, b"")
+    await out.close(CONNECTION_LIMIT)
     got = [payload for opcode, payload in await client.rest() if opcode == TEXT]
     assert got == [b"one", b"two", b"three", b"l" * 2**20, *many]
 
@@ -160,14 +161,14 @@ async def test_nothing_follows_a_close_frame(way):
     url, outs = way
     client = await SlowReader.upgraded(url)
     out, _ = await outs.get()
-    closing = asyncio.create_task(out.close(1001, b"bye"))
+    closing = asyncio.create_task(out.close(CONNECTION_LIMIT))
     await asyncio.sleep(0)
     await out.send([b"late"])
     await out.send([b"later", b"still later"])
     await out.ping()
     await client.send_frame("", CLOSE)
     await closing
-    assert await client.rest() == [(CLOSE, b"\x03\xe9bye")]
+    assert await client.rest() == [(CLOSE, b"\x03\xe9connection limit reached")]
 
 
 async def test_to_a_client_that_is_gone_it_is_nothing(way):
@@ -179,8 +180,8 @@ async def test_to_a_client_that_is_gone_it_is_nothing(way):
     await out.send([b"x"])
     await out.send([b"x", b"y"])
     await out.ping()
-    await out.close(1001, b"bye")
-    await out.end()
+    await out.close(CONNECTION_LIMIT)
+    await out.release()
     assert ws.closed
 
 
@@ -197,7 +198,7 @@ async def test_several_that_wait_take_turns_and_hold_no_more_than_one(way):
             assert out._transport.get_write_buffer_size() <= MOST
             await client.read()
     await asyncio.gather(*lanes)
-    await out.close(1001, b"")
+    await out.close(CONNECTION_LIMIT)
     got = [payload[:1] for opcode, payload in await client.rest() if opcode == TEXT]
     assert len(got) == 160
     firsts = [got.index(b"%d" % lane) for lane in range(8)]

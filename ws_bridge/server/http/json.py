@@ -77,9 +77,7 @@ def error_response(error: BridgeError, request_id: str = "") -> web.Response:
 
 def from_http_exception(refusal: web.HTTPException) -> BridgeError:
     """A refusal of aiohttp's: its status, and nothing of what a client sent."""
-    error = InvalidRequest(HTTPStatus(refusal.status).phrase)
-    error.status = refusal.status
-    return error
+    return InvalidRequest(HTTPStatus(refusal.status).phrase, status=refusal.status)
 
 
 def new_request_id() -> str:

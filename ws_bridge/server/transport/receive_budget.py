@@ -1,19 +1,21 @@
-"""How much this process may be in the middle of receiving, and who goes on when it is too much.
+"""How many bytes of unfinished messages this process holds, and which senders wait beyond that.
 
-Rule 1: nobody is sent away for it: those furthest from done wait until there is room.
-Rule 2: one goes on at any time, the one nearest to done; if it stalls, its deadline ends that.
+Rule 1: no connection is closed for it: senders far from their end wait until there is room.
+Rule 2: one sender always goes on, the one nearest to its end; if it stalls, its deadline ends it.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-READ = 256 * 1024  # what one read brings at most: a sender let on may add that before it is asked
-NEARLY = 64 * 1024  # so close to done, holding a sender keeps more memory busy than it saves
+READ = (
+    256 * 1024
+)  # what one read brings at most: a resumed sender may add that before the next look
+NEARLY = 64 * 1024  # so close to its end, a suspended sender keeps more memory busy than it saves
 
 
 class Sender(Protocol):
-    """Somebody in the middle of sending a message or a body."""
+    """A connection in the middle of a message or a body."""
 
     @property
     def remaining(self) -> int:
@@ -21,7 +23,7 @@ class Sender(Protocol):
         ...
 
     def suspend(self) -> None:
-        """Read nothing more from it for now."""
+        """Read nothing from it until ``resume``."""
         ...
 
     def resume(self) -> None:
@@ -36,11 +38,11 @@ class ReceiveBudget:
         self._limit = limit
         self._bytes: dict[Sender, int] = {}
         self._suspended: set[Sender] = set()
-        self._first: Sender | None = None  # who goes on while there is too much
+        self._first: Sender | None = None  # the one that goes on beyond the limit
         self.total = 0
 
     def record(self, sender: Sender, count: int) -> None:
-        """So many bytes of the sender are here now; it may be held for it."""
+        """So many bytes of the sender are here now. It may be suspended for them."""
         self.total += count - self._bytes.get(sender, 0)
         self._bytes[sender] = count
         if self.total > self._limit:
@@ -50,7 +52,7 @@ class ReceiveBudget:
                 sender.suspend()
 
     def discard(self, sender: Sender) -> None:
-        """The sender is done, or gone: its bytes are no longer being received."""
+        """The sender is done, or gone. Its bytes count no more, and others may be resumed."""
         self.total -= self._bytes.pop(sender, 0)
         if sender is self._first or self.total <= self._limit:
             self._first = None

@@ -1,8 +1,8 @@
-"""`/v1/responses`, upgraded: the pump around ``protocol.connection``.
+"""`/v1/responses`, upgraded: frames in to ``protocol.connection``, its actions done, events out.
 
-Rule 1: the receiving side never waits for a response, so control frames are heard at any time.
-Rule 2: a socket that cannot keep up holds up nobody but itself: it reads from streams by position.
-Rule 3: the last branch of every failure tells the client nothing but a ``BridgeError``.
+Rule 1: the receiving side never waits for a response, so that control frames work at any time.
+Rule 2: a socket that cannot keep up delays only itself: it reads from streams by position.
+Rule 3: whatever fails, the client gets a ``BridgeError`` and no other detail.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from functools import partial
 from typing import Any
 
 import orjson
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMsgType, web
 
 from ws_bridge.clock import Clock
+from ws_bridge.config import Config
 from ws_bridge.errors import (
     BridgeError,
     ConnectionLimitReached,
@@ -41,6 +42,7 @@ from ws_bridge.protocol.actions import (
 from ws_bridge.protocol.client_frames import read_frame
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.events import Draft, Event
+from ws_bridge.protocol.json_limits import JsonLimits
 from ws_bridge.protocol.steering import accepted
 from ws_bridge.protocol.turn_cache import TurnCache
 from ws_bridge.server.auth import LOCAL_OWNER, answered_protocol
@@ -51,15 +53,16 @@ from ws_bridge.server.websocket.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
-AT_ONCE, SPREAD_SECONDS = 128, 10.0  # a drain closes no more idle sockets at once, and all in this
-FORCED_SECONDS = 2.0  # for what has ended by then to be told
-LAST_TURN_SECONDS = 300.0  # a turn that runs at the connection's end of life may finish in this
+MIB = 2**20
+AT_ONCE, SPREAD_SECONDS = 128, 10.0  # a drain closes so many idle sockets in a row, and all in this
+FORCED_SECONDS = 2.0  # for the ends of responses to be sent, when a drain is cut short
+LAST_TURN_SECONDS = 300.0  # for the turn that runs when its connection has reached its age
 ENDINGS = {"cancel": EndReason.CANCELLED, "interrupt": EndReason.INTERRUPTED}
 
 
 @dataclass(frozen=True, slots=True)
 class SocketPolicy:
-    """What the operator decided about sockets."""
+    """What the operator configured for every socket."""
 
     rules: ConnectionLimits
     max_message_bytes: int
@@ -67,9 +70,29 @@ class SocketPolicy:
     unread_seconds: float
     finish_on_disconnect: bool
 
+    @classmethod
+    def of(cls, config: Config) -> SocketPolicy:
+        """The policy that a configuration asks for."""
+        limits = config.limits
+        return cls(
+            rules=ConnectionLimits(
+                running=limits.running_per_connection,
+                lanes=limits.lanes_per_connection,
+                queued=limits.queued_per_connection,
+                queued_bytes=limits.queued_mib_per_connection * MIB,
+                cached_turns=limits.cached_turns_per_connection,
+                bad_frames=limits.bad_frames,
+                json_limits=JsonLimits(limits.json_depth, limits.json_keys),
+            ),
+            max_message_bytes=config.server.max_message_mib * MIB,
+            connection_minutes=config.server.connection_minutes,
+            unread_seconds=limits.unread_seconds,
+            finish_on_disconnect=config.server.on_disconnect == "finish",
+        )
+
 
 class Sockets:
-    """All open sockets of this process: opens them, counts them, closes them at the drain."""
+    """All open sockets of this process. It opens and counts them, and closes them at the drain."""
 
     def __init__(
         self, jobs: LimitedCreates, policy: SocketPolicy, cache: TurnCache, clock: Clock
@@ -84,7 +107,7 @@ class Sockets:
     async def serve(self, request: web.Request, owner: str) -> web.WebSocketResponse:
         """Upgrade a request and serve it until it closes."""
         ws = web.WebSocketResponse(
-            max_msg_size=self._policy.max_message_bytes + 1,  # aiohttp's is the first refused
+            max_msg_size=self._policy.max_message_bytes + 1,  # aiohttp's is the first size refused
             compress=False,
             protocols=answered_protocol(request),
         )
@@ -104,14 +127,14 @@ class Sockets:
         return ws
 
     async def run(self) -> None:
-        """Ping every socket, and end those of their age, for ever."""
+        """Ping every socket, and close those that have reached their age, for ever."""
         await self._heartbeat.run()
 
     async def drain(self, force: asyncio.Event) -> None:
         """Close each socket as soon as nothing runs on it; nothing new begins on any.
 
-        Many are not sent away all at once: they come back at once, to servers that have others.
-        When ``hurry`` is set, a client that does not answer the close is waited for no longer.
+        Many are not closed all at once: their clients reconnect at once, to servers that serve
+        others. When ``force`` is set, clients that do not answer the close are not waited for.
         """
         forced = asyncio.create_task(force.wait())
         closing: set[asyncio.Task[None]] = set()
@@ -120,10 +143,10 @@ class Sockets:
             if number and number % AT_ONCE == 0:
                 await asyncio.wait([forced], timeout=SPREAD_SECONDS * AT_ONCE / len(sockets))
             closing.add(asyncio.create_task(socket.drain()))
-        everyone = asyncio.gather(*closing, return_exceptions=True)
-        await asyncio.wait((everyone, forced), return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait([everyone], timeout=FORCED_SECONDS)
-        await _cancelled([forced, *closing])
+        all_closed = asyncio.gather(*closing, return_exceptions=True)
+        await asyncio.wait((all_closed, forced), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([all_closed], timeout=FORCED_SECONDS)
+        await _cancel([forced, *closing])
 
     def connections(self) -> int:
         """How many sockets are open."""
@@ -160,7 +183,7 @@ class Socket:
         self._retiring: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
-        """Pump until the client is gone or was sent away."""
+        """Apply each frame of the client until the connection is closed, by either side."""
         try:
             async for message in self._ws:
                 if message.type is WSMsgType.TEXT:
@@ -173,23 +196,23 @@ class Socket:
                     await self._apply(self.connection.refuse_frame(refusal))
         finally:
             self._cancel_unstored()
-            await _cancelled([one for one in (self._retiring, *self._turns) if one])
-            await self._outbox.end()
+            await _cancel([one for one in (self._retiring, *self._turns) if one])
+            await self._outbox.release()
             self.connection.close()
 
     async def ping(self) -> None:
-        """Show that there is life; never waits for the client."""
+        """Send a ping; never waits for the client."""
         await self._outbox.ping()
 
     def retire(self) -> None:
-        """Begin to end the connection at its age."""
+        """Begin to close the connection at its age."""
         self._retiring = asyncio.create_task(self._close_at_age())
 
     async def drain(self) -> None:
         """Refuse new creates, let what runs finish, close."""
         await self._apply(self.connection.refuse(ServerDraining()))
         await self._wait_until_idle()
-        await self._outbox.close(WSCloseCode.SERVICE_RESTART, b"server is restarting")
+        await self._outbox.close(ServerDraining.close)
 
     async def _apply(self, actions: list[Action]) -> None:
         for action in actions:
@@ -202,7 +225,7 @@ class Socket:
             elif isinstance(action, StopResponse):
                 self._stop(action)
             elif isinstance(action, CloseConnection):
-                await self._outbox.close(action.code, action.reason)
+                await self._outbox.close(action.frame)
             elif isinstance(action, AcceptSteer):
                 self._publish(action.lane, accepted(action.steer))
                 if job := self._running.get(action.lane):
@@ -211,13 +234,13 @@ class Socket:
                 self._publish(action.lane, action.draft)
 
     def _publish(self, lane: str | None, draft: Draft) -> None:
-        """Say an event of the lane's running response, or right after its end."""
+        """Publish an event of the lane's running response, or send it right after its end."""
         job = self._running.get(lane)
         if job is not None and not job.say(draft):
             self._late_drafts.setdefault(lane, []).append(draft)
 
     async def _run_create(self, start: StartResponse) -> None:
-        """Run one create on its lane, then whatever may go after it."""
+        """Run one create on its lane to its end, then apply what the connection starts next."""
         job: Job | None = None
         refusal: BridgeError | None = None
         try:
@@ -228,22 +251,22 @@ class Socket:
                 job.stop_soon(ending)
             await self._send_events(job, start.lane)
         except BridgeError as error:
-            refusal = error.without_traceback()  # the stream has it, and what led to it has the stream
+            refusal = error.without_traceback()  # or it and the stream would keep each other alive
             await self._send_error(start, error)
         except Exception:  # the edge of the task: a bug here must not hang the lane
             log.exception("turn_crashed")
             await self._send_error(start, BridgeError())
-        # A cancelled answer did not fail, nor one without room yet: its parent can be asked again.
+        # A cancelled response did not fail, nor one that a limit refused: its parent stays usable.
         failed = job is None or job.result is None or job.result["status"] == "failed"
         failed = failed and not isinstance(refusal, RateLimited)
         last = await self._send_late_drafts(job, start.lane)
-        # Without an await from here on: what is said of the lane is said of its next response.
+        # No await from here on: what comes for the lane after it is for its next response.
         self._running.pop(start.lane, None)
         self._stops.pop(start.lane, None)
         await self._apply(self.connection.response_ended(start, failed=failed, last=last))
 
     async def _send_error(self, start: StartResponse, error: BridgeError) -> None:
-        """Answer a create with an error; nobody asked for a successor: its steers go back."""
+        """Answer a create with an error. No client asked for a successor: its steers go back."""
         if not start.is_successor:
             await self._outbox.send([orjson.dumps(error.frame(start.lane))])
 
@@ -256,13 +279,13 @@ class Socket:
             await self._outbox.send([event.text for event in batch])
 
     def _try_send_batch(self, batch: Sequence[Event]) -> bool:
-        """What need not be waited for, as nearly all."""
+        """Send a batch if that needs no wait, which is nearly always so."""
         if batch[-1].is_terminal:
             return False
         return self._outbox.try_send([event.text for event in batch])
 
     async def _send_late_drafts(self, job: Job | None, lane: str | None) -> int:
-        """What came too late for the response's own events; the last number said."""
+        """Send the events that came after the response's own end; return the last number sent."""
         last = job.stream.events[-1].number if job and job.stream.events else -1
         while drafts := self._late_drafts.pop(lane, []):  # more may come while these are sent
             for draft in drafts:
@@ -278,10 +301,10 @@ class Socket:
             self._stops[stop.lane] = ending  # its create is still looking up its parent
 
     def _cancel_unstored(self) -> None:
-        """The client is gone: stored responses run on, the others end with it (contract P2).
+        """The client is gone: stored responses run on, the others are cancelled (contract P2).
 
-        One that was let go because it did not read did not ask for an end of its stored ones.
-        Without an await: whoever serves a client that is gone may itself be cancelled any moment.
+        A slow client that the server closed did not ask for an end of its stored responses.
+        There is no await: the task of a request may be cancelled once its client is gone.
         """
         finish = self._policy.finish_on_disconnect or self._outbox.is_slow
         for job in self._running.values():
@@ -294,7 +317,7 @@ class Socket:
             await asyncio.wait(self._turns)
 
     async def _close_at_age(self) -> None:
-        """End the connection at its age: between turns, with a code that lets clients come back."""
+        """Close the connection at its age, between turns; clients may reconnect."""
         error = ConnectionLimitReached(self._policy.connection_minutes)
         await self._apply(self.connection.refuse(error))
         try:
@@ -303,10 +326,10 @@ class Socket:
         except TimeoutError:
             log.info("last_turn_outlives_its_connection")
         await self._apply([SendFrame(error.frame())])
-        await self._outbox.close(WSCloseCode.GOING_AWAY, b"connection limit reached")
+        await self._outbox.close(ConnectionLimitReached.close)
 
 
-async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Cancel tasks and return when they are over."""
     for task in tasks:
         task.cancel()
