@@ -22,26 +22,30 @@ from ws_bridge.config import Config, secrets_in
 from ws_bridge.jobs.lineage import Lineage
 from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.observe import JobFinished, JobStarted, line_of
-from ws_bridge.jobs.output_quotas import OutputLimits, OutputQuotas
 from ws_bridge.jobs.registry import JobPolicy, JobRegistry
 from ws_bridge.jobs.spec import Timing
 from ws_bridge.jobs.store_timeout import MirrorTiming
 from ws_bridge.jobs.takeover import Takeover
-from ws_bridge.protocol.turn_cache import TurnCache
-from ws_bridge.server.auth import LOCAL_OWNER, authenticator_of, owners_of, sealer_of
+from ws_bridge.server.auth import authenticator_of, owners_of, sealer_of
 from ws_bridge.server.http.chat_page import ChatPage
 from ws_bridge.server.http.conversations import ConversationRoutes
 from ws_bridge.server.http.json import LIMITS, NO_STORE, json_response
 from ws_bridge.server.http.models import ModelRoutes
 from ws_bridge.server.http.responses import ResponseRoutes
+from ws_bridge.server.limits import (
+    conversation_limits,
+    output_quotas,
+    socket_policy,
+    turn_cache,
+)
 from ws_bridge.server.metrics import Metrics
 from ws_bridge.server.middleware import AccessMiddleware
 from ws_bridge.server.quotas import LimitedCreates, Quotas, generating
 from ws_bridge.server.request_quota import RequestQuota
 from ws_bridge.server.transport.listener import track_requests
-from ws_bridge.server.websocket.sockets import SocketPolicy, Sockets
+from ws_bridge.server.websocket.sockets import Sockets
 from ws_bridge.store.base import Store
-from ws_bridge.store.conversations import ConversationLimits, Conversations, MemoryConversations
+from ws_bridge.store.conversations import Conversations, MemoryConversations
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.store.redis.cipher import Cipher
 from ws_bridge.store.redis.codec import MOST_BYTES, Codec
@@ -107,7 +111,7 @@ class Bridge:
             now=clock.monotonic,
         )
         self._creates = LimitedCreates(self._jobs, self._quotas)
-        self._sockets = Sockets(self._creates, SocketPolicy.of(config), turn_cache(config), clock)
+        self._sockets = Sockets(self._creates, socket_policy(config), turn_cache(config), clock)
         self._middleware = AccessMiddleware(authenticator_of(config, environ), self._quotas)
         self.app = self._build_app()
         self._add_gauges()
@@ -274,23 +278,3 @@ def _mirror_timing(config: Config) -> MirrorTiming:
     return MirrorTiming(
         settings.flush_ms / 1000, lease / 3, settings.backlog_mib * MIB, lease, waits
     )
-
-
-def conversation_limits(config: Config) -> ConversationLimits:
-    """How much one conversation may hold."""
-    limits = config.limits
-    return ConversationLimits(limits.conversation_mib * MIB, limits.conversation_items)
-
-
-def output_quotas(config: Config) -> OutputQuotas:
-    """The counter of what running responses hold."""
-    limits = config.limits
-    bounds = OutputLimits(limits.response_mib, limits.responses_mib_per_key, limits.responses_mib)
-    return OutputQuotas(bounds, LOCAL_OWNER)
-
-
-def turn_cache(config: Config) -> TurnCache:
-    """The cache of the turns that sockets can continue."""
-    limits = config.limits
-    each, of_key = limits.cached_mib_per_connection * MIB, limits.cached_mib_per_key * MIB
-    return TurnCache(each, of_key, limits.cached_mib * MIB)

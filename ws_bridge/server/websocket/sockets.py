@@ -18,7 +18,6 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from ws_bridge.clock import Clock
-from ws_bridge.config import Config
 from ws_bridge.errors import (
     BridgeError,
     ConnectionLimitReached,
@@ -42,7 +41,6 @@ from ws_bridge.protocol.actions import (
 from ws_bridge.protocol.client_frames import read_frame
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.events import Draft, Event
-from ws_bridge.protocol.json_limits import JsonLimits
 from ws_bridge.protocol.steering import accepted
 from ws_bridge.protocol.turn_cache import TurnCache
 from ws_bridge.server.auth import LOCAL_OWNER, answered_protocol
@@ -53,7 +51,6 @@ from ws_bridge.server.websocket.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
-MIB = 2**20
 AT_ONCE, SPREAD_SECONDS = 128, 10.0  # a drain closes so many idle sockets in a row, and all in this
 FORCED_SECONDS = 2.0  # for the ends of responses to be sent, when a drain is cut short
 LAST_TURN_SECONDS = 300.0  # for the turn that runs when its connection has reached its age
@@ -69,26 +66,6 @@ class SocketPolicy:
     connection_minutes: float
     unread_seconds: float
     finish_on_disconnect: bool
-
-    @classmethod
-    def of(cls, config: Config) -> SocketPolicy:
-        """The policy that a configuration asks for."""
-        limits = config.limits
-        return cls(
-            rules=ConnectionLimits(
-                running=limits.running_per_connection,
-                lanes=limits.lanes_per_connection,
-                queued=limits.queued_per_connection,
-                queued_bytes=limits.queued_mib_per_connection * MIB,
-                cached_turns=limits.cached_turns_per_connection,
-                bad_frames=limits.bad_frames,
-                json_limits=JsonLimits(limits.json_depth, limits.json_keys),
-            ),
-            max_message_bytes=config.server.max_message_mib * MIB,
-            connection_minutes=config.server.connection_minutes,
-            unread_seconds=limits.unread_seconds,
-            finish_on_disconnect=config.server.on_disconnect == "finish",
-        )
 
 
 class Sockets:
