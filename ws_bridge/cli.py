@@ -2,8 +2,8 @@
 
 Exit codes: 0 well, 1 a check failed, 2 the configuration or the command line cannot be used.
 
-Each command imports what it runs on by itself: a server is there sooner without the terminal's
-editor, and the process that only watches over others (`workers`) stays small.
+Each command imports its own modules when it runs: a server starts sooner without the terminal's
+editor, and the supervisor of several workers stays small.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _serve_alone(config: Config) -> int:
 
 
 def _announce(config: Config, listening: socket.socket) -> None:
-    """Say which models can be asked, and where, the address last."""
+    """Print which models can be asked, and the address, which comes last."""
     from ws_bridge.processes.sockets import address
     from ws_bridge.upstream.model_table import build
 

@@ -1,7 +1,6 @@
 """One process that serves: a bridge on a listening socket, from its start to the end of its drain.
 
-Rule 1: a stop is obeyed at any time, also while the store is being opened.
-Rule 2: what it has to say of its life it says through two callbacks, to whoever hears it.
+Rule: a stop works at any time, also while the store is being opened.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ async def serve(
 ) -> int:
     """Serve until stopped, and return the exit code. Raises ``ConfigError``.
 
-    ``listens`` is called when it accepts connections, ``readies`` when responses can be made.
-    ``worker`` is the process's number, if it is one of several; one that relieves another accepts
-    nothing before it is ready.
+    ``on_listening`` is called when it accepts connections, ``on_ready`` when responses can be made.
+    ``worker`` is the number of the process, if it is one of several. A replacement of another
+    worker accepts no connection before it is ready.
     """
     bridge = Bridge(config, worker=worker)
     bridge.force = stop_signals.force
@@ -69,7 +68,7 @@ async def serve(
 
 
 async def _open(bridge: Bridge, stop_signals: StopSignals) -> bool:
-    """Open the store; False if there was a stop before that was done."""
+    """Open the store; False if a stop came before it was open."""
     opening = asyncio.create_task(bridge.open_store())
     stopped = asyncio.create_task(stop_signals.stop.wait())
     await asyncio.wait((opening, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -83,7 +82,7 @@ async def _open(bridge: Bridge, stop_signals: StopSignals) -> bool:
 
 
 def run(coroutine: Coroutine[Any, Any, int]) -> int:
-    """Run it to its end, in the fastest loop there is."""
+    """Run a coroutine to its end in uvloop, or in the stock loop where there is none."""
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:

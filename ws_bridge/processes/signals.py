@@ -1,8 +1,8 @@
 """The signals that stop a process, and its exit.
 
-Rule 1: the first SIGTERM or SIGINT stops, which is a drain; any later one cuts the drain short.
-Rule 2: they are heard from the first moment, so that a start can be stopped as well. Before
-anything has begun, a signal ends the process at once, with exit code 0.
+Rule 1: the first SIGTERM or SIGINT starts a drain; any later one cuts the drain short.
+Rule 2: they work from the first moment, so that a start can be stopped as well. Before anything has
+been started, a signal ends the process at once, with exit code 0.
 Rule 3: a process exits without waiting for daemon threads: all else has ended in order by then.
 """
 
@@ -21,25 +21,25 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(frozen=True, slots=True)
 class StopSignals:
-    """``stop``: begin nothing new, let what runs finish. ``hurry``: wait for nothing any more."""
+    """``stop``: start nothing new, let what runs finish. ``force``: wait for nothing."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     force: asyncio.Event = field(default_factory=asyncio.Event)
 
     def signal_received(self) -> None:
-        """Stop; if that was said already, hurry."""
+        """Stop; if a stop has begun already, force it."""
         if self.stop.is_set():
             self.force.set()
         self.stop.set()
 
     def stop_now(self) -> None:
-        """Stop, and hurry."""
+        """Stop, and wait for nothing."""
         self.stop.set()
         self.force.set()
 
 
 def catch_signals() -> StopSignals:
-    """The orders that this process's signals give from now on; call it in the running loop."""
+    """What the signals of this process set from now on. Call it in the running loop."""
     stop_signals = StopSignals()
     for number in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop_signals.signal_received)
@@ -58,16 +58,16 @@ async def wait_until_any(*events: asyncio.Event) -> None:
 
 
 def exit_on_signal() -> None:
-    """From now on, until somebody else listens to the signals."""
+    """From now on a signal ends the process at once, until ``catch_signals``."""
     for number in SIGNALS:
         signal.signal(number, lambda *_: os._exit(0))
 
 
 def exit_process(code: int) -> int:
-    """The code, for the interpreter to end with; with daemon threads, the end.
+    """Return the exit code; with daemon threads running, end the process with it at once.
 
-    One of them may be in the middle of litellm's import. To wait for it takes seconds, and the
-    interpreter would tear down what it is using.
+    A daemon thread may be in the middle of litellm's import. To wait for it takes seconds, and the
+    interpreter would tear down what the thread uses.
     """
     if not any(thread.daemon for thread in threading.enumerate()):
         return code

@@ -1,13 +1,13 @@
-"""Several serving processes on one port, and the one that watches over them.
+"""Several workers that serve one port, and the supervisor that starts and replaces them.
 
-Rule 1: the supervisor serves nobody and loads nothing heavy: it outlives what it starts.
-Rule 2: it holds every listening socket itself, so that what connects while a worker is being
-replaced waits in the socket's queue instead of being refused.
-Rule 3: a worker that ends unasked is replaced; one that wants to be relieved serves until its
-successor is ready; one that cannot use the configuration ends it all.
-Rule 4: what a worker's end means is told by whether it was ever ready, never by its age: a slow
-machine is no fault. One that was is replaced at once, one that was not after a pause that grows;
-where none of all was ever ready, so many tries of each end it all.
+Rule 1: the supervisor serves no client and loads nothing heavy: it outlives the workers.
+Rule 2: it keeps every listening socket open, so that clients that connect while a worker is being
+replaced wait in the socket's queue instead of being refused.
+Rule 3: a worker that ends without being stopped is replaced. One that asks to be relieved serves
+until its replacement is ready. One that cannot use the configuration stops all of them.
+Rule 4: whether a worker was ever ready decides what its end means, never its age: a slow machine is
+no fault. A worker that was ready is replaced at once, one that was not after a pause that grows.
+Where no worker was ever ready, the supervisor gives up after so many tries of each.
 Rule 5: no worker outlives the supervisor: its standard input ends with it (`worker`, rule 2).
 """
 
@@ -32,42 +32,42 @@ from ws_bridge.processes.sockets import listen, tls
 
 log = logging.getLogger(__name__)
 
-# What is said between them, a word a line: to a worker ...
+# The messages, one a line: to a worker ...
 DRAIN, FORCE = "drain", "force"
-# ... and by a worker.
+# ... and from a worker.
 LISTENING, READY, RELIEVE, UNUSABLE = "listening", "ready", "relieve", "unusable"
 
 FIRST_PAUSE = 0.5  # seconds before the next start, doubled with each that fails
 LONGEST_PAUSE = 30.0
-TRIES = 5  # of each worker, while none of all was ever ready: then none will be
-# Beside `drain_seconds`, for idle sockets, for what flushes and closes; then it is killed.
+TRIES = 5  # of each worker, while none was ever ready: then none will be
+# Beyond `drain_seconds`, for idle sockets, flushes and closes; then a worker is killed.
 GRACE_SECONDS = 30.0
 
 
 @dataclass(eq=False)
 class Worker:
-    """A started process."""
+    """A started worker process."""
 
     number: int
     process: Process
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)  # it ends, or wants to
-    exit_code: int | None = None  # minus a signal's number if one ended it
+    exit_code: int | None = None  # minus the signal's number if a signal ended it
 
-    def send(self, word: str) -> None:
-        """Say a word to it; nothing if it has ended."""
+    def send(self, message: str) -> None:
+        """Send a line; to a worker that has ended, nothing."""
         if self.process.stdin is not None:
             with contextlib.suppress(OSError):
-                self.process.stdin.write(f"{word}\n".encode())
+                self.process.stdin.write(f"{message}\n".encode())
 
     def kill(self) -> None:
-        """End it without a word."""
+        """End it at once."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
 
 
 def run(config: Config, announce: Callable[[socket.socket], None]) -> int:
-    """Serve with so many processes until stopped; the exit code. Raises ``ConfigError``.
+    """Serve with several workers until stopped, and return the exit code. Raises ``ConfigError``.
 
     ``announce`` is called once, when all of them accept connections.
     """
@@ -76,7 +76,7 @@ def run(config: Config, announce: Callable[[socket.socket], None]) -> int:
             f"key 'server.workers': {config.server.workers} processes cannot share the store "
             "memory://, which lives in one: set 'store.url' to a Redis or Valkey, or 'workers' to 1"
         )
-    tls(config)  # what is wrong with it is said once, by this process
+    tls(config)  # its error is reported once, by this process
     return asyncio.run(_run(config, announce))
 
 
@@ -86,7 +86,7 @@ async def _run(config: Config, announce: Callable[[socket.socket], None]) -> int
 
 
 class Supervisor:
-    """Starts the workers, replaces those that end, ends them all. ``run`` returns the exit code."""
+    """Starts the workers, replaces those that end, stops them all."""
 
     def __init__(
         self,
@@ -103,14 +103,14 @@ class Supervisor:
         self._clock = clock
         self._workers: set[Worker] = set()
         self._listening: set[int] = set()  # numbers that listened once
-        self._refusal = ""  # why the configuration cannot be used
-        self._was_ready = False  # whether any worker ever was
-        # By number: starts in a row that did not become ready.
+        self._unusable = ""  # why the configuration cannot be used
+        self._was_ready = False  # whether any worker was ever ready
+        # By worker number: starts in a row that did not become ready.
         self._failed_starts = dict.fromkeys(range(1, len(sockets) + 1), 0)
-        self._failed = False  # whether it ended otherwise than it should
+        self._failed = False  # whether the exit code is to be 1
 
     async def run(self) -> int:
-        """Until all workers have ended. Raises ``ConfigError``."""
+        """Return the exit code when all workers have ended. Raises ``ConfigError``."""
         ending = asyncio.create_task(self._stop_workers())
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -119,17 +119,17 @@ class Supervisor:
         finally:
             ending.cancel()
             await asyncio.gather(ending, return_exceptions=True)
-        if self._refusal:
-            raise ConfigError(self._refusal)
+        if self._unusable:
+            raise ConfigError(self._unusable)
         log.info("stopped")
         return 1 if self._failed else 0
 
     async def _keep_running(
         self, number: int, listening: socket.socket, tasks: asyncio.TaskGroup
     ) -> None:
-        """Have one worker on the socket until all are to stop."""
+        """Keep a worker running on one socket until the stop; start its replacements."""
         stop = self._signals.stop
-        predecessors: list[Worker] = []  # they serve until another does, or all stop
+        predecessors: list[Worker] = []  # they serve until a replacement is ready
         with listening:
             while not stop.is_set():
                 worker = await self._start(number, listening, is_replacement=bool(predecessors))
@@ -151,7 +151,7 @@ class Supervisor:
                     await self._pause(failed_starts)
 
     def _give_up_if_hopeless(self) -> None:
-        """End it all if no worker was ever ready, and each was tried often enough."""
+        """Stop all if no worker was ever ready, and each was tried often enough."""
         is_hopeless = not self._was_ready and min(self._failed_starts.values()) >= TRIES
         if is_hopeless and not self._signals.stop.is_set():
             log.error("no_worker_was_ever_ready tries=%d: giving up", TRIES)
@@ -171,20 +171,20 @@ class Supervisor:
     async def _start(
         self, number: int, listening: socket.socket, *, is_replacement: bool
     ) -> Worker | None:
-        """A new process; None if this machine has no room for one now."""
+        """Start a worker; None if this machine has no room for a process now."""
         fd = listening.fileno()
-        more = ("relieves",) if is_replacement else ()
+        more = ("replacement",) if is_replacement else ()
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "ws_bridge.processes.worker", str(number), str(fd), *more),
                 stdin=PIPE,
                 stdout=PIPE,
                 pass_fds=(fd,),
-                # A terminal's Ctrl-C is for the supervisor, which passes it on.
+                # A terminal's Ctrl-C goes to the supervisor alone, which drains the workers.
                 process_group=0,
             )
         except OSError as failure:
-            log.error("worker_cannot_start number=%d reason=%s", number, failure.strerror)  # noqa: TRY400 - says all
+            log.error("worker_cannot_start number=%d reason=%s", number, failure.strerror)  # noqa: TRY400 - the reason is enough
             return None
         worker = Worker(number, process)
         worker.send(self._config.model_dump_json())
@@ -195,68 +195,69 @@ class Supervisor:
         return worker
 
     async def _read_messages(self, worker: Worker) -> None:
-        """Hear what the worker says, and its end."""
-        assert worker.process.stdout is not None  # noqa: S101 - it was asked for
+        """Receive the worker's messages until it ends; record its end."""
+        assert worker.process.stdout is not None  # noqa: S101 - it is a pipe
         async for line in worker.process.stdout:
-            word, _, more = line.decode(errors="replace").strip().partition(" ")
-            self._receive(worker, word, more)
+            message, _, reason = line.decode(errors="replace").strip().partition(" ")
+            self._receive(worker, message, reason)
         worker.exit_code = await worker.process.wait()
         self._workers.discard(worker)
         worker.leaving.set()
         self._record_exit(worker)
 
-    def _receive(self, worker: Worker, word: str, more: str) -> None:
-        if word == LISTENING and worker.number not in self._listening:
+    def _receive(self, worker: Worker, message: str, reason: str) -> None:
+        if message == LISTENING and worker.number not in self._listening:
             self._listening.add(worker.number)
             if len(self._listening) == len(self._sockets):
                 self._announce(self._sockets[0])
-        elif word == READY:
+        elif message == READY:
             self._was_ready = True
             worker.ready.set()
-        elif word == RELIEVE:
+        elif message == RELIEVE:
             log.info("worker_relieved number=%d pid=%d", worker.number, worker.process.pid)
             worker.leaving.set()
-        elif word == UNUSABLE and len(self._listening) < len(self._sockets):
-            self._refusal = more
+        elif message == UNUSABLE and len(self._listening) < len(self._sockets):
+            self._unusable = reason
             self._signals.stop_now()
-        elif word == UNUSABLE:  # it could be used so far: what has changed may change again
-            log.error("worker_refused number=%d reason=%s", worker.number, more)
+        elif message == UNUSABLE:  # it was usable so far: what has changed may change back
+            log.error("worker_refused number=%d reason=%s", worker.number, reason)
 
     def _record_exit(self, worker: Worker) -> None:
-        """Log an end; remember one that must not be: of a worker that could be used."""
-        is_well = worker.exit_code == 0 or bool(self._refusal)
-        said = (
-            f"number={worker.number} pid={worker.process.pid} {exit_reason(worker.exit_code or 0)}"
+        """Log the end of a worker. One that fails while it is stopped makes the exit code 1."""
+        is_well = worker.exit_code == 0 or bool(self._unusable)
+        level = logging.INFO if is_well else logging.ERROR
+        reason = exit_reason(worker.exit_code or 0)
+        log.log(
+            level, "worker_ended number=%d pid=%d %s", worker.number, worker.process.pid, reason
         )
-        (log.info if is_well else log.error)("worker_ended %s", said)
         if self._signals.stop.is_set() and worker.ready.is_set() and not is_well:
             self._failed = True
 
     async def _stop_workers(self) -> None:
-        """Pass on the orders; kill who does not obey."""
+        """Drain the workers when the stop comes, force them when it is time, kill the rest."""
         await self._signals.stop.wait()
         self._send_all(DRAIN)
-        patience = self._config.server.drain_seconds + GRACE_SECONDS
+        limit = self._config.server.drain_seconds + GRACE_SECONDS
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._signals.force.wait(), patience)
+            await asyncio.wait_for(self._signals.force.wait(), limit)
         self._send_all(FORCE)
         await asyncio.sleep(GRACE_SECONDS)
         for worker in self._workers:
             worker.kill()
 
-    def _send_all(self, word: str) -> None:
+    def _send_all(self, message: str) -> None:
         for worker in self._workers:
-            worker.send(word)
+            worker.send(message)
 
 
 def pause_after(failed_starts: int) -> float:
-    """Seconds before the next start, after so many in a row that failed, one at least."""
-    doublings = min(failed_starts - 1, 16)  # more would be no float in the end
+    """Seconds before the next start, after one or more starts in a row that failed."""
+    doublings = min(failed_starts - 1, 16)  # beyond some thousand the power is no float
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**doublings)
 
 
 def exit_reason(code: int) -> str:
-    """An exit code in words."""
+    """An exit code as a log field."""
     if code >= 0:
         return f"code={code}"
     with contextlib.suppress(ValueError):

@@ -1,11 +1,11 @@
-"""One of several serving processes: ``python -m ws_bridge.processes.worker NUMBER FD [relieves]``.
+"""One of several workers: ``python -m ws_bridge.processes.worker NUMBER FD [replacement]``.
 
-Rule 1: what it needs comes from its supervisor: the listening socket is inherited, the
+Rule 1: all that it needs comes from its supervisor: the listening socket is inherited, the
 configuration is the first line of its standard input. Nothing is read or decided twice.
-Rule 2: it is told on standard input to drain and to hurry. A signal of its own is a wish to be
-relieved: it serves on until its successor does. The input's end is the supervisor's: it leaves at
-once, in order.
-Rule 3: what it says of itself, it says on standard output, a word a line; its log goes to stderr.
+Rule 2: its standard input has the supervisor's commands, to drain and to stop by force. A signal to
+the worker itself asks for a replacement: it serves until that is ready. When the input ends, the
+supervisor has ended: the worker stops at once, in order.
+Rule 3: it reports on standard output, a message a line; its log goes to stderr.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from ws_bridge.processes.supervisor import DRAIN, LISTENING, READY, RELIEVE, UNU
 
 
 def main(number: int, fd: int, *, is_replacement: bool = False) -> int:
-    """Serve until told to stop, and return the exit code."""
+    """Serve until stopped, and return the exit code."""
     signals.exit_on_signal()
     # Unbuffered: what comes after the line is for another reader.
-    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as given:
-        config = Config.model_validate_json(given.readline())
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as commands:
+        config = Config.model_validate_json(commands.readline())
     logs.set_up(config.server.log_level, logs.secrets_of(config, os.environ))
     try:
         return serving.run(
@@ -48,7 +48,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for one in signals.SIGNALS:
         loop.add_signal_handler(one, _send, RELIEVE)
-    obeying = asyncio.create_task(_read_commands(stop_signals))
+    commands = asyncio.create_task(_read_commands(stop_signals))
     try:
         return await serving.serve(
             config,
@@ -61,12 +61,12 @@ async def _serve(
             is_replacement=is_replacement,
         )
     finally:
-        obeying.cancel()
-        await asyncio.gather(obeying, return_exceptions=True)
+        commands.cancel()
+        await asyncio.gather(commands, return_exceptions=True)
 
 
 async def _read_commands(stop_signals: StopSignals) -> None:
-    """Pass on what the supervisor says, to its end."""
+    """Read the supervisor's commands until its end."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -78,9 +78,9 @@ async def _read_commands(stop_signals: StopSignals) -> None:
     stop_signals.stop_now()
 
 
-def _send(word: str) -> None:
-    with contextlib.suppress(OSError):  # nobody listens any more; the input's end says so too
-        print(word, flush=True)  # noqa: T201 - what standard output is for, rule 3
+def _send(message: str) -> None:
+    with contextlib.suppress(OSError):  # the supervisor is gone, and the input ends too
+        print(message, flush=True)  # noqa: T201 - what standard output is for, rule 3
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The way in for every request, and the way out for every error.
+"""The middleware of every request: it authenticates, and it answers every error.
 
-Rule 1: who it is comes first; a request that is refused reaches no handler, no store, no provider.
-Rule 2: an address that was refused too often is told so until its minute is over, but a valid key
-is let in from any address: somebody else behind the same one may be at fault.
-Rule 3: every error is spoken in the contract's shape; the last branch tells the client nothing.
+Rule 1: authentication comes first; a refused request reaches no handler, no store, no provider.
+Rule 2: an address that was refused too often gets 429 until its minute is over, but a valid key
+passes from any address: another client behind the same one may be at fault.
+Rule 3: every error has the contract's form; a bug's gives the client no detail.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# Asks a provider as a create does, and is over with its request.
+# They ask a provider as a create does, for as long as the request lasts.
 LIKE_A_CREATE = frozenset({("POST", "/v1/responses/compact")})
 
 
@@ -36,7 +36,7 @@ class AccessMiddleware:
 
     @web.middleware
     async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Check who it is, run the handler, and speak every error in the contract's shape."""
+        """Authenticate, run the handler, and answer every error in the contract's form."""
         request_id = new_request_id()
         try:
             return await self._run_authenticated(request, handler)

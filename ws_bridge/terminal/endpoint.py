@@ -1,7 +1,7 @@
-"""Where the bridge is, and how it is asked over HTTP.
+"""The address of a bridge, and HTTP requests to it.
 
-Rule 1: whatever goes wrong is a ``EndpointError`` with one line to show.
-Rule 2: straight to the server: no proxy of the environment, for HTTP and WebSocket alike.
+Rule 1: every failure is an ``EndpointError`` with one line to show.
+Rule 2: requests go straight to the server, through no proxy, for HTTP and WebSocket alike.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 
 
 class EndpointError(Exception):
-    """The server said no, or nothing (``status`` None); the message is one line to show."""
+    """The server refused, or did not answer (``status`` None). The message is one line to show."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class EndpointError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the bridge is. The key does not print."""
+    """The address of a bridge. The key does not appear in its repr."""
 
     base: str  # http(s)://host:port/v1
     key: str = field(default="", repr=False)
@@ -53,16 +53,16 @@ class Endpoint:
 
     @property
     def socket(self) -> str:
-        """The WebSocket's address."""
+        """The URL of the WebSocket."""
         return f"ws{self.base.removeprefix('http')}/responses"
 
     @property
     def headers(self) -> dict[str, str]:
-        """What every request carries."""
+        """The headers of every request."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     async def http(self, method: str, path: str) -> Json:
-        """The reply's JSON object. Raises ``EndpointError``."""
+        """Send a request and return the JSON object of the reply. Raises ``EndpointError``."""
         try:
             status, body = await asyncio.to_thread(self._request, method, path)
         except (OSError, http.client.HTTPException) as lost:
@@ -98,5 +98,5 @@ def error_line(status: object, reply: Json) -> str:
     """An error of the contract's shape as one line."""
     error = reply.get("error")
     error = error if isinstance(error, dict) else {}
-    parts_of_line = (status, error.get("code"), error.get("message") or "the server gave no reason")
-    return " ".join(str(word) for word in parts_of_line if word)
+    parts = (status, error.get("code"), error.get("message") or "the server gave no reason")
+    return " ".join(str(part) for part in parts if part)

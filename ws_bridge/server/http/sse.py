@@ -35,9 +35,9 @@ async def send_events(
 ) -> web.StreamResponse:
     """Send every batch in one write, comments while nothing comes, `[DONE]` at the end.
 
-    Where the first batch is awaited, an error before it is raised with no byte written, so that it
-    can still be a plain HTTP answer; who follows from where nothing is yet gets the head at once. A
-    client that takes nothing is cut off: it can come back and go on from where it was.
+    With ``is_first_awaited`` an error before the first batch is raised with no byte written; it can
+    still be a plain HTTP answer; without, the client gets the head at once. A client that takes
+    nothing is cut off: it can come back and resume where it was.
     """
     first = await anext(batches, None) if is_first_awaited else None
     response = web.StreamResponse(headers=HEADERS)
@@ -49,7 +49,7 @@ async def send_events(
             await writer.send(first)
         async for batch in batches:
             await writer.send(batch)
-        await writer.end()
+        await writer.finish()
     except BridgeError as error:
         writer.abort(error)
     except ConnectionError:
@@ -62,7 +62,7 @@ async def send_events(
 
 
 class _SseWriter:
-    """The way to one reader."""
+    """Writes to one reader."""
 
     def __init__(self, request: web.Request, response: web.StreamResponse, clock: Clock) -> None:
         if request.transport is None:
@@ -82,20 +82,20 @@ class _SseWriter:
             with self.slow_consumer:
                 await self._response.write(piece)
 
-    async def end(self) -> None:
+    async def finish(self) -> None:
         with self.slow_consumer:
             await self._response.write(SSE_DONE)
             await self._response.write_eof()
 
     async def send_keepalives(self) -> None:
-        """Say that there is life, now and then; not to a client that has enough to read."""
+        """Send a comment now and then; none to a client that has enough to read."""
         while True:
             await self._clock.sleep(KEEPALIVE_SECONDS)
             if not self._protocol.writing_paused:
                 await self._response.write(SSE_KEEPALIVE)
 
     def abort(self, error: BridgeError) -> None:
-        """End without the end: too late for another answer, and who sees a cut comes back."""
+        """Close without the last event: it is too late for another answer, and clients resume."""
         log.info("stream_cut reason=%s", type(error).__name__)
         self._transport.close()
 
