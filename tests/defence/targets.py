@@ -226,11 +226,11 @@ def _followed(pieces: list[bytes]) -> Any:
     for piece in pieces:
         if piece and frames.is_whole(piece):
             other = FrameScanner(fragments=3, controls=3)
-            assert other.feed(piece, 1.0) is None
-            assert (other.ahead, other.is_between) == (0, True), "whole is whole"
-        if breach := frames.feed(piece, 1.0):
+            assert other.scan(piece, 1.0) is None
+            assert (other.ahead, other.is_at_boundary) == (0, True), "whole is whole"
+        if breach := frames.scan(piece, 1.0):
             return breach
-    return frames.ahead, frames.received, frames.is_between, frames.rests, frames.is_closed
+    return frames.ahead, frames.received, frames.is_at_boundary, frames.boundaries, frames.is_closed
 
 
 def _frame(rng: Random) -> bytes:
