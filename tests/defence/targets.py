@@ -51,7 +51,7 @@ from ws_bridge.server.transport.frame_scanner import FrameScanner
 from ws_bridge.upstream.errors import classify, provider_error, redacted, retry_after
 from ws_bridge.upstream.litellm.direct import data_of
 from ws_bridge.upstream.litellm.tap import Tap
-from ws_bridge.upstream.websocket.errors import spoken
+from ws_bridge.upstream.websocket.errors import parse_error
 
 Json = dict[str, Any]
 Target = Callable[[Random], None]
@@ -227,10 +227,10 @@ def _followed(pieces: list[bytes]) -> Any:
         if piece and frames.is_whole(piece):
             other = FrameScanner(fragments=3, controls=3)
             assert other.scan(piece, 1.0) is None
-            assert (other.ahead, other.is_at_boundary) == (0, True), "whole is whole"
+            assert (other.remaining, other.is_at_boundary) == (0, True), "whole is whole"
         if breach := frames.scan(piece, 1.0):
             return breach
-    return frames.ahead, frames.received, frames.is_at_boundary, frames.boundaries, frames.is_closed
+    return frames.remaining, frames.received, frames.is_at_boundary, frames.boundaries, frames.is_closed
 
 
 def _frame(rng: Random) -> bytes:
@@ -308,7 +308,7 @@ def failures(rng: Random) -> None:
         provider_error(failure)
     redacted(text)
     if isinstance(body, dict):
-        _speak(spoken(body))
+        _speak(parse_error(body))
     _speak(UpstreamError("m", status=429, retry_after=retry_after(headers)))
 
 

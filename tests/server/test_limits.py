@@ -39,7 +39,7 @@ def test_each_bound_is_carried_over_in_bytes():
         cached_mib=10,
     )
     assert conversation_limits(given) == ConversationLimits(3 * MIB, 4)
-    assert output_quotas(given)._bounds == OutputLimits(5, 6, 7)
+    assert output_quotas(given)._limits == OutputLimits(5, 6, 7)
     assert vars(turn_cache(given)) == vars(TurnCache(8 * MIB, 9 * MIB, 10 * MIB))
 
 
