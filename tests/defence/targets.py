@@ -230,7 +230,8 @@ def _followed(pieces: list[bytes]) -> Any:
             assert (other.remaining, other.is_at_boundary) == (0, True), "whole is whole"
         if breach := frames.scan(piece, 1.0):
             return breach
-    return frames.remaining, frames.received, frames.is_at_boundary, frames.boundaries, frames.is_closed
+    seen = (frames.remaining, frames.received, frames.is_at_boundary, frames.boundaries)
+    return *seen, frames.is_closed
 
 
 def _frame(rng: Random) -> bytes:
