@@ -111,6 +111,23 @@ async def test_every_client_of_the_table_has_its_section() -> None:
     assert named == anchors[1:]
 
 
+@each(
+    ("shown", "printed", "is_right"),
+    [
+        ("one\ntwo\n", "one \ntwo", True),
+        ("one\n…\nfour", "one\ntwo\nthree\nfour", True),
+        ("a.c", "abc", False),
+        ("one", "one\ntwo", False),
+        ("one\n…", "two\none\n…", False),
+    ],
+)
+async def test_an_output_is_right_if_it_is_what_is_shown(
+    shown: str, printed: str, is_right: bool
+) -> None:
+    """But for the ends of lines, and what stands in the place of an ellipsis."""
+    assert fits(shown, printed) is is_right
+
+
 # Snippets that are run
 
 
