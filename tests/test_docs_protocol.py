@@ -26,6 +26,8 @@ PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 HOUSE = Path(ws_bridge.__file__).parent
 # Where this program is a client: what is said there is said to servers.
 OUTWARD = ("chat", "terminal", "upstream")
+# What a close code is the first argument of.
+CLOSING = ("Breach", "End")
 # aiohttp's own: an answer to a close, a broken frame, bad UTF-8, a message too large
 # (`tests/server/test_guard.py` shows them).
 OF_AIOHTTP = {1000, 1002, 1007, 1009}
@@ -104,7 +106,7 @@ def literal_codes() -> set[str]:
 
 
 def close_codes() -> set[int]:
-    """The codes with which the server closes sockets: of ``Breach``, ``End``, ``WSCloseCode``."""
+    """The codes with which the server closes sockets: of ``CLOSING``, of ``WSCloseCode``."""
     found = set(OF_AIOHTTP)
     for folder, source in sources():
         if folder in OUTWARD:
@@ -115,7 +117,7 @@ def close_codes() -> set[int]:
                     found.add(int(WSCloseCode[node.attr]))
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 first = node.args[0] if node.args else None
-                if node.func.id in ("Breach", "End") and isinstance(first, ast.Constant):
+                if node.func.id in CLOSING and isinstance(first, ast.Constant):
                     found.add(int(first.value))
     return found
 
