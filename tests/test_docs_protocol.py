@@ -18,7 +18,7 @@ from ws_bridge.protocol.messages import KINDS
 from ws_bridge.protocol.request import CreateResponse
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.server.app import Bridge
-from ws_bridge.upstream import failures
+from ws_bridge.upstream import failures as upstream_errors
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -185,7 +185,9 @@ def test_every_error_of_the_tree_has_a_row_with_its_status():
 
 def test_every_documented_code_is_one_of_the_code_and_none_is_missing():
     documented = [row[0].strip("`") for row in rows(section("4.2"))]
-    of_providers = {*failures.CODES.values()} | {code for _, code in failures.CLASSES.values()}
+    of_providers = {*upstream_errors.CODES.values()} | {
+        code for _, code in upstream_errors.CLASSES.values()
+    }
     known = {kind.code for kind in tree()} | literal_codes() | (of_providers - {None})
     assert sorted(documented) == sorted({*documented})
     assert known - {*documented} == set()
