@@ -7,18 +7,19 @@ from pathlib import Path
 
 from aiohttp import WSCloseCode
 from openai.types.responses import ResponsesServerEvent
-from scripted import Scripted
+from support.scripted_upstream import Scripted
 
 import ws_bridge
 from ws_bridge.config import Config
 from ws_bridge.errors import RESPONSE_ERROR_CODES, BridgeError
-from ws_bridge.protocol import items, reducer, steering
+from ws_bridge.protocol import reducer, steering
+from ws_bridge.protocol.client_frames import KINDS
 from ws_bridge.protocol.events import LIFECYCLE
-from ws_bridge.protocol.messages import KINDS
+from ws_bridge.protocol.output import items
 from ws_bridge.protocol.request import CreateResponse
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.server.app import Bridge
-from ws_bridge.upstream import failures as upstream_errors
+from ws_bridge.upstream import errors as upstream_errors
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -26,9 +27,9 @@ HOUSE = Path(ws_bridge.__file__).parent
 # Where this program is a client: what is said there is said to servers.
 OUTWARD = ("chat", "terminal", "upstream")
 # What a close code is the first argument of.
-CLOSING = ("Breach", "End")
+CLOSING = ("FrameViolation", "End")
 # aiohttp's own: an answer to a close, a broken frame, bad UTF-8, a message too large
-# (`tests/server/test_guard.py` shows them).
+# (`tests/server/transport/test_transport.py` shows them).
 OF_AIOHTTP = {1000, 1002, 1007, 1009}
 CITED = re.compile(r"docs/protocol\.md((?:,? (?:and )?§\d+(?:\.\d+)?)+)")
 
@@ -231,7 +232,7 @@ def test_fields_of_a_create_are_those_of_the_model():
 
 def test_codes_of_steering_are_those_of_the_code():
     documented = [row[0].strip("`") for row in rows(section("4.4"))]
-    assert sorted(documented) == sorted(steering.WORDS)
+    assert sorted(documented) == sorted(steering.MESSAGES)
 
 
 def test_keys_of_the_response_object_are_those_of_every_snapshot():
