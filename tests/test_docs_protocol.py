@@ -5,13 +5,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from aiohttp import WSCloseCode
 from openai.types.responses import ResponsesServerEvent
 from support.scripted_upstream import Scripted
 
 import ws_bridge
+from ws_bridge import errors
 from ws_bridge.config import Config
-from ws_bridge.errors import RESPONSE_ERROR_CODES, BridgeError
+from ws_bridge.errors import RESPONSE_ERROR_CODES, BridgeError, CloseFrame
 from ws_bridge.protocol import reducer, steering
 from ws_bridge.protocol.client_frames import KINDS
 from ws_bridge.protocol.events import LIFECYCLE
@@ -24,10 +24,6 @@ from ws_bridge.upstream import errors as upstream_errors
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 HOUSE = Path(ws_bridge.__file__).parent
-# Where this program is a client: what is said there is said to servers.
-OUTWARD = ("chat", "terminal", "upstream")
-# What a close code is the first argument of.
-CLOSING = ("FrameViolation", "End")
 # aiohttp's own: an answer to a close, a broken frame, bad UTF-8, a message too large
 # (`tests/server/transport/test_transport.py` shows them).
 OF_AIOHTTP = {1000, 1002, 1007, 1009}
@@ -85,18 +81,12 @@ def tree(root: type[BridgeError] = BridgeError) -> Iterator[type[BridgeError]]:
             yield from tree(branch)
 
 
-def sources() -> Iterator[tuple[str, ast.AST]]:
-    """Each file of the program, parsed."""
-    for path in sorted(HOUSE.rglob("*.py")):
-        yield path.relative_to(HOUSE).parts[0], ast.parse(path.read_text(encoding="utf-8"))
-
-
 def literal_codes() -> set[str]:
     """The codes that are named where an error is made: ``code="…"``."""
     return {
         keyword.value.value
-        for _, source in sources()
-        for node in ast.walk(source)
+        for path in HOUSE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
         for keyword in node.keywords
         if keyword.arg == "code"
@@ -105,21 +95,10 @@ def literal_codes() -> set[str]:
     }
 
 
-def close_codes() -> set[int]:
-    """The codes with which the server closes sockets: of ``CLOSING``, of ``WSCloseCode``."""
-    found = set(OF_AIOHTTP)
-    for folder, source in sources():
-        if folder in OUTWARD:
-            continue
-        for node in ast.walk(source):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                if node.value.id == "WSCloseCode":
-                    found.add(int(WSCloseCode[node.attr]))
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                first = node.args[0] if node.args else None
-                if node.func.id in CLOSING and isinstance(first, ast.Constant):
-                    found.add(int(first.value))
-    return found
+def close_frames() -> dict[tuple[int, str], bool]:
+    """The server's close frames, and whether a client may come back after each."""
+    frames = [value for value in vars(errors).values() if isinstance(value, CloseFrame)]
+    return {(frame.code, frame.reason): frame.may_reconnect for frame in frames}
 
 
 def made_events() -> set[str]:
@@ -177,11 +156,12 @@ def test_every_section_that_is_named_exists():
     assert {one for one in cited if one[1] not in headings()} == set()
 
 
-def test_every_error_of_the_tree_has_a_row_with_its_status():
-    documented = {row[0].strip("`"): row[1] for row in rows(section("4.2"))}
+def test_every_error_of_the_tree_has_a_row_with_its_status_and_close_code():
+    documented = {row[0].strip("`"): row for row in rows(section("4.2"))}
     for kind in tree():
-        statuses = {int(number) for number in re.findall(r"\d+", documented[kind.code])}
-        assert kind.status in statuses, kind
+        _, statuses, when, _ = documented[kind.code]
+        assert kind.status in [int(number) for number in re.findall(r"\d+", statuses)], kind
+        assert kind.close is None or f"closes with {kind.close.code}" in when, kind
 
 
 def test_every_documented_code_is_one_of_the_code_and_none_is_missing():
@@ -206,8 +186,16 @@ def test_refusals_before_the_upgrade_are_codes_with_their_status():
         assert status in documented[code.strip("`")]
 
 
-def test_close_codes_are_those_of_the_code():
-    assert sorted(int(row[0]) for row in rows(section("1.5"))) == sorted(close_codes())
+def test_close_frames_are_those_of_the_code():
+    documented = {
+        (int(code), reason): comes_back.startswith("yes")
+        for code, reasons, comes_back in rows(section("1.5"))
+        for reason in marked(reasons)
+        if " " in reason  # else it is a key of the configuration
+    }
+    assert documented == close_frames()
+    codes = {int(row[0]) for row in rows(section("1.5"))}
+    assert codes == {code for code, _ in close_frames()} | OF_AIOHTTP
 
 
 def test_events_are_those_of_the_tables():
