@@ -30,7 +30,7 @@ from ws_bridge.types import Json
 log = logging.getLogger(__name__)
 
 
-# A parent on its way to its end is waited for so long, then refused (reliability 2.9).
+# A parent on its way to its end is waited for so long, then refused (docs/protocol.md §6.1).
 PARENT_SECONDS = 1.0
 
 
