@@ -19,7 +19,6 @@ ELSEWHERE = ("http://", "https://", "mailto:")
 # Pages that are linked to and not written yet. A page that is there leaves this list.
 PLANNED = (
     "docs/architecture.md",
-    "docs/clients.md",
     "docs/decisions",
     "docs/extending.md",
     "docs/glossary.md",
