@@ -12,7 +12,7 @@ from store.contract import OWNERS, StoreContract, append, collect, events_of, fi
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.store import memory as module
 from ws_bridge.store.base import Record, Verdict
-from ws_bridge.store.memory import STONE_SECONDS, MemoryStore
+from ws_bridge.store.memory import TOMBSTONE_SECONDS, MemoryStore
 
 
 class Hand:
@@ -145,17 +145,17 @@ async def test_of_a_deleted_response_nothing_stays_but_its_id(is_over):
 
 
 async def test_the_ids_of_deleted_responses_are_bounded_in_time_and_number(monkeypatch):
-    monkeypatch.setattr(module, "MOST_STONES", 3)
+    monkeypatch.setattr(module, "MAX_TOMBSTONES", 3)
     clock = Hand()
     store = new(now=clock)
     for _ in range(10):
         kept, _ = await finished(store)
         await store.delete(kept.id, "alice")
     await finished(store)
-    assert len(store._stones) == 3
-    clock.now += STONE_SECONDS
+    assert len(store._tombstones) == 3
+    clock.now += TOMBSTONE_SECONDS
     await finished(store)
-    assert len(store._stones) == 0
+    assert len(store._tombstones) == 0
 
 
 @pytest.mark.catalogue("A7")

@@ -1,10 +1,10 @@
 """Everything this process follows in Redis: one subscription for all of it.
 
-A hint (pub/sub) says that a response has news; the news is read from its log. The hints of one
+A hint (pub/sub) means that a response has news; the news is read from its log. The hints of one
 moment cause one round trip, and all followers of a response in this process share what was read.
 
 Rule 1: hints carry no data and may be lost. Every few seconds all followed responses are checked; a
-subscription that is silent is probed, and its consumer is told whenever hints may have been lost.
+subscription that is silent is probed, and gives ``MISSED`` whenever hints may have been lost.
 Rule 2: a window of each followed response is kept in memory; a follower behind it reads the log.
 """
 
