@@ -67,10 +67,12 @@ class Logs:
         if cursor.id not in self.logs:
             return None
         log = self.logs[cursor.id]
-        new = [event for event in log if event.number > cursor.after][:8]
-        is_last = log[-1].is_terminal and (not new or new[-1] is log[-1])
+        new = [event for event in log if event.number > cursor.after]
+        page, is_complete = new[:8], len(new) <= 8
         return ResponsePage(
-            cursor, new, log[-1].number, is_last, is_taken_over=cursor.id in self.taken
+            *(cursor, page, log[-1].number, log[-1].is_terminal and is_complete),
+            is_taken_over=cursor.id in self.taken,
+            is_complete=is_complete,
         )
 
 
@@ -144,6 +146,24 @@ async def test_one_read_is_enough_for_all_followers(house):
     house.logs.told.put_nowait((EVENTS, kept.id))
     assert await asyncio.gather(*readers) == [events[2:]] * 50
     assert len(house.logs.reads) <= 3
+
+
+async def test_a_hint_costs_one_read(house):
+    """A page that has all of the log is not followed by a read that finds nothing."""
+    kept = record()
+    events = events_of(kept, *"abcdef")
+    house.logs.add(kept.id, *events[:2])
+    reader = house.start(kept, 1)
+    await house.until(lambda: house.logs.asked)
+    house.logs.reads.clear()
+    for count, event in enumerate(events[2:], start=1):
+        house.logs.add(kept.id, event)
+        house.logs.told.put_nowait((EVENTS, kept.id))
+        await house.until(lambda count=count: len(house.logs.reads) >= count)
+        for _ in range(30):  # all that the read has caused
+            await asyncio.sleep(0)
+        assert len(house.logs.reads) == count
+    assert await reader == events[2:]
 
 
 async def test_hints_about_many_are_one_round_trip(house):

@@ -238,8 +238,8 @@ class Subscriptions:
             if page is None and await self._may_come_back(one):
                 continue
             one.extend(page)
-            if page is not None and page.events and not page.is_last:
-                self._mark(one.cursor.id)  # there may be more than a page
+            if page is not None and page.events and not page.is_complete:
+                self._mark(one.cursor.id)  # the log has more than a page
 
     async def _may_come_back(self, one: Subscription) -> bool:
         """Whether the store may have been flushed: then the response's writer creates it again."""
