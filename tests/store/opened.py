@@ -68,7 +68,7 @@ async def until_subscribed(store: RedisStore) -> None:
 
 def is_cluster(store: RedisStore) -> bool:
     """Whether a publisher cannot tell who listens: receivers on other nodes are not counted."""
-    return store._address.kind == "cluster"
+    return store._logs._address.kind == "cluster"
 
 
 async def expire(store: RedisStore, kept: Record) -> None:

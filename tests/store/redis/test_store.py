@@ -661,7 +661,9 @@ async def refused(url, caplog, *, is_secret=SECRET, **fields):
     finally:
         await store.close()
     said = str(caught.value)
-    told = said + caplog.text + repr(caught.value) + repr(store._address) + repr(store._client)
+    told = (
+        said + caplog.text + repr(caught.value) + repr(store._logs._address) + repr(store._client)
+    )
     assert is_secret not in told
     return said
 
