@@ -165,7 +165,7 @@ class MemoryStore:
         entry = self._find(response_id, owner)
         if entry is None:
             return False
-        self._drop(entry)
+        self._delete(entry)
         return True
 
     async def find_overdue(self) -> Sequence[str]:
@@ -272,7 +272,7 @@ class MemoryStore:
                 break
             del self._tombstones[deleted]
 
-    def _drop(self, entry: StoredResponse) -> None:
+    def _delete(self, entry: StoredResponse) -> None:
         """Delete, and refuse its writer for as long as it may still write."""
         self._forget(entry)
         self._tombstones[entry.record.id] = self._now() + TOMBSTONE_SECONDS

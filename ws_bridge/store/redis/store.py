@@ -118,7 +118,7 @@ class RedisStore:
         self._ttl_ms = int(ttl_seconds * 1000)
         self._lease_ms = int(lease_seconds * 1000)
         self._client = connect(address)
-        self.scripts = Scripts(self._client, now, lambda: self._health.recovered())  # noqa: PLW0108 - it comes next
+        self.scripts = Scripts(self._client, now, self._on_recovered)
         self._health = StoreHealth(self._client, self.scripts, lease_seconds, now, codec)
         self._logs = Logs(self.scripts, address, self.worker, codec, self._owners)
         self._overdue = OverdueResponses(
@@ -287,6 +287,9 @@ class RedisStore:
 
     def _names(self, owner: str) -> str:
         return " ".join(self._owners.names(owner))
+
+    def _on_recovered(self) -> None:
+        self._health.recovered()
 
     def _on_hint(self, kind: str, response_id: str) -> None:
         if kind in self._callbacks:
