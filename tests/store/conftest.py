@@ -14,7 +14,7 @@ pytest.register_assert_rewrite("store.contract")
 
 @pytest.fixture(autouse=True)
 def answers_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is slow is not away; where one is frozen, the test says when it is given up."""
+    """A server that is slow is not away; where one is frozen, the test bounds the wait."""
     monkeypatch.setattr(connect, "CALL_SECONDS", LONG)
     monkeypatch.setattr(subscriptions, "ANSWER_SECONDS", LONG)
 

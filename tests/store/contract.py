@@ -51,14 +51,14 @@ def record(owner: str = "alice", **fields: Any) -> Record:
 
 
 def rerunnable(**fields: Any) -> Record:
-    """What may be generated again after a crash: nobody but readers of the store saw output."""
+    """May be generated again after a crash: only readers of the store can have seen output."""
     return record(background=True, request=REQUEST, may_run_again=True, **fields)
 
 
-def events_of(kept: Record, *words: str) -> list[Event]:
+def events_of(kept: Record, *deltas: str) -> list[Event]:
     """A whole response, as a job would append it."""
     sequencer = Sequencer(Envelope(kept.id, "m", 1_795_200_000), None, lambda: 1_795_200_001.0)
-    drafts = answer(*(words or ("Hel", "lo")))
+    drafts = answer(*(deltas or ("Hel", "lo")))
     return [event for draft in drafts for event in sequencer.sequence(draft)]
 
 
@@ -76,7 +76,7 @@ async def append(store: Store, kept: Record, events: Sequence[Event], fence: int
 
 
 async def write(store: Store, kept: Record, *events: Event, **fields: Any) -> Receipt:
-    """One write of the first writer, with all that a write can say."""
+    """One write of the first writer, with any field of a write."""
     [receipt] = await store.append([Write(Lease(kept.id, 1), events, **fields)])
     return receipt
 
@@ -89,10 +89,10 @@ async def taken(store: Store, kept: Record, expire: Expire) -> Claim:
     return claim
 
 
-async def told(heard: list[str], store: Store, kept: Record) -> None:
-    """Return when the listener has heard of the wish: a hint may be lost, so it is repeated."""
+async def until_cancelled(cancelled_ids: list[str], store: Store, kept: Record) -> None:
+    """Cancel until the callback is called: a hint may be lost."""
     async with asyncio.timeout(HANG_SECONDS):
-        while kept.id not in heard:
+        while kept.id not in cancelled_ids:
             await store.cancel(kept.id, kept.owner)
             await asyncio.sleep(0.01)
 
@@ -231,14 +231,14 @@ class StoreContract:
         assert await collect(store, kept) == events
 
     @pytest.mark.parametrize("at", [0, 2, -1])
-    async def test_who_answers_is_as_the_last_write_says_while_it_runs(self, store: Store, at: int):
+    async def test_the_maker_is_that_of_the_last_write_while_it_runs(self, store: Store, at: int):
         kept = record()
         events = events_of(kept)
         answered = replace(kept, maker="anthropic|elsewhere")
         lease = await store.create(kept)
         for event in events:
-            said = answered if event is events[at] else None
-            [receipt] = await store.append([Write(lease, [event], record=said)])
+            written = answered if event is events[at] else None
+            [receipt] = await store.append([Write(lease, [event], record=written)])
             assert receipt.verdict is Verdict.APPENDED
         await store.append([Write(lease, events[-1:], record=kept)])  # too late: it has ended
         for snapshot in (
@@ -262,10 +262,10 @@ class StoreContract:
             assert await collect(store, kept, cut) == events[cut + 1 :]
 
     async def test_a_reader_that_joins_anywhere_gets_all_after_its_position(self, store: Store):
-        words = [f"{number} " for number in range(4)]
-        for joined in range(len(events_of(record(), *words)) + 1):
+        deltas = [f"{number} " for number in range(4)]
+        for joined in range(len(events_of(record(), *deltas)) + 1):
             kept = record()
-            events = events_of(kept, *words)
+            events = events_of(kept, *deltas)
             await store.create(kept)
             if joined:
                 await append(store, kept, events[:joined])
@@ -288,7 +288,7 @@ class StoreContract:
         texts = [[event.text for event in read] for read in await asyncio.gather(*readers)]
         assert texts == [[event.text for event in events]] * 50
 
-    async def test_a_slow_reader_holds_up_nobody_and_misses_nothing(self, store: Store):
+    async def test_a_slow_reader_holds_up_no_other_and_misses_nothing(self, store: Store):
         kept = record()
         events = events_of(kept)
         await store.create(kept)
@@ -323,11 +323,11 @@ class StoreContract:
         kept = record()
         events = events_of(kept)
         await store.create(kept)
-        leaving = asyncio.create_task(collect(store, kept))
+        early_reader = asyncio.create_task(collect(store, kept))
         staying = asyncio.create_task(collect(store, kept))
         await append(store, kept, events[:2])
-        leaving.cancel()
-        await asyncio.gather(leaving, return_exceptions=True)
+        early_reader.cancel()
+        await asyncio.gather(early_reader, return_exceptions=True)
         await append(store, kept, events[2:])
         assert await staying == events
 
@@ -449,8 +449,8 @@ class StoreContract:
         for one in kept[:-1]:
             await store.create(one)
         writes = [
-            Write(Lease(one.id, 1), said[number % 2 :])
-            for number, (one, said) in enumerate(zip(kept, events, strict=True))
+            Write(Lease(one.id, 1), written[number % 2 :])
+            for number, (one, written) in enumerate(zip(kept, events, strict=True))
         ]
         writes.append(Write(Lease(kept[0].id, 1), events[0]))
         verdicts = [receipt.verdict for receipt in await store.append(writes)]
@@ -460,7 +460,7 @@ class StoreContract:
             assert await collect(store, kept[number]) == events[number]
         assert await store.append([]) == []
 
-    async def test_a_receipt_says_how_far_the_log_is(self, store: Store):
+    async def test_a_receipt_has_the_last_number_of_the_log(self, store: Store):
         kept = record()
         events = events_of(kept)
         await store.create(kept)
@@ -486,7 +486,7 @@ class StoreContract:
             seen = [event for event in [*events[:2], *late] if event.number > cut]
             assert await collect(store, kept, cut) == seen
 
-    async def test_a_snapshot_after_a_gap_has_what_was_said_in_it(self, store: Store):
+    async def test_a_snapshot_after_a_gap_has_the_output_lost_in_it(self, store: Store):
         kept = record()
         events = events_of(kept, *"abcdef")
         await store.create(kept, events[:5])
@@ -509,7 +509,7 @@ class StoreContract:
         assert snapshot is not None
         assert snapshot.response == fold(events)
 
-    async def test_what_was_said_before_a_gap_is_not_said_twice(self, store: Store):
+    async def test_output_before_a_gap_is_not_repeated(self, store: Store):
         """The gap was declared for more than the store turned out to lack."""
         kept = record()
         events = events_of(kept, *"abcdef")
@@ -595,20 +595,20 @@ class StoreContract:
         await append(store, kept, events[2:], claim.lease.fence)
         assert await asyncio.gather(*followers) == [events, events[1:], events[2:]]
 
-    async def test_a_writer_whom_nobody_replaced_renews_its_lease(
+    async def test_a_writer_that_was_not_replaced_renews_its_lease(
         self, store: Store, expire: Expire
     ):
         """Be it with events, with none, or with what was there already."""
         kept = record()
         events = events_of(kept)
         await store.create(kept)
-        for said in (events[:2], [], events[:2]):
+        for written in (events[:2], [], events[:2]):
             await expire(kept)
-            await append(store, kept, said)
+            await append(store, kept, written)
             assert kept.id not in await store.find_overdue()
             assert await store.claim(kept.id) is None
 
-    async def test_what_is_over_is_nobodys_to_claim(self, store: Store, expire: Expire):
+    async def test_an_ended_response_cannot_be_claimed(self, store: Store, expire: Expire):
         done, _ = await finished(store)
         deleted = record()
         await store.create(deleted)
@@ -652,10 +652,10 @@ class StoreContract:
             ({"may_run_again": False}, 0, "", False, False),
             ({"may_run_again": False}, 4, "up_1", False, True),
             ({"request": None}, 0, "", False, False),
-            ({"request": None}, 2, "up_1", False, False),  # nobody knows what to ask for
+            ({"request": None}, 2, "up_1", False, False),  # the create is not known
         ],
     )
-    async def test_a_claim_says_whether_an_answer_may_be_made(  # noqa: PLR0917 - a table's columns
+    async def test_a_claim_has_whether_the_response_may_be_generated(  # noqa: PLR0917 - a table's columns
         self, store: Store, expire: Expire, fields, seen, upstream_id, is_cancelled, may_run
     ):
         kept = replace(rerunnable(), **fields)
@@ -677,8 +677,8 @@ class StoreContract:
     async def test_the_providers_id_stays_until_another_comes(self, store: Store, expire: Expire):
         kept = rerunnable()
         await store.create(kept)
-        for said in ("up_1", "", "up_2", ""):
-            await write(store, kept, upstream_id=said)
+        for written in ("up_1", "", "up_2", ""):
+            await write(store, kept, upstream_id=written)
         assert (await taken(store, kept, expire)).upstream_id == "up_2"
 
     async def test_a_write_can_put_another_record_in_its_place(self, store: Store, expire: Expire):
@@ -700,22 +700,22 @@ class StoreContract:
 
     # Cancel
 
-    async def test_a_wish_for_the_end_reaches_the_writer(self, store: Store):
-        heard: list[str] = []
-        store.set_callbacks(on_cancelled=heard.append, on_followed=lambda _: None)
+    async def test_a_cancel_reaches_the_writer(self, store: Store):
+        cancelled_ids: list[str] = []
+        store.set_callbacks(on_cancelled=cancelled_ids.append, on_followed=lambda _: None)
         kept, other = record(), record()
         await store.create(kept)
         await store.create(other)
         assert not (await write(store, kept)).is_cancelled
-        await told(heard, store, kept)
-        assert set(heard) == {kept.id}
+        await until_cancelled(cancelled_ids, store, kept)
+        assert set(cancelled_ids) == {kept.id}
         assert (await write(store, kept)).is_cancelled
         assert (await write(store, kept, *events_of(kept)[:3])).is_cancelled
         assert not (await write(store, other)).is_cancelled
 
-    async def test_a_wish_from_a_stranger_or_too_late_is_nothing(self, store: Store):
-        heard: list[str] = []
-        store.set_callbacks(on_cancelled=heard.append, on_followed=lambda _: None)
+    async def test_a_cancel_of_another_owner_or_after_the_end_has_no_effect(self, store: Store):
+        cancelled_ids: list[str] = []
+        store.set_callbacks(on_cancelled=cancelled_ids.append, on_followed=lambda _: None)
         done, events = await finished(store)
         kept = record()
         await store.create(kept)
@@ -725,8 +725,8 @@ class StoreContract:
             await store.cancel(kept.id, stranger)
         last = record()
         await store.create(last)
-        await told(heard, store, last)
-        assert set(heard) == {last.id}
+        await until_cancelled(cancelled_ids, store, last)
+        assert set(cancelled_ids) == {last.id}
         assert not (await write(store, kept)).is_cancelled
         assert await collect(store, done) == events
 
@@ -786,9 +786,9 @@ class StoreContract:
             assert await store.get(first.id, stranger) is None
             assert await store.get_chain(kept.id, stranger) == []
             assert not await store.delete(first.id, stranger)
-        heard: list[str] = []
-        store.set_callbacks(on_cancelled=heard.append, on_followed=lambda _: None)
-        await told(heard, store, replace(kept, owner=CAROL))
+        cancelled_ids: list[str] = []
+        store.set_callbacks(on_cancelled=cancelled_ids.append, on_followed=lambda _: None)
+        await until_cancelled(cancelled_ids, store, replace(kept, owner=CAROL))
         assert await store.delete(first.id, CAROL)
         assert await store.get(first.id, name) is None
 

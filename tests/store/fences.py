@@ -15,12 +15,12 @@ Meanwhile a reader reads along, wishes the end of some jobs, and deletes some. W
 ended, all this must hold:
 
   contiguous    numbers are 0, 1, 2, … but for declared gaps; the record knows the last one
-  same bytes    a number that was read or acknowledged once never says anything else
-  one end       exactly one terminal event, the last one, and the status says the same
+  same bytes    a number that was read or acknowledged once never has another event
+  one end       exactly one terminal event, the last one, and the status is its
   fenced        fences never decrease along the log
   one attempt   all output is of one attempt, unless the provider's own job was continued
   attempts      no job was begun more often than allowed; a job given back costs no attempt
-  live lease    nobody is fenced whose lease is alive
+  live lease    no writer is fenced whose lease is alive
   no leftover   no lease is left, and nothing of what was deleted
 
 A test that cannot fail proves nothing: a mutant is the same scripts without the lines marked
@@ -70,7 +70,7 @@ RELEASE = 0.15  # while there is no output
 SILENT = 0.03
 TWICE = OVERLAP = SKIP = LATE = 0.1
 GAP = 0.04
-WISH, DELETE = 0.04, 0.02  # of a reader's looks at a job
+CANCEL, DELETE = 0.04, 0.02  # of a reader's looks at a job
 
 OK, DUPLICATE, FENCED, GONE, ENDED, MISSING = 1, 0, -1, -2, -3, -4
 END_TYPES = ("completed", "failed", "cancelled")
@@ -94,9 +94,9 @@ class Job:
     kind: str
     runs: int = 0
     releases: int = 0
-    is_wished_away: bool = False
+    is_cancelled: bool = False
     is_deleted: bool = False
-    told: dict[int, str] = field(default_factory=dict)  # acknowledged or read, by number
+    known_events: dict[int, str] = field(default_factory=dict)  # acknowledged or read, by number
 
 
 @dataclass
@@ -123,7 +123,7 @@ class Run:
         return number_of(self.log[self.at - 1]) if self.at else -1
 
     def event(self, kind: str, number: int | None = None, **more: Any) -> str:
-        """An event's text: whoever writes it, it is never the same as another's."""
+        """An event's text: two writers' are never the same."""
         number = self.next_number if number is None else number
         return json.dumps({"n": number, "f": self.fence, "t": kind} | more)
 
@@ -142,7 +142,7 @@ class Over(Exception):
 
 
 class Model:
-    """All jobs of one seed. ``violations`` says what did not hold."""
+    """All jobs of one seed. ``violations`` has what did not hold."""
 
     def __init__(
         self, client: redis.asyncio.Redis, seed: int, jobs: int, without: str | None = None
@@ -294,7 +294,7 @@ class Model:
                 await self._write(run, [run.event("cancelled" if cancel else "failed")])
 
     async def _produce(self, run: Run) -> None:
-        """Write the whole response, unless the die says otherwise."""
+        """Write the whole response, unless the die stops it."""
         run.job.runs += 1
         self.seen["runs"] += 1
         with contextlib.suppress(Over):
@@ -345,10 +345,10 @@ class Model:
             self._settle(run, code, began, RENEWAL)
             self.seen["renewals"] += 1
             if cancel:
-                await self._end_as_wished(run)
+                await self._end_cancelled(run)
 
     async def _skip(self, run: Run) -> None:
-        """Leave a number out and say nothing of it."""
+        """Leave a number out without declaring it."""
         code, last, _ = await self._append(run, [run.event("delta", run.acknowledged + 2)])
         is_refused = code in (FENCED, ENDED) or (code, last) == (MISSING, run.acknowledged)
         self._expect(run.job, f"a gap is refused, not answered {code}, {last}", is_refused)
@@ -364,7 +364,7 @@ class Model:
             self.seen["gaps"] += 1
         sent = events
         if is_end and not run.has_gap:
-            sent = [*run.log, *events]  # with its end a log is written anew
+            sent = [*run.log, *events]  # with its end a log is rewritten
         elif not gap and run.at and run.chance(OVERLAP):
             sent = [*run.log[-2:], *events]
         began = time.monotonic()
@@ -385,10 +385,10 @@ class Model:
             await self._be_late(run)
             raise Over
         if cancel:
-            await self._end_as_wished(run)
+            await self._end_cancelled(run)
 
-    async def _end_as_wished(self, run: Run) -> None:
-        self._expect(run.job, "somebody wished it", run.job.is_wished_away)
+    async def _end_cancelled(self, run: Run) -> None:
+        self._expect(run.job, "it was cancelled", run.job.is_cancelled)
         await self._write(run, [run.event("cancelled")])
 
     async def _repeat(self, run: Run, events: list[str], *, gap: bool) -> None:
@@ -423,14 +423,14 @@ class Model:
     # The reader
 
     async def _read_along(self) -> None:
-        """Look at random jobs that began; wish some away, delete some."""
+        """Look at random jobs that began; cancel some, delete some."""
         while self._goes_on:
             begun = [job for job in self._jobs if job.runs]
             for job in self._dice.sample(begun, min(len(begun), LOOKS)):
                 with contextlib.suppress(Over):
                     await self._look_at(job)
-                    if self._dice.random() < WISH and job.id in self._open:
-                        await self._wish_away(job)
+                    if self._dice.random() < CANCEL and job.id in self._open:
+                        await self._cancel(job)
                     if self._dice.random() < DELETE:
                         await self._delete(job)
             await self._see_ends(begun)
@@ -444,8 +444,8 @@ class Model:
             if status != b"in_progress":
                 self._open.discard(job.id)
 
-    async def _wish_away(self, job: Job) -> None:
-        job.is_wished_away = True
+    async def _cancel(self, job: Job) -> None:
+        job.is_cancelled = True
         args = ("me", job.id, f"{self._prefix}:w:")
         self.seen["wishes"] += await self._call("cancel", [self._key("m", job)], *args)
 
@@ -457,9 +457,9 @@ class Model:
         self.seen["deletions"] += deleted
 
     async def _look_at(self, job: Job) -> None:
-        cursor = self._dice.choice((-1, *job.told))
+        cursor = self._dice.choice((-1, *job.known_events))
         keys = [self._key(letter, job) for letter in "meoi"]
-        known = max(job.told, default=-1)
+        known = max(job.known_events, default=-1)
         answer = await self._call("read", keys, "me", cursor, 100, "")
         if answer is None:
             self._expect(job, "it can be read", job.is_deleted)
@@ -475,7 +475,7 @@ class Model:
 
     def _note(self, job: Job, events: Sequence[str]) -> None:
         for event in events:
-            known = job.told.setdefault(number_of(event), event)
+            known = job.known_events.setdefault(number_of(event), event)
             self._expect(job, f"the same bytes: {known} is now {event}", known == event)
 
     # The check
@@ -495,7 +495,7 @@ class Model:
 
     async def _check_deleted(self, job: Job) -> None:
         status = await self._redis.hget(self._key("m", job), "st")
-        self._expect(job, "its stone says so", status == b"deleted")
+        self._expect(job, "it has a tombstone", status == b"deleted")
         for letter in "eoi":
             exists = await self._redis.exists(self._key(letter, job))
             self._expect(job, f"its key {letter} is gone", not exists)
@@ -520,7 +520,7 @@ class Model:
         self._expect(job, f"fenced: {fences}", fences == sorted(fences))
         is_one = len(attempts) <= 1 or job.kind == "continue"
         self._expect(job, f"one attempt: {attempts}", is_one)
-        self._expect(job, "wished", status != "cancelled" or job.is_wished_away)
+        self._expect(job, "cancelled", status != "cancelled" or job.is_cancelled)
         self._note(job, log)
 
 
@@ -531,23 +531,23 @@ async def check(
     without: str | None = None,
     *,
     at_once: int = 20,
-    tell: Callable[[Model], None] = lambda _: None,
+    report: Callable[[Model], None] = lambda _: None,
 ) -> list[Model]:
-    """The models of all seeds, several at once; each is told when it is over."""
+    """The models of all seeds, several at once; each is reported when it is over."""
     free = asyncio.Semaphore(at_once)
 
     async def run(seed: int) -> Model:
         async with free:
             model = Model(client, seed, jobs, without)
             await model.run(until_violated=without is not None)
-            tell(model)
+            report(model)
             return model
 
     async with redis.asyncio.Redis.from_url(url, max_connections=1000) as client:
         return await asyncio.gather(*(run(seed) for seed in seeds))
 
 
-def tell(model: Model) -> None:
+def report(model: Model) -> None:
     """Print a seed."""
     sys.stdout.write(f"seed {model.seed}: {len(model.violations)} violations, {dict(model.seen)}\n")
     for violation in model.violations[:3]:
@@ -557,7 +557,7 @@ def tell(model: Model) -> None:
 async def main(options: argparse.Namespace, url: str) -> int:
     """Run and print; 1 if anything was violated."""
     seeds = range(options.first, options.first + options.seeds)
-    how = {"at_once": options.at_once, "tell": tell}
+    how = {"at_once": options.at_once, "report": report}
     models = await check(url, seeds, options.jobs, options.without, **how)
     bad = sorted(model.seed for model in models if model.violations)
     totals = dict(sum((model.seen for model in models), Counter()))

@@ -59,16 +59,16 @@ async def until(is_true: Callable[[], Awaitable[Any]], what: str) -> None:
 async def until_subscribed(store: RedisStore) -> None:
     """Return when hints reach the store: a message of nothing has a receiver."""
 
-    async def is_heard() -> bool:
-        told = "PUBLISH", CHANNEL_PREFIX + store.worker, "-"
-        return bool(await store._client.execute_command(*told)) or is_cluster(store)
+    async def is_received() -> bool:
+        command = "PUBLISH", CHANNEL_PREFIX + store.worker, "-"
+        return bool(await store._client.execute_command(*command)) or is_cluster(store)
 
-    await until(is_heard, "the store is subscribed")
+    await until(is_received, "the store is subscribed")
 
 
 def is_cluster(store: RedisStore) -> bool:
-    """Whether a publisher cannot tell who listens: receivers on other nodes are not counted."""
-    return store._address.kind == "cluster"
+    """Whether receivers are on several nodes: a publisher counts those on its own only."""
+    return store._logs._address.kind == "cluster"
 
 
 async def expire(store: RedisStore, kept: Record) -> None:

@@ -1,4 +1,4 @@
-"""What every place for conversations promises, and the limits of the one in memory."""
+"""What every store of conversations promises, and the limits of the one in memory."""
 
 import asyncio
 from dataclasses import replace
@@ -66,8 +66,8 @@ class ConversationsContract:
 
     async def test_an_item_is_kept_with_all_that_is_known_of_it(self, kept):
         one = await created(kept)
-        said = {"type": "reasoning", "id": "rs", "summary": [], "x": [1.5, None, "é\u2028"]}
-        entries = entries_of_response("resp_1", [ITEM], [said], "openai|https://there")
+        output_item = {"type": "reasoning", "id": "rs", "summary": [], "x": [1.5, None, "é\u2028"]}
+        entries = entries_of_response("resp_1", [ITEM], [output_item], "openai|https://there")
         assert await kept.add(one.id, "alice", entries) == [each.id for each in entries]
         assert (await kept.get(one.id, "alice")).entries == entries
 
@@ -106,14 +106,14 @@ class ConversationsContract:
         one = await created(kept)
         first = entries_of_response("resp_1", [ITEM], [{**ITEM, "id": "m"}], "openai|")
         second = entries_of_response("resp_2", [ITEM], [{**ITEM, "id": "m"}], "openai|")
-        told = [
+        ids = [
             tuple(await kept.add(one.id, "alice", entries))
             for entries in (first, first, second, first, second)
         ]
-        assert told[0] == told[1] == told[3]
-        assert told[2] == told[4]
+        assert ids[0] == ids[1] == ids[3]
+        assert ids[2] == ids[4]
         listed = (await kept.get(one.id, "alice")).entries
-        assert tuple(each.id for each in listed) == told[0] + told[2]
+        assert tuple(each.id for each in listed) == ids[0] + ids[2]
         assert [each.response for each in listed] == ["resp_1"] * 2 + ["resp_2"] * 2
 
     async def test_a_taken_id_gives_way_and_the_item_stays_as_it_was(self, kept):
@@ -269,7 +269,7 @@ class ConversationsContract:
         assert not await kept.delete(conversation_id, owner)
         assert await kept.get(conversation_id, owner) is None
 
-    async def test_what_nobody_uses_is_forgotten(self, kept, let_pass):
+    async def test_a_conversation_that_is_not_used_is_dropped(self, kept, let_pass):
         one = await created(kept, entry("a"))
         await let_pass(one, TTL_SECONDS)
         await self.is_unknown(kept, one.id, "alice")
@@ -374,7 +374,7 @@ async def test_what_is_taken_out_makes_room(clock):
 
 
 async def test_what_is_forgotten_is_not_held_on_to(clock):
-    """Also when nobody asks for it: its time is over, and so is its place in memory."""
+    """Also if it is not asked for: after its time it takes no memory."""
     kept = small(clock, 3)
     one = await created(kept, entry("a", "x" * 1000))
     clock.now += TTL_SECONDS

@@ -38,11 +38,11 @@ class Loaded:
     store: RedisStore
 
     def responses(self, state: str) -> list[Json]:
-        return [told for told in self.dump["responses"] if told["state"] == state]
+        return [entry for entry in self.dump["responses"] if entry["state"] == state]
 
-    def owner(self, told: Json) -> str:
+    def owner(self, entry: Json) -> str:
         with client_of(self.node) as client:
-            return (client.hget(keys_of(told["id"]).meta, "ow") or b"").decode()
+            return (client.hget(keys_of(entry["id"]).meta, "ow") or b"").decode()
 
     def records(self) -> list[bytes]:
         with client_of(self.node) as client:
@@ -76,22 +76,22 @@ def test_a_dump_that_was_put_in_and_taken_out_is_the_same():
 
 
 async def test_every_response_reads_as_it_did(loaded):
-    for told in (*loaded.responses("ended"), *loaded.responses("running")):
-        if "body" not in told:
+    for entry in (*loaded.responses("ended"), *loaded.responses("running")):
+        if "body" not in entry:
             continue
-        owner = loaded.owner(told)
-        snapshot = await loaded.store.get(told["id"], owner)
-        assert told["body"].encode() == orjson.dumps(snapshot.response)
-        assert snapshot.is_terminal == (told["state"] == "ended")
-        assert snapshot.record.previous_response_id == told["previous"]
+        owner = loaded.owner(entry)
+        snapshot = await loaded.store.get(entry["id"], owner)
+        assert entry["body"].encode() == orjson.dumps(snapshot.response)
+        assert snapshot.is_terminal == (entry["state"] == "ended")
+        assert snapshot.record.previous_response_id == entry["previous"]
         seen = []
         async with asyncio.timeout(HANG_SECONDS):
-            async for batch in loaded.store.read(told["id"], owner):
+            async for batch in loaded.store.read(entry["id"], owner):
                 seen += [event.text.decode() for event in batch]
-                if len(seen) >= len(told["events"]) and not snapshot.is_terminal:
+                if len(seen) >= len(entry["events"]) and not snapshot.is_terminal:
                     break
-        assert told["events"] == seen
-        chain = await loaded.store.get_chain(told["id"], owner)
+        assert entry["events"] == seen
+        chain = await loaded.store.get_chain(entry["id"], owner)
         assert chain[-1].record.previous_response_id is None
 
 
@@ -109,54 +109,54 @@ async def test_every_record_is_written_again_as_it_was(loaded):
 
 
 async def test_what_runs_is_claimed_with_all_that_its_writer_knew(loaded):
-    for told in loaded.responses("running"):
-        claim = await loaded.store.claim(told["id"])
-        assert claim.lease == Lease(told["id"], 2)
-        assert claim.may_run == (told["what"] in ("again", "own", "own, forgotten", "given back"))
-        assert claim.is_cancelled == (told["what"] == "cancel wanted")
-        assert bool(claim.upstream_id) == (told["what"] in ("own", "own, forgotten"))
+    for entry in loaded.responses("running"):
+        claim = await loaded.store.claim(entry["id"])
+        assert claim.lease == Lease(entry["id"], 2)
+        assert claim.may_run == (entry["what"] in ("again", "own", "own, forgotten", "given back"))
+        assert claim.is_cancelled == (entry["what"] == "cancel wanted")
+        assert bool(claim.upstream_id) == (entry["what"] in ("own", "own, forgotten"))
         texts = [event.text.decode() for event in claim.events]
-        assert texts == told.get("events", texts)
+        assert texts == entry.get("events", texts)
         assert texts
 
 
 async def test_tombstones_refuse_their_writers(loaded):
     with client_of(loaded.node) as client:
-        for told in loaded.responses("deleted"):
-            assert client.hget(keys_of(told["id"]).meta, "st") == b"deleted"
+        for entry in loaded.responses("deleted"):
+            assert client.hget(keys_of(entry["id"]).meta, "st") == b"deleted"
             late = Event("response.in_progress", 9, b'{"type":"response.in_progress"}')
-            [receipt] = await loaded.store.append([Write(Lease(told["id"], 1), [late])])
+            [receipt] = await loaded.store.append([Write(Lease(entry["id"], 1), [late])])
             assert receipt.verdict is Verdict.FENCED
 
 
 async def test_conversations_read_as_they_did(loaded):
     conversations = RedisConversations(loaded.store.scripts, TTL_SECONDS)
     owner = loaded.owner(loaded.responses("ended")[0])
-    for told in loaded.dump["conversations"]:
-        found = await conversations.get(told["id"], owner)
-        if told["what"] == "deleted":
+    for entry in loaded.dump["conversations"]:
+        found = await conversations.get(entry["id"], owner)
+        if entry["what"] == "deleted":
             assert found is None
             continue
-        assert told["body"].encode() == orjson.dumps(found.body())
+        assert entry["body"].encode() == orjson.dumps(found.body())
         listed = [entry.listed() for entry in found.entries]
-        assert json.loads(told["items"])["data"] == listed
-        assert await conversations.get(told["id"], "somebody else") is None
+        assert json.loads(entry["items"])["data"] == listed
+        assert await conversations.get(entry["id"], "somebody else") is None
 
 
 async def test_the_frozen_reader_reads_the_dump_of_its_own_release(loaded):
     """So that what it refuses, and what it reads, means something."""
     with client_of(loaded.node) as client:
-        for told in loaded.dump["responses"]:
-            seen = read_response(client, told["id"], loaded.owner(told))
-            if told["state"] == "deleted":
+        for entry in loaded.dump["responses"]:
+            seen = read_response(client, entry["id"], loaded.owner(entry))
+            if entry["state"] == "deleted":
                 assert seen is None
                 continue
             texts = [text.decode() for text in seen.events]
-            assert told.get("events", texts) == texts
-            snapshot = await loaded.store.get(told["id"], seen.record.owner)
+            assert entry.get("events", texts) == texts
+            snapshot = await loaded.store.get(entry["id"], seen.record.owner)
             known = {name: getattr(snapshot.record, name) for name in seen.record.__slots__}
             assert seen.record == type(seen.record)(**known)
         owner = loaded.owner(loaded.responses("ended")[0])
-        for told in loaded.dump["conversations"]:
-            seen = read_conversation(client, told["id"], owner)
-            assert (seen is None) == (told["what"] == "deleted")
+        for entry in loaded.dump["conversations"]:
+            seen = read_conversation(client, entry["id"], owner)
+            assert (seen is None) == (entry["what"] == "deleted")

@@ -12,7 +12,7 @@ from store.contract import OWNERS, StoreContract, append, collect, events_of, fi
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.store import memory as module
 from ws_bridge.store.base import Record, Verdict
-from ws_bridge.store.memory import STONE_SECONDS, MemoryStore
+from ws_bridge.store.memory import TOMBSTONE_SECONDS, MemoryStore
 
 
 class Hand:
@@ -119,7 +119,7 @@ async def test_a_deleted_response_takes_no_room():
         assert await store.delete(kept.id, "alice")
 
 
-class Said(dict):
+class TrackedItem(dict):
     """An item that can be asked whether it is still there."""
 
 
@@ -127,40 +127,40 @@ class Said(dict):
 @pytest.mark.parametrize("is_over", [True, False])
 async def test_of_a_deleted_response_nothing_stays_but_its_id(is_over):
     """Its input was kept, and not counted, for as long as a finished response is."""
-    store, said = new(), Said(type="message", role="user", content="x" * 1000)
-    kept = replace(record(), input=(said,))
-    item = weakref.ref(said)
+    store, item_ = new(), TrackedItem(type="message", role="user", content="x" * 1000)
+    kept = replace(record(), input=(item_,))
+    item = weakref.ref(item_)
     await store.create(kept)
     events = events_of(kept)
     await append(store, kept, events if is_over else events[:-1])
     assert await store.delete(kept.id, "alice")
     response_id = kept.id
-    del said, kept, events
+    del item_, kept, events
     gc.collect()
     assert item() is None
     again = replace(record(), id=response_id)
-    await store.create(again)  # its server writes it anew: in vain
+    await store.create(again)  # its server creates it again: in vain
     assert await append(store, again, events_of(again)) is Verdict.FENCED
     assert await store.get(response_id, "alice") is None
 
 
 async def test_the_ids_of_deleted_responses_are_bounded_in_time_and_number(monkeypatch):
-    monkeypatch.setattr(module, "MOST_STONES", 3)
+    monkeypatch.setattr(module, "MAX_TOMBSTONES", 3)
     clock = Hand()
     store = new(now=clock)
     for _ in range(10):
         kept, _ = await finished(store)
         await store.delete(kept.id, "alice")
     await finished(store)
-    assert len(store._stones) == 3
-    clock.now += STONE_SECONDS
+    assert len(store._tombstones) == 3
+    clock.now += TOMBSTONE_SECONDS
     await finished(store)
-    assert len(store._stones) == 0
+    assert len(store._tombstones) == 0
 
 
 @pytest.mark.catalogue("A7")
 async def test_all_that_was_asked_counts_and_not_the_input_alone():
-    """A background response keeps its instructions and tools for whoever goes on with it."""
+    """A background response keeps its instructions and tools for a server that continues it."""
     asked = replace(record(), request={"instructions": "x" * 2000})
     store = new(max_bytes=2000)
     with pytest.raises(StoreUnavailable):

@@ -78,7 +78,7 @@ async def test_a_field_of_a_later_release_survives_whatever_this_one_does(store,
     [receipt] = await store.append([Write(claim.lease, events[1:3], record=answered)])
     assert receipt.verdict is Verdict.APPENDED
     assert stored(client, kept) == stored(client, kept) | LATER | {"maker": "anthropic|"}
-    client.delete(*client.keys(f"*{kept.id}"))  # lost by the store, and written anew
+    client.delete(*client.keys(f"*{kept.id}"))  # lost by the store, and created again
     await store.create(answered, events[:1], claim.lease.fence)
     assert stored(client, kept) == stored(client, kept) | LATER | {"maker": "anthropic|"}
     assert await append(store, kept, events[1:], claim.lease.fence) is Verdict.APPENDED
@@ -137,21 +137,21 @@ async def test_a_conversation_of_a_later_release_is_read_and_its_fields_stay(sto
 
 def test_a_seal_with_more_behind_its_summary_is_read_by_both():
     """There stands the signature, of this release or of a later one."""
-    signed = Sealer(lambda: (b"1" * 32,)).seal("all that was said")
-    item = UNSIGNED.seal("all that was said")
+    signed = Sealer(lambda: (b"1" * 32,)).seal("the summary")
+    item = UNSIGNED.seal("the summary")
     mark, _, packed = item["encrypted_content"].partition(".")
     longer = base64.urlsafe_b64decode(packed) + b"\0" * 32
     more = item | {"encrypted_content": f"{mark}.{base64.urlsafe_b64encode(longer).decode()}"}
     for one in (item, more, signed):
         summary = UNSIGNED.open(Chain(None, (one,))).summary
-        assert summary.text == "all that was said" == old_reader.unseal(one)
+        assert summary.text == "the summary" == old_reader.unseal(one)
 
 
 # What today's code writes
 
 
 def same(seen: old_reader.Record, kept: Record) -> bool:
-    """Whether the old record says what today's does."""
+    """Whether the old record has the fields of today's."""
     return all(getattr(seen, name) == getattr(kept, name) for name in seen.__slots__)
 
 
@@ -220,11 +220,11 @@ async def test_conversations_of_today_are_read_by_the_release_before(store, clie
     one = replace(new(), metadata={"ü": "\n"}, entries=(entry("a\n"), entry("b", "word " * 500)))
     await kept.create(one)
     item = {"type": "message", "role": "user", "content": "hi"}
-    said = entries_of_response("resp_1", [item], [item | {"id": "msg_1"}], "openai|")
-    await kept.add(one.id, one.owner, said)
+    added = entries_of_response("resp_1", [item], [item | {"id": "msg_1"}], "openai|")
+    await kept.add(one.id, one.owner, added)
     created_at, metadata, entries = old_reader.read_conversation(client, one.id, one.owner)
     assert (created_at, metadata) == (one.created_at, one.metadata)
-    wanted = [*one.entries, *said]
+    wanted = [*one.entries, *added]
     assert [(each.id, each.item, each.maker, each.response) for each in wanted] == [
         (each.id, each.item, each.maker, each.response) for each in entries
     ]

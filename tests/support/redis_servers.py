@@ -1,4 +1,4 @@
-"""Real servers that speak the Redis protocol: one node, a cluster, a sentinel with its two nodes.
+"""Real servers of the Redis protocol: one node, a cluster, a sentinel with its two nodes.
 
 Rule 1: loopback only, on ports that stay theirs from the first start to the end, restarts included.
 Rule 2: a server ends by its pid, and its data with it: nothing is left behind.
@@ -98,7 +98,7 @@ class Process:
         self._await_stop()
 
     def _await_stop(self) -> None:
-        # WNOWAIT leaves the news of it, and of its end, to whoever waits for that.
+        # WNOWAIT leaves this state, and the exit status, for a later wait.
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
@@ -123,7 +123,7 @@ def _end(popen: Any) -> None:
 
 
 class Node:
-    """One server. ``options`` are more words of its command line (``"--maxmemory", "8mb"``).
+    """One server. ``options`` are added to its command line (``"--maxmemory", "8mb"``).
 
     ``with Node(binary) as node`` starts it, and leaves nothing of it.
     """
@@ -155,7 +155,7 @@ class Node:
 
     @property
     def url(self) -> str:
-        """What a store is told."""
+        """The URL for a store."""
         secret = f":{quote(self._password, safe='')}@" if self._password else ""
         return f"redis://{secret}{self.address}"
 
@@ -189,7 +189,7 @@ class Node:
         self._started.terminate()
 
     def restart(self) -> None:
-        """Start it anew, same port, with what is left of its data; shut down first if need be."""
+        """Start again on the same port with the data that is left; shut down first if it runs."""
         if self._is_alive():
             self.shutdown()
         self.start()
@@ -216,7 +216,7 @@ class Node:
         self.cli("FLUSHALL")
 
     def log(self) -> str:
-        """What it said so far."""
+        """The lines it has logged."""
         return (self.folder / "log").read_text(errors="replace")
 
     @property
@@ -259,14 +259,14 @@ class Node:
 
 @functools.cache
 def _major_version(binary: str) -> int:
-    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True)  # noqa: S603 - as above
-    found = re.search(r"v=(\d+)", said.stdout)
-    assert found, said.stdout
+    printed = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True)  # noqa: S603 - as above
+    found = re.search(r"v=(\d+)", printed.stdout)
+    assert found, printed.stdout
     return int(found[1])
 
 
 class Cluster:
-    """Three masters that share all slots, in ``nodes``; each of them says all is well."""
+    """Three masters that share all slots, in ``nodes``; each reports that all are well."""
 
     def __init__(self, binary: str, *, aof: bool = False) -> None:
         self._buses = [ReservedPort() for _ in range(3)]
@@ -289,7 +289,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """What a store is told: every node."""
+        """The URL for a store: every node."""
         return "redis+cluster://" + ",".join(node.address for node in self.nodes)
 
     def close(self) -> None:
@@ -317,7 +317,7 @@ class Cluster:
         while keys := giver.cli("CLUSTER", "GETKEYSINSLOT", slot, 100):
             to = ("127.0.0.1", taker.port, "", 0, 5000, "KEYS", *keys)
             giver.cli("MIGRATE", *to)
-        for node in (taker, giver, *self.nodes):  # the new owner first: it must say so
+        for node in (taker, giver, *self.nodes):  # the new owner first: the others learn it from it
             node.cli("CLUSTER", "SETSLOT", slot, "NODE", _id(taker))
 
     def owner_of(self, slot: int) -> Node:
@@ -380,14 +380,14 @@ class Watcher(Node):
 class Sentinel:
     """A master, its replica in step with it, and one sentinel that knows both.
 
-    ``master`` and ``replica`` stay the nodes that they were at the start, whoever is what later.
+    ``master`` and ``replica`` are the nodes' roles at the start, whatever they are later.
     """
 
     def __init__(self, binary: str, *, aof: bool = False) -> None:
         at_once = ("--repl-diskless-sync-delay", "0")
         self.master = Node(binary, aof=aof, options=at_once)
-        following = ("--replicaof", "127.0.0.1", str(self.master.port))
-        self.replica = Node(binary, aof=aof, options=(*at_once, *following))
+        replicates = ("--replicaof", "127.0.0.1", str(self.master.port))
+        self.replica = Node(binary, aof=aof, options=(*at_once, *replicates))
         self.sentinel = Watcher(binary, self.master)
 
     def __enter__(self) -> Self:
@@ -408,7 +408,7 @@ class Sentinel:
 
     @property
     def url(self) -> str:
-        """What a store is told: where the sentinel is, and the name it knows the master by."""
+        """The URL for a store: the sentinel's address and its name of the master."""
         return f"redis+sentinel://{self.sentinel.address}/{MASTER_NAME}"
 
     def current(self) -> Node:
@@ -419,7 +419,7 @@ class Sentinel:
     def until_promoted(self) -> None:
         """Return when the replica has become the master, by its own word and the sentinel's.
 
-        Only now does the sentinel take silence for an end: nobody is lost for being slow.
+        Only now does the sentinel take silence for an end: a slow node is not replaced.
         """
         self.sentinel.cli("SENTINEL", "SET", MASTER_NAME, "down-after-milliseconds", 1000)
         until(

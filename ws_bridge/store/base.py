@@ -1,12 +1,18 @@
-"""The seam to the stores: what is kept of a response, and what a store promises.
+"""The seam to the stores: what is kept of a response, and what every store promises.
 
-A store holds stored responses only; ``store:false`` never reaches it. Unknown, foreign, deleted and
-expired are one answer: None. An owner that does not match sees nothing; under which names an owner
-is known, a store is told by ``Owners``.
+A store holds stored responses only; a response with ``store: false`` never reaches it.
 
-A response has one writer, whoever holds its ``Lease``. A lease that was not renewed in time is
-overdue: another server may claim the response, under a higher fence, and the old writer's appends
-are refused from then on.
+Guarantees:
+- A response is one record and one log of events, which are numbered from 0 on, in order. A number
+  is missing from the log only where a ``Write`` with ``has_gap`` declares the gap.
+- Each create, append, claim or delete of a response takes effect completely or not at all.
+- An acknowledged write is visible to every read that begins after it, unless the store loses data:
+  then the next write's verdict is GAP or GONE.
+- A response has one writer, the holder of its ``Lease``. A lease that is not renewed in time is
+  overdue: another server may claim the response under a higher fence, and the appends of the
+  earlier writer are refused from then on.
+- To readers, a response that is unknown, deleted, expired or another owner's is None. ``Owners``
+  has the names of each owner.
 """
 
 from __future__ import annotations
@@ -20,34 +26,37 @@ from ws_bridge.protocol.events import TERMINAL_STATUS, Event
 from ws_bridge.types import Item, Json
 
 MAX_ANCESTORS = 16  # of a record: a long chain is read in few round trips
-KEY_BYTES = 32
-MAX_ATTEMPTS = 2  # to generate a response of which nothing was seen yet
+KEY_BYTES = 32  # of the shared key
+MAX_ATTEMPTS = 2  # to generate a response whose output no reader has seen
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a response when it begins; only who answers may turn out to be another."""
+    """What is known of a response when it begins.
+
+    Its fields, but for ``unknown``, are stored under their names. Only ``maker`` may change later.
+    """
 
     id: str
     owner: str
     input: tuple[Item, ...]  # of this turn only
-    maker: str  # `Target.maker` of whoever answers
+    maker: str  # `Target.maker` of the target that answers
     previous_response_id: str | None = None
     background: bool = False
     ancestors: tuple[str, ...] = ()  # the nearest first, at most MAX_ANCESTORS
-    request: Json | None = None  # the create, for whoever goes on with it after a crash
-    may_run_again: bool = False  # nobody but readers of the store can have seen output
-    unknown: Json = field(default_factory=dict)  # a newer release's fields: kept, not understood
+    request: Json | None = None  # the create, for the server that continues it after a crash
+    may_run_again: bool = False  # only readers of the store can have seen output
+    unknown: Json = field(default_factory=dict)  # a newer release's fields: kept and ignored
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A response as a reader finds it: the fold of the events up to ``number``."""
+    """A response at one moment: the fold of its events up to ``number``."""
 
     record: Record
     response: Json  # a copy: the reader's own
     number: int
-    is_overdue: bool = False  # it runs, but its writer has not renewed the lease in time
+    is_overdue: bool = False  # it runs, and its writer has not renewed the lease in time
 
     @property
     def status(self) -> str:
@@ -56,13 +65,13 @@ class Snapshot:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the response has ended: its snapshot does not change any more."""
         return self.status in TERMINAL_STATUS
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write one response; of two, the higher fence has it."""
+    """The right to write one response: of two leases, the one with the higher fence has it."""
 
     id: str
     fence: int
@@ -70,24 +79,24 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Events to append, in order; none only renews the lease."""
+    """Events to append, in order; a write without events only renews the lease."""
 
     lease: Lease
     events: Sequence[Event] = ()
-    has_gap: bool = False  # the numbers before the first event are lost for good, and say so
-    upstream_id: str = ""  # the provider's id of a background response, kept for a successor
-    record: Record | None = None  # in the place of the one it began with: another target answers
+    has_gap: bool = False  # the numbers before the first event are lost; the event declares the gap
+    upstream_id: str = ""  # the provider's id of a background response, stored for a successor
+    record: Record | None = None  # replaces the first one: another target answers
 
 
 class Verdict(Enum):
-    """What became of a write."""
+    """The outcome of a write."""
 
     APPENDED = "appended"
-    DUPLICATE = "duplicate"  # all of it was there already: fine
-    GAP = "gap"  # numbers are missing before it: nothing was written
-    ENDED = "ended"  # the response is terminal: nothing was written
-    FENCED = "fenced"  # claimed by another server, or deleted: stop writing
-    GONE = "gone"  # lost by the store: nothing was written, create it again
+    DUPLICATE = "duplicate"  # the log has all of it already
+    GAP = "gap"  # the log does not reach its first event: nothing was written
+    ENDED = "ended"  # the response has ended: nothing was written
+    FENCED = "fenced"  # another server has claimed it, or it was deleted: stop writing
+    GONE = "gone"  # the store has lost the response: nothing was written, create it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,129 +105,144 @@ class Receipt:
 
     verdict: Verdict
     last_number: int = -1  # the log's last number
-    is_cancelled: bool = False  # somebody asked for the response's end
-    is_followed: bool = False  # somebody reads along elsewhere: write at once
+    is_cancelled: bool = False  # the response is to be ended: its owner has cancelled it
+    is_followed: bool = False  # readers of the store wait for its events: write without delay
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An overdue response, now this server's."""
+    """An overdue response that this server may write from now on."""
 
     lease: Lease
     record: Record
     events: Sequence[Event]  # the log so far
     is_cancelled: bool
-    may_run: bool  # generate it; else only its end may be written
-    upstream_id: str
-    lost_until: int | None = None  # the log's last number, where `events` do not reach it
+    may_run: bool  # it may be generated; else only its end may be written
+    upstream_id: str  # see ``Write``
+    lost_until: int | None = None  # the log's last number, if `events` do not reach it
 
 
 class Unreadable(ValueError):
-    """Stored bytes that no release up to this one writes; the message says which, and no content.
+    """A stored value that no release up to this one has written.
 
-    To readers what they belong to is unknown; the store logs one line.
+    The message is the kind of the value and has no content. Inside of a store only: to readers the
+    response or conversation is unknown, and the log has one line.
     """
 
 
 class Owners:
-    """Under which names a store may know an owner: the one of now first, then those of before.
+    """The names of each owner in the store: the current one first, then the earlier ones.
 
-    A name is one word.
+    A name has no spaces. An owner that is not listed has the one name.
     """
 
     def __init__(self, known: Iterable[Sequence[str]] = ()) -> None:
         self._names = {name: tuple(names) for names in known for name in names}
 
     def names(self, owner: str) -> tuple[str, ...]:
-        """All names of the owner that has this one."""
+        """All names of the owner that has this name."""
         return self._names.get(owner, (owner,))
 
     def current_name(self, owner: str) -> str:
-        """Its name of now."""
+        """The current name of the owner that has this name."""
         return self.names(owner)[0]
 
 
 class Store(Protocol):
-    """Where answers are kept. Every method may raise ``StoreUnavailable``."""
+    """Where responses are kept. Every method that waits may raise ``StoreUnavailable``.
+
+    The caller awaits ``open`` before any other call and ``close`` after the last one.
+    """
 
     async def open(self) -> None:
-        """Connect; returns when the first attempt is over. Raises ``ConfigError``."""
+        """Connect: the first attempt has succeeded or failed when this returns.
+
+        A server that cannot be reached is no error: the store tries again by itself. Raises
+        ``ConfigError`` if it can never work.
+        """
         ...
 
     def is_available(self) -> bool:
-        """Whether a new response can be promised to last."""
+        """Whether a response that is created now will be stored, as far as the store knows."""
         ...
 
     def answer_count(self) -> int:
-        """How many answers have come by now: a store that gives some is slow, and not away."""
+        """The number of answers received so far: a store whose count grows is slow, not away."""
         ...
 
     def shared_key(self) -> bytes:
-        """A random key that all servers of the store share; b"" while it is not known yet.
+        """A random key that all servers of the store share; b"" while it is not known.
 
-        It may be lost with the store: then there is another one.
+        A store that loses its data may have another key afterwards.
         """
         ...
 
     def set_callbacks(
         self, *, on_cancelled: Callable[[str], None], on_followed: Callable[[str], None]
     ) -> None:
-        """Call with the id of a response written here: its end is wanted; somebody reads along."""
+        """Set what is called with the id of a response that this process writes.
+
+        ``on_cancelled``: the owner has cancelled it. ``on_followed``: readers of the store
+        wait for its events. Either call may be lost; the next ``Receipt`` has the same news.
+        """
         ...
 
     async def create(self, record: Record, events: Sequence[Event] = (), fence: int = 1) -> Lease:
-        """Keep a new record and its first events: true before anyone is told its id.
+        """Store a new record and its first events; its writer has the lease that is returned.
 
-        Idempotent. A higher fence restores what the store has lost.
+        The response is stored when this returns. Idempotent: an id that is taken changes nothing. A
+        fence above 1 restores a response that the store has lost.
         """
         ...
 
     async def append(self, writes: Sequence[Write]) -> Sequence[Receipt]:
-        """Add events to several responses; of each all or none, idempotent by number.
+        """Append events to several responses and renew their leases; the receipts are in order.
 
-        Renews the leases. Events that are there already are skipped. The terminal event carries the
-        final object: with it the response is finished, at once and for good.
+        Of each response all events are written or none. Idempotent by number: events that the log
+        has are skipped. The terminal event has the final object: with it the response has ended for
+        every reader, for good.
         """
         ...
 
     async def get(self, response_id: str, owner: str) -> Snapshot | None:
-        """The current snapshot; never older than one that was given before."""
+        """The current snapshot; never older than one that was returned before."""
         ...
 
     async def get_chain(self, response_id: str, owner: str) -> Sequence[Snapshot]:
-        """The snapshot, and those before it in its lineage; ends where the next one is None."""
+        """The snapshot and those of its ancestors, the nearest first, up to one that is None."""
         ...
 
     def read(
         self, response_id: str, owner: str, *, after: int = -1
     ) -> AsyncIterator[Sequence[Event]]:
-        """Replay what comes after number ``after``, then follow; ends with the response.
+        """Batches of the events after a number, first the stored ones, then each new one.
 
-        No repeat, the same bytes for every reader, no gap but a declared one. Ends at once for what
-        ``get`` calls None.
+        It ends after the terminal event, or when the response is deleted or lost, or at once if it
+        is None. Every reader gets the same bytes, each event once and in order, and no gap but a
+        declared one.
         """
         ...
 
     async def cancel(self, response_id: str, owner: str) -> None:
-        """Tell the response's writer, wherever it is, that somebody wants its end."""
+        """Ask the response's writer, on any server, to end it; no effect on one that has ended."""
         ...
 
     async def delete(self, response_id: str, owner: str) -> bool:
-        """Forget a response; followers end, its writer is fenced. False for what is None."""
+        """Delete a response: its readers end, and its writer is fenced. False if it is None."""
         ...
 
     async def find_overdue(self) -> Sequence[str]:
-        """Some responses whose lease has run out."""
+        """The ids of some responses whose lease has run out."""
         ...
 
     async def claim(self, response_id: str) -> Claim | None:
-        """Take over an overdue response; None if it is not, or somebody else was faster."""
+        """Take over an overdue response; None if it is not overdue, or another server was first."""
         ...
 
     async def release(self, lease: Lease) -> None:
-        """Give the lease back: the response is overdue at once."""
+        """Give up a lease: the response is overdue at once. No effect on another writer's lease."""
         ...
 
     async def close(self) -> None:
-        """Let go of everything the store holds open."""
+        """Close all connections and end all tasks of the store."""
         ...

@@ -1,4 +1,4 @@
-"""The seam to where conversations are kept, and its store of one process."""
+"""The seam to the stores of conversations, and the one of a single process."""
 
 from __future__ import annotations
 
@@ -25,27 +25,32 @@ class ConversationLimits:
     items: int = 10_000
 
     def check(self, size: int, count: int) -> None:
-        """Raise ``ConversationFull`` if so many bytes, or so many items, are too many."""
+        """Raise ``ConversationFull`` if ``size`` bytes or ``count`` items are too many."""
         if size > self.bytes or count > self.items:
-            raise ConversationFull(self.bytes, self.items)
+            raise self.exceeded()
+
+    def exceeded(self) -> ConversationFull:
+        """The error of a conversation that would hold more."""
+        return ConversationFull(self.bytes, self.items)
 
 
 DEFAULT_LIMITS = ConversationLimits()
 
 
 class Conversations(Protocol):
-    """Where conversations are kept. Unknown, foreign, deleted and expired are None or False.
+    """Where conversations are kept. Every method may raise ``StoreUnavailable``.
 
-    Every method may raise ``StoreUnavailable``. Asking keeps a conversation for another while.
+    A conversation that is unknown, deleted, expired or another owner's is None or False. Every
+    other call takes effect completely or not at all, and renews the conversation's time to live.
     """
 
     @property
     def limits(self) -> ConversationLimits:
-        """How much one may hold."""
+        """How much one conversation may hold."""
         ...
 
     async def create(self, conversation: Conversation) -> None:
-        """Keep a new one. Raises ``ConversationFull`` if it would be too large."""
+        """Store a new one; an id that is taken changes nothing. Raises ``ConversationFull``."""
         ...
 
     async def head(self, conversation_id: str, owner: str) -> Conversation | None:
@@ -53,7 +58,7 @@ class Conversations(Protocol):
         ...
 
     async def get(self, conversation_id: str, owner: str) -> Conversation | None:
-        """The conversation with all its items, as it was at one instant."""
+        """The conversation with all its items at one instant."""
         ...
 
     async def page(
@@ -65,14 +70,15 @@ class Conversations(Protocol):
         count: int,
         newest_first: bool,
     ) -> Sequence[ConversationEntry] | None:
-        """At most so many items from a position on; None is the end where it begins.
+        """At most ``count`` items from the position ``start`` on.
 
-        Positions count from the oldest item, from 0 on.
+        Positions count from the oldest item, from 0 on. Without ``start`` it begins at the oldest
+        or the newest item.
         """
         ...
 
     async def find(self, conversation_id: str, owner: str, item_id: str) -> int | None:
-        """The position of an item."""
+        """The position of an item, or None."""
         ...
 
     async def update(self, conversation_id: str, owner: str, metadata: Json) -> bool:
@@ -82,27 +88,28 @@ class Conversations(Protocol):
     async def add(
         self, conversation_id: str, owner: str, entries: Sequence[ConversationEntry]
     ) -> Sequence[str] | None:
-        """Append items, in order, all at once, but for those that are there already.
+        """Append items in order, except those that the conversation has; returns all their ids.
 
-        Returns the ids they have there: the spare one, where an item's own is taken. Raises
-        ``ConversationFull`` if the conversation would hold too much with them, and
-        ``StoreUnavailable`` if there is no room for them; nothing was added then.
+        An item whose own id is taken gets its spare one. Raises ``ConversationFull`` if the
+        conversation would hold too much with them, and ``StoreUnavailable`` if the store has no
+        room: then no item was added.
         """
         ...
 
     async def remove(self, conversation_id: str, owner: str, item_id: str) -> bool:
-        """Take one item out."""
+        """Remove an item. False if the conversation does not have it."""
         ...
 
     async def delete(self, conversation_id: str, owner: str) -> bool:
-        """Forget it."""
+        """Delete the conversation and its items."""
         ...
 
 
 class MemoryConversations:
-    """``Conversations`` of one process, bounded by bytes and time: the least used go first.
+    """``Conversations`` of one process; ``now`` is in seconds.
 
-    One that alone would be over the bound grows no further.
+    Over ``max_bytes`` those that were not used for longest are dropped. A call that would make one
+    conversation alone larger raises ``StoreUnavailable``.
     """
 
     def __init__(
@@ -238,5 +245,5 @@ class MemoryConversations:
 
 
 def _size(entries: Sequence[ConversationEntry]) -> int:
-    """Bytes of items in memory, about."""
+    """About how many bytes the items take in memory."""
     return len(orjson.dumps([entry.item for entry in entries])) + OVERHEAD * len(entries)

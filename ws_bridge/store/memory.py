@@ -1,9 +1,9 @@
-"""The store of one process: bounded by bytes and time, gone with its process.
+"""The store of one process: bounded by bytes and time, and lost with its process.
 
-Rule 1: over the bound the oldest finished responses go first; when only running ones are left, a
-new response is refused, and nothing that runs is dropped.
-Rule 2: expired is unknown.
-Rule 3: leases and fences hold as in any store, though nobody else could claim here.
+Rule 1: over the bound the responses that ended first are dropped. When only running ones are left,
+a new response is refused; a running response is never dropped.
+Rule 2: an expired response is unknown.
+Rule 3: leases and fences hold as in every store, though no other server can claim here.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from ws_bridge.store.base import (
 from ws_bridge.stream import Stream
 
 FOREVER = float("inf")
-STONE_SECONDS = 3600.0  # a deleted response's id is known so long: nobody writes it any more then
-MOST_STONES = 100_000  # some 20 MB of ids
+TOMBSTONE_SECONDS = 3600.0  # the id of a deleted response is known: longer than its writer may run
+MAX_TOMBSTONES = 100_000  # some 20 MB of ids
 
 
-class MemoryEntry:
+class StoredResponse:
     """One stored response."""
 
     def __init__(self, record: Record, fence: int) -> None:
@@ -50,20 +50,21 @@ class MemoryEntry:
         self.upstream_id = ""
 
     @property
-    def last(self) -> int:
+    def last_number(self) -> int:
         """The log's last number."""
         return self.log.events[-1].number if self.log.events else -1
 
     def snapshot(self, *, is_overdue: bool) -> Snapshot:
-        """The fold up to the last event; only what is new is folded."""
+        """The response up to its last event; only the new events are folded."""
         self.reducer.fold(self.log.after(self.reducer.number))
         return Snapshot(self.record, self.reducer.response(), self.reducer.number, is_overdue)
 
 
 class MemoryStore:
-    """A ``Store``. ``max_bytes`` counts events and what was asked; ``ttl_seconds`` from the end on.
+    """A ``Store``. ``now`` is in seconds.
 
-    Of a deleted response nothing stays but its id.
+    ``max_bytes`` bounds all events and creates. ``ttl_seconds`` count from a response's end. Only
+    the id of a deleted response is kept.
     """
 
     def __init__(
@@ -81,21 +82,21 @@ class MemoryStore:
         self._lease_seconds = lease_seconds
         self._owners = owners or Owners()
         self._bytes = 0
-        self._running: dict[str, MemoryEntry] = {}
-        self._finished: dict[str, MemoryEntry] = {}  # in the order in which they finished
-        self._stones: dict[str, float] = {}  # ids of deleted ones, and until when; the oldest first
+        self._running: dict[str, StoredResponse] = {}
+        self._finished: dict[str, StoredResponse] = {}  # in the order in which they finished
+        self._tombstones: dict[str, float] = {}  # by id: until when; the oldest first
         self._on_cancelled: Callable[[str], None] | None = None
         self._key = secrets.token_bytes(KEY_BYTES)
 
     async def open(self) -> None:
-        """Nothing to connect to."""
+        """See ``Store``: there is nothing to connect to."""
 
     def is_available(self) -> bool:
-        """Always."""
+        """See ``Store``: always."""
         return True
 
     def answer_count(self) -> int:
-        """See ``Store``: it answers at once, or not at all."""
+        """See ``Store``: every call is answered at once."""
         return 0
 
     def shared_key(self) -> bytes:
@@ -106,17 +107,17 @@ class MemoryStore:
         self,
         *,
         on_cancelled: Callable[[str], None],
-        on_followed: Callable[[str], None],  # noqa: ARG002 - readers here see every append
+        on_followed: Callable[[str], None],  # noqa: ARG002 - readers get every append at once
     ) -> None:
         """See ``Store``."""
         self._on_cancelled = on_cancelled
 
     async def create(self, record: Record, events: Sequence[Event] = (), fence: int = 1) -> Lease:
-        """See ``Store``; refuses when the running responses alone fill the bound."""
+        """See ``Store``; ``StoreUnavailable`` if the running responses alone fill the bound."""
         self._expire()
         lease = Lease(record.id, fence)
-        if not any(record.id in each for each in (self._running, self._finished, self._stones)):
-            entry = MemoryEntry(record, fence)
+        if not any(record.id in each for each in (self._running, self._finished, self._tombstones)):
+            entry = StoredResponse(record, fence)
             self._make_room(entry.size)
             self._running[record.id] = entry
             self._bytes += entry.size
@@ -164,12 +165,14 @@ class MemoryStore:
         entry = self._find(response_id, owner)
         if entry is None:
             return False
-        self._drop(entry)
+        self._delete(entry)
         return True
 
     async def find_overdue(self) -> Sequence[str]:
         """See ``Store``."""
-        return [key for key, entry in self._running.items() if self._is_overdue(entry)]
+        return [
+            response_id for response_id, entry in self._running.items() if self._is_overdue(entry)
+        ]
 
     async def claim(self, response_id: str) -> Claim | None:
         """See ``Store``."""
@@ -194,16 +197,16 @@ class MemoryStore:
             entry.lease_until = self._now()
 
     async def close(self) -> None:
-        """Nothing is held open."""
+        """See ``Store``: nothing is open."""
 
     def _append(self, write: Write) -> Receipt:
-        if write.lease.id in self._stones:
+        if write.lease.id in self._tombstones:
             return Receipt(Verdict.FENCED)
         entry = self._running.get(write.lease.id) or self._finished.get(write.lease.id)
         if entry is None:
             return Receipt(Verdict.GONE)
         if entry.fence > write.lease.fence:
-            return Receipt(Verdict.FENCED, entry.last)
+            return Receipt(Verdict.FENCED, entry.last_number)
         entry.fence = write.lease.fence
         if not entry.log.is_closed:
             entry.record = write.record or entry.record
@@ -211,10 +214,10 @@ class MemoryStore:
         if not entry.log.is_closed:
             entry.lease_until = self._now() + self._lease_seconds
             entry.upstream_id = write.upstream_id or entry.upstream_id
-        return Receipt(verdict, entry.last, entry.is_cancelled)
+        return Receipt(verdict, entry.last_number, entry.is_cancelled)
 
-    def _extend(self, entry: MemoryEntry, write: Write) -> Verdict:
-        known = entry.last + 1
+    def _extend(self, entry: StoredResponse, write: Write) -> Verdict:
+        known = entry.last_number + 1
         new = [event for event in write.events if event.number >= known]
         if not new:
             return Verdict.DUPLICATE
@@ -229,21 +232,21 @@ class MemoryStore:
             self._finish(entry)
         return Verdict.APPENDED
 
-    def _find(self, response_id: str, owner: str) -> MemoryEntry | None:
+    def _find(self, response_id: str, owner: str) -> StoredResponse | None:
         self._expire()
         entry = self._running.get(response_id) or self._finished.get(response_id)
         visible = entry and entry.record.owner in self._owners.names(owner)
         return entry if visible else None
 
-    def _is_overdue(self, entry: MemoryEntry) -> bool:
+    def _is_overdue(self, entry: StoredResponse) -> bool:
         return not entry.log.is_closed and entry.lease_until <= self._now()
 
-    def _finish(self, entry: MemoryEntry) -> None:
+    def _finish(self, entry: StoredResponse) -> None:
         entry.log.close()
         entry.expires_at = self._now() + self._ttl_seconds
         self._finished[entry.record.id] = self._running.pop(entry.record.id)
 
-    def _grow(self, entry: MemoryEntry, size: int) -> None:
+    def _grow(self, entry: StoredResponse, size: int) -> None:
         entry.size += size
         self._bytes += size
         self._evict(0)
@@ -263,18 +266,18 @@ class MemoryStore:
             if oldest.expires_at > self._now():
                 break
             self._forget(oldest)
-        while self._stones:
-            deleted, until = next(iter(self._stones.items()))
-            if until > self._now() and len(self._stones) <= MOST_STONES:
+        while self._tombstones:
+            deleted, until = next(iter(self._tombstones.items()))
+            if until > self._now() and len(self._tombstones) <= MAX_TOMBSTONES:
                 break
-            del self._stones[deleted]
+            del self._tombstones[deleted]
 
-    def _drop(self, entry: MemoryEntry) -> None:
-        """Delete: what its writer still says is refused, until nobody can be writing any more."""
+    def _delete(self, entry: StoredResponse) -> None:
+        """Delete, and refuse its writer for as long as it may still write."""
         self._forget(entry)
-        self._stones[entry.record.id] = self._now() + STONE_SECONDS
+        self._tombstones[entry.record.id] = self._now() + TOMBSTONE_SECONDS
 
-    def _forget(self, entry: MemoryEntry) -> None:
+    def _forget(self, entry: StoredResponse) -> None:
         response_id = entry.record.id
         entry.log.close()
         self._bytes -= entry.size
@@ -282,8 +285,8 @@ class MemoryStore:
         self._finished.pop(response_id, None)
 
 
-def _may_run(entry: MemoryEntry) -> bool:
-    """Whether an answer may be generated once more: nobody can have seen one."""
+def _may_run(entry: StoredResponse) -> bool:
+    """Whether the response may be generated: no reader can have seen output, or it continues."""
     record = entry.record
     if record.request is None or entry.is_cancelled:
         return False

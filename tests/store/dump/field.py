@@ -83,7 +83,7 @@ def texts(value: Any) -> Iterator[str]:
             yield from texts(one)
 
 
-def in_order(words: list[str], heard: Any) -> bool:
-    """Whether a provider was told all the words, one after the other."""
-    told = texts(heard)
-    return all(any(word in text for text in told) for word in words)
+def in_order(words: list[str], request: Any) -> bool:
+    """Whether a provider was sent all the words, one after the other."""
+    sent = texts(request)
+    return all(any(word in text for text in sent) for word in words)

@@ -52,7 +52,7 @@ def put_in(node: Node, keys: Json, moved: tuple[str, str] | None = None) -> None
     """Write the keys as they were, each with the rest of its life before it.
 
     ``moved``: an address in what is kept, and the one that stands in its place: providers listen
-    elsewhere now. Only values that name it are packed anew, as their writer packed them.
+    elsewhere now. Only values that name it are encoded again, as their writer encoded them.
     """
     with client_of(node) as client:
         for name, kept in keys.items():
@@ -61,7 +61,7 @@ def put_in(node: Node, keys: Json, moved: tuple[str, str] | None = None) -> None
 
 
 def let_leases_run_out(node: Node) -> None:
-    """Whoever wrote what still runs is lost, whatever this machine's clock says."""
+    """The writer of what still runs is lost, whatever this machine's clock is."""
     with client_of(node) as client:
         for index in client.scan_iter(f"{PATTERN}:l", count=1000):
             tag = index.decode().removesuffix("l")

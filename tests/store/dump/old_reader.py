@@ -58,7 +58,7 @@ class Seen:
 
 
 def unpack(packed: bytes) -> bytes:
-    """See `store/packing.py`."""
+    """See `store/redis/codec.py`."""
     return packed[1:] if packed[:1] == RAW else zlib.decompress(packed[1:])
 
 

@@ -70,8 +70,8 @@ class Scene:
 
     def note(self, response_id: str, what: str, state: str = "ended", **more: Any) -> str:
         """Remember a response; what readers get of it is asked for at the end."""
-        told = {"id": response_id, "what": what, "state": state, "previous": None, **more}
-        self.responses.append(told)
+        entry = {"id": response_id, "what": what, "state": state, "previous": None, **more}
+        self.responses.append(entry)
         return response_id
 
     async def turn(self, what: str, model: str, peer: Peer | None = None, **fields: Any) -> str:
@@ -121,10 +121,10 @@ async def play(name: str) -> Json:
         async with _pair(scene, LONG):
             for act in ACTS:
                 await act(scene)
-            for told in scene.responses:
-                await _read(scene, told)
-            for told in scene.conversations:
-                await _read_conversation(scene, told)
+            for entry in scene.responses:
+                await _read(scene, entry)
+            for entry in scene.conversations:
+                await _read_conversation(scene, entry)
             await _given_back(scene)
         kept = {"responses": scene.responses, "conversations": scene.conversations}
         provider = fake.base_url.removeprefix("http://")
@@ -142,10 +142,10 @@ async def _pair(scene: Scene, lease_seconds: int) -> AsyncIterator[None]:
 
 
 def _asked(model: str, fields: Json) -> Json:
-    """What the manifest says of a create."""
+    """The manifest's fields of a create."""
     previous, named = fields.get("previous_response_id"), fields.get("conversation")
-    told: Json = {"model": model, "input": fields["input"], "previous": previous}
-    return told | ({"conversation": named} if named else {})
+    entry: Json = {"model": model, "input": fields["input"], "previous": previous}
+    return entry | ({"conversation": named} if named else {})
 
 
 def answers_to(response: Json) -> list[Json]:
@@ -194,7 +194,7 @@ async def _finished(scene: Scene) -> None:
 
 
 async def _cut_short(scene: Scene) -> None:
-    """More is said while the store is away than is kept for it: the log has a gap, and says so."""
+    """The store is away for more output than the backlog holds: the log declares a gap."""
     turn = await scene.begin(scene.here, "cut short", "native-gate6-big7000", "")
     response_id = turn.heard.id
     await scene.until_visible(scene.there, response_id)
@@ -277,9 +277,9 @@ async def _converse(scene: Scene, path: str, method: str = "POST", **body: Any) 
     peer = scene.here
     url = f"{peer.bridge.url}/v1/conversations{path}"
     async with peer.session.request(method, url, json=body) as answer:
-        told: Json = await answer.json()
-        assert answer.status == 200, told
-        return told
+        entry: Json = await answer.json()
+        assert answer.status == 200, entry
+        return entry
 
 
 async def _ended_by_clients(scene: Scene) -> None:
@@ -312,7 +312,7 @@ async def _ended_by_clients(scene: Scene) -> None:
 async def _running(scene: Scene) -> None:
     """What stands at its gate on the second server, and what is to become of it."""
     here, there = scene.here, scene.there
-    chain = next(told["id"] for told in scene.responses if told["what"] == "native four")
+    chain = next(entry["id"] for entry in scene.responses if entry["what"] == "native four")
     for family, gate in (("native", 8), ("chat", 4), ("anthropic", 8), ("gemini", 3)):
         more = {"previous_response_id": chain} if family == "native" else {}
         what = f"running {family}"
@@ -327,11 +327,11 @@ async def _running(scene: Scene) -> None:
     own = scene.responses[-1]
     await scene.background(here, "own, forgotten", "own-gate-forgotten", "failed")
     forgotten = scene.responses[-1]
-    for told in scene.responses[-4:]:
-        await scene.fake.reached(at_provider(told["model"]))
-    for told in (own, forgotten):  # the provider's id was written before
-        await scene.until_visible(there, told["id"], "response.in_progress")
-        told["at_provider"] = _upstream_id(scene, told["model"])
+    for entry in scene.responses[-4:]:
+        await scene.fake.reached(at_provider(entry["model"]))
+    for entry in (own, forgotten):  # the provider's id was written before
+        await scene.until_visible(there, entry["id"], "response.in_progress")
+        entry["at_provider"] = _upstream_id(scene, entry["model"])
     await scene.background(here, "cancel wanted", "native-gate1-unwanted", "cancelled")
     await scene.fake.reached(at_provider("native-gate1-unwanted"))
 
@@ -362,23 +362,23 @@ async def _given_back(scene: Scene) -> None:
 ACTS = (_finished, _cut_short, _chains, _conversations, _ended_by_clients, _running, _frozen)
 
 
-async def _read(scene: Scene, told: Json) -> None:
+async def _read(scene: Scene, entry: Json) -> None:
     """What readers get of a response now, byte for byte."""
-    reader = scene.other if told.get("owner") == OTHER_KEY else scene.there
-    if told["state"] == "deleted":
-        assert (await reader.get(told["id"]))[0] == 404
+    reader = scene.other if entry.get("owner") == OTHER_KEY else scene.there
+    if entry["state"] == "deleted":
+        assert (await reader.get(entry["id"]))[0] == 404
         return
-    told["body"] = await raw(reader, f"/v1/responses/{told['id']}")
-    status = json.loads(told["body"])["status"]
-    assert (status in ("queued", "in_progress")) == (told["state"] == "running"), told
-    path = f"/v1/responses/{told['id']}/input_items?order=asc&limit=100"
-    told["input_items"] = await raw(reader, path)
-    if told["state"] == "ended":
-        events = await reader.events(told["id"])
+    entry["body"] = await raw(reader, f"/v1/responses/{entry['id']}")
+    status = json.loads(entry["body"])["status"]
+    assert (status in ("queued", "in_progress")) == (entry["state"] == "running"), entry
+    path = f"/v1/responses/{entry['id']}/input_items?order=asc&limit=100"
+    entry["input_items"] = await raw(reader, path)
+    if entry["state"] == "ended":
+        events = await reader.events(entry["id"])
     else:
-        async with reader.following(told["id"]) as lines:
-            events = await next_of(lines, _count(scene, told["id"]))
-    told["events"] = [event.decode() for event in events]
+        async with reader.following(entry["id"]) as lines:
+            events = await next_of(lines, _count(scene, entry["id"]))
+    entry["events"] = [event.decode() for event in events]
 
 
 def _count(scene: Scene, response_id: str) -> int:
@@ -388,11 +388,11 @@ def _count(scene: Scene, response_id: str) -> int:
         return int(client.hget(meta, "n") or -1) + 1
 
 
-async def _read_conversation(scene: Scene, told: Json) -> None:
-    reader, path = scene.there, f"/v1/conversations/{told['id']}"
-    if told["what"] != "deleted":
-        told["body"] = await raw(reader, path)
-        told["items"] = await raw(reader, f"{path}/items?order=asc&limit=100")
+async def _read_conversation(scene: Scene, entry: Json) -> None:
+    reader, path = scene.there, f"/v1/conversations/{entry['id']}"
+    if entry["what"] != "deleted":
+        entry["body"] = await raw(reader, path)
+        entry["items"] = await raw(reader, f"{path}/items?order=asc&limit=100")
 
 
 async def raw(peer: Peer, path: str) -> str:

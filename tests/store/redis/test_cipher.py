@@ -36,7 +36,7 @@ def test_the_first_secret_encrypts_and_all_decrypt():
     ("secrets", "encrypts"),
     [([], False), ([PLAIN], False), ([PLAIN, ONE], False), ([ONE, PLAIN], True), ([ONE], True)],
 )
-def test_whether_it_encrypts_is_the_first_ones_to_say(secrets, encrypts):
+def test_the_first_secret_decides_whether_it_encrypts(secrets, encrypts):
     assert Cipher(secrets).encrypts is encrypts
 
 

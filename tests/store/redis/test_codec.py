@@ -1,4 +1,4 @@
-"""What is packed comes back as it was, and takes less room."""
+"""What is encoded decodes to the same, and takes less room."""
 
 import json
 import secrets
@@ -50,8 +50,8 @@ def test_events_come_back_with_the_same_bytes(count):
 
 
 def test_an_entry_is_named_by_its_last_number_and_bounded():
-    words = ["x" * (ENTRY_BYTES // 3), *"abc", "y" * (2 * ENTRY_BYTES), "z"]
-    drafts = [Draft("response.output_text.delta", {"delta": word}) for word in words * 50]
+    deltas = ["x" * (ENTRY_BYTES // 3), *"abc", "y" * (2 * ENTRY_BYTES), "z"]
+    drafts = [Draft("response.output_text.delta", {"delta": delta}) for delta in deltas * 50]
     events = [Event.of(draft, number, None) for number, draft in enumerate(drafts)]
     entries = list(encode_entries(events))
     for last, payload in entries:
@@ -176,13 +176,13 @@ def test_an_end_without_a_response_is_unreadable(response):
         decode_final(packed(EVENT | {"response": response}))
 
 
-def test_what_is_said_of_unreadable_bytes_has_nothing_of_their_content():
+def test_the_message_about_unreadable_bytes_has_none_of_their_content():
     with pytest.raises(Unreadable) as raised:
         decode_record(packed(FIELDS | {"request": "the secret"}))
     assert "secret" not in repr(raised.value)
 
 
-# Values that nobody here has written
+# Values that this release has not written
 
 
 @pytest.fixture

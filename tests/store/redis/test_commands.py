@@ -59,12 +59,12 @@ async def test_no_events_only_renew():
         900,
         CHANNEL_PREFIX,
     )
-    unsaid = ("status", "final", "output", "gap", "upstream", "record")
-    assert [arguments[name] for name in unsaid] == [""] * len(unsaid)
+    empty = ("status", "final", "output", "gap", "upstream", "record")
+    assert [arguments[name] for name in empty] == [""] * len(empty)
     assert entries == []
 
 
-async def test_the_end_is_no_entry_but_told_apart():
+async def test_the_end_is_no_entry_but_an_argument_of_its_own():
     events = events_of(KEPT)
     arguments, entries = await arguments_of(events)
     assert (arguments["first"], arguments["last"]) == (0, events[-1].number)
@@ -75,20 +75,20 @@ async def test_the_end_is_no_entry_but_told_apart():
 
 async def test_only_output_counts_as_output():
     events = events_of(KEPT)
-    for said, output in ((events[:2], ""), (events[-1:], ""), (events[2:3], "1"), (events, "1")):
-        assert (await arguments_of(said))[0]["output"] == output
+    for written, output in ((events[:2], ""), (events[-1:], ""), (events[2:3], "1"), (events, "1")):
+        assert (await arguments_of(written))[0]["output"] == output
 
 
-async def test_what_else_a_write_says_is_told():
+async def test_every_other_field_of_a_write_is_an_argument():
     other = replace(KEPT, maker="other|")
-    said = events_of(KEPT)[4:6]
-    arguments, _ = await arguments_of(said, has_gap=True, upstream_id="up_1", record=other)
+    written = events_of(KEPT)[4:6]
+    arguments, _ = await arguments_of(written, has_gap=True, upstream_id="up_1", record=other)
     assert (arguments["first"], arguments["last"]) == (4, 5)
     assert (arguments["gap"], arguments["upstream"]) == ("1", "up_1")
     assert decode_record(arguments["record"]) == other
 
 
-async def test_many_events_are_packed_all_the_same():
+async def test_many_events_are_encoded_too():
     events = events_of(KEPT, *map(str, range(MANY_EVENTS + 1)))
     _, entries = await arguments_of(events)
     assert [event for _, entry in entries for event in decode_entry(entry)] == events[:-1]
@@ -102,7 +102,7 @@ def test_an_answer_is_a_receipt():
     assert verdicts == [Verdict.FENCED, Verdict.GONE, Verdict.ENDED, Verdict.GAP]
 
 
-def test_who_cannot_write_any_more_is_told_to_stop(caplog):
+def test_a_writer_that_cannot_write_any_more_is_fenced(caplog):
     assert decode_receipt(ResponseError("WRONGTYPE")).verdict is Verdict.FENCED
     assert "append_refused" in caplog.text
 
@@ -120,8 +120,8 @@ def answer(events=(), *, status=b"in_progress", last=None, taken=0, end=b"", kep
     return [status, last, 0, taken, entries, end, kept]
 
 
-def page_of(after, told):
-    return decode_page(Cursor(KEPT.id, KEPT.owner, after), told, CODEC, Owners())
+def page_of(after, answered):
+    return decode_page(Cursor(KEPT.id, KEPT.owner, after), answered, CODEC, Owners())
 
 
 ENDED = {"status": b"completed", "last": END.number, "end": compress(END.text)}
@@ -144,10 +144,10 @@ def test_the_end_comes_after_the_log():
     assert page.is_last
 
 
-@pytest.mark.parametrize(("taken", "told"), [(0, []), (1, [END])])
-def test_the_end_of_what_was_taken_over_is_told_wherever_the_reader_is(taken, told):
+@pytest.mark.parametrize(("taken", "answered"), [(0, []), (1, [END])])
+def test_a_reader_gets_the_end_of_a_response_that_was_taken_over_wherever_it_is(taken, answered):
     page = page_of(1000, answer(taken=taken, **ENDED))
-    assert page.events == told
+    assert page.events == answered
     assert page.is_last
 
 
@@ -168,9 +168,11 @@ def test_a_finished_page_is_a_snapshot():
 
 
 def test_what_a_newer_release_adds_to_a_log_entry_is_passed_over():
-    told = answer(EVENTS[:2])
-    told[4] = [[name, [b"later", b"zzz", *fields, b"more", b""]] for name, fields in told[4]]
-    assert page_of(-1, told).events == EVENTS[:2]
+    answered = answer(EVENTS[:2])
+    answered[4] = [
+        [name, [b"later", b"zzz", *fields, b"more", b""]] for name, fields in answered[4]
+    ]
+    assert page_of(-1, answered).events == EVENTS[:2]
 
 
 @pytest.mark.parametrize("after", [-(2**70), -2, -1, 0, 7, 2**53, 2**70])

@@ -90,10 +90,10 @@ def test_who_and_with_what_password(url, given, username, password):
 def test_what_can_never_work_is_refused_by_the_name_of_its_key(url):
     with pytest.raises(ConfigError) as caught:
         parse_url(url)
-    said = str(caught.value)
-    assert "store.url" in said
-    assert "\n" not in said
-    assert SECRET not in said
+    message = str(caught.value)
+    assert "store.url" in message
+    assert "\n" not in message
+    assert SECRET not in message
     assert caught.value.__cause__ is None
     assert SECRET not in str(caught.value.__context__)
 

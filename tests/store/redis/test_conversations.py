@@ -68,7 +68,7 @@ async def test_large_items_are_kept_compressed(store):
 
 
 async def test_an_addition_whose_answer_was_lost_is_there_once(valkey):
-    """Whoever repeats it: the client of the store does so by itself, once."""
+    """The client of the store repeats a call once by itself."""
     entries = entries_of_response("resp_1", [ITEM], [{**ITEM, "id": "msg_1"}], "openai|")
     async with Proxy(valkey.port) as proxy, opened(f"redis://127.0.0.1:{proxy.port}") as store:
         kept = over(store)

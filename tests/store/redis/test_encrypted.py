@@ -102,9 +102,9 @@ class TestEncryptedConversations(ConversationsContract):
 
 async def one_of_each(store, canary, owner="alice"):
     """A finished response, one that runs, and a conversation, all of them full of the canary."""
-    said = [{"type": "message", "role": "user", "content": canary}]
-    done = record(owner, input=tuple(said))
-    runs = record(owner, input=tuple(said), request={"instructions": canary})
+    items = [{"type": "message", "role": "user", "content": canary}]
+    done = record(owner, input=tuple(items))
+    runs = record(owner, input=tuple(items), request={"instructions": canary})
     for one in (done, runs):
         await store.create(one)
     events = events_of(done, canary, canary)
@@ -134,7 +134,7 @@ async def values_of(store):
 
 
 @pytest.mark.catalogue("A14")
-async def test_nothing_that_was_said_is_in_the_store_as_it_was_said(fresh):
+async def test_no_content_is_in_the_store_in_plain_text(fresh):
     canary = "canary-" + secrets.token_hex(8)
     async with with_secrets(fresh, ONE) as store:
         await one_of_each(store, canary)
@@ -206,7 +206,7 @@ async def test_a_secret_may_go_when_all_servers_write_with_the_next(fresh):
     assert len(keys) == 1
 
 
-async def test_a_shared_key_that_something_else_has_overwritten_is_made_anew(fresh):
+async def test_a_shared_key_that_something_else_has_overwritten_is_replaced(fresh):
     fresh.cli("SET", SHARED_KEY, "zzz")
     async with with_secrets(fresh) as store, with_secrets(fresh) as other:
         assert len(store.shared_key()) == 32

@@ -18,11 +18,11 @@ LEASE = 15.0
 
 
 class House:
-    """A health whose server says what the test wants."""
+    """The health of a server that answers what the test wants."""
 
-    def __init__(self, monkeypatch, *words):
+    def __init__(self, monkeypatch, *results):
         self.now = 1000.0
-        self.words = list(words)
+        self.results = list(results)
         self.known = asyncio.Event()
         self.came_back = asyncio.Event()
         self.tries = 0
@@ -36,11 +36,11 @@ class House:
         self.health.recovered()
 
     async def check_server(self, _client):
-        word = self.words.pop(0)
-        if isinstance(word, Exception):
-            raise word
+        result = self.results.pop(0)
+        if isinstance(result, Exception):
+            raise result
         self.known.set()
-        return ServerReport(word)
+        return ServerReport(result)
 
     async def script_load(self, _text):
         pass
@@ -51,9 +51,9 @@ class House:
             raise OutOfMemoryError
 
     async def execute_command(self, *_command):
-        """Any script's answer; what is left of the words are failures."""
-        if self.words:
-            raise self.words.pop(0)
+        """Any script's answer; the results that are left are failures."""
+        if self.results:
+            raise self.results.pop(0)
         return []
 
     @asynccontextmanager
@@ -98,7 +98,7 @@ async def test_nothing_is_claimed_during_an_outage(monkeypatch):
 
 
 async def test_without_room_nothing_is_claimed_until_owners_could_renew_again(monkeypatch):
-    """It answers, so it is not away; but nobody could renew a lease."""
+    """It answers, so it is not away; but no lease could be renewed."""
     house = House(monkeypatch, 10**6)
     await house.health.check()
     assert house.health.may_claim()
@@ -125,7 +125,7 @@ async def test_nothing_is_claimed_of_a_server_that_was_never_seen(monkeypatch):
     assert not house.health.may_claim()
 
 
-async def test_one_that_is_unfit_is_told_at_the_start_and_looked_at_again_later(
+async def test_a_server_that_does_not_fit_is_an_error_at_the_start_and_is_checked_again_later(
     monkeypatch, caplog
 ):
     house = House(monkeypatch, ConfigError("too old"), Lost(), ConfigError("too old"), 10_000)
@@ -133,17 +133,17 @@ async def test_one_that_is_unfit_is_told_at_the_start_and_looked_at_again_later(
         await house.health.check()
     async with asyncio.timeout(HANG_SECONDS), house.running():
         await house.known.wait()
-    assert house.words == []
+    assert house.results == []
     assert "too old" in caplog.text
 
 
 async def test_an_idle_server_notices_that_the_store_is_back(monkeypatch):
-    """It is not ready, so it is sent no requests: nobody else would ask."""
+    """It is not ready, so it is sent no requests that would ask."""
     house = House(monkeypatch, 10_000)
     await house.health.check()
     for _ in range(FAILURES):
         house.scripts.breaker.record_failure(Lost())
-    house.words = [Lost(), Lost()]
+    house.results = [Lost(), Lost()]
     ahead = iter(range(10_000))
     monkeypatch.setattr(
         house.scripts.breaker, "now", lambda: house.now + PROBE_SECONDS * next(ahead)
@@ -156,8 +156,8 @@ async def test_an_idle_server_notices_that_the_store_is_back(monkeypatch):
     assert house.health.may_claim()
 
 
-async def test_who_found_nobody_first_gives_owners_a_whole_lease(monkeypatch):
-    """The server may have stood still and not have been started anew: its uptime says nothing."""
+async def test_after_a_start_without_the_server_owners_have_a_whole_lease(monkeypatch):
+    """The server may have stood still and not have been started again: its uptime is no proof."""
     house = House(monkeypatch, Lost(), 10_000)
     await house.health.check()
     await house.health.check()

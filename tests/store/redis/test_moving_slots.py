@@ -1,4 +1,4 @@
-"""A cluster whose slots move while responses are written and followed: nobody loses anything."""
+"""A cluster whose slots move while responses are written and followed: nothing is lost."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from ws_bridge.store.base import Verdict
 from ws_bridge.store.redis import subscriptions
 from ws_bridge.store.redis.keys import keys_of
 
-WORDS = [str(number) for number in range(60)]
+DELTAS = [str(number) for number in range(60)]
 RESPONSES = 12
 
 
@@ -28,7 +28,7 @@ async def persistently(step):
 
 async def write(store, kept, moved):
     """The whole response event by event, and again while the slots have not moved."""
-    events = events_of(kept, *WORDS)
+    events = events_of(kept, *DELTAS)
     await persistently(lambda: store.create(kept, events[:2]))
     for number in range(2, len(events) - 1):
         verdict = await persistently(lambda n=number: append(store, kept, events[n : n + 1]))

@@ -42,7 +42,7 @@ def no_model(name, _maker=""):
 
 
 class Search:
-    """A server that looks for overdue responses, whenever the test says so."""
+    """A server that looks for overdue responses, when the test calls it."""
 
     def __init__(self, store):
         self.hands = FakeClock()
@@ -77,7 +77,7 @@ async def search(store):
 
 
 async def overdue(store, partition=None):
-    """A response that has said something, and whose server is lost."""
+    """A response that has output, and whose server is lost."""
     kept = record()
     while partition is not None and partition_of(kept.id) != partition:
         kept = record()
@@ -87,7 +87,7 @@ async def overdue(store, partition=None):
 
 
 async def failed(store, kept):
-    """It has ended, and says so in every way that there is."""
+    """It has ended, in the log and in the snapshot."""
     snapshot = await store.get(kept.id, "alice")
     assert snapshot is not None
     assert snapshot.status == "failed"
@@ -97,13 +97,13 @@ async def failed(store, kept):
     return log
 
 
-def lines_of(caplog, word):
-    return [entry.getMessage() for entry in caplog.records if word in entry.getMessage()]
+def lines_of(caplog, part):
+    return [entry.getMessage() for entry in caplog.records if part in entry.getMessage()]
 
 
 @pytest.mark.catalogue("A3")
 @pytest.mark.parametrize("kind", ["string", "list", "hash"])
-async def test_an_index_of_another_type_is_made_anew(node, store, search, caplog, kind):
+async def test_an_index_of_another_type_is_rebuilt(node, store, search, caplog, kind):
     """What runs comes into it again, whether its server is lost or not."""
     lost = [await overdue(store) for _ in range(40)]
     hidden = await overdue(store, partition_of(lost[0].id))
@@ -205,7 +205,7 @@ async def test_a_request_that_is_none_any_more_ends_its_response(store, search, 
 
 
 @pytest.mark.catalogue("A3")
-async def test_on_a_cluster_an_index_is_made_anew_from_the_node_that_has_it(cluster):
+async def test_on_a_cluster_an_index_is_rebuilt_from_the_node_that_has_it(cluster):
     async with opened(cluster.url) as store:
         lost = [await overdue(store) for _ in range(12)]
         for one in lost:

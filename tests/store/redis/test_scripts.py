@@ -36,13 +36,13 @@ class Hand:
 
 
 class Server:
-    """A client's other implementation: says what the test wants, in order, then its last word."""
+    """A client's other implementation: gives the results in order, then the last one again."""
 
     connection_pool = None
     enough = 1  # calls under way, and `is_full` is set
 
-    def __init__(self, *words):
-        self.words = list(words)
+    def __init__(self, *results):
+        self.results = list(results)
         self.asked = 0
         self.loaded = []
         self.open_now = self.most_open = 0
@@ -57,19 +57,19 @@ class Server:
         self.most_open = max(self.open_now, self.most_open)
         if self.open_now == self.enough:
             self.is_full.set()
-        word = self.words.pop(0) if len(self.words) > 1 else self.words[0]
+        result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
         try:
-            if isinstance(word, asyncio.Event):
-                await word.wait()
+            if isinstance(result, asyncio.Event):
+                await result.wait()
         finally:
             self.open_now -= 1
-        if isinstance(word, Exception):
-            raise word
-        return word
+        if isinstance(result, Exception):
+            raise result
+        return result
 
 
-def scripts(server, now=None, back=lambda: None):
-    made = Scripts(server, now or Hand(), back)
+def scripts(server, now=None, on_recovered=lambda: None):
+    made = Scripts(server, now or Hand(), on_recovered)
     made.breaker.record_success()
     return made
 
@@ -100,7 +100,7 @@ def test_a_call_is_a_command():
 # The breaker
 
 
-def test_after_some_failures_in_a_row_nobody_waits_but_for_a_probe():
+def test_after_some_failures_in_a_row_only_a_probe_is_sent():
     clock = Hand()
     breaker = CircuitBreaker(clock)
     for _ in range(FAILURES):
@@ -128,7 +128,7 @@ def test_a_success_in_between_forgives():
 
 @pytest.mark.catalogue("A6")
 @pytest.mark.parametrize("late", [Late(), TimeoutError()])
-def test_late_answers_turn_nobody_away_until_nobody_was_answered_for_seconds(late):
+def test_late_answers_open_no_circuit_until_no_call_was_answered_for_seconds(late):
     """One slow script holds up all the others: the next moment the store is there again."""
     clock = Hand()
     breaker = CircuitBreaker(clock)
@@ -149,7 +149,7 @@ def test_late_answers_turn_nobody_away_until_nobody_was_answered_for_seconds(lat
 
 
 @pytest.mark.catalogue("A6")
-def test_a_late_answer_says_nothing_of_a_store_that_has_answered_others_since():
+def test_a_late_answer_does_not_count_if_others_were_answered_since():
     clock = Hand()
     breaker = CircuitBreaker(clock)
     for _ in range(10 * FAILURES):
@@ -160,13 +160,13 @@ def test_a_late_answer_says_nothing_of_a_store_that_has_answered_others_since():
         breaker.check()
 
 
-async def test_one_late_answer_is_an_outage_for_whoever_judges_leases():
-    told = []
-    made = scripts(Server(Late(), "yes"), back=lambda: told.append(1))
+async def test_after_one_late_answer_the_store_has_recovered():
+    recoveries = []
+    made = scripts(Server(Late(), "yes"), on_recovered=lambda: recoveries.append(1))
     with pytest.raises(StoreUnavailable):
         await made.call(READ, ())
     await made.call(READ, ())
-    assert told == [1]
+    assert recoveries == [1]
 
 
 async def test_before_the_first_answer_the_store_is_away():
@@ -180,14 +180,14 @@ async def test_before_the_first_answer_the_store_is_away():
 
 
 @pytest.mark.parametrize(
-    "word",
+    "result",
     [
         *(Lost(), OSError(), ReadOnlyError(), AttributeError(), TypeError()),
         RuntimeError("unable to perform operation; the handler is closed"),
     ],
 )
-async def test_what_did_not_come_through_is_unavailable_and_counts(word):
-    made = scripts(Server(word))
+async def test_what_did_not_come_through_is_unavailable_and_counts(result):
+    made = scripts(Server(result))
     for count in range(1, FAILURES + 1):
         with pytest.raises(StoreUnavailable):
             await made.call(READ, ())
@@ -195,7 +195,7 @@ async def test_what_did_not_come_through_is_unavailable_and_counts(word):
 
 
 @pytest.mark.parametrize(
-    "word",
+    "result",
     [
         OutOfMemoryError("OOM"),
         ResponseError("MISCONF Redis is configured to save"),
@@ -203,8 +203,8 @@ async def test_what_did_not_come_through_is_unavailable_and_counts(word):
         ResponseError("NOREPLICAS Not enough good replicas"),
     ],
 )
-async def test_a_refusal_that_passes_is_unavailable_to_all(word):
-    made = scripts(Server(word))
+async def test_a_refusal_that_passes_is_unavailable_to_all(result):
+    made = scripts(Server(result))
     with pytest.raises(StoreUnavailable):
         await made.call_all([ScriptCall(READ, (), ())])
     assert made.breaker.refuses_writes
@@ -242,38 +242,38 @@ async def test_nothing_asked_is_nothing_sent():
     assert server.asked == 0
 
 
-async def test_who_listens_is_told_once_when_the_store_is_back():
-    clock, told = Hand(), []
-    made = scripts(Server(*[Lost()] * FAILURES, "yes"), clock, lambda: told.append(1))
+async def test_the_callback_is_called_once_when_the_store_is_back():
+    clock, recoveries = Hand(), []
+    made = scripts(Server(*[Lost()] * FAILURES, "yes"), clock, lambda: recoveries.append(1))
     for _ in range(FAILURES):
         with pytest.raises(StoreUnavailable):
             await made.call(READ, ())
     clock.now += PROBE_SECONDS
     for _ in range(3):
         await made.call(READ, ())
-    assert told == [1]
+    assert recoveries == [1]
 
 
-async def test_one_failure_is_an_outage_for_whoever_judges_leases():
+async def test_after_one_failure_the_store_has_recovered():
     """A server may stand still for longer than a lease and cost an idle process one call."""
-    told = []
-    made = scripts(Server(Lost(), "yes"), back=lambda: told.append(1))
+    recoveries = []
+    made = scripts(Server(Lost(), "yes"), on_recovered=lambda: recoveries.append(1))
     with pytest.raises(StoreUnavailable):
         await made.call(READ, ())
     await made.call(READ, ())
-    assert told == [1]
+    assert recoveries == [1]
 
 
 async def test_an_answer_that_took_long_is_an_outage_too():
-    clock, told, gate = Hand(), [], asyncio.Event()
+    clock, recoveries, gate = Hand(), [], asyncio.Event()
     server = Server(gate)
-    made = scripts(server, clock, lambda: told.append(1))
+    made = scripts(server, clock, lambda: recoveries.append(1))
     call = asyncio.create_task(made.call(READ, ()))
     await server.is_full.wait()
     clock.now += STALL_SECONDS + 0.1
     gate.set()
     await call
-    assert told == [1]
+    assert recoveries == [1]
 
 
 class Pool:

@@ -98,7 +98,7 @@ def test_a_page_without_a_record_is_no_snapshot():
     assert snapshots.fold(page(kept, events_of(kept)[:2], record=None)) is None
 
 
-def test_what_nobody_polls_any_more_is_dropped():
+def test_a_response_that_is_not_polled_any_more_is_dropped():
     clock = [0.0]
     snapshots, left, polled = RunningSnapshots(lambda: clock[0]), record(), record()
     for kept in (left, polled):

@@ -1,4 +1,4 @@
-"""A process that stood still is not told by its expired calls that the store is away."""
+"""After a standstill of this process its expired calls do not mean that the store is away."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ LONG = BEAT_SECONDS + LATE_SECONDS + 0.01
 
 
 class Hand:
-    """A clock turned by hand; whoever sleeps on it sleeps until the test wakes it."""
+    """A clock turned by hand; a sleeper sleeps until the test wakes it."""
 
     def __init__(self):
         self.now = 100.0
@@ -74,7 +74,7 @@ async def test_a_late_beat_is_one_for_all_that_was_under_way(detector, hand):
 
 
 async def test_it_is_known_before_the_late_beat(detector, hand):
-    """Whoever finds a timeout expired may come first."""
+    """The question may come before the beat."""
     hand.now += LONG
     assert detector.stood_still_since(100.0)
 

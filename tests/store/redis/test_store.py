@@ -101,16 +101,16 @@ class TestCluster(StoreContract):
 
 async def until_hints_pass(store):
     """Return when hints reach the store, from whatever node."""
-    heard = set()
-    store.set_callbacks(on_cancelled=heard.add, on_followed=heard.add)
+    received = set()
+    store.set_callbacks(on_cancelled=received.add, on_followed=received.add)
     for node in range(9):
 
-        async def is_heard(node=node):
-            told = "PUBLISH", CHANNEL_PREFIX + store.worker, f"c{node}"
-            await store._client.execute_command(*told)
-            return str(node) in heard
+        async def is_received(node=node):
+            shown = "PUBLISH", CHANNEL_PREFIX + store.worker, f"c{node}"
+            await store._client.execute_command(*shown)
+            return str(node) in received
 
-        await until(is_heard, "the store hears of it")
+        await until(is_received, "the hint arrives")
 
 
 # Sentinel
@@ -121,16 +121,16 @@ async def test_after_a_failover_the_promoted_replica_has_what_was_written():
         async with opened(sentinel.url) as store:
             kept, events = await finished(store)
             running = record()
-            said = events_of(running)
-            await store.create(running, said[:2])
+            written = events_of(running)
+            await store.create(running, written[:2])
             await in_step(sentinel)
             sentinel.master.kill()
             await asyncio.to_thread(sentinel.until_promoted)
             await until(lambda: is_answered(store, kept), "the store answers again")
             assert await collect(store, kept) == events
-            assert await append(store, running, said[2:]) is Verdict.APPENDED
+            assert await append(store, running, written[2:]) is Verdict.APPENDED
             await until_subscribed(store)
-            assert await collect(store, running) == said
+            assert await collect(store, running) == written
 
 
 async def in_step(sentinel):
@@ -175,7 +175,7 @@ async def one_of_each_kind(store):
         await store.create(one, events_of(one)[:2])
     _, _, claimed, released, deleted, cancelled, followed = kept
     reader = asyncio.create_task(collect(store, followed))
-    await until(lambda: is_followed(store, followed), "somebody follows")
+    await until(lambda: is_followed(store, followed), "it is followed")
     reader.cancel()
     await asyncio.gather(reader, return_exceptions=True)
     await let_run_out(store, claimed)
@@ -211,8 +211,8 @@ async def test_at_rest_an_event_takes_a_tenth_of_its_text(valkey, store):
     await store.create(kept)
     fields = {"item_id": "msg_" + "0" * 48, "output_index": 0, "content_index": 0, "logprobs": []}
     events = [
-        Event.of(delta(word, **fields), number, None)
-        for number, word in enumerate(secrets.choice(WORDS) for _ in range(1000))
+        Event.of(delta(text, **fields), number, None)
+        for number, text in enumerate(secrets.choice(TEXTS) for _ in range(1000))
     ]
     assert 170 <= sum(len(event.text) for event in events) / len(events) <= 210
     end = events_of(kept)[-1]
@@ -226,11 +226,11 @@ async def test_at_rest_an_event_takes_a_tenth_of_its_text(valkey, store):
     assert await collect(store, kept) == [*events, end]
 
 
-WORDS = "the of and to in is that for it as was with be by on not he his are this at which".split()
+TEXTS = "the of and to in is that for it as was with be by on not he his are this at which".split()
 
 
-def delta(word, **fields):
-    return Draft("response.output_text.delta", {**fields, "delta": f" {word}"})
+def delta(text, **fields):
+    return Draft("response.output_text.delta", {**fields, "delta": f" {text}"})
 
 
 @pytest.mark.catalogue("C23")
@@ -286,35 +286,35 @@ async def test_what_one_server_writes_another_reads_and_follows(pair):
     snapshot = await other.get(kept.id, "alice")
     assert (snapshot.record, snapshot.number) == (kept, 1)
     follower = asyncio.create_task(collect(other, kept))
-    await until(lambda: is_followed(one, kept), "the writer knows that somebody follows")
+    await until(lambda: is_followed(one, kept), "the writer knows that it is followed")
     for event in events[2:]:
         assert await append(one, kept, [event]) is Verdict.APPENDED
     assert [event.text for event in await follower] == [event.text for event in events]
 
 
-async def test_the_writer_is_told_at_once_that_somebody_follows(pair):
+async def test_the_writer_learns_at_once_that_its_response_is_followed(pair):
     one, other = pair
-    heard = asyncio.Queue()
-    one.set_callbacks(on_cancelled=lambda _: None, on_followed=heard.put_nowait)
+    received = asyncio.Queue()
+    one.set_callbacks(on_cancelled=lambda _: None, on_followed=received.put_nowait)
     kept = record()
     await one.create(kept, events_of(kept)[:2])
     follower = asyncio.create_task(collect(other, kept))
     async with asyncio.timeout(HANG_SECONDS):
-        assert await heard.get() == kept.id
+        assert await received.get() == kept.id
     await append(one, kept, events_of(kept))
     await follower
 
 
-async def test_another_servers_wish_for_the_end_is_heard_by_the_writer_alone(pair):
+async def test_another_servers_cancel_reaches_the_writer_alone(pair):
     one, other = pair
-    heard, wrong = asyncio.Queue(), []
-    one.set_callbacks(on_cancelled=heard.put_nowait, on_followed=lambda _: None)
+    received, wrong = asyncio.Queue(), []
+    one.set_callbacks(on_cancelled=received.put_nowait, on_followed=lambda _: None)
     other.set_callbacks(on_cancelled=wrong.append, on_followed=lambda _: None)
     kept = record()
     await one.create(kept)
     await other.cancel(kept.id, "alice")
     async with asyncio.timeout(HANG_SECONDS):
-        assert await heard.get() == kept.id
+        assert await received.get() == kept.id
     assert wrong == []
 
 
@@ -333,18 +333,18 @@ async def test_after_a_takeover_the_server_before_is_fenced(pair):
     assert await collect(one, kept) == events
 
 
-async def test_a_wish_after_a_takeover_goes_to_the_new_writer(pair):
+async def test_a_cancel_after_a_takeover_goes_to_the_new_writer(pair):
     one, other = pair
-    wrong, heard = [], asyncio.Queue()
+    wrong, received = [], asyncio.Queue()
     one.set_callbacks(on_cancelled=wrong.append, on_followed=lambda _: None)
-    other.set_callbacks(on_cancelled=heard.put_nowait, on_followed=lambda _: None)
+    other.set_callbacks(on_cancelled=received.put_nowait, on_followed=lambda _: None)
     kept = rerunnable()
     await one.create(kept)
     await let_run_out(one, kept)
     claim = await other.claim(kept.id)
     await one.cancel(kept.id, "alice")
     async with asyncio.timeout(HANG_SECONDS):
-        assert await heard.get() == kept.id
+        assert await received.get() == kept.id
     [receipt] = await other.append([Write(claim.lease)])
     assert receipt.is_cancelled
     assert wrong == []
@@ -376,14 +376,14 @@ async def test_what_was_given_back_in_order_costs_no_attempt(store, expire):
 
 
 @pytest.mark.catalogue("W6")
-async def test_the_end_is_told_to_a_reader_that_saw_more_than_the_log_has(pair):
+async def test_a_reader_that_saw_more_than_the_log_has_gets_the_end(pair):
     """The server that died was ahead of the log; its successor's end has a smaller number."""
     one, other = pair
     kept = record()
     events = events_of(kept, *"abcdefgh")
     await one.create(kept, events[:3])
     early = [asyncio.create_task(collect(one, kept, after)) for after in (2, 3, 4, 7)]
-    await until(lambda: is_followed(one, kept), "somebody follows")
+    await until(lambda: is_followed(one, kept), "it is followed")
     await let_run_out(one, kept)
     claim = await other.claim(kept.id)
     end = Event.of(Draft("response.failed", {"response": {"status": "failed"}}), 3, None)
@@ -394,12 +394,12 @@ async def test_the_end_is_told_to_a_reader_that_saw_more_than_the_log_has(pair):
 
 
 async def test_a_reader_beyond_the_log_waits_for_what_it_does_not_have(store):
-    """The log is behind the socket it saw; nothing is said twice."""
+    """The log is behind the socket it saw; nothing is repeated."""
     kept = record()
     events = events_of(kept, *"abcdefgh")
     await store.create(kept, events[:2])
     reader = asyncio.create_task(collect(store, kept, 5))
-    await until(lambda: is_followed(store, kept), "somebody follows")
+    await until(lambda: is_followed(store, kept), "it is followed")
     for start in range(2, len(events), 3):
         await append(store, kept, events[start : start + 3])
     assert await reader == events[6:]
@@ -460,7 +460,7 @@ async def test_hints_come_again_after_their_connection_was_killed(valkey, pair):
 @pytest.mark.usefixtures("quick_checks")
 async def test_without_any_hint_news_come_with_the_next_check(pair):
     one, other = pair
-    is_followed, told = True, []
+    is_followed, shown = True, []
     for _ in range(100):  # a check may come between the two, and ask for hints again
         kept = record()
         events = events_of(kept)
@@ -470,15 +470,15 @@ async def test_without_any_hint_news_come_with_the_next_check(pair):
         await one._client.hdel(keys_of(kept.id).meta, "fl", "fw")
         is_followed = (await write(one, kept, *events[2:4])).is_followed
         await append(one, kept, events[4:])
-        told.append(await follower == events)
+        shown.append(await follower == events)
         if not is_followed:
             break
     assert not is_followed
-    assert all(told)
+    assert all(shown)
 
 
 @pytest.mark.catalogue("R15")
-async def test_a_silent_subscription_is_found_dead_and_made_anew(monkeypatch, valkey, store):
+async def test_a_silent_subscription_is_found_dead_and_replaced(monkeypatch, valkey, store):
     monkeypatch.setattr(subscriptions, "PROBE_SECONDS", 0.05)
     monkeypatch.setattr(subscriptions, "ANSWER_SECONDS", 0.1)
     async with Proxy(valkey.port) as proxy:
@@ -489,7 +489,7 @@ async def test_a_silent_subscription_is_found_dead_and_made_anew(monkeypatch, va
             assert await anext(messages) == subscriptions.MISSED
             proxy.freeze()
             news = asyncio.create_task(anext(messages))
-            await until(lambda: has_connections(proxy, 2), "it tries anew")
+            await until(lambda: has_connections(proxy, 2), "it tries again")
             monkeypatch.setattr(
                 subscriptions, "ANSWER_SECONDS", LONG
             )  # who is slow is not dead any more
@@ -529,7 +529,7 @@ async def test_what_the_server_lost_is_gone_until_it_is_written_again():
             events = events_of(kept)
             await store.create(kept, events[:2])
             follower = asyncio.create_task(collect(store, kept))
-            await until(lambda: is_followed(store, kept), "somebody follows")
+            await until(lambda: is_followed(store, kept), "it is followed")
             node.wipe()
             assert await append(store, kept, events[2:4]) is Verdict.GONE
             assert await store.get(kept.id, "alice") is None
@@ -562,7 +562,7 @@ async def collect_now(store, kept):
 
 
 @pytest.mark.parametrize("name", ["input", "meta", "final"])
-async def test_of_what_is_not_whole_nobody_is_told_anything(valkey, store, name):
+async def test_a_response_that_is_not_whole_is_unknown(valkey, store, name):
     kept, _ = await finished(store)
     running = record()
     await store.create(running, events_of(running)[:2])
@@ -617,7 +617,7 @@ async def test_followers_are_not_held_up_by_a_response_that_others_broke(valkey,
     await store.create(kept, events[:2])
     readers = [asyncio.create_task(collect(store, one)) for one in (broken, kept)]
     for one in (broken, kept):
-        await until(lambda one=one: is_followed(store, one), "somebody follows")
+        await until(lambda one=one: is_followed(store, one), "it is followed")
     keys = keys_of(broken.id)
     valkey.cli("DEL", keys.events)
     valkey.cli("LPUSH", keys.events, "mine")
@@ -634,17 +634,17 @@ async def test_a_server_without_room_is_away_until_it_has_some():
         async with opened(node.url) as store:
             kept, events = await finished(store)
             running = record()
-            said = events_of(running)
-            await store.create(running, said[:2])
+            written = events_of(running)
+            await store.create(running, written[:2])
             node.cli("CONFIG", "SET", "maxmemory", "1mb")
             with pytest.raises(StoreUnavailable):
                 await store.create(record())
             with pytest.raises(StoreUnavailable):
-                await append(store, running, said[2:4])
+                await append(store, running, written[2:4])
             assert await collect(store, kept) == events  # reading needs no room
             node.cli("CONFIG", "SET", "maxmemory", "64mb")
-            assert await append(store, running, said[2:]) is Verdict.APPENDED
-            assert await collect(store, running) == said
+            assert await append(store, running, written[2:]) is Verdict.APPENDED
+            assert await collect(store, running) == written
 
 
 # What will not heal
@@ -660,19 +660,25 @@ async def refused(url, caplog, *, is_secret=SECRET, **fields):
             await store.open()
     finally:
         await store.close()
-    said = str(caught.value)
-    told = said + caplog.text + repr(caught.value) + repr(store._address) + repr(store._client)
-    assert is_secret not in told
-    return said
+    written = str(caught.value)
+    shown = (
+        written
+        + caplog.text
+        + repr(caught.value)
+        + repr(store._logs._address)
+        + repr(store._client)
+    )
+    assert is_secret not in shown
+    return written
 
 
 @pytest.mark.catalogue("R20")
-async def test_a_wrong_password_is_told_by_the_name_of_its_key(caplog):
+async def test_a_wrong_password_is_an_error_that_names_its_key(caplog):
     with Node(valkey_binary(), password=SECRET) as node:
-        said = await refused(f"redis://127.0.0.1:{node.port}", caplog, password="wr0ng")  # noqa: S106
-        assert "store.url" in said
-        assert "store.password_env" in said
-        assert "wr0ng" not in said + caplog.text
+        written = await refused(f"redis://127.0.0.1:{node.port}", caplog, password="wr0ng")  # noqa: S106
+        assert "store.url" in written
+        assert "store.password_env" in written
+        assert "wr0ng" not in written + caplog.text
         assert "password" in await refused(f"redis://127.0.0.1:{node.port}", caplog)
         async with opened(f"redis://:wr0ng@127.0.0.1:{node.port}", password=SECRET):
             pass
@@ -682,13 +688,13 @@ async def test_a_wrong_password_is_told_by_the_name_of_its_key(caplog):
 
 async def test_a_server_that_is_too_old_is_refused(monkeypatch, caplog, valkey):
     monkeypatch.setattr(connect, "OLDEST_VERSION", (99, 1))
-    said = await refused(valkey.url, caplog)
-    assert "99.1" in said
-    assert "store.url" in said
+    written = await refused(valkey.url, caplog)
+    assert "99.1" in written
+    assert "store.url" in written
 
 
 @pytest.mark.catalogue("R18")
-async def test_a_server_that_may_forget_is_told_of(caplog):
+async def test_a_server_that_may_evict_is_logged(caplog):
     options = ("--maxmemory-policy", "allkeys-lru")
     with Node(valkey_binary(), options=options) as node:
         async with opened(node.url):
@@ -741,7 +747,7 @@ async def persistently(step):
 
 
 @pytest.mark.catalogue("R9")
-async def test_with_resets_in_between_nothing_is_lost_or_said_twice(behind):
+async def test_with_resets_in_between_nothing_is_lost_or_repeated(behind):
     store, proxy = behind
     proxy.cut_every = 7
     kept = record()
@@ -814,7 +820,7 @@ async def test_a_frozen_server_is_given_up_soon_then_at_once_and_found_again(val
         await store.close()
 
 
-async def test_a_store_that_nobody_asks_is_found_again_too(behind):
+async def test_a_store_without_calls_is_found_again_too(behind):
     store, proxy = behind
     proxy.refuse()
     for _ in range(FAILURES):
@@ -899,7 +905,7 @@ async def has_none_open(proxy):
     return proxy.open_now == 0
 
 
-async def test_the_log_says_once_that_the_store_is_away_and_once_that_it_is_back(behind, caplog):
+async def test_the_log_has_one_line_that_the_store_is_away_and_one_that_it_is_back(behind, caplog):
     caplog.set_level(logging.INFO)
     store, proxy = behind
     kept, _ = await finished(store)

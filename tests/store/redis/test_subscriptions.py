@@ -33,7 +33,7 @@ class Logs:
         self.reads = []
         self.asked = []
         self.failures = 0
-        self.told = asyncio.Queue()
+        self.published = asyncio.Queue()
 
     def add(self, response_id, *events):
         self.logs.setdefault(response_id, []).extend(events)
@@ -56,7 +56,7 @@ class Logs:
     async def hints(self):
         yield "", ""
         while True:
-            yield await self.told.get()
+            yield await self.published.get()
 
     def _fail(self):
         if self.failures:
@@ -67,10 +67,12 @@ class Logs:
         if cursor.id not in self.logs:
             return None
         log = self.logs[cursor.id]
-        new = [event for event in log if event.number > cursor.after][:8]
-        is_last = log[-1].is_terminal and (not new or new[-1] is log[-1])
+        new = [event for event in log if event.number > cursor.after]
+        page, is_complete = new[:8], len(new) <= 8
         return ResponsePage(
-            cursor, new, log[-1].number, is_last, is_taken_over=cursor.id in self.taken
+            *(cursor, page, log[-1].number, log[-1].is_terminal and is_complete),
+            is_taken_over=cursor.id in self.taken,
+            is_complete=is_complete,
         )
 
 
@@ -92,14 +94,14 @@ class Sleeps:
 
 class House:
     def __init__(self):
-        self.logs, self.sleeps, self.heard = Logs(), Sleeps(), []
-        self.following = Subscriptions(
-            self.logs, lambda *hint: self.heard.append(hint), self.sleeps
+        self.logs, self.sleeps, self.other_hints = Logs(), Sleeps(), []
+        self.subscriptions = Subscriptions(
+            self.logs, lambda *hint: self.other_hints.append(hint), self.sleeps
         )
 
     async def collect(self, kept, after=-1):
         last = self.logs.logs[kept.id][-1].number
-        reader = self.following.follow(Cursor(kept.id, kept.owner, after), last)
+        reader = self.subscriptions.follow(Cursor(kept.id, kept.owner, after), last)
         return [event async for batch in reader for event in batch]
 
     def start(self, kept, after=-1):
@@ -113,7 +115,7 @@ class House:
 @pytest.fixture
 async def house():
     made = House()
-    running = asyncio.create_task(made.following.run())
+    running = asyncio.create_task(made.subscriptions.run())
     async with asyncio.timeout(HANG_SECONDS):
         await made.until(lambda: made.sleeps.seconds)  # all of it has begun
         yield made
@@ -138,12 +140,30 @@ async def test_one_read_is_enough_for_all_followers(house):
     await house.until(lambda: len(house.logs.asked) == 50)
     house.logs.reads.clear()
     house.logs.add(kept.id, *events[2:4])
-    house.logs.told.put_nowait((EVENTS, kept.id))
+    house.logs.published.put_nowait((EVENTS, kept.id))
     await house.until(lambda: house.logs.reads)
     house.logs.add(kept.id, *events[4:])
-    house.logs.told.put_nowait((EVENTS, kept.id))
+    house.logs.published.put_nowait((EVENTS, kept.id))
     assert await asyncio.gather(*readers) == [events[2:]] * 50
     assert len(house.logs.reads) <= 3
+
+
+async def test_a_hint_costs_one_read(house):
+    """A page that has all of the log is not followed by a read that finds nothing."""
+    kept = record()
+    events = events_of(kept, *"abcdef")
+    house.logs.add(kept.id, *events[:2])
+    reader = house.start(kept, 1)
+    await house.until(lambda: house.logs.asked)
+    house.logs.reads.clear()
+    for count, event in enumerate(events[2:], start=1):
+        house.logs.add(kept.id, event)
+        house.logs.published.put_nowait((EVENTS, kept.id))
+        await house.until(lambda count=count: len(house.logs.reads) >= count)
+        for _ in range(30):  # all that the read has caused
+            await asyncio.sleep(0)
+        assert len(house.logs.reads) == count
+    assert await reader == events[2:]
 
 
 async def test_hints_about_many_are_one_round_trip(house):
@@ -155,7 +175,7 @@ async def test_hints_about_many_are_one_round_trip(house):
     house.logs.reads.clear()
     for one in kept:
         house.logs.add(one.id, *events_of(one)[2:])
-        house.logs.told.put_nowait((EVENTS, one.id))
+        house.logs.published.put_nowait((EVENTS, one.id))
     assert await asyncio.gather(*readers) == [events_of(one)[2:] for one in kept]
     assert len(house.logs.reads) < len(kept)
 
@@ -201,7 +221,7 @@ async def test_a_new_subscription_means_that_everything_may_have_news(house):
     reader = house.start(kept, 1)
     await house.until(lambda: house.logs.asked)
     house.logs.add(kept.id, *events[2:])
-    house.logs.told.put_nowait(("", ""))
+    house.logs.published.put_nowait(("", ""))
     assert await reader == events[2:]
 
 
@@ -213,7 +233,7 @@ async def test_what_cannot_be_read_now_is_read_later(house):
     await house.until(lambda: house.logs.asked)
     house.logs.failures = 2
     house.logs.add(kept.id, *events[2:])
-    house.logs.told.put_nowait((EVENTS, kept.id))
+    house.logs.published.put_nowait((EVENTS, kept.id))
     while not reader.done():
         house.sleeps.end()
         await asyncio.sleep(0)
@@ -225,15 +245,15 @@ async def test_who_is_behind_the_window_reads_the_log(house, monkeypatch):
     events = events_of(kept, *map(str, range(40)))
     monkeypatch.setattr(module, "WINDOW_BYTES", 3 * len(events[5].text))
     house.logs.add(kept.id, *events[:2])
-    reader = house.following.follow(Cursor(kept.id, kept.owner, 1), 1)
+    reader = house.subscriptions.follow(Cursor(kept.id, kept.owner, 1), 1)
     first = asyncio.create_task(anext(reader))
     await house.until(lambda: house.logs.asked)
     house.logs.add(kept.id, *events[2:4])
-    house.logs.told.put_nowait((EVENTS, kept.id))
+    house.logs.published.put_nowait((EVENTS, kept.id))
     seen = list(await first)
     quick = house.start(kept, 3)
     house.logs.add(kept.id, *events[4:])
-    house.logs.told.put_nowait((EVENTS, kept.id))
+    house.logs.published.put_nowait((EVENTS, kept.id))
     assert await quick == events[4:]
     seen += [event async for batch in reader for event in batch]
     assert seen == events[2:]
@@ -246,12 +266,12 @@ async def test_followers_of_what_is_gone_come_to_their_end(house):
     await house.until(lambda: house.logs.asked)
     del house.logs.logs[kept.id]
     house.logs.deleted.add(kept.id)
-    house.logs.told.put_nowait((EVENTS, kept.id))
+    house.logs.published.put_nowait((EVENTS, kept.id))
     assert await reader == []
 
 
 async def test_what_a_store_has_lost_may_come_back(house):
-    """It was flushed; the response's server writes it anew."""
+    """It was flushed; the response's server creates it again."""
     kept = record()
     events = events_of(kept)
     house.logs.add(kept.id, *events[:2])
@@ -259,10 +279,10 @@ async def test_what_a_store_has_lost_may_come_back(house):
     await house.until(lambda: house.logs.asked)
     del house.logs.logs[kept.id]
     asked = len(house.logs.asked)
-    house.logs.told.put_nowait((EVENTS, kept.id))
+    house.logs.published.put_nowait((EVENTS, kept.id))
     await house.until(lambda: len(house.logs.asked) > asked)
     house.logs.add(kept.id, *events)
-    house.logs.told.put_nowait((EVENTS, kept.id))
+    house.logs.published.put_nowait((EVENTS, kept.id))
     assert await reader == events[2:]
 
 
@@ -276,28 +296,28 @@ async def test_a_reader_ahead_of_the_log_gets_nothing_twice_and_the_end_for_sure
     if is_taken:
         house.logs.taken.add(kept.id)
     house.logs.add(kept.id, *events[2:])
-    house.logs.told.put_nowait((EVENTS, kept.id))
+    house.logs.published.put_nowait((EVENTS, kept.id))
     assert await reader == (events[-1:] if is_taken else [])
 
 
-async def test_other_hints_go_to_who_listens_for_them(house):
-    house.logs.told.put_nowait((CANCELLED, "resp_1"))
-    house.logs.told.put_nowait((EVENTS, "resp_nobody_follows"))
-    await house.until(lambda: house.heard)
-    assert house.heard == [(CANCELLED, "resp_1")]
+async def test_other_hints_go_to_the_callback(house):
+    house.logs.published.put_nowait((CANCELLED, "resp_1"))
+    house.logs.published.put_nowait((EVENTS, "resp_without_followers"))
+    await house.until(lambda: house.other_hints)
+    assert house.other_hints == [(CANCELLED, "resp_1")]
     assert house.logs.reads == []
 
 
-async def test_what_nobody_follows_any_more_is_forgotten(house):
+async def test_a_response_without_followers_is_forgotten(house):
     kept = record()
     house.logs.add(kept.id, *events_of(kept)[:2])
     readers = [house.start(kept, 1) for _ in range(3)]
     await house.until(lambda: len(house.logs.asked) == 3)
     for reader in readers:
-        assert house.following._followed
+        assert house.subscriptions._followed
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
-    assert not house.following._followed
+    assert not house.subscriptions._followed
 
 
 # Hints
@@ -321,7 +341,7 @@ async def test_nothing_is_missed_from_the_first_word_on(line, valkey):
         assert await anext(messages) == (text[:1], text[1:])
 
 
-async def test_after_a_cut_it_is_told_that_something_may_be_missed(line, valkey, caplog):
+async def test_after_a_cut_it_gives_missed(line, valkey, caplog):
     channel, messages, proxy = line
     await anext(messages)
     for _ in range(2):
@@ -338,13 +358,13 @@ async def test_a_server_that_is_away_is_waited_for(monkeypatch, line, caplog):
     await anext(messages)
     proxy.refuse()
     news = asyncio.create_task(anext(messages))
-    await until(lambda: is_told(caplog), "the log knows")
+    await until(lambda: is_logged(caplog), "the log knows")
     await proxy.accept()
     assert await news == MISSED
     assert caplog.text.count("hints_away") == 1
 
 
-async def is_told(caplog):
+async def is_logged(caplog):
     return "hints_away" in caplog.text
 
 
@@ -355,9 +375,9 @@ async def test_a_silent_line_is_found_dead_and_a_new_one_made(monkeypatch, line,
     await anext(messages)
     proxy.freeze()
     news = asyncio.create_task(anext(messages))
-    # The third connection: neither a line that fell silent nor one that never spoke is waited for.
-    await until(lambda: has_connections(proxy, 3), "it tries anew, and again")
-    monkeypatch.setattr(module, "ANSWER_SECONDS", LONG)  # from now on whoever is slow is not dead
+    # The third connection: no silent line is waited for, be it old or new.
+    await until(lambda: has_connections(proxy, 3), "it tries again, and again")
+    monkeypatch.setattr(module, "ANSWER_SECONDS", LONG)  # slow is not dead now
     proxy.thaw()
     assert await news == MISSED
     valkey.cli("PUBLISH", channel, "ex")

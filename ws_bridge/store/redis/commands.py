@@ -191,7 +191,7 @@ def decode_page(cursor: Cursor, answer: Any, codec: Codec, owners: Owners) -> Re
     try:
         return _decode_page(cursor, answer, codec, owners)
     except Unreadable as unreadable:
-        log.error("read_broken id=%s reason=%s", cursor.id, unreadable)  # noqa: TRY400 - the reason says it all
+        log.error("read_broken id=%s reason=%s", cursor.id, unreadable)  # noqa: TRY400 - the reason is enough
         return None
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from ws_bridge.errors import ConversationFull, StoreUnavailable
+from ws_bridge.errors import StoreUnavailable
 from ws_bridge.protocol.conversation import Conversation, ConversationEntry
 from ws_bridge.store.base import Owners, Unreadable
 from ws_bridge.store.conversations import DEFAULT_LIMITS, OVERHEAD, ConversationLimits
@@ -23,15 +23,15 @@ from ws_bridge.types import Json
 log = logging.getLogger(__name__)
 
 
-STEP_ENTRIES = 128  # entries that one step looks at
-MAX_TRIES = 8  # to read a conversation from which somebody takes items all the while
-LARGE = 64 * 1024  # bytes: more are packed and unpacked beside the event loop
+STEP_ENTRIES = 128  # that one step reads, at most
+MAX_TRIES = 8  # to read a conversation from which items are removed meanwhile
+LARGE = 64 * 1024  # bytes: more are encoded and decoded in a thread beside the event loop
 OLDEST_FIRST, NEWEST_FIRST = 1, -1
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationPage:
-    """What one step has read."""
+    """What one step has read of a conversation."""
 
     head: Conversation  # without items
     length: int  # items of the conversation
@@ -40,7 +40,7 @@ class ConversationPage:
 
 
 class RedisConversations:
-    """``Conversations`` of many processes. What cannot be read is unknown."""
+    """``Conversations`` of many processes. One that cannot be decoded is unknown."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class RedisConversations:
         return page.head if page else None
 
     async def get(self, conversation_id: str, owner: str) -> Conversation | None:
-        """See ``Conversations``: page after page, as it was at the first one."""
+        """See ``Conversations``: page after page, as it was when the first one was read."""
         for _ in range(MAX_TRIES):
             page = first = await self._page(conversation_id, owner, 0)
             if page is None or first is None:
@@ -84,7 +84,7 @@ class RedisConversations:
                 if page is None:
                     return None
                 if page.removed != first.removed or page.length < first.length:
-                    break  # what comes next has moved
+                    break  # the positions have changed
                 kept += page.entries
             if len(kept) >= first.length:
                 entries = await self._read(kept[: first.length], conversation_id)
@@ -139,7 +139,7 @@ class RedisConversations:
         return None if names is None else [orjson.loads(name) for name in names]
 
     async def remove(self, conversation_id: str, owner: str, item_id: str) -> bool:
-        """See ``Conversations``; two of one name, which servers of old may have made, both go."""
+        """See ``Conversations``; of one name there may be two items, by an earlier release."""
         is_removed = False
         while (place := await self.find(conversation_id, owner, item_id)) is not None:
             answer = await self._call("remove", conversation_id, owner, name=item_id, start=place)
@@ -173,7 +173,7 @@ class RedisConversations:
         try:
             head = self._head(conversation_id, owner, created_at, metadata)
         except Unreadable as unreadable:
-            log.error("read_broken id=%s reason=%s", conversation_id, unreadable)  # noqa: TRY400 - the reason is all there is
+            log.error("read_broken id=%s reason=%s", conversation_id, unreadable)  # noqa: TRY400 - the reason is enough
             return None
         return ConversationPage(replace(head, size=size), length, removed, entries)
 
@@ -195,7 +195,7 @@ class RedisConversations:
             return None
         owners = (owner,) if action == "create" else self._owners.names(owner)
         meta, listed, _ = keys = conversation_keys(conversation_id)
-        kept = b"" if metadata is None else self._pack_metadata(metadata, meta)
+        kept = b"" if metadata is None else self._encode_metadata(metadata, meta)
         arguments = (
             *(action, " ".join(owners), self._ttl_ms, created_at, kept, _name(name)),
             *("" if start is None else start, max_entries, step),
@@ -206,18 +206,18 @@ class RedisConversations:
         while answer == b"again":  # entries that an older release has added are counted first
             answer = await self._scripts.call(CONVERSE, keys, *arguments)
         if answer == b"full":
-            raise ConversationFull(self.limits.bytes, self.limits.items)
+            raise self.limits.exceeded()
         return answer
 
-    def _pack_metadata(self, metadata: Json, key: str) -> bytes:
-        """As JSON, or encrypted: older releases take it for JSON."""
+    def _encode_metadata(self, metadata: Json, key: str) -> bytes:
+        """As plain JSON, which older releases read, or encrypted."""
         plain = orjson.dumps(metadata)
         return self._codec.encode(plain, key) if self._codec.cipher.encrypts else plain
 
     async def _parts(
         self, entries: Sequence[ConversationEntry], key: str
     ) -> Sequence[bytes | int | str]:
-        """Of each entry its name, its spare name, its payload, its size and its digest."""
+        """The script's arguments for each entry: name, spare name, payload, size and digest."""
         plain = [orjson.dumps([one.item, one.maker, one.response]) for one in entries]
         names = [(_name(one.id), _name(one.spare or one.id)) for one in entries]
 
@@ -235,7 +235,7 @@ class RedisConversations:
     def _head(
         self, conversation_id: str, owner: str, created_at: bytes | None, metadata: bytes | None
     ) -> Conversation:
-        """What the script has read, but for the items. Raises ``Unreadable``."""
+        """The conversation without its items. Raises ``Unreadable``."""
         if metadata and metadata.startswith(ENCRYPTED):
             metadata = self._codec.decode(metadata, conversation_keys(conversation_id)[0])
         created = parse_json(created_at or b"")
@@ -247,7 +247,7 @@ class RedisConversations:
     async def _read(
         self, kept: Sequence[bytes], conversation_id: str
     ) -> tuple[ConversationEntry, ...] | None:
-        """Items as they are kept; None if one of them cannot be read."""
+        """The items that were stored; None if one of them cannot be decoded."""
         listed = conversation_keys(conversation_id)[1]
 
         def read() -> tuple[ConversationEntry, ...]:
@@ -257,11 +257,11 @@ class RedisConversations:
             is_large = sum(map(len, kept)) > LARGE
             return await asyncio.to_thread(read) if is_large else read()
         except Unreadable as unreadable:
-            log.error("read_broken id=%s reason=%s", conversation_id, unreadable)  # noqa: TRY400 - the reason is all there is
+            log.error("read_broken id=%s reason=%s", conversation_id, unreadable)  # noqa: TRY400 - the reason is enough
             return None
 
     def _entry(self, kept: bytes, key: str) -> ConversationEntry:
-        """An item as it is kept; values after the third are a newer release's, and stay there."""
+        """One stored item. Values after the third are a newer release's. Raises ``Unreadable``."""
         line, _, payload = kept.partition(b"\n")
         name, values = parse_json(line), decode_json(payload, self._codec, key)
         if not isinstance(values, list):
@@ -274,5 +274,5 @@ class RedisConversations:
 
 
 def _name(item_id: str) -> bytes:
-    """An id, whatever is in it, on one line."""
+    """An id as JSON: one line, whatever characters it has."""
     return orjson.dumps(item_id)

@@ -133,7 +133,7 @@ class StoreHealth:
         try:
             await self.check()
         except ConfigError as unfit:
-            log.error("store_unfit %s", unfit)  # noqa: TRY400 - one line says it all
+            log.error("store_unfit %s", unfit)  # noqa: TRY400 - one line is enough
 
 
 def _name(failure: BaseException) -> str:

@@ -8,7 +8,7 @@ Rule 3: after three failures in a row the circuit is open: calls fail at once, b
 every quarter of a second.
 Rule 4: a late answer fails its own call only: one slow script must not open the circuit for all
 others. A store that has answered no call for seconds is away.
-Rule 5: a call that failed while this process stood still says nothing about the store: it is made
+Rule 5: a call that failed while this process stood still proves nothing about the store: it is made
 again.
 """
 
@@ -142,7 +142,7 @@ class StandstillDetector:
     """Whether this process stood still: it beats while ``run`` runs, and a late beat shows it.
 
     A process that was stopped, or whose event loop was blocked, finds all its timeouts expired when
-    it continues, though the answers may have arrived. Such a timeout says nothing about the store.
+    it continues, though the answers may have arrived. Such a timeout proves nothing.
     ``now`` is monotonic, in seconds.
     """
 

@@ -62,6 +62,42 @@ BATCH = 128  # writes of one round trip
 PAUSE_SECONDS = 1.0  # before a crashed task starts again
 
 
+class Logs:
+    """The logs and records of one store as pages: the ``PageSource`` of its subscriptions."""
+
+    def __init__(
+        self, scripts: Scripts, address: RedisAddress, worker: str, codec: Codec, owners: Owners
+    ) -> None:
+        self._scripts = scripts
+        self._address = address
+        self._worker = worker
+        self._codec = codec
+        self._owners = owners
+
+    async def read_pages(
+        self, cursors: Sequence[Cursor], *, with_record: bool = False
+    ) -> list[ResponsePage | None]:
+        """See ``PageSource``; for ``with_record`` see ``read_call``."""
+        calls = [read_call(cursor, self._owners, with_record=with_record) for cursor in cursors]
+        answers = await self._scripts.call_all(calls)
+        decode = partial(decode_pages, cursors, answers, self._codec, self._owners)
+        return await aside(decode, size=decoded_size(answers))
+
+    async def request_hints(self, ids: Sequence[str]) -> Sequence[int]:
+        """See ``PageSource``."""
+        until = int(FOLLOW_SECONDS * 1000)
+        calls = [
+            ScriptCall(lua.FOLLOW, (keys_of(key).meta,), (self._worker, until, key, CHANNEL_PREFIX))
+            for key in ids
+        ]
+        answers = await self._scripts.call_all(calls)
+        return [answer[0] if isinstance(answer, list) else UNKNOWN for answer in answers]
+
+    def hints(self) -> AsyncIterator[Hint]:
+        """See ``PageSource``."""
+        return receive_hints(self._address, CHANNEL_PREFIX + self._worker)
+
+
 class RedisStore:
     """A ``Store``. ``now`` is monotonic; ``worker`` names this process, and never another one."""
 
@@ -77,16 +113,16 @@ class RedisStore:
         owners: Owners | None = None,
     ) -> None:
         self.worker = worker or secrets.token_hex(8)
-        self._address = address
         self._codec = codec
         self._owners = owners or Owners()
         self._ttl_ms = int(ttl_seconds * 1000)
         self._lease_ms = int(lease_seconds * 1000)
         self._client = connect(address)
-        self.scripts = Scripts(self._client, now, lambda: self._health.recovered())  # noqa: PLW0108 - it comes next
+        self.scripts = Scripts(self._client, now, self._on_recovered)
         self._health = StoreHealth(self._client, self.scripts, lease_seconds, now, codec)
+        self._logs = Logs(self.scripts, address, self.worker, codec, self._owners)
         self._overdue = OverdueResponses(
-            *(self._client, self.scripts, self.read_pages),
+            *(self._client, self.scripts, self._logs.read_pages),
             codec=codec,
             owners=self._owners,
             worker=self.worker,
@@ -94,7 +130,7 @@ class RedisStore:
         )
         self._snapshots = RunningSnapshots(now)
         self._callbacks: dict[str, Callable[[str], None]] = {}
-        self._subscriptions = Subscriptions(self, self._on_hint)
+        self._subscriptions = Subscriptions(self._logs, self._on_hint)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -157,7 +193,9 @@ class RedisStore:
         """See ``Store``."""
         while is_id(response_id):
             folded = self._snapshots.last_number(response_id)
-            [page] = await self._read_pages([Cursor(response_id, owner, folded)], with_record=True)
+            [page] = await self._logs.read_pages(
+                [Cursor(response_id, owner, folded)], with_record=True
+            )
             if page is None or page.record is None:
                 self._snapshots.forget(response_id)
                 return None
@@ -173,7 +211,7 @@ class RedisStore:
         while snapshot is not None:
             chain.append(snapshot)
             ancestors = [Cursor(key, owner, END_OF_LOG) for key in snapshot.record.ancestors]
-            pages = await self._read_pages(ancestors, with_record=True)
+            pages = await self._logs.read_pages(ancestors, with_record=True)
             snapshot = None
             for page in pages:
                 if page is None:
@@ -191,7 +229,7 @@ class RedisStore:
     ) -> AsyncIterator[Sequence[Event]]:
         """See ``Store``; of a response that a successor ended, every reader gets the end."""
         cursor = Cursor(response_id, owner, max(after, -1), FIRST_PAGE_ENTRIES)
-        [page] = await self.read_pages([cursor])
+        [page] = await self._logs.read_pages([cursor])
         while page is not None and page.events:
             yield page.events
             if page.is_last:
@@ -238,26 +276,6 @@ class RedisStore:
         await self.scripts.close()
         await self._client.aclose()
 
-    # The `PageSource` of the subscriptions
-
-    async def read_pages(self, cursors: Sequence[Cursor]) -> list[ResponsePage | None]:
-        """See ``PageSource``."""
-        return await self._read_pages(cursors, with_record=False)
-
-    async def request_hints(self, ids: Sequence[str]) -> Sequence[int]:
-        """See ``PageSource``."""
-        until = int(FOLLOW_SECONDS * 1000)
-        calls = [
-            ScriptCall(lua.FOLLOW, (keys_of(key).meta,), (self.worker, until, key, CHANNEL_PREFIX))
-            for key in ids
-        ]
-        answers = await self.scripts.call_all(calls)
-        return [answer[0] if isinstance(answer, list) else UNKNOWN for answer in answers]
-
-    def hints(self) -> AsyncIterator[Hint]:
-        """See ``PageSource``."""
-        return receive_hints(self._address, CHANNEL_PREFIX + self.worker)
-
     @property
     def _running_ms(self) -> int:
         return max(self._ttl_ms, RUNNING_MS)
@@ -267,16 +285,11 @@ class RedisStore:
         calls = [await append_call(write, self.worker, times, self._codec) for write in writes]
         return [decode_receipt(answer) for answer in await self.scripts.call_all(calls)]
 
-    async def _read_pages(
-        self, cursors: Sequence[Cursor], *, with_record: bool
-    ) -> list[ResponsePage | None]:
-        calls = [read_call(cursor, self._owners, with_record=with_record) for cursor in cursors]
-        answers = await self.scripts.call_all(calls)
-        decode = partial(decode_pages, cursors, answers, self._codec, self._owners)
-        return await aside(decode, size=decoded_size(answers))
-
     def _names(self, owner: str) -> str:
         return " ".join(self._owners.names(owner))
+
+    def _on_recovered(self) -> None:
+        self._health.recovered()
 
     def _on_hint(self, kind: str, response_id: str) -> None:
         if kind in self._callbacks:

@@ -1,10 +1,10 @@
 """Everything this process follows in Redis: one subscription for all of it.
 
-A hint (pub/sub) says that a response has news; the news is read from its log. The hints of one
+A hint (pub/sub) means that a response has news; the news is read from its log. The hints of one
 moment cause one round trip, and all followers of a response in this process share what was read.
 
 Rule 1: hints carry no data and may be lost. Every few seconds all followed responses are checked; a
-subscription that is silent is probed, and its consumer is told whenever hints may have been lost.
+subscription that is silent is probed, and gives ``MISSED`` whenever hints may have been lost.
 Rule 2: a window of each followed response is kept in memory; a follower behind it reads the log.
 """
 
@@ -238,8 +238,8 @@ class Subscriptions:
             if page is None and await self._may_come_back(one):
                 continue
             one.extend(page)
-            if page is not None and page.events and not page.is_last:
-                self._mark(one.cursor.id)  # there may be more than a page
+            if page is not None and page.events and not page.is_complete:
+                self._mark(one.cursor.id)  # the log has more than a page
 
     async def _may_come_back(self, one: Subscription) -> bool:
         """Whether the store may have been flushed: then the response's writer creates it again."""

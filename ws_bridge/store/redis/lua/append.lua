@@ -1,24 +1,24 @@
--- append: add events to the log and renew the lease; with the terminal event end the response.
+-- append: append events to the log and renew the lease; the terminal event ends the response.
 --
 -- KEYS  1 meta (hash)   2 events (stream)   3 final event (string)   4 input   5 lease index (zset)
 -- ARGV  1 id   2 worker   3 fence   4 first number   5 last number (first - 1: only renew)
 --       6 lease (ms)   7 ttl (ms)   8 terminal status or ''   9 final event (compressed) or ''
 --       10 '1': output is in it   11 '1': the numbers before the first are lost for good
 --       12 the provider's id or ''   13 prefix of a worker's channel
---       14 the record anew (compressed), or ''
+--       14 the new record (compressed), or ''
 --       15… the entries, each as its last number and its payload
 -- Returns {code, last, cancel, followed}
 --    1  written; last = the log's new last number
---    0  duplicate: every number is already there (the answer of an earlier try was lost);
---       the lease is renewed all the same
---   -1  fenced: another worker owns the response, or it was deleted; last = its fence. Stop.
+--    0  duplicate: the log has every number (the answer to an earlier try was lost); a running
+--       response's lease is renewed
+--   -1  fenced: another worker owns the response, or it was deleted; last = its fence
 --   -2  no such record: flushed, evicted, or a failover to an older copy
 --   -3  the response has already ended
 --   -4  gap: first is not last + 1; send again from last + 1
 --
--- The order of the checks matters: the fence before everything (a stale worker learns nothing but
--- that), the duplicate before the terminal check (the retry of the end itself must succeed).
--- The log is written anew, in full entries, when its end comes with everything from number 0 on.
+-- The order of the checks matters: the fence comes first (a stale worker gets no other answer), and
+-- the duplicate before the terminal check (the retry of the end itself must succeed).
+-- The log is rewritten in full entries when the end comes with all events from number 0 on.
 -- The final event is not in the log: readers find it in its own key.
 -- An entry's id is <its last number + 1>-0: after `cursor` come the entries of XRANGE (<cursor + 1>.
 
@@ -30,7 +30,7 @@ local cancel = m[5] and 1 or 0
 
 if fence > mine or status == 'deleted' then return {-1, fence, 0, 0} end -- guard: fence
 if fence == mine and m[2] ~= ARGV[2] then return {-1, fence, 0, 0} end -- guard: fence
-if fence < mine then -- a copy from before this worker's claim: the higher token has it
+if fence < mine then -- an older copy, without this claim: the higher fence wins
   redis.call('HSET', KEYS[1], 'f', ARGV[3], 'wk', ARGV[2])
 end
 
@@ -63,7 +63,7 @@ if ARGV[14] ~= '' then redis.call('SET', KEYS[4], ARGV[14]) end -- it expires be
 if ends then
   redis.call('SET', KEYS[3], ARGV[9], 'PX', ARGV[7])
   redis.call('HSET', KEYS[1], 'st', ARGV[8], 'lx', 0)
-  redis.call('HDEL', KEYS[1], 'rr', 'vi', 'up', 'cx', 'fl', 'fw') -- nobody needs them any more
+  redis.call('HDEL', KEYS[1], 'rr', 'vi', 'up', 'cx', 'fl', 'fw') -- of no use after the end
   redis.call('ZREM', KEYS[5], ARGV[1])
 else
   redis.call('HSET', KEYS[1], 'lx', string.format('%.0f', expiry))

@@ -1,8 +1,8 @@
--- cancel: leave the wish that a response ends, and tell its writer.
+-- cancel: record that a response is to be ended, and notify its writer.
 --
 -- KEYS  1 meta (hash)
 -- ARGV  1 the names of the owner   2 id   3 prefix of a worker's channel
--- Returns 1, or 0 if there is nothing of this owner to cancel
+-- Returns 1, or 0 if the response is unknown, ended or another owner's
 
 local function is_owner(kept)
   for name in string.gmatch(ARGV[1], '%S+') do

@@ -3,15 +3,14 @@
 -- KEYS  1 meta (hash)   2 lease index (zset)
 -- ARGV  1 id   2 worker   3 lease (ms)   4 attempts allowed
 -- Returns {code, fence, last, cancel, up, owner}
---    1  owned: generate the response, write with this fence
---    0  held by a live lease, or already terminal (then also dropped from the index)
---   -1  owned, but only to end it: it was cancelled, or its output was seen and cannot be continued,
---       or its attempts are used up
---   -2  no such record (dropped from the index)
+--    1  claimed: the response may be generated, and is written with this fence
+--    0  not overdue, or ended (then removed from the index)
+--   -1  claimed, and only its end may be written: it was cancelled, or its output was seen and cannot
+--       be continued, or its attempts are used up
+--   -2  no such record (removed from the index)
 --
--- A lease that was released in good order costs no attempt.
--- Each successful claim raises the fence by one, so whoever held the lease before cannot write any
--- more.
+-- A lease that was released costs no attempt.
+-- Each successful claim raises the fence by one: the earlier holder of the lease is fenced.
 
 local m = redis.call('HMGET', KEYS[1], 'st', 'f', 'n', 'lx', 'cx', 'rr', 'vi', 'up', 'rl', 'ow')
 if not m[1] then
@@ -31,7 +30,7 @@ if tonumber(m[4] or 0) > now then return {0, tonumber(m[2]), last, cancel, up, m
 local fence = redis.call('HINCRBY', KEYS[1], 'f', 1)
 redis.call('HSET', KEYS[1], 'wk', ARGV[2], 'lx', string.format('%.0f', now + ARGV[3]), 'tk', '1')
 redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
-redis.call('PEXPIRE', KEYS[2], 3600000, 'NX') -- if it is new: the old one was lost
+redis.call('PEXPIRE', KEYS[2], 3600000, 'NX') -- only a new index has no expiry: the old one was lost
 
 local again = m[6] == 'run'
   and not m[7] -- guard: rerun

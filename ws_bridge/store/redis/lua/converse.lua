@@ -1,25 +1,25 @@
--- converse: one step on one conversation, its owner checked. No step is longer for a larger one.
+-- converse: one step on one conversation of its owner; no step takes longer for a larger one.
 --
 -- KEYS  1 meta (hash)   2 items (list)   3 index (hash)
 -- ARGV  1 what: 'create', 'page', 'find', 'update', 'add', 'remove' or 'delete'   2 owner, or all its names
 --       3 ttl (ms)   4 created_at or ''   5 metadata or ''   6 an item's name or ''
---       7 a position; for 'page' '' is the end where it begins   8 most entries of a step
+--       7 a position; for 'page' '' is the oldest or the newest   8 most entries of a step
 --       9 for 'page' 1: the oldest first, -1: the newest first   10 most bytes   11 most items
 --       12… items: name, spare name, payload, size, digest
 -- Returns false for another owner's or an unknown conversation, else
 --   'page': {created_at, metadata, items, bytes, removed so far, entries}
 --   'find': {position of the name from the given one on, or -1; the position to go on from, or -1}
---   'add' and 'create': the names that the items have there
---   'remove': 1, or 0 if the name is not at the position; all else: 1
---   'add', 'create' and 'remove': 'full', if they would be too many or too large; 'again', if the
+--   'add' and 'create': the names of the items in the conversation
+--   'remove': 1, or 0 if the name is not at the position; every other step: 1
+--   'add', 'create' and 'remove': 'full' if there would be too many items or bytes; 'again' if the
 --   index lacked entries and may still lack some: the call is to be repeated
 --
 -- A name is an id as JSON: one line. An item's entry is its name, a newline and its payload. Of two
--- items with one name the second has its spare name. An item that is there already is that of a
--- call that is repeated: it is not added again.
--- The index has a size and a digest for each name, and what they are together: 'n' entries and 'b'
--- bytes; a name begins with a quote. Servers of an earlier release know the list only: what they
--- have added is counted here, a step at a time; what they have removed makes the index begin anew.
+-- items with one name the second has its spare name. An item that the conversation has already comes
+-- from a repeated call: it is not added again.
+-- The index has a size and a digest for each name, and their totals: 'n' entries and 'b' bytes; a
+-- name begins with a quote. Servers of an earlier release know only the list: the items that they
+-- have added are counted here, some in each step; after they have removed one the index is rebuilt.
 
 local function is_owner(kept)
   for name in string.gmatch(ARGV[2], '%S+') do

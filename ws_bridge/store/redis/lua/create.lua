@@ -1,4 +1,4 @@
--- create: make the record of a response, already leased to its writer, with its first events.
+-- create: store a response's record and first events; its writer has the lease.
 --
 -- KEYS  1 meta (hash)   2 events (stream)   3 input (string)   4 lease index (zset)
 -- ARGV  1 id   2 owner   3 worker   4 fence   5 lease (ms)   6 ttl (ms)   7 record (compressed)
@@ -11,10 +11,9 @@
 --
 -- Meta fields: ow owner, st status, f fence, wk worker, n last number (-1: none), lx lease expiry
 -- (ms, clock of Redis), rr what a successor may do, vi output was seen, up the provider's id,
--- cx somebody wants the end, gp number of declared gaps, fl until when somebody follows (ms),
--- fw the workers that follow, each name followed by a space, tk claimed by a successor,
--- rl how often it was released in good order. Fields that no script here knows stay as they are; of
--- those known, all may be missing but ow, st, f, n and wk.
+-- cx cancelled, gp number of declared gaps, fl until when it is followed (ms), fw the workers that
+-- follow it, with a space after each name, tk claimed by a successor, rl how often its lease was
+-- released. Unknown fields are kept. Of the known ones only ow, st, f, n and wk are always there.
 
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 

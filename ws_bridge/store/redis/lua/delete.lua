@@ -1,8 +1,8 @@
--- delete: forget a response; what stays for an hour is a stone that refuses its writer.
+-- delete: delete a response and leave a tombstone, which refuses its writer.
 --
 -- KEYS  1 meta (hash)   2 events   3 final event   4 input   5 lease index (zset)
--- ARGV  1 the names of the owner   2 id   3 how long the stone stays (ms)   4 prefix of a worker's channel
--- Returns 1, or 0 if there is nothing of this owner
+-- ARGV  1 the names of the owner   2 id   3 how long the tombstone lives (ms)   4 prefix of a worker's channel
+-- Returns 1, or 0 if the response is unknown, deleted or another owner's
 
 local function is_owner(kept)
   for name in string.gmatch(ARGV[1], '%S+') do

@@ -1,4 +1,4 @@
--- follow: ask for hints about a response, for a while, and let its writer know.
+-- follow: ask for hints about a response for some time, and notify its writer.
 --
 -- KEYS  1 meta (hash)
 -- ARGV  1 worker that follows   2 for how long (ms)   3 id   4 prefix of a worker's channel

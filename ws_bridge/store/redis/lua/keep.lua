@@ -1,8 +1,8 @@
--- keep: one value that all servers share, made by the first that asks for it.
+-- keep: one value that all servers share, set by the first one that asks for it.
 --
 -- KEYS  1 the value (string)
--- ARGV  1 what it is if there is none   2 ttl (ms)   3 what is replaced by ARGV 1, or ''
--- Returns what it is now
+-- ARGV  1 the value if there is none   2 ttl (ms)   3 a value that ARGV 1 replaces, or ''
+-- Returns the value
 
 local kept = redis.call('GET', KEYS[1])
 if not kept or kept == ARGV[3] then

@@ -1,11 +1,11 @@
--- read: what a reader may see of a response after a cursor, all of one instant.
+-- read: the state of a response after a cursor, all of one instant.
 --
 -- KEYS  1 meta (hash)   2 events (stream)   3 final event (string)   4 input (string)
 -- ARGV  1 the names of the owner   2 cursor: the last number the reader has   3 most entries
---       4 '1': for a snapshot: with the record, and without the log of what has ended
+--       4 '1' for a snapshot: with the record, and without the log of an ended response
 -- Returns false for another owner's, a deleted or an unknown response, and for one whose final
 -- event was lost, else
---   {status, last, overdue, ended by another, entries, final event, record}
+--   {status, last, overdue, taken over, entries, final event, record}
 
 local function is_owner(kept)
   for name in string.gmatch(ARGV[1], '%S+') do
