@@ -507,7 +507,7 @@ async def test_what_nobody_takes_from_a_websocket_is_kept_up_to_a_bound(monkeypa
             assert (await anext(drafts)).type == "response.created"
             [lane] = upstream._pool._connections[0].lanes
             async with asyncio.timeout(HANG_SECONDS):
-                while lane.is_taken:  # noqa: ASYNC110 - the connection's own task
+                while lane.is_leased:  # noqa: ASYNC110 - the connection's own task
                     await asyncio.sleep(0)
             with pytest.raises(UpstreamError, match="lost"):
                 async for _ in drafts:
