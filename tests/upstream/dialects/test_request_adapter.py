@@ -85,6 +85,6 @@ def test_options_are_copies():
     assert options["tools"][0]["name"] == "f"
 
 
-def test_a_prompt_template_is_refused_where_nobody_keeps_it():
+def test_a_prompt_template_is_refused_where_none_is_kept():
     with pytest.raises(UpstreamError):
         fit_options({"prompt": {"id": "p"}}, Dialect.CHAT, supports_reasoning=None)

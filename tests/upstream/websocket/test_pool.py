@@ -219,7 +219,7 @@ async def test_a_turn_cancelled_while_it_connects_leaves_the_connection_to_other
 
 
 async def test_after_an_error_nothing_else_comes_on_the_same_lane(fake, native):
-    """Some servers say an error and `response.failed`: the second answers no later create."""
+    """Some servers send an error and `response.failed`: the second answers no later create."""
     fake.accidents["gpt-text"].append(Accident(0, error_frame(400, "x")))
     await ask(request(target(fake)), native)
     assert (await ask(request(target(fake)), native)).error is None
