@@ -103,7 +103,6 @@ TESTED_IN = {
     "upstream/litellm/setup.py": "upstream/litellm/test_client.py",
     "upstream/litellm/sources.py": "upstream/litellm/test_upstream.py",
     "upstream/deadlines.py": "upstream/test_deadlines.py",
-    "upstream/websocket/*.py": "upstream/websocket/test_upstream.py",  # parts of the native mode
 }
 
 

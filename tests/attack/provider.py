@@ -12,7 +12,16 @@ import re
 from collections.abc import Awaitable, Callable
 
 from upstream.test_errors import LONG
-from upstream.test_wire_faults import ERROR, HEAD, Endless, Wire, deltas, endless, refusal, spelled
+from upstream.test_provider_faults import (
+    ERROR,
+    HEAD,
+    Endless,
+    RawProvider,
+    deltas,
+    endless,
+    refusal,
+    spelled,
+)
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -23,7 +32,7 @@ FAMILIES = {"chat/completions": "chat", "messages": "anthropic", "responses": "n
 MODEL = re.compile(rb'"model": ?"([^"]*)"')
 
 
-class Hostile(Wire):
+class Hostile(RawProvider):
     """``async with Hostile() as provider``; ``gate`` holds the streams of ``gate`` models.
 
     ``endless`` are the answers without an end, and how much each was let say.

@@ -1,6 +1,6 @@
 """What real calls through litellm gave, recorded: one file a scenario, one draft or error a line.
 
-``python -m tests.transcripts`` records them anew from the loopback providers.
+``python -m tests.transcripts`` records them again from the loopback providers.
 """
 
 import json

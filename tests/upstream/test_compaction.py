@@ -43,15 +43,15 @@ def wanted(threshold: int | None = 1) -> list[Json]:
     return [{"type": "compaction", "compact_threshold": threshold}]
 
 
-def said(text: str) -> Json:
+def user(text: str) -> Json:
     return {"type": "message", "role": "user", "content": text}
 
 
 def asked(*items: Json, at: Target = CLAUDE, **options: Any) -> Request:
-    """The second turn of a chain, with compaction wanted unless said otherwise."""
-    parent = Turn("resp_1", (said("I am Ada"),), (done_item("Hello Ada"),), at.maker)
+    """The second turn of a chain, with compaction wanted unless the options differ."""
+    parent = Turn("resp_1", (user("I am Ada"),), (done_item("Hello Ada"),), at.maker)
     options = {"context_management": wanted(), **options}
-    return Request(at, Chain(parent, items or (said("who am I?"),)), options)
+    return Request(at, Chain(parent, items or (user("who am I?"),)), options)
 
 
 def texts(items: list[Json]) -> list[str]:
@@ -71,12 +71,12 @@ def unseal(item: Json) -> str:
 @pytest.mark.catalogue("A8")
 async def test_a_chain_of_120_000_items_is_not_looked_through_on_the_loop():
     """Only what the scripted upstream does itself is; what is sent to it is made beside."""
-    chain = Chain(asked().chain.parent, (said("hi"),) * 120_000)
+    chain = Chain(asked().chain.parent, (user("hi"),) * 120_000)
     replies = [lambda _: answer("the gist"), lambda _: answer("yes")]
     with calls() as counted:
         compacting = CompactingUpstream(Counting(*replies))
-        heard = await ask(Request(CLAUDE, chain, {"context_management": wanted()}), compacting)
-    assert types(heard.drafts)[-1] == "response.completed"
+        result = await ask(Request(CLAUDE, chain, {"context_management": wanted()}), compacting)
+    assert types(result.drafts)[-1] == "response.completed"
     check(counted)
 
 
@@ -92,17 +92,17 @@ class Counting(Scripted):
 
 def remembering(request: Request) -> list[Draft]:
     """A model that knows what it is shown: facts ("the 7 is heron7") and nothing else."""
-    heard = texts(request.input())
-    facts = dict(re.findall(r"the (\d+) is (\w+)", "\n".join(heard)))
+    inputs = texts(request.input())
+    facts = dict(re.findall(r"the (\d+) is (\w+)", "\n".join(inputs)))
     if is_for_summary(request):
         return answer("; ".join(f"the {number} is {word}" for number, word in facts.items()))
-    if questioned := re.fullmatch(r"what is (\d+)\?", heard[-1]):
+    if questioned := re.fullmatch(r"what is (\d+)\?", inputs[-1]):
         return answer(facts.get(questioned[1], "I do not know"))
     return answer("noted")
 
 
 async def grown(house: House, turns: int, **options: Any) -> str:
-    """The id of the last turn of a chain that tells a fact a turn."""
+    """The id of the last turn of a chain with a fact in each turn."""
     last = None
     for number in range(1, turns + 1):
         fact = f"the {number} is heron{number}"
@@ -135,7 +135,7 @@ async def test_without_compaction_the_same_chain_grows():
     assert len(upstream.requests[-1].input()) == 39
 
 
-async def test_a_response_with_a_summary_is_stored_and_folds_like_any_other():
+async def test_a_response_with_a_summary_is_stored_and_reduced_like_any_other():
     house = House(CompactingUpstream(Scripted(remembering)))
     first = await house.done(model="c", input="the 1 is heron")
     options = {"previous_response_id": first.id, "context_management": wanted()}
@@ -148,28 +148,28 @@ async def test_a_response_with_a_summary_is_stored_and_folds_like_any_other():
 
 async def test_a_client_with_its_own_history_may_drop_what_lies_before_the_summary():
     upstream = Scripted(remembering)
-    history: list[Json] = [said("the 1 is heron"), done_item("noted"), said("the 2 is crane")]
+    history: list[Json] = [user("the 1 is heron"), done_item("noted"), user("the 2 is crane")]
     wish = Request(CLAUDE, Chain(None, (*history,)), {"context_management": wanted()})
     first = await ask(wish, CompactingUpstream(upstream))
     for kept in (history, []):
-        chain = UNSIGNED.open(Chain(None, (*kept, *first.output, said("what is 2?"))))
+        chain = UNSIGNED.open(Chain(None, (*kept, *first.output, user("what is 2?"))))
         second = await ask(Request(CLAUDE, chain, {}), CompactingUpstream(upstream))
         assert second.text == "crane"
 
 
-# What the client is told
+# What the client gets
 
 
 async def test_the_summary_is_the_first_item_and_all_others_move_by_one():
     upstream = Scripted(answer("Ada."), tool_call())
-    told = await ask(asked(), CompactingUpstream(upstream))
-    events = told.events()
+    result = await ask(asked(), CompactingUpstream(upstream))
+    events = result.events()
     assert check_events(events) == []
     kinds = [event["type"].removeprefix("response.") for event in events[:5]]
     added = "output_item.added"
     assert kinds == ["created", "in_progress", added, "output_item.done", added]
     assert {event["output_index"] for event in events[4:-1]} == {1}
-    item, second = told.output
+    item, second = result.output
     assert (sorted(item), unseal(item)) == (["encrypted_content", "id", "type"], "Ada.")
     assert second == call()
 
@@ -187,10 +187,10 @@ async def test_the_usage_is_that_of_both_calls():
     script = [*opening(), completed(done_item("x"))]
     script[-1].fields["response"]["usage"] = counted
     for ending, cost in (([*script], 1.0), ([*opening(), Draft(FAILED, {"response": {}})], 0.5)):
-        told = await ask(
+        result = await ask(
             asked(), CompactingUpstream(Scripted([*answer("Ada.")[:-1], script[-1]], ending))
         )
-        usage = told.response["usage"]
+        usage = result.response["usage"]
         assert usage["total_tokens"] == 5 * (cost / 0.5)
         assert usage["input_tokens_details"]["cached_tokens"] == cost / 0.5
         assert usage["output_tokens_details"]["reasoning_tokens"] == 0
@@ -211,9 +211,9 @@ async def test_a_providers_own_text_is_not_passed_on_where_its_numbers_are_wrong
         Draft(draft.type, draft.fields, orjson.dumps({"type": draft.type, **draft.fields}))
         for draft in answer("x")
     ]
-    told = await ask(asked(), CompactingUpstream(Scripted(answer("Ada."), script)))
-    assert check_events(told.events()) == []
-    assert [event["output_index"] for event in told.events() if "output_index" in event][2:] == (
+    result = await ask(asked(), CompactingUpstream(Scripted(answer("Ada."), script)))
+    assert check_events(result.events()) == []
+    assert [event["output_index"] for event in result.events() if "output_index" in event][2:] == (
         [1] * 6
     )
 
@@ -227,16 +227,16 @@ async def test_a_providers_own_text_is_not_passed_on_where_its_numbers_are_wrong
         asked(context_management=wanted(3)),
         asked(context_management=wanted(None)),
         asked(context_management=[]),
-        Request(CLAUDE, Chain(None, (said("a"),) * 5), {"context_management": wanted()}),
+        Request(CLAUDE, Chain(None, (user("a"),) * 5), {"context_management": wanted()}),
     ],
     ids=["as many as allowed", "the default", "none", "nothing older"],
 )
 async def test_what_need_not_be_compacted_is_asked_as_it_is_without_the_option(request_):
     upstream = Scripted(answer("x"))
-    told = await ask(request_, CompactingUpstream(upstream))
+    result = await ask(request_, CompactingUpstream(upstream))
     (sent,) = upstream.requests
     assert (sent.chain, sent.options) == (request_.chain, {})
-    assert told.drafts == answer("x")
+    assert result.drafts == answer("x")
 
 
 @pytest.mark.parametrize("is_background", [False, True])
@@ -263,7 +263,7 @@ async def test_a_provider_that_compacts_by_itself_is_asked_as_the_client_asked(i
         ("xai/grok-4", "", False),
     ],
 )
-def test_openai_compacts_by_itself_and_nobody_else(model, api_base, expected):
+def test_only_openai_compacts_by_itself(model, api_base, expected):
     assert compacts_natively(Target("m", model, api_base=api_base)) is expected
 
 
@@ -286,7 +286,7 @@ async def test_the_summary_is_asked_for_as_text_of_any_length_and_leaves_no_trac
 
 
 async def test_no_call_is_parted_from_its_output():
-    first = Turn("resp_1", (said("go"),), (call(call_id="call_1"),), CLAUDE.maker)
+    first = Turn("resp_1", (user("go"),), (call(call_id="call_1"),), CLAUDE.maker)
     done = ({"type": "function_call_output", "call_id": "call_1", "output": "1"},)
     calls = (call(call_id="call_2"), call(call_id="call_3"))
     second = Turn("resp_2", done, (done_item("next"), *calls), CLAUDE.maker, first)
@@ -297,11 +297,11 @@ async def test_no_call_is_parted_from_its_output():
     upstream = Scripted(answer("One is done."), tool_call(call_id="call_4"))
     options = {"context_management": wanted()}
     wish = Request(CLAUDE, Chain(second, (*outputs,)), options)
-    told = await ask(wish, CompactingUpstream(upstream))
+    result = await ask(wish, CompactingUpstream(upstream))
     sent = upstream.requests[1].input()
     assert texts(sent) == [HEADING + "One is done.", "next"]
     assert sent[2:] == [*calls, *outputs]
-    third = Turn("resp_3", (*outputs,), told.output, CLAUDE.maker, second)
+    third = Turn("resp_3", (*outputs,), result.output, CLAUDE.maker, second)
     last = {"type": "function_call_output", "call_id": "call_4", "output": "3"}
     later = UNSIGNED.open(Chain(third, (last,)))
     later.check_calls()
@@ -318,8 +318,8 @@ TOO_LONG = UpstreamError("Too long.", status=400, code="context_length_exceeded"
 async def test_if_no_summary_can_be_had_the_answer_is_made_from_all_there_is(failing, caplog):
     caplog.set_level("INFO")
     upstream = Scripted(failing, answer("You are Ada."))
-    told = await ask(asked(), CompactingUpstream(upstream))
-    assert told.drafts == answer("You are Ada.")
+    result = await ask(asked(), CompactingUpstream(upstream))
+    assert result.drafts == answer("You are Ada.")
     assert texts(upstream.requests[1].input()) == ["I am Ada", "Hello Ada", "who am I?"]
     assert upstream.requests[1].options == {}
     assert [record.message.partition(" code")[0] for record in caplog.records] == [
@@ -327,9 +327,9 @@ async def test_if_no_summary_can_be_had_the_answer_is_made_from_all_there_is(fai
     ]
 
 
-async def test_a_chain_too_long_for_its_summary_too_is_refused_as_the_provider_says():
-    told = await ask(asked(), CompactingUpstream(Scripted([TOO_LONG])))
-    assert (told.drafts, told.error) == ([], TOO_LONG)
+async def test_a_chain_too_long_for_its_summary_too_is_refused_as_the_provider_refuses_it():
+    result = await ask(asked(), CompactingUpstream(Scripted([TOO_LONG])))
+    assert (result.drafts, result.error) == ([], TOO_LONG)
 
 
 async def test_tokens_that_cannot_be_counted_are_no_reason_to_refuse():
@@ -338,17 +338,17 @@ async def test_tokens_that_cannot_be_counted_are_no_reason_to_refuse():
             raise UpstreamError
 
     upstream = Uncountable(answer("x"))
-    told = await ask(asked(), CompactingUpstream(upstream))
-    assert (told.drafts, len(upstream.requests)) == (answer("x"), 1)
+    result = await ask(asked(), CompactingUpstream(upstream))
+    assert (result.drafts, len(upstream.requests)) == (answer("x"), 1)
 
 
-async def test_nothing_is_told_before_the_provider_answers():
-    """Whoever tries another provider then starts with a clean sheet."""
-    told = await ask(asked(), CompactingUpstream(Scripted(answer("Ada."), [UpstreamError()])))
-    assert (told.drafts, told.error.status) == ([], 502)
+async def test_nothing_is_yielded_before_the_provider_answers():
+    """Another target can then be asked as if this one had not been."""
+    result = await ask(asked(), CompactingUpstream(Scripted(answer("Ada."), [UpstreamError()])))
+    assert (result.drafts, result.error.status) == ([], 502)
     failed = [*opening(), Draft(FAILED, {"response": {"output": [], "usage": USAGE}})]
-    told = await ask(asked(), CompactingUpstream(Scripted(answer("Ada."), failed)))
-    assert types(told.drafts) == types(failed)
+    result = await ask(asked(), CompactingUpstream(Scripted(answer("Ada."), failed)))
+    assert types(result.drafts) == types(failed)
 
 
 async def test_the_summary_and_the_answer_share_one_life():
@@ -400,13 +400,13 @@ async def test_closing_it_closes_the_answer():
 @pytest.mark.parametrize("family", ["native", "vllm", "chat", "anthropic"])
 async def test_every_family_answers_from_the_summary(fake, family):
     at = target(fake, family, "text")
-    told: Answer = await ask(asked(at=at), CompactingUpstream(LitellmUpstream()))
-    assert told.error is None
-    assert check_events(told.events()) == []
-    assert [item["type"] for item in told.output] == ["compaction", "message"]
+    result: Answer = await ask(asked(at=at), CompactingUpstream(LitellmUpstream()))
+    assert result.error is None
+    assert check_events(result.events()) == []
+    assert [item["type"] for item in result.output] == ["compaction", "message"]
     summarised, answered = fake.requests(name_of(at))
     assert "context_management" not in {**summarised, **answered}
     bodies = [orjson.dumps(body).decode() for body in (summarised, answered)]
     assert [PROMPT in body for body in bodies] == [True, False]
     assert [orjson.dumps("Hello Ada").decode() in body for body in bodies] == [True, False]
-    assert unseal(told.output[0]) in bodies[1]
+    assert unseal(result.output[0]) in bodies[1]

@@ -36,7 +36,7 @@ async def test_a_limit_holds_when_a_layer_below_hides_the_cancellation():
         await hides()
 
 
-async def test_somebody_elses_cancel_goes_through():
+async def test_a_cancellation_of_others_goes_through():
     started = asyncio.Event()
 
     async def waits():

@@ -70,7 +70,7 @@ def failed(code):
 
 
 @pytest.mark.parametrize("status", NEXT)
-async def test_what_somebody_else_may_do_better_is_asked_of_the_next(status):
+async def test_what_may_pass_elsewhere_is_asked_of_the_next(status):
     bridge = Bridge(a=[[UpstreamError(status=status)]], b=[answer("from b")])
     drafts = await bridge.ask()
     assert text_of(drafts) == "from b"
@@ -78,24 +78,24 @@ async def test_what_somebody_else_may_do_better_is_asked_of_the_next(status):
 
 
 @pytest.mark.parametrize("status", NEVER)
-async def test_what_has_to_be_mended_is_told_at_once_and_nobody_rests_for_it(status):
+async def test_what_has_to_be_mended_is_raised_at_once_and_starts_no_cooldown(status):
     bridge = Bridge(a=[[UpstreamError(status=status)], answer("a")], b=[answer("b")])
-    with pytest.raises(UpstreamError) as told:
+    with pytest.raises(UpstreamError) as raised:
         await bridge.ask()
-    assert told.value.status == status
+    assert raised.value.status == status
     assert bridge.outcomes() == [f"a {status}"]
     assert text_of(await bridge.ask()) == "a"
 
 
-async def test_when_all_fail_the_last_ones_error_is_told_and_each_was_asked_once():
+async def test_when_all_fail_the_last_ones_error_is_raised_and_each_was_asked_once():
     bridge = Bridge(
         a=[[UpstreamError(status=500)]],
         b=[[UpstreamError(status=429)]],
         c=[[UpstreamError("its words", status=503)]],
     )
-    with pytest.raises(UpstreamError) as told:
+    with pytest.raises(UpstreamError) as raised:
         await bridge.ask()
-    assert (told.value.status, told.value.message) == (503, "its words")
+    assert (raised.value.status, raised.value.message) == (503, "its words")
     assert bridge.names() == ["a", "b", "c"]
 
 
@@ -115,14 +115,14 @@ async def test_a_response_that_was_only_opened_leaves_no_trace(begun, broken):
     assert bridge.scripted["a"].open_now == 0
 
 
-async def test_a_failed_response_that_says_the_request_is_wrong_is_the_answer():
+async def test_a_failed_response_that_blames_the_request_is_the_answer():
     bridge = Bridge(a=[[*opening(), failed("invalid_prompt")]], b=[answer("b")])
     assert (await bridge.ask())[-1].type == FAILED
     assert bridge.outcomes() == ["a answers"]
 
 
 @pytest.mark.parametrize("cut", range(1, len(message("x"))))
-async def test_after_the_first_output_nobody_else_is_asked_but_the_broken_one_rests(cut):
+async def test_after_the_first_output_no_other_is_asked_but_the_broken_one_cools_down(cut):
     broken = [*opening(), *message("x")[:cut], UpstreamError()]
     bridge = Bridge(a=[broken, answer("a")], b=[answer("b")])
     with pytest.raises(UpstreamError):
@@ -197,7 +197,7 @@ async def test_a_conversation_stays_with_the_account_that_made_its_last_turn():
     assert bridge.names() == ["b", "b", "b"]
 
 
-async def test_sealed_reasoning_reaches_its_maker_only_whoever_sends_it():
+async def test_sealed_reasoning_reaches_its_maker_only():
     made = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "AAA"}
     done = Draft("response.output_item.done", {"output_index": 0, "item": made})
     first = [*opening(), done, completed(made)]

@@ -132,18 +132,18 @@ def test_an_entry_is_on_once_its_key_is_set():
     assert "sk-secret" not in repr(target)
 
 
-def test_a_variable_nobody_named_is_no_key():
+def test_a_variable_that_no_entry_names_is_no_key():
     assert table(OPENAI_API_KEY="sk-secret").find("fast").api_key == ""
 
 
-def test_the_table_says_what_is_off_and_why():
+def test_the_table_has_the_entries_that_are_off_and_why():
     reasons = {route.name: route.off_reason for route in table().all}
     assert reasons["keyed"] == "THE_KEY is not set"
     assert reasons["off"] == "enabled = false"
     assert reasons["fast"] == ""
 
 
-def test_clients_are_told_the_names_of_what_is_on():
+def test_the_names_for_clients_are_those_that_are_on():
     on = ["fast", "claude-*", "claude-opus-*", "claude-haiku", "*-local", "any-*"]
     assert table().names() == on
     assert [target.name for target in table().targets()] == on
@@ -190,7 +190,7 @@ def test_a_fallbacks_star_is_what_it_stands_for_in_the_name():
 
 
 @pytest.mark.parametrize("name", ["", "n", "gone", "w-"])
-def test_what_nobody_serves_has_no_candidates(name):
+def test_a_name_that_no_entry_serves_has_no_candidates(name):
     with pytest.raises(ModelNotFound):
         table(*SHARED).candidates(name)
 
@@ -206,7 +206,7 @@ def test_one_name_with_two_keys_is_two_makers_and_either_can_be_found():
     assert routes.find("m", "anthropic|").name == "spare"
 
 
-def test_a_name_of_several_entries_is_told_once():
+def test_a_name_of_several_entries_is_listed_once():
     assert table(*SHARED).names().count("m") == 1
 
 

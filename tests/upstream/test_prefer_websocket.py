@@ -60,9 +60,9 @@ def ways(fake):
 
 async def test_a_known_provider_is_asked_by_its_socket(fake, both):
     auto, _ = both
-    heard = await ask(request(target(fake)), auto)
-    assert heard.error is None
-    assert [draft.text for draft in heard.drafts] == fake.sent["resp_theirs1"]
+    result = await ask(request(target(fake)), auto)
+    assert result.error is None
+    assert [draft.text for draft in result.drafts] == fake.sent["resp_theirs1"]
     assert ways(fake) == (1, 1, 0)
 
 
@@ -92,9 +92,9 @@ async def test_other_models_are_asked_the_managed_way(fake, both):
 async def test_a_refused_handshake_is_answered_the_managed_way(fake, both, status):
     auto, _ = both
     fake.handshake_statuses.append(status)
-    heard = await ask(request(target(fake)), auto)
-    assert (heard.error, heard.text) == (None, "Hello, world! This is a test.")
-    assert check_events(heard.events()) == []
+    result = await ask(request(target(fake)), auto)
+    assert (result.error, result.text) == (None, "Hello, world! This is a test.")
+    assert check_events(result.events()) == []
     assert ways(fake) == (1, 0, 1)
 
 
@@ -102,10 +102,10 @@ async def test_a_refused_handshake_is_answered_the_managed_way(fake, both, statu
 async def test_a_loss_before_the_first_event_is_answered_the_managed_way(fake, both, how):
     auto, _ = both
     fake.accidents["gpt-text"].append(Accident(0, how))
-    heard = await ask(request(target(fake)), auto)
-    assert (heard.error, heard.text) == (None, "Hello, world! This is a test.")
-    assert types(heard.drafts).count(CREATED) == 1
-    assert check_events(heard.events()) == []
+    result = await ask(request(target(fake)), auto)
+    assert (result.error, result.text) == (None, "Hello, world! This is a test.")
+    assert types(result.drafts).count(CREATED) == 1
+    assert check_events(result.events()) == []
     assert ways(fake) == (1, 1, 1)
 
 
@@ -113,9 +113,9 @@ async def test_no_connection_at_all_is_answered_the_managed_way():
     managed = Scripted(answer("hello"))
     native = WebSocketUpstream(managed)
     asked = Target("m", "openai/gpt", "http://127.0.0.1:1/v1", retries=0)
-    heard = await ask(request(asked), PreferWebSocket(native, managed, Clock()))
-    assert heard.error is None
-    assert [draft.text for draft in heard.drafts] == [b""] * len(heard.drafts)
+    result = await ask(request(asked), PreferWebSocket(native, managed, Clock()))
+    assert result.error is None
+    assert [draft.text for draft in result.drafts] == [b""] * len(result.drafts)
     assert managed.requests == [request(asked)]
     await native.close()
 
@@ -133,20 +133,20 @@ async def test_a_target_without_an_address_is_answered_the_managed_way():
 async def test_after_the_first_event_there_is_no_second_answer(fake, both, after, how):
     auto, _ = both
     fake.accidents["gpt-text"].append(Accident(after, how))
-    heard = await ask(request(target(fake)), auto)
-    assert (len(heard.drafts), heard.error.message) == (after, LOST)  # no stall
+    result = await ask(request(target(fake)), auto)
+    assert (len(result.drafts), result.error.message) == (after, LOST)  # no stall
     assert ways(fake) == (1, 1, 0)  # no second try
     assert (await ask(request(target(fake)), auto)).error is None
     assert ways(fake) == (2, 2, 0)  # nor is that a reason to leave the socket alone
 
 
-async def test_what_the_provider_says_no_to_is_not_asked_again(fake, both):
+async def test_what_the_provider_refuses_is_not_asked_again(fake, both):
     auto, _ = both
     fake.accidents["gpt-text"].append(
         Accident(0, {"type": "error", "status": 400, "error": INVALID})
     )
-    heard = await ask(request(target(fake)), auto)
-    assert (heard.error.status, heard.error.code) == (400, "invalid_prompt")
+    result = await ask(request(target(fake)), auto)
+    assert (result.error.status, result.error.code) == (400, "invalid_prompt")
     assert ways(fake) == (1, 1, 0)
 
 
@@ -165,8 +165,8 @@ async def test_after_a_failure_the_socket_is_left_alone_for_longer_each_time(fak
             now[0] = next(iter(auto._cooldowns.values())).until
         rests.append(now[0] - start)
     assert rests == [FIRST_COOLDOWN, 60, 120, 240, 480, LONGEST_COOLDOWN, LONGEST_COOLDOWN]
-    heard = await ask(request(target(fake)), auto)
-    assert heard.drafts[0].text
+    result = await ask(request(target(fake)), auto)
+    assert result.drafts[0].text
     assert auto._cooldowns == {}
 
 
@@ -174,8 +174,8 @@ async def test_another_address_is_not_left_alone_for_it(fake, both):
     auto, _ = both
     fake.handshake_statuses.append(404)
     await ask(request(target(fake)), auto)
-    heard = await ask(request(target(fake, api_key="another")), auto)
-    assert heard.drafts[0].text
+    result = await ask(request(target(fake, api_key="another")), auto)
+    assert result.drafts[0].text
 
 
 async def test_turns_that_fail_together_count_once(fake, both):
@@ -235,21 +235,21 @@ async def test_of_500_failures_at_random_points_nothing_is_lost_or_doubled(fake)
         )
         asked = request(target(fake, model, ws_lanes=lanes))
         async with aclosing(auto.respond(asked)) as drafts:
-            told, failure = [], None
+            received, failure = [], None
             try:
                 async for draft in drafts:
-                    told.append(draft)  # noqa: PERF401 - what came before an error counts too
+                    received.append(draft)  # noqa: PERF401 - what came before an error counts too
             except UpstreamError as error:
                 failure = error
-        texts = [draft.text for draft in told]
+        texts = [draft.text for draft in received]
         if not any(texts):
             assert failure is None
-            assert told == answer("managed ", "answer")
+            assert received == answer("managed ", "answer")
             seen["managed"] += 1
             return
-        sent = fake.sent[told[0].fields["response"]["id"]]
+        sent = fake.sent[received[0].fields["response"]["id"]]
         assert texts == sent[: len(texts)]
-        assert (told[-1].type in TERMINAL) is (failure is None)
+        assert (received[-1].type in TERMINAL) is (failure is None)
         seen["whole" if failure is None else "cut"] += 1
 
     for n in range(125):

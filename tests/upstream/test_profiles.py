@@ -1,4 +1,4 @@
-"""Profiles: what they say of a provider is what the bridge does, fact by fact."""
+"""Profiles: each fact about each provider is what the bridge does."""
 
 import ast
 import dataclasses

@@ -43,7 +43,7 @@ def no_collection():
 async def until_none(left):
     """Litellm's books, kept aside, may still hold an answer for a moment."""
     async with asyncio.timeout(HANG_SECONDS):
-        while left():  # noqa: ASYNC110 - there is no one to tell
+        while left():  # noqa: ASYNC110 - no event marks it
             await asyncio.sleep(0.01)
 
 

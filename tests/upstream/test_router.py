@@ -35,7 +35,7 @@ async def test_a_create_waits_until_the_providers_are_open_and_then_runs():
 
 @pytest.fixture
 async def slow(fake):
-    """Providers whose first call hangs, and the clock that says how long it took already."""
+    """Providers whose first call hangs, and the clock that measures it."""
     hands = FakeClock()
     hung = target(fake, "native", "hang")
     targets = [target(fake, family, "text") for family in FAMILIES]

@@ -64,7 +64,7 @@ def test_what_is_left_out_leaves_the_summary_as_it_is():
     assert fitted.items_for("b") == UNSIGNED.open(fitted).items_for("b") != [HELLO]
 
 
-def test_the_latest_seal_says_who_made_the_conversation():
+def test_the_latest_seal_shows_who_made_the_conversation():
     seals = seen(a="AAA", b="BBB")
     items = (reasoning("BBB"), reasoning("AAA"), reasoning("XXX"), HELLO)
     assert seals.latest_maker(Chain(None, items)) == "a"

@@ -100,7 +100,7 @@ def test_of_many_failures_at_once_one_counts():
     assert not hand.rests(A)
 
 
-def test_those_that_rest_are_asked_when_nobody_else_is_left_the_soonest_ready_first():
+def test_those_that_cool_down_come_last_the_soonest_ready_first():
     hand = Hand()
     hand.fail(A, 60)
     hand.fail(B, 30)

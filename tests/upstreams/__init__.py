@@ -17,8 +17,8 @@ Transport (all SSE; combine freely with the scenarios below): ``drop`` ends amid
 50 ms between events, ``hugeheaders`` a 3 kB header; ``gateN`` waits before event N (4) until
 ``fake.release(model)``. A model named ``...openai...`` gets no ``[DONE]``.
 
-All three families: ``echo`` says what it heard (JSON of the input, or of the messages);
-``toolloop`` calls get_weather until it finds a tool's output, and then tells it.
+All three families: ``echo`` answers with what it got (JSON of the input, or of the messages);
+``toolloop`` calls get_weather until it finds a tool's output, and then repeats that.
 
 Responses: hugeline (5 MB delta) bigN (N x "word") reasoning rawreasoning (adds reasoning_text)
 tools (two calls) rtools (reasoning first) refusal annot (web search, citations) logprobs phase

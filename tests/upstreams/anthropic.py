@@ -50,11 +50,11 @@ Block = Callable[[int], Iterator[Json]]
 def _scripted(model: str, body: Json) -> Iterator[Block]:
     """Answers that depend on the request."""
     if "echo" in model:
-        heard = json.dumps({"system": body.get("system"), "messages": body["messages"]})
-        yield lambda index: _text_block(index, heard, cite=False)
+        echo = json.dumps({"system": body.get("system"), "messages": body["messages"]})
+        yield lambda index: _text_block(index, echo, cite=False)
     elif "toolloop" in model and (results := _tool_results(body)):
-        said = f"The weather: {_words(results[-1]['content'])}"
-        yield lambda index: _text_block(index, said, cite=False)
+        text = f"The weather: {_text_of(results[-1]['content'])}"
+        yield lambda index: _text_block(index, text, cite=False)
     elif "toolloop" in model:
         yield lambda index: _tool_block(index, "toolu_01T1", "get_weather", '{"city":"Paris"}')
 
@@ -69,7 +69,7 @@ def _tool_results(body: Json) -> list[Json]:
     return [block for block in blocks if block["type"] == "tool_result"]
 
 
-def _words(content: str | list[Json]) -> str:
+def _text_of(content: str | list[Json]) -> str:
     if isinstance(content, str):
         return content
     return "".join(block.get("text", "") for block in content)
@@ -82,8 +82,8 @@ def _anthropic_blocks(model: str) -> Iterator[Block]:
     if "thinking" in model:
         yield _thinking_block
     if "texttool" in model or "tool" not in model:
-        said = "claude" * number_after("big", model) if "big" in model else "Hello from Claude!"
-        yield lambda index: _text_block(index, said, cite)
+        text = "claude" * number_after("big", model) if "big" in model else "Hello from Claude!"
+        yield lambda index: _text_block(index, text, cite)
     if "tool" in model:
         parts = ('{"city":', ' "Paris"}')
         yield lambda index: _tool_block(index, "toolu_01T1", "get_weather", *parts)

@@ -17,8 +17,8 @@ def chat(delta, finish_reason=None, choice=None, **more):
 
 def call(index, arguments, call_id=None, name=None):
     function = {"arguments": arguments} | ({"name": name} if name else {})
-    told = {"id": call_id, "type": "function"} if call_id else {}
-    return {"tool_calls": [{"index": index, **told, "function": function}]}
+    start = {"id": call_id, "type": "function"} if call_id else {}
+    return {"tool_calls": [{"index": index, **start, "function": function}]}
 
 
 def start(block, index=0):

@@ -35,7 +35,7 @@ BAD_LINES = (
     b"garbage without colon\n\n",
     b"data: null\n\ndata: 17\n\ndata: []\n\n",
 )
-POLLS_UNTIL_DONE = 3  # GETs of a background response that still say it is running
+POLLS_UNTIL_DONE = 3  # GETs of a background response that still find it running
 
 
 class Cut(Exception):
@@ -97,7 +97,7 @@ class FakeProviders:
         app.router.add_route("*", "/{tail:.*}", self._no_route)
         return app
 
-    # What tests ask and say
+    # For tests
 
     def reset(self) -> None:
         """Forget requests, counts and gates."""

@@ -93,7 +93,7 @@ class FakeSockets(FakeProviders):
         app.router.add_get("/v1/responses", self._socket)
         return app
 
-    # What tests ask and say
+    # For tests
 
     def hang_up(self) -> None:
         """Cut every connection that is open now."""
@@ -150,10 +150,10 @@ class FakeSockets(FakeProviders):
             self.violations.append(json.dumps(create))
         connection.running.add(lane)
         with suppress(ConnectionError):
-            await self._speak(connection, lane, create)
+            await self._stream(connection, lane, create)
             connection.running.discard(lane)
 
-    async def _speak(self, connection: Connection, lane: str | None, create: Json) -> None:
+    async def _stream(self, connection: Connection, lane: str | None, create: Json) -> None:
         model, previous = create["model"], create.get("previous_response_id")
         history = connection.remembered(previous) if previous else []
         if history is None:

@@ -1,4 +1,4 @@
-"""The seam to the providers: what an upstream is given, and what it promises."""
+"""The seam to the providers: what an upstream gets, and what it promises."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ class Target:
     retries: int = 2  # before the first event only
     native_background: bool = False  # background runs in the provider's own background mode
     report_cost: bool = False  # keep litellm's `usage.cost`
-    drop_params: bool = False  # leave out what the provider does not know, instead of a 400
-    mode: str = "auto"  # "managed": by litellm; "native": the provider's own WebSocket; or "auto"
-    ws_lanes: int = 0  # responses at once on one native connection; 0: what is known of the host
+    drop_params: bool = (
+        False  # leave out parameters that the provider does not know, instead of a 400
+    )
+    mode: str = "auto"  # "managed": litellm; "native": the provider's own WebSocket; or "auto"
+    ws_lanes: int = 0  # responses at once on one native connection; 0: as its host's profile says
     most_bytes: int = 128 * 2**20  # of one answer, as the provider sends it
-    ws_reconnects: int = 2  # further tries of a native connection that failed
-    account: str = ""  # tells two keys of one provider apart, and says nothing of them
+    ws_reconnects: int = 2  # further attempts at a native connection that failed
+    account: str = ""  # differs for two keys of one provider, and reveals nothing of them
 
     @property
     def provider(self) -> str:
@@ -43,7 +45,10 @@ class Target:
 
     @property
     def maker(self) -> str:
-        """Whose reasoning, ids and encrypted content this is: they go back to nobody else."""
+        """The owner of the reasoning, ids and encrypted content that this target makes.
+
+        They are sent to targets of the same maker only.
+        """
         return "|".join((self.provider, self.api_base, *filter(None, [self.account])))
 
 
@@ -52,7 +57,7 @@ ANSWERS = "answers"
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What became of asking one target: it answers, or the status of its failure."""
+    """One target that was asked, and the outcome: it answers, or the status of its failure."""
 
     target: Target
     outcome: str = ANSWERS
@@ -71,46 +76,46 @@ class Request:
     chain: Chain  # earlier turns and this turn's input
     options: Json  # documented Responses fields, see `request.PASSED_ON`
     background: bool = False
-    background_options: Json = field(default_factory=dict)  # for whoever runs it in the background
-    response_id: str = ""  # the bridge's own id of what is asked for
-    store: bool = False  # what the client said
+    background_options: Json = field(default_factory=dict)  # for the provider's own background mode
+    response_id: str = ""  # the bridge's own id
+    store: bool = False  # as the client asked
     background_id: str = ""  # the provider's id of a background response that goes on
-    outlives: Callable[[], bool] = lambda: False  # whether it goes on when the generator is closed
-    tried: Callable[[Tried], None] = lambda _: None  # told of each target that is asked
+    outlives: Callable[[], bool] = lambda: False  # whether it runs on when the generator is closed
+    tried: Callable[[Tried], None] = lambda _: None  # called with each target that was asked
 
     def input(self) -> list[Item]:
         """The input items as this target may see them (deep copies)."""
         return self.chain.items_for(self.target.maker)
 
     def weight(self) -> int:
-        """How many items and tools have to be looked at, to say them in a provider's way."""
+        """How many items and tools there are to adapt and encode."""
         return self.chain.count() + len(self.options.get("tools") or ())
 
 
 class Upstream(Protocol):
-    """Where a response's events come from."""
+    """The source of a response's events."""
 
     def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """Yield the response's events in order, the last one terminal.
 
-        Lifecycle drafts carry the provider's ``response`` object as it is; the caller owns ids,
-        numbers and what the client is told. Closing the generator (or cancelling whoever awaits it)
-        closes the provider's connection within a second.
+        Lifecycle drafts carry the provider's ``response`` object as it is; ids, numbers and what
+        the client gets are the caller's. Closing the generator, or cancelling the task that awaits
+        it, closes the provider's connection within a second.
         Raises ``UpstreamError`` and nothing else; an end without a terminal draft is a failure.
         Never retries once a draft has been yielded.
         """
         ...
 
     async def count_tokens(self, request: Request) -> int:
-        """How many input tokens the request has, as litellm's counter for the model says."""
+        """The request's input tokens, by litellm's counter for the model."""
         ...
 
 
 class Service(Upstream, Protocol):
-    """An upstream with a life: a server opens it once and closes it last."""
+    """An upstream that a server opens once, and closes last."""
 
     async def open(self) -> None:
-        """Make it ready; creates wait until this returns."""
+        """Make it ready; calls of ``respond`` wait until this returns."""
         ...
 
     async def close(self) -> None:
@@ -119,7 +124,7 @@ class Service(Upstream, Protocol):
 
 
 class FindTarget(Protocol):
-    """Where a client's model name leads."""
+    """Finds the target of a client's model name."""
 
     def __call__(self, model: str, maker: str = "") -> Target:
         """The target: of that maker if there is one. Raises ``ModelNotFound``."""
@@ -127,16 +132,16 @@ class FindTarget(Protocol):
 
 
 FindCandidates = Callable[[str], Sequence[Sequence[Target]]]
-"""Model name of a client → who can answer, in groups that share the load, the preferred first.
+"""A client's model name → the targets that can answer, in groups that share the load.
 
-Raises ``ModelNotFound``.
+The preferred group is first. Raises ``ModelNotFound``.
 """
 
 
 async def read_out(drafts: AsyncGenerator[Draft, None]) -> None:
-    """Let a provider that has said its last come to its end: its connection can be used again.
+    """Read a stream to its end after its terminal draft: then its connection can be used again.
 
-    What it still says is nobody's, and how it goes wrong neither.
+    Later drafts and errors are dropped; it takes ``READ_OUT_SECONDS`` at most.
     """
     with contextlib.suppress(TimeoutError, BridgeError):
         async with asyncio.timeout(READ_OUT_SECONDS):

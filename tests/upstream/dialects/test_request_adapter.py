@@ -73,11 +73,9 @@ def test_a_file_by_address_is_refused_where_the_bridge_would_fetch_it():
         (None, {}, None),
     ],
 )
-def test_reasoning_is_asked_for_where_the_model_has_it(supports_reasoning, options, include):
-    assert (
-        fit_options(options, Dialect.NATIVE, supports_reasoning=supports_reasoning).get("include")
-        == include
-    )
+def test_reasoning_is_asked_for_where_the_model_has_it(reasons, options, include):
+    fitted = fit_options(options, Dialect.NATIVE, supports_reasoning=reasons)
+    assert fitted.get("include") == include
 
 
 def test_options_are_copies():
@@ -87,6 +85,6 @@ def test_options_are_copies():
     assert options["tools"][0]["name"] == "f"
 
 
-def test_a_prompt_template_is_refused_where_nobody_keeps_it():
+def test_a_prompt_template_is_refused_where_none_is_kept():
     with pytest.raises(UpstreamError):
         fit_options({"prompt": {"id": "p"}}, Dialect.CHAT, supports_reasoning=None)

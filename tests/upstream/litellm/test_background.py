@@ -40,9 +40,9 @@ async def test_background_options_reach_no_provider_that_is_only_asked(fake, fam
     wanted = replace(request(target(fake, family, "text")), background_options=OPTIONS)
     answer = await ask(wanted)
     assert answer.response["status"] == "completed"
-    said = [json.dumps(entry["body"]) for entry in fake.log]
-    assert said
-    assert not [body for body in said if "background_options" in body or "customer-1" in body]
+    bodies = [json.dumps(entry["body"]) for entry in fake.log]
+    assert bodies
+    assert not [body for body in bodies if "background_options" in body or "customer-1" in body]
 
 
 @pytest.mark.parametrize(("window", "seconds"), COMPLETION_WINDOWS.items())
@@ -87,7 +87,7 @@ async def test_the_provider_runs_and_keeps_it(fake):
 
 
 @pytest.mark.parametrize("scenario", ["text", "rtools", "annot", "image", "refusal", "incomplete"])
-async def test_what_is_polled_is_told_as_a_strict_stream(fake, scenario):
+async def test_polls_become_a_strict_stream(fake, scenario):
     answer = await ask(background(fake, scenario), BackgroundUpstream(clock=Pauses().clock))
     assert types(answer.drafts)[:3] == [
         "response.created",
@@ -97,7 +97,7 @@ async def test_what_is_polled_is_told_as_a_strict_stream(fake, scenario):
     assert check_events(answer.events()) == []
 
 
-async def test_an_item_is_told_as_soon_as_it_is_done(fake):
+async def test_an_item_is_yielded_as_soon_as_it_is_done(fake):
     """Of two calls, the first is visible in a poll before the last one."""
     pauses = Pauses()
     upstream = BackgroundUpstream(clock=pauses.clock)
@@ -132,7 +132,7 @@ async def test_an_ended_response_is_not_cancelled(fake):
     assert "POST cancel" not in calls(fake)
 
 
-async def test_a_failed_response_says_why(fake):
+async def test_a_failed_response_has_its_reason(fake):
     answer = await ask(background(fake, "failed"), BackgroundUpstream(clock=Pauses().clock))
     assert answer.error is None
     assert answer.drafts[-1].type == "response.failed"

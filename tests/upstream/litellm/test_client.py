@@ -15,7 +15,7 @@ from ws_bridge.upstream.litellm.call import Call, access
 
 
 def run(code: str, **environ: str) -> str:
-    """What a fresh Python says, on both of its outputs."""
+    """The output of a fresh Python, standard error included."""
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", textwrap.dedent(code)],
         stdout=subprocess.PIPE,
@@ -29,7 +29,7 @@ def run(code: str, **environ: str) -> str:
     return done.stdout
 
 
-def test_the_import_says_nothing_connects_to_nothing_and_reads_no_env_file(tmp_path):
+def test_the_import_prints_nothing_connects_to_nothing_and_reads_no_env_file(tmp_path):
     (tmp_path / ".env").write_text("FROM_A_FILE=1\n")
     code = """
         import os, socket, sys, threading
@@ -37,7 +37,7 @@ def test_the_import_says_nothing_connects_to_nothing_and_reads_no_env_file(tmp_p
         os.chdir(os.environ["FOLDER"])
         def refuse(*_): raise SystemExit("a connection was opened")
         socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-        from ws_bridge.upstream import door
+        from ws_bridge.upstream.litellm import client
         assert threading.active_count() == 1, threading.enumerate()
         assert "FROM_A_FILE" not in os.environ
     """
@@ -45,53 +45,54 @@ def test_the_import_says_nothing_connects_to_nothing_and_reads_no_env_file(tmp_p
 
 
 def test_a_failing_call_prints_and_logs_nothing():
-    said = run("""
+    text = run("""
         import asyncio, logging
         logging.basicConfig(level=logging.DEBUG)
         logging.getLogger("asyncio").setLevel(logging.WARNING)
-        from ws_bridge.upstream import door, models
-        from ws_bridge.upstream.call import Call
+        from ws_bridge.upstream.litellm import client, models
+        from ws_bridge.upstream.litellm.call import Call
         from ws_bridge.upstream.base import Target
-        HEARD = [{"role": "user", "content": "CONTENT"}]
+        ITEMS = [{"role": "user", "content": "CONTENT"}]
         async def main():
             for model in ("openai/x", "groq/x", "anthropic/x"):
                 target = Target("x", model, api_base="http://127.0.0.1:1", api_key="sk-secret")
                 try:
-                    await door.open_stream(Call(target, models.dialect_of(model), HEARD))
+                    await client.open_stream(Call(target, models.dialect_of(model), ITEMS))
                 except Exception:
                     pass
             await asyncio.sleep(0)
-            await door.shutdown()
+            await client.shutdown()
         asyncio.run(main())
     """)
     for word in ("sk-secret", "CONTENT", "Give Feedback", "Provider List", "Traceback"):
-        assert word not in said
+        assert word not in text
 
 
 def test_a_stream_needs_no_mcp(providers):
     """The package is an extra of litellm's that is not asked for."""
-    said = run(
+    text = run(
         """
         import asyncio, os, sys
         sys.modules["mcp"] = None  # an import of it fails
-        from ws_bridge.upstream import door, models
+        from ws_bridge.upstream.litellm import client, models
         from ws_bridge.upstream.base import Target
-        from ws_bridge.upstream.call import Call
+        from ws_bridge.upstream.litellm.call import Call
         HELLO = {"type": "message", "role": "user", "content": "hi"}
         async def main():
             for model, path in (("openai/gpt-x", "/v1"), ("groq/m", "/v1"), ("anthropic/c", "")):
                 base = os.environ["PROVIDERS"] + path
                 target = Target("x", model, api_base=base, api_key="sk-x")
-                opened, _ = await door.open_stream(Call(target, models.dialect_of(model), [HELLO]))
+                call = Call(target, models.dialect_of(model), [HELLO])
+                opened, _ = await client.open_stream(call)
                 async for event in opened:
                     kind = event.type
                 print(getattr(kind, "value", kind))
-            await door.shutdown()
+            await client.shutdown()
         asyncio.run(main())
         """,
         PROVIDERS=providers.base_url,
     )
-    assert said.split() == ["response.completed"] * 3
+    assert text.split() == ["response.completed"] * 3
 
 
 async def test_an_ollama_model_is_not_looked_up_on_the_event_loop(fake):

@@ -53,7 +53,7 @@ class Streamed:
         self.text = self.thought = self.arguments = ""
         self.call_ids, self.names = [], []
         self.finish_reasons, self.usages = [], []
-        self.words = 0
+        self.word_count = 0
 
     def take(self, chunk):
         usage = getattr(chunk, "usage", None)
@@ -62,7 +62,7 @@ class Streamed:
             return
         choice = chunk.choices[0]
         self.text += choice.delta.content or ""
-        self.words += bool(choice.delta.content)
+        self.word_count += bool(choice.delta.content)
         self.thought += getattr(choice.delta, "reasoning_content", None) or ""
         for call in choice.delta.tool_calls or ():
             self.arguments += call.function.arguments or ""
@@ -84,11 +84,11 @@ async def ask(*items, **options):
     return streamed
 
 
-async def test_a_first_answer_streams_word_by_word_and_says_that_it_is_no_ai():
+async def test_a_first_answer_streams_word_by_word_and_is_signed_as_no_ai():
     streamed = await ask(user("Hello there"))
     assert streamed.text.startswith(WHO)
     assert '"Hello there"' in streamed.text
-    assert len(streamed.text.split()) == streamed.words
+    assert len(streamed.text.split()) == streamed.word_count
     assert streamed.finish_reasons == ["stop"]
 
 
@@ -96,15 +96,15 @@ async def test_any_name_behind_the_provider_works_too():
     assert WHO in (await ask(user("hi"), model="demo/other")).text
 
 
-async def test_words_are_counted_as_usage_once():
+async def test_each_word_is_counted_as_usage_once():
     streamed = await ask(user("one two three"), instructions="be kind")
     (usage,) = streamed.usages
     assert usage.prompt_tokens == 5
-    assert streamed.words == usage.completion_tokens
-    assert 5 + streamed.words == usage.total_tokens
+    assert streamed.word_count == usage.completion_tokens
+    assert 5 + streamed.word_count == usage.total_tokens
 
 
-async def test_a_fact_of_an_earlier_turn_is_said_back():
+async def test_a_fact_of_an_earlier_turn_is_remembered():
     streamed = await ask(
         user("My name is Ada."),
         assistant("Noted."),
@@ -139,7 +139,7 @@ async def test_counting_ends_at_the_limit():
     assert [str(n) for n in range(1, COUNT_LIMIT + 1)] == streamed.text.split()
 
 
-async def test_max_output_tokens_cuts_the_answer_and_says_so():
+async def test_max_output_tokens_cuts_the_answer_which_is_incomplete():
     streamed = await ask(user("hi"), assistant("hi"), user("count to 100"), max_output_tokens=16)
     assert len(streamed.text.split()) == 16
     assert streamed.finish_reasons == ["length"]
@@ -158,7 +158,7 @@ async def test_thinking_comes_first_when_asked_for():
     assert order.count("thought") == streamed.usages[0].completion_tokens_details.reasoning_tokens
 
 
-async def test_an_offered_tool_is_called_with_the_users_words():
+async def test_an_offered_tool_is_called_with_the_users_text():
     streamed = await ask(user("What is the weather in New York?"), tools=[WEATHER, TIME])
     assert streamed.names == ["get_weather"]
     assert json.loads(streamed.arguments) == {"city": "New York"}
@@ -229,7 +229,7 @@ async def test_registering_again_replaces_and_leaves_other_providers_alone():
     litellm.custom_provider_map = [e for e in litellm.custom_provider_map if e is not other]
 
 
-async def test_an_answer_can_be_stopped_between_words():
+async def test_an_answer_can_be_stopped_between_two_deltas():
     """Cancelling the reader goes through litellm and ends the wait for the next word."""
     demo.register(delay_seconds=3600)
     stream = await open_stream([user("count to 100")])
@@ -271,7 +271,7 @@ def test_a_schema_that_refers_to_itself_has_an_end():
     assert json.dumps(sample(node, ""))
 
 
-def test_nothing_said_is_answered_too():
+def test_an_empty_message_is_answered_too():
     assert (
         "There is no text"
         in answer(DemoConversation.of([{"role": "user", "content": []}], {})).text

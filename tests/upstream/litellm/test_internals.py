@@ -127,7 +127,7 @@ async def test_without_its_argument_the_gateways_tools_are_not(fake, monkeypatch
 async def test_what_litellm_only_pretends_to_stream_is_known_by_its_class(fake):
     asked = target(fake, "native", "text")
     given = Call(asked, models.dialect_of(asked.model), [HELLO]).arguments()
-    unknown = await litellm.aresponses(**{**given, "model": "openai/nobody-knows-it"})
+    unknown = await litellm.aresponses(**{**given, "model": "openai/of-its-own"})
     assert not client.is_stream(unknown)
     opened, _ = await client.open_stream(Call(asked, models.dialect_of(asked.model), [HELLO]))
     assert client.is_stream(opened)

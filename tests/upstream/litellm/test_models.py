@@ -38,7 +38,7 @@ GROWING = (  # what litellm keeps of registered names, besides their entries; no
         ("anthropic/claude-x", Dialect.ANTHROPIC),
     ],
 )
-def test_a_model_is_spoken_to_in_its_providers_dialect(model, dialect):
+def test_a_model_is_asked_in_its_providers_dialect(model, dialect):
     assert models.dialect_of(model) is dialect
 
 
@@ -93,12 +93,12 @@ async def test_litellm_searches_its_patterns_once_a_name(fake, monkeypatch):
         )
         monkeypatch.setattr(rules, kind, counting)
     for family in ("native", "chat", "anthropic"):
-        wanted = request(target(fake, family, "text-nobody-knows"))
+        wanted = request(target(fake, family, "text-unknown"))
         assert (await ask(wanted)).error is None
     assert searched
     first = len(searched)
     for family in ("native", "chat", "anthropic"):
-        assert (await ask(request(target(fake, family, "text-nobody-knows")))).error is None
+        assert (await ask(request(target(fake, family, "text-unknown")))).error is None
     assert len(searched) == first
 
 

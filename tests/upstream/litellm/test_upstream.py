@@ -69,7 +69,7 @@ async def test_the_answer_arrives_whole(fake, family):
 # Failures
 
 # scenario: status, code, requests made with two retries allowed
-REFUSALS = {
+FAILURES = {
     "err400": (400, "unsupported_parameter", 1),
     "err400ctx": (400, "context_length_exceeded", 1),
     "err401": (401, "invalid_api_key", 1),
@@ -88,26 +88,26 @@ REFUSALS = {
     "zerobytes": (502, "server_error", 3),
 }
 ENDED = "The provider ended the stream before the response was finished."
-LATER = {"drop": None, "cleaneof": ENDED}  # what it says, where all say the same
+LATER = {"drop": None, "cleaneof": ENDED}  # the message, where all families have the same
 
 
 def assert_clean(error, fake):
-    """The message says nothing of the bridge's inside, or of the operator's."""
-    said = json.dumps(error.frame()) + json.dumps(error.response_error())
+    """The message holds nothing of the bridge's inside, or of the operator's."""
+    shown = json.dumps(error.frame()) + json.dumps(error.response_error())
     port = fake.base_url.rpartition(":")[2]
     for secret in ("litellm", "Traceback", KEY, "sk-", port, "127.0.0.1", ".py", "Exception", "<"):
-        assert secret not in said
+        assert secret not in shown
     assert "/" not in error.message
     assert 0 < len(error.message) <= 500
 
 
 @pytest.mark.catalogue("U2")
 @pytest.mark.parametrize("family", [*THREE, "sdk"])
-@pytest.mark.parametrize("scenario", REFUSALS)
+@pytest.mark.parametrize("scenario", FAILURES)
 async def test_a_refusal_is_one_clean_error_and_is_retried_where_that_may_help(
     fake, family, scenario
 ):
-    status, code, requests = REFUSALS[scenario]
+    status, code, requests = FAILURES[scenario]
     asked = target(fake, family, scenario, retries=2)
     pauses = Pauses()
     answer = await ask(request(asked), LitellmUpstream(clock=pauses.clock))
@@ -135,7 +135,7 @@ async def test_a_stream_that_breaks_off_is_an_error_and_is_not_asked_for_again(
 
 
 @pytest.mark.parametrize("family", [*THREE, "sdk", "gemini"])
-async def test_a_provider_that_is_not_there_is_said_to_be_unreachable(fake, family):
+async def test_a_provider_that_is_not_there_is_unreachable(fake, family):
     asked = target(fake, family, "text", api_base="http://127.0.0.1:1")
     answer = await ask(request(asked))
     assert (answer.error.status, answer.drafts) == (502, [])
@@ -173,7 +173,7 @@ async def test_unreadable_lines_beside_a_whole_native_stream_change_nothing(fake
         ),
     ],
 )
-async def test_a_native_failure_keeps_the_providers_code_and_words(
+async def test_a_native_failure_keeps_the_providers_code_and_message(
     fake, scenario, status, code, message
 ):
     error = (await ask(request(target(fake, "native", scenario)))).error
@@ -198,7 +198,7 @@ async def test_a_native_event_without_a_type_fails_the_response(fake):
     ("family", "scenario", "message"),
     [("chat", "midmsgerr", "engine crashed"), ("anthropic", "miderr", "Overloaded")],
 )
-async def test_an_error_in_the_middle_of_a_chat_stream_is_heard(fake, family, scenario, message):
+async def test_an_error_in_the_middle_of_a_chat_stream_is_raised(fake, family, scenario, message):
     answer = await ask(request(target(fake, family, scenario)))
     assert answer.drafts[-1].type == "response.output_text.delta"
     assert (answer.error.status, answer.error.message) == (500, message)
@@ -268,7 +268,7 @@ async def test_a_slow_reader_is_no_silence_of_the_provider(fake):
     async with aclosing(LitellmUpstream().respond(request(asked))) as drafts:
         async for draft in drafts:
             if not read:
-                await fake.wait_closed()  # it has said all: only the reader is slow
+                await fake.wait_closed()  # it has sent all: only the reader is slow
                 await let_others_run()
                 asyncio.get_running_loop().turn(2 * SILENCE)
                 await let_others_run()
@@ -300,7 +300,7 @@ async def test_closing_the_generator_mid_stream_closes_the_providers_connection(
     await fake.wait_closed(closed_early=1)
 
 
-async def test_a_generator_that_was_never_started_asks_nobody(fake):
+async def test_a_generator_that_was_never_started_asks_no_provider(fake):
     asked = target(fake, "native", "text")
     await LitellmUpstream().respond(request(asked)).aclose()
     assert fake.log == []
@@ -311,7 +311,7 @@ async def test_a_generator_that_was_never_started_asks_nobody(fake):
 
 @pytest.mark.parametrize("family", ["native", "vllm", "chat", "anthropic"])
 async def test_an_unknown_model_is_really_streamed(fake, family):
-    asked = target(fake, family, "gate6-nobody-knows-this-model")
+    asked = target(fake, family, "gate6-unknown-model")
     drafts = LitellmUpstream().respond(request(asked))
     read = await take(drafts, "output_text.delta")
     assert "response.created" in read
@@ -336,26 +336,26 @@ async def test_a_model_that_cannot_stream_is_replayed(fake):
 
 
 @pytest.mark.parametrize("scenario", [*SCENARIOS["native"].split(), "unknownev"])
-async def test_a_native_event_is_said_as_it_was_sent(fake, scenario):
+async def test_a_native_event_is_yielded_as_it_was_sent(fake, scenario):
     expected = []
     for event in ResponsesScript(f"gpt-{scenario}").events():
         fields = {k: v for k, v in event.items() if k != "sequence_number"}
         expected.append(fields)
     answer = await ask(request(target(fake, "native", scenario)))
-    said = [{"type": draft.type, **draft.fields} for draft in answer.drafts]
-    for event in (*said, *expected):
+    sent = [{"type": draft.type, **draft.fields} for draft in answer.drafts]
+    for event in (*sent, *expected):
         if "response" in event:
             event["response"] = {**event["response"], "id": "any"}  # litellm's, until numbered
-    assert said == expected
+    assert sent == expected
 
 
-async def test_the_cost_litellm_adds_is_told_only_where_it_is_wanted(fake):
+async def test_the_cost_that_litellm_adds_is_kept_only_where_it_is_wanted(fake):
     asked = target(fake, "native", "text")
     known = {"name": "gpt-4o", "model": "openai/gpt-4o", "api_base": asked.api_base, "api_key": KEY}
     plain = await ask(request(type(asked)(**known)))
-    told = await ask(request(type(asked)(**known, report_cost=True)))
+    priced = await ask(request(type(asked)(**known, report_cost=True)))
     assert "cost" not in plain.response["usage"]
-    assert told.response["usage"]["cost"] > 0
+    assert priced.response["usage"]["cost"] > 0
 
 
 # What is sent
@@ -388,11 +388,11 @@ async def test_what_a_client_may_not_set_reaches_no_provider(fake):
         answer = await ask(request(asked, **options))
         assert answer.error is None
         [entry] = [entry for entry in fake.log if entry["body"]["model"] == name_of(asked)]
-        wire = json.dumps(entry).lower()
-        assert "evil" not in wire
+        logged = json.dumps(entry).lower()
+        assert "evil" not in logged
         assert not {"fallbacks", "stream_id", "generate", "extra_body"} & entry["body"].keys()
         assert not any(name.startswith("_") for name in entry["body"])
-        assert KEY in wire
+        assert KEY in logged
 
 
 @pytest.mark.parametrize("family", [*THREE, "sdk"])
@@ -415,22 +415,22 @@ async def test_a_native_provider_stores_nothing_and_gets_no_id_of_what_it_did_no
         {"type": "function_call_output", "call_id": item["call_id"], "output": "ok"}
         for item in first[1:]
     ]
-    heard = json.loads((await ask(request(asked, *outputs, parent=turn))).text)
+    echo = json.loads((await ask(request(asked, *outputs, parent=turn))).text)
     body = fake.requests("gpt-echo")[0]
     assert (body["store"], "previous_response_id" in body) == (False, False)
-    assert heard[1]["encrypted_content"] == "gAAAAencFINAL"
-    assert [item.get("id") for item in heard[2:]] == [None] * 4
-    assert not any("status" in item for item in heard)
+    assert echo[1]["encrypted_content"] == "gAAAAencFINAL"
+    assert [item.get("id") for item in echo[2:]] == [None] * 4
+    assert not any("status" in item for item in echo)
 
 
-async def test_a_foreign_makers_reasoning_reaches_nobody_else(fake):
+async def test_reasoning_reaches_its_own_maker_only(fake):
     first = (await ask(request(target(fake, "anthropic", "thinking")))).output
     turn = Turn("resp_1", (HELLO,), first, "anthropic|elsewhere")
     for family in ("native", "chat"):
-        heard = (await ask(request(target(fake, family, "echo"), HELLO, parent=turn))).text
-        assert "EqQBsig" not in heard
-        assert "Let me think" not in heard
-        assert "Hello from Claude!" in heard
+        echo = (await ask(request(target(fake, family, "echo"), HELLO, parent=turn))).text
+        assert "EqQBsig" not in echo
+        assert "Let me think" not in echo
+        assert "Hello from Claude!" in echo
 
 
 async def test_signed_thinking_goes_back_to_its_maker_before_the_call_it_led_to(fake):
@@ -439,15 +439,15 @@ async def test_signed_thinking_goes_back_to_its_maker_before_the_call_it_led_to(
     turn = Turn("resp_1", (HELLO,), first, asked.maker)
     calls = [item["call_id"] for item in first if item["type"] == "function_call"]
     outputs = [{"type": "function_call_output", "call_id": c, "output": "ok"} for c in calls]
-    heard = json.loads((await ask(request(asked, *outputs, parent=turn))).text)
-    blocks = heard["messages"][1]["content"]
+    echo = json.loads((await ask(request(asked, *outputs, parent=turn))).text)
+    blocks = echo["messages"][1]["content"]
     assert [block["type"] for block in blocks] == ["thinking", "text", "tool_use", "tool_use"]
     assert blocks[0]["signature"] == "EqQBsig=="
 
 
 @pytest.mark.parametrize("family", THREE)
 @pytest.mark.parametrize("scenario", ["annot", "image", "custom", "x-ci", "mcp", "rtools", "phase"])
-async def test_whatever_one_provider_made_another_can_be_told(fake, family, scenario):
+async def test_every_providers_items_can_be_sent_to_every_other(fake, family, scenario):
     made = (await ask(request(target(fake, "native", scenario)))).output
     turn = Turn("resp_1", (HELLO,), made, "openai|elsewhere")
     calls = [item for item in made if item["type"] in ("function_call", "custom_tool_call")]
@@ -477,13 +477,13 @@ async def test_a_tool_loop_goes_round(fake, family):
 @pytest.mark.parametrize("family", THREE)
 async def test_a_refusal_stays_in_the_history_and_a_sealed_summary_is_read(fake, family):
     refused = {"type": "refusal", "refusal": "I cannot help"}
-    said = {"type": "message", "role": "assistant", "content": [refused]}
+    refusal = {"type": "message", "role": "assistant", "content": [refused]}
     sealed = UNSIGNED.seal("They talked of tea.")
-    asked = request(target(fake, family, "echo"), sealed, HELLO, said, HELLO)
-    heard = (await ask(replace(asked, chain=UNSIGNED.open(asked.chain)))).text
-    assert "They talked of tea." in heard
-    assert "I cannot help" in heard
-    assert "wsb1." not in heard
+    asked = request(target(fake, family, "echo"), sealed, HELLO, refusal, HELLO)
+    echo = (await ask(replace(asked, chain=UNSIGNED.open(asked.chain)))).text
+    assert "They talked of tea." in echo
+    assert "I cannot help" in echo
+    assert "wsb1." not in echo
 
 
 @pytest.mark.parametrize(
@@ -494,7 +494,7 @@ async def test_a_refusal_stays_in_the_history_and_a_sealed_summary_is_read(fake,
         ({"include": ["file_search_call.results"]}, ["file_search_call.results"]),
     ],
 )
-async def test_reasoning_is_asked_for_where_the_client_speaks_of_it(fake, options, asked_for):
+async def test_reasoning_is_asked_for_where_the_request_has_it(fake, options, asked_for):
     asked = target(fake, "native", "text-include")
     assert (await ask(request(asked, **options))).error is None
     assert fake.requests("gpt-text-include")[0].get("include") == asked_for
@@ -534,7 +534,7 @@ async def test_a_custom_tools_call_is_one_of_its_kind(fake):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-async def test_more_input_is_more_tokens_and_nobody_is_asked(fake, family):
+async def test_more_input_is_more_tokens_and_no_provider_is_asked(fake, family):
     asked = target(fake, family, "text")
     long = {**HELLO, "content": "many more words " * 50}
     little = await LitellmUpstream().count_tokens(request(asked))

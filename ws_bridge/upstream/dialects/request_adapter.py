@@ -1,9 +1,9 @@
-"""A request as a dialect takes it: input items and options (pure).
+"""A request in a dialect's form: input items and options (pure).
 
 Rule 1: the bridge keeps the history and sends all of it, so nothing is stored at the provider: an
 id that points into a provider's storage is never sent.
-Rule 2: what a dialect cannot read is said in another way, left out where that changes nothing, and
-refused where it does.
+Rule 2: what a dialect cannot express is sent in another form, left out where that changes nothing,
+and refused where it does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ws_bridge.types import Item, Json
 
 
 class Dialect(Enum):
-    """What a provider is spoken to in."""
+    """The form in which a provider is asked."""
 
     NATIVE = "responses"
     CHAT = "chat"
@@ -26,7 +26,7 @@ class Dialect(Enum):
 
 
 ENCRYPTED = "reasoning.encrypted_content"
-# The id of these may be absent; all others of a provider's own making cannot be sent without.
+# The id of these is optional; other items of a provider's own cannot be sent without one.
 ID_OPTIONAL = frozenset(
     {
         "message",
@@ -50,12 +50,12 @@ ID_NEEDED = frozenset(
         "web_search_call",
     }
 )
-# Hints to OpenAI's own machinery. They change nothing in the answer, yet other dialects refuse them
-# or pass them on raw. `metadata` is the bridge's to keep.
+# Hints for OpenAI's own servers. They change nothing in the answer, yet other dialects refuse them
+# or pass them on as they are. `metadata` is kept by the bridge.
 HINTS = frozenset(
     {
         "include",
-        "max_tool_calls",  # counts built-in tools only, and those are not there
+        "max_tool_calls",  # counts built-in tools only, which other dialects lack
         "metadata",
         "prompt_cache_key",
         "prompt_cache_options",
@@ -70,9 +70,9 @@ RUN_BY_LITELLM = frozenset({"file_search"})
 
 
 def fit_input(items: list[Item], dialect: Dialect) -> list[Item]:
-    """The items in the dialect's form; they are the caller's copies and may be changed.
+    """The items in the dialect's form; the given items are copies and may be changed.
 
-    Raises ``UpstreamError`` (400) for what the dialect cannot be told.
+    Raises ``UpstreamError`` (400) for an item that the dialect cannot express.
     """
     fit = _FITS[dialect]
     return [fitted for item in items if (fitted := fit(item)) is not None]
@@ -81,7 +81,7 @@ def fit_input(items: list[Item], dialect: Dialect) -> list[Item]:
 def fit_options(options: Json, dialect: Dialect, *, supports_reasoning: bool | None) -> Json:
     """The options to send, a copy. ``supports_reasoning`` is None if that is not known.
 
-    Raises ``UpstreamError`` (400) for what the dialect cannot do.
+    Raises ``UpstreamError`` (400) for an option that the dialect cannot express.
     """
     fitted = copy.deepcopy(options)
     if dialect is Dialect.NATIVE:
@@ -97,8 +97,8 @@ def fit_options(options: Json, dialect: Dialect, *, supports_reasoning: bool | N
 def _with_reasoning_kept(options: Json, supports_reasoning: bool | None) -> Json:
     """Ask for the reasoning itself, since the provider does not keep it for the next turn.
 
-    Models that do not reason refuse the question, so it is put to those only that are known to
-    reason, and to unknown ones whose client speaks of reasoning.
+    Models that do not reason refuse that, so only those that are known to reason are asked, and
+    unknown ones if the client's request has `reasoning`.
     """
     if supports_reasoning or (supports_reasoning is None and options.get("reasoning")):
         asked = options.get("include") or []
@@ -109,7 +109,7 @@ def _with_reasoning_kept(options: Json, supports_reasoning: bool | None) -> Json
 def _fit_native(item: Item) -> Item | None:
     kind = item.get("type")
     if kind == "reasoning" and not item.get("encrypted_content"):
-        return None  # without its content it is a reference to something nobody stored
+        return None  # without its content it refers to an item that is not stored anywhere
     if _is_hollow(item):
         return None
     fitted = {key: value for key, value in item.items() if value is not None}
@@ -123,7 +123,7 @@ def _fit_native(item: Item) -> Item | None:
 
 
 def _is_hollow(item: Item) -> bool:
-    """Another maker's search or run, bare of what it needs: later text has its results."""
+    """Whether another maker's tool call lacks what it needs; later text has its results."""
     kind = item.get("type")
     if kind == "web_search_call" and not (item.get("action") and item.get("status")):
         return True
@@ -147,7 +147,7 @@ def _fit_chat(item: Item) -> Item | None:
 
 
 def _without_refusal(part: Any) -> Any:
-    """Text, since refusals get lost on the way, which leaves an empty turn."""
+    """A refusal as text: litellm drops refusals, which leaves an empty turn."""
     if isinstance(part, dict) and part.get("type") == "refusal":
         return {"type": "output_text", "text": part.get("refusal") or "", "annotations": []}
     return part

@@ -1,9 +1,9 @@
-"""One call of a provider: what litellm is told, and nothing else (pure).
+"""One call of a provider: the arguments for litellm, all of them (pure).
 
 Rule 1: a call carries what the operator configured and what the Responses API documents; no key,
 address or setting comes from a client.
-Rule 2: where the operator named no key, none is taken from the environment: what lies there was
-meant for somebody else.
+Rule 2: where the operator named no key, none is taken from the environment: it may be meant for
+another provider or another program.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ws_bridge.upstream.profiles import profile_of
 
 CONNECT_SECONDS = 10.0
 WRITE_SECONDS = 30.0
-READ_GRACE_SECONDS = 5.0  # the silence is watched by the caller; this is only the net below
+READ_GRACE_SECONDS = 5.0  # the caller watches the silence; this limit only ends what slips through
 
 NO_KEY = "none"  # a server without keys ignores it; without any, litellm looks into the environment
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One create, fitted to the target's dialect. litellm may change what is in it."""
+    """One create in the target's dialect. litellm may change its values."""
 
     target: Target
     dialect: Dialect
@@ -37,7 +37,7 @@ class Call:
     background_options: Json = field(default_factory=dict)
 
     def arguments(self) -> Json:
-        """What ``aresponses`` is called with."""
+        """The arguments of ``aresponses``."""
         more: Json = {"drop_params": True} if self.target.drop_params else {}
         if self.dialect is Dialect.NATIVE:
             more["store"] = self.background  # the bridge keeps the history itself
@@ -55,9 +55,9 @@ class Call:
 
 
 def access(target: Target) -> Json:
-    """Where, with which key, with which patience."""
+    """The address, the key and the timeouts of every call."""
     given: Json = {
-        "max_retries": 0,  # ours are counted, jittered, and stop at the first event
+        "max_retries": 0,  # the upstream makes its own attempts: see `retry`
         "timeout": httpx.Timeout(
             connect=CONNECT_SECONDS,
             read=target.stall_seconds + READ_GRACE_SECONDS,

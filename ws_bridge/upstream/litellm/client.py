@@ -1,4 +1,4 @@
-"""The one door to litellm's calls, and what its answers are.
+"""Every call of litellm, and what kind of answer it returned.
 
 Importing this takes seconds: import it in a thread.
 """
@@ -22,15 +22,15 @@ _Handler = internals.load(internals.HTTP_HANDLER)
 _ChatBridge = internals.load(internals.CHAT_BRIDGE)
 _ResponseIds = internals.load(internals.RESPONSE_IDS)
 
-ITS_OWN = "cache"  # since its first call of Gemini
+ITS_OWN = "cache"  # a callback of litellm's own, since its first call of Gemini
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
 
 
 async def open_stream(call: Call) -> tuple[Any, Tap | None]:
-    """What litellm answers: an iterator of one of its kinds, or a finished response.
+    """Litellm's answer: an iterator of one of its kinds, or a finished response.
 
-    With it comes the tap into the provider's bytes, where there may be one.
+    With it comes the tap into the provider's bytes, if there is one and it may be used.
     """
     models.register_at_first_call(call.target.model)
     with catching(call.target.most_bytes) as catch:
@@ -48,7 +48,7 @@ def _client_of(call: Call) -> Json:
 
 
 def _client() -> Any:
-    """This loop's; redirects would carry keys in a provider's own headers to whoever it names."""
+    """This loop's client. It follows no redirect: that would send keys to any address named."""
     loop = asyncio.get_running_loop()
     if loop not in _clients:
         hooks = {"request": [ask_plainly], "response": [hook]}
@@ -57,13 +57,13 @@ def _client() -> Any:
 
 
 def _bound_all() -> None:
-    """Bound what is read of any answer, in the clients that litellm makes for itself, too."""
+    """Bound the bytes of every answer, also in the clients that litellm makes for itself."""
     make = internals.NEW_CLIENT.of(_Handler)
 
     def bounded(*args: Any, **options: Any) -> Any:
         client = make(*args, **options)
         known = client.event_hooks["response"]
-        if hook not in known:  # which bounds as well
+        if hook not in known:  # `hook` bounds too
             client.event_hooks = client.event_hooks | {"response": [*known, bound]}
         return client
 
@@ -71,7 +71,7 @@ def _bound_all() -> None:
 
 
 def has_listeners() -> bool:
-    """Whether somebody is to be told what litellm does: hooks of whoever runs the bridge."""
+    """Whether the operator has registered callbacks with litellm."""
     return any(one != ITS_OWN for part in internals.LISTENERS for one in part.of(litellm))
 
 
@@ -96,9 +96,9 @@ async def cancel_background(target: Target, response_id: str) -> Json:
 
 
 def count_tokens(model: str, items: list[Json], options: Json) -> int:
-    """The input tokens by litellm's counter for the model; without network, but slow: a thread's.
+    """The input tokens by litellm's counter for the model. It is slow: call it in a thread.
 
-    An image counts as the default image, since nothing is fetched.
+    It uses no network: an image counts as the default image.
     """
     messages = _ChatBridge.transform_responses_api_input_to_messages(
         input=items, responses_api_request=options
@@ -120,13 +120,13 @@ def count_tokens(model: str, items: list[Json], options: Json) -> int:
 
 
 async def shutdown() -> None:
-    """Close litellm's connection pools: last, and in the loop that used them."""
+    """Close litellm's connection pools; call it last, in the loop that used them."""
     if client := _clients.pop(asyncio.get_running_loop(), None):
         await client.close()
     await litellm.close_litellm_async_clients()
 
 
-# What an answer is
+# Kinds of answers
 
 
 def chat_stream(opened: Any) -> Any:
@@ -153,7 +153,7 @@ def is_truncated(chunks: Any) -> bool:
 
 
 def plain(thing: Any) -> Json:
-    """A litellm object as the provider sent it: no field more, no null less."""
+    """A litellm object as the provider sent it: without fields of litellm, with the nulls."""
     if isinstance(thing, dict):
         return thing
     dumped: Json = thing.model_dump(mode="json", exclude_unset=True, warnings=False)

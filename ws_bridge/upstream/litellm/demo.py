@@ -1,7 +1,7 @@
 """The demo model: a litellm custom provider without any network, for the first run and the tests.
 
-Rule 1: it takes the road of every other provider: litellm calls it, and it yields chat chunks.
-Rule 2: what it says is decided in `demo_rules.py`; here it only becomes chunks, words and counts.
+Rule 1: it is called like every other provider: litellm calls it, and it yields chat chunks.
+Rule 2: `demo_rules.py` decides what it answers; this module makes chunks and counts of that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DELAY_SECONDS = 0.03  # between words: quick, yet slow enough to watch and to st
 
 
 class DemoReply:
-    """One answer on its way out: at most ``max_tokens`` words of it, counted."""
+    """One answer as deltas: at most ``max_tokens`` words of it, counted."""
 
     def __init__(self, model: str, messages: list[Json], options: Json) -> None:
         reply = answer(DemoConversation.of(messages, options))

@@ -1,8 +1,8 @@
 """What the demo model answers: a conversation → a text, or a tool call (pure).
 
 Rule 1: it is no AI and says so, in its first answer and whenever it is asked.
-Rule 2: the table ``RULES`` is tried from top to bottom; the first rule with something to say wins.
-Rule 3: nothing is kept between calls: what it remembers stands in the messages it is given.
+Rule 2: the table ``RULES`` is tried from top to bottom; the first rule that returns a text wins.
+Rule 3: nothing is kept between calls: the messages hold all that it remembers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from ws_bridge.types import Json
 
 COUNT_LIMIT = 2000
-QUOTE_LIMIT = 500  # characters of the user's words that an answer repeats
+QUOTE_LIMIT = 500  # characters of the user's text that an answer repeats
 SCHEMA_DEPTH = 8  # a schema may refer to itself; arguments end here
 WHO = "I am a demo program, not an AI."
 
@@ -43,7 +43,7 @@ PROPER_NOUN = re.compile(r"\b(?:about|at|for|from|in|of|to) ([A-Z][\w-]*(?: [A-Z
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
-# What is known of the conversation
+# The conversation
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class DemoConversation:
 
     @property
     def last(self) -> str:
-        """The user's last words; empty if there are none."""
+        """The user's last message; empty if there is none."""
         return self.user_texts[-1] if self.user_texts else ""
 
     def facts(self) -> dict[str, str]:
@@ -100,7 +100,7 @@ def _quoted(who: str, *texts: str) -> str:
     return f"{who}: {', '.join(map(_quote, texts))}{stop}"
 
 
-# What is answered
+# The answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _split(text: str) -> list[str]:
 
 
 def answer(talk: DemoConversation) -> DemoAnswer:
-    """Decide what is said or called."""
+    """The answer, or the tool call, for a conversation."""
     thought = _thought(talk) if ASKS_THOUGHT.search(talk.last) else ""
     if tool := _tool_to_call(talk):
         arguments = sample(tool.get("parameters"), talk.last)
@@ -156,7 +156,7 @@ def _thought(talk: DemoConversation) -> str:
 
 
 def _tool_to_call(talk: DemoConversation) -> Json | None:
-    """The tool that must be called before there is an answer; None if there is none."""
+    """The tool to call before the answer; None if there is none."""
     if talk.outputs or talk.tool_choice == "none" or not talk.user_texts:
         return None
     wanted = None
@@ -234,7 +234,7 @@ FORMATS = {
 
 
 def sample(schema: Any, text: str, root: Any = None, depth: int = 0) -> Any:
-    """A value that fits the schema as far as its types go; strings come from the user's words."""
+    """A value that fits the schema as far as its types go; strings come from the user's text."""
     if not isinstance(schema, dict) or depth > SCHEMA_DEPTH:
         return None
     root = schema if root is None else root

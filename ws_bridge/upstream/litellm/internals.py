@@ -1,9 +1,9 @@
-"""What the bridge uses of litellm that litellm's documents do not promise, each part named once.
+"""The parts of litellm that its documentation does not promise, each named once.
 
 Rule 1: no other module spells one of these names, so that a new release is checked in one place:
-`tests/upstream/test_internals.py` plays a stream through each part and fails with its name.
-Rule 2: ``of`` raises where the bridge cannot do without a part; ``find`` gives None.
-Rule 3: this module imports nothing of litellm; `door.py` does, and names a missing import.
+`tests/upstream/litellm/test_internals.py` plays a stream through each part and fails with its name.
+Rule 2: ``of`` raises where the bridge cannot do without a part; ``find`` returns None.
+Rule 3: this module does not import litellm when it is imported; `load` does.
 """
 
 from __future__ import annotations
@@ -47,28 +47,28 @@ def load(path: str) -> Any:
         raise MissingPart(path) from None
 
 
-# What `aresponses` gives, and the stream of chat chunks inside of a bridged answer.
+# The object that `aresponses` returns, and the stream of chat chunks inside of a bridged answer.
 CHAT_STREAM = LitellmPart(
-    "litellm_custom_stream_wrapper", "an answer's chat chunks; its events are lossy"
+    "litellm_custom_stream_wrapper", "an answer's chat chunks; its own events are lossy"
 )
-PROVIDER = LitellmPart("custom_llm_provider", "whose dialect a stream of chat chunks speaks")
+PROVIDER = LitellmPart("custom_llm_provider", "the provider of a stream of chat chunks")
 FINISH_REASON = LitellmPart(
     "received_finish_reason", "whether the provider has ended a stream of chunks"
 )
 EARLY_FINISH_REASON = LitellmPart("intermittent_finish_reason", "the same, before the last chunk")
-LOGGER = LitellmPart("logging_obj", "the books of one call")
+LOGGER = LitellmPart("logging_obj", "logs and costs of one call")
 BOOKED_LATER = LitellmPart(
-    "_on_deferred_stream_complete", "a set slot keeps litellm from booking a stream"
+    "_on_deferred_stream_complete", "a set slot keeps litellm from logging a stream's end"
 )
-PRETENDED = "Mock"  # how the class of an answer begins that litellm only pretends to stream
+PRETENDED = "Mock"  # the class of an answer that litellm only pretends to stream begins so
 
-# What every call is given.
+# For every call.
 CLIENT = LitellmPart("client", "the httpx client inside of litellm's own")
-SDK_CLIENT = LitellmPart("aclient_session", "the httpx client of all that go through OpenAI's SDK")
+SDK_CLIENT = LitellmPart("aclient_session", "the httpx client of providers behind OpenAI's SDK")
 NEW_CLIENT = LitellmPart("create_client", "makes the httpx client inside of litellm's own")
 NO_MCP = "_skip_mcp_handler"  # an argument: litellm runs no MCP tool by itself
 
-# The lists of those who are told what litellm does.
+# The lists of litellm's callbacks.
 LISTENERS = (
     LitellmPart("callbacks", "for everything"),
     LitellmPart("success_callback", "for answers"),
@@ -77,13 +77,13 @@ LISTENERS = (
     LitellmPart("_async_failure_callback", "for failures, awaited"),
 )
 
-# What litellm guesses of models that it does not know, from the patterns of its price map.
+# How litellm guesses the properties of unknown models: by the patterns of its price map.
 GUESSES = "litellm.litellm_core_utils.fallback_generalizations"
 RULES = LitellmPart("_registry", "holds the patterns")
 GUESSERS = (
-    LitellmPart("match_capabilities", "what a model can do"),
-    LitellmPart("match_routing", "whose it is"),
-    LitellmPart("match_fill_missing", "what its entry leaves out"),
+    LitellmPart("match_capabilities", "the capabilities of a model"),
+    LitellmPart("match_routing", "the provider of a model"),
+    LitellmPart("match_fill_missing", "the missing fields of a model's entry"),
 )
 
 # Classes, by the path of their import.

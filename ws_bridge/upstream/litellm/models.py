@@ -1,8 +1,8 @@
-"""What litellm knows of models: their dialect, whether they reason, and what it has to be told.
+"""What litellm knows of models: their dialect, whether they reason, and the entries it lacks.
 
-Rule 1: what a model is spoken to in, and whether litellm may stream it, is settled here.
-Rule 2: names that clients make up leave nothing behind: an entry of ours is one of the price map
-alone, the latest `WILDCARD_NAMES` stay, and what litellm remembers of a name is bounded.
+Rule 1: this module decides in which dialect a model is asked, and whether litellm may stream it.
+Rule 2: names that clients make up leave nothing behind: an entry of ours is in the price map alone,
+the latest `WILDCARD_NAMES` stay, and litellm's memory of a name is bounded.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ FREE_ENTRY: Json = {
 
 _ProviderConfigs = internals.load(internals.PROVIDER_CONFIGS)
 _known: OrderedDict[str, None] = OrderedDict()  # names registered at their first call
-_ours: set[str] = set()  # names whose entry says nothing about the model
+_ours: set[str] = set()  # names whose entry is ours, and says nothing about the model
 
 
 @lru_cache(maxsize=WILDCARD_NAMES)
 def dialect_of(model: str) -> Dialect:
-    """What the model's provider is spoken to in; an unknown provider is taken for a chat one."""
+    """The dialect in which the model's provider is asked; chat for an unknown provider."""
     name, provider = split(model)
     if name.startswith(CHAT_ONLY):
         return Dialect.CHAT
     config = None
-    with suppress(Exception):  # a custom provider is not in litellm's list
+    with suppress(Exception):  # litellm's list has no custom providers
         config = _ProviderConfigs.get_provider_responses_api_config(provider, model=name)
     if config is not None:
         return Dialect.NATIVE
@@ -57,9 +57,9 @@ def dialect_of(model: str) -> Dialect:
 
 @lru_cache(maxsize=WILDCARD_NAMES)
 def supports_reasoning(model: str) -> bool | None:
-    """Whether a native model reasons; None if the price map does not know it, or what it is.
+    """Whether a native model reasons; None if the price map does not know the model.
 
-    Only native models are asked for: for some others litellm would ask a server, blocking.
+    Only native models are looked up: for some others litellm would ask a server, blocking.
     """
     name, provider = split(model)
     if dialect_of(model) is not Dialect.NATIVE or f"{provider}/{name}" in _ours:
@@ -72,14 +72,14 @@ def supports_reasoning(model: str) -> bool | None:
 
 
 def register(targets: Iterable[Target]) -> None:
-    """Tell litellm the models of the table; a wildcard's names are told at their first call."""
+    """Register the table's models with litellm; a wildcard's names follow at their first call."""
     for target in targets:
         if "*" not in target.model:
             _register(target.model)
 
 
 def register_at_first_call(model: str) -> None:
-    """Tell litellm a name that a client has made up; the oldest of many are forgotten."""
+    """Register a name that a client has made up; the oldest of many are forgotten."""
     if model in _known:
         _known.move_to_end(model)
         return
@@ -105,8 +105,8 @@ def _register(model: str) -> None:
 def _write(key: str, entry: Json) -> None:
     """The whole entry, into the price map alone.
 
-    `litellm.register_model` would merge it into an older one, note the name in sets that only grow
-    unless told otherwise, and build an index of all 5,000 names anew for each one that is added.
+    `litellm.register_model` would merge it into an older one, add the name to sets that only grow,
+    and rebuild an index of all 5,000 names for each one that is added.
     """
     litellm.model_cost[key] = dict(entry)
 
@@ -121,7 +121,7 @@ def _forget(model: str) -> None:
 
 def split(model: str) -> tuple[str, str]:
     """The model's name at its provider, and the provider, as litellm reads them."""
-    with suppress(Exception):  # a provider it does not know; the call itself will say so
+    with suppress(Exception):  # an unknown provider: the call itself will fail
         name, provider, *_ = litellm.get_llm_provider(model)
         return name, provider
     provider, _, name = model.partition("/")

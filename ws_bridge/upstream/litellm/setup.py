@@ -1,7 +1,7 @@
-"""litellm's import and its set-up: it is imported here alone, and all others take it from here.
+"""The import of litellm and its set-up: all other modules take litellm from here.
 
 Rule 1: importing it makes no network call, reads no `.env` file, prints and logs nothing.
-Rule 2: what litellm would do again for every call is done once.
+Rule 2: what litellm would repeat for every call is done once.
 
 Importing this takes seconds: import it in a thread.
 """
@@ -21,14 +21,14 @@ from ws_bridge.upstream.litellm import internals
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches the price map, blocking
 os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"  # the same
 os.environ["LITELLM_MODE"] = "PRODUCTION"  # else it loads a .env file
-# 100 equal chunks in a row are a table's blanks more often than a model gone wrong.
+# 100 equal chunks in a row are more often the blanks of a table than a model in a loop.
 os.environ.setdefault("REPEATED_STREAMING_CHUNK_LIMIT", "100000")
 
 import litellm
 
 __all__ = ["litellm"]
 
-GUESSES_KEPT = 4096  # names; a call of an unknown model asks for seven spellings of its name
+GUESSES_KEPT = 4096  # names; a call of an unknown model looks up seven spellings of its name
 WARNINGS = (
     "Pydantic serializer warnings",  # about litellm's own copy of each native response
     "Items? '.*' on TypedDict class",  # about its types
@@ -37,7 +37,7 @@ WARNINGS = (
 
 
 def _quiet() -> None:
-    """Neither output, nor log lines with content in them, nor calls nobody asked for."""
+    """Switch off litellm's output, its log lines with content, and calls of its own."""
     litellm.suppress_debug_info = True
     litellm.disable_hf_tokenizer_download = True
     litellm.user_url_validation = True  # an image's URL must not lead into the operator's network
@@ -51,20 +51,20 @@ def _quiet() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def _guess_once() -> None:
-    """Remember what litellm's patterns say of a name: it searches all of them for every lookup.
+def _cache_guesses() -> None:
+    """Cache what litellm guesses of a name: it searches all of its patterns for every lookup.
 
-    The patterns come with the price map, which is loaded once. Of a release without them nothing
-    is remembered.
+    The patterns come with the price map, which is loaded once. A release without them is left as
+    it is.
     """
     rules = internals.RULES.find(internals.load(internals.GUESSES))
     for part in internals.GUESSERS:
         if (search := part.find(rules)) is not None:
-            setattr(rules, part.name, _remembered(search))
+            setattr(rules, part.name, _cached(search))
 
 
-def _remembered(search: Callable[..., Any]) -> Callable[..., Any]:
-    """The search, made once a name; whoever changes what it gives changes a copy."""
+def _cached(search: Callable[..., Any]) -> Callable[..., Any]:
+    """The search with a cache by name; callers get copies, which they may change."""
     found = lru_cache(maxsize=GUESSES_KEPT)(search)
 
     def again(*names: str) -> Any:
@@ -75,4 +75,4 @@ def _remembered(search: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _quiet()
-_guess_once()
+_cache_guesses()

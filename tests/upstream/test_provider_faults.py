@@ -37,10 +37,10 @@ FAMILIES_KNOWN = ("native", "vllm", "chat", "sdk", "anthropic", "gemini", "ollam
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n"
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 MIB = 2**20
-SAID = "ö漢"
+WIDE = "ö漢"
 
 
-class Wire:
+class RawProvider:
     """A provider on loopback: each request is answered by the next of the answers, or the last.
 
     An answer gets the writer. ``asked`` holds the requests' heads.
@@ -103,7 +103,7 @@ def in_many_bytes(value, key=""):
     if isinstance(value, list):
         return [in_many_bytes(each) for each in value]
     is_text = isinstance(value, str) and key in ("delta", "text", "content")
-    return value.replace("o", SAID) if is_text else value
+    return value.replace("o", WIDE) if is_text else value
 
 
 def spelled(family, end="\n", colon=": ", before="", between=""):
@@ -135,9 +135,9 @@ def bit_by_bit(text, size=1):
     return answer
 
 
-async def heard(family, answer, **more):
-    async with Wire(answer) as wire:
-        return await ask(request(target(wire, family, "wire", **more)))
+async def ask_raw(family, answer, **more):
+    async with RawProvider(answer) as provider:
+        return await ask(request(target(provider, family, "wire", **more)))
 
 
 SPELLINGS = {
@@ -154,9 +154,9 @@ SPELLINGS = {
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("spelling", SPELLINGS)
 async def test_however_it_is_spelled_the_answer_is_the_same(family, spelling):
-    plain = await heard(family, whole(spelled(family)))
-    assert SAID in plain.text
-    answer = await heard(family, whole(spelled(family, **SPELLINGS[spelling])))
+    plain = await ask_raw(family, whole(spelled(family)))
+    assert WIDE in plain.text
+    answer = await ask_raw(family, whole(spelled(family, **SPELLINGS[spelling])))
     assert (answer.error, answer.text) == (None, plain.text)
 
 
@@ -165,17 +165,17 @@ async def test_however_it_is_spelled_the_answer_is_the_same(family, spelling):
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 async def test_wherever_it_is_split_the_answer_is_the_same(family, end):
     """Every byte alone: within words, characters and ends of lines."""
-    plain = await heard(family, whole(spelled(family)))
-    answer = await heard(family, bit_by_bit(spelled(family, end=end)))
+    plain = await ask_raw(family, whole(spelled(family)))
+    answer = await ask_raw(family, bit_by_bit(spelled(family, end=end)))
     assert (answer.error, answer.text) == (None, plain.text)
     assert [draft.type for draft in answer.drafts] == [draft.type for draft in plain.drafts]
 
 
 @pytest.mark.catalogue("U6")
 @pytest.mark.parametrize("family", FAMILIES)
-async def test_a_reset_amid_an_event_is_a_failure_that_keeps_what_was_said(family):
+async def test_a_reset_amid_an_event_is_a_failure_that_keeps_the_drafts_before(family):
     text = spelled(family)
-    cut = text.rindex(SAID.encode()) + 3  # within an event, and a character
+    cut = text.rindex(WIDE.encode()) + 3  # within an event, and a character
 
     async def answer(writer):
         writer.write(HEAD + b"\r\n" + text[:cut])
@@ -187,7 +187,7 @@ async def test_a_reset_amid_an_event_is_a_failure_that_keeps_what_was_said(famil
 
     gate = asyncio.Event()
     asyncio.get_running_loop().call_later(0.2, gate.set)
-    answered = await heard(family, answer, retries=2)
+    answered = await ask_raw(family, answer, retries=2)
     assert (answered.error.status, answered.error.code) == (502, "server_error")
     assert answered.drafts
     assert not any(draft.type == "response.completed" for draft in answered.drafts)
@@ -212,7 +212,7 @@ class Endless:
 @pytest.mark.parametrize("family", ["native", "chat"])
 async def test_a_line_without_an_end_is_given_up(family):
     answer = Endless(b"data: " + b"x" * MIB, 512 * MIB)
-    answered = await heard(family, answer, retries=0)
+    answered = await ask_raw(family, answer, retries=0)
     assert answered.error.status == 502
     assert answer.sent < 128 * MIB
 
@@ -234,10 +234,10 @@ OTHERS = {
 ERROR = b'{"error": {"message": "' + b"x" * MIB
 
 
-def aimed(wire, family, **more):
+def aimed(provider, family, **more):
     if family in FAMILIES_KNOWN:
-        return target(wire, family, "wire", **more)
-    given = {"api_base": wire.base_url, "api_key": KEY, "retries": 0, **more}
+        return target(provider, family, "wire", **more)
+    given = {"api_base": provider.base_url, "api_key": KEY, "retries": 0, **more}
     return Target(name=family, model=OTHERS[family], **given)
 
 
@@ -247,9 +247,9 @@ def aimed(wire, family, **more):
 async def test_a_body_without_an_end_is_read_to_its_bound(family, status):
     """It was read whole: 2.2 GiB in six seconds."""
     answer = endless(status, "application/json", ERROR)
-    async with Wire(answer) as wire:
-        answered = await ask(request(aimed(wire, family, most_bytes=MIB)))
-    assert len(wire.asked) >= 1
+    async with RawProvider(answer) as provider:
+        answered = await ask(request(aimed(provider, family, most_bytes=MIB)))
+    assert len(provider.asked) >= 1
     assert answered.drafts == []
     assert answered.error.status == (502 if status == 200 else status)
     assert answer.sent < 32 * MIB
@@ -257,9 +257,9 @@ async def test_a_body_without_an_end_is_read_to_its_bound(family, status):
 
 @pytest.mark.catalogue("U10")
 @pytest.mark.parametrize("family", FAMILIES)
-async def test_an_event_of_eight_mib_is_told_whole(family):
-    text = spelled(family).replace(SAID.encode(), b"x" * 8 * MIB, 1)
-    answered = await heard(family, whole(text))
+async def test_an_event_of_eight_mib_is_yielded_whole(family):
+    text = spelled(family).replace(WIDE.encode(), b"x" * 8 * MIB, 1)
+    answered = await ask_raw(family, whole(text))
     deltas = [len(draft.fields["delta"]) for draft in answered.drafts if "delta" in draft.fields]
     assert (answered.error, max(deltas) >= 8 * MIB) == (None, True)
 
@@ -292,19 +292,19 @@ class Peak:
 @pytest.mark.catalogue("U16")
 @pytest.mark.parametrize("family", FAMILIES)
 async def test_a_compressed_answer_that_unfolds_without_end_is_given_up(family):
-    """Nobody asked for a compressed one."""
+    """Each request asks for one that is not compressed."""
     text = HEAD + b"Content-Encoding: gzip\r\n\r\n" + bomb(256)
 
     async def answer(writer):
         writer.write(text)
         await writer.drain()
 
-    async with Wire(answer) as wire:
+    async with RawProvider(answer) as provider:
         with Peak() as peak:
-            answered = await ask(request(target(wire, family, "wire")))
+            answered = await ask(request(target(provider, family, "wire")))
     assert answered.error.status >= 500
     assert peak.bytes < 128 * MIB
-    assert b"accept-encoding: identity\r\n" in wire.asked[0].lower()
+    assert b"accept-encoding: identity\r\n" in provider.asked[0].lower()
 
 
 def refusal(status, body, *headers):
@@ -320,13 +320,13 @@ def refusal(status, body, *headers):
 @pytest.mark.catalogue("U14")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("family", [*FAMILIES, "sdk", "gemini"])
-async def test_nobody_is_redirected(family, status):
+async def test_no_redirect_is_followed(family, status):
     """The key, and what was asked, go to the operator's address and nowhere else."""
-    async with Wire(whole(b"")) as elsewhere:
+    async with RawProvider(whole(b"")) as elsewhere:
         answer = refusal(status, "{}", f"Location: {elsewhere.base_url}/v1/responses")
-        async with Wire(answer) as wire:
-            answered = await ask(request(target(wire, family, "wire")))
-    assert len(wire.asked) == 1
+        async with RawProvider(answer) as provider:
+            answered = await ask(request(target(provider, family, "wire")))
+    assert len(provider.asked) == 1
     assert elsewhere.asked == []
     assert answered.drafts == []
     assert answered.error.status >= 400
@@ -340,10 +340,10 @@ RUNNING = IDS._build_responses_api_response_id("openai", None, "resp_1")
 @pytest.mark.catalogue("U14")
 @pytest.mark.parametrize("asked", ["create", "get", "cancel"])
 async def test_nor_is_a_background_call(asked):
-    async with Wire(whole(b"")) as elsewhere:
+    async with RawProvider(whole(b"")) as elsewhere:
         answer = refusal(307, "{}", f"Location: {elsewhere.base_url}/v1/responses")
-        async with Wire(answer) as wire:
-            to = target(wire, "native", "wire")
+        async with RawProvider(answer) as provider:
+            to = target(provider, "native", "wire")
             calls = {
                 "create": lambda: client.create(call_of(request(to, background=True))),
                 "get": lambda: client.get_background(to, RUNNING),
@@ -351,12 +351,12 @@ async def test_nor_is_a_background_call(asked):
             }
             with pytest.raises(openai.APIError):
                 await calls[asked]()
-            assert len(wire.asked) == 1
+            assert len(provider.asked) == 1
         assert elsewhere.asked == []
     await client.shutdown()
 
 
-SECRETS = (KEY, "sk-somebody-elses-key-123456", "db.internal.example:5432", "/srv/app/secret.py")
+SECRETS = (KEY, "sk-another-key-123456", "db.internal.example:5432", "/srv/app/secret.py")
 
 
 @pytest.mark.catalogue("U15")
@@ -366,30 +366,30 @@ async def test_what_a_providers_error_gives_away_reaches_neither_client_nor_log(
     family, status, caplog, capfd
 ):
     caplog.set_level(logging.DEBUG, "ws_bridge")
-    words = " ".join(["cannot reach", *SECRETS])
-    body = json.dumps({"error": {"message": words, "type": "x", "code": None, "param": None}})
-    async with Wire(refusal(status, body)) as wire:
-        answered = await ask(request(target(wire, family, "wire")))
+    message = " ".join(["cannot reach", *SECRETS])
+    body = json.dumps({"error": {"message": message, "type": "x", "code": None, "param": None}})
+    async with RawProvider(refusal(status, body)) as provider:
+        answered = await ask(request(target(provider, family, "wire")))
     ours = [entry.getMessage() for entry in caplog.records if entry.name.startswith("ws_bridge")]
-    told = json.dumps([answered.error.frame(), answered.error.response_error(), ours])
-    told += "".join(capfd.readouterr())
-    assert [secret for secret in SECRETS if secret in told] == []
+    shown = json.dumps([answered.error.frame(), answered.error.response_error(), ours])
+    shown += "".join(capfd.readouterr())
+    assert [secret for secret in SECRETS if secret in shown] == []
 
 
 @pytest.mark.catalogue("U1")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("how", ["refused", "no such name", "another's certificate"])
 async def test_who_cannot_be_reached_is_one_error(family, how, tmp_path):
-    async with Wire(whole(b""), tls=self_signed(tmp_path)) as wire:
+    async with RawProvider(whole(b""), tls=self_signed(tmp_path)) as provider:
         base = {
             "refused": "http://127.0.0.1:1",
-            "no such name": "http://nobody.invalid",
-            "another's certificate": wire.base_url.replace("http:", "https:"),
+            "no such name": "http://no-such-name.invalid",
+            "another's certificate": provider.base_url.replace("http:", "https:"),
         }[how]
         path = "" if family == "anthropic" else "/v1"
         async with asyncio.timeout(HANG_SECONDS):
-            answered = await ask(request(target(wire, family, "wire", api_base=base + path)))
-    assert (answered.error.status, answered.drafts, wire.asked) == (502, [], [])
+            answered = await ask(request(target(provider, family, "wire", api_base=base + path)))
+    assert (answered.error.status, answered.drafts, provider.asked) == (502, [], [])
     assert answered.error.message == "The model provider could not be reached."
 
 
@@ -397,11 +397,11 @@ async def test_who_cannot_be_reached_is_one_error(family, how, tmp_path):
 
 
 def deltas(family):
-    """A stream's beginning, and a piece of it that can be said again and again."""
+    """A stream's beginning, and a piece of it that can be repeated."""
     frames = [
         f"event: {name}\n" * bool(name) + f"data: {data}\n\n" for name, data in frames_of(family)
     ]
-    place = next(place for place, frame in enumerate(frames) if SAID in frame)
+    place = next(place for place, frame in enumerate(frames) if WIDE in frame)
     return "".join(frames[:place]).encode(), frames[place].encode() * 1000
 
 
@@ -410,8 +410,8 @@ def deltas(family):
 async def test_a_stream_without_an_end_is_read_to_its_bound_and_let_go(family):
     begin, more = deltas(family)
     answer = Endless(more, 256 * MIB, begin=begin)
-    async with Wire(answer) as wire:
-        answered = await ask(request(target(wire, family, "wire", most_bytes=2 * MIB)))
+    async with RawProvider(answer) as provider:
+        answered = await ask(request(target(provider, family, "wire", most_bytes=2 * MIB)))
     assert answered.error.message == TOO_LARGE
     assert not is_retryable(answered.error)
     assert len(answered.drafts) > 100
@@ -423,8 +423,8 @@ async def test_a_stream_without_an_end_is_read_to_its_bound_and_let_go(family):
 @pytest.mark.parametrize("asked", ["create", "get", "cancel"])
 async def test_so_is_what_a_background_call_is_answered_with(asked, status):
     answer = endless(status, "application/json", ERROR)
-    async with Wire(answer) as wire:
-        to = target(wire, "native", "wire", most_bytes=MIB)
+    async with RawProvider(answer) as provider:
+        to = target(provider, "native", "wire", most_bytes=MIB)
         calls = {
             "create": lambda: client.create(call_of(request(to, background=True))),
             "get": lambda: client.get_background(to, RUNNING),
@@ -449,8 +449,8 @@ async def native():
 async def test_of_the_refusal_of_a_websocket_little_is_kept():
     """What comes after it is thrown away until the connection is closed."""
     answer = endless(500, "application/json", ERROR)
-    async with Wire(answer) as wire, native() as upstream:
-        to = target(wire, "native", "wire", ws_reconnects=0)
+    async with RawProvider(answer) as provider, native() as upstream:
+        to = target(provider, "native", "wire", ws_reconnects=0)
         with Peak() as peak:
             answered = await ask(request(to), upstream)
     assert answered.error.status >= 500
@@ -458,7 +458,7 @@ async def test_of_the_refusal_of_a_websocket_little_is_kept():
 
 
 class Speaking:
-    """A provider's WebSocket that says one event again and again."""
+    """A provider's WebSocket that repeats one event."""
 
     def __init__(self, limit):
         self.limit, self.sent = limit, 0
@@ -494,8 +494,8 @@ async def test_an_answer_without_an_end_on_a_websocket_is_read_to_its_bound_and_
 
 
 @pytest.mark.catalogue("A7")
-async def test_what_nobody_takes_from_a_websocket_is_kept_up_to_a_bound(monkeypatch):
-    """Whoever asked may have to wait for the store first."""
+async def test_what_is_not_read_from_a_websocket_is_kept_up_to_a_bound(monkeypatch):
+    """The job may have to wait for the store before it reads on."""
     monkeypatch.setattr(connection, "MAX_UNREAD", MIB)
     provider = Speaking(256 * MIB)
     async with serve(provider, "127.0.0.1", 0) as server, native() as upstream:
@@ -507,7 +507,7 @@ async def test_what_nobody_takes_from_a_websocket_is_kept_up_to_a_bound(monkeypa
             assert (await anext(drafts)).type == "response.created"
             [lane] = upstream._pool._connections[0].lanes
             async with asyncio.timeout(HANG_SECONDS):
-                while lane.is_taken:  # noqa: ASYNC110 - the connection's own task
+                while lane.is_leased:  # noqa: ASYNC110 - the connection's own task
                     await asyncio.sleep(0)
             with pytest.raises(UpstreamError, match="lost"):
                 async for _ in drafts:

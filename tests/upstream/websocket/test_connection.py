@@ -1,0 +1,199 @@
+"""A connection to a provider's WebSocket and its lanes, on real sockets."""
+
+import asyncio
+
+import pytest
+from support.scripted_upstream import Scripted, answer
+from upstreams.asking import KEY, ask, request
+from upstreams.native import error_frame, target
+from upstreams.sockets import Accident, FakeSockets, self_signed
+
+from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS
+from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.websocket import connection
+from ws_bridge.upstream.websocket.connection import ProviderAddress, ProviderFrame, ProviderLane
+from ws_bridge.upstream.websocket.errors import NeverBegan
+from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
+
+DELTA = "response.output_text.delta"
+LOST = "The connection to the model provider was lost."
+
+
+@pytest.mark.parametrize(
+    ("base", "lanes", "url", "expected"),
+    [
+        ("", 0, "wss://api.openai.com/v1/responses", 16),
+        ("https://api.openai.com/v1/", 3, "wss://api.openai.com/v1/responses", 3),
+        ("http://127.0.0.1:1/v1", 0, "ws://127.0.0.1:1/v1/responses", 1),
+        ("https://h.example/v1?api-version=2", 0, "wss://h.example/v1/responses?api-version=2", 1),
+    ],
+)
+def test_an_address_is_the_socket_beside_the_http_one(base, lanes, url, expected):
+    address = ProviderAddress.of(Target("m", "openai/gpt", base, KEY, ws_lanes=lanes))
+    assert (address.url, address.lanes) == (url, expected)
+    assert KEY not in repr(address)
+
+
+def test_other_providers_have_addresses_of_their_own():
+    azure = Target("m", "azure/gpt", "https://mine.example")
+    assert ProviderAddress.of(azure).url == "wss://mine.example/openai/v1/responses"
+    assert ProviderAddress.of(Target("m", "xai/grok")).url == "wss://api.x.ai/v1/responses"
+    with pytest.raises(NeverBegan):
+        ProviderAddress.of(Target("m", "azure/gpt"))
+
+
+# Lanes
+
+
+def frame(kind, response_id=None):
+    fields = {"response": {"id": response_id}} if response_id else {}
+    return ProviderFrame(kind, None, fields, b"x")
+
+
+@pytest.fixture
+def lane():
+    """A lane that a turn has leased, with a response that runs."""
+    lane = ProviderLane(None)
+    lane.is_leased = True
+    lane.start()
+    return lane
+
+
+async def received(lane):
+    return [await lane.receive() for _ in range(lane._frames.qsize())]
+
+
+async def test_a_lane_delivers_the_frames_of_its_own_response_only(lane):
+    frames = [frame(CREATED, "resp_1"), frame(DELTA), frame(COMPLETED, "resp_1")]
+    lane.deliver(frames[0])
+    lane.deliver(frame(IN_PROGRESS, "resp_2"))
+    lane.deliver(frames[1])
+    lane.deliver(frames[2])
+    lane.deliver(frame(DELTA))
+    assert await received(lane) == frames
+
+
+async def test_a_late_frame_of_an_ended_response_is_not_the_next_ones(lane):
+    lane.deliver(frame(COMPLETED, "resp_1"))
+    lane.start()
+    lane.deliver(frame(COMPLETED, "resp_1"))
+    assert (lane.is_running, lane.has_frame()) == (True, False)
+    lane.deliver(frame(CREATED, "resp_2"))
+    assert await received(lane) == [frame(CREATED, "resp_2")]
+
+
+def test_a_lane_is_free_when_it_is_released_and_its_response_has_ended(lane):
+    assert not lane.is_free
+    lane.release()
+    assert not lane.is_free
+    lane.deliver(frame(COMPLETED, "resp_1"))
+    assert lane.is_free
+    assert not lane.has_frame()
+
+
+async def test_a_reader_that_is_too_slow_gets_the_end_alone(lane, monkeypatch):
+    monkeypatch.setattr(connection, "MAX_UNREAD", 3)
+    for _ in range(3):
+        lane.deliver(frame(DELTA))
+    assert await received(lane) == [frame(DELTA)] * 3
+    for _ in range(4):
+        lane.deliver(frame(DELTA))
+    assert await received(lane) == [None]
+    assert lane.is_running
+
+
+async def test_four_lanes_run_at_once_on_one_connection(fake, native):
+    models = [f"gate3-{word}" for word in ("text", "tools", "reasoning", "refusal")]
+    asked = [request(target(fake, model, ws_lanes=4)) for model in models]
+    answers = [asyncio.ensure_future(ask(each, native)) for each in asked]
+    for model in models:
+        await fake.reached("gpt-" + model)
+    assert fake.live["open"] == 1
+    for model in reversed(models):
+        fake.release("gpt-" + model)
+    for result in await asyncio.gather(*answers):
+        assert result.error is None
+        ids = {
+            draft.fields["response"]["id"] for draft in result.drafts if "response" in draft.fields
+        }
+        assert len(ids) == 1
+        assert [draft.text for draft in result.drafts] == fake.sent[ids.pop()]
+    assert sorted(lane for _, lane in fake.places()) == ["lane-0", "lane-1", "lane-2", "lane-3"]
+
+
+async def test_a_loss_ends_every_lane(fake, native):
+    models = [f"gate{n}" for n in (3, 4, 5)]
+    asked = [request(target(fake, model, ws_lanes=4)) for model in models]
+    answers = [asyncio.ensure_future(ask(each, native)) for each in asked]
+    for model in models:
+        await fake.reached("gpt-" + model)
+    fake.hang_up()
+    result = await asyncio.gather(*answers)
+    assert [(len(each.drafts), each.error.message) for each in result] == [
+        (2, LOST),
+        (3, LOST),
+        (4, LOST),
+    ]
+
+
+async def test_an_error_that_names_no_lane_is_for_those_that_have_not_begun(fake, native):
+    begun = asyncio.ensure_future(ask(request(target(fake, "gate3", ws_lanes=4)), native))
+    await fake.reached("gpt-gate3")
+    await fake.until(lambda: len(fake.sent) == 1)
+    unnamed = error_frame(400, "invalid_stream_id") | {"stream_id": None}
+    fake.accidents["gpt-text"].append(Accident(0, unnamed))
+    refused = await ask(request(target(fake, ws_lanes=4)), native)
+    assert refused.error.code == "invalid_stream_id"
+    fake.release("gpt-gate3")
+    assert (await begun).error is None
+    await ask(request(target(fake, ws_lanes=4)), native)
+    assert [number for number, _ in fake.places()] == [1, 1, 2]
+
+
+# Ways to the provider
+
+
+async def test_a_provider_that_is_not_there_is_unreachable(fake, native):
+    result = await ask(request(target(fake, api_base="http://127.0.0.1:1/v1")), native)
+    assert isinstance(result.error, NeverBegan)
+    assert result.error.message == "The model provider could not be reached."
+
+
+async def test_tls_is_used_and_certificates_are_checked(tmp_path, monkeypatch):
+    pair = self_signed(tmp_path)
+    native = WebSocketUpstream(Scripted(answer("x")))
+    with FakeSockets(tls=pair) as fake:
+        refused = await ask(request(target(fake)), native)
+        assert isinstance(refused.error, NeverBegan)
+        assert fake.handshakes == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(pair[0]))
+        result = await ask(request(target(fake)), native)
+        assert (result.error, result.text) == (None, "Hello, world! This is a test.")
+        await native.close()
+
+
+async def test_the_environments_proxy_is_used(fake, native, monkeypatch):
+    asked = []
+
+    async def connect(reader, writer):
+        line, *_ = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+        asked.append(line.decode())
+        host, _, port = line.split()[1].decode().rpartition(":")
+        there, back = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(pipe(reader, back), pipe(there, writer))
+
+    async def pipe(reader, writer):
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+    async with await asyncio.start_server(connect, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        result = await ask(request(target(fake)), native)
+        await native.close()
+    assert result.error is None
+    assert asked == [f"CONNECT {fake.base_url.removeprefix('http://')} HTTP/1.1"]
