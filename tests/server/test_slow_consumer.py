@@ -46,7 +46,7 @@ async def turn(hands, looks):
     await let_others_run()
 
 
-async def test_a_client_that_takes_nothing_is_let_go_once(hands, waiting):
+async def test_a_client_that_takes_nothing_is_cut_off_once(hands, waiting):
     _, slow_consumer, gone = waiting
     with slow_consumer:
         await turn(hands, CHECKS)
@@ -95,7 +95,7 @@ async def test_several_waits_are_one(hands, waiting):
     assert len(gone) == 1
 
 
-async def test_while_nobody_waits_nobody_looks(hands, waiting):
+async def test_without_a_wait_there_is_no_check(hands, waiting):
     _, slow_consumer, gone = waiting
     assert hands.sleepers == 0
     with slow_consumer:

@@ -210,7 +210,7 @@ async def test_several_that_wait_take_turns_and_hold_no_more_than_one(way):
 
 
 @pytest.mark.catalogue("C5")
-async def test_a_client_that_reads_nothing_is_let_go_and_its_response_completes(serve):
+async def test_a_client_that_reads_nothing_is_cut_off_and_its_response_completes(serve):
     """And nobody else notices: a client beside it has its turn meanwhile, in full."""
     hands, gate = FakeClock(), asyncio.Event()
     config = {"limits": {"unread_seconds": UNREAD}, "server": {"on_disconnect": "cancel"}}
@@ -225,12 +225,12 @@ async def test_a_client_that_reads_nothing_is_let_go_and_its_response_completes(
     assert (await other.turn(input="hi"))[-1]["type"] == TERMINAL
     [slow] = [one for one in bridge.bridge._sockets._open if one._outbox._slow_consumer]
     await until(lambda: _turned(hands, slow._outbox.is_slow))
-    *said, (opcode, closing) = await client.rest()
+    *received, (opcode, closing) = await client.rest()
     assert (opcode, closing) == (CLOSE, (1013).to_bytes(2, "big") + b"slow consumer")
-    assert [event["sequence_number"] for event in events(said)] == list(range(len(said)))
-    assert len(said) < 2000
+    assert [event["sequence_number"] for event in events(received)] == list(range(len(received)))
+    assert len(received) < 2000
     gate.set()
-    path = f"/v1/responses/{events(said)[0]['response']['id']}"
+    path = f"/v1/responses/{events(received)[0]['response']['id']}"
     async with bridge.session.get(f"{bridge.url}{path}?stream=true&starting_after=5") as rest:
         assert (await rest.text()).endswith("data: [DONE]\n\n")
     assert (await bridge.get(path))[1]["status"] == "completed"
@@ -276,7 +276,7 @@ async def test_a_client_that_never_reads_again_keeps_no_connection(serve, monkey
 
 
 @pytest.mark.catalogue("C4")
-async def test_a_client_that_reads_little_by_little_is_never_let_go(serve):
+async def test_a_client_that_reads_little_by_little_is_never_cut_off(serve):
     """It takes many times as long as a client may take that reads nothing."""
     hands = FakeClock()
     config = {"limits": {"unread_seconds": UNREAD}}
@@ -298,9 +298,9 @@ async def test_a_client_that_reads_little_by_little_is_never_let_go(serve):
     while TERMINAL.encode() not in client.got[-4096:]:
         await client.read()
     await client.send_frame("", CLOSE)
-    said = events(await client.rest())
-    assert [event["sequence_number"] for event in said] == list(range(len(said)))
-    assert said[-1]["type"] == TERMINAL
+    received = events(await client.rest())
+    assert [event["sequence_number"] for event in received] == list(range(len(received)))
+    assert received[-1]["type"] == TERMINAL
 
 
 @pytest.mark.catalogue("C6")
