@@ -1,4 +1,4 @@
-"""config.toml as frozen values; every mistake in it is one line that says what to do."""
+"""config.toml as frozen values; every mistake in it is one line with the remedy."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def refusal(path: Path | None, environ: dict[str, str] | None = None, **server: 
     return message
 
 
-# What is there
+# Files and defaults
 
 
 def test_without_a_file_there_is_the_demo_model_on_loopback():

@@ -13,7 +13,7 @@ SHAPELESS = "correct horse battery"
 
 @pytest.fixture
 def written():
-    """A handler's text, of everybody's log lines, while the records are the bridge's."""
+    """The text of a handler of all libraries' log lines, while the records are the bridge's."""
     root, ours, text = logging.getLogger(), logging.getLogger(logs.OURS), io.StringIO()
     handler = logging.StreamHandler(text)
     factory, level, own = logging.getLogRecordFactory(), root.level, ours.level

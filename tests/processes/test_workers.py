@@ -67,7 +67,7 @@ def config_of(url, models=(DEMO,), workers=2, **server):
 
 @pytest.fixture(scope="module")
 def served(node, fake):
-    """A server of two workers for all tests; started anew where one has ended it."""
+    """A server of two workers for all tests; started again where a test has ended it."""
     bridge = Fresh(config_of(node.url, [DEMO, *models_for(fake)]))
     yield bridge
     bridge.close()
@@ -180,7 +180,7 @@ async def the_end(ws):
 
 
 def leases(node):
-    """How many responses are somebody's to finish."""
+    """How many responses a server has still to finish."""
     return sum(node.cli("ZCARD", key) for key in node.cli("KEYS", "wb1:*:l"))
 
 
@@ -192,7 +192,7 @@ def statuses(node):
 
 
 async def refused(config, environ=None):
-    """What a server says that ends with exit code 2 instead of listening."""
+    """The error of a server that ends with exit code 2 instead of listening."""
     bridge = Fresh(config, environ)
     try:
         with pytest.raises(AssertionError, match="it ended with 2"):
@@ -203,7 +203,7 @@ async def refused(config, environ=None):
 
 
 async def test_processes_without_a_store_they_can_share_are_refused():
-    """One line says why, and what to do."""
+    """One line has the reason and the remedy."""
     (line,) = await refused(config_of("memory://"))
     assert line.startswith("ws-bridge: key 'server.workers': 2 processes cannot share")
     assert "set 'store.url' to a Redis or Valkey, or 'workers' to 1" in line
@@ -272,7 +272,7 @@ def test_the_address_is_printed_as_a_client_writes_it():
 
 
 async def test_two_workers_share_a_port_and_a_store(bridge, client):
-    """The start-up lines are said once; what one has made, the other can read."""
+    """The start-up lines are printed once; what one worker has made, the other can read."""
     assert bridge.log().count("model demo: on") == bridge.log().count("listening on")
     assert {await client.worker() for _ in range(40)} == {1, 2}
     async with await client.open() as ws:
@@ -288,7 +288,7 @@ async def test_two_workers_share_a_port_and_a_store(bridge, client):
 
 @pytest.mark.catalogue("W16")
 async def test_a_killed_worker_harms_no_other_and_is_replaced(bridge, client, node, fake):
-    """Its responses are taken over, and whoever connects meanwhile waits instead of being refused.
+    """Its responses are taken over, and clients that connect meanwhile wait and are not refused.
 
     The other worker's stream has every event.
     """
@@ -324,7 +324,7 @@ class Stream:
 
 
 async def one_on_each_worker(client, model):
-    """A running turn on each worker, by its number: who has it is what their figures say."""
+    """A running turn on each worker, by its number: their metrics show which one has it."""
     streams = {}
     while len(streams) < 2:
         before = await busy(client)
@@ -367,7 +367,7 @@ async def the_stored_end(client, response_id):
 async def test_a_worker_that_gets_a_sigterm_serves_until_its_successor_is_ready(
     bridge, client, fake
 ):
-    """Nobody who comes waits or is refused; what runs on the old one ends well."""
+    """No client waits or is refused; what runs on the old one ends well."""
     streams = await one_on_each_worker(client, "native-gate8-renewed")
     old = workers_of(bridge)[1]
     os.kill(old, signal.SIGTERM)
@@ -452,7 +452,7 @@ async def test_a_server_whose_workers_cannot_start_can_be_ended_well(node, litel
 
 
 class Watched:
-    """A supervisor of one real worker in this process; its pauses end when they are told to."""
+    """A supervisor of one real worker in this process; its pauses end when the test ends them."""
 
     def __init__(self, caplog):
         config = Config.model_validate({"server": {"port": 0}, "models": [DEMO]}, strict=False)
@@ -554,7 +554,7 @@ def test_pauses_double_up_to_the_longest():
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stop_during_the_start_is_obeyed_at_once(node, litellm, workers, number):
-    """It waits for no import; `/healthz` answers beside it, and nobody calls it ready."""
+    """It waits for no import; `/healthz` answers beside it, and it is never called ready."""
     bridge = Fresh(config_of(node.url, workers=workers), litellm(ENDLESS))
     async with bridge, Client(bridge) as client:
         assert (await client.get("/healthz"))[0] == 200

@@ -51,7 +51,7 @@ async def background(bridge, model, **fields):
 
 
 def leaks(fake):
-    """The bodies that say anything of the options."""
+    """The bodies that have any of the options."""
     bodies = [json.dumps(entry["body"]) for entry in fake.log if entry["method"] == "POST"]
     assert bodies
     return [body for body in bodies if "background_options" in body or "customer-1" in body]

@@ -22,7 +22,7 @@ TERMINALS = ("response.completed", "response.failed", "response.incomplete", "er
 
 
 def gated(gate, *deltas):
-    """An answer that waits for the gate after its first words."""
+    """An answer that waits for the gate after its first deltas."""
     deltas = deltas or ("a", "b")
     steps = message(*deltas)
     return [*opening(), *steps[:3], gate, *steps[3:], completed(done_item("".join(deltas)))]
@@ -30,7 +30,7 @@ def gated(gate, *deltas):
 
 @contextlib.asynccontextmanager
 async def open_events(bridge, response_id, query=""):
-    """What a follower is told; it follows when this is entered."""
+    """The events of a follower, which follows when this is entered."""
     url = f"{bridge.url}/v1/responses/{response_id}?stream=true{query}"
     async with bridge.session.get(url) as got:
         assert got.status == 200
@@ -38,7 +38,7 @@ async def open_events(bridge, response_id, query=""):
 
 
 async def replay(bridge, response_id, query=""):
-    """All that a follower is told."""
+    """All events of a follower."""
     async with open_events(bridge, response_id, query) as events:
         return [event async for event in events]
 
@@ -132,7 +132,7 @@ async def answer_pings(ws, seen):
 
 @pytest.mark.catalogue("C19", "C27")
 async def test_a_client_that_only_answers_pings_stays_for_an_hour_and_gets_the_limits_error(serve):
-    """And what its turn said can be read, though it never asked for it."""
+    """And the output of its turn can be read, though the client never asked for it."""
     hands, seen = FakeClock(), []
     limits = {"limits": {"control_frames": 1000}}  # an hour's pongs come within a second here
     bridge = await serve(Scripted(answer("x")), limits, clock=hands.clock())
@@ -174,7 +174,7 @@ async def test_of_a_hundred_creates_in_one_write_one_runs_and_sixty_four_wait(se
     client.ws._response.connection.transport.write(segment)
     events = [
         await client.event() for _ in range(35 + 5)
-    ]  # the first one says five before its gate
+    ]  # the first one sends five before its gate
     refused = [event["error"]["code"] for event in events if event["type"] == "error"]
     assert refused == ["rate_limit_exceeded"] * 35
     assert {event["status"] for event in events if event["type"] == "error"} == {429}
@@ -481,7 +481,7 @@ async def test_every_parent_that_cannot_be_continued_has_the_same_error(serve, n
     assert (error["status"], error["error"]["code"]) == (409, "previous_response_in_progress")
 
 
-CURSORS = {  # the first number told, or a status
+CURSORS = {  # the first number sent, or a status
     "": 0,
     "-1": 0,
     "-5": 0,

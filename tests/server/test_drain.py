@@ -1,4 +1,4 @@
-"""Idle sockets are sent away at a drain: not all at once, unless somebody hurries it."""
+"""Idle sockets are closed at a drain: not all at once, unless it is forced."""
 
 import asyncio
 

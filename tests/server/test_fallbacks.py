@@ -247,7 +247,7 @@ CALLBACKS = """
 
 @pytest.fixture
 def outcomes_of_calls(monkeypatch):
-    """What a callback of litellm's is told, as an operator may have one."""
+    """What a callback of litellm's gets, as an operator may have one."""
     import litellm  # noqa: PLC0415 - it takes seconds to import
     from litellm.integrations.custom_logger import CustomLogger  # noqa: PLC0415 - the same
 
@@ -268,7 +268,7 @@ def outcomes_of_calls(monkeypatch):
 
 @each_family
 async def test_litellms_callbacks_see_each_turn_once(bridge_with, entry, outcomes_of_calls, family):
-    """A plain one, one after a retry, and one by a fallback; the last call says nothing is late."""
+    """A plain one, one after a retry, one by a fallback; after the last call none comes late."""
     bridge = await bridge_with(
         entry("m", family, "text"),
         entry("again", family, "flaky1", retries=1),

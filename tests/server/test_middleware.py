@@ -14,7 +14,7 @@ MESSAGES = "Too many requests from this address were refused (60 per minute). Tr
 
 
 class Time:
-    """Seconds that pass when the test says so."""
+    """Seconds that pass when the test sets them."""
 
     now = 1000.0
 

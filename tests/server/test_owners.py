@@ -158,7 +158,7 @@ async def test_a_secret_is_made_known_to_one_server_after_the_other(server, node
 
 
 async def test_a_follower_and_a_socket_find_what_an_older_server_began(server, node):
-    """On the socket a chain goes on; over HTTP an SSE follower hears the rest, live."""
+    """On the socket a chain goes on; over HTTP an SSE follower gets the rest, live."""
     gate = asyncio.Event()
     writer = await server(Scripted([*opening(), *message("a"), gate, completed()]))
     _, runs = await ask(writer, "POST", "/v1/responses", model="m", input="hi", background=True)

@@ -1,4 +1,4 @@
-"""Seals that clients send: good ones are summaries, forged ones 400, bombs nobody's trouble."""
+"""Seals that clients send: good ones are summaries, forged ones 400, and bombs do no harm."""
 
 import asyncio
 import base64

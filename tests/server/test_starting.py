@@ -22,7 +22,7 @@ def fake():
 async def test_a_server_whose_first_call_hangs_or_fails_is_ready_and_answers(
     serve, fake, caplog, scenario, word
 ):
-    """The log says so once; what hangs goes on to the server's end."""
+    """The log has one line; what hangs goes on to the server's end."""
     first = target(fake, "native", scenario)
     config = {"models": [{**ENTRY, "api_base": fake.base_url + "/v1"}]}
     clock = Pausing(fake, first).clock if scenario == "hang" else FakeClock().clock()

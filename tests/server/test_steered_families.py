@@ -29,7 +29,7 @@ each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 class Halting:
-    """Providers whose ``halt<N>`` models say nothing more from their event N on, gate or not."""
+    """Providers whose ``halt<N>`` models send nothing more from their event N on, gate or not."""
 
     async def _hold(self, request, model, count):
         await super()._hold(request, model, count)
@@ -73,7 +73,7 @@ def text_and_call(response):
 
 
 def history(body):
-    """Who said what, in any dialect."""
+    """Role and content of each message, in any dialect."""
     items = body.get("input") or body["messages"]
     return [(one.get("role"), json.dumps(one.get("content"))) for one in items]
 

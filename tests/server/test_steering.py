@@ -24,7 +24,7 @@ SUCCESSOR_FAILED = "successor_creation_failed"
 
 
 def texts(items):
-    """What each message or output says, whatever its form."""
+    """The text of each message or output, whatever its form."""
     return [_text(item.get("content") or item.get("output") or item["type"]) for item in items]
 
 
@@ -151,7 +151,7 @@ async def test_where_no_item_is_half_sent_the_answer_ends_at_once(serve, finishe
 
 
 async def test_an_item_that_begins_right_after_the_good_place_is_never_sent(serve):
-    """What a provider says in one go comes faster than any cancel."""
+    """What a provider sends in one piece comes faster than any cancel."""
     more = message("b", index=1, item_id="msg_2")
     gate = asyncio.Event()
     first = message("a")
@@ -191,7 +191,7 @@ async def test_a_steer_stays_on_its_lane_and_goes_before_what_waits_there(serve,
 
 @pytest.mark.parametrize("lane", [{}, {"stream_id": "main"}])
 async def test_a_target_that_had_completed_stays_so_and_the_successor_follows(serve, lane):
-    """The client reads so slowly that the steer comes when all was said, but not all was sent."""
+    """The client reads so slowly that the steer comes when all was published, but not all sent."""
     large = ["x" * 2**20] * 4  # the events repeat it: five times as much
     upstream = Scripted(answer(*large), answer("y"))
     bridge = await serve(upstream)
@@ -300,7 +300,7 @@ async def test_nothing_is_pending_when_the_outputs_are_here_already(serve):
     await accepted(client, target)
     output = {"type": "function_call_output", "call_id": "call_7", "output": "22 C"}
     await client.create(input=[output], previous_response_id=target)
-    await client.ws.send_str("{")  # its answer comes when the create was heard
+    await client.ws.send_str("{")  # its answer comes when the create was received
     assert (await client.event())["type"] == "error"
     gate.set()
     events = await client.until("response.completed") + await client.until("response.completed")
@@ -337,7 +337,7 @@ async def test_a_cancel_of_a_steered_response_hands_the_steers_back(serve, lane)
 
 
 async def test_a_cancel_counts_while_the_steered_response_still_ends(serve):
-    """Its provider takes its time to let go; nobody wants a successor any more."""
+    """Its provider takes long to close; no successor is wanted any more."""
     closing, left = asyncio.Event(), asyncio.Event()
 
     class Slow(Scripted):

@@ -216,7 +216,7 @@ FAULTS = [
     case(pytest.mark.catalogue("R20"), busy, seen(create=[503], get=[503], ready=[503])),
     case(pytest.mark.catalogue("R21"), rewriting, seen(create=[200], get=[200], ready=[200])),
 ]
-LOSSES = (wiped, no_record, no_log, back_empty)  # their followers may be let go early: they resume
+LOSSES = (wiped, no_record, no_log, back_empty)  # their followers may be cut early: they resume
 
 
 def script(halfway, end):
@@ -302,14 +302,14 @@ async def is_kept(scene, events):
 
 
 async def has_ended(bridge, events):
-    """Whether it is stored, and as the socket was told."""
+    """Whether the response is stored, with the events that the socket got."""
     last = events[-1]["response"]
     return await bridge.get(f"/v1/responses/{last['id']}") == (200, last)
 
 
 @contextlib.asynccontextmanager
 async def open_events(bridge, response_id):
-    """What a follower is told, until it is let go; it was told something when this is entered."""
+    """The events of a follower, until it is cut; it has got one when this is entered."""
     url = f"{bridge.url}/v1/responses/{response_id}?stream=true"
     async with bridge.session.get(url) as got:
         assert got.status == 200
@@ -326,7 +326,7 @@ async def chain(first, rest):
 
 
 async def read_events(follower, *, may_be_cut):
-    """What a follower is told, to its end."""
+    """All events of a follower, to its end."""
     events = []
     try:
         async for event in follower:
@@ -348,7 +348,7 @@ async def data_of(got):
 
 
 def is_part(seen, events):
-    """Whether nothing was told twice, in another order or otherwise."""
+    """Whether no event came twice, out of order or changed."""
     numbers = [event["sequence_number"] for event in seen]
     return numbers == sorted(set(numbers)) and all(event in events for event in seen)
 
@@ -358,7 +358,7 @@ async def test_a_follower_whose_response_is_gone_is_cut_and_gets_no_end(serve, p
     end = asyncio.Event()
     scene = await begin(serve, place, [script(end, end)] * AT_ONCE)
     async with open_events(scene.there, place.ids[0]) as follower:
-        place.proxy.refuse()  # its server cannot write it anew
+        place.proxy.refuse()  # its server cannot write it again
         place.node.cli("DEL", keys_of(place.ids[0]).meta)
         with pytest.raises(aiohttp.ClientPayloadError):
             await read_events(follower, may_be_cut=False)
@@ -374,7 +374,7 @@ async def test_a_follower_whose_response_is_gone_is_cut_and_gets_no_end(serve, p
     ("name", "end_of_it"), [("meta", "response.failed"), ("events", "response.completed")]
 )
 async def test_a_key_of_another_type_ends_its_response_and_no_other(serve, place, name, end_of_it):
-    """Without its record it is another server's; a log is written anew with its end."""
+    """Without its record it is another server's; a log is written again with its end."""
     halfway, end = asyncio.Event(), asyncio.Event()
     scene = await begin(serve, place, [*[script(halfway, end)] * AT_ONCE, answer("after")])
     key = getattr(keys_of(place.ids[0]), name)
@@ -448,7 +448,7 @@ async def test_what_a_promoted_replica_lacks_is_written_again(serve):
 
 
 async def follows(sentinel, received):
-    """Whether the replica's log is as long as what was heard."""
+    """Whether the replica's log is as long as what was received."""
     keys = keys_of(received[0]["response"]["id"])
     last = await asyncio.to_thread(sentinel.replica.cli, "HGET", keys.meta, "n")
     return last is not None and int(last) >= received[-1]["sequence_number"]
@@ -485,7 +485,7 @@ LEASE_SECONDS = 600.0
 async def test_what_lasts_longer_than_a_lease_takes_nobodys_response_away(
     serve, place, monkeypatch, fault
 ):
-    """Nobody could renew a lease; so nobody is lost, and the log catches up."""
+    """No server could renew a lease, so none is lost, and the log catches up."""
     monkeypatch.setattr(takeover, "SEARCH_SECONDS", 0.05)
     monkeypatch.setattr(connect, "CALL_SECONDS", 1.0)  # a frozen store is to be noticed
     halfway, end = asyncio.Event(), asyncio.Event()
@@ -518,7 +518,7 @@ async def test_what_lasts_longer_than_a_lease_takes_nobodys_response_away(
 
 
 def counted(store):
-    """What the store says to each look for lost responses from now on."""
+    """The store's answer to each look for lost responses from now on."""
     looks, look = [], store.find_overdue
 
     async def find_overdue():
@@ -556,7 +556,7 @@ async def is_longer(found, number):
 @pytest.mark.catalogue("W19")
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_a_servers_wrong_clock_does_no_harm(serve, place, monkeypatch, hours):
-    """Leases and times to live are the store's; whoever is right takes nothing over."""
+    """Leases and times to live are the store's: a server with a right clock takes nothing over."""
     monkeypatch.setattr(takeover, "SEARCH_SECONDS", 0.05)
     gate, later, ttl = asyncio.Event(), Later(), 24 * 3600
     config = config_of(place.node.port, lease_seconds=LEASE_SECONDS, ttl_seconds=ttl)

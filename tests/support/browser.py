@@ -86,7 +86,7 @@ class Tab:
         await self.page.keyboard.press("Enter")
 
     async def ask(self, text: str) -> str:
-        """Say it, and return the whole answer."""
+        """Send a message, and return the whole answer."""
         await self.send_message(text)
         await self.settled()
         return await self.answer.inner_text()

@@ -168,7 +168,7 @@ async def hello(talk):
 
 
 async def until_cancelled(talk):
-    """Say one thing, go on only to end when the client cancels."""
+    """Send one delta, and end when the client cancels."""
     await talk.send(talk.answer.opening())
     await talk.send(talk.answer.message("one two"))
     await talk.bridge.cancelled.wait()

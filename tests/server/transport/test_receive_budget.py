@@ -1,4 +1,4 @@
-"""Who goes on when too much is being received."""
+"""Which sender goes on when too much is being received."""
 
 import random
 
@@ -10,7 +10,7 @@ MIB = 2**20
 
 
 class Uploader:
-    """Somebody with so many bytes to send; what it has sent is counted."""
+    """A sender with so many bytes; what it has sent is counted."""
 
     def __init__(self, receiving, length):
         self._receiving = receiving
@@ -101,14 +101,14 @@ def test_in_any_order_one_sender_goes_on_and_the_sum_stays_near_the_limit(seed):
     done = 0
     while everyone:
         able = [one for one in everyone if not one.is_suspended]
-        assert able, "nobody goes on"
+        assert able, "no sender goes on"
         one = rng.choice(able)
         one.send(rng.randrange(1, READ))
         if not one.remaining or rng.random() < 0.01:
             one.end()
             everyone.remove(one)
             done += 1
-        # One read of each that was let on, and the one that goes on whatever the sum.
+        # One read of each that was resumed, and the one that goes on whatever the sum.
         assert receiving.total <= 4 * MIB + 60 * NEARLY + largest + READ * 16
         assert receiving.total == sum(one.sent for one in everyone)
     assert (done, receiving.total) == (60, 0)

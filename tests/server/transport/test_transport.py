@@ -1,4 +1,4 @@
-"""What comes in on a real socket: each breach ends its own connection, and nobody else's.
+"""What comes in on a real socket: each breach ends its own connection, and no other.
 
 Times are short by configuration; no test says how soon something happens, only that it does, and
 that what behaves lives through it.
@@ -99,7 +99,7 @@ async def test_a_second_head_has_its_time_too_but_idleness_between_requests_is_n
     await slow.send(healthz[:10])
     assert await slow.rest() == b'{"status":"ok"}'
     other = await RawClient.open(bridge.url)
-    assert await other.rest() == b""  # the time is over for who never said anything
+    assert await other.rest() == b""  # the time is over for a client that sent nothing
     await kept.send(healthz)
     assert b" 200 " in await kept.answer()
 
@@ -496,7 +496,7 @@ async def test_a_hidden_buffer_of_the_kernel_is_small(serve):
     line.pause()
     (connection,) = bridge.listener.state._open
     sent = connection.get_extra_info("socket").getsockopt(*SEND_BUFFER)
-    assert sent == 2 * 64 * 1024  # Linux says twice of what was asked
+    assert sent == 2 * 64 * 1024  # Linux reports twice what was asked
 
 
 # The end
@@ -528,8 +528,8 @@ async def test_an_end_waits_for_a_lingering_client_but_not_for_ever(serve):
     assert (await line.close_frame())[0] == 1009
     (connection,) = bridge.listener.state._open
     await until(lambda: isinstance(connection._watch, LingeringClose))
-    assert connection.is_closing()  # so that nobody writes behind the close frame
-    # It does not answer the close, nor leave: the server's end comes all the same.
+    assert connection.is_closing()  # so that nothing is written after the close frame
+    # The client does not answer the close, nor leave: the server ends nevertheless.
     await asyncio.wait_for(bridge.listener.close(), HANG_SECONDS)
     assert not bridge.listener.state._open
 
@@ -561,7 +561,7 @@ async def test_what_is_no_breach_ends_nothing(serve, data):
     assert await line.rest() == b""
 
 
-# Answers that nobody reads
+# Answers that are not read
 
 
 @pytest.mark.catalogue("A9")

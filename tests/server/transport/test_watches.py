@@ -21,7 +21,7 @@ LIMITS = Limits(head_seconds=10, message_seconds=30, silent_seconds=120, unread_
 
 
 class Connection:
-    """The door of a watch without a socket: it keeps what was asked of it."""
+    """The transport of a watch, without a socket: it keeps what was asked of it."""
 
     def __init__(self):
         self.scheduled = 0
@@ -138,7 +138,7 @@ def test_tiny_reads_of_a_payload_go_on_together(watch):
 
 
 def test_a_frames_head_is_never_kept_back(watch):
-    """What it announces may be too much, which is aiohttp's to say."""
+    """The length that it announces may be too large, which aiohttp refuses."""
     announced = head(TEXT, 2**40)
     assert watch.receive(announced, 0.0) == announced
 

@@ -147,7 +147,7 @@ async def test_what_need_not_wait_is_sent_now_and_all_else_not_at_all(way):
     assert out.try_send([b"l" * 2**20]), "one message is one piece"
     assert not out.try_send([b"x"]), "the client has enough to read"
     waiting = asyncio.create_task(out.send(many))
-    await until(lambda: out._write_turn is not None and out._write_turn.locked())
+    await until(lambda: out._lock is not None and out._lock.locked())
     while not waiting.done():
         assert out._protocol.writing_paused or not out.try_send([b"x"]), "others wait"
         await client.read()
@@ -157,7 +157,7 @@ async def test_what_need_not_wait_is_sent_now_and_all_else_not_at_all(way):
 
 
 async def test_nothing_follows_a_close_frame(way):
-    """No message, no ping, whoever sends it."""
+    """No message and no ping, from any sender."""
     url, outs = way
     client = await SlowReader.upgraded(url)
     out, _ = await outs.get()
@@ -186,7 +186,7 @@ async def test_to_a_client_that_is_gone_it_is_nothing(way):
 
 
 async def test_several_that_wait_take_turns_and_hold_no_more_than_one(way):
-    """Lanes of a slow client: whoever waits longest writes next, and the others wait again."""
+    """Lanes of a slow client: the longest waiting one writes next, and the others wait again."""
     url, outs = way
     client = await SlowReader.upgraded(url)
     out, _ = await outs.get()
@@ -211,7 +211,7 @@ async def test_several_that_wait_take_turns_and_hold_no_more_than_one(way):
 
 @pytest.mark.catalogue("C5")
 async def test_a_client_that_reads_nothing_is_cut_off_and_its_response_completes(serve):
-    """And nobody else notices: a client beside it has its turn meanwhile, in full."""
+    """And no other client notices: one beside it has its turn meanwhile, in full."""
     hands, gate = FakeClock(), asyncio.Event()
     config = {"limits": {"unread_seconds": UNREAD}, "server": {"on_disconnect": "cancel"}}
     *most, last = long()

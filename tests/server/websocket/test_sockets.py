@@ -253,7 +253,7 @@ async def test_a_bad_frame_is_one_clear_error_and_the_socket_lives_on(serve, fra
 
 @pytest.mark.catalogue("B12")
 async def test_so_many_bad_frames_in_a_row_are_answered_and_then_the_socket_is_closed(serve):
-    """Binary ones count; after a good one the count begins anew; others notice nothing."""
+    """Binary ones count; after a good one the count starts again; other sockets notice nothing."""
     bridge = await serve(Scripted(answer("ok")), {"limits": {"bad_frames": 3}})
     client, other = await bridge.connect(), await bridge.connect()
     for _ in range(3):
