@@ -67,7 +67,7 @@ async def test_each_model_is_asked_once_and_gets_a_line():
     assert upstream.closed == 2
 
 
-async def test_a_refusal_is_told_in_one_line_and_fails_the_check():
+async def test_a_refusal_is_one_line_and_fails_the_check():
     refusal = UpstreamError("The model provider refused\nthe bridge's credentials.", status=401)
     upstream = Scripted(bad=[refusal], good=[delta("OK"), end()])
     code, out = await checked(table("bad", "good"), upstream)
@@ -78,7 +78,7 @@ async def test_a_refusal_is_told_in_one_line_and_fails_the_check():
 
 
 @pytest.mark.parametrize(
-    ("script", "words"),
+    ("script", "text"),
     [
         ([end("failed", error={"code": "server_error", "message": "Broken."})], "502 Broken."),
         ([end("failed", error=None)], "502 The model failed."),
@@ -87,10 +87,10 @@ async def test_a_refusal_is_told_in_one_line_and_fails_the_check():
         ([None], "no answer within 0.01 s"),
     ],
 )
-async def test_every_other_way_to_fail_is_told_too(script, words):
+async def test_every_other_way_to_fail_is_one_line_too(script, text):
     upstream = Scripted(m=script)
     code, out = await checked(table("m"), upstream, limit_seconds=0.01)
-    assert (code, out) == (1, f"FAIL m  {words}\n")
+    assert (code, out) == (1, f"FAIL m  {text}\n")
     assert upstream.closed == 1
 
 
@@ -101,7 +101,7 @@ async def test_a_model_that_thinks_until_the_limit_is_fine():
     assert (code, out) == (0, "ok   m  0.21 s  (no text)\n")
 
 
-async def test_entries_that_are_off_say_why_and_do_not_fail():
+async def test_entries_that_are_off_have_their_reason_and_do_not_fail():
     off = table("claude-3", api_key_env="ANTHROPIC_API_KEY")
     code, out = await checked(off, Scripted())
     assert (code, out) == (0, "off  claude-3  ANTHROPIC_API_KEY is not set\n")
@@ -114,7 +114,7 @@ async def test_wildcards_are_skipped_with_a_word_why():
     assert out.startswith("skip gpt-*  a wildcard ")
 
 
-async def test_what_a_model_says_stays_in_its_line():
+async def test_a_models_text_stays_in_its_line():
     upstream = Scripted(m=[delta("a\x1b[2J\n" + "long " * 50), end()])
     _, out = await checked(table("m"), upstream)
     assert re.fullmatch(r"ok   m  0\.21 s  a \[2J( long){1,12} ?\w*\n", out)

@@ -130,11 +130,11 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize(("text", "words"), UNUSABLE.values(), ids=UNUSABLE.keys())
-def test_an_unusable_configuration_is_one_line_and_exit_2(config, text, words):
+@pytest.mark.parametrize(("text", "part"), UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_an_unusable_configuration_is_one_line_and_exit_2(config, text, part):
     ended = run("serve", "--config", config(text))
     assert ended.returncode == 2
-    assert words in ended.stderr
+    assert part in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("ws-bridge: ")
 
@@ -164,8 +164,8 @@ def test_check_without_what_reaches_providers_is_one_line_and_exit_1(config, tmp
     (tmp_path / "litellm.py").write_text("raise OSError('no room\\nleft')")
     ended = run("check", "--config", config(ONLY_DEMO), PYTHONPATH=str(tmp_path))
     assert (ended.returncode, ended.stdout) == (1, "")
-    said = "OSError at litellm.py:1: no room left"
-    assert ended.stderr == f"ws-bridge: no model can be tried: {said}\n"
+    reason = "OSError at litellm.py:1: no room left"
+    assert ended.stderr == f"ws-bridge: no model can be tried: {reason}\n"
 
 
 def test_version_and_help_are_there():

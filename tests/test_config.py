@@ -1,4 +1,4 @@
-"""config.toml as frozen values; every mistake in it is one line that says what to do."""
+"""config.toml as frozen values; every mistake in it is one line with the remedy."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def refusal(path: Path | None, environ: dict[str, str] | None = None, **server: 
     return message
 
 
-# What is there
+# Files and defaults
 
 
 def test_without_a_file_there_is_the_demo_model_on_loopback():
@@ -59,7 +59,7 @@ def test_the_example_file_is_a_configuration():
     assert load(EXAMPLE, {})
 
 
-def test_what_the_file_says_is_taken(write):
+def test_the_keys_of_the_file_are_read(write):
     config = load(
         write(
             """
@@ -85,7 +85,7 @@ def test_what_the_file_says_is_taken(write):
     assert config.models[0].retries == 0
 
 
-def test_the_command_line_goes_before_the_file_and_null_says_nothing(write):
+def test_the_command_line_goes_before_the_file_and_null_changes_nothing(write):
     path = write("[server]\nport = 9000\n")
     assert load(path, {}, port=9001).server.port == 9001
     assert load(path, {}, port=None).server.port == 9000
@@ -106,7 +106,7 @@ def test_background_jobs_run_for_whom_the_operator_names(polling, openai, other)
     assert (background.runs("openai"), background.runs("anthropic")) == (openai, other)
 
 
-def test_an_entry_says_why_it_is_off(write):
+def test_an_entry_has_the_reason_why_it_is_off(write):
     text = MODEL + 'api_key_env = "THE_KEY"\n'
     (entry,) = load(write(text), {}).models
     assert entry.off_reason({}) == entry.off_reason({"THE_KEY": ""}) == "THE_KEY is not set"
@@ -275,7 +275,7 @@ def test_a_fallback_is_a_name_that_some_entry_serves(write, entry, fallbacks):
 
 
 @pytest.mark.parametrize(
-    ("entry", "fallback", "words"),
+    ("entry", "fallback", "part"),
     [
         (MODEL, "n", "no entry serves 'n'"),
         (MODEL, "w-", "no entry serves 'w-'"),
@@ -283,11 +283,11 @@ def test_a_fallback_is_a_name_that_some_entry_serves(write, entry, fallbacks):
         (WILD, "x-*", "no entry serves 'x-*'"),
     ],
 )
-def test_a_fallback_that_leads_nowhere_is_refused(write, entry, fallback, words):
+def test_a_fallback_that_leads_nowhere_is_refused(write, entry, fallback, part):
     other = WILD if entry is MODEL else MODEL
     message = refusal(write(f'{entry}fallbacks = ["{fallback}"]\n{other}'))
     assert "key 'models.fallbacks' of " in message
-    assert words in message
+    assert part in message
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ SHAPELESS = "correct horse battery"
 
 @pytest.fixture
 def written():
-    """A handler's text, of everybody's log lines, while the records are the bridge's."""
+    """The text of a handler of all libraries' log lines, while the records are the bridge's."""
     root, ours, text = logging.getLogger(), logging.getLogger(logs.OURS), io.StringIO()
     handler = logging.StreamHandler(text)
     factory, level, own = logging.getLogRecordFactory(), root.level, ours.level
@@ -30,7 +30,7 @@ def written():
 
 
 @pytest.mark.parametrize(
-    ("said", "written_as"),
+    ("message", "written_as"),
     [
         ("key sk-proj-abc_DEF123 refused", "key [redacted] refused"),
         ("{'Authorization': 'Bearer abc.d-ef'}", "{'Authorization': 'Bearer [redacted]'}"),
@@ -45,8 +45,8 @@ def written():
     ],
 )
 @pytest.mark.catalogue("S9")
-def test_a_secret_is_taken_out_and_nothing_else(written, said, written_as):
-    logging.getLogger("any.library").warning("%s", said)
+def test_a_secret_is_taken_out_and_nothing_else(written, message, written_as):
+    logging.getLogger("any.library").warning("%s", message)
     assert written.getvalue() == written_as + "\n"
 
 
@@ -93,7 +93,7 @@ def test_what_is_no_field_is_written_as_it_is(written):
     assert written.getvalue() == expected
 
 
-def test_an_exception_is_told_by_its_place_and_kind_and_not_by_the_content_it_quotes(written):
+def test_an_exception_has_its_place_and_class_and_not_the_content_it_quotes(written):
     try:
         try:
             int("the client's own words")
@@ -101,20 +101,20 @@ def test_an_exception_is_told_by_its_place_and_kind_and_not_by_the_content_it_qu
             raise ExceptionGroup("the client's own words", [inner]) from inner
     except ExceptionGroup:
         logging.getLogger("ws_bridge").exception("crashed")
-    told = written.getvalue()
-    assert "builtins.ValueError" in told
-    assert "builtins.ExceptionGroup" in told
-    assert "test_logs.py" in told
-    assert 'int("' in told, "a line of the source"
-    assert "invalid literal" not in told
+    text = written.getvalue()
+    assert "builtins.ValueError" in text
+    assert "builtins.ExceptionGroup" in text
+    assert "test_logs.py" in text
+    assert 'int("' in text, "a line of the source"
+    assert "invalid literal" not in text
 
 
-def test_the_words_of_an_exception_that_tells_of_code_or_files_stay_without_secrets(written):
+def test_the_message_of_an_exception_about_code_or_files_stays_without_secrets(written):
     failure = ConnectionError(f"no answer of\nredis://me:pass@host to sk-{'abcdef' * 2}")
     logging.getLogger("ws_bridge").error("away", exc_info=failure, stack_info=True)
-    told = written.getvalue()
-    words = r"ConnectionError: no answer of\x0aredis://[redacted]@host to [redacted]"
-    assert f"builtins.{words}\n" in told
+    text = written.getvalue()
+    line = r"ConnectionError: no answer of\x0aredis://[redacted]@host to [redacted]"
+    assert f"builtins.{line}\n" in text
 
 
 def test_a_chain_that_never_ends_is_cut(written):
@@ -124,7 +124,7 @@ def test_a_chain_that_never_ends_is_cut(written):
     assert written.getvalue().count("RuntimeError") == logs.CHAIN
 
 
-def test_others_speak_from_warning_on_and_aiohttp_not_at_all(written):
+def test_other_libraries_log_from_warning_on_and_aiohttp_not_at_all(written):
     logging.getLogger("openai._base_client").info("Request options: %s", {"input": "content"})
     logging.getLogger("websockets.client").debug("> TEXT content")
     logging.getLogger("aiohttp.server").error("bad header content")

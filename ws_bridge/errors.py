@@ -1,4 +1,4 @@
-"""Every error that a client is told, as one tree, and every close frame that the server sends.
+"""Every error that a client gets, as one tree, and every close frame that the server sends.
 
 Rule 1: a class knows its code, HTTP status and type, how soon to come back, and the close frame
 that follows it, if one does. The place that raises it adds the facts, in the constructor.
@@ -36,7 +36,7 @@ class CloseFrame:
 
     code: int
     reason: str  # at most 123 bytes
-    may_reconnect: bool  # a client that did nothing wrong comes back at once
+    may_reconnect: bool  # whether a new connection of the same client may go well
 
 
 # aiohttp itself closes with 1002, 1007 or 1009 what breaks the protocol or is too large.
@@ -57,7 +57,7 @@ class ConfigError(Exception):
 
 
 class BridgeError(Exception):
-    """An error that a client is told. A class has the defaults, an instance the facts."""
+    """An error that a client gets. A class has the defaults, an instance the facts."""
 
     default_message: ClassVar[str] = "The server had an error while processing the request."
     status: int = 500

@@ -67,7 +67,7 @@ def config_of(url, models=(DEMO,), workers=2, **server):
 
 @pytest.fixture(scope="module")
 def served(node, fake):
-    """A server of two workers for all tests; started anew where one has ended it."""
+    """A server of two workers for all tests; started again where a test has ended it."""
     bridge = Fresh(config_of(node.url, [DEMO, *models_for(fake)]))
     yield bridge
     bridge.close()
@@ -180,7 +180,7 @@ async def the_end(ws):
 
 
 def leases(node):
-    """How many responses are somebody's to finish."""
+    """How many responses a server has still to finish."""
     return sum(node.cli("ZCARD", key) for key in node.cli("KEYS", "wb1:*:l"))
 
 
@@ -192,7 +192,7 @@ def statuses(node):
 
 
 async def refused(config, environ=None):
-    """What a server says that ends with exit code 2 instead of listening."""
+    """The error of a server that ends with exit code 2 instead of listening."""
     bridge = Fresh(config, environ)
     try:
         with pytest.raises(AssertionError, match="it ended with 2"):
@@ -203,7 +203,7 @@ async def refused(config, environ=None):
 
 
 async def test_processes_without_a_store_they_can_share_are_refused():
-    """One line says why, and what to do."""
+    """One line has the reason and the remedy."""
     (line,) = await refused(config_of("memory://"))
     assert line.startswith("ws-bridge: key 'server.workers': 2 processes cannot share")
     assert "set 'store.url' to a Redis or Valkey, or 'workers' to 1" in line
@@ -256,7 +256,7 @@ def test_an_address_that_is_not_ours_is_a_line_about_the_host():
         sockets_module.listen(config, 2)
 
 
-def test_the_address_is_said_as_a_client_writes_it():
+def test_the_address_is_printed_as_a_client_writes_it():
     config = Config.model_validate({"server": {"host": "::1", "port": 0}}, strict=False)
     try:
         (one,) = sockets_module.listen(config)
@@ -272,7 +272,7 @@ def test_the_address_is_said_as_a_client_writes_it():
 
 
 async def test_two_workers_share_a_port_and_a_store(bridge, client):
-    """The start-up lines are said once; what one has made, the other can read."""
+    """The start-up lines are printed once; what one worker has made, the other can read."""
     assert bridge.log().count("model demo: on") == bridge.log().count("listening on")
     assert {await client.worker() for _ in range(40)} == {1, 2}
     async with await client.open() as ws:
@@ -288,7 +288,7 @@ async def test_two_workers_share_a_port_and_a_store(bridge, client):
 
 @pytest.mark.catalogue("W16")
 async def test_a_killed_worker_harms_no_other_and_is_replaced(bridge, client, node, fake):
-    """Its responses are taken over, and whoever connects meanwhile waits instead of being refused.
+    """Its responses are taken over, and clients that connect meanwhile wait and are not refused.
 
     The other worker's stream has every event.
     """
@@ -324,7 +324,7 @@ class Stream:
 
 
 async def one_on_each_worker(client, model):
-    """A running turn on each worker, by its number: who has it is what their figures say."""
+    """A running turn on each worker, by its number: their metrics show which one has it."""
     streams = {}
     while len(streams) < 2:
         before = await busy(client)
@@ -350,8 +350,8 @@ async def busy(client):
     found = {}
     while len(found) < 2:
         _, text = await client.get("/metrics")
-        (said,) = re.findall(r'ws_bridge_responses_running\{worker="(\d)"\} (\d+)', text)
-        found[int(said[0])] = int(said[1])
+        (logged,) = re.findall(r'ws_bridge_responses_running\{worker="(\d)"\} (\d+)', text)
+        found[int(logged[0])] = int(logged[1])
     return found
 
 
@@ -367,7 +367,7 @@ async def the_stored_end(client, response_id):
 async def test_a_worker_that_gets_a_sigterm_serves_until_its_successor_is_ready(
     bridge, client, fake
 ):
-    """Nobody who comes waits or is refused; what runs on the old one ends well."""
+    """No client waits or is refused; what runs on the old one ends well."""
     streams = await one_on_each_worker(client, "native-gate8-renewed")
     old = workers_of(bridge)[1]
     os.kill(old, signal.SIGTERM)
@@ -402,7 +402,7 @@ async def test_workers_do_not_outlive_their_supervisor(bridge, client, node, fak
 
 
 @pytest.mark.catalogue("W12")
-async def test_a_second_signal_waits_for_nobody(bridge, client, node, fake):
+async def test_a_second_signal_waits_for_no_client(bridge, client, node, fake):
     """Running responses end as failed, on the socket and in the store; the exit is a good one."""
     streams = await one_on_each_worker(client, "native-gate8-hurried")
     known = len(bridge.log())
@@ -419,14 +419,14 @@ async def test_a_second_signal_waits_for_nobody(bridge, client, node, fake):
     fake.release("gpt-gate8-hurried")
 
 
-async def test_a_server_whose_import_raises_says_so_in_one_line_and_ends(litellm):
+async def test_a_server_whose_import_raises_logs_one_line_and_ends(litellm):
     """Nothing else can be wrong with it: how long a start takes is no fault."""
     async with Fresh({"models": [DEMO]}, litellm(BROKEN)) as bridge:
         await until(lambda: not bridge._is_alive())
         lines = [line for line in bridge.log().splitlines() if " INFO " not in line]
     assert bridge._process.exit_code == 1
-    said = [line for line in lines if " ERROR " in line]
-    assert [line.partition("reason=")[2] for line in said] == [
+    logged = [line for line in lines if " ERROR " in line]
+    assert [line.partition("reason=")[2] for line in logged] == [
         '"ImportError at litellm.py:1: it is broken"'
     ]
     assert "Traceback" not in "".join(lines)
@@ -436,13 +436,13 @@ async def test_workers_that_cannot_start_are_tried_so_often_and_then_given_up(no
     """The exit code is 1, and the last error names the tries."""
     async with Fresh(config_of(node.url), litellm(BROKEN)) as bridge:
         await until(lambda: not bridge._is_alive())
-        said = bridge.log()
+        logged = bridge.log()
     assert bridge._process.exit_code == 1
-    assert said.count("no_worker_was_ever_ready") == 1
+    assert logged.count("no_worker_was_ever_ready") == 1
     for number in (1, 2):  # one may be tried more often while the other is late
-        assert said.count(f"worker_started number={number} ") >= TRIES
-    assert f"no_worker_was_ever_ready tries={TRIES}: giving up" in said
-    assert "Traceback" not in said
+        assert logged.count(f"worker_started number={number} ") >= TRIES
+    assert f"no_worker_was_ever_ready tries={TRIES}: giving up" in logged
+    assert "Traceback" not in logged
 
 
 async def test_a_server_whose_workers_cannot_start_can_be_ended_well(node, litellm):
@@ -452,7 +452,7 @@ async def test_a_server_whose_workers_cannot_start_can_be_ended_well(node, litel
 
 
 class Watched:
-    """A supervisor of one real worker in this process; its pauses end when they are told to."""
+    """A supervisor of one real worker in this process; its pauses end when the test ends them."""
 
     def __init__(self, caplog):
         config = Config.model_validate({"server": {"port": 0}, "models": [DEMO]}, strict=False)
@@ -479,7 +479,7 @@ class Watched:
     async def code(self):
         return await asyncio.wait_for(self._running, HANG_SECONDS)
 
-    def said(self, word):
+    def logged(self, word):
         return [line for line in self._log.messages if line.startswith(word)]
 
     async def ready(self, killed=0):
@@ -517,8 +517,8 @@ async def test_pauses_grow_while_no_worker_was_ever_ready_up_to_the_last_try(
             watched.end_pause()
         assert await watched.code() == 1
     assert watched.paused[: TRIES - 1] == [0.5, 1, 2, 4]
-    assert len(watched.said("worker_started")) == TRIES
-    assert watched.said("no_worker") == [f"no_worker_was_ever_ready tries={TRIES}: giving up"]
+    assert len(watched.logged("worker_started")) == TRIES
+    assert watched.logged("no_worker") == [f"no_worker_was_ever_ready tries={TRIES}: giving up"]
 
 
 async def test_a_worker_that_was_ready_is_replaced_at_once_and_never_given_up(
@@ -534,7 +534,7 @@ async def test_a_worker_that_was_ready_is_replaced_at_once_and_never_given_up(
             await watched.kill()
             for count in range(1, TRIES + 2):
                 await watched.pauses(count)
-                assert len(watched.said("worker_started")) == count + 1
+                assert len(watched.logged("worker_started")) == count + 1
                 if count <= TRIES:
                     watched.end_pause()
         watched.end_pause()
@@ -542,7 +542,7 @@ async def test_a_worker_that_was_ready_is_replaced_at_once_and_never_given_up(
         assert watched.paused == [0.5, 1, 2, 4, 8, 16]
         watched.stop_signals.signal_received()
         assert await watched.code() == 0
-    assert watched.said("no_worker") == []
+    assert watched.logged("no_worker") == []
 
 
 def test_pauses_double_up_to_the_longest():
@@ -554,7 +554,7 @@ def test_pauses_double_up_to_the_longest():
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stop_during_the_start_is_obeyed_at_once(node, litellm, workers, number):
-    """It waits for no import; `/healthz` answers beside it, and nobody calls it ready."""
+    """It waits for no import; `/healthz` answers beside it, and it is never called ready."""
     bridge = Fresh(config_of(node.url, workers=workers), litellm(ENDLESS))
     async with bridge, Client(bridge) as client:
         assert (await client.get("/healthz"))[0] == 200
@@ -569,16 +569,16 @@ async def test_a_stop_during_the_start_is_obeyed_at_once(node, litellm, workers,
 # The parts
 
 
-async def test_orders_are_to_stop_and_then_to_hurry():
-    told = StopSignals()
-    told.signal_received()
-    assert (told.stop.is_set(), told.force.is_set()) == (True, False)
-    told.signal_received()
-    assert told.force.is_set()
-    await wait_until_any(asyncio.Event(), told.stop)
+async def test_the_first_signal_stops_and_the_second_forces():
+    stop_signals = StopSignals()
+    stop_signals.signal_received()
+    assert (stop_signals.stop.is_set(), stop_signals.force.is_set()) == (True, False)
+    stop_signals.signal_received()
+    assert stop_signals.force.is_set()
+    await wait_until_any(asyncio.Event(), stop_signals.stop)
 
 
-def test_an_end_is_told_by_its_code_or_its_signal():
+def test_an_end_is_logged_with_its_code_or_its_signal():
     assert [exit_reason(code) for code in (0, 3, -9, -200)] == [
         "code=0",
         "code=3",

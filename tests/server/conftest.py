@@ -125,7 +125,7 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
         listener = await serve_on(runner, listening, settings)
         session = aiohttp.ClientSession()
         ends.extend((listener.close, session.close))
-        bridge.force.set()  # a test's end waits for nobody
+        bridge.force.set()  # the end of a test waits for no client
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         return Running(bridge, url, session, listener)
 

@@ -51,10 +51,10 @@ async def background(bridge, model, **fields):
 
 
 def leaks(fake):
-    """The bodies that say anything of the options."""
-    said = [json.dumps(entry["body"]) for entry in fake.log if entry["method"] == "POST"]
-    assert said
-    return [body for body in said if "background_options" in body or "customer-1" in body]
+    """The bodies that have any of the options."""
+    bodies = [json.dumps(entry["body"]) for entry in fake.log if entry["method"] == "POST"]
+    assert bodies
+    return [body for body in bodies if "background_options" in body or "customer-1" in body]
 
 
 @pytest.mark.parametrize(

@@ -21,16 +21,16 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 TERMINALS = ("response.completed", "response.failed", "response.incomplete", "error")
 
 
-def gated(gate, *words):
-    """An answer that waits for the gate after its first words."""
-    words = words or ("a", "b")
-    steps = message(*words)
-    return [*opening(), *steps[:3], gate, *steps[3:], completed(done_item("".join(words)))]
+def gated(gate, *deltas):
+    """An answer that waits for the gate after its first deltas."""
+    deltas = deltas or ("a", "b")
+    steps = message(*deltas)
+    return [*opening(), *steps[:3], gate, *steps[3:], completed(done_item("".join(deltas)))]
 
 
 @contextlib.asynccontextmanager
-async def following(bridge, response_id, query=""):
-    """What a follower is told; it follows when this is entered."""
+async def open_events(bridge, response_id, query=""):
+    """The events of a follower, which follows when this is entered."""
     url = f"{bridge.url}/v1/responses/{response_id}?stream=true{query}"
     async with bridge.session.get(url) as got:
         assert got.status == 200
@@ -38,8 +38,8 @@ async def following(bridge, response_id, query=""):
 
 
 async def replay(bridge, response_id, query=""):
-    """All that a follower is told."""
-    async with following(bridge, response_id, query) as events:
+    """All events of a follower."""
+    async with open_events(bridge, response_id, query) as events:
         return [event async for event in events]
 
 
@@ -87,20 +87,20 @@ async def test_who_leaves_finds_what_is_stored_and_ends_what_is_not(serve, leave
     gate = asyncio.Event()
     upstream = Scripted(gated(gate))
     bridge = await serve(upstream)
-    heard = {}
+    received = {}
     for store in (True, False):
         client = await bridge.connect()
         await client.create(input="hi", store=store)
-        heard[store] = await client.until("response.output_text.delta")
+        received[store] = await client.until("response.output_text.delta")
         await leave(client)
         await until(lambda: bridge_connections(bridge) == 0)
     await until(lambda: upstream.open_now == 1)
     assert upstream.closed == 1
     gate.set()
-    kept, gone = (heard[store][0]["response"]["id"] for store in (True, False))
+    kept, gone = (received[store][0]["response"]["id"] for store in (True, False))
     whole = await replay(bridge, kept)
-    assert whole[: len(heard[True])] == heard[True]
-    after = heard[True][-1]["sequence_number"]
+    assert whole[: len(received[True])] == received[True]
+    after = received[True][-1]["sequence_number"]
     assert await replay(bridge, kept, f"&starting_after={after}") == whole[after + 1 :]
     assert whole[-1]["type"] == "response.completed"
     assert await bridge.get(f"/v1/responses/{kept}") == (200, whole[-1]["response"])
@@ -131,8 +131,8 @@ async def answer_pings(ws, seen):
 
 
 @pytest.mark.catalogue("C19", "C27")
-async def test_who_only_answers_pings_stays_for_an_hour_and_is_told_its_end(serve):
-    """And what its turn said can be read, though it never asked for it."""
+async def test_a_client_that_only_answers_pings_stays_for_an_hour_and_gets_the_limits_error(serve):
+    """And the output of its turn can be read, though the client never asked for it."""
     hands, seen = FakeClock(), []
     limits = {"limits": {"control_frames": 1000}}  # an hour's pongs come within a second here
     bridge = await serve(Scripted(answer("x")), limits, clock=hands.clock())
@@ -174,7 +174,7 @@ async def test_of_a_hundred_creates_in_one_write_one_runs_and_sixty_four_wait(se
     client.ws._response.connection.transport.write(segment)
     events = [
         await client.event() for _ in range(35 + 5)
-    ]  # the first one says five before its gate
+    ]  # the first one sends five before its gate
     refused = [event["error"]["code"] for event in events if event["type"] == "error"]
     assert refused == ["rate_limit_exceeded"] * 35
     assert {event["status"] for event in events if event["type"] == "error"} == {429}
@@ -244,53 +244,53 @@ async def test_five_hundred_cancels_that_race_the_end_each_leave_one_end(serve):
     ends = []
     for number, gate in enumerate(gates):
         await client.create(input="hi")
-        heard = await client.until("response.output_item.done")
-        response_id = heard[0]["response"]["id"]
+        received = await client.until("response.output_item.done")
+        response_id = received[0]["response"]["id"]
         follower = asyncio.create_task(replay(bridge, response_id))
         await client.ws.send_json({"type": "response.cancel", "response_id": response_id})
         for _ in range(number % 20):
             await asyncio.sleep(0)
         gate.set()
-        heard += await client.until(*TERMINALS)
-        assert await follower == heard
-        assert await bridge.get(f"/v1/responses/{response_id}") == (200, heard[-1]["response"])
-        ends.append((heard[-1]["type"], heard[-1]["response"]["status"]))
+        received += await client.until(*TERMINALS)
+        assert await follower == received
+        assert await bridge.get(f"/v1/responses/{response_id}") == (200, received[-1]["response"])
+        ends.append((received[-1]["type"], received[-1]["response"]["status"]))
     assert set(ends) == {("response.failed", "cancelled"), ("response.completed", "completed")}
 
 
 @pytest.mark.catalogue("C18")
-async def test_a_thousand_who_follow_from_the_moment_of_the_end_hear_it(serve):
+async def test_a_thousand_followers_from_the_moment_of_the_end_get_it(serve):
     steps = answer("x")
     gates = [asyncio.Event() for _ in range(50)]
     bridge = await serve(Scripted(*([*steps[:-1], gate, steps[-1]] for gate in gates)))
     client = await bridge.connect()
     for gate in gates:
         await client.create(input="hi")
-        heard = await client.until("response.output_item.done")
+        received = await client.until("response.output_item.done")
         followers = [
-            asyncio.create_task(replay(bridge, heard[0]["response"]["id"])) for _ in range(20)
+            asyncio.create_task(replay(bridge, received[0]["response"]["id"])) for _ in range(20)
         ]
         for _ in range(gates.index(gate)):
             await asyncio.sleep(0)
         gate.set()
-        heard += await client.until(*TERMINALS)
-        assert await asyncio.gather(*followers) == [heard] * 20
+        received += await client.until(*TERMINALS)
+        assert await asyncio.gather(*followers) == [received] * 20
 
 
 @pytest.mark.catalogue("U11")
-async def test_fifty_thousand_events_at_once_are_told_whole_and_in_order(serve):
+async def test_fifty_thousand_events_at_once_come_whole_and_in_order(serve):
     """To a reader that keeps up, to one that looks away, and to one that comes afterwards."""
-    words = [f"{number} " for number in range(50_000)]
-    bridge = await serve(Scripted(answer(*words)))
+    deltas = [f"{number} " for number in range(50_000)]
+    bridge = await serve(Scripted(answer(*deltas)))
     client = await bridge.connect()
     await client.create(input="hi")
     response_id = (await client.event())["response"]["id"]
-    async with following(bridge, response_id) as late:
+    async with open_events(bridge, response_id) as late:
         await until(lambda: not bridge.bridge._jobs.running())
-        heard = [event async for event in late]
-    assert [event["sequence_number"] for event in heard] == list(range(len(heard)))
-    assert [event["delta"] for event in heard if "delta" in event] == words
-    assert await client.until("response.completed") == heard[1:]
+        received = [event async for event in late]
+    assert [event["sequence_number"] for event in received] == list(range(len(received)))
+    assert [event["delta"] for event in received if "delta" in event] == deltas
+    assert await client.until("response.completed") == received[1:]
 
 
 @pytest.mark.catalogue("C14")
@@ -341,8 +341,8 @@ async def test_five_hundred_followers_on_three_servers_read_the_same(serve, node
     bridges = [await serve(Scripted(script), config) for _ in range(3)]
     client = await bridges[0].connect()
     await client.create(input="hi")
-    heard = await client.until("response.output_text.delta")
-    response_id = heard[0]["response"]["id"]
+    received = await client.until("response.output_text.delta")
+    response_id = received[0]["response"]["id"]
     async with asyncio.TaskGroup() as group:
         followers = []
         for gate in gates:
@@ -352,9 +352,9 @@ async def test_five_hundred_followers_on_three_servers_read_the_same(serve, node
                 if number % 10 == 0:
                     await asyncio.sleep(0)
             gate.set()
-        heard += await client.until(*TERMINALS)
-    assert heard[-1]["type"] == "response.completed"
-    assert [follower.result() for follower in followers] == [heard] * 500
+        received += await client.until(*TERMINALS)
+    assert received[-1]["type"] == "response.completed"
+    assert [follower.result() for follower in followers] == [received] * 500
 
 
 @pytest.mark.catalogue("C15")
@@ -364,8 +364,8 @@ async def test_what_is_deleted_amid_its_stream_leaves_nothing_in_the_store(serve
     for bridge in (here, there):  # where it runs, and elsewhere
         client = await here.connect()
         await client.create(input="secret")
-        heard = await client.until("response.output_text.delta")
-        path = f"/v1/responses/{heard[0]['response']['id']}"
+        received = await client.until("response.output_text.delta")
+        path = f"/v1/responses/{received[0]['response']['id']}"
         assert (await bridge.delete(path))[0] == 200
         assert (await client.until(*TERMINALS))[-1]["response"]["status"] == "cancelled"
         await until(lambda: upstream.open_now == 0)
@@ -373,11 +373,11 @@ async def test_what_is_deleted_amid_its_stream_leaves_nothing_in_the_store(serve
             assert [(await one.get(path))[0], (await one.get(path + "/input_items"))[0]] == [
                 404
             ] * 2
-        left = node.cli("KEYS", f"*{heard[0]['response']['id']}*")
-        assert left == [keys_of(heard[0]["response"]["id"]).meta]  # that it was deleted
-        stone = node.cli("HGETALL", left[0])
-        assert (stone.pop("st"), stone.pop("ow")) == ("deleted", "")
-        assert all(value.lstrip("-").isdigit() for value in stone.values())
+        left = node.cli("KEYS", f"*{received[0]['response']['id']}*")
+        assert left == [keys_of(received[0]["response"]["id"]).meta]  # that it was deleted
+        tombstone = node.cli("HGETALL", left[0])
+        assert (tombstone.pop("st"), tombstone.pop("ow")) == ("deleted", "")
+        assert all(value.lstrip("-").isdigit() for value in tombstone.values())
         assert 0 < node.cli("PTTL", left[0]) <= 3_600_000
     status, queued = await here.post("/v1/responses", model="m", input="hi", background=True)
     assert status == 200
@@ -397,14 +397,14 @@ async def test_a_chain_goes_on_after_a_restart_of_everything(serve, node):
     await here.stop()
     await there.stop()
     node.restart()
-    anew = await serve(upstream, config)
+    restarted = await serve(upstream, config)
     body = {"model": "m", "input": "3", "previous_response_id": second}
-    assert (await anew.post("/v1/responses", **body))[1]["status"] == "completed"
-    heard = upstream.requests[-1].input()
-    assert [item["role"] for item in heard] == ["user", "assistant"] * 2 + ["user"]
-    texts = [item["content"] for item in heard]
-    said = [text if isinstance(text, str) else text[0]["text"] for text in texts]
-    assert said == ["1", "one", "2", "two", "3"]
+    assert (await restarted.post("/v1/responses", **body))[1]["status"] == "completed"
+    received = upstream.requests[-1].input()
+    assert [item["role"] for item in received] == ["user", "assistant"] * 2 + ["user"]
+    texts = [item["content"] for item in received]
+    errors = [text if isinstance(text, str) else text[0]["text"] for text in texts]
+    assert errors == ["1", "one", "2", "two", "3"]
 
 
 # Chains
@@ -427,9 +427,9 @@ async def test_two_that_go_on_from_one_know_nothing_of_each_other(serve, node):
     assert children[0]["id"] != children[1]["id"]
     for number, client in enumerate(clients[::-1]):  # each goes on where the other one ran
         await client.turn(input="more", previous_response_id=children[number]["id"])
-        heard = json.dumps(upstream.requests[-1].input())
-        assert f"child {number}" in heard
-        assert f"child {1 - number}" not in heard
+        received = json.dumps(upstream.requests[-1].input())
+        assert f"child {number}" in received
+        assert f"child {1 - number}" not in received
 
 
 async def is_unknown(bridge, response_id, headers):
@@ -444,7 +444,7 @@ async def is_unknown(bridge, response_id, headers):
 
 
 @pytest.mark.catalogue("C21")
-async def test_what_cannot_be_gone_on_from_says_so_alike(serve, node, monkeypatch):
+async def test_every_parent_that_cannot_be_continued_has_the_same_error(serve, node, monkeypatch):
     """Unknown, failed, deleted, expired, unstored elsewhere, a stranger's: one answer."""
     monkeypatch.setattr(lineage, "PARENT_SECONDS", 0.05)  # for the end of the one that runs
     config = {
@@ -468,12 +468,12 @@ async def test_what_cannot_be_gone_on_from_says_so_alike(serve, node, monkeypatc
             path = f"{bridge.url}/v1/responses/{ids[name]}"
             assert (await bridge.session.delete(path, headers=owner)).status == 200
     client = await bridge.connect(headers=owner)
-    said = {}
+    errors = {}
     for name, response_id in ids.items():
         [error] = await client.turn(input="hi", previous_response_id=response_id)
-        said[name] = json.dumps(error).replace(response_id, "ID")
-    assert json.loads(said["unknown"])["error"]["code"] == "previous_response_not_found"
-    assert set(said.values()) == {said["unknown"]}, said
+        errors[name] = json.dumps(error).replace(response_id, "ID")
+    assert json.loads(errors["unknown"])["error"]["code"] == "previous_response_not_found"
+    assert set(errors.values()) == {errors["unknown"]}, errors
     runs = await bridge.connect(headers=owner)
     await runs.create(input="hi")
     begun = await runs.until("response.output_text.delta")
@@ -481,7 +481,7 @@ async def test_what_cannot_be_gone_on_from_says_so_alike(serve, node, monkeypatc
     assert (error["status"], error["error"]["code"]) == (409, "previous_response_in_progress")
 
 
-CURSORS = {  # the first number told, or a status
+CURSORS = {  # the first number sent, or a status
     "": 0,
     "-1": 0,
     "-5": 0,

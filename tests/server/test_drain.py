@@ -1,4 +1,4 @@
-"""Idle sockets are sent away at a drain: not all at once, unless somebody hurries it."""
+"""Idle sockets are closed at a drain: not all at once, unless it is forced."""
 
 import asyncio
 
@@ -30,7 +30,7 @@ async def connect():
 
 
 @pytest.mark.catalogue("W10")
-async def test_idle_sockets_go_in_groups_and_a_hurry_sends_all_of_them_away(serve, connect):
+async def test_idle_sockets_close_in_groups_and_all_at_once_when_forced(serve, connect):
     """The second group's turn comes seconds after the first one's; a second signal comes sooner."""
     bridge = await serve(Scripted(answer("x")))
     bridge.bridge.force.clear()

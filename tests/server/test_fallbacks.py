@@ -94,7 +94,7 @@ async def test_a_provider_that_cannot_answer_is_replaced_unseen(
 
 @each_family
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-async def test_what_has_to_be_mended_is_one_error_and_nobody_else_is_asked(
+async def test_an_error_of_the_request_is_one_error_and_no_fallback_is_asked(
     bridge_with, entry, fake, family, status
 ):
     broken = entry("m", family, f"err{status}", fallbacks=("spare",))
@@ -127,7 +127,9 @@ async def test_after_the_first_output_a_failure_is_the_end(
     assert len(asked(fake)) == 1
 
 
-async def test_a_native_response_that_fails_before_it_speaks_is_replaced(bridge_with, entry, fake):
+async def test_a_native_response_that_fails_before_its_first_delta_is_replaced(
+    bridge_with, entry, fake
+):
     broken = entry("m", "native", "failedearly", fallbacks=("spare",))
     bridge = await bridge_with(broken, entry("spare", "chat", "text"))
     events = await (await bridge.connect()).turn(input="hi")
@@ -136,7 +138,7 @@ async def test_a_native_response_that_fails_before_it_speaks_is_replaced(bridge_
     assert [event["type"] for event in events].count("response.created") == 1
 
 
-async def test_all_fail_is_one_error_and_says_when_to_come_back(bridge_with, entry, fake):
+async def test_when_all_fail_there_is_one_error_with_a_retry_after(bridge_with, entry, fake):
     bridge = await bridge_with(
         entry("m", "native", "err500", fallbacks=("n", "o")),
         entry("n", "chat", "err503"),
@@ -181,13 +183,13 @@ async def test_a_response_that_was_announced_while_the_provider_was_silent(
     assert events[-1]["response"]["id"] == created["response"]["id"]
     for other in (client, await bridge.connect()):
         parent = events[-1]["response"]["id"]
-        heard = {
+        inputs = {
             name: text_of(await other.turn(model=name, input="on", previous_response_id=parent))
             for name in ("again", "other")
         }
-        assert "EqQBsig" in heard["again"]
-        assert "EqQBsig" not in heard["other"]
-        assert all("Hello from Claude!" in words for words in heard.values())
+        assert "EqQBsig" in inputs["again"]
+        assert "EqQBsig" not in inputs["other"]
+        assert all("Hello from Claude!" in text for text in inputs.values())
 
 
 async def test_entries_of_one_name_share_its_load_and_a_chain_stays_with_its_account(
@@ -244,29 +246,29 @@ CALLBACKS = """
 
 
 @pytest.fixture
-def told(monkeypatch):
-    """What a callback of litellm's is told, as an operator may have one."""
+def outcomes_of_calls(monkeypatch):
+    """What a callback of litellm's gets, as an operator may have one."""
     import litellm  # noqa: PLC0415 - it takes seconds to import
     from litellm.integrations.custom_logger import CustomLogger  # noqa: PLC0415 - the same
 
-    told = asyncio.Queue()
+    outcomes_of_calls = asyncio.Queue()
 
     class Logger(CustomLogger):
         async def async_log_success_event(self, kwargs, **_):
-            await told.put(("success", kwargs["model"]))
+            await outcomes_of_calls.put(("success", kwargs["model"]))
 
         async def async_log_failure_event(self, kwargs, **_):
-            await told.put(("failure", kwargs["model"]))
+            await outcomes_of_calls.put(("failure", kwargs["model"]))
 
     for name in CALLBACKS:
         monkeypatch.setattr(litellm, name, [])
     monkeypatch.setattr(litellm, "callbacks", [Logger()])
-    return told
+    return outcomes_of_calls
 
 
 @each_family
-async def test_litellms_callbacks_are_told_of_each_turn_once(bridge_with, entry, told, family):
-    """A plain one, one after a retry, and one by a fallback; the last call says nothing is late."""
+async def test_litellms_callbacks_see_each_turn_once(bridge_with, entry, outcomes_of_calls, family):
+    """A plain one, one after a retry, one by a fallback; after the last call none comes late."""
     bridge = await bridge_with(
         entry("m", family, "text"),
         entry("again", family, "flaky1", retries=1),
@@ -279,7 +281,7 @@ async def test_litellms_callbacks_are_told_of_each_turn_once(bridge_with, entry,
         assert events[-1]["type"] == "response.completed"
     outcomes = Counter()
     while not outcomes["success", "m-last"]:
-        outcomes[await asyncio.wait_for(told.get(), HANG_SECONDS)] += 1
+        outcomes[await asyncio.wait_for(outcomes_of_calls.get(), HANG_SECONDS)] += 1
     name = FAMILIES[family][0].rstrip("*").partition("/")[2]
     del outcomes["success", "words"]  # the demo model, at the start
     assert outcomes == {

@@ -79,23 +79,23 @@ async def test_a_provider_that_fails_is_one_clean_end_and_the_next_turn_works(
     else:
         assert last["type"] == "response.failed"
         assert last["response"]["error"].keys() == {"code", "message"}
-    said = json.dumps(last.get("error") or last["response"]["error"]).lower()
+    text = json.dumps(last.get("error") or last["response"]["error"]).lower()
     port = fake.base_url.rpartition(":")[2]
     for word in ("litellm", "traceback", "/", KEY, port, "127.0.0.1", "groq", "exception"):
-        assert word not in said
+        assert word not in text
     assert (await answered(client, f"{family}-text"))[-1]["type"] == "response.completed"
 
 
 @pytest.mark.catalogue("U4")
 @each_family
-async def test_a_provider_that_falls_silent_fails_and_what_it_said_is_kept(bridge, fake, family):
+async def test_a_provider_that_falls_silent_fails_and_its_output_is_kept(bridge, fake, family):
     client = await bridge.connect()
     events = await answered(client, f"{family}-stall", fake)
-    said = "".join(event.get("delta", "") for event in events)
+    text = "".join(event.get("delta", "") for event in events)
     last = events[-1]["response"]
     assert (last["status"], last["error"]["code"]) == ("failed", "server_error")
-    assert said == "".join(part["text"] for item in last["output"] for part in item["content"])
-    assert said
+    assert text == "".join(part["text"] for item in last["output"] for part in item["content"])
+    assert text
     assert await bridge.get(f"/v1/responses/{last['id']}") == (200, last)
     await fake.wait_closed(1)
 
@@ -174,12 +174,12 @@ async def test_a_stored_response_whose_client_vanished_completes(bridge, fake, f
 
 
 @each_family
-async def test_the_next_turn_tells_the_provider_the_whole_history(bridge, family):
+async def test_the_next_turn_sends_the_provider_the_whole_history(bridge, family):
     client = await bridge.connect()
     first = (await answered(client, f"{family}-text"))[-1]["response"]
     last = (await answered(client, f"{family}-echo", previous_response_id=first["id"]))[-1]
-    heard = json.loads(last["response"]["output"][0]["content"][0]["text"])
-    heard = heard["messages"] if isinstance(heard, dict) else heard
-    assert [message["role"] for message in heard] == ["user", "assistant", "user"]
-    spoken = first["output"][0]["content"][0]["text"]
-    assert spoken in json.dumps(heard[1])
+    messages = json.loads(last["response"]["output"][0]["content"][0]["text"])
+    messages = messages["messages"] if isinstance(messages, dict) else messages
+    assert [message["role"] for message in messages] == ["user", "assistant", "user"]
+    answer_text = first["output"][0]["content"][0]["text"]
+    assert answer_text in json.dumps(messages[1])

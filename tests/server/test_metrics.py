@@ -27,7 +27,7 @@ async def test_metrics_count_outcomes_events_and_connections(serve):
     assert float(tasks.split()[1]) >= 2  # of this request and of the socket
 
 
-async def test_blocks_tell_what_is_kept_and_what_is_let_go(serve):
+async def test_blocks_count_what_is_kept_and_what_is_released(serve):
     bridge = await serve(Scripted())
 
     async def blocks():
@@ -48,7 +48,7 @@ async def test_the_page_for_operators_has_every_metric_with_its_type_and_labels(
     bridge = await serve(Scripted(answer("x")))
     client = await bridge.connect()
     await client.turn(input="1")
-    bridge.bridge._metrics.breached("followers")
+    bridge.bridge._metrics.limit_reached("followers")
     async with bridge.session.get(bridge.url + "/metrics") as got:
         text = await got.text()
     types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
@@ -57,5 +57,7 @@ async def test_the_page_for_operators_has_every_metric_with_its_type_and_labels(
         if name in shown:  # a histogram's buckets are none of its labels
             shown[name][1].update(re.findall(r"(\w+)=", labels))
     row = re.compile(r"^\| `(ws_bridge_\w+)` \| (\w+) \| (.*?) ?\| ", re.MULTILINE)
-    told = row.findall(PAGE.read_text(encoding="utf-8"))
-    assert {name: (kind, set(re.findall(r"\w+", labels))) for name, kind, labels in told} == shown
+    documented = row.findall(PAGE.read_text(encoding="utf-8"))
+    assert {
+        name: (kind, set(re.findall(r"\w+", labels))) for name, kind, labels in documented
+    } == shown

@@ -14,7 +14,7 @@ MESSAGES = "Too many requests from this address were refused (60 per minute). Tr
 
 
 class Time:
-    """Seconds that pass when the test says so."""
+    """Seconds that pass when the test sets them."""
 
     now = 1000.0
 
@@ -36,7 +36,7 @@ async def other_address():
         yield session
 
 
-async def test_after_sixty_refusals_an_address_is_told_to_wait_and_a_valid_key_still_passes(
+async def test_after_sixty_refusals_an_address_gets_429_and_a_valid_key_still_passes(
     serve, other_address
 ):
     now = Time()
@@ -89,7 +89,7 @@ async def test_unknown_ids_are_404_and_leave_nothing_behind(serve):
     assert bridge.bridge._quotas.names() == 0
 
 
-async def test_a_bug_is_a_500_that_says_nothing(serve):
+async def test_a_bug_is_a_500_without_detail(serve):
     """Any exception of a handler; its text reaches the log and no client."""
 
     class Broken(Scripted):

@@ -28,7 +28,7 @@ def behind(serve, fake):
     return start
 
 
-def said(events):
+def text_of(events):
     return events[-1]["response"]["output"][0]["content"][0]["text"]
 
 
@@ -44,13 +44,13 @@ async def test_a_chain_goes_on_at_the_provider_under_the_bridges_ids(behind, fak
     assert {event.get("stream_id") for event in second} == {lane.get("stream_id")}
     assert second[-1]["response"]["previous_response_id"] == parent
     assert "theirs" not in json.dumps(first + second)
-    assert [item["role"] for item in json.loads(said(second))] == ["user", "assistant", "user"]
+    assert [item["role"] for item in json.loads(text_of(second))] == ["user", "assistant", "user"]
     assert fake.creates()[1]["input"] == [{"type": "message", "role": "user", "content": "two"}]
     assert fake.creates()[1]["previous_response_id"] == "resp_theirs1"
     assert [create["store"] for create in fake.creates()] == [store, store]
 
 
-async def test_a_stored_response_is_read_back_as_it_was_told(behind):
+async def test_a_stored_response_is_read_back_as_it_was_sent(behind):
     running = await behind("rtools")
     client = await running.connect()
     events = await client.turn(input="one")
@@ -58,14 +58,14 @@ async def test_a_stored_response_is_read_back_as_it_was_told(behind):
     assert (status, kept) == (200, events[-1]["response"])
 
 
-async def test_a_lost_upstream_connection_is_seen_by_nobody(behind, fake):
+async def test_no_client_sees_a_lost_upstream_connection(behind, fake):
     running = await behind("echo")
     client = await running.connect()
     first = await client.turn(input="one")
     fake.hang_up()
     await fake.gone()
     second = await client.turn(input="two", previous_response_id=first[-1]["response"]["id"])
-    assert [item["role"] for item in json.loads(said(second))] == ["user", "assistant", "user"]
+    assert [item["role"] for item in json.loads(text_of(second))] == ["user", "assistant", "user"]
     assert len(fake.handshakes) == 2
 
 

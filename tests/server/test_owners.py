@@ -158,7 +158,7 @@ async def test_a_secret_is_made_known_to_one_server_after_the_other(server, node
 
 
 async def test_a_follower_and_a_socket_find_what_an_older_server_began(server, node):
-    """On the socket a chain goes on; over HTTP an SSE follower hears the rest, live."""
+    """On the socket a chain goes on; over HTTP an SSE follower gets the rest, live."""
     gate = asyncio.Event()
     writer = await server(Scripted([*opening(), *message("a"), gate, completed()]))
     _, runs = await ask(writer, "POST", "/v1/responses", model="m", input="hi", background=True)
@@ -167,12 +167,12 @@ async def test_a_follower_and_a_socket_find_what_an_older_server_began(server, n
     url = f"{reader.url}/v1/responses/{runs['id']}?stream=true"
     timeout = aiohttp.ClientTimeout(total=HANG_SECONDS)
     async with reader.session.get(url, headers=headers, timeout=timeout) as got:
-        heard = b""
+        received = b""
         async for line in got.content:
-            heard += line
+            received += line
             if b"output_text.delta" in line:
                 gate.set()
-    assert b"response.completed" in heard
+    assert b"response.completed" in received
     client = await reader.connect(headers=headers)
     events = await client.turn(input="x", previous_response_id=runs["id"])
     assert events[-1]["type"] == "response.completed"

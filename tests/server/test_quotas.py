@@ -258,13 +258,13 @@ def held():
     return [*opening(), *message("x")[:3], gate, *message("x")[3:], completed(done_item("x"))], gate
 
 
-def error_of(words):
-    error = {"message": words, "type": "rate_limit_error", "code": "rate_limit_exceeded"}
+def error_of(message):
+    error = {"message": message, "type": "rate_limit_error", "code": "rate_limit_exceeded"}
     return {**error, "param": None}
 
 
-def frame_of(words, seconds, **lane):
-    error = {"message": words, "type": "rate_limit_error", "code": "rate_limit_exceeded"}
+def frame_of(message, seconds, **lane):
+    error = {"message": message, "type": "rate_limit_error", "code": "rate_limit_exceeded"}
     headers = {"retry-after": str(seconds)}
     return {
         "type": "error",
@@ -361,7 +361,7 @@ async def test_the_121st_create_of_a_minute_is_429_and_retry_after_is_true(serve
     assert (await client.turn(input="x"))[-1]["type"] == "response.completed"
 
 
-async def test_who_has_heard_the_end_may_begin_the_next_at_once(serve_keyed):
+async def test_a_client_that_has_the_end_may_begin_the_next_at_once(serve_keyed):
     """The provider's stream is read to its end a little longer; that is no running response."""
     after_the_end = asyncio.Event()
     bridge = await serve_keyed(Scripted([*answer("x"), after_the_end]), running_per_key=1)
@@ -372,7 +372,7 @@ async def test_who_has_heard_the_end_may_begin_the_next_at_once(serve_keyed):
     after_the_end.set()
 
 
-async def test_a_create_without_room_is_told_so_in_its_turn_and_the_socket_lives_on(serve_keyed):
+async def test_a_create_without_room_is_refused_in_its_turn_and_the_socket_lives_on(serve_keyed):
     script, gate = held()
     now = Time()
     bridge = await serve_keyed(Scripted(script, answer("y")), now=now, creates_per_minute=1)
@@ -434,7 +434,7 @@ async def test_a_successor_counts_and_without_room_its_steers_come_back(serve_ke
     assert len(upstream.requests) == 1
 
 
-async def test_without_keys_nobody_has_a_limit(serve):
+async def test_without_keys_there_is_no_limit(serve):
     limits = {"connections_per_key": 1, "running_per_key": 1, "creates_per_minute": 1}
     script, gate = held()
     bridge = await serve(Scripted(script), {"limits": limits})
@@ -473,7 +473,7 @@ async def leaves_in_the_middle(bridge, headers):
     client.ws._response.close()  # no close frame: the connection is gone
 
 
-async def hears_half_of_a_stream(bridge, headers):
+async def leaves_amid_a_stream(bridge, headers):
     body = {"model": "m", "input": "x", "stream": True, "store": False}
     url = bridge.url + "/v1/responses"
     async with bridge.session.post(url, json=body, headers=headers) as got:
@@ -508,7 +508,7 @@ async def test_after_load_of_every_kind_all_places_are_free_again(serve_keyed):
     bridge = await serve_keyed(Scripted(script), **limits)
     kinds = (
         leaves_in_the_middle,
-        hears_half_of_a_stream,
+        leaves_amid_a_stream,
         asks_for_nonsense,
         runs_a_turn,
         fails,

@@ -44,9 +44,9 @@ def body(size, **fields):
 
 async def post(bridge, path, data, key="key-a"):
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    async with bridge.session.post(bridge.url + path, data=data, headers=headers) as told:
-        answered = await told.json()
-        return told.status, (answered.get("error") or {}).get("message", "")
+    async with bridge.session.post(bridge.url + path, data=data, headers=headers) as reply:
+        answered = await reply.json()
+        return reply.status, (answered.get("error") or {}).get("message", "")
 
 
 async def pieces(data):
@@ -69,8 +69,8 @@ async def test_what_is_counted_for_its_tokens_counts_until_it_is_answered(serve,
     first = asyncio.create_task(asked(half))
     await upstream.counting.acquire()
     assert half < bridge.bridge._quotas.asked_bytes() < half + 100
-    told = await asked(half)
-    assert told == (
+    reply = await asked(half)
+    assert reply == (
         429,
         "What was asked with this key and is not answered is too much (1 MiB). Try again in 1s.",
     )
@@ -147,8 +147,8 @@ async def test_one_alone_may_be_of_any_size_and_in_sum_all_keys_count(serve):
     path = "/v1/responses/input_tokens"
     large = asyncio.create_task(post(bridge, path, body(3 * MIB)))
     await upstream.counting.acquire()
-    status, words = await post(bridge, path, body(MIB), "key-b")
-    assert (status, words.split(" (")[0]) == (
+    status, message = await post(bridge, path, body(MIB), "key-b")
+    assert (status, message.split(" (")[0]) == (
         429,
         "What was asked of this server and is not answered is too much",
     )
@@ -158,7 +158,7 @@ async def test_one_alone_may_be_of_any_size_and_in_sum_all_keys_count(serve):
 
 
 @pytest.mark.catalogue("A7")
-async def test_what_is_only_announced_takes_nobody_elses_room(serve):
+async def test_an_announced_body_takes_no_room_of_other_keys(serve):
     bridge = await serve(Scripted(answer("x")), {"auth": KEYS}, ENVIRON)
     path = "/v1/responses/input_tokens"
     headers = ("Authorization: Bearer key-a", f"Content-Length: {10**15}")
@@ -181,9 +181,9 @@ async def test_an_answer_that_is_not_read_counts_until_it_is(serve):
     path, quotas = f"/v1/responses/{made['id']}", bridge.bridge._quotas
     unread = await SlowReader.open(bridge.url, path, "Authorization: Bearer key-a")
     await until(lambda: 6 * MIB < quotas.asked_bytes() < 7 * MIB)
-    status, told = await bridge.json("GET", path, "key-a")
-    assert (status, told["error"]["code"]) == (429, "rate_limit_exceeded")
-    status, told = await bridge.json("GET", path, "key-b")
+    status, reply = await bridge.json("GET", path, "key-a")
+    assert (status, reply["error"]["code"]) == (429, "rate_limit_exceeded")
+    status, reply = await bridge.json("GET", path, "key-b")
     assert status == 404
     assert (await bridge.json("GET", "/v1/models", "key-a"))[0] == 200
     while quotas.asked_bytes():
@@ -235,8 +235,8 @@ async def begin(bridge, key):
     headers = {"Authorization": f"Bearer {key}"}
     async with bridge.session.post(
         bridge.url + "/v1/responses", data=data, headers=headers
-    ) as told:
-        return told.status, await told.json()
+    ) as reply:
+        return reply.status, await reply.json()
 
 
 async def test_without_keys_only_the_sums_hold(serve):

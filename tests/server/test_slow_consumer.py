@@ -1,4 +1,4 @@
-"""How long a client that does not read is waited for."""
+"""How long a writer waits for a client that does not read."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from ws_bridge.server.slow_consumer import CHECKS, SlowConsumer
 
 
 class Held(asyncio.WriteTransport):
-    """So many bytes wait, as the test says."""
+    """A transport with as many unsent bytes as the test sets."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ def hands():
 
 @pytest.fixture
 async def waiting(hands):
-    """The transport, the patience with it, and how often its client was let go."""
+    """The transport, its slow consumer, and when its client was cut off."""
     held, gone = Held(1000), []
 
     async def on_slow():
@@ -46,7 +46,7 @@ async def turn(hands, looks):
     await let_others_run()
 
 
-async def test_a_client_that_takes_nothing_is_let_go_once(hands, waiting):
+async def test_a_client_that_takes_nothing_is_cut_off_once(hands, waiting):
     _, slow_consumer, gone = waiting
     with slow_consumer:
         await turn(hands, CHECKS)
@@ -77,7 +77,7 @@ async def test_more_to_read_is_no_sign_of_reading(hands, waiting):
 
 
 async def test_who_came_through_has_all_the_time_again(hands, waiting):
-    """However long it is all in all: each wait begins anew."""
+    """However long all waits are together: each one starts again."""
     _, slow_consumer, gone = waiting
     for _ in range(5):
         with slow_consumer:
@@ -95,7 +95,7 @@ async def test_several_waits_are_one(hands, waiting):
     assert len(gone) == 1
 
 
-async def test_while_nobody_waits_nobody_looks(hands, waiting):
+async def test_without_a_wait_there_is_no_check(hands, waiting):
     _, slow_consumer, gone = waiting
     assert hands.sleepers == 0
     with slow_consumer:

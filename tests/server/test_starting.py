@@ -22,10 +22,10 @@ def fake():
 async def test_a_server_whose_first_call_hangs_or_fails_is_ready_and_answers(
     serve, fake, caplog, scenario, word
 ):
-    """The log says so once; what hangs goes on to the server's end."""
+    """The log has one line; what hangs goes on to the server's end."""
     first = target(fake, "native", scenario)
     config = {"models": [{**ENTRY, "api_base": fake.base_url + "/v1"}]}
-    clock = Patience(fake, first).clock if scenario == "hang" else FakeClock().clock()
+    clock = Pausing(fake, first).clock if scenario == "hang" else FakeClock().clock()
     providers = Router([first], warm_up=first, clock=clock)
     bridge = await serve(providers, config, {"KEY": "k"})
     await bridge.bridge.ready.wait()
@@ -38,7 +38,7 @@ async def test_a_server_whose_first_call_hangs_or_fails_is_ready_and_answers(
     await fake.wait_closed(closed_early=int(scenario == "hang"))
 
 
-class Patience(Pauses):
+class Pausing(Pauses):
     """It ends when the provider was asked."""
 
     def __init__(self, fake, first):

@@ -29,7 +29,7 @@ each_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 class Halting:
-    """Providers whose ``halt<N>`` models say nothing more from their event N on, gate or not."""
+    """Providers whose ``halt<N>`` models send nothing more from their event N on, gate or not."""
 
     async def _hold(self, request, model, count):
         await super()._hold(request, model, count)
@@ -68,14 +68,14 @@ def asked(fake, model):
     return [one for one in creates if one["model"] == model] or fake.requests(model)
 
 
-def words(response):
+def text_and_call(response):
     return [item["content"][0]["text"] for item in response["output"]]
 
 
 def history(body):
-    """Who said what, in any dialect."""
-    said = body.get("input") or body["messages"]
-    return [(one.get("role"), json.dumps(one.get("content"))) for one in said]
+    """Role and content of each message, in any dialect."""
+    items = body.get("input") or body["messages"]
+    return [(one.get("role"), json.dumps(one.get("content"))) for one in items]
 
 
 @each_family
@@ -106,9 +106,9 @@ async def test_a_steer_ends_the_provider_after_the_item_and_the_successor_knows_
     _, successor = asked(fake, model)
     roles = [role for role, _ in history(successor)]
     assert roles == ["user", "assistant", "user"]
-    spoken = history(successor)
-    assert words(ended)[0] in spoken[1][1]
-    assert "Keep it short." in spoken[2][1]
+    seen = history(successor)
+    assert text_and_call(ended)[0] in seen[1][1]
+    assert "Keep it short." in seen[2][1]
     await client.ws.send_json({"type": "response.cancel"})
     await client.until(*TERMINALS)
 
@@ -135,7 +135,7 @@ async def test_an_interrupt_ends_the_provider_at_once_and_keeps_what_was_finishe
     await client.create(model="text", input="go on", store=False, previous_response_id=target)
     await client.until("response.completed")
     [body] = asked(fake, prefix.partition("/")[2].replace("*", "text"))
-    spoken = history(body)
-    assert [role for role, _ in spoken] == ["user", "assistant", "user"]
-    assert words(ended)[0] in spoken[1][1]
-    assert "go on" in spoken[2][1]
+    seen = history(body)
+    assert [role for role, _ in seen] == ["user", "assistant", "user"]
+    assert text_and_call(ended)[0] in seen[1][1]
+    assert "go on" in seen[2][1]

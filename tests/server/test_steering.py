@@ -24,7 +24,7 @@ SUCCESSOR_FAILED = "successor_creation_failed"
 
 
 def texts(items):
-    """What each message or output says, whatever its form."""
+    """The text of each message or output, whatever its form."""
     return [_text(item.get("content") or item.get("output") or item["type"]) for item in items]
 
 
@@ -32,12 +32,12 @@ def _text(content):
     return content if isinstance(content, str) else content[0]["text"]
 
 
-def held(*words):
+def held(*deltas):
     """A whole text response that waits in the middle of its message."""
     gate = asyncio.Event()
-    first, *rest = message(*words)[2:]
-    text = "".join(words)
-    script = [*opening(), *message(*words)[:2], first, gate, *rest, completed(done_item(text))]
+    first, *rest = message(*deltas)[2:]
+    text = "".join(deltas)
+    script = [*opening(), *message(*deltas)[:2], first, gate, *rest, completed(done_item(text))]
     return script, gate
 
 
@@ -136,7 +136,7 @@ async def test_images_and_files_can_be_steered(serve):
 
 
 @pytest.mark.parametrize("finished", [[], message("whole")])
-async def test_where_no_item_is_half_said_the_answer_ends_at_once(serve, finished):
+async def test_where_no_item_is_half_sent_the_answer_ends_at_once(serve, finished):
     """In the silence before the first item, and in the one between two."""
     upstream = Scripted([*opening(), *finished, asyncio.Event()], answer("y"))
     client = await (await serve(upstream)).connect()
@@ -150,8 +150,8 @@ async def test_where_no_item_is_half_said_the_answer_ends_at_once(serve, finishe
     assert (upstream.closed, upstream.open_now) == (1, 0)
 
 
-async def test_an_item_that_begins_right_behind_the_good_place_is_never_told(serve):
-    """What a provider says in one go comes faster than any cancel."""
+async def test_an_item_that_begins_right_after_the_good_place_is_never_sent(serve):
+    """What a provider sends in one piece comes faster than any cancel."""
     more = message("b", index=1, item_id="msg_2")
     gate = asyncio.Event()
     first = message("a")
@@ -191,7 +191,7 @@ async def test_a_steer_stays_on_its_lane_and_goes_before_what_waits_there(serve,
 
 @pytest.mark.parametrize("lane", [{}, {"stream_id": "main"}])
 async def test_a_target_that_had_completed_stays_so_and_the_successor_follows(serve, lane):
-    """The client reads so slowly that the steer comes when all was said, but not all was sent."""
+    """The client reads so slowly that the steer comes when all was published, but not all sent."""
     large = ["x" * 2**20] * 4  # the events repeat it: five times as much
     upstream = Scripted(answer(*large), answer("y"))
     bridge = await serve(upstream)
@@ -202,10 +202,10 @@ async def test_a_target_that_had_completed_stays_so_and_the_successor_follows(se
         await log.read()  # to its end
     await steer(client, target)
     events = await client.until("response.completed")
-    said = await client.event()
-    assert said["type"] == ACCEPTED
-    assert said["sequence_number"] == events[-1]["sequence_number"] + 1
-    assert said.get("stream_id") == lane.get("stream_id")
+    reply = await client.event()
+    assert reply["type"] == ACCEPTED
+    assert reply["sequence_number"] == events[-1]["sequence_number"] + 1
+    assert reply.get("stream_id") == lane.get("stream_id")
     after = await client.until(*TERMINALS)
     assert after[-1]["response"]["previous_response_id"] == target
     assert texts(upstream.requests[1].input())[-1] == "Keep it short."
@@ -274,8 +274,8 @@ async def test_after_a_call_the_steers_wait_for_the_create_that_brings_its_outpu
         input=[output, {"role": "user", "content": "And?"}], previous_response_id=target, **lane
     )
     assert texts(turn[-1]["response"]["output"]) == ["sunny"]
-    said = texts(upstream.requests[2].input())
-    assert said == ["hi", "function_call", "22 C", "1", "2", "And?"]
+    reply = texts(upstream.requests[2].input())
+    assert reply == ["hi", "function_call", "22 C", "1", "2", "And?"]
 
 
 async def test_between_two_calls_and_after_one_the_answer_goes_on(serve):
@@ -300,7 +300,7 @@ async def test_nothing_is_pending_when_the_outputs_are_here_already(serve):
     await accepted(client, target)
     output = {"type": "function_call_output", "call_id": "call_7", "output": "22 C"}
     await client.create(input=[output], previous_response_id=target)
-    await client.ws.send_str("{")  # its answer comes when the create was heard
+    await client.ws.send_str("{")  # its answer comes when the create was received
     assert (await client.event())["type"] == "error"
     gate.set()
     events = await client.until("response.completed") + await client.until("response.completed")
@@ -337,8 +337,8 @@ async def test_a_cancel_of_a_steered_response_hands_the_steers_back(serve, lane)
 
 
 async def test_a_cancel_counts_while_the_steered_response_still_ends(serve):
-    """Its provider takes its time to let go; nobody wants a successor any more."""
-    leaving, left = asyncio.Event(), asyncio.Event()
+    """Its provider takes long to close; no successor is wanted any more."""
+    closing, left = asyncio.Event(), asyncio.Event()
 
     class Slow(Scripted):
         async def respond(self, request):
@@ -347,14 +347,14 @@ async def test_a_cancel_counts_while_the_steered_response_still_ends(serve):
                     yield draft
             finally:
                 if len(self.requests) == 1:
-                    leaving.set()
+                    closing.set()
                     await left.wait()
 
     upstream = Slow([*opening(), asyncio.Event()], answer("y"))
     client = await (await serve(upstream)).connect()
     target = await begin(client, until="response.in_progress")
     await accepted(client, target)
-    await leaving.wait()
+    await closing.wait()
     await client.ws.send_json({"type": "response.cancel"})
     await client.ws.send_str("{")
     assert (await client.event())["type"] == "error"

@@ -27,7 +27,7 @@ from ws_bridge.store.redis import connect
 from ws_bridge.store.redis import subscriptions as module
 from ws_bridge.store.redis.keys import keys_of
 
-WORDS = [f"w{number} " for number in range(12)]
+DELTAS = [f"w{number} " for number in range(12)]
 PASSWORD, OTHER_PASSWORD = "first-secret-word", "second-secret-word"
 AT_ONCE = 4
 
@@ -116,8 +116,8 @@ async def far_away(place):
 
 @contextlib.asynccontextmanager
 async def read_only(place):
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        place.node.cli("REPLICAOF", "127.0.0.1", nobody.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as unused_port:
+        place.node.cli("REPLICAOF", "127.0.0.1", unused_port.getsockname()[1])
         yield
         place.node.cli("REPLICAOF", "NO", "ONE")
 
@@ -177,8 +177,8 @@ async def rewriting(place):
 
 
 async def has_settled(node):
-    said = await asyncio.to_thread(node.cli, "INFO", "persistence")
-    return not (said["aof_rewrite_in_progress"] or said["rdb_bgsave_in_progress"])
+    info = await asyncio.to_thread(node.cli, "INFO", "persistence")
+    return not (info["aof_rewrite_in_progress"] or info["rdb_bgsave_in_progress"])
 
 
 @dataclass(frozen=True)
@@ -216,13 +216,13 @@ FAULTS = [
     case(pytest.mark.catalogue("R20"), busy, seen(create=[503], get=[503], ready=[503])),
     case(pytest.mark.catalogue("R21"), rewriting, seen(create=[200], get=[200], ready=[200])),
 ]
-LOSSES = (wiped, no_record, no_log, back_empty)  # their followers may be let go early: they resume
+LOSSES = (wiped, no_record, no_log, back_empty)  # their followers may be cut early: they resume
 
 
 def script(halfway, end):
     """An answer that stops halfway, and before its end."""
-    begun, rest = message(*WORDS)[:6], message(*WORDS)[6:]
-    return [*opening(), *begun, halfway, *rest, end, completed(done_item("".join(WORDS)))]
+    begun, rest = message(*DELTAS)[:6], message(*DELTAS)[6:]
+    return [*opening(), *begun, halfway, *rest, end, completed(done_item("".join(DELTAS)))]
 
 
 @dataclass
@@ -232,12 +232,12 @@ class Scene:
     here: object
     there: object
     clients: list
-    heard: list
+    received: list
     before: str
 
-    async def hear(self, kind):
+    async def receive_until(self, kind):
         """All turns, up to an event."""
-        for client, events in zip(self.clients, self.heard, strict=True):
+        for client, events in zip(self.clients, self.received, strict=True):
             events.extend(await client.until(kind))
 
 
@@ -249,12 +249,12 @@ async def begin(serve, place, scripts, clock=None, **store):
     there = await serve(Scripted(answer("there")), config, clock=clock)
     before = (await (await here.connect()).turn(input="hi"))[-1]["response"]["id"]
     clients = [await here.connect() for _ in range(AT_ONCE)]
-    heard = []
+    received = []
     for client in clients:
         await client.create(input="hi")
-        heard.append([await client.event() for _ in range(8)])
-    place.ids += [events[0]["response"]["id"] for events in heard]
-    return Scene(here, there, clients, heard, before)
+        received.append([await client.event() for _ in range(8)])
+    place.ids += [events[0]["response"]["id"] for events in received]
+    return Scene(here, there, clients, received, before)
 
 
 async def check(here, expected, before):
@@ -274,18 +274,18 @@ async def test_what_the_sockets_saw_is_what_the_store_has(serve, place, caplog, 
     halfway, end = asyncio.Event(), asyncio.Event()
     scripts = [*[script(halfway, end)] * AT_ONCE, answer("amid")]
     scene = await begin(serve, place, scripts)
-    async with following(scene.there, place.ids[0]) as follower:
+    async with open_events(scene.there, place.ids[0]) as follower:
         async with fault(place):
             halfway.set()
-            await scene.hear("response.output_item.done")
+            await scene.receive_until("response.output_item.done")
             amid = await (await scene.here.connect()).turn(input="hi")
             await check(scene.here, expected, scene.before)
         end.set()
-        await scene.hear("response.completed")
-        followed = await told(follower, may_be_cut=fault in LOSSES)
-    for events in (*scene.heard, amid):
+        await scene.receive_until("response.completed")
+        followed = await read_events(follower, may_be_cut=fault in LOSSES)
+    for events in (*scene.received, amid):
         await is_kept(scene, events)
-    whole = scene.heard[0]
+    whole = scene.received[0]
     assert followed == whole or (fault in LOSSES and is_part(followed, whole))
     assert PASSWORD not in caplog.text
     assert not [entry for entry in caplog.records if entry.exc_info]
@@ -297,19 +297,19 @@ async def is_kept(scene, events):
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     for bridge in (scene.here, scene.there):
         await until(lambda bridge=bridge: has_ended(bridge, events), "it is stored")
-        async with following(bridge, events[0]["response"]["id"]) as replay:
+        async with open_events(bridge, events[0]["response"]["id"]) as replay:
             assert [event async for event in replay] == events
 
 
 async def has_ended(bridge, events):
-    """Whether it is stored, and as the socket was told."""
+    """Whether the response is stored, with the events that the socket got."""
     last = events[-1]["response"]
     return await bridge.get(f"/v1/responses/{last['id']}") == (200, last)
 
 
 @contextlib.asynccontextmanager
-async def following(bridge, response_id):
-    """What a follower is told, until it is let go; it was told something when this is entered."""
+async def open_events(bridge, response_id):
+    """The events of a follower, until it is cut; it has got one when this is entered."""
     url = f"{bridge.url}/v1/responses/{response_id}?stream=true"
     async with bridge.session.get(url) as got:
         assert got.status == 200
@@ -325,8 +325,8 @@ async def chain(first, rest):
         yield one
 
 
-async def told(follower, *, may_be_cut):
-    """What a follower is told, to its end."""
+async def read_events(follower, *, may_be_cut):
+    """All events of a follower, to its end."""
     events = []
     try:
         async for event in follower:
@@ -348,25 +348,25 @@ async def data_of(got):
 
 
 def is_part(seen, events):
-    """Whether nothing was told twice, in another order or otherwise."""
+    """Whether no event came twice, out of order or changed."""
     numbers = [event["sequence_number"] for event in seen]
     return numbers == sorted(set(numbers)) and all(event in events for event in seen)
 
 
-async def test_a_follower_whose_response_is_gone_is_cut_and_not_told_an_end(serve, place, caplog):
+async def test_a_follower_whose_response_is_gone_is_cut_and_gets_no_end(serve, place, caplog):
     caplog.set_level(logging.INFO)
     end = asyncio.Event()
     scene = await begin(serve, place, [script(end, end)] * AT_ONCE)
-    async with following(scene.there, place.ids[0]) as follower:
-        place.proxy.refuse()  # its server cannot write it anew
+    async with open_events(scene.there, place.ids[0]) as follower:
+        place.proxy.refuse()  # its server cannot write it again
         place.node.cli("DEL", keys_of(place.ids[0]).meta)
         with pytest.raises(aiohttp.ClientPayloadError):
-            await told(follower, may_be_cut=False)
+            await read_events(follower, may_be_cut=False)
     assert "stream_cut reason=ResponseNotFound" in caplog.text
     assert not [entry for entry in caplog.records if entry.exc_info]
     await place.proxy.accept()
     end.set()
-    await scene.hear("response.completed")
+    await scene.receive_until("response.completed")
 
 
 @pytest.mark.catalogue("R22")
@@ -374,7 +374,7 @@ async def test_a_follower_whose_response_is_gone_is_cut_and_not_told_an_end(serv
     ("name", "end_of_it"), [("meta", "response.failed"), ("events", "response.completed")]
 )
 async def test_a_key_of_another_type_ends_its_response_and_no_other(serve, place, name, end_of_it):
-    """Without its record it is another server's; a log is written anew with its end."""
+    """Without its record it is another server's; a log is written again with its end."""
     halfway, end = asyncio.Event(), asyncio.Event()
     scene = await begin(serve, place, [*[script(halfway, end)] * AT_ONCE, answer("after")])
     key = getattr(keys_of(place.ids[0]), name)
@@ -384,39 +384,39 @@ async def test_a_key_of_another_type_ends_its_response_and_no_other(serve, place
     end.set()
     last = (await scene.clients[0].until("response.failed", "response.completed"))[-1]
     assert last["type"] == end_of_it
-    for client, events in list(zip(scene.clients, scene.heard, strict=True))[1:]:
+    for client, events in list(zip(scene.clients, scene.received, strict=True))[1:]:
         await is_kept(scene, events + await client.until("response.completed"))
     await is_kept(scene, await scene.clients[0].turn(input="hi"))
 
 
 @pytest.mark.catalogue("R5")
-async def test_beyond_the_backlog_the_log_says_what_it_lacks(serve, place):
+async def test_beyond_the_backlog_the_log_has_a_gap(serve, place):
     """The socket has all of it, and so has the final object."""
     gate = asyncio.Event()
-    words = [f"{number:02}" * 2**13 for number in range(26)]  # 16 KiB each; the log has six of all
-    begun, rest = [*opening(), *message(*words)[:4]], message(*words)[4:]
-    steps = [*begun, gate, *rest, completed(done_item("".join(words)))]
+    deltas = [f"{number:02}" * 2**13 for number in range(26)]  # 16 KiB each; the log has six of all
+    begun, rest = [*opening(), *message(*deltas)[:4]], message(*deltas)[4:]
+    steps = [*begun, gate, *rest, completed(done_item("".join(deltas)))]
     here = await serve(Scripted(steps), config_of(place.proxy.port, backlog_mib=1))
     client = await here.connect()
     await client.create(input="hi")
-    heard = [await client.event() for _ in range(6)]
+    received = [await client.event() for _ in range(6)]
     place.proxy.refuse()
     gate.set()
-    heard += await client.until("response.completed")
-    await until(lambda: has_let_go(here), "the backlog is full")
+    received += await client.until("response.completed")
+    await until(lambda: has_cut(here), "the backlog is full")
     await place.proxy.accept()
-    assert [event["sequence_number"] for event in heard] == list(range(len(heard)))
-    await until(lambda: has_ended(here, heard), "it is stored")
-    async with following(here, heard[0]["response"]["id"]) as replay:
+    assert [event["sequence_number"] for event in received] == list(range(len(received)))
+    await until(lambda: has_ended(here, received), "it is stored")
+    async with open_events(here, received[0]["response"]["id"]) as replay:
         kept = [event async for event in replay]
     gaps = [event for event in kept if "gap" in event]
     assert [event["type"] for event in gaps] == ["response.in_progress"]
-    assert all(event in heard for event in kept if "gap" not in event)
-    missing = len(heard) - len(kept)
+    assert all(event in received for event in kept if "gap" not in event)
+    missing = len(received) - len(kept)
     assert gaps[0]["gap"]["until"] - gaps[0]["gap"]["after"] - 1 == missing > 0
 
 
-async def has_let_go(running):
+async def has_cut(running):
     """Whether no more is kept of what is over than a snapshot and the end."""
     [backlog] = running.bridge._mirror._tracked.values()
     return backlog.is_over and backlog.stream.events[0].is_terminal
@@ -432,31 +432,31 @@ async def test_what_a_promoted_replica_lacks_is_written_again(serve):
         here = await serve(Scripted(script(halfway, end)), {"store": {"url": sentinel.url}})
         client = await here.connect()
         await client.create(input="hi")
-        heard = [await client.event() for _ in range(8)]
-        await until(lambda: follows(sentinel, heard), "the replica has the beginning")
+        received = [await client.event() for _ in range(8)]
+        await until(lambda: follows(sentinel, received), "the replica has the beginning")
         sentinel.master.cli("ACL", "SETUSER", "default", "-psync", "-sync")
         sentinel.master.cli("CLIENT", "KILL", "TYPE", "replica")
         halfway.set()
-        heard += await client.until("response.output_item.done")
-        await until(lambda: has_said(here, heard), "the master has more")
+        received += await client.until("response.output_item.done")
+        await until(lambda: has_stored(here, received), "the master has more")
         sentinel.master.kill()
         await asyncio.to_thread(sentinel.until_promoted)
-        assert not await follows(sentinel, heard)
+        assert not await follows(sentinel, received)
         end.set()
-        heard += await client.until("response.completed")
-        await is_kept(Scene(here, here, [], [], ""), heard)
+        received += await client.until("response.completed")
+        await is_kept(Scene(here, here, [], [], ""), received)
 
 
-async def follows(sentinel, heard):
-    """Whether the replica's log is as long as what was heard."""
-    keys = keys_of(heard[0]["response"]["id"])
+async def follows(sentinel, received):
+    """Whether the replica's log is as long as what was received."""
+    keys = keys_of(received[0]["response"]["id"])
     last = await asyncio.to_thread(sentinel.replica.cli, "HGET", keys.meta, "n")
-    return last is not None and int(last) >= heard[-1]["sequence_number"]
+    return last is not None and int(last) >= received[-1]["sequence_number"]
 
 
-async def has_said(bridge, heard):
+async def has_stored(bridge, received):
     """Whether a poll has all the text."""
-    _, body = await bridge.get(f"/v1/responses/{heard[0]['response']['id']}")
+    _, body = await bridge.get(f"/v1/responses/{received[0]['response']['id']}")
     return bool(body["output"]) and body["output"][0]["status"] == "completed"
 
 
@@ -485,7 +485,7 @@ LEASE_SECONDS = 600.0
 async def test_what_lasts_longer_than_a_lease_takes_nobodys_response_away(
     serve, place, monkeypatch, fault
 ):
-    """Nobody could renew a lease; so nobody is lost, and the log catches up."""
+    """No server could renew a lease, so none is lost, and the log catches up."""
     monkeypatch.setattr(takeover, "SEARCH_SECONDS", 0.05)
     monkeypatch.setattr(connect, "CALL_SECONDS", 1.0)  # a frozen store is to be noticed
     halfway, end = asyncio.Event(), asyncio.Event()
@@ -511,14 +511,14 @@ async def test_what_lasts_longer_than_a_lease_takes_nobodys_response_away(
     seen = len(looks)
     await until(lambda: is_longer(looks, seen + 2), "the other server has looked")
     end.set()
-    await scene.hear("response.completed")
-    for events in scene.heard:
+    await scene.receive_until("response.completed")
+    for events in scene.received:
         await is_kept(scene, events)
     assert scene.there.bridge._takeover.taken == 0
 
 
 def counted(store):
-    """What the store says to each look for lost responses from now on."""
+    """The store's answer to each look for lost responses from now on."""
     looks, look = [], store.find_overdue
 
     async def find_overdue():
@@ -555,8 +555,8 @@ async def is_longer(found, number):
 
 @pytest.mark.catalogue("W19")
 @pytest.mark.parametrize("hours", [-1, 1])
-async def test_a_servers_wrong_clock_hurts_nobody(serve, place, monkeypatch, hours):
-    """Leases and times to live are the store's; whoever is right takes nothing over."""
+async def test_a_servers_wrong_clock_does_no_harm(serve, place, monkeypatch, hours):
+    """Leases and times to live are the store's: a server with a right clock takes nothing over."""
     monkeypatch.setattr(takeover, "SEARCH_SECONDS", 0.05)
     gate, later, ttl = asyncio.Event(), Later(), 24 * 3600
     config = config_of(place.node.port, lease_seconds=LEASE_SECONDS, ttl_seconds=ttl)
@@ -569,15 +569,15 @@ async def test_a_servers_wrong_clock_hurts_nobody(serve, place, monkeypatch, hou
     later.ahead = 2 * LEASE_SECONDS
     client = await here.connect()
     await client.create(input="hi")
-    heard = await client.until("response.output_item.done")
+    received = await client.until("response.output_item.done")
     looks = counted(there.bridge._store)
     assert there.bridge._store._health.may_claim()
     await until(lambda: is_longer(looks, 2), "the other server has looked")
     assert not any(looks)
     gate.set()
-    heard += await client.until("response.completed")
-    await is_kept(Scene(here, there, [], [], ""), heard)
-    response_id = heard[0]["response"]["id"]
+    received += await client.until("response.completed")
+    await is_kept(Scene(here, there, [], [], ""), received)
+    response_id = received[0]["response"]["id"]
     keys = place.node.cli("KEYS", f"*{response_id}*")
     left = [place.node.cli("PTTL", key) / 1000 for key in keys]
     assert all(ttl - 1800 < seconds <= ttl for seconds in left)
@@ -615,7 +615,7 @@ async def is_replayed(bridge, path):
 
 
 @pytest.mark.catalogue("A4")
-async def test_a_replay_that_was_not_read_to_its_end_is_never_said_to_be_done(serve, place):
+async def test_a_replay_that_was_not_read_to_its_end_never_has_a_done(serve, place):
     """Others broke the log; the object is there."""
     bridge = await serve(Scripted(answer("Hi")), config_of(place.proxy.port))
     _, response = await bridge.post("/v1/responses", model="m", input="hi")

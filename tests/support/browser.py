@@ -86,7 +86,7 @@ class Tab:
         await self.page.keyboard.press("Enter")
 
     async def ask(self, text: str) -> str:
-        """Say it, and return the whole answer."""
+        """Send a message, and return the whole answer."""
         await self.send_message(text)
         await self.settled()
         return await self.answer.inner_text()
@@ -128,7 +128,9 @@ async def visit(chromium: Browser) -> AsyncIterator[Visit]:
         page = tab.page
         page.set_default_timeout(HANG_MS)
         page.on("pageerror", lambda error: tab.errors.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and tab.errors.append(said.text))
+        page.on(
+            "console", lambda message: message.type == "error" and tab.errors.append(message.text)
+        )
         await page.goto(address)
         if connected:
             await expect(page.locator("#connection")).to_have_attribute("data-state", "open")

@@ -1,4 +1,4 @@
-"""A client made of a plain socket: it says what no library would, and sees every byte."""
+"""A client made of a plain socket: it sends what no library would, and sees every byte."""
 
 import asyncio
 import itertools
@@ -64,7 +64,7 @@ class RawClient:
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        """Connect, and say nothing."""
+        """Connect, and send nothing."""
         parts = urlsplit(url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=2**24)
         line = writer.get_extra_info("socket")
@@ -87,7 +87,7 @@ class RawClient:
             await self._writer.drain()
 
     async def drip(self, data: bytes, pace: float) -> None:
-        """Byte by byte, until all is sent or the server says something."""
+        """Send byte by byte, until all is sent or the server answers."""
         for number in data:
             try:
                 await self.send(bytes([number]))
@@ -103,12 +103,12 @@ class RawClient:
             return await self._reader.readuntil(b"\r\n\r\n")
 
     async def rest(self) -> bytes:
-        """All that comes until the server's end. Raises ``ConnectionResetError`` if it is rude."""
+        """All bytes until the server closes. Raises ``ConnectionResetError`` if it resets."""
         async with asyncio.timeout(HANG_SECONDS):
             return await self._reader.read()
 
     async def frames(self, number: int) -> list[tuple[int, bytes]]:
-        """So many frames, as opcode and payload."""
+        """The next frames, as opcode and payload."""
         return [await self._frame() for _ in range(number)]
 
     async def close_frame(self) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""A client on a bare socket that reads when the test says so, and what frames it then got."""
+"""A client on a bare socket that reads only when the test does, and the frames that it got."""
 
 import asyncio
 import base64
@@ -61,7 +61,7 @@ class SlowReader:
         return len(data)
 
     async def rest(self) -> list[tuple[int, bytes]]:
-        """All there is to the end, as frames."""
+        """All bytes to the end of the connection, as frames."""
         async with asyncio.timeout(HANG_SECONDS):
             while await self.read():
                 pass

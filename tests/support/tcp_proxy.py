@@ -2,7 +2,7 @@
 
 Rule 1: every switch works from the next chunk on; what is passed on keeps its bytes and its order.
 Rule 2: a cut is a reset (RST) towards both ends, as from a machine that vanished and came back.
-Rule 3: the port stays the proxy's own while it refuses: nobody else can come to listen there.
+Rule 3: the port stays the proxy's own while it refuses: no other process can listen there.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class ReservedPort:
-    """A free loopback port that is only ours, also while nobody listens there.
+    """A free loopback port that is only ours, also while no server listens there.
 
-    The port is bound without SO_REUSEADDR, so that nobody else can take it, and gets the option
-    afterwards: on Linux a server that sets it too, as all do, can then listen beside the bound
-    socket. Nor does the kernel ever give the port to an outgoing connection.
+    The port is bound without SO_REUSEADDR, so that no other process can take it, and gets the
+    option afterwards: on Linux a server that sets it too, as all do, can then listen beside the
+    bound socket. Nor does the kernel ever give the port to an outgoing connection.
     """
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ class Proxy:
         try:
             await self._relay(link, reader)
         except (Cut, OSError, asyncio.CancelledError):
-            # The task is the proxy's own and ends here, so nobody misses the cancellation.
+            # The task is the proxy's own and ends here, so the cancellation is not lost.
             self.cuts += 1
             link.reset()
         finally:

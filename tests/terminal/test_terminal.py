@@ -94,7 +94,7 @@ class Talk:
         for frame in frames:
             await self.socket.send_json(frame)
 
-    async def say(self, text):
+    async def send_text(self, text):
         await self.send(self.answer.opening())
         await self.send(self.answer.message(text))
         await self.send(self.answer.end())
@@ -164,11 +164,11 @@ class Bridge:
 
 
 async def hello(talk):
-    await talk.say("Hello there.")
+    await talk.send_text("Hello there.")
 
 
 async def until_cancelled(talk):
-    """Say one thing, go on only to end when the client cancels."""
+    """Send one delta, and end when the client cancels."""
     await talk.send(talk.answer.opening())
     await talk.send(talk.answer.message("one two"))
     await talk.bridge.cancelled.wait()
@@ -252,7 +252,7 @@ async def test_an_answer_is_shown_piece_by_piece(bridge, chat):
     assert bridge.creates == [{"type": "response.create", "model": "demo", "input": [message]}]
 
 
-async def test_turns_build_on_each_other_until_the_user_begins_anew(bridge, chat):
+async def test_turns_build_on_each_other_until_a_new_conversation(bridge, chat):
     for _ in range(3):
         await chat.ask("hi")
     chat.reset()
@@ -262,7 +262,7 @@ async def test_turns_build_on_each_other_until_the_user_begins_anew(bridge, chat
     assert bridge.sockets == 1
 
 
-async def test_reasoning_refusals_and_calls_are_told_apart(bridge, chat):
+async def test_reasoning_refusals_and_calls_are_shown_as_such(bridge, chat):
     async def script(talk):
         await talk.send(talk.answer.opening())
         for kind in ("reasoning_text", "reasoning_summary_text"):
@@ -314,7 +314,7 @@ async def test_a_failure_is_one_line_and_the_next_turn_skips_it(bridge, chat):
     assert ids == [None, "resp_1", "resp_1", "resp_1"]
 
 
-async def test_an_answer_cut_short_says_why_and_can_be_continued(bridge, chat):
+async def test_an_answer_cut_short_has_its_reason_and_can_be_continued(bridge, chat):
     async def script(talk):
         details = {"reason": "max_output_tokens"}
         await talk.send(talk.answer.opening())
@@ -368,7 +368,7 @@ async def test_an_abandoned_answer_never_meets_the_next_one(bridge, chat):
 
 async def test_a_socket_lost_between_turns_is_replaced_without_a_word(bridge, chat):
     async def leave(talk):
-        await talk.say("Bye.")
+        await talk.send_text("Bye.")
         await talk.socket.close(code=1012)
 
     bridge.scripts = [leave]
@@ -414,7 +414,7 @@ async def test_a_lost_answer_is_cancelled_over_http(bridge, chat):
     assert chat.seen[-1] == ShownPart("note", "cancelled")
 
 
-async def test_a_server_that_is_gone_is_given_up_after_some_patience(bridge, chat):
+async def test_a_server_that_is_gone_is_given_up_after_so_many_polls(bridge, chat):
     pauses = []
 
     async def counted(seconds):
@@ -478,7 +478,7 @@ async def test_the_models_are_asked_for_with_the_key(bridge):
     assert await session.models() == ["claude-*", "demo", "gpt"]
 
 
-async def test_a_refused_handshake_is_told_in_the_servers_words(bridge, chat):
+async def test_a_refused_handshake_has_the_servers_message(bridge, chat):
     bridge.refusal = {"message": "Incorrect or missing API key.", "code": "invalid_api_key"}
     await chat.ask("hi")
     assert chat.seen == [ShownPart("error", "401 invalid_api_key Incorrect or missing API key.")]
@@ -542,7 +542,7 @@ async def test_lines_of_a_pipe_are_answered_in_plain_text(bridge):
     assert bridge.creates[1]["previous_response_id"] == "resp_1"
 
 
-async def test_commands_choose_list_begin_anew_and_leave(bridge):
+async def test_commands_choose_list_reset_and_quit(bridge):
     lines = "/model gpt\n/model\nhi\n/new\nhi\n/nope\n/help\n/quit\nnever asked\n"
     code, out, _ = await piped(bridge.url, lines)
     assert code == 0
@@ -567,7 +567,7 @@ async def test_an_error_shows_in_the_exit_code_of_a_pipe(bridge):
     assert "secret" not in out + err
 
 
-async def test_an_address_that_cannot_be_used_is_told_at_once():
+async def test_an_address_that_cannot_be_used_is_refused_at_once():
     code, out, err = await piped("ftp://x", "")
     assert (code, out) == (2, "")
     assert err.startswith("error: 'ftp://x' is no address")
@@ -623,13 +623,13 @@ class Terminal:
     def type(self, keys):
         os.write(self.master, keys.encode())
 
-    async def until(self, words):
+    async def until(self, text):
         """Read the screen until the words stand on it; forget what came before them."""
-        while (at := self.seen.find(words.encode())) < 0:
+        while (at := self.seen.find(text.encode())) < 0:
             block = await self.screen.read(65536)
             assert block, self.seen
             self.seen += block
-        self.seen = self.seen[at + len(words) :]
+        self.seen = self.seen[at + len(text) :]
 
     async def close(self):
         if self.program.returncode is None:

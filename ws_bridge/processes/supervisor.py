@@ -51,7 +51,7 @@ class Worker:
     number: int
     process: Process
     ready: asyncio.Event = field(default_factory=asyncio.Event)
-    leaving: asyncio.Event = field(default_factory=asyncio.Event)  # it ends, or wants to
+    retiring: asyncio.Event = field(default_factory=asyncio.Event)  # it ends, or wants to
     exit_code: int | None = None  # minus the signal's number if a signal ended it
 
     def send(self, message: str) -> None:
@@ -135,10 +135,10 @@ class Supervisor:
                 worker = await self._start(number, listening, is_replacement=bool(predecessors))
                 if worker is not None:
                     tasks.create_task(self._read_messages(worker))
-                    await wait_until_any(worker.ready, worker.leaving, stop)
+                    await wait_until_any(worker.ready, worker.retiring, stop)
                     while worker.ready.is_set() and predecessors:
                         predecessors.pop().send(DRAIN)
-                    await wait_until_any(worker.leaving, stop)
+                    await wait_until_any(worker.retiring, stop)
                     if worker.exit_code is None:
                         predecessors.append(worker)
                         continue
@@ -202,7 +202,7 @@ class Supervisor:
             self._receive(worker, message, reason)
         worker.exit_code = await worker.process.wait()
         self._workers.discard(worker)
-        worker.leaving.set()
+        worker.retiring.set()
         self._record_exit(worker)
 
     def _receive(self, worker: Worker, message: str, reason: str) -> None:
@@ -215,7 +215,7 @@ class Supervisor:
             worker.ready.set()
         elif message == RELIEVE:
             log.info("worker_relieved number=%d pid=%d", worker.number, worker.process.pid)
-            worker.leaving.set()
+            worker.retiring.set()
         elif message == UNUSABLE and len(self._listening) < len(self._sockets):
             self._unusable = reason
             self._signals.stop_now()

@@ -58,8 +58,8 @@ async def test_a_conversation_is_created_read_updated_and_deleted(serve):
     other = body | {"metadata": {"topic": "ospreys", "a": "b"}}
     assert await bridge.post(path, metadata=other["metadata"]) == (200, other)
     assert await bridge.get(path) == (200, other)
-    told = {"id": body["id"], "object": "conversation.deleted", "deleted": True}
-    assert await bridge.delete(path) == (200, told)
+    reply = {"id": body["id"], "object": "conversation.deleted", "deleted": True}
+    assert await bridge.delete(path) == (200, reply)
     assert (await bridge.get(path))[0] == 404
 
 
@@ -144,7 +144,7 @@ async def test_items_are_listed_page_by_page_the_newest_first(serve):
         assert (status, error["error"]["param"]) == (400, bad.partition("=")[0])
 
 
-async def test_every_item_has_an_id_of_its_own_whatever_clients_and_providers_say(serve):
+async def test_every_item_has_an_id_of_its_own_whatever_ids_come_in(serve):
     """Else pages would lead back to where they have been, or leave items out."""
     upstream = Scripted(answer("1"))  # each of whose messages has the same id
     bridge = await serve(upstream)
@@ -237,22 +237,22 @@ async def test_beyond_its_bounds_an_addition_and_a_response_are_a_clear_400(serv
     _, one = await bridge.post("/v1/conversations")
     path = f"/v1/conversations/{one['id']}/items"
     item = {"role": "user", "content": "x" * 100_000}
-    told = [await bridge.post(path, items=[item]) for _ in range(most + 1)]
-    assert [status for status, _ in told] == [200] * most + [400]
-    assert told[-1][1]["error"]["code"] == "conversation_full"
+    reply = [await bridge.post(path, items=[item]) for _ in range(most + 1)]
+    assert [status for status, _ in reply] == [200] * most + [400]
+    assert reply[-1][1]["error"]["code"] == "conversation_full"
     _, begun = await bridge.post("/v1/conversations", items=[item] * (most + 1))
     assert begun["error"]["code"] == "conversation_full"
     _, listed = await bridge.get(f"{path}?limit=100")
     assert len(listed["data"]) == most
     if "conversation_items" in limits:
-        status, told = await bridge.post(
+        status, reply = await bridge.post(
             "/v1/responses", model="m", input="hi", conversation=one["id"]
         )
-        assert (status, told["error"]["code"]) == (400, "conversation_full")
+        assert (status, reply["error"]["code"]) == (400, "conversation_full")
 
 
 @pytest.mark.catalogue("A6")
-async def test_a_response_that_no_longer_fits_is_whole_and_said_to_be_lost(serve, caplog):
+async def test_a_response_that_no_longer_fits_is_whole_and_logged_as_lost(serve, caplog):
     caplog.set_level("INFO")
     bridge = await serve(Scripted(answer("x")), {"limits": {"conversation_items": 1}})
     _, one = await bridge.post("/v1/conversations")
@@ -287,24 +287,24 @@ async def test_unknown_and_foreign_ones_get_one_and_the_same_answer(serve):
         answers = set()
         for each in (conversation_id, UNKNOWN):
             asked = json.loads(json.dumps(body).replace("ID", each))
-            status, said = await other(method, path.replace("ID", each), **asked)
-            answers.add((status, said.replace(each, "ID")))
+            status, text = await other(method, path.replace("ID", each), **asked)
+            answers.add((status, text.replace(each, "ID")))
         assert len(answers) == 1
-        [(status, said)] = answers
-        error = json.loads(said)["error"]
+        [(status, text)] = answers
+        error = json.loads(text)["error"]
         assert (status, error["code"]) == (404, "conversation_not_found")
         assert error.keys() == {"message", "type", "param", "code"}
     assert await mine("GET", f"/v1/conversations/{conversation_id}/items") == before
 
 
-async def test_nobody_gets_in_without_a_key(serve):
+async def test_without_a_key_every_request_is_refused(serve):
     bridge = await serve(Scripted(answer("x")), KEYS, {"KEYS": "key-a"})
     for method, tail in (("POST", ""), ("GET", "/x"), ("GET", "/x/items"), ("DELETE", "/x")):
         async with bridge.session.request(method, f"{bridge.url}/v1/conversations{tail}") as got:
             assert got.status == 401
 
 
-async def test_one_that_nobody_uses_is_forgotten(serve, clock):
+async def test_an_unused_conversation_is_forgotten(serve, clock):
     bridge = await serve(
         Scripted(answer("x")), {"store": {"conversation_seconds": 100}}, clock=clock
     )
@@ -418,7 +418,7 @@ async def test_every_event_with_an_object_names_the_conversation(serve):
     assert "conversation" not in (await over_post(bridge, input="a"))
 
 
-async def test_the_items_are_there_when_the_client_hears_the_end_not_before(serve):
+async def test_the_items_are_stored_when_the_client_gets_the_end_not_before(serve):
     gates = [asyncio.Event(), asyncio.Event()]
     script = [*opening(), *message("x"), gates[0], completed(done_item("x"))]
     bridge = await serve(Scripted(script))
@@ -547,7 +547,7 @@ async def test_a_client_that_leaves_finds_the_answer_in_the_conversation(serve):
     assert texts(await items_of(bridge, conversation_id)) == ["a", "x"]
 
 
-async def test_items_that_were_taken_out_are_shown_to_nobody(serve):
+async def test_items_that_were_taken_out_are_not_shown(serve):
     upstream = Scripted(answer("1"), answer("2"))
     bridge = await serve(upstream)
     conversation_id = await begin(bridge, ITEM)
@@ -590,14 +590,14 @@ async def provided(serve, fake):
 async def test_models_of_several_providers_talk_in_one_conversation(provided, ask):
     conversation_id = await begin(provided, {"role": "user", "content": "word heron"})
     models = ("native-echo", "claude-echo", "chat-echo")
-    words = ("osprey", "egret", "ibis")
-    for model, word in zip(models, words, strict=True):
+    birds = ("osprey", "egret", "ibis")
+    for model, word in zip(models, birds, strict=True):
         response = await ask(
             provided, model=model, input=f"word {word}", conversation=conversation_id
         )
         assert response["status"] == "completed", response
     last = json.dumps(response["output"])
-    assert all(word in last for word in ("heron", *words))
+    assert all(word in last for word in ("heron", *birds))
     assert len(await items_of(provided, conversation_id)) == 7
 
 
@@ -640,7 +640,7 @@ async def test_a_tool_loop_runs_within_a_conversation(provided):
         asked = await over_post(provided, input="weather?", tools=[weather], **fields)
         [call] = [item for item in asked["output"] if item["type"] == "function_call"]
         output = {"call_id": call["call_id"], "output": "raining herons"}
-        told = await over_post(
+        reply = await over_post(
             provided, input=[{"type": "function_call_output", **output}], tools=[weather], **fields
         )
-        assert "raining herons" in json.dumps(told["output"])
+        assert "raining herons" in json.dumps(reply["output"])

@@ -12,8 +12,8 @@ from ws_bridge.server.http.json import flag, integer, json_response, page, read_
 
 def asked(**query):
     """A request with this query, as aiohttp reads it."""
-    words = "&".join(f"{name}={value}" for name, value in query.items())
-    return make_mocked_request("GET", f"/?{words}")
+    query_string = "&".join(f"{name}={value}" for name, value in query.items())
+    return make_mocked_request("GET", f"/?{query_string}")
 
 
 def items(*ids):
@@ -92,7 +92,7 @@ def test_a_bad_query_is_refused_by_name(param, value):
     ("value", "expected"),
     [("true", True), ("True", True), ("1", True), ("false", False), ("0", False), ("", False)],
 )
-def test_a_flag_is_spoken_in_several_ways(value, expected):
+def test_a_flag_has_several_spellings(value, expected):
     assert flag(asked(stream=value), "stream") is expected
 
 
@@ -149,7 +149,7 @@ async def test_an_object_is_read_whatever_it_is_called(echo):
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"1", b'"x"', b"\xff", b'{"a":NaN}'])
-async def test_anything_else_is_an_error_in_words_of_ours(echo, data):
+async def test_any_other_spelling_is_an_error_of_ours(echo, data):
     error = (await echo(data))["error"]
     assert error["type"] == "invalid_request_error"
     assert error["message"].startswith("The request body ")

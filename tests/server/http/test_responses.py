@@ -48,7 +48,7 @@ async def test_a_plain_create_is_the_finished_response(serve):
     assert await bridge.get(f"/v1/responses/{response['id']}") == (200, response)
 
 
-async def test_a_streamed_create_is_sse_whatever_accept_says(serve):
+async def test_a_streamed_create_is_sse_whatever_it_accepts(serve):
     bridge = await serve(Scripted(answer("Hi")))
     body = {"model": "m", "input": "hi", "stream": True}
     headers = {"Accept": "application/json"}
@@ -134,7 +134,7 @@ async def test_a_follower_replays_and_then_follows_live(serve):
 
 
 @pytest.mark.parametrize("after", [8, 9, 2**53])
-async def test_who_follows_from_beyond_the_end_is_told_that_there_is_no_more(serve, after):
+async def test_a_follower_from_beyond_the_end_gets_the_end_of_the_stream(serve, after):
     """Not cut off, as from a response that is gone: this one has ended."""
     gate = asyncio.Event()
     bridge = await serve(Scripted([*opening(), *message("ab"), gate, completed(done_item("ab"))]))
@@ -390,7 +390,7 @@ async def test_a_body_over_the_limit_is_refused_as_json(serve):
         assert (await got.json())["error"]["type"] == "invalid_request_error"
 
 
-async def test_a_plain_get_on_the_socket_path_is_told_to_upgrade(serve):
+async def test_a_plain_get_on_the_socket_path_asks_for_an_upgrade(serve):
     bridge = await serve(Scripted(answer("x")))
     async with bridge.session.get(bridge.url + "/v1/responses") as got:
         assert (got.status, got.headers["upgrade"]) == (426, "websocket")

@@ -10,18 +10,18 @@ from ws_bridge.server.http.sse import send_events
 
 
 async def test_a_silent_stream_is_kept_alive_by_comments():
-    silent, spoken = asyncio.Event(), asyncio.Event()
+    silent, first_sent = asyncio.Event(), asyncio.Event()
 
     async def sleep(_seconds):
-        if spoken.is_set():
+        if first_sent.is_set():
             await asyncio.Event().wait()
         await silent.wait()
-        spoken.set()
+        first_sent.set()
 
     async def batches():
         yield [Event.of(Draft("response.created", {}), 0, None)]
         silent.set()
-        await spoken.wait()
+        await first_sent.wait()
         await asyncio.sleep(0)
         yield [Event.of(Draft("response.completed", {}), 1, None)]
 

@@ -1,4 +1,4 @@
-"""Who goes on when too much is being received."""
+"""Which sender goes on when too much is being received."""
 
 import random
 
@@ -10,7 +10,7 @@ MIB = 2**20
 
 
 class Uploader:
-    """Somebody with so many bytes to send; what it has sent is counted."""
+    """A sender with so many bytes; what it has sent is counted."""
 
     def __init__(self, receiving, length):
         self._receiving = receiving
@@ -37,7 +37,7 @@ class Uploader:
         self._receiving.discard(self)
 
 
-def test_below_the_limit_nobody_waits():
+def test_below_the_limit_no_sender_waits():
     receiving = ReceiveBudget(MIB)
     one, other = Uploader(receiving, MIB), Uploader(receiving, MIB)
     one.send(MIB // 2)
@@ -80,7 +80,7 @@ def test_what_is_nearly_done_never_waits():
     assert not small.is_suspended
 
 
-def test_a_held_one_that_leaves_is_let_go_and_forgotten():
+def test_a_suspended_sender_that_leaves_is_resumed_and_forgotten():
     receiving = ReceiveBudget(MIB)
     near, far = Uploader(receiving, 2 * MIB), Uploader(receiving, 8 * MIB)
     near.send(MIB)
@@ -93,7 +93,7 @@ def test_a_held_one_that_leaves_is_let_go_and_forgotten():
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_whoever_sends_and_leaves_someone_goes_on_and_the_sum_stays_near_the_limit(seed):
+def test_in_any_order_one_sender_goes_on_and_the_sum_stays_near_the_limit(seed):
     rng = random.Random(seed)  # noqa: S311 - to repeat a failure
     receiving = ReceiveBudget(4 * MIB)
     largest = 2 * MIB
@@ -101,14 +101,14 @@ def test_whoever_sends_and_leaves_someone_goes_on_and_the_sum_stays_near_the_lim
     done = 0
     while everyone:
         able = [one for one in everyone if not one.is_suspended]
-        assert able, "nobody goes on"
+        assert able, "no sender goes on"
         one = rng.choice(able)
         one.send(rng.randrange(1, READ))
         if not one.remaining or rng.random() < 0.01:
             one.end()
             everyone.remove(one)
             done += 1
-        # One read of each that was let on, and the one that goes on whatever the sum.
+        # One read of each that was resumed, and the one that goes on whatever the sum.
         assert receiving.total <= 4 * MIB + 60 * NEARLY + largest + READ * 16
         assert receiving.total == sum(one.sent for one in everyone)
     assert (done, receiving.total) == (60, 0)

@@ -1,4 +1,4 @@
-"""What comes in on a real socket: each breach ends its own connection, and nobody else's.
+"""What comes in on a real socket: each breach ends its own connection, and no other.
 
 Times are short by configuration; no test says how soon something happens, only that it does, and
 that what behaves lives through it.
@@ -99,7 +99,7 @@ async def test_a_second_head_has_its_time_too_but_idleness_between_requests_is_n
     await slow.send(healthz[:10])
     assert await slow.rest() == b'{"status":"ok"}'
     other = await RawClient.open(bridge.url)
-    assert await other.rest() == b""  # the time is over for who never said anything
+    assert await other.rest() == b""  # the time is over for a client that sent nothing
     await kept.send(healthz)
     assert b" 200 " in await kept.answer()
 
@@ -121,7 +121,7 @@ async def test_a_slow_body_is_answered_with_408_in_the_contracts_shape(serve, ca
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def test_a_body_that_nobody_wants_is_not_waited_for_longer(serve):
+async def test_a_body_that_is_not_read_is_not_waited_for_longer(serve):
     bridge = await start(serve, message_seconds=SOON)
     line = await RawClient.open(bridge.url)
     await line.send(request("POST", "/nowhere", {"Host": "localhost", "Content-Length": "1000"}))
@@ -212,16 +212,16 @@ async def test_a_handshake_that_comes_before_the_end_of_an_answer_follows_it(ser
 # Frames
 
 
-async def told(bridge, *data):
+async def closed_with(bridge, *data):
     """What a WebSocket is closed with that sends this."""
     line = await RawClient.upgraded(bridge.url)
     for piece in data:
         await line.send(piece)
-    said = await line.close_frame()
+    reply = await line.close_frame()
     if data[-1][0] & 15 != CLOSE:
-        await line.send(close(said[0]))
+        await line.send(close(reply[0]))
     assert await line.rest() == b""  # an orderly end, not a reset
-    return said
+    return reply
 
 
 def close(code, reason=b""):
@@ -279,10 +279,10 @@ def cases(table, mark):
         *cases(BAD_CLOSES, pytest.mark.catalogue("B9")),
     ],
 )
-async def test_what_breaks_the_protocol_is_told_so_and_ends(serve, data, code):
+async def test_a_breach_of_the_protocol_is_closed_with_its_reason(serve, data, code):
     bridge = await start(serve)
     async with beside(bridge):
-        assert (await told(bridge, data))[0] == code
+        assert (await closed_with(bridge, data))[0] == code
         line = await RawClient.upgraded(bridge.url)
         await line.drip(data, pace=0)
         assert (await line.close_frame())[0] == code
@@ -290,7 +290,7 @@ async def test_what_breaks_the_protocol_is_told_so_and_ends(serve, data, code):
 
 
 @pytest.mark.catalogue("B6")
-async def test_compression_is_not_spoken_and_a_compressed_frame_is_refused(serve):
+async def test_compression_is_not_negotiated_and_a_compressed_frame_is_refused(serve):
     bridge = await start(serve)
     line = await RawClient.open(bridge.url)
     offer = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
@@ -312,18 +312,18 @@ async def test_a_frame_that_announces_too_much_is_refused_before_its_payload(ser
     bridge = await served(serve)
     async with beside(bridge):
         opcode = CONTINUATION if before else TEXT
-        assert (await told(bridge, before + head(opcode, length)))[0] == 1009
+        assert (await closed_with(bridge, before + head(opcode, length)))[0] == 1009
 
 
 @pytest.mark.catalogue("B3")
 @pytest.mark.parametrize("pieces", [1, 16])
-async def test_who_sends_too_much_in_full_still_hears_why(serve, pieces):
+async def test_a_client_that_sends_too_much_in_full_still_reads_why(serve, pieces):
     bridge = await served(serve)
     size = 2 * MIB // pieces
     data = head(TEXT, size, final=pieces == 1) + bytes(size)
     data += b"".join(head(CONTINUATION, size, final=False) + bytes(size) for _ in range(pieces - 1))
     async with beside(bridge):
-        assert (await told(bridge, data))[0] == 1009
+        assert (await closed_with(bridge, data))[0] == 1009
 
 
 @pytest.mark.catalogue("B4")
@@ -357,7 +357,7 @@ async def test_the_limit_of_a_message_is_exact(serve, size, is_taken, fragments)
 async def test_a_message_that_does_not_come_to_its_end_is_a_breach(serve, data):
     bridge = await start(serve, message_seconds=SOON)
     async with beside(bridge):
-        assert await told(bridge, data) == (1008, "message took too long")
+        assert await closed_with(bridge, data) == (1008, "message took too long")
 
 
 @pytest.mark.catalogue("B5")
@@ -381,8 +381,8 @@ async def test_fragments_without_end_are_a_breach(serve):
     bridge = await start(serve, message_fragments=16)
     more = frame(CONTINUATION, b"x", final=False)
     async with beside(bridge):
-        said = await told(bridge, START + more * 100)
-        assert said == (1008, "message in too many fragments")
+        reply = await closed_with(bridge, START + more * 100)
+        assert reply == (1008, "message in too many fragments")
 
 
 async def test_a_large_message_in_tiny_pieces_arrives_whole(serve):
@@ -410,8 +410,8 @@ async def test_a_flood_of_frames_that_carry_nothing_is_a_breach(serve, one):
     bridge = await start(serve, message_fragments=10**6)
     first = START if one[0] & 15 == CONTINUATION else b""
     async with beside(bridge):
-        said = await told(bridge, first + one * 20_000)
-        assert said == (1008, "too many control or empty frames")
+        reply = await closed_with(bridge, first + one * 20_000)
+        assert reply == (1008, "too many control or empty frames")
 
 
 async def test_ordinary_pings_are_answered(serve):
@@ -423,7 +423,7 @@ async def test_ordinary_pings_are_answered(serve):
 
 
 @pytest.mark.catalogue("C7")
-async def test_who_gives_no_sign_of_life_is_let_go_and_any_byte_is_one(serve):
+async def test_a_silent_client_is_closed_and_any_byte_is_a_sign_of_life(serve):
     bridge = await start(serve, silent_seconds=2 * SOON, control_frames=10**6)
     silent, alive, uploading = [await RawClient.upgraded(bridge.url) for _ in range(3)]
     ended = asyncio.create_task(silent.close_frame())
@@ -496,13 +496,13 @@ async def test_a_hidden_buffer_of_the_kernel_is_small(serve):
     line.pause()
     (connection,) = bridge.listener.state._open
     sent = connection.get_extra_info("socket").getsockopt(*SEND_BUFFER)
-    assert sent == 2 * 64 * 1024  # Linux says twice of what was asked
+    assert sent == 2 * 64 * 1024  # Linux reports twice what was asked
 
 
 # The end
 
 
-async def test_a_client_is_heard_to_the_end_of_a_drain(serve):
+async def test_frames_of_clients_are_read_to_the_end_of_a_drain(serve):
     gate, script = asyncio.Event(), answer("a", "b")
     bridge = await serve(Scripted([*script[:5], gate, *script[5:]]))
     bridge.bridge.force.clear()
@@ -528,8 +528,8 @@ async def test_an_end_waits_for_a_lingering_client_but_not_for_ever(serve):
     assert (await line.close_frame())[0] == 1009
     (connection,) = bridge.listener.state._open
     await until(lambda: isinstance(connection._watch, LingeringClose))
-    assert connection.is_closing()  # so that nobody writes behind the close frame
-    # It does not answer the close, nor leave: the server's end comes all the same.
+    assert connection.is_closing()  # so that nothing is written after the close frame
+    # The client does not answer the close, nor leave: the server ends nevertheless.
     await asyncio.wait_for(bridge.listener.close(), HANG_SECONDS)
     assert not bridge.listener.state._open
 
@@ -554,19 +554,19 @@ async def test_what_is_no_breach_ends_nothing(serve, data):
     bridge = await start(serve)
     line = await RawClient.upgraded(bridge.url)
     await line.send(data)
-    (_, said), *_ = await line.frames(1)
-    assert json.loads(said)["type"] == "error"
+    (_, reply), *_ = await line.frames(1)
+    assert json.loads(reply)["type"] == "error"
     await line.send(close(1000))
     assert await line.close_frame() == (1000, "")
     assert await line.rest() == b""
 
 
-# Answers that nobody reads
+# Answers that are not read
 
 
 @pytest.mark.catalogue("A9")
 @pytest.mark.parametrize("asks", ["static", "response", "events", "items", "errors"])
-async def test_a_client_that_reads_no_answer_is_let_go(serve, asks):
+async def test_a_client_that_reads_no_answer_is_cut_off(serve, asks):
     """Without a key, and whatever it asked for: one request after the other, and never a read."""
     bridge = await serve(
         Scripted(answer("x" * 400_000)), {"limits": {"unread_seconds": SOON, "head_seconds": 600}}

@@ -21,7 +21,7 @@ LIMITS = Limits(head_seconds=10, message_seconds=30, silent_seconds=120, unread_
 
 
 class Connection:
-    """The door of a watch without a socket: it keeps what was asked of it."""
+    """The transport of a watch, without a socket: it keeps what was asked of it."""
 
     def __init__(self):
         self.scheduled = 0
@@ -138,12 +138,12 @@ def test_tiny_reads_of_a_payload_go_on_together(watch):
 
 
 def test_a_frames_head_is_never_kept_back(watch):
-    """What it announces may be too much, which is aiohttp's to say."""
+    """The length that it announces may be too large, which aiohttp refuses."""
     announced = head(TEXT, 2**40)
     assert watch.receive(announced, 0.0) == announced
 
 
-def test_who_leaves_has_a_moment_and_whoever_reads_has_more(transport):
+def test_a_closed_client_has_a_moment_and_one_that_reads_has_more(transport):
     closing = LingeringClose(transport, 0.0, frames=None, seconds=30.0)
     assert closing.due == 1.0
     transport.buffered = 100
@@ -168,7 +168,7 @@ def test_between_requests_nothing_is_due(transport):
     assert watch.due == 110
 
 
-def test_a_body_that_nobody_reads_any_more_has_its_time_and_no_more(transport):
+def test_a_body_that_is_not_read_any_more_has_its_time_and_no_more(transport):
     watch = HttpWatch(transport, LIMITS, 1000, 0.0)
     watch._phase = watch._phase.BODY
     watch.answered(5.0)
@@ -178,7 +178,7 @@ def test_a_body_that_nobody_reads_any_more_has_its_time_and_no_more(transport):
     assert transport.closes == ["closed"]
 
 
-def test_who_takes_no_byte_of_an_answer_for_so_long_is_let_go(transport):
+def test_a_client_that_takes_no_byte_of_an_answer_for_so_long_is_cut_off(transport):
     watch = HttpWatch(transport, LIMITS, 1000, 0.0)
     watch._phase = watch._phase.ANSWER
     transport.buffered = 1000
@@ -191,7 +191,7 @@ def test_who_takes_no_byte_of_an_answer_for_so_long_is_let_go(transport):
     assert transport.closes == ["aborted"]
 
 
-def test_who_takes_a_byte_now_and_then_is_not(transport):
+def test_a_client_that_takes_a_byte_now_and_then_is_not(transport):
     """However much comes to it: what is unsent may grow all the while."""
     watch = HttpWatch(transport, LIMITS, 1000, 0.0)
     watch._phase = watch._phase.ANSWER

@@ -28,7 +28,7 @@ class Socket:
 
 @pytest.fixture
 async def heartbeat():
-    """Rounds that run, and the clock they run by."""
+    """A heartbeat that runs, and its clock."""
     hands = FakeClock()
     heartbeat = Heartbeat(hands.clock(), HOUR)
     running = asyncio.create_task(heartbeat.run())

@@ -147,7 +147,7 @@ async def test_what_need_not_wait_is_sent_now_and_all_else_not_at_all(way):
     assert out.try_send([b"l" * 2**20]), "one message is one piece"
     assert not out.try_send([b"x"]), "the client has enough to read"
     waiting = asyncio.create_task(out.send(many))
-    await until(lambda: out._write_turn is not None and out._write_turn.locked())
+    await until(lambda: out._lock is not None and out._lock.locked())
     while not waiting.done():
         assert out._protocol.writing_paused or not out.try_send([b"x"]), "others wait"
         await client.read()
@@ -157,7 +157,7 @@ async def test_what_need_not_wait_is_sent_now_and_all_else_not_at_all(way):
 
 
 async def test_nothing_follows_a_close_frame(way):
-    """No message, no ping, whoever sends it."""
+    """No message and no ping, from any sender."""
     url, outs = way
     client = await SlowReader.upgraded(url)
     out, _ = await outs.get()
@@ -186,7 +186,7 @@ async def test_to_a_client_that_is_gone_it_is_nothing(way):
 
 
 async def test_several_that_wait_take_turns_and_hold_no_more_than_one(way):
-    """Lanes of a slow client: whoever waits longest writes next, and the others wait again."""
+    """Lanes of a slow client: the longest waiting one writes next, and the others wait again."""
     url, outs = way
     client = await SlowReader.upgraded(url)
     out, _ = await outs.get()
@@ -210,8 +210,8 @@ async def test_several_that_wait_take_turns_and_hold_no_more_than_one(way):
 
 
 @pytest.mark.catalogue("C5")
-async def test_a_client_that_reads_nothing_is_let_go_and_its_response_completes(serve):
-    """And nobody else notices: a client beside it has its turn meanwhile, in full."""
+async def test_a_client_that_reads_nothing_is_cut_off_and_its_response_completes(serve):
+    """And no other client notices: one beside it has its turn meanwhile, in full."""
     hands, gate = FakeClock(), asyncio.Event()
     config = {"limits": {"unread_seconds": UNREAD}, "server": {"on_disconnect": "cancel"}}
     *most, last = long()
@@ -225,12 +225,12 @@ async def test_a_client_that_reads_nothing_is_let_go_and_its_response_completes(
     assert (await other.turn(input="hi"))[-1]["type"] == TERMINAL
     [slow] = [one for one in bridge.bridge._sockets._open if one._outbox._slow_consumer]
     await until(lambda: _turned(hands, slow._outbox.is_slow))
-    *said, (opcode, closing) = await client.rest()
+    *received, (opcode, closing) = await client.rest()
     assert (opcode, closing) == (CLOSE, (1013).to_bytes(2, "big") + b"slow consumer")
-    assert [event["sequence_number"] for event in events(said)] == list(range(len(said)))
-    assert len(said) < 2000
+    assert [event["sequence_number"] for event in events(received)] == list(range(len(received)))
+    assert len(received) < 2000
     gate.set()
-    path = f"/v1/responses/{events(said)[0]['response']['id']}"
+    path = f"/v1/responses/{events(received)[0]['response']['id']}"
     async with bridge.session.get(f"{bridge.url}{path}?stream=true&starting_after=5") as rest:
         assert (await rest.text()).endswith("data: [DONE]\n\n")
     assert (await bridge.get(path))[1]["status"] == "completed"
@@ -276,7 +276,7 @@ async def test_a_client_that_never_reads_again_keeps_no_connection(serve, monkey
 
 
 @pytest.mark.catalogue("C4")
-async def test_a_client_that_reads_little_by_little_is_never_let_go(serve):
+async def test_a_client_that_reads_little_by_little_is_never_cut_off(serve):
     """It takes many times as long as a client may take that reads nothing."""
     hands = FakeClock()
     config = {"limits": {"unread_seconds": UNREAD}}
@@ -298,9 +298,9 @@ async def test_a_client_that_reads_little_by_little_is_never_let_go(serve):
     while TERMINAL.encode() not in client.got[-4096:]:
         await client.read()
     await client.send_frame("", CLOSE)
-    said = events(await client.rest())
-    assert [event["sequence_number"] for event in said] == list(range(len(said)))
-    assert said[-1]["type"] == TERMINAL
+    received = events(await client.rest())
+    assert [event["sequence_number"] for event in received] == list(range(len(received)))
+    assert received[-1]["type"] == TERMINAL
 
 
 @pytest.mark.catalogue("C6")

@@ -128,7 +128,7 @@ async def test_a_tool_loop_goes_through_the_history(serve):
     assert kinds == ["message", "function_call", "function_call_output"]
 
 
-async def test_a_call_that_nobody_answered_is_refused_in_openais_words(serve):
+async def test_a_call_without_its_output_is_refused_with_openais_message(serve):
     client = await (await serve(Scripted(tool_call(call_id="call_7")))).connect()
     first = (await client.turn(input="weather?"))[-1]["response"]
     [error] = await client.turn(input="never mind", previous_response_id=first["id"])
@@ -253,7 +253,7 @@ async def test_a_bad_frame_is_one_clear_error_and_the_socket_lives_on(serve, fra
 
 @pytest.mark.catalogue("B12")
 async def test_so_many_bad_frames_in_a_row_are_answered_and_then_the_socket_is_closed(serve):
-    """Binary ones count; after a good one the count begins anew; others notice nothing."""
+    """Binary ones count; after a good one the count starts again; other sockets notice nothing."""
     bridge = await serve(Scripted(answer("ok")), {"limits": {"bad_frames": 3}})
     client, other = await bridge.connect(), await bridge.connect()
     for _ in range(3):
@@ -271,23 +271,23 @@ async def test_so_many_bad_frames_in_a_row_are_answered_and_then_the_socket_is_c
 
 @pytest.mark.catalogue("B12")
 @pytest.mark.parametrize(
-    ("limits", "field", "words"),
+    ("limits", "field", "message"),
     [
         ({"json_depth": 5}, [[[[["x"]]]]], "The request is nested more than 5 levels deep."),
         ({"json_keys": 9}, dict.fromkeys("abcdefghij"), "An object of the request has more than 9"),
         ({}, [[]] * 500_000, "The {what} has more than 500000 values."),
     ],
 )
-async def test_json_beyond_a_limit_is_one_error_over_socket_and_http(serve, limits, field, words):
+async def test_json_beyond_a_limit_is_one_error_over_socket_and_http(serve, limits, field, message):
     bridge = await serve(Scripted(answer("ok")), {"limits": limits})
     client = await bridge.connect()
     [error] = await client.turn(input="x", text={"x": field})
     assert error["error"]["type"] == "invalid_request_error"
-    assert error["error"]["message"].startswith(words.format(what="message"))
+    assert error["error"]["message"].startswith(message.format(what="message"))
     assert text_of((await client.turn(input="hi"))[-1]) == "ok"
     status, body = await bridge.post("/v1/responses", model="m", input="x", text={"x": field})
     assert status == 400
-    assert body["error"]["message"].startswith(words.format(what="request body"))
+    assert body["error"]["message"].startswith(message.format(what="request body"))
 
 
 @pytest.mark.catalogue("B11")
@@ -333,7 +333,7 @@ async def test_an_end_without_a_terminal_event_is_a_failure(serve):
 
 
 @pytest.mark.catalogue("W20")
-async def test_a_bug_in_an_upstream_tells_the_client_nothing(serve):
+async def test_a_bug_in_an_upstream_gives_the_client_no_detail(serve):
     def crash(_request):
         yield from opening()
         raise ZeroDivisionError("/secret/path")
@@ -458,7 +458,7 @@ async def test_the_query_names_a_default_model_and_unknown_fields_are_ignored(se
     assert not forbidden.keys() & upstream.requests[0].options.keys()
 
 
-async def test_a_provider_says_what_it_likes_of_ids_and_the_bridge_keeps_its_own(serve):
+async def test_whatever_ids_a_provider_sends_the_bridge_keeps_its_own(serve):
     response = {"id": "resp_theirs", "store": True, "previous_response_id": "resp_x"}
     script = [Draft("response.created", {"response": response}), *message("x"), completed(call())]
     client = await (await serve(Scripted(script))).connect()
@@ -482,11 +482,11 @@ async def test_turns_to_go_on_from_are_kept_within_bytes_and_gone_with_the_conne
         assert cache.size <= 2**20
     assert cache.size > 2**19
     for response_id, kind in ((made[0], "error"), (made[-1], "response.completed")):
-        told = await client.turn(
+        turn = await client.turn(
             input="go on", store=False, stream_id="lane-0", previous_response_id=response_id
         )
-        assert told[-1]["type"] == kind
-    assert told[-1]["response"]["previous_response_id"] == made[-1]
+        assert turn[-1]["type"] == kind
+    assert turn[-1]["response"]["previous_response_id"] == made[-1]
     await client.ws.close()
     async with asyncio.timeout(HANG_SECONDS):
         while cache.size:  # noqa: ASYNC110 - the server's end of it
@@ -494,17 +494,17 @@ async def test_turns_to_go_on_from_are_kept_within_bytes_and_gone_with_the_conne
 
 
 @pytest.mark.catalogue("A7")
-async def test_a_chain_that_outgrows_its_bytes_is_begun_anew_and_harms_nobody(serve):
+async def test_a_chain_that_outgrows_its_bytes_starts_again_and_harms_no_other(serve):
     bridge = await serve(Scripted(answer("x")), {"limits": {"cached_mib_per_connection": 1}})
     client, other = await bridge.connect(), await bridge.connect()
     kept = (await other.turn(input="hi", store=False))[-1]["response"]["id"]
-    said, previous = [], None
+    kinds, previous = [], None
     for _ in range(5):
-        told = await client.turn(input="x" * 300_000, store=False, previous_response_id=previous)
-        said.append(told[-1]["type"])
-        previous = told[-1]["response"]["id"] if "response" in told[-1] else None
-    assert said == [*["response.completed"] * 4, "error"]
-    assert told[-1]["error"]["code"] == "previous_response_not_found"
+        turn = await client.turn(input="x" * 300_000, store=False, previous_response_id=previous)
+        kinds.append(turn[-1]["type"])
+        previous = turn[-1]["response"]["id"] if "response" in turn[-1] else None
+    assert kinds == [*["response.completed"] * 4, "error"]
+    assert turn[-1]["error"]["code"] == "previous_response_not_found"
     assert (await client.turn(input="anew", store=False))[-1]["type"] == "response.completed"
-    told = await other.turn(input="go on", store=False, previous_response_id=kept)
-    assert told[-1]["type"] == "response.completed"
+    turn = await other.turn(input="go on", store=False, previous_response_id=kept)
+    assert turn[-1]["type"] == "response.completed"

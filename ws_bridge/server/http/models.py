@@ -45,7 +45,7 @@ class ModelRoutes:
         self._jobs = jobs
         self._sealer = sealer
         self._clock = clock
-        self._began = int(clock.wall())
+        self._started_at = int(clock.wall())
         self._counting: defaultdict[str, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(LARGE_COUNTS)
         )
@@ -61,7 +61,7 @@ class ModelRoutes:
     async def list(self, _request: web.Request) -> web.Response:
         """The names that clients can ask for; a wildcard entry as it is written."""
         models = [
-            {"id": name, "object": "model", "created": self._began, "owned_by": "ws_bridge"}
+            {"id": name, "object": "model", "created": self._started_at, "owned_by": "ws_bridge"}
             for name in self._names
         ]
         return json_response({"object": "list", "data": models})
@@ -71,12 +71,12 @@ class ModelRoutes:
         size = request.content_length
         is_small = size is not None and size < LARGE
         async with nullcontext() if is_small else self._counting[request[OWNER]]:
-            count = await self._upstream.count_tokens(await self._asked(request))
+            count = await self._upstream.count_tokens(await self._read_request(request))
         return json_response({"object": "response.input_tokens", "input_tokens": count})
 
     async def compact(self, request: web.Request) -> web.Response:
         """The conversation as one compaction item, which this bridge accepts back as input."""
-        summary = await summarise(self._upstream, await self._asked(request))
+        summary = await summarise(self._upstream, await self._read_request(request))
         compaction: Json = {
             "id": "cmp_" + secrets.token_hex(24),
             "object": "response.compaction",
@@ -86,7 +86,7 @@ class ModelRoutes:
         }
         return json_response(compaction)
 
-    async def _asked(self, request: web.Request) -> Request:
+    async def _read_request(self, request: web.Request) -> Request:
         body = await read_json(request)
         create = await read_create({**body, "generate": False})
         target = self._find_target(create.model or "")

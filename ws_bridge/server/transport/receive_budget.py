@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-READ = (
-    256 * 1024
-)  # what one read brings at most: a resumed sender may add that before the next look
+# What one read brings at most: a resumed sender may add that before the next look.
+READ = 256 * 1024
 NEARLY = 64 * 1024  # so close to its end, a suspended sender keeps more memory busy than it saves
 
 

@@ -1,9 +1,9 @@
 """What is watched on a client's connection: first HTTP, then perhaps a WebSocket, last its end.
 
-Rule 1: a watch keeps no time and owns no socket. It is told which bytes came and when, ``due`` says
-when it wants to be called, and it asks its ``WatchedTransport`` for the rest.
-Rule 2: a client that takes no byte of what waits for it is cut off, whatever it asked for and
-whoever it is. One that takes a byte now and then is slow, and may be.
+Rule 1: a watch keeps no time and owns no socket. Each call has the bytes and the time, ``due`` is
+when it is to be called, and it asks its ``WatchedTransport`` for the rest.
+Rule 2: any client that takes no byte of what waits for it is cut off, whatever it asked for. One
+that takes a byte now and then is slow, and may be.
 Rule 3: the size and the form of a WebSocket message are checked by aiohttp and by ``Connection``.
 Rule 4: after the end on this side, what the client still sends is read and dropped for a moment:
 bytes left unread turn the end into a reset, which throws away the close frame or the refusal.

@@ -70,15 +70,15 @@ class Outbox:
     __slots__ = (
         "_clock",
         "_drain",
+        "_lock",
         "_protocol",
         "_seconds",
         "_slow_consumer",
         "_transport",
-        "_write_turn",
         "_writer",
         "_ws",
         "is_slow",
-    )  # fmt: skip
+    )
 
     def __init__(
         self,
@@ -97,18 +97,14 @@ class Outbox:
         self._clock = clock
         self._seconds = unread_seconds
         self._slow_consumer: SlowConsumer | None = None
-        self._write_turn: asyncio.Lock | None = (
-            None  # held by the sender that waits for the client to read
-        )
+        self._lock: asyncio.Lock | None = None  # of the sender that waits for the client to read
         self._drain: asyncio.Task[None] | None = None
         self.is_slow = False  # closed, because the client did not read
         self._transport.set_write_buffer_limits(BUFFER_BYTES)
 
     def try_send(self, texts: Sequence[bytes]) -> bool:
         """Send each text as a message, in order, if that needs no wait; else send none of them."""
-        if self._protocol.writing_paused or (
-            self._write_turn is not None and self._write_turn.locked()
-        ):
+        if self._protocol.writing_paused or (self._lock is not None and self._lock.locked()):
             return False
         if len(texts) == 1:
             self._write(frame(texts[0]))
@@ -157,7 +153,8 @@ class Outbox:
     async def _wait_for_room(self) -> None:
         # One after the other, in the order they came: a sender that has waited writes at once, and
         # the next one has to wait again.
-        async with self._queue():
+        self._lock = self._lock or asyncio.Lock()
+        async with self._lock:
             self._slow_consumer = self._slow_consumer or SlowConsumer(
                 self._transport, self._clock, self._seconds, self._close_slow
             )
@@ -195,8 +192,3 @@ class Outbox:
             await asyncio.wait([self._drained()], timeout=CLOSE_SECONDS)
         if self._transport.get_write_buffer_size():
             self._transport.abort()
-
-    def _queue(self) -> asyncio.Lock:
-        if self._write_turn is None:
-            self._write_turn = asyncio.Lock()
-        return self._write_turn
