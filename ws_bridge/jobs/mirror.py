@@ -214,7 +214,7 @@ class Mirror:
         return backlog is not None and owner in (None, backlog.record.owner)
 
     def discard(self, response_id: str) -> None:
-        """Track the stream no more, and leave nothing of it in the store: its id was never told."""
+        """Track the stream no more, and leave nothing in the store: no client has the id."""
         if (record := self._uncertain.pop(response_id, None)) is not None:
             self._delete_later(record)
         if (backlog := self._tracked.get(response_id)) is not None:
