@@ -1,18 +1,17 @@
-"""The README's table of faults is what the tests say it is."""
+"""docs/faults.md is what the cases and the marks of the tests say."""
 
 import pytest
 from catalogue.cases import CASES, ELSEWHERE, GROUPS
-from catalogue.table import BEGIN, END, README, marks, problems, replaced, section, shown
+from catalogue.table import PAGE, marks, page, problems, shown
 
 
 def test_every_case_has_a_test_or_a_reason():
     assert list(problems(shown())) == []
 
 
-def test_the_readme_has_the_table_of_now():
+def test_the_page_is_the_one_that_the_marks_make():
     """`python -m tests.catalogue` writes it."""
-    readme = README.read_text(encoding="utf-8")
-    assert replaced(readme, section(shown())) == readme
+    assert PAGE.read_text(encoding="utf-8") == page(shown())
 
 
 def test_numbers_count_up_in_each_group():
@@ -20,6 +19,10 @@ def test_numbers_count_up_in_each_group():
         numbers = [int(number[1:]) for number in CASES if number[0] == letter]
         assert numbers == list(range(1, len(numbers) + 1))
     assert all(number[0] in GROUPS for number in CASES)
+
+
+def test_each_case_says_what_happens_and_what_is_seen():
+    assert [number for number, words in CASES.items() if ": " not in words] == []
 
 
 MARKED = """
@@ -67,16 +70,9 @@ def test_what_does_not_fit_is_said(change, problem):
     assert list(problems(ALL)) == []
 
 
-def test_only_the_section_is_replaced():
-    readme = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert replaced(readme, "new") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
-    with pytest.raises(ValueError, match="no lines"):
-        replaced("before", "new")
-
-
 def test_a_case_without_a_test_is_not_said_to_have_one():
-    said = section({"W1": ["a/test_b.py"]})
+    said = page({"W1": ["a/test_b.py"]})
     assert f"1 of {len(CASES)} numbered faults" in said
     assert "| W1 | killed while it streams" in said
-    assert "| [a/test_b](tests/a/test_b.py) |" in said
+    assert "| [a/test_b](../tests/a/test_b.py) |" in said
     assert "| none: by `make scale` |" in said

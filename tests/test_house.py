@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from sources import imports
 
 ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "ws_bridge"
@@ -113,7 +114,7 @@ def floors(file: str, source: str) -> Iterator[str]:
     """Imports that go up, or sideways."""
     own = file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
     allowed = next(names for pattern, names in FLOORS if fnmatch(file, pattern))
-    for module in imports(source):
+    for module in imports(source, HOUSE.parent):
         room = module.removeprefix("ws_bridge").lstrip(".")
         if not module.startswith("ws_bridge") or room in ("", "__version__", own):
             continue
@@ -125,7 +126,7 @@ def floors(file: str, source: str) -> Iterator[str]:
 
 def homes_of_dependencies(file: str, source: str) -> Iterator[str]:
     """Third parties outside of their home; the world in the pure room."""
-    for module in imports(source):
+    for module in imports(source, HOUSE.parent):
         top = module.partition(".")[0]
         if top in sys.stdlib_module_names:
             if file.startswith("protocol/") and top in IMPURE:
@@ -180,19 +181,6 @@ def missing_tests(file: str, source: str) -> Iterator[str]:
     elsewhere = next((test for own, test in TESTED_IN.items() if fnmatch(file, own)), mirrored)
     if not (ROOT / "tests" / elsewhere).exists():
         yield f"{file} has no tests/{elsewhere}"
-
-
-def imports(source: str) -> list[str]:
-    """The modules a file names, at its top or anywhere else."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            module = "." * node.level + (node.module or "")
-            names = [f"{module}.{alias.name}" for alias in node.names]
-            found += names if (HOUSE.parent / module.replace(".", "/")).is_dir() else [module]
-    return found
 
 
 def fits(room: str, name: str) -> bool:

@@ -23,7 +23,7 @@ from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.protocol.events import COMPLETED, Draft, Event
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.store.base import Record
-from ws_bridge.store.redis.connect import parse
+from ws_bridge.store.redis.connect import parse_url
 from ws_bridge.store.redis.store import RedisStore
 from ws_bridge.stream import Stream
 
@@ -39,7 +39,7 @@ OWNER = "bench"
 
 
 def new_store(url: str) -> RedisStore:
-    return RedisStore(parse(url), ttl_seconds=600, lease_seconds=60, now=time.monotonic)
+    return RedisStore(parse_url(url), ttl_seconds=600, lease_seconds=60, now=time.monotonic)
 
 
 def delta(number: int) -> Event:
@@ -114,7 +114,7 @@ async def write(url: str, count: int) -> None:
     store = new_store(url)
     await store.open()
     mirror = Mirror(store, MirrorTiming(), Clock())
-    store.listen(cancelled=lambda _: None, followed=mirror.mark_followed)
+    store.set_callbacks(on_cancelled=lambda _: None, on_followed=mirror.mark_followed)
     streams = {f"resp_f{index:047d}": Stream() for index in range(count)}
     listener = MirrorListener(cancelled=lambda: None, taken_over=lambda: None)
     for response_id, stream in streams.items():

@@ -1,6 +1,6 @@
 """The catalogue of faults, and which tests show which of them.
 
-    python -m tests.catalogue      # writes the README's table anew
+    python -m tests.catalogue      # writes docs/faults.md
 
 A test is marked ``@pytest.mark.catalogue("W1")`` if it injects that fault and asserts what
 ``cases.py`` says is seen then; a part of it is not enough.

@@ -1,14 +1,13 @@
-"""The command line: writes the README's section anew; exit status 1 if something does not fit."""
+"""The command line: writes docs/faults.md; exit status 1 if something does not fit."""
 
 import sys
 
-from catalogue.table import README, problems, replaced, section, shown
+from catalogue.table import PAGE, page, problems, shown
 
 
 def main() -> int:
     found = shown()
-    readme = README.read_text(encoding="utf-8")
-    README.write_text(replaced(readme, section(found)), encoding="utf-8")
+    PAGE.write_text(page(found), encoding="utf-8")
     wrong = list(problems(found))
     sys.stdout.write("".join(f"{one}\n" for one in wrong))
     return 1 if wrong else 0

@@ -18,8 +18,8 @@ GROUPS = {
 CASES = {
     # Servers and their processes
     "W1": "killed while it streams: the response fails on the others and keeps what it had said",
-    "W2": "killed, nobody else there, started again: it ends what it had left behind itself",
-    "W3": "killed before the first output of a background response: made once more, seen once",
+    "W2": "killed, the only server, started again: it ends itself what it had left behind",
+    "W3": "killed before the first output of a background response: generated again, seen once",
     "W4": "dead between finding a lost response and claiming it: another one claims it",
     "W5": "dead between its claim and its first write: the next one claims it, one writer only",
     "W6": "dead while the end is on its way: stored first, it is the end; told first, it failed, "
@@ -46,16 +46,16 @@ CASES = {
     "R4": "away for longer than a lease: nothing fails that did not, the log catches up",
     "R5": "away until the backlog is full: live streams whole, a gap in the log says so, the final "
     "object is whole",
-    "R6": "wiped amid streams: running ones are written anew, finished ones are 404",
-    "R7": "one response loses its record, or its log: written anew or ended, no other is touched",
+    "R6": "wiped amid streams: running ones are written again, finished ones are 404",
+    "R7": "one response loses its record, or its log: written again or ended, no other is touched",
     "R8": "killed and back empty: as wiped",
     "R9": "connections reset now and then: nothing lost, nothing twice",
     "R10": "carried out, but the answer lost: absorbed when it comes again",
     "R11": "a failover to a replica that lags behind: what is lacking is written again",
     "R12": "the master has become read-only: 503 where it must be, never 500, and it heals",
-    "R13": "scripts forgotten: sent again, nobody notices",
+    "R13": "scripts forgotten: sent again, no client notices",
     "R14": "subscriptions killed: followers go on, nothing lost",
-    "R15": "a subscription silently dead: found and made anew",
+    "R15": "a subscription silently dead: found and made again",
     "R16": "no hint arrives at all: followers get everything all the same",
     "R17": "out of memory: background 503, live streams go on, it recovers",
     "R18": "allowed to evict: the log names the policy, and the one to set",
@@ -90,7 +90,7 @@ CASES = {
     "C1": "reset amid a stored response: it completes, and can be read whole",
     "C2": "reset amid an unstored response: the provider's connection closes",
     "C3": "half closed: gone, as if reset",
-    "C4": "a reader of one byte a second: little memory, nobody else waits, whole or 1013",
+    "C4": "a reader of one byte a second: little memory, no other client waits, whole or 1013",
     "C5": "a reader that never reads: let go with 1013, its response completes",
     "C6": "many of those at once: little memory for each, service goes on",
     "C7": "no pong: kept while any byte comes, let go in the end if none does",
@@ -101,14 +101,15 @@ CASES = {
     "C11": "a create sent again with the same idempotency key: made once",
     "C12": "cancelled at every event, and in a race with the end: one end, the same for everybody",
     "C13": "cancelled over another server: the provider's connection closes within a second",
-    "C14": "cancelled twice, after its end, by a stranger: unchanged, refused, 404",
+    "C14": "cancelled twice, after its end, by another key: unchanged, refused, 404",
     "C15": "deleted amid its stream: cancelled, then 404; the store knows that it was, no more",
     "C16": "any starting_after: the rest, or one clear error, never a 500",
     "C17": "500 followers of one response on 3 servers, joining at any time: all read the same",
     "C18": "following from the very moment of the end, 1,000 times: the end is always told",
     "C19": "a connection of its age, idle or busy: the error, then 1001; the turn can be read",
-    "C20": "a chain goes on on another connection, server, after a restart of everything",
-    "C21": "going on from what runs, failed, was deleted, expired, is unknown or a stranger's",
+    "C20": "a chain on another connection, another server, after a restart of everything: goes on",
+    "C21": "going on from what runs: 409; from what failed, was deleted, expired, is unknown or "
+    "another key's: one and the same error",
     "C22": "two go on from one response at once: two children that know nothing of each other",
     "C23": "a chain of 1,000 turns: round trips for sixteen at a time",
     "C24": "10,000 idle connections and 100 streams: none dropped, memory within its budget",
@@ -127,7 +128,7 @@ CASES = {
     "B7": "unmasked frames, reserved bits and opcodes, long or fragmented pings: 1002",
     "B8": "invalid UTF-8 of every kind: 1007",
     "B9": "close frames with bad codes or reasons: 1002 or 1007",
-    "B10": "floods of pings, pongs and empty frames: 1008, nobody else notices",
+    "B10": "floods of pings, pongs and empty frames: 1008, no other client notices",
     "B11": "a binary message: one error, the connection lives",
     "B12": "JSON that is none, bottomless, huge or odd: one error, the connection lives",
     "B13": "every documented field with wrong types: the error names the field",
@@ -142,15 +143,15 @@ CASES = {
     # Keys, secrets and strangers
     "S1": "another key on every route: the 404 of what never was, byte for byte",
     "S2": "every id that ever left the server, with another key: 404",
-    "S3": "a record without an owner: nobody's",
+    "S3": "a record without an owner: 404 for every key",
     "S4": "no key, an empty or a wrong one: 401 before anything else",
     "S5": "foreign origins, null, look-alikes: 403",
     "S6": "a key in the query or the subprotocol: refused or accepted by configuration, never "
     "echoed, never logged",
-    "S7": "addresses and keys in a request: nobody is ever contacted there",
+    "S7": "addresses and keys in a request: no connection is ever made there",
     "S8": "links in the input: the bridge never opens one",
     "S9": "secrets in keys, prompts and errors: in no log, error, metric or key of the store",
-    "S10": "many keys under load: nobody sees a word of another's",
+    "S10": "many keys under load: none sees a word of another's",
     "S11": "what one connection remembers, asked on another: not found",
     "S12": "more connections, responses or creates than a key may have: 429, and room again after",
     "S13": "10,000 random ids: 404, nothing grows",
@@ -173,7 +174,7 @@ CASES = {
     "and a slow one is the caller's alone",
     "A7": "inputs, chains, followers, outputs and errors of any size: bounded for each connection, "
     "key and process",
-    "A8": "an error of megabytes, a message of 64 MiB, 120,000 items: nobody else waits meanwhile",
+    "A8": "an error of megabytes, a message of 64 MiB, 120,000 items: no other client waits",
     "A9": "a client that reads no answer: let go, whatever it has asked for",
     "A10": "a path, a query or a fragment in the place of a wildcard: model_not_found",
     "A11": "a provider's object with the bridge's fields, or with an output that is none: not told",
@@ -181,8 +182,8 @@ CASES = {
     "A13": "a stored value that unfolds to 300 MB: unreadable, one log line, never more unfolded "
     "than a server could have written; a value that forges log fields: quoted; a head that cannot "
     "be read: never said back",
-    "A14": "somebody reads the store: with a secret no name on which client keys can be tried out, "
-    "with another one no content; what was written before is still its owner's",
+    "A14": "the store is read by an attacker: with a secret no name on which client keys can be "
+    "tried out, with another one no content; what was written before is still its owner's",
 }
 
 # Those without a test of the suite, and why.

@@ -1,4 +1,4 @@
-"""The marks in the sources of the tests, and the README's section that is made of them."""
+"""The marks in the sources of the tests, and docs/faults.md, which is made of them."""
 
 import ast
 from collections import defaultdict
@@ -8,9 +8,31 @@ from pathlib import Path
 from catalogue.cases import CASES, ELSEWHERE, GROUPS
 
 TESTS = Path(__file__).parents[1]
-README = TESTS.parent / "README.md"
-BEGIN, END = "<!-- catalogue: begin -->", "<!-- catalogue: end -->"
+PAGE = TESTS.parent / "docs" / "faults.md"
 MARK = "catalogue"
+PREFACE = """\
+# Faults
+
+Every fault that the bridge is to survive has a number. The tests that inject it carry the number
+as a mark: `@pytest.mark.catalogue("W1")`. A number keeps its meaning for ever and is not used
+again. `python -m tests.catalogue` makes this page of the marks and of
+[`tests/catalogue/cases.py`](../tests/catalogue/cases.py), and `tests/test_catalogue.py` fails where
+they differ: change the cases or the marks, not this page.
+
+A case is one line: what happens, a colon, and what is seen then. Its tests assert all of that line
+and no more. They run on real parts: a real Redis or Valkey, real sockets, real processes, and a
+scripted provider on loopback.
+
+There are random faults besides:
+
+- `make faults` kills, freezes and restarts servers and store, and cuts the lines between them,
+  under load and for ten minutes, and checks what every reader saw. `FAULTS=1000 make faults` goes
+  on until there were so many faults.
+- `make soak` runs ten minutes of clients that come, cancel, leave and stall.
+- `python -m tests.rolling --chains 100` restarts servers and workers under chains of turns.
+- `python -m tests.attack` attacks with one key beside fifty streams of another.
+- `python -m tests.defence.fuzz` sends random bad input.
+"""
 
 Shown = Mapping[str, list[str]]  # number: the files whose tests show it
 
@@ -68,29 +90,19 @@ def problems(found: Shown) -> Iterator[str]:
     yield from (f"{number} is no case" for number in ELSEWHERE if number not in CASES)
 
 
-def section(found: Shown) -> str:
-    """The section, without the two lines around it."""
+def page(found: Shown) -> str:
+    """The whole page."""
     count = len(CASES.keys() & found.keys())
-    lines = [f"{count} of {len(CASES)} numbered faults are tests of `make test`, on real parts:"]
+    lines = [PREFACE, f"{count} of {len(CASES)} numbered faults are tests of `make test`."]
     for letter, title in GROUPS.items():
         numbers = [number for number in CASES if number[0] == letter]
         done = sum(number in found for number in numbers)
-        lines += ["", "<details>", f"<summary>{title}: {done} of {len(numbers)}</summary>", ""]
+        lines += ["", f"## {title}: {done} of {len(numbers)}", ""]
         lines += ["| | what happens, and what is seen then | tests |", "|---|---|---|"]
         lines += [_row(number, found.get(number, ())) for number in numbers]
-        lines += ["", "</details>"]
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def _row(number: str, files: list[str] | tuple[()]) -> str:
-    links = " ".join(f"[{file.removesuffix('.py')}](tests/{file})" for file in files)
+    links = " ".join(f"[{file.removesuffix('.py')}](../tests/{file})" for file in files)
     return f"| {number} | {CASES[number]} | {links or 'none: ' + ELSEWHERE.get(number, '?')} |"
-
-
-def replaced(readme: str, new: str) -> str:
-    """The README with another section. Raises ``ValueError`` if it has no place for it."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the README has no lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{new}\n{END}{after}"

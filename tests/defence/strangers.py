@@ -32,14 +32,13 @@ from ws_bridge.protocol.output.replay import replay
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.response import OWNED, Envelope
 from ws_bridge.protocol.sequencer import Sequencer
-from ws_bridge.protocol.steering import owed
+from ws_bridge.protocol.steering import required_outputs
 from ws_bridge.server.app import Bridge
 from ws_bridge.server.auth import Authenticator
 from ws_bridge.server.transport.listener import serve_on
 from ws_bridge.store.base import Owners, Record
-from ws_bridge.store.redis.codec import CODEC, pack, pack_entries, pack_record
-from ws_bridge.store.redis.pages import view_of
-from ws_bridge.store.redis.subscriptions import Cursor
+from ws_bridge.store.redis.codec import CODEC, compress, encode_entries, encode_record
+from ws_bridge.store.redis.commands import Cursor, decode_page
 from ws_bridge.upstream.dialects.request_adapter import Dialect, fit_input
 from ws_bridge.upstream.model_table import LONGEST_STAR, build
 
@@ -232,7 +231,7 @@ def outputs(rng: Random) -> None:
         sequencer = Sequencer(envelope, None, lambda: 9.0)
         draft = Draft(COMPLETED, {"response": response}, rng.choice((b"", text)))
         opening = Draft(CREATED, {"response": response | {"status": "in_progress", "output": []}})
-        said = [event for one in (opening, draft) for event in sequencer.take(one)]
+        said = [event for one in (opening, draft) for event in sequencer.sequence(one)]
         ours = envelope.snapshot("completed")
         for told in (one.json()["response"] for one in said):
             assert all(
@@ -259,12 +258,12 @@ def _use(result: Json, response: Json) -> None:
             chain.check_calls()
         with contextlib.suppress(UpstreamError):
             orjson.dumps(fit_input(chain.items_for(maker), dialect))
-        chain.older()
+        chain.summarizable()
     entries = entries_of_response("resp_1", turn.input, output, "a")
-    kept, ids = Conversation("conv_1", "me", 1, {}).plus(entries)
+    kept, ids = Conversation("conv_1", "me", 1, {}).with_entries(entries)
     assert len(ids) == len(entries)
     orjson.dumps([entry.listed() for entry in kept.entries])
-    orjson.dumps(list(owed(output)))
+    orjson.dumps(list(required_outputs(output)))
     for draft in replay(response):
         Event.of(draft, 1, None).json()
 
@@ -279,15 +278,15 @@ RECORD = Record("resp_1", "me", ({"type": "message", "role": "user", "content": 
 
 def stored(rng: Random) -> None:
     """What a store gives back that others have written to: read, or unknown; never a crash."""
-    entries = [[b"%d-0" % number, [b"e", text]] for number, text in pack_entries(KEPT)]
+    entries = [[b"%d-0" % number, [b"e", text]] for number, text in encode_entries(KEPT)]
     response = wrong(rng.choice(FINAL), rng, 3)
     last = Event.of(Draft(COMPLETED, {"response": response}), 2, None)
-    kept = [b"completed", pack(last.text), pack_record(RECORD), entries[0][1][1]]
+    kept = [b"completed", compress(last.text), encode_record(RECORD), entries[0][1][1]]
     kept = [torn(one, rng, 2) if rng.random() < 0.3 else one for one in kept]
     status, final, record, entries[0][1][1] = kept
     answer_ = [status, 2, 0, 0, entries, final, record]
     with _quiet(), contextlib.suppress(StoreUnavailable):
-        view = view_of(Cursor("resp_1", "me", -1), answer_, CODEC, Owners())
+        view = decode_page(Cursor("resp_1", "me", -1), answer_, CODEC, Owners())
         if view is not None:
             orjson.dumps(fold(view.events))
 
@@ -295,7 +294,7 @@ def stored(rng: Random) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without a line for each of a million."""
-    log = logging.getLogger("ws_bridge.store.redis.pages")
+    log = logging.getLogger("ws_bridge.store.redis.commands")
     log.disabled = True
     try:
         yield

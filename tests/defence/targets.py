@@ -27,7 +27,15 @@ from defence.strangers import MORE
 from ws_bridge.config import DEMO_TOML, Config
 from ws_bridge.config import load as load_config
 from ws_bridge.errors import BridgeError, ConfigError, ResponseNotFound, UpstreamError
-from ws_bridge.protocol.actions import Accept, ConnectionLimits, End, Publish, Reply, Start, Stop
+from ws_bridge.protocol.actions import (
+    AcceptSteer,
+    CloseConnection,
+    ConnectionLimits,
+    PublishDraft,
+    SendFrame,
+    StartResponse,
+    StopResponse,
+)
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.conversation import entries_of, read_items, read_metadata
 from ws_bridge.protocol.events import Draft, Event
@@ -49,7 +57,7 @@ Json = dict[str, Any]
 Target = Callable[[Random], None]
 
 RULES = ConnectionLimits(running=2, lanes=3, queued=3, cached_turns=3, steers=2)
-OURS = ("type", "sequence_number", "stream_id")  # no draft carries them
+OWN_KEYS = ("type", "sequence_number", "stream_id")  # no draft carries them
 DRAFTS: list[list[Draft]] = [
     drafts
     for name in names()
@@ -72,7 +80,7 @@ REASONS = ("server_error", "rate_limit_exceeded", "invalid_prompt", "insufficien
 def frames(rng: Random) -> None:
     """What a client sends on one connection, mixed with what becomes of it."""
     connection = Connection(RULES)
-    running: list[Start] = []
+    running: list[StartResponse] = []
     for number in range(rng.randint(1, 6)):
         text = spelled(wrong(rng.choice(FRAMES), rng), rng)
         text = torn(text, rng, 1) if rng.random() < 0.3 else text
@@ -81,29 +89,31 @@ def frames(rng: Random) -> None:
         if rng.random() < 0.5 and running:
             start = running.pop(rng.randrange(len(running)))
             turn = Turn(f"resp_{number}", start.request.items(), (), "maker", start.parent)
-            connection.finished(start.lane, turn if rng.random() < 0.7 else None)
-            actions += connection.ended(start, failed=rng.random() < 0.3, last=rng.randint(-1, 9))
+            connection.keep_turn(start.lane, turn if rng.random() < 0.7 else None)
+            actions += connection.response_ended(
+                start, failed=rng.random() < 0.3, last=rng.randint(-1, 9)
+            )
         for action in actions:
             _check_action(action)
-            if isinstance(action, Start):
+            if isinstance(action, StartResponse):
                 running.append(action)
-                connection.began(action.lane, f"resp_{number}")
+                connection.response_created(action.lane, f"resp_{number}")
 
 
 def _check_action(action: Any) -> None:
     """It can be carried out."""
-    if isinstance(action, Publish):
+    if isinstance(action, SendFrame):
         orjson.dumps(action.frame)
-    elif isinstance(action, Reply):
+    elif isinstance(action, PublishDraft):
         Event.of(action.draft, 1, action.lane).json()
-    elif isinstance(action, Start):
+    elif isinstance(action, StartResponse):
         with contextlib.suppress(BridgeError):
             chain = UNSIGNED.open(Chain(action.parent, action.request.items()))
             chain.check_calls()
             chain.items_for("maker")
         orjson.dumps(action.request.passed_on())
     else:
-        assert isinstance(action, Accept | Stop | End)
+        assert isinstance(action, AcceptSteer | StopResponse | CloseConnection)
 
 
 def bodies(rng: Random) -> None:
@@ -134,7 +144,7 @@ def events(rng: Random) -> None:
     sequencer = Sequencer(Envelope("resp_1", "m", 1, {"tools": []}), rng.choice((None, "a")), _now)
     said: list[Event] = sequencer.open() if rng.random() < 0.3 else []
     for draft in script:
-        said += sequencer.take(draft)
+        said += sequencer.sequence(draft)
     cut = [event for event in said[: rng.randint(0, len(said))] if not event.is_terminal]
     if not sequencer.is_ended:
         said += _an_end(sequencer, said, rng)
@@ -153,10 +163,10 @@ def _draft(draft: Draft, rng: Random) -> Draft:
         with contextlib.suppress(orjson.JSONDecodeError):
             text = spelled(whole, rng)
             parsed = {**orjson.loads(text)}
-            for name in OURS:
+            for name in OWN_KEYS:
                 parsed.pop(name, None)
             return Draft(kind, parsed, text)
-    return Draft(kind, {name: each for name, each in _sane(fields).items() if name not in OURS})
+    return Draft(kind, {name: each for name, each in _sane(fields).items() if name not in OWN_KEYS})
 
 
 def _sane(fields: Json) -> Json:

@@ -196,7 +196,7 @@ async def test_a_refused_background_response_that_was_created_after_all_is_delet
     await wait_until(lambda: world.store.deleted == [one.id])
     assert await world.store.get(one.id, OWNER) is None
     world.hands.advance(100)
-    assert await world.store.overdue() == []
+    assert await world.store.find_overdue() == []
 
 
 async def test_a_refused_background_response_is_deleted_at_the_latest_by_the_drain():
@@ -229,7 +229,7 @@ async def test_a_response_that_was_refused_while_it_was_created_is_deleted(world
     world.mirror.discard(one.id)
     await wait_until(lambda: world.store.deleted == [one.id])
     world.hands.advance(100)
-    assert await world.store.overdue() == []
+    assert await world.store.find_overdue() == []
 
 
 async def test_a_response_whose_creation_was_cancelled_and_made_again_stays(world):
@@ -449,7 +449,7 @@ async def test_a_silent_response_keeps_its_lease(world):
         await wait_until(lambda number=number: world.store.numbers(other.id)[-1] == number)
         await wait_until(lambda: world.store.writes[-1] == [] or [] in world.store.writes)
         world.store.writes.clear()
-        assert await world.store.overdue() == []
+        assert await world.store.find_overdue() == []
     assert one.notices == []
 
 
@@ -497,7 +497,7 @@ async def test_a_released_response_is_written_and_anybodys_at_once(slow):
     await slow.create(one)
     slow.append_until(one, 4)
     assert await slow.mirror.release(one.id)
-    assert await slow.store.overdue() == [one.id]
+    assert await slow.store.find_overdue() == [one.id]
     claim = await slow.store.claim(one.id)
     assert [event.number for event in claim.events] == list(range(5))
     assert not slow.mirror.tracks(one.id)

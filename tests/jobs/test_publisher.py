@@ -194,7 +194,7 @@ async def test_a_released_response_is_overdue_and_its_stream_has_no_end():
     assert await desk.publisher.release()
     assert desk.publisher.stream.is_closed
     assert desk.types == ["response.created", "response.queued"]
-    assert await desk.store.overdue() == [ID]
+    assert await desk.store.find_overdue() == [ID]
 
 
 async def test_who_answers_is_in_the_record_when_it_is_known_only_during_its_creation():

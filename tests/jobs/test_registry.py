@@ -182,7 +182,7 @@ async def test_a_drain_hands_over_what_nothing_was_seen_of_and_ends_the_rest():
     await house.drain()
     assert unseen.stream.is_closed
     assert not any(event.is_terminal for event in unseen.stream.events)
-    assert await house.store.overdue() == [unseen.id]
+    assert await house.store.find_overdue() == [unseen.id]
     assert (await house.store.claim(unseen.id)).may_run
     ended = await house.store.get(seen.id, "me")
     assert (ended.status, ended.response["error"]["code"]) == ("failed", "server_error")
@@ -196,7 +196,7 @@ async def test_a_foreground_response_is_handed_to_nobody():
     await house.drain()
     assert job.result["status"] == "failed"
     assert (await house.store.get(job.id, "me")).response == job.result
-    assert await house.store.overdue() == []
+    assert await house.store.find_overdue() == []
 
 
 async def test_what_is_handed_over_completes_on_another_server():
@@ -226,7 +226,7 @@ async def test_what_was_begun_while_the_drain_began_ends_as_well(monkeypatch):
     gate.set()
     job = await starting
     await job.stream.wait_until_closed()
-    assert await house.store.overdue() == [job.id]
+    assert await house.store.find_overdue() == [job.id]
 
 
 async def test_a_draining_house_starts_nothing():

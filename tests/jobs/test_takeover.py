@@ -213,7 +213,7 @@ async def test_after_two_attempts_it_fails(fleet):
     assert servers[2].upstream.requests == []
     assert (await fleet.get(job.id)).status == "failed"
     await fleet.let_leases_run_out()
-    assert await fleet.store.overdue() == []
+    assert await fleet.store.find_overdue() == []
     assert [type_ in TERMINAL for type_ in fleet.types(job.id)].count(True) == 1
 
 
@@ -225,8 +225,8 @@ async def test_who_dies_before_its_claim_leaves_it_to_the_next(fleet):
     first, third = fleet.server([asyncio.Event()]), fleet.server(answer("Hello"))
     job = await first.start()
     await first.die_after(job, 1)
-    assert await fleet.store.overdue() == [job.id]  # found by the second, which is no more
-    [found] = await fleet.store.overdue()
+    assert await fleet.store.find_overdue() == [job.id]  # found by the second, which is no more
+    [found] = await fleet.store.find_overdue()
     await third.takeover.settle(found)
     await third.end_of(job.id)
     assert (await fleet.get(job.id)).status == "completed"
@@ -383,7 +383,7 @@ async def test_a_server_never_takes_its_own_running_response(fleet):
     await server.takeover.settle(job.id)
     assert server.takeover.taken == 0
     await server.mirror.drain()  # its next write renews the lease
-    assert await fleet.store.overdue() == []
+    assert await fleet.store.find_overdue() == []
     assert not job.stream.is_closed
 
 
@@ -436,7 +436,7 @@ async def test_a_server_that_begins_to_go_down_gives_back_what_it_has_claimed(fl
     gate.set()
     await settling
     assert (await fleet.get(job.id)).status == "queued"
-    assert await fleet.store.overdue() == [job.id]
+    assert await fleet.store.find_overdue() == [job.id]
     assert leaving.upstream.requests == []
 
 

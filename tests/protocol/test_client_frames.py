@@ -4,16 +4,16 @@ import orjson
 import pytest
 
 from ws_bridge.protocol.actions import ConnectionLimits
-from ws_bridge.protocol.client_frames import KINDS, read
+from ws_bridge.protocol.client_frames import KINDS, read_frame
 from ws_bridge.protocol.connection import FRAMES, Connection
 from ws_bridge.protocol.json_limits import JsonLimits
 from ws_bridge.protocol.request import CreateResponse
 
-RULES = ConnectionLimits(shape=JsonLimits(depth=4), default_model="m")
+RULES = ConnectionLimits(json_limits=JsonLimits(depth=4), default_model="m")
 
 
 def message(**fields):
-    return read(orjson.dumps(fields), RULES)
+    return read_frame(orjson.dumps(fields), RULES)
 
 
 def test_a_create_is_read_with_its_fields():
@@ -24,12 +24,12 @@ def test_a_create_is_read_with_its_fields():
 
 def test_its_size_is_the_texts():
     text = '{"type":"response.processed"}'
-    assert read(text, RULES).size == len(text)
+    assert read_frame(text, RULES).size == len(text)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"type":7}', '{"type":"response.created"}'])
 def test_what_is_no_frame_has_its_error(text):
-    assert read(text, RULES).error.status == 400
+    assert read_frame(text, RULES).error.status == 400
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_a_create_that_is_too_deep_is_refused():
 
 def test_every_kind_that_is_read_is_acted_on():
     assert set(FRAMES) == KINDS
-    assert Connection(RULES).take(message(type="response.processed")) == []
+    assert Connection(RULES).apply(message(type="response.processed")) == []

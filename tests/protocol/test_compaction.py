@@ -7,27 +7,27 @@ from ws_bridge.protocol.compaction import (
     DEFAULT_THRESHOLD,
     HEADING,
     MARK,
-    sealed_here,
+    own_seal,
+    summary_message,
     threshold_of,
-    told,
 )
 
 
 @pytest.mark.parametrize("content", [MARK, MARK + "AAAA", MARK + "é"])
 def test_a_seal_of_this_bridge_is_known_by_its_mark(content):
     item = {"type": "compaction", "id": "cmp_1", "encrypted_content": content}
-    assert sealed_here(item) == content
-    assert sealed_here({**item, "type": "reasoning"}) == ""
+    assert own_seal(item) == content
+    assert own_seal({**item, "type": "reasoning"}) == ""
 
 
 @pytest.mark.parametrize("content", [None, 5, "", "gAAAAABprovider", [MARK], "WSB1."])
 def test_what_others_have_sealed_is_not(content):
     item = {"type": "compaction", "id": "cmp_1", "encrypted_content": content}
-    assert sealed_here(item) == ""
+    assert own_seal(item) == ""
 
 
 def test_a_summary_is_told_as_a_message_that_any_provider_can_read():
-    assert told("They met.") == {
+    assert summary_message("They met.") == {
         "type": "message",
         "role": "user",
         "content": HEADING + "They met.",

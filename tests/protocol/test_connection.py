@@ -8,14 +8,14 @@ import pytest
 
 from ws_bridge.errors import ConnectionLimitReached, InvalidRequest, ServerDraining
 from ws_bridge.protocol.actions import (
-    Accept,
+    AcceptSteer,
     Action,
+    CloseConnection,
     ConnectionLimits,
-    End,
-    Publish,
-    Reply,
-    Start,
-    Stop,
+    PublishDraft,
+    SendFrame,
+    StartResponse,
+    StopResponse,
 )
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.history import Turn
@@ -42,7 +42,7 @@ class Client:
 
     def __init__(self, **rules: Any) -> None:
         self.connection = Connection(ConnectionLimits(**rules))
-        self.running: dict[str | None, Start] = {}
+        self.running: dict[str | None, StartResponse] = {}
 
     def create(self, lane: str | None = None, **fields: Any) -> list[Action]:
         named = {} if lane is None else {"stream_id": lane}
@@ -52,7 +52,7 @@ class Client:
         return self._note(self.connection.receive(text))
 
     def begin(self, lane: str | None = None, response_id: str = "resp_1") -> None:
-        self.connection.began(lane, response_id)
+        self.connection.response_created(lane, response_id)
 
     def end(
         self,
@@ -64,29 +64,33 @@ class Client:
         """The lane's response ends well."""
         self.begin(lane, response_id)
         start = self.running.pop(lane)
-        self.connection.finished(lane, turn(response_id, start.parent, output))
-        return self._note(self.connection.ended(start, failed=False, last=last))
+        self.connection.keep_turn(lane, turn(response_id, start.parent, output))
+        return self._note(self.connection.response_ended(start, failed=False, last=last))
 
     def fail(self, lane: str | None = None, last: int = -1) -> list[Action]:
         """The lane's create fails: before anything was said of it, if there is no last number."""
-        return self._note(self.connection.ended(self.running.pop(lane), failed=True, last=last))
+        return self._note(
+            self.connection.response_ended(self.running.pop(lane), failed=True, last=last)
+        )
 
-    def turn(self, lane: str | None = None, response_id: str = "resp_1", **fields: Any) -> Start:
+    def turn(
+        self, lane: str | None = None, response_id: str = "resp_1", **fields: Any
+    ) -> StartResponse:
         """A whole turn."""
         (start,) = self.create(lane, **fields)
-        assert isinstance(start, Start)
+        assert isinstance(start, StartResponse)
         self.end(lane, response_id)
         return start
 
     def parent_of(self, lane: str | None = None, response_id: str = "resp_1") -> Turn | None:
         """What a continuation finds on this connection."""
         (start,) = self.create(lane, previous_response_id=response_id)
-        assert isinstance(start, Start)
+        assert isinstance(start, StartResponse)
         return start.parent
 
     def _note(self, actions: list[Action]) -> list[Action]:
         for action in actions:
-            if isinstance(action, Start):
+            if isinstance(action, StartResponse):
                 assert action.lane not in self.running
                 self.running[action.lane] = action
         return actions
@@ -94,13 +98,13 @@ class Client:
 
 def starts(actions: list[Action]) -> list[str]:
     """The inputs of what was started."""
-    assert all(isinstance(action, Start) for action in actions)
-    return [str(action.request.input) for action in actions if isinstance(action, Start)]
+    assert all(isinstance(action, StartResponse) for action in actions)
+    return [str(action.request.input) for action in actions if isinstance(action, StartResponse)]
 
 
 def said(actions: list[Action]) -> Json:
     (say,) = actions
-    assert isinstance(say, Publish)
+    assert isinstance(say, SendFrame)
     return say.frame
 
 
@@ -273,7 +277,7 @@ def test_a_missing_model_is_named():
 
 def test_the_model_of_the_address_is_the_default():
     (start,) = Client(default_model="d").create(model=None)
-    assert isinstance(start, Start)
+    assert isinstance(start, StartResponse)
     assert start.request.model == "d"
 
 
@@ -298,7 +302,7 @@ def test_a_refusal_does_not_overtake_what_waits_before_it_on_its_lane():
     client.create("a")
     assert client.create("b") == client.create("b", temperature="hot") == []
     (start,) = client.end("a")
-    assert isinstance(start, Start)
+    assert isinstance(start, StartResponse)
     assert refusal(client.end("b"))["stream_id"] == "b"
 
 
@@ -321,20 +325,20 @@ def test_background_is_refused_on_a_socket(background):
 )
 def test_what_is_implied_on_a_socket_is_no_matter(fields):
     (start,) = Client().create(**fields)
-    assert isinstance(start, Start)
+    assert isinstance(start, StartResponse)
     assert start.request.background_options is None
 
 
 def test_nested_creates_of_early_clients_are_taken():
     nested = {"model": "m", "input": "nested", "store": False}
     (start,) = Client().hear(orjson.dumps({"type": "response.create", "response": nested}))
-    assert isinstance(start, Start)
+    assert isinstance(start, StartResponse)
     assert (start.request.input, start.request.store) == ("nested", False)
 
 
 def test_a_flat_create_ignores_what_is_nested_in_it():
     (start,) = Client().create(response={"model": "other", "input": "nested"})
-    assert isinstance(start, Start)
+    assert isinstance(start, StartResponse)
     assert (start.request.model, start.request.input) == ("m", "hi")
 
 
@@ -391,13 +395,13 @@ def test_so_many_bad_frames_in_a_row_end_the_connection():
     for _ in range(2):
         for bad in ("{", '{"type": "nope"}'):
             [said] = client.hear(bad)
-            assert isinstance(said, Publish)
+            assert isinstance(said, SendFrame)
         client.hear('{"type": "response.processed"}')
     assert len(client.hear("{")) == 1
     assert len(client.connection.refuse_frame(InvalidRequest("Binary."))) == 1
     said, end = client.hear('{"type": "response.cancel", "stream_id": ""}')
-    assert isinstance(said, Publish)
-    assert end == End(1008, b"too many bad frames")
+    assert isinstance(said, SendFrame)
+    assert end == CloseConnection(1008, b"too many bad frames")
 
 
 def test_a_create_is_never_a_bad_frame():
@@ -410,7 +414,7 @@ def test_a_create_is_never_a_bad_frame():
 
 @pytest.mark.catalogue("B12")
 def test_a_create_with_too_many_keys_is_refused_on_its_lane():
-    client = Client(shape=JsonLimits(keys=20))
+    client = Client(json_limits=JsonLimits(keys=20))
     wide = {str(key): "x" for key in range(21)}
     [said] = client.create("main", text=wide)
     assert said.frame["stream_id"] == "main"
@@ -439,16 +443,16 @@ def test_a_running_response_is_stopped_by_id_by_lane_or_on_the_default_lane(how)
     client.begin(None, "resp_default")
     client.begin("a", "resp_a")
     kind = f"response.{how}"
-    assert client.hear(frame(kind)) == [Stop(None, how)]
-    assert client.hear(frame(kind, stream_id="a")) == [Stop("a", how)]
-    assert client.hear(frame(kind, response_id="resp_a")) == [Stop("a", how)]
-    assert client.hear(frame(kind, response_id="resp_a", stream_id="b")) == [Stop("a", how)]
+    assert client.hear(frame(kind)) == [StopResponse(None, how)]
+    assert client.hear(frame(kind, stream_id="a")) == [StopResponse("a", how)]
+    assert client.hear(frame(kind, response_id="resp_a")) == [StopResponse("a", how)]
+    assert client.hear(frame(kind, response_id="resp_a", stream_id="b")) == [StopResponse("a", how)]
 
 
 def test_a_response_that_has_no_id_yet_is_stopped_by_its_lane_and_by_no_id():
     client = Client()
     client.create("a")
-    assert client.hear(frame("response.cancel", stream_id="a")) == [Stop("a", "cancel")]
+    assert client.hear(frame("response.cancel", stream_id="a")) == [StopResponse("a", "cancel")]
     assert client.hear(frame("response.cancel", response_id="")) == []
 
 
@@ -489,7 +493,7 @@ def steer(target: Any = "resp_1", text: Any = "Keep it short.", **fields: Any) -
 
 def accepted(actions: list[Action]) -> Steer:
     (accept,) = actions
-    assert isinstance(accept, Accept)
+    assert isinstance(accept, AcceptSteer)
     return accept.steer
 
 
@@ -502,7 +506,7 @@ def handed_back(actions: list[Action]) -> list[tuple[str, str, int]]:
 
 
 def texts(start: Action) -> list[str]:
-    assert isinstance(start, Start)
+    assert isinstance(start, StartResponse)
     return [str(item.get("content") or item.get("output")) for item in start.request.items()]
 
 
@@ -534,7 +538,7 @@ def test_a_steer_is_accepted_on_the_lane_of_its_target(lane):
         client.create(each)
     client.begin(lane)
     (accept,) = client.hear(steer())
-    assert isinstance(accept, Accept)
+    assert isinstance(accept, AcceptSteer)
     assert (accept.lane, accept.steer.target) == (lane, "resp_1")
     assert accept.steer.items == ({"type": "message", "role": "user", "content": "Keep it short."},)
 
@@ -544,7 +548,7 @@ def test_a_successor_goes_on_by_itself_before_what_waits(lane):
     client = steered(lane, "1", "2")
     client.create(lane, input="waits")
     (start,) = client.end(lane)
-    assert isinstance(start, Start)
+    assert isinstance(start, StartResponse)
     assert texts(start) == ["1", "2"]
     assert (start.lane, start.is_successor, start.parent) == (lane, True, turn("resp_1"))
     assert start.request.previous_response_id == "resp_1"
@@ -599,7 +603,7 @@ def test_a_steer_that_cannot_be_taken_comes_back_with_the_reason_and_without_an_
     (action,) = client.hear(steer(**fields))
     target = fields.get("target", "resp_1")
     if target in ("resp_1", "resp_compacts"):  # it runs: its own log says it
-        assert isinstance(action, Reply)
+        assert isinstance(action, PublishDraft)
         assert action.lane == (lane if target == "resp_1" else "compacts")
         failed = action.draft.fields
     else:
@@ -622,9 +626,9 @@ def test_a_steer_that_comes_as_the_end_is_told_is_refused_and_nothing_goes_on():
     client = Client()
     client.create()
     client.begin()
-    client.connection.finished(None, turn("resp_1", None))
+    client.connection.keep_turn(None, turn("resp_1", None))
     (action,) = client.hear(steer())
-    assert isinstance(action, Reply)
+    assert isinstance(action, PublishDraft)
     assert action.draft.fields["error"]["code"] == "response_already_completed"
     assert client.end() == []
 
@@ -650,7 +654,7 @@ def test_a_steer_that_cannot_be_handed_back_is_refused_without_its_input():
 def test_sixteen_steers_may_wait_for_a_response():
     client = steered(None, *map(str, range(16)))
     (refused,) = client.hear(steer())
-    assert isinstance(refused, Reply)
+    assert isinstance(refused, PublishDraft)
     assert refused.draft.fields["error"]["code"] == "too_many_pending_steers"
     (start,) = client.end()
     assert texts(start) == list(map(str, range(16)))
@@ -684,7 +688,7 @@ def test_after_a_call_the_steers_wait_and_their_client_is_told_what_it_owes(lane
     (start,) = client.create(
         lane, input=[follow, OUTPUT], previous_response_id="resp_1", instructions="New."
     )
-    assert isinstance(start, Start)
+    assert isinstance(start, StartResponse)
     assert texts(start) == ["22 C", "1", "2", "And?"]
     assert start.request.instructions == "New."
     assert not start.is_successor
@@ -791,7 +795,7 @@ def test_a_closing_connection_takes_no_steers_and_hands_back_those_it_has():
     code = "successor_creation_failed"
     assert handed_back(client.connection.refuse(ServerDraining())) == [(code, "2", 9)]
     (refused,) = client.hear(steer())
-    assert isinstance(refused, Reply)
+    assert isinstance(refused, PublishDraft)
     assert refused.draft.fields["error"]["code"] == code
     assert handed_back(client.end("a", last=4)) == [(code, "1", 5)]
     assert not client.connection.lanes
@@ -826,11 +830,11 @@ def test_older_turns_can_be_continued_too():
 
 
 def test_a_turn_can_be_continued_before_the_socket_has_said_that_it_ended():
-    """`finished` comes before the terminal event is sent, `ended` after it."""
+    """`keep_turn` comes before the terminal event is sent, `response_ended` after it."""
     client = Client()
     client.create()
     client.begin()
-    client.connection.finished(None, turn("resp_1"))
+    client.connection.keep_turn(None, turn("resp_1"))
     assert client.connection.cached("resp_1") == turn("resp_1")
 
 
@@ -840,7 +844,7 @@ def test_a_waiting_continuation_finds_what_its_lane_has_finished_meanwhile():
     client.begin(None, "resp_1")
     client.create(previous_response_id="resp_1")
     (start,) = client.end(None, "resp_1")
-    assert isinstance(start, Start)
+    assert isinstance(start, StartResponse)
     assert start.parent == turn("resp_1")
 
 
@@ -859,7 +863,7 @@ def test_a_response_that_failed_is_no_parent():
     client = Client()
     client.create()
     client.begin(None, "resp_1")
-    client.connection.finished(None, None)
+    client.connection.keep_turn(None, None)
     client.fail()
     assert client.parent_of() is None
 
@@ -870,7 +874,7 @@ def test_a_failed_continuation_takes_its_parent_with_it():
     client.turn()
     item = {"type": "function_call_output", "call_id": "call_unknown", "output": "x"}
     (start,) = client.create(previous_response_id="resp_1", input=[item])
-    assert isinstance(start, Start)
+    assert isinstance(start, StartResponse)
     assert start.parent is not None
     client.fail()
     assert client.parent_of() is None
@@ -908,7 +912,7 @@ def test_a_continuation_behind_one_that_failed_does_not_find_the_parent():
     client.create(previous_response_id="resp_1")
     client.create(previous_response_id="resp_1")
     (start,) = client.fail()
-    assert isinstance(start, Start)
+    assert isinstance(start, StartResponse)
     assert start.parent is None
 
 
@@ -938,7 +942,7 @@ def test_a_fork_keeps_its_parent_whatever_the_parents_lane_does_next():
     client.fail("a")
     assert client.connection.cached("resp_1") is None
     (fork,) = client.end("b", "resp_b")
-    assert isinstance(fork, Start)
+    assert isinstance(fork, StartResponse)
     assert fork.parent == turn("resp_1")
 
 

@@ -10,14 +10,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ws_bridge.errors import ServerDraining
 from ws_bridge.protocol.actions import (
-    Accept,
+    AcceptSteer,
     Action,
+    CloseConnection,
     ConnectionLimits,
-    End,
-    Publish,
-    Reply,
-    Start,
-    Stop,
+    PublishDraft,
+    SendFrame,
+    StartResponse,
+    StopResponse,
 )
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.history import Turn
@@ -49,7 +49,7 @@ class Interleavings(RuleBasedStateMachine):
         self.sent = 0
         self.lanes: set[str | None] = {None}
         self.open: dict[str | None, deque[tuple[str, bool]]] = defaultdict(deque)  # what waits
-        self.running: dict[str | None, Start] = {}
+        self.running: dict[str | None, StartResponse] = {}
         self.ids: dict[str | None, str] = {}  # lane → what runs there
         self.held: dict[str, tuple[Steer, str | None]] = {}  # accepted; with its lane
         self.called: set[str] = set()  # responses that ended with a call
@@ -95,11 +95,11 @@ class Interleavings(RuleBasedStateMachine):
         (action,) = self.connection.receive(orjson.dumps(frame if good else frame | {"input": 5}))
         waiting = sum(one.target == target for one, _ in self.held.values())
         if good and waiting < RULES.steers and not self.is_closing:
-            assert isinstance(action, Accept)
+            assert isinstance(action, AcceptSteer)
             assert action.lane == lane
             self.held[action.steer.id] = (action.steer, lane)
         else:
-            assert isinstance(action, Reply)
+            assert isinstance(action, PublishDraft)
             assert action.lane == lane
             assert "id" not in action.draft.fields["steer"]
 
@@ -109,7 +109,7 @@ class Interleavings(RuleBasedStateMachine):
             return
         frame = {"type": "response.steer", "previous_response_id": f"resp_{number}", "input": "x"}
         (say,) = self.connection.receive(orjson.dumps(frame))
-        assert isinstance(say, Publish)
+        assert isinstance(say, SendFrame)
         assert say.frame["type"] == "response.steer.failed"
         assert "id" not in say.frame["steer"]
 
@@ -117,13 +117,13 @@ class Interleavings(RuleBasedStateMachine):
     def stop(self, lane: str | None, kind: str) -> None:
         frame = {"type": f"response.{kind}", "stream_id": lane}
         actions = self.connection.receive(orjson.dumps(frame))
-        assert actions == ([Stop(lane, kind)] if lane in self.running else [])
+        assert actions == ([StopResponse(lane, kind)] if lane in self.running else [])
 
     @rule(text=st.sampled_from(["", "[]", "{}", '{"type":"x"}', '{"type":"response.create"']))
     def babble(self, text: str) -> None:
         say, *end = self.connection.receive(text)  # the end, if it is one too many in a row
-        assert isinstance(say, Publish)
-        assert all(isinstance(action, End) for action in end)
+        assert isinstance(say, SendFrame)
+        assert all(isinstance(action, CloseConnection) for action in end)
         assert say.frame["status"] == 400
 
     @precondition(lambda self: not self.is_closing and self.sent > 20)  # late: there is more before
@@ -157,18 +157,18 @@ class Interleavings(RuleBasedStateMachine):
         start, response_id = self.running.pop(lane), self.ids.pop(lane)
         if output is not None:
             turn = Turn(response_id, start.request.items(), output, "openai|", start.parent)
-            self.connection.finished(lane, turn)
+            self.connection.keep_turn(lane, turn)
         if output:
             self.called.add(response_id)
         if last >= 0:
             for steer in start.steers:
                 del self.held[steer.id]
-        actions = self.connection.ended(start, failed=failed, last=last)
+        actions = self.connection.response_ended(start, failed=failed, last=last)
         self._do(actions)
         if last < 0:
             assert not {steer.id for steer in start.steers} & self.held.keys()
 
-    def _begin(self, start: Start) -> None:
+    def _begin(self, start: StartResponse) -> None:
         lane = start.lane
         assert lane not in self.running
         for steer in start.steers:
@@ -188,14 +188,14 @@ class Interleavings(RuleBasedStateMachine):
         self.running[lane] = start
         self.ids[lane] = response_id
         self.parents.append(response_id)
-        self.connection.began(lane, response_id)
+        self.connection.response_created(lane, response_id)
 
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
-            if isinstance(action, Start):
+            if isinstance(action, StartResponse):
                 self._begin(action)
                 continue
-            assert isinstance(action, Publish)
+            assert isinstance(action, SendFrame)
             if action.frame["type"] == "response.steer.failed":
                 steer, lane = self.held.pop(action.frame["steer"]["id"])
                 assert action.frame["steer"]["previous_response_id"] == steer.target
@@ -209,7 +209,7 @@ class Interleavings(RuleBasedStateMachine):
     @staticmethod
     def _refused_at_once(actions: list[Action]) -> str:
         for action in actions:
-            said = action.frame.get("error", {}) if isinstance(action, Publish) else {}
+            said = action.frame.get("error", {}) if isinstance(action, SendFrame) else {}
             if said.get("code") in ("websocket_stream_limit_reached", "rate_limit_exceeded"):
                 return str(said["code"])
         return ""

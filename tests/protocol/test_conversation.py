@@ -100,7 +100,7 @@ def test_output_without_id_or_type_is_kept_all_the_same():
 def test_of_two_items_with_one_id_the_second_is_known_by_another():
     first = entries_of([{**ASKED, "id": "a"}])
     second = entries_of([{**ASKED, "id": "a", "content": "other"}])
-    both, ids = conversation(*first).plus(second)
+    both, ids = conversation(*first).with_entries(second)
     assert [one.id for one in both.entries] == ["a", second[0].spare]
     assert ids == [second[0].spare]
     assert both.entries[1].item["id"] == "a"
@@ -108,10 +108,10 @@ def test_of_two_items_with_one_id_the_second_is_known_by_another():
 
 
 def test_what_is_there_is_not_added_again():
-    once, ids = conversation().plus(turn(1))
-    assert once.plus(turn(1)) == (once, ids)
-    twice, _ = once.plus(turn(2))
-    assert twice.plus([*turn(1), *turn(2)])[0] == twice
+    once, ids = conversation().with_entries(turn(1))
+    assert once.with_entries(turn(1)) == (once, ids)
+    twice, _ = once.with_entries(turn(2))
+    assert twice.with_entries([*turn(1), *turn(2)])[0] == twice
 
 
 # What is listed
@@ -312,6 +312,6 @@ def test_items_that_all_have_one_id_are_told_apart_in_one_pass():
     """Each is compared with the one that has its name, not with all of them."""
     items = [ASKED | {"id": "x", "content": str(number)} for number in range(2000)]
     with calls() as counted:
-        kept, ids = conversation().plus(entries_of(items))
+        kept, ids = conversation().with_entries(entries_of(items))
     assert len(set(ids)) == len(kept.entries) == 2000
     assert sum(counted.values()) < 50 * 2000

@@ -8,7 +8,7 @@ import pytest
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.compaction import HEADING, MARK
-from ws_bridge.protocol.history import CALLS, PROVIDER_ONLY, Chain, Turn, input_items, newest
+from ws_bridge.protocol.history import CALLS, PROVIDER_ONLY, Chain, Turn, input_items, newest_start
 from ws_bridge.protocol.sealing import UNSIGNED
 
 Json = dict[str, Any]
@@ -178,7 +178,7 @@ def test_a_seal_that_cannot_be_opened_is_sent_to_nobody_and_leaves_nothing_else_
 def test_a_summary_that_is_made_now_takes_the_place_of_an_older_one():
     chain = opened(turn(SUMMARY, ANSWER, said=(said("old"),)), said("asked"))
     item = UNSIGNED.seal("They parted.")
-    later = chain.plus_summary(item, "They parted.")
+    later = chain.with_summary(item, "They parted.")
     contents = [item["content"] for item in later.items_for(MAKER)]
     assert contents == [HEADING + "They parted.", "asked"]
 
@@ -190,10 +190,10 @@ def test_calls_before_a_summary_stay_answered():
 
 def test_what_a_summary_takes_the_place_of_is_all_before_the_newest_items():
     first = turn(ANSWER)
-    assert Chain(first, (said("next"),)).older() == [HELLO, ANSWER]
-    assert Chain(None, (HELLO, said("next"))).older() == []
-    assert opened(None, SUMMARY, said("next")).older() == []
-    assert opened(turn(SUMMARY, ANSWER), said("next")).older() == [HELLO, ANSWER]
+    assert Chain(first, (said("next"),)).summarizable() == [HELLO, ANSWER]
+    assert Chain(None, (HELLO, said("next"))).summarizable() == []
+    assert opened(None, SUMMARY, said("next")).summarizable() == []
+    assert opened(turn(SUMMARY, ANSWER), said("next")).summarizable() == [HELLO, ANSWER]
 
 
 # [before, the newest]: items as the model and the client wrote them
@@ -232,7 +232,7 @@ def test_what_a_summary_takes_the_place_of_is_all_before_the_newest_items():
     ],
 )
 def test_the_newest_items_are_the_clients_last_and_the_turn_whose_calls_they_answer(older, newer):
-    assert newest([*older, *newer]) == len(older)
+    assert newest_start([*older, *newer]) == len(older)
 
 
 # Calls and their outputs

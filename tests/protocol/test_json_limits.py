@@ -7,13 +7,13 @@ import orjson
 import pytest
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.json_limits import USUAL, JsonLimits, check_shape, read_object
+from ws_bridge.protocol.json_limits import USUAL, JsonLimits, check_limits, read_object
 from ws_bridge.protocol.request import check_depth
 
 
 def refusal(text: str | bytes, shape: JsonLimits = USUAL) -> str:
     with pytest.raises(InvalidRequest) as refused:
-        check_shape(read_object(text, shape, "message"), shape)
+        check_limits(read_object(text, shape, "message"), shape)
     assert refused.value.status == 400
     return refused.value.message
 
@@ -56,7 +56,7 @@ def test_anything_else_is_refused_in_words(text, words):
 @pytest.mark.parametrize("depth", [1, 5, 64, 200])
 def test_so_deep_and_no_deeper(wrap, depth):
     shape = JsonLimits(depth=depth + 2)
-    check_shape({"a": nested(depth - 1, wrap)}, shape)
+    check_limits({"a": nested(depth - 1, wrap)}, shape)
     assert "nested more than" in refusal(orjson.dumps({"a": nested(depth + 2, wrap)}), shape)
 
 
@@ -73,13 +73,13 @@ def test_the_words_say_how_deep():
 @pytest.mark.parametrize("at", [lambda wide: wide, lambda wide: {"a": [{"b": wide}]}])
 def test_so_many_keys_and_no_more(at):
     shape = JsonLimits(keys=5)
-    check_shape(at({str(key): key for key in range(5)}), shape)
+    check_limits(at({str(key): key for key in range(5)}), shape)
     text = orjson.dumps(at({str(key): key for key in range(6)}))
     assert refusal(text, shape) == "An object of the request has more than 5 keys."
 
 
 def test_a_list_may_be_longer_than_an_object_is_wide():
-    check_shape({"a": list(range(100))}, JsonLimits(keys=5))
+    check_limits({"a": list(range(100))}, JsonLimits(keys=5))
 
 
 FEW = JsonLimits(values=100)

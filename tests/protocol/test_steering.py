@@ -157,10 +157,10 @@ def test_steers_wait_in_order_until_they_are_taken_once():
     one, two, other = steer("1"), steer("2"), steer("3", target="resp_2")
     for each in (one, two, other):
         steers.add(each)
-    assert steers.of("resp_1") == (one, two)
+    assert steers.waiting_for("resp_1") == (one, two)
     assert steers.targets() == ["resp_1", "resp_2"]
     assert steers.take("resp_1") == (one, two)
-    assert (steers.take("resp_1"), steers.of("resp_1")) == ((), ())
+    assert (steers.take("resp_1"), steers.waiting_for("resp_1")) == ((), ())
     assert steers.targets() == ["resp_2"]
 
 
@@ -172,7 +172,7 @@ def test_so_many_may_wait_for_one_response():
         steers.add(steer("3"))
     assert refused.value.code == "too_many_pending_steers"
     steers.add(steer("other", target="resp_2"))
-    assert len(steers.of("resp_1")) == 2
+    assert len(steers.waiting_for("resp_1")) == 2
 
 
 def test_so_many_bytes_may_wait_on_a_connection_and_one_steer_however_large():
@@ -248,7 +248,7 @@ def test_each_call_of_the_client_is_owed_as_its_stub(kind):
     fields, stub = STUBS[kind]
     message = {"type": "message", "role": "assistant", "content": []}
     call = {"id": "x_1", "type": kind, "status": "completed", **fields}
-    assert list(steering.owed([message, call])) == [stub]
+    assert list(steering.required_outputs([message, call])) == [stub]
 
 
 def test_an_unfinished_call_and_a_hosted_one_are_not_owed():
@@ -258,8 +258,10 @@ def test_an_unfinished_call_and_a_hosted_one_are_not_owed():
     web = {"type": "web_search_call", "id": "ws_1", "status": "completed"}
     cut = {"type": "function_call", "call_id": "e", "name": "f", "status": "incomplete"}
     odd = {"type": ["function_call"]}
-    assert list(steering.owed([hosted, output, search, web, cut, odd])) == []
-    assert list(steering.owed([hosted])) == [{"type": "shell_call_output", "call_id": "c"}]
+    assert list(steering.required_outputs([hosted, output, search, web, cut, odd])) == []
+    assert list(steering.required_outputs([hosted])) == [
+        {"type": "shell_call_output", "call_id": "c"}
+    ]
 
 
 # What goes on
@@ -301,12 +303,12 @@ def test_a_joined_create_says_its_outputs_then_the_steers_then_the_rest():
 def test_a_call_that_a_joined_create_brings_itself_keeps_its_output_behind_it():
     call = {"type": "function_call", "call_id": "own", "name": "f", "arguments": "{}"}
     own = {"type": "function_call_output", "call_id": "own", "output": "2"}
-    owed = {"type": "function_call_output", "call_id": "a", "output": "1"}
+    required_outputs = {"type": "function_call_output", "call_id": "a", "output": "1"}
     asked = parse_create(
-        {"model": "m", "previous_response_id": "resp_1", "input": [owed, call, own]}
+        {"model": "m", "previous_response_id": "resp_1", "input": [required_outputs, call, own]}
     )
     request = steering.joined(asked, [steer("steered")])
-    assert list(request.items()) == [owed, *steer("steered").items, call, own]
+    assert list(request.items()) == [required_outputs, *steer("steered").items, call, own]
 
 
 @pytest.mark.parametrize(
@@ -321,4 +323,4 @@ def test_a_call_that_a_joined_create_brings_itself_keeps_its_output_behind_it():
 )
 def test_conversations_compaction_and_warm_ups_are_not_steered(fields, may):
     asked = parse_create({"model": "m", "input": "hi", **fields})
-    assert steering.may_be_steered(asked) is may
+    assert steering.can_steer(asked) is may

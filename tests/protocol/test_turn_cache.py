@@ -18,12 +18,12 @@ def test_a_turn_is_at_home_on_its_lane_only():
     turns.keep("a", turn(1))
     assert turns.get("resp_1") == turn(1)
     assert "resp_1" in turns
-    assert turns.is_home("resp_1", "a")
-    assert not turns.is_home("resp_1", None)
-    assert not turns.is_home("resp_1", "b")
+    assert turns.is_on_lane("resp_1", "a")
+    assert not turns.is_on_lane("resp_1", None)
+    assert not turns.is_on_lane("resp_1", "b")
     turns.drop("resp_1")
     assert "resp_1" not in turns
-    assert not turns.is_home("resp_1", "a")
+    assert not turns.is_on_lane("resp_1", "a")
 
 
 @pytest.mark.parametrize("odd", [None, 1, [], {}, "", "resp_2"])
@@ -31,7 +31,7 @@ def test_nothing_else_is_known(odd):
     turns = ConnectionTurns(10)
     turns.keep(None, turn(1))
     assert turns.get(odd) is None
-    assert not turns.is_home(odd, None)
+    assert not turns.is_on_lane(odd, None)
     turns.drop("resp_2")
     assert turns.get("resp_1") == turn(1)
 
@@ -75,8 +75,8 @@ def test_a_connection_keeps_so_many_bytes_and_the_oldest_leaf_goes_first():
         turns.keep(f"lane {number % 2}", heavy(number))
         assert turns.size == cache.size <= 3000
     assert known(turns) == [7, 8, 9]
-    assert turns.taken_away() == [f"resp_{number}" for number in range(7)]
-    assert turns.taken_away() == []
+    assert turns.pop_evicted() == [f"resp_{number}" for number in range(7)]
+    assert turns.pop_evicted() == []
 
 
 @pytest.mark.catalogue("A7")
@@ -132,7 +132,7 @@ def test_of_an_owners_connections_the_largest_gives_way():
     for number in range(5, 8):
         small.keep(None, heavy(number))
     assert (known(large), known(small)) == ([2, 3, 4], [5, 6, 7])
-    assert (cache.owned("a"), cache.owned("b")) == (6000, 5000)
+    assert (cache.owner_bytes("a"), cache.owner_bytes("b")) == (6000, 5000)
     assert cache.size == 11_000
 
 
@@ -148,7 +148,7 @@ def test_of_all_connections_the_largest_gives_way_whoever_keeps_more():
     assert cache.size == 9000
     other.close()
     attacker.close()
-    assert (cache.size, cache.owned("a"), attacker.size, cache._holders) == (0, 0, 0, {})
+    assert (cache.size, cache.owner_bytes("a"), attacker.size, cache._holders) == (0, 0, 0, {})
 
 
 def test_without_an_owner_only_the_connection_and_the_sum_bound():
@@ -178,4 +178,4 @@ def test_random_turns_are_counted_as_what_can_be_reached():
             reached = {id(one): one for _, kept in each._kept.values() for one in kept.lineage()}
             assert each.size == sum(map(size_of, reached.values())) <= 20_000
         assert cache.size == sum(each.size for each in holders) <= 45_000
-        assert cache.owned("a") <= 30_000
+        assert cache.owner_bytes("a") <= 30_000

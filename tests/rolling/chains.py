@@ -1,7 +1,8 @@
 """A client that keeps one chain of turns going, whatever becomes of its connections.
 
-It does what README tells clients to do: reconnect with a pause, resume with ``starting_after``,
-send a create again of which it never heard. Texts are kept as they came over the wire.
+It does what docs/operations.md tells clients to do: reconnect with a pause, resume with
+``starting_after``, send a create again of which it never heard. Texts are kept as they came over
+the wire.
 """
 
 import asyncio

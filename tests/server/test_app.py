@@ -104,4 +104,4 @@ def test_a_stored_value_unfolds_to_what_a_message_can_become_and_no_further(mess
     }
     bridge = Bridge(Config.model_validate(sections), {}, upstream=Scripted([]))
     for part in (bridge._store, bridge._conversations._kept):
-        assert part._codec.most_bytes == most_mib * 2**20
+        assert part._codec.max_bytes == most_mib * 2**20

@@ -1,6 +1,7 @@
 """The numbers that Prometheus reads."""
 
 import re
+from pathlib import Path
 
 from support.scripted_upstream import Scripted, answer
 
@@ -38,3 +39,23 @@ async def test_blocks_tell_what_is_kept_and_what_is_let_go(serve):
     assert await blocks() > before + 90_000
     kept.clear()
     assert await blocks() < before + 10_000
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+async def test_the_page_for_operators_has_every_metric_with_its_type_and_labels(serve):
+    bridge = await serve(Scripted(answer("x")))
+    client = await bridge.connect()
+    await client.turn(input="1")
+    bridge.bridge._metrics.breached("followers")
+    async with bridge.session.get(bridge.url + "/metrics") as got:
+        text = await got.text()
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    shown = {name: (kind, set()) for name, kind in types.items() if not name.endswith("_created")}
+    for name, labels in re.findall(r"^(\w+)\{(.*)\} \S+$", text, re.MULTILINE):
+        if name in shown:  # a histogram's buckets are none of its labels
+            shown[name][1].update(re.findall(r"(\w+)=", labels))
+    row = re.compile(r"^\| `(ws_bridge_\w+)` \| (\w+) \| (.*?) ?\| ", re.MULTILINE)
+    told = row.findall(PAGE.read_text(encoding="utf-8"))
+    assert {name: (kind, set(re.findall(r"\w+", labels))) for name, kind, labels in told} == shown

@@ -57,7 +57,7 @@ def test_a_sockets_rules_are_carried_over():
     )
     policy = socket_policy(said)
     assert policy.rules == ConnectionLimits(
-        1, 2, 3, 4 * MIB, 5, bad_frames=6, shape=JsonLimits(7, 8)
+        1, 2, 3, 4 * MIB, 5, bad_frames=6, json_limits=JsonLimits(7, 8)
     )
     assert (policy.unread_seconds, policy.max_message_bytes) == (9.0, 64 * MIB)
     assert policy.finish_on_disconnect

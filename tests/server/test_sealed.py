@@ -161,7 +161,7 @@ async def test_servers_of_one_store_know_each_others_seals_from_forged_ones(serv
     with Node(valkey_binary()) as node:
         config = {"store": {"url": f"redis://127.0.0.1:{node.port}"}}
         one, other = [await serve(upstream, config) for _ in range(2)]
-        assert one.bridge._store.key() == other.bridge._store.key() != b""
+        assert one.bridge._store.shared_key() == other.bridge._store.shared_key() != b""
         sealed = await compacted(one)
         assert (await other.post(TOKENS, model="m", input=[sealed]))[0] == 200
         assert (await other.post(TOKENS, model="m", input=[forged(sealed)]))[0] == 400
@@ -174,7 +174,7 @@ async def test_a_server_without_its_store_seals_and_opens_all_the_same(serve):
         signed = await compacted(await serve(upstream, config))
         node.kill()
         bridge = await serve(upstream, config)
-        assert bridge.bridge._store.key() == b""
+        assert bridge.bridge._store.shared_key() == b""
         for item in (signed, await compacted(bridge)):
             status, body = await bridge.post(TOKENS, model="m", input=[item])
             assert (status, body["input_tokens"]) == (200, 1)

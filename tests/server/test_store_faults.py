@@ -496,9 +496,9 @@ async def test_what_lasts_longer_than_a_lease_takes_nobodys_response_away(
     later.ahead = 2 * LEASE_SECONDS  # the store has been up for longer than a lease
     store = scene.there.bridge._store
     for bridge in (scene.here.bridge, scene.there.bridge):  # to both it looks like a standstill
-        bridge._store.scripts.pulse.stood_still_since(0)
+        bridge._store.scripts.standstill.stood_still_since(0)
     looks = counted(store)
-    assert store._presence.may_claim()
+    assert store._health.may_claim()
     async with fault(place):
         halfway.set()
         if fault is no_room:  # it writes nothing else
@@ -519,13 +519,13 @@ async def test_what_lasts_longer_than_a_lease_takes_nobodys_response_away(
 
 def counted(store):
     """What the store says to each look for lost responses from now on."""
-    looks, look = [], store.overdue
+    looks, look = [], store.find_overdue
 
-    async def overdue():
+    async def find_overdue():
         looks.append(await look())
         return looks[-1]
 
-    store.overdue = overdue
+    store.find_overdue = find_overdue
     return looks
 
 
@@ -542,11 +542,11 @@ async def expire(node, response_id):
 
 
 async def is_missed(store):
-    return not store.scripts.breaker.is_well
+    return not store.scripts.breaker.is_healthy
 
 
 async def is_well(store):
-    return store.scripts.breaker.is_well
+    return store.scripts.breaker.is_healthy
 
 
 async def is_longer(found, number):
@@ -571,7 +571,7 @@ async def test_a_servers_wrong_clock_hurts_nobody(serve, place, monkeypatch, hou
     await client.create(input="hi")
     heard = await client.until("response.output_item.done")
     looks = counted(there.bridge._store)
-    assert there.bridge._store._presence.may_claim()
+    assert there.bridge._store._health.may_claim()
     await until(lambda: is_longer(looks, 2), "the other server has looked")
     assert not any(looks)
     gate.set()

@@ -38,7 +38,7 @@ from soak.judge import (
 )
 from soak.visits import KINDS, Visitor
 from tests.bench import gauges
-from ws_bridge.store.redis.health import KEY
+from ws_bridge.store.redis.health import SHARED_KEY
 from ws_bridge.store.redis.keys import lease_indexes
 
 TIDE_SECONDS = 30.0  # a tide and its ebb, where the machine is fast enough
@@ -220,7 +220,8 @@ async def _kept(store: redis.asyncio.Redis) -> list[bytes]:
     return [
         key
         async for key in store.scan_iter(count=1000)
-        if key != KEY.encode() and (b":m:" not in key or await store.hget(key, "st") != b"deleted")
+        if key != SHARED_KEY.encode()
+        and (b":m:" not in key or await store.hget(key, "st") != b"deleted")
     ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from support.long_limits import LONG
 from support.redis_servers import Cluster, Node, redis_binary, valkey_binary
 
-from ws_bridge.store.redis import connect, hints
+from ws_bridge.store.redis import connect, subscriptions
 
 pytest.register_assert_rewrite("store.contract")
 
@@ -16,7 +16,7 @@ pytest.register_assert_rewrite("store.contract")
 def answers_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is slow is not away; where one is frozen, the test says when it is given up."""
     monkeypatch.setattr(connect, "CALL_SECONDS", LONG)
-    monkeypatch.setattr(hints, "ANSWER_SECONDS", LONG)
+    monkeypatch.setattr(subscriptions, "ANSWER_SECONDS", LONG)
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def events_of(kept: Record, *words: str) -> list[Event]:
     """A whole response, as a job would append it."""
     sequencer = Sequencer(Envelope(kept.id, "m", 1_795_200_000), None, lambda: 1_795_200_001.0)
     drafts = answer(*(words or ("Hel", "lo")))
-    return [event for draft in drafts for event in sequencer.take(draft)]
+    return [event for draft in drafts for event in sequencer.sequence(draft)]
 
 
 async def collect(store: Store, kept: Record, after: int = -1) -> list[Event]:
@@ -404,7 +404,7 @@ class StoreContract:
         response = {"id": kept.id, "status": "in_progress", "instructions": "x" * 50_000}
         large = [Event.of(Draft(IN_PROGRESS, {"response": response}), at, None) for at in range(3)]
         await store.create(kept, large)
-        assert (await write(store, kept)).last == 2
+        assert (await write(store, kept)).last_number == 2
         many = record()
         events = events_of(many, *map(str, range(300)))
         await store.create(many, events[:-1])
@@ -464,11 +464,11 @@ class StoreContract:
         kept = record()
         events = events_of(kept)
         await store.create(kept)
-        assert (await write(store, kept)).last == -1
-        assert (await write(store, kept, *events[:3])).last == 2
-        assert (await write(store, kept, *events[:2])).last == 2
-        assert (await write(store, kept, *events[5:])).last == 2
-        assert (await write(store, kept)).last == 2
+        assert (await write(store, kept)).last_number == -1
+        assert (await write(store, kept, *events[:3])).last_number == 2
+        assert (await write(store, kept, *events[:2])).last_number == 2
+        assert (await write(store, kept, *events[5:])).last_number == 2
+        assert (await write(store, kept)).last_number == 2
 
     # Gaps
 
@@ -524,7 +524,7 @@ class StoreContract:
         kept = rerunnable()
         await store.create(kept)
         assert await store.claim(kept.id) is None
-        assert kept.id not in await store.overdue()
+        assert kept.id not in await store.find_overdue()
         snapshot = await store.get(kept.id, "alice")
         assert snapshot is not None
         assert not snapshot.is_overdue
@@ -534,7 +534,7 @@ class StoreContract:
         kept = record()
         await store.create(kept)
         await expire(kept)
-        assert kept.id in await store.overdue()
+        assert kept.id in await store.find_overdue()
         snapshot = await store.get(kept.id, "alice")
         assert snapshot is not None
         assert snapshot.is_overdue
@@ -561,7 +561,7 @@ class StoreContract:
         await expire(kept)
         claims = await asyncio.gather(*(store.claim(kept.id) for _ in range(20)))
         assert len([claim for claim in claims if claim]) == 1
-        assert kept.id not in await store.overdue()
+        assert kept.id not in await store.find_overdue()
 
     async def test_after_a_claim_the_writer_before_is_refused(self, store: Store, expire: Expire):
         kept = rerunnable()
@@ -571,7 +571,7 @@ class StoreContract:
         for late in (events[2:3], events[:1], events, []):
             assert await append(store, kept, late) is Verdict.FENCED
         await store.release(Lease(kept.id, 1))
-        assert kept.id not in await store.overdue()
+        assert kept.id not in await store.find_overdue()
         assert await append(store, kept, events[2:], claim.lease.fence) is Verdict.APPENDED
         assert await append(store, kept, events[2:]) is Verdict.FENCED
         assert await collect(store, kept) == events
@@ -605,7 +605,7 @@ class StoreContract:
         for said in (events[:2], [], events[:2]):
             await expire(kept)
             await append(store, kept, said)
-            assert kept.id not in await store.overdue()
+            assert kept.id not in await store.find_overdue()
             assert await store.claim(kept.id) is None
 
     async def test_what_is_over_is_nobodys_to_claim(self, store: Store, expire: Expire):
@@ -616,28 +616,28 @@ class StoreContract:
         await store.delete(deleted.id, "alice")
         for kept in (done, deleted, record()):
             assert await store.claim(kept.id) is None
-            assert kept.id not in await store.overdue()
+            assert kept.id not in await store.find_overdue()
 
     async def test_what_is_given_back_is_overdue_at_once(self, store: Store):
         kept = rerunnable()
         events = events_of(kept)
         lease = await store.create(kept, events[:2])
         await store.release(replace(lease, fence=7))
-        assert kept.id not in await store.overdue()
+        assert kept.id not in await store.find_overdue()
         await store.release(lease)
-        assert kept.id in await store.overdue()
+        assert kept.id in await store.find_overdue()
         claim = await store.claim(kept.id)
         assert claim is not None
         assert claim.may_run
         assert await append(store, kept, events[2:]) is Verdict.FENCED
         await store.release(lease)
-        assert kept.id not in await store.overdue()
+        assert kept.id not in await store.find_overdue()
 
     async def test_giving_back_what_is_over_is_nothing(self, store: Store):
         kept, events = await finished(store)
         await store.release(Lease(kept.id, 1))
         await store.release(Lease("resp_unknown", 1))
-        assert kept.id not in await store.overdue()
+        assert kept.id not in await store.find_overdue()
         assert await collect(store, kept) == events
 
     @pytest.mark.parametrize(
@@ -702,7 +702,7 @@ class StoreContract:
 
     async def test_a_wish_for_the_end_reaches_the_writer(self, store: Store):
         heard: list[str] = []
-        store.listen(cancelled=heard.append, followed=lambda _: None)
+        store.set_callbacks(on_cancelled=heard.append, on_followed=lambda _: None)
         kept, other = record(), record()
         await store.create(kept)
         await store.create(other)
@@ -715,7 +715,7 @@ class StoreContract:
 
     async def test_a_wish_from_a_stranger_or_too_late_is_nothing(self, store: Store):
         heard: list[str] = []
-        store.listen(cancelled=heard.append, followed=lambda _: None)
+        store.set_callbacks(on_cancelled=heard.append, on_followed=lambda _: None)
         done, events = await finished(store)
         kept = record()
         await store.create(kept)
@@ -787,7 +787,7 @@ class StoreContract:
             assert await store.get_chain(kept.id, stranger) == []
             assert not await store.delete(first.id, stranger)
         heard: list[str] = []
-        store.listen(cancelled=heard.append, followed=lambda _: None)
+        store.set_callbacks(on_cancelled=heard.append, on_followed=lambda _: None)
         await told(heard, store, replace(kept, owner=CAROL))
         assert await store.delete(first.id, CAROL)
         assert await store.get(first.id, name) is None
@@ -804,5 +804,5 @@ class StoreContract:
         assert await store.get(kept.id, CAROL) is not None
 
     async def test_the_key_of_a_store_stays_the_same(self, store: Store):
-        assert len(store.key()) == KEY_BYTES
-        assert store.key() == store.key()
+        assert len(store.shared_key()) == KEY_BYTES
+        assert store.shared_key() == store.shared_key()

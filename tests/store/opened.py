@@ -11,8 +11,8 @@ from store.contract import OWNERS
 from support.hang import HANG_SECONDS
 
 from ws_bridge.store.base import Record
-from ws_bridge.store.redis.connect import parse
-from ws_bridge.store.redis.keys import CHANNELS, keys_of
+from ws_bridge.store.redis.connect import parse_url
+from ws_bridge.store.redis.keys import CHANNEL_PREFIX, keys_of
 from ws_bridge.store.redis.store import RedisStore
 
 LEASE_SECONDS = 15.0
@@ -35,12 +35,12 @@ async def opened(url: str, password: str = "", **fields: Any) -> AsyncIterator[R
     later = Later()
     usual = {"ttl_seconds": TTL_SECONDS, "lease_seconds": LEASE_SECONDS, "now": later}
     fields = usual | {"owners": OWNERS} | fields
-    store = RedisStore(parse(url, password), **fields)
+    store = RedisStore(parse_url(url, password), **fields)
     await store.open()
     try:
         await until_subscribed(store)
         later.ahead = 10 * LEASE_SECONDS  # as if the server had been up for longer than a lease
-        store.scripts.pulse.stood_still_since(0.0)  # which is known before anything is asked
+        store.scripts.standstill.stood_still_since(0.0)  # which is known before anything is asked
         yield store
     finally:
         await store.close()
@@ -60,7 +60,7 @@ async def until_subscribed(store: RedisStore) -> None:
     """Return when hints reach the store: a message of nothing has a receiver."""
 
     async def is_heard() -> bool:
-        told = "PUBLISH", CHANNELS + store.worker, "-"
+        told = "PUBLISH", CHANNEL_PREFIX + store.worker, "-"
         return bool(await store._client.execute_command(*told)) or is_cluster(store)
 
     await until(is_heard, "the store is subscribed")
@@ -68,7 +68,7 @@ async def until_subscribed(store: RedisStore) -> None:
 
 def is_cluster(store: RedisStore) -> bool:
     """Whether a publisher cannot tell who listens: receivers on other nodes are not counted."""
-    return store._place.kind == "cluster"
+    return store._address.kind == "cluster"
 
 
 async def expire(store: RedisStore, kept: Record) -> None:

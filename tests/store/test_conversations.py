@@ -1,4 +1,4 @@
-"""What every place for conversations promises, and the bounds of the one in memory."""
+"""What every place for conversations promises, and the limits of the one in memory."""
 
 import asyncio
 from dataclasses import replace
@@ -190,19 +190,19 @@ class ConversationsContract:
 
     @pytest.mark.catalogue("A6")
     @pytest.mark.parametrize(
-        ("bounds", "most"),
+        ("limits", "most"),
         [(ConversationLimits(items=5), 5), (ConversationLimits(bytes=3 * 2048), 3)],
         ids=["items", "mib"],
     )
     async def test_beyond_its_bounds_nothing_is_added_and_what_is_there_stays(
-        self, kept, bounds, most
+        self, kept, limits, most
     ):
-        kept.bounds = bounds
+        kept.limits = limits
         one = await created(kept)
         for number in range(most):
             assert await kept.add(one.id, "alice", [entry(str(number), "x" * 1400)])
         full = await kept.get(one.id, "alice")
-        assert 0 < full.size <= bounds.bytes
+        assert 0 < full.size <= limits.bytes
         for _ in range(2):
             with pytest.raises(ConversationFull):
                 await kept.add(one.id, "alice", [entry("more", "x" * 1400)])

@@ -19,7 +19,7 @@ from support.redis_servers import Node, valkey_binary
 
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Lease, Verdict, Write
-from ws_bridge.store.redis.codec import FORMS, pack_record, unpack_record
+from ws_bridge.store.redis.codec import RECORD_FIELDS, decode_record, encode_record
 from ws_bridge.store.redis.conversations import RedisConversations
 from ws_bridge.store.redis.keys import keys_of
 from ws_bridge.store.redis.store import RedisStore
@@ -101,11 +101,11 @@ async def test_every_record_is_written_again_as_it_was(loaded):
     assert len(records) > 100
     for packed in records:
         assert json.loads(unpacked(packed)) == json.loads(
-            unpacked(pack_record(unpack_record(packed)))
+            unpacked(encode_record(decode_record(packed)))
         )
         assert json.loads(unpacked(packed)).keys() >= {"id", "owner", "input", "maker"}
-        assert unpack_record(packed).unknown == {}
-        assert FORMS.keys() >= json.loads(unpacked(packed)).keys()
+        assert decode_record(packed).unknown == {}
+        assert RECORD_FIELDS.keys() >= json.loads(unpacked(packed)).keys()
 
 
 async def test_what_runs_is_claimed_with_all_that_its_writer_knew(loaded):

@@ -19,7 +19,7 @@ from ws_bridge.protocol.conversation import entries_of_response
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.sealing import UNSIGNED, Sealer
 from ws_bridge.store.base import Lease, Record, Verdict, Write
-from ws_bridge.store.redis.codec import FORMS, pack, pack_record, unpack_record
+from ws_bridge.store.redis.codec import RECORD_FIELDS, compress, decode_record, encode_record
 from ws_bridge.store.redis.conversations import RedisConversations
 from ws_bridge.store.redis.keys import keys_of, partition_of
 
@@ -42,7 +42,7 @@ def client(valkey):
 def of_later(kept: Record) -> bytes:
     """The record as a release to come writes it."""
     known = {key: value for key, value in asdict(kept).items() if key != "unknown"}
-    return pack(json.dumps(known | LATER).encode())
+    return compress(json.dumps(known | LATER).encode())
 
 
 def stored(client, kept: Record) -> dict:
@@ -57,9 +57,9 @@ def test_one_more_field_is_refused_by_the_release_before_and_kept_by_this_one():
     packed = of_later(kept)
     with pytest.raises(TypeError, match="region"):
         old_reader.unpack_record(packed)
-    read = unpack_record(packed)
+    read = decode_record(packed)
     assert read == replace(kept, unknown=LATER)
-    assert json.loads(unpacked(pack_record(read))) == json.loads(unpacked(packed))
+    assert json.loads(unpacked(encode_record(read))) == json.loads(unpacked(packed))
 
 
 async def test_a_field_of_a_later_release_survives_whatever_this_one_does(store, client):
@@ -92,7 +92,7 @@ async def test_fields_of_a_later_release_in_hashes_and_log_entries_stay(store, c
     events, keys = events_of(kept), keys_of(kept.id)
     await store.create(kept, events[:1])
     client.hset(keys.meta, "zone", "b")
-    payload = pack(events[1].text)
+    payload = compress(events[1].text)
     client.xadd(keys.events, {"zone": "b", "e": payload}, id=f"{events[1].number + 1}-0")
     client.hset(keys.meta, "n", events[1].number)
     await expire(store, kept)
@@ -121,7 +121,7 @@ async def test_a_conversation_of_a_later_release_is_read_and_its_fields_stay(sto
     await kept.create(one)
     tag = f"wb1:{{p{partition_of(one.id)}}}"
     item = {"type": "message", "role": "user", "content": "hi"}
-    payload = pack(json.dumps([item, None, None, "spare", {"at": 7}]).encode())
+    payload = compress(json.dumps([item, None, None, "spare", {"at": 7}]).encode())
     client.rpush(f"{tag}:ci:{one.id}", b'"later"\n' + payload)
     client.hset(f"{tag}:c:{one.id}", "zone", "b")
     await kept.add(one.id, one.owner, [entry("after")])
@@ -158,7 +158,7 @@ def same(seen: old_reader.Record, kept: Record) -> bool:
 def test_a_record_has_the_fields_that_the_old_reader_knows():
     """A field more goes into the hash, or waits until no server of that release runs any more."""
     old = {one.name for one in fields(old_reader.Record)}
-    assert old == FORMS.keys() == {one.name for one in fields(Record)} - {"unknown"}
+    assert old == RECORD_FIELDS.keys() == {one.name for one in fields(Record)} - {"unknown"}
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_record_has_the_fields_that_the_old_reader_knows():
     ],
 )
 def test_records_of_today_are_read_by_the_release_before(kept):
-    assert same(old_reader.unpack_record(pack_record(kept)), kept)
+    assert same(old_reader.unpack_record(encode_record(kept)), kept)
 
 
 async def test_responses_of_today_are_read_by_the_release_before(store, client):

@@ -155,7 +155,7 @@ class ScriptedResponse:
         self.record = Record(self.id, OWNER, (), "openai|", background=background)
         sequencer = Sequencer(Envelope(self.id, "m", 0), None, lambda: 1.0)
         drafts = answer(*(words or ("Hel", "lo")))
-        self.events = [event for draft in drafts for event in sequencer.take(draft)]
+        self.events = [event for draft in drafts for event in sequencer.sequence(draft)]
         self.stream = Stream()
         self.notices: list[str] = []  # what the mirror called: "cancelled", "taken over"
 

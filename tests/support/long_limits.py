@@ -21,16 +21,21 @@ CONFIG: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
-# Of waits for the store; those for a client's or provider's good manners may pass.
+# Of waits for the store, and for a provider's connection; those for a client's or provider's good
+# manners may pass.
 CONSTANTS: Mapping[str, float] = dict.fromkeys(
     (
         "ws_bridge.jobs.lineage.PARENT_SECONDS",
         "ws_bridge.server.http.responses.CANCEL_SECONDS",
         "ws_bridge.store.redis.connect.CALL_SECONDS",
-        "ws_bridge.store.redis.hints.ANSWER_SECONDS",
+        "ws_bridge.store.redis.subscriptions.ANSWER_SECONDS",
         "ws_bridge.store.redis.scripts.STALL_SECONDS",
         "ws_bridge.jobs.store_timeout.LONGEST_SECONDS",
         "ws_bridge.jobs.store_timeout.SILENCE_SECONDS",
+        "ws_bridge.upstream.litellm.call.CONNECT_SECONDS",
+        "ws_bridge.upstream.litellm.call.WRITE_SECONDS",
+        "ws_bridge.upstream.websocket.connection.CONNECT_SECONDS",
+        "ws_bridge.upstream.websocket.connection.PONG_SECONDS",
     ),
     LONG,
 )

@@ -28,7 +28,7 @@ from ws_bridge.protocol.events import FAILED, Draft
 from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.protocol.sealing import UNSIGNED
 from ws_bridge.upstream.base import Request, Target
-from ws_bridge.upstream.compaction import CompactingUpstream, has_own
+from ws_bridge.upstream.compaction import CompactingUpstream, compacts_natively
 from ws_bridge.upstream.litellm.upstream import LitellmUpstream
 
 Json = dict[str, Any]
@@ -264,7 +264,7 @@ async def test_a_provider_that_compacts_by_itself_is_asked_as_the_client_asked(i
     ],
 )
 def test_openai_compacts_by_itself_and_nobody_else(model, api_base, expected):
-    assert has_own(Target("m", model, api_base=api_base)) is expected
+    assert compacts_natively(Target("m", model, api_base=api_base)) is expected
 
 
 async def test_the_summary_is_asked_for_as_text_of_any_length_and_leaves_no_trace():
@@ -323,7 +323,7 @@ async def test_if_no_summary_can_be_had_the_answer_is_made_from_all_there_is(fai
     assert texts(upstream.requests[1].input()) == ["I am Ada", "Hello Ada", "who am I?"]
     assert upstream.requests[1].options == {}
     assert [record.message.partition(" code")[0] for record in caplog.records] == [
-        "compaction failed model=anthropic/c"
+        "compaction_failed model=anthropic/c"
     ]
 
 

@@ -16,12 +16,12 @@ async def forever():
 
 @pytest.mark.parametrize(("life", "silence"), [(0.01, FOREVER), (FOREVER, 0.01), (0, 0)])
 async def test_a_wait_ends_at_either_limit(life, silence):
-    watch = Deadlines(life, silence)
-    with pytest.raises(UpstreamError) as over, watch:
+    deadlines = Deadlines(life, silence)
+    with pytest.raises(UpstreamError) as over, deadlines:
         await forever()
     assert (over.value.status, over.value.code) == (504, "upstream_timeout")
     assert asyncio.current_task().cancelling() == 0
-    watch.stop()
+    deadlines.cancel()
 
 
 async def test_a_limit_holds_when_a_layer_below_hides_the_cancellation():
@@ -31,8 +31,8 @@ async def test_a_limit_holds_when_a_layer_below_hides_the_cancellation():
         except asyncio.CancelledError:
             raise ValueError from None
 
-    watch = Deadlines(FOREVER, 0.01)
-    with pytest.raises(UpstreamError), watch:
+    deadlines = Deadlines(FOREVER, 0.01)
+    with pytest.raises(UpstreamError), deadlines:
         await hides()
 
 
@@ -40,8 +40,8 @@ async def test_somebody_elses_cancel_goes_through():
     started = asyncio.Event()
 
     async def waits():
-        watch = Deadlines(FOREVER, FOREVER)
-        with watch:
+        deadlines = Deadlines(FOREVER, FOREVER)
+        with deadlines:
             started.set()
             await forever()
 
@@ -53,27 +53,27 @@ async def test_somebody_elses_cancel_goes_through():
 
 
 async def test_other_errors_go_through():
-    watch = Deadlines(FOREVER, FOREVER)
-    with pytest.raises(KeyError), watch:
+    deadlines = Deadlines(FOREVER, FOREVER)
+    with pytest.raises(KeyError), deadlines:
         raise KeyError
-    watch.stop()
+    deadlines.cancel()
 
 
 async def test_what_happens_between_waits_is_not_limited():
-    watch = Deadlines(FOREVER, 0.01)
-    with watch:
+    deadlines = Deadlines(FOREVER, 0.01)
+    with deadlines:
         await asyncio.sleep(0)
     await asyncio.sleep(0.05)
-    watch.fed()
-    with watch:
+    deadlines.record_activity()
+    with deadlines:
         await asyncio.sleep(0)
-    watch.stop()
+    deadlines.cancel()
 
 
 async def test_a_stopped_watch_leaves_nothing_behind():
-    watch = Deadlines(FOREVER, FOREVER)
-    with watch:
+    deadlines = Deadlines(FOREVER, FOREVER)
+    with deadlines:
         await asyncio.sleep(0)
-    watch.stop()
-    watch.stop()
-    assert watch._timer is None
+    deadlines.cancel()
+    deadlines.cancel()
+    assert deadlines._timer is None

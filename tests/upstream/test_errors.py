@@ -5,7 +5,7 @@ import pytest
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.upstream import errors as errors_module
-from ws_bridge.upstream.errors import classify, is_retryable, redacted, retry_after
+from ws_bridge.upstream.errors import classify, redacted, retry_after
 
 
 class ProviderError(Exception):
@@ -115,7 +115,7 @@ def test_of_a_long_error_little_is_looked_at(monkeypatch, words):
     notes = []
     patterns = [Seen(pattern, notes) for pattern in errors_module.SECRETS]
     monkeypatch.setattr(errors_module, "SECRETS", patterns)
-    for name in ("NOT_FOR_CLIENTS", "BARE_WORDS", "UNSUPPORTED"):
+    for name in ("NOT_FOR_CLIENTS", "BARE_MESSAGE", "UNSUPPORTED"):
         monkeypatch.setattr(errors_module, name, Seen(getattr(errors_module, name), notes))
     refused = type("UnsupportedParamsError", (ProviderError,), {})
     body = {"error": {"message": words, "code": words, "param": words}}
@@ -246,22 +246,3 @@ def test_an_error_of_the_seam_stays_what_it_is():
 )
 def test_every_form_of_retry_after_is_read(headers, seconds):
     assert retry_after(headers, now=1445412480.0) == seconds
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "may_help"),
-    [
-        (408, None, True),
-        (409, None, True),
-        (429, "rate_limit_exceeded", True),
-        (429, "insufficient_quota", False),
-        (500, None, True),
-        (529, None, True),
-        (400, None, False),
-        (401, None, False),
-        (404, None, False),
-        (422, None, False),
-    ],
-)
-def test_only_what_passes_by_itself_is_worth_another_try(status, code, may_help):
-    assert is_retryable(UpstreamError(status=status, code=code)) is may_help

@@ -223,7 +223,7 @@ async def test_the_model_in_a_response_is_who_answered():
     bare = [Draft(draft.type, {"response": {"output": []}}) for draft in (*opening(), completed())]
     bridge = Bridge(a=[[UpstreamError()]], b=[bare])
     sequencer = Sequencer(Envelope("resp_1", "a", 1), None, lambda: 2.0)
-    events = [event for draft in await bridge.ask() for event in sequencer.take(draft)]
+    events = [event for draft in await bridge.ask() for event in sequencer.sequence(draft)]
     assert [event.json()["response"]["model"] for event in events] == ["b", "b", "b"]
     named = Bridge(a=[[UpstreamError()]], b=[answer("x")])
     assert (await named.ask())[0].fields["response"]["model"] == "gpt-scripted"

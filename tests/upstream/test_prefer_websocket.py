@@ -16,8 +16,8 @@ from ws_bridge.protocol.events import CREATED, IN_PROGRESS, TERMINAL
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.litellm.upstream import LitellmUpstream
 from ws_bridge.upstream.prefer_websocket import (
-    FIRST_REST,
-    LONGEST_REST,
+    FIRST_COOLDOWN,
+    LONGEST_COOLDOWN,
     PreferWebSocket,
     has_socket,
 )
@@ -91,7 +91,7 @@ async def test_other_models_are_asked_the_managed_way(fake, both):
 @pytest.mark.parametrize("status", [401, 403, 404, 426, 429, 500, 503])
 async def test_a_refused_handshake_is_answered_the_managed_way(fake, both, status):
     auto, _ = both
-    fake.refusals.append(status)
+    fake.handshake_statuses.append(status)
     heard = await ask(request(target(fake)), auto)
     assert (heard.error, heard.text) == (None, "Hello, world! This is a test.")
     assert check_events(heard.events()) == []
@@ -154,25 +154,25 @@ async def test_after_a_failure_the_socket_is_left_alone_for_longer_each_time(fak
     auto, now = both
     rests = []
     for _ in range(7):
-        fake.refusals.append(404)
+        fake.handshake_statuses.append(404)
         before = len(fake.handshakes)
         await ask(request(target(fake)), auto)
         assert len(fake.handshakes) == before + 1
         start = now[0]
-        while auto._rests and now[0] < next(iter(auto._rests.values())).until:
+        while auto._cooldowns and now[0] < next(iter(auto._cooldowns.values())).until:
             assert (await ask(request(target(fake)), auto)).error is None
             assert len(fake.handshakes) == before + 1
-            now[0] = next(iter(auto._rests.values())).until
+            now[0] = next(iter(auto._cooldowns.values())).until
         rests.append(now[0] - start)
-    assert rests == [FIRST_REST, 60, 120, 240, 480, LONGEST_REST, LONGEST_REST]
+    assert rests == [FIRST_COOLDOWN, 60, 120, 240, 480, LONGEST_COOLDOWN, LONGEST_COOLDOWN]
     heard = await ask(request(target(fake)), auto)
     assert heard.drafts[0].text
-    assert auto._rests == {}
+    assert auto._cooldowns == {}
 
 
 async def test_another_address_is_not_left_alone_for_it(fake, both):
     auto, _ = both
-    fake.refusals.append(404)
+    fake.handshake_statuses.append(404)
     await ask(request(target(fake)), auto)
     heard = await ask(request(target(fake, api_key="another")), auto)
     assert heard.drafts[0].text
@@ -180,17 +180,17 @@ async def test_another_address_is_not_left_alone_for_it(fake, both):
 
 async def test_turns_that_fail_together_count_once(fake, both):
     auto, _ = both
-    fake.refusals += [404] * 4
+    fake.handshake_statuses += [404] * 4
     await asyncio.gather(*(ask(request(target(fake)), auto) for _ in range(4)))
-    (rest,) = auto._rests.values()
-    assert rest.seconds == FIRST_REST
+    (rest,) = auto._cooldowns.values()
+    assert rest.seconds == FIRST_COOLDOWN
 
 
 async def test_after_the_rest_one_turn_tries_for_all(fake, both):
     auto, now = both
-    fake.refusals.append(404)
+    fake.handshake_statuses.append(404)
     await ask(request(target(fake)), auto)
-    now[0] += FIRST_REST
+    now[0] += FIRST_COOLDOWN
     handshakes = len(fake.handshakes)
     drafts = auto.respond(request(target(fake, "gate1")))
     first = asyncio.ensure_future(anext(drafts))
@@ -200,7 +200,7 @@ async def test_after_the_rest_one_turn_tries_for_all(fake, both):
     fake.release("gpt-gate1")
     assert (await first).text
     await drafts.aclose()
-    assert auto._rests == {}
+    assert auto._cooldowns == {}
 
 
 async def test_closing_it_closes_the_providers_connection(fake, both):
@@ -230,7 +230,9 @@ async def test_of_500_failures_at_random_points_nothing_is_lost_or_doubled(fake)
         fake.accidents["gpt-" + model] = [
             Accident(chance.randrange(12), chance.choice(["abort", 1000, 1011, 1012, b"?"]))
         ] * 2
-        fake.refusals += [chance.choice([401, 403, 404, 426, 500])] * (chance.random() < 0.2)
+        fake.handshake_statuses += [chance.choice([401, 403, 404, 426, 500])] * (
+            chance.random() < 0.2
+        )
         asked = request(target(fake, model, ws_lanes=lanes))
         async with aclosing(auto.respond(asked)) as drafts:
             told, failure = [], None
@@ -253,7 +255,7 @@ async def test_of_500_failures_at_random_points_nothing_is_lost_or_doubled(fake)
     for n in range(125):
         models = [f"{chance.choice(['text', 'tools', 'reasoning'])}-{n}-{m}" for m in range(4)]
         await asyncio.gather(*(one(model, chance.choice([1, 4])) for model in models))
-        now[0] += LONGEST_REST
+        now[0] += LONGEST_COOLDOWN
     await native.close()
     assert sum(seen.values()) == 500
     assert seen["cut"] > 50

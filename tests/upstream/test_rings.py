@@ -78,12 +78,12 @@ async def test_litellm_is_not_asked_about_what_follows_a_native_end(fake, monkey
 
 async def test_a_connection_that_could_not_be_opened_is_freed():
     with no_collection() as left:
-        wire = ProviderConnection(
+        connection = ProviderConnection(
             ProviderAddress("ws://127.0.0.1:9/v1/responses", "", 1), lambda: 0.0
         )
-        await wire.start()
-        assert not wire.is_open
-        del wire
+        await connection.start()
+        assert not connection.is_open
+        del connection
         await until_none(left)
 
 

@@ -12,7 +12,7 @@ from upstreams.asking import ask, name_of, request, target
 from ws_bridge.protocol.events import COMPLETED
 from ws_bridge.protocol.history import Chain
 from ws_bridge.upstream.base import Request, Target
-from ws_bridge.upstream.router import LEAVING_SECONDS, WARM_UP_SECONDS, Router
+from ws_bridge.upstream.router import WARM_UP_CLOSE_SECONDS, WARM_UP_SECONDS, Router
 
 DEMO = Target("demo", "demo/demo", drop_params=True)
 HELLO = Chain(None, ({"type": "message", "role": "user", "content": "hello"},))
@@ -45,7 +45,7 @@ async def slow(fake):
     yield providers, opening, hands
     closing = asyncio.create_task(providers.close())
     await wait_until(lambda: hands.sleepers)
-    hands.advance(LEAVING_SECONDS)  # what hangs is not waited for
+    hands.advance(WARM_UP_CLOSE_SECONDS)  # what hangs is not waited for
     await closing
     await fake.wait_closed(closed_early=1)
 
@@ -100,4 +100,4 @@ async def test_a_first_call_that_is_slow_and_then_fails_is_still_one_warning(fak
 
 
 def warnings(caplog):
-    return [one.getMessage() for one in caplog.records if one.name.endswith("providers")]
+    return [one.getMessage() for one in caplog.records if one.name == "ws_bridge.upstream.router"]

@@ -14,19 +14,19 @@ class Hand:
 
     def __init__(self):
         self.time = 1000.0
-        self.board = TargetHealth(lambda: self.time)
+        self.health = TargetHealth(lambda: self.time)
 
     def order(self, *groups, **more):
-        return self.board.order(groups or [(A, B, C), (FALLBACK,)], **more)
+        return self.health.order(groups or [(A, B, C), (FALLBACK,)], **more)
 
     def ask(self, target):
-        self.board.begins(target)
-        self.board.ends(target)
+        self.health.acquire(target)
+        self.health.release(target)
 
     def fail(self, target, retry_after=None):
-        self.board.begins(target)
-        self.board.fails(target, retry_after)
-        self.board.ends(target)
+        self.health.acquire(target)
+        self.health.record_failure(target, retry_after)
+        self.health.release(target)
 
     def rests(self, target):
         """Whether another one goes before it."""
@@ -46,19 +46,19 @@ def test_those_of_one_name_are_asked_in_turns_and_fallbacks_after_them():
 
 def test_the_one_with_the_least_to_do_goes_first():
     hand = Hand()
-    hand.board.begins(A)
-    hand.board.begins(B)
-    hand.board.begins(B)
-    hand.board.begins(C)
-    hand.board.ends(C)
+    hand.health.acquire(A)
+    hand.health.acquire(B)
+    hand.health.acquire(B)
+    hand.health.acquire(C)
+    hand.health.release(C)
     assert hand.order()[:3] == [C, A, B]
-    hand.board.ends(A)
+    hand.health.release(A)
     assert hand.order()[:3] == [A, C, B]
 
 
 def test_the_maker_of_what_a_conversation_carries_goes_before_its_equals_only():
     hand = Hand()
-    hand.board.begins(B)
+    hand.health.acquire(B)
     assert hand.order(made_by=B.maker)[0] is B
     assert hand.order(made_by=FALLBACK.maker)[0] is not FALLBACK
     hand.fail(B)
@@ -73,8 +73,8 @@ def test_a_rest_is_five_seconds_doubling_to_a_minute_and_forgotten_after_an_answ
         assert hand.rests(A)
         hand.time += 0.5
         assert not hand.rests(A)
-    hand.board.begins(A)
-    hand.board.works(A)
+    hand.health.acquire(A)
+    hand.health.record_success(A)
     hand.fail(A)
     hand.time += 5
     assert not hand.rests(A)
@@ -84,8 +84,8 @@ def test_a_rest_is_five_seconds_doubling_to_a_minute_and_forgotten_after_an_answ
 def test_a_rest_that_was_asked_for_is_as_long_as_was_asked(seconds):
     hand = Hand()
     hand.fail(A, seconds)
-    hand.board.begins(A)
-    hand.board.works(A)  # what was begun before
+    hand.health.acquire(A)
+    hand.health.record_success(A)  # what was begun before
     hand.time += seconds - 0.25
     assert hand.rests(A)
     hand.time += 0.25
@@ -110,10 +110,10 @@ def test_those_that_rest_are_asked_when_nobody_else_is_left_the_soonest_ready_fi
 
 def test_no_more_is_remembered_than_the_bound_and_never_too_little():
     hand = Hand()
-    hand.board.begins(A)
+    hand.health.acquire(A)
     for number in range(REMEMBERED + 10):
         hand.ask(Target("m", f"openai/{number}"))
-    hand.board.ends(A)
-    assert len(hand.board._standings) <= REMEMBERED + 10
+    hand.health.release(A)
+    assert len(hand.health._states) <= REMEMBERED + 10
     hand.ask(B)
-    assert len(hand.board._standings) == REMEMBERED
+    assert len(hand.health._states) == REMEMBERED

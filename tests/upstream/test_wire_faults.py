@@ -25,10 +25,10 @@ from websockets.exceptions import ConnectionClosed
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.errors import classify, is_retryable
+from ws_bridge.upstream.errors import TOO_LARGE, classify
 from ws_bridge.upstream.litellm import client, internals
-from ws_bridge.upstream.litellm.size_limits import TOO_LARGE
 from ws_bridge.upstream.litellm.upstream import LitellmUpstream, call_of
+from ws_bridge.upstream.retry import is_retryable
 from ws_bridge.upstream.websocket import connection
 from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
@@ -496,7 +496,7 @@ async def test_an_answer_without_an_end_on_a_websocket_is_read_to_its_bound_and_
 @pytest.mark.catalogue("A7")
 async def test_what_nobody_takes_from_a_websocket_is_kept_up_to_a_bound(monkeypatch):
     """Whoever asked may have to wait for the store first."""
-    monkeypatch.setattr(connection, "MAX_WAITING", MIB)
+    monkeypatch.setattr(connection, "MAX_UNREAD", MIB)
     provider = Speaking(256 * MIB)
     async with serve(provider, "127.0.0.1", 0) as server, native() as upstream:
         port = server.sockets[0].getsockname()[1]
@@ -505,7 +505,7 @@ async def test_what_nobody_takes_from_a_websocket_is_kept_up_to_a_bound(monkeypa
         )
         async with aclosing(upstream.respond(request(to))) as drafts:
             assert (await anext(drafts)).type == "response.created"
-            [lane] = upstream._pool._wires[0].lanes
+            [lane] = upstream._pool._connections[0].lanes
             async with asyncio.timeout(HANG_SECONDS):
                 while lane.is_taken:  # noqa: ASYNC110 - the connection's own task
                     await asyncio.sleep(0)

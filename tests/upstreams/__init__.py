@@ -36,7 +36,8 @@ emptychoices; anything else is text. ``nousage``: no usage chunk (bigN always se
 only on ``include_usage``).
 
 Anthropic, all that match, in this order: redacted thinking texttool/text tool (two calls) noarg
-interleave maxtok refusal miderr; ``cite`` adds a citation to each text block.
+interleave maxtok refusal miderr; ``cite`` adds a citation to each text block; ``bigN`` makes the
+first text of N deltas.
 Gemini: think tool safety. Ollama: think tool.
 """
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from upstreams.errors import pieces
+from upstreams.errors import number_after, pieces
 
 Json = dict[str, Any]
 
@@ -82,7 +82,8 @@ def _anthropic_blocks(model: str) -> Iterator[Block]:
     if "thinking" in model:
         yield _thinking_block
     if "texttool" in model or "tool" not in model:
-        yield lambda index: _text_block(index, "Hello from Claude!", cite)
+        said = "claude" * number_after("big", model) if "big" in model else "Hello from Claude!"
+        yield lambda index: _text_block(index, said, cite)
     if "tool" in model:
         parts = ('{"city":', ' "Paris"}')
         yield lambda index: _tool_block(index, "toolu_01T1", "get_weather", *parts)

@@ -59,14 +59,14 @@ class Connection:
 class FakeSockets(FakeProviders):
     """A context manager, see the module. All lists grow in the order of events.
 
-    ``refusals``: HTTP statuses for the next handshakes. ``accidents``: by model, for its next
+    ``handshake_statuses``: of refusals of the next handshakes. ``accidents``: by model, of its next
     creates. ``frames``: (connection, create). ``sent``: provider's response id → its frames.
     ``violations``: what a client must not do.
     """
 
     def __init__(self, tls: tuple[Path, Path] | None = None) -> None:
         super().__init__()
-        self.refusals: list[int] = []
+        self.handshake_statuses: list[int] = []
         self.accidents: dict[str, list[Accident]] = defaultdict(list)
         self.handshakes: list[dict[str, str]] = []
         self.frames: list[tuple[int, Json]] = []
@@ -121,8 +121,8 @@ class FakeSockets(FakeProviders):
 
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         self.handshakes.append(dict(request.headers))
-        if self.refusals:
-            return _refused(self.refusals.pop(0))
+        if self.handshake_statuses:
+            return _refused(self.handshake_statuses.pop(0))
         socket = web.WebSocketResponse(max_msg_size=0, compress=False)
         await socket.prepare(request)
         connection = Connection(next(self._numbers), request, socket)

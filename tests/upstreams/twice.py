@@ -20,6 +20,7 @@ from ws_bridge.upstream.errors import classify
 from ws_bridge.upstream.litellm import client as litellm_client
 from ws_bridge.upstream.litellm import tap
 from ws_bridge.upstream.litellm.chunks import chunk_of
+from ws_bridge.upstream.profiles import profile_of
 
 HELLO = [{"role": "user", "content": "hi"}]
 
@@ -60,7 +61,7 @@ class Provider:
 
     def _access(self, model):
         base = self._fake.base_url + ("" if model.startswith("anthropic/") else "/v1")
-        if model.partition("/")[0] in litellm_client.TAKE_A_CLIENT:
+        if profile_of(model.partition("/")[0]).takes_client:
             return {"api_base": base, "client": self._client}
         client = AsyncOpenAI(api_key="x", base_url=base, http_client=self._sdk, max_retries=0)
         return {"api_base": base, "client": client}

@@ -21,7 +21,7 @@ from ws_bridge.jobs.spec import EndReason, JobSpec, Reason, Timing
 from ws_bridge.protocol.events import COMPLETED, Draft
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.response import no_usage
-from ws_bridge.protocol.steering import owed
+from ws_bridge.protocol.steering import required_outputs
 from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
@@ -192,7 +192,8 @@ class Job:
         """Whether every item is finished, and no call waits for its output."""
         folded = self._publisher.folded()
         finished_items = folded.finished_items()
-        return len(finished_items) == len(folded.output()) and not any(owed(finished_items))
+        is_between_items = len(finished_items) == len(folded.output())
+        return is_between_items and not any(required_outputs(finished_items))
 
     def _can_move(self) -> bool:
         """Whether another server could generate the rest of a background response."""

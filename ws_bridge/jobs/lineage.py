@@ -69,7 +69,7 @@ class Lineage:
         Raises ``ConversationNotFound``, and ``ConversationFull`` if it could not hold the response.
         """
         conversation = await self._find(conversation_id, owner)
-        self._conversations.bounds.check(conversation.size + 1, len(conversation.entries) + 1)
+        self._conversations.limits.check(conversation.size + 1, len(conversation.entries) + 1)
         return await aside(conversation.turn, values=len(conversation.entries))
 
     async def append_to_conversation(self, spec: JobSpec, response: Json) -> None:
@@ -88,7 +88,7 @@ class Lineage:
         try:
             # While the client waits for its end.
             add = self._conversations.add(conversation_id, record.owner, entries)
-            await wait_while_answering(self._store.answered, add)
+            await wait_while_answering(self._store.answer_count, add)
         except (BridgeError, TimeoutError) as lost:
             reason = getattr(lost, "code", "timeout")
             log.error("conversation_lost id=%s reason=%s", conversation_id, reason)  # noqa: TRY400

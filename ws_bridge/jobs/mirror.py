@@ -316,7 +316,7 @@ class Mirror:
             elif receipt.is_cancelled:
                 backlog.listener.cancelled()
         elif receipt.verdict is Verdict.GAP:  # it has lost some: write again from there
-            backlog.rewind(receipt.last)
+            backlog.rewind(receipt.last_number)
         elif receipt.verdict is Verdict.GONE:
             log.warning("store_lost id=%s: it is written again", backlog.record.id)
             backlog.mark_lost()
@@ -332,7 +332,7 @@ class Mirror:
 
     async def _answered(self, step: Coroutine[Any, Any, Outcome]) -> Outcome:
         """The step's outcome, waited for as long as the store answers. Raises ``TimeoutError``."""
-        return await wait_while_answering(self._store.answered, step)
+        return await wait_while_answering(self._store.answer_count, step)
 
     def _track(self, backlog: Backlog) -> None:
         self._tracked[backlog.record.id] = backlog

@@ -82,7 +82,7 @@ class Publisher:
 
         A provider that generates the response by itself sends again what that server published.
         """
-        self._sequencer.go_on(claim.events)
+        self._sequencer.resume(claim.events)
         if claim.upstream_id:
             self._replays = sum(event.type not in LIFECYCLE for event in claim.events)
         self.stream.append(claim.events)
@@ -104,11 +104,11 @@ class Publisher:
             if self._is_replay(draft):
                 return True
             draft = self._with_items(draft)
-        return self._publish(self._sequencer.take(draft))
+        return self._publish(self._sequencer.sequence(draft))
 
     def publish_own(self, draft: Draft) -> bool:
         """Publish a draft of the bridge; false as ``publish``."""
-        return self._publish(self._sequencer.take(draft))
+        return self._publish(self._sequencer.sequence(draft))
 
     async def open(self, *, queued: bool = False) -> None:
         """Publish what a response begins with, unless it has begun. Raises as ``flush``."""

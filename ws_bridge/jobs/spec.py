@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ws_bridge.errors import BridgeError
-from ws_bridge.protocol.actions import Start
+from ws_bridge.protocol.actions import StartResponse
 from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.protocol.reducer import fold
@@ -54,7 +54,7 @@ class Create:
     size: int = 0  # bytes of the request
 
     @classmethod
-    def of(cls, start: Start, owner: str) -> Create:
+    def of(cls, start: StartResponse, owner: str) -> Create:
         """The create of a socket."""
         return cls(start.request, owner, "websocket", start.lane, start.parent, start.size)
 

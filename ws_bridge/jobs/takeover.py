@@ -38,7 +38,7 @@ class Takeover:
         while True:
             await self._clock.sleep(SEARCH_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - spread
             try:
-                found = await self._store.overdue()
+                found = await self._store.find_overdue()
             except StoreUnavailable:
                 continue
             except Exception:  # the edge of the task: the search must never end

@@ -1,4 +1,4 @@
-"""What a connection decides, as values."""
+"""A connection's decisions, as values: the socket carries them out in order."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ws_bridge.types import Json
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """Begin a response on a lane; tell ``began`` and ``ended`` about it."""
+class StartResponse:
+    """Start a response on a lane; report ``response_created`` and ``response_ended``."""
 
     request: CreateResponse
     lane: str | None
     parent: Turn | None = None
-    steers: tuple[Steer, ...] = ()  # that it brings; committed with its `response.created`
-    is_successor: bool = False  # begun by the bridge itself, for what was steered
+    steers: tuple[Steer, ...] = ()  # they are committed with its `response.created`
+    is_successor: bool = False  # started by the bridge itself, for accepted steers
     size: int = 0  # bytes of its frame
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopResponse:
     """End the running response of a lane: ``cancel`` or ``interrupt``."""
 
     lane: str | None
@@ -34,37 +34,37 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Accept:
-    """Say that a steer was accepted, and end the lane's running response at a good place."""
+class AcceptSteer:
+    """Publish that a steer was accepted; end the lane's running response at an item's end."""
 
     lane: str | None
     steer: Steer
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """Say an event of the lane's running response."""
+class PublishDraft:
+    """Publish an event of the lane's running response."""
 
     lane: str | None
     draft: Draft
 
 
 @dataclass(frozen=True, slots=True)
-class Publish:
+class SendFrame:
     """Send a frame that belongs to no response."""
 
     frame: Json
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """End the connection: no answer will help this client."""
+class CloseConnection:
+    """Close the connection: the client keeps sending what is refused."""
 
     code: int
     reason: bytes
 
 
-Action = Start | Stop | Accept | Reply | Publish | End
+Action = StartResponse | StopResponse | AcceptSteer | PublishDraft | SendFrame | CloseConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +78,15 @@ class ConnectionLimits:
     cached_turns: int = 256
     steers: int = 16  # that wait for one response's end
     bad_frames: int = 20  # in a row, before the connection is closed
-    shape: JsonLimits = USUAL
+    json_limits: JsonLimits = USUAL
     default_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedCreate:
-    """A create, or its refusal, that waits for its turn."""
+    """A create, or its refusal, in the queue."""
 
     lane: str | None
-    action: Start | Publish
+    action: StartResponse | SendFrame
     size: int
-    parent_id: Any = None  # what a refused continuation takes with it, if it is an id
+    parent_id: Any = None  # a refused continuation evicts this parent, if it is an id

@@ -1,6 +1,6 @@
-"""A client's text frames, read: what takes long for a large one, and changes nothing.
+"""Parse a client's text frames. For a large frame this takes long, and it changes no state.
 
-Rule: what is read hangs on the text and on the rules alone, so that it may be read anywhere.
+Rule: the result depends on the text and the limits alone, so parsing may run in any thread.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ws_bridge.errors import BridgeError, UnsupportedParameter
 from ws_bridge.protocol.actions import ConnectionLimits
-from ws_bridge.protocol.json_limits import check_shape
+from ws_bridge.protocol.json_limits import check_limits
 from ws_bridge.protocol.request import CreateResponse, flat, parse_create, parse_frame
 from ws_bridge.types import Json
 
@@ -18,13 +18,13 @@ CANCEL = "response.cancel"
 INTERRUPT = "response.interrupt"
 STEER = "response.steer"
 PROCESSED = "response.processed"
-ONLY_HTTP = frozenset({"background_options"})  # what they are about is not done on a socket
+ONLY_HTTP = frozenset({"background_options"})  # they concern HTTP only
 KINDS = frozenset({CREATE, CANCEL, INTERRUPT, STEER, PROCESSED})
 
 
 @dataclass(frozen=True, slots=True)
 class ClientFrame:
-    """A text frame that was read: its error if it is none, and its create if it is one."""
+    """A parsed text frame: its error if it is invalid, its create if it is one."""
 
     size: int
     frame: Json = field(default_factory=dict)
@@ -32,11 +32,11 @@ class ClientFrame:
     create: CreateResponse | BridgeError = field(default_factory=BridgeError)
 
 
-def read(text: str | bytes, rules: ConnectionLimits) -> ClientFrame:
-    """Read a text frame. It hangs on nothing but the rules, so it may be done anywhere."""
+def read_frame(text: str | bytes, rules: ConnectionLimits) -> ClientFrame:
+    """Parse a text frame. The result depends on the text and the limits alone."""
     size = len(text)
     try:
-        frame = parse_frame(text, KINDS, rules.shape)
+        frame = parse_frame(text, KINDS, rules.json_limits)
     except BridgeError as error:
         return ClientFrame(size, error=error)
     if frame["type"] != CREATE:
@@ -52,6 +52,6 @@ def _read_create(body: Json, rules: ConnectionLimits) -> CreateResponse:
         raise UnsupportedParameter(
             "'background' is not supported over WebSocket.", param="background"
         )
-    check_shape(body, rules.shape)
-    told = {name: value for name, value in body.items() if name not in ONLY_HTTP}
-    return parse_create(told, rules.default_model)
+    check_limits(body, rules.json_limits)
+    fields = {name: value for name, value in body.items() if name not in ONLY_HTTP}
+    return parse_create(fields, rules.default_model)

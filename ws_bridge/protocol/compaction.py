@@ -47,13 +47,13 @@ def _refused(where: str, why: str) -> InvalidRequest:
     return InvalidRequest(f"Invalid value for '{where}': {why}.", param="context_management")
 
 
-def sealed_here(item: Json) -> str:
+def own_seal(item: Json) -> str:
     """The seal of a compaction item that bears this bridge's mark, unopened; "" for all else."""
     sealed = item.get("encrypted_content")
     is_sealed = isinstance(sealed, str) and sealed.startswith(MARK)
     return str(sealed) if is_sealed and item.get("type") == "compaction" else ""
 
 
-def told(summary: str) -> Json:
+def summary_message(summary: str) -> Json:
     """A summary as a provider can read it."""
     return {"type": "message", "role": "user", "content": HEADING + summary}

@@ -59,10 +59,10 @@ class Conversation:
             "metadata": self.metadata,
         }
 
-    def plus(self, entries: Iterable[ConversationEntry]) -> tuple[Conversation, list[str]]:
-        """It with more items, and the ids that they have in it.
+    def with_entries(self, entries: Iterable[ConversationEntry]) -> tuple[Conversation, list[str]]:
+        """The conversation with more items, and the ids that they have in it.
 
-        What is there already is not added again: its addition is repeated.
+        Adding an item again changes nothing and gives the same id.
         """
         kept = {one.id: one for one in self.entries}
         ids: list[str] = []
@@ -86,24 +86,24 @@ class Conversation:
         """The items as the chain that a response goes on from; None if there are none."""
         turn: Turn | None = None
         asked: list[Item] = []
-        said: list[Item] = []
+        output: list[Item] = []
         maker = ""
         for place, entry in enumerate(self.entries):
-            if said and entry.maker != maker:
-                turn = Turn(f"{self.id}_{place}", tuple(asked), tuple(said), maker, turn)
-                asked, said = [], []
+            if output and entry.maker != maker:
+                turn = Turn(f"{self.id}_{place}", tuple(asked), tuple(output), maker, turn)
+                asked, output = [], []
             if entry.maker is None:
                 asked.append(entry.item)
             else:
                 maker = entry.maker
-                said.append(entry.item)
-        if asked or said:
-            turn = Turn(self.id, tuple(asked), tuple(said), maker, turn)
+                output.append(entry.item)
+        if asked or output:
+            turn = Turn(self.id, tuple(asked), tuple(output), maker, turn)
         return turn
 
 
 def new_conversation_id() -> str:
-    """An id nobody can guess: 192 random bits."""
+    """An id that cannot be guessed: 192 random bits."""
     return "conv_" + secrets.token_hex(24)
 
 
@@ -113,14 +113,14 @@ def entries_of(items: Iterable[Item]) -> tuple[ConversationEntry, ...]:
 
 
 def entries_of_response(
-    response_id: str, asked: Iterable[Item], said: Iterable[Item], maker: str
+    response_id: str, asked: Iterable[Item], output: Iterable[Item], maker: str
 ) -> tuple[ConversationEntry, ...]:
     """A finished response on its way into a conversation; the same call gives the same ids.
 
     What it was asked has the ids that `GET …/input_items` lists.
     """
     given = _named(asked, response_id, response=response_id)
-    made = _named(said, f"{response_id}_out", response=response_id, maker=maker)
+    made = _named(output, f"{response_id}_out", response=response_id, maker=maker)
     return given + made
 
 

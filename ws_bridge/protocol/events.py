@@ -36,10 +36,10 @@ TERMINAL_STATUS = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
 
 class Draft(NamedTuple):
-    """What an upstream says happened, before it is anybody's event number N.
+    """One thing that an upstream reports, before it is event number N of a response.
 
     ``fields`` is everything but ``type``, ``sequence_number`` and ``stream_id``; the draft owns it,
-    and nobody changes it afterwards. ``text`` is the event's JSON as a provider sent it that speaks
+    and it is not changed afterwards. ``text`` is the event's JSON as a provider sent it that speaks
     this very protocol: it is passed on as it is, but for ids, number and lane.
     """
 
@@ -78,7 +78,7 @@ class Event(NamedTuple):
         return self.type in TERMINAL
 
     def json(self) -> Json:
-        """The event's fields, parsed anew at each call; the live path never does."""
+        """The event's fields, parsed at each call; the live path never calls it."""
         parsed: Json = orjson.loads(self.text)
         return parsed
 

@@ -1,7 +1,7 @@
 """Values of a JSON object, replaced inside of its text: every other byte stays as it was (pure).
 
 Rule 1: only the object's own keys count, never those of objects or strings inside of it.
-Rule 2: the text is a valid object that is not empty; whoever calls has parsed it.
+Rule 2: the text is a valid, non-empty object: the caller has parsed it.
 Rule 3: one member at most goes away, and not the only one.
 """
 
@@ -19,7 +19,7 @@ _ODD_KEY = re.compile(rb'"[^"\\]*\\u00[^"]*"\s*:')
 _AFTER = re.compile(rb"\s*,\s*")
 _BEFORE = re.compile(rb",\s*\Z")
 
-OURS = (b'"sequence_number"', b'"stream_id"')  # of each event, whatever a provider says
+OWN_KEYS = (b'"sequence_number"', b'"stream_id"')  # of each event: a provider's values are replaced
 
 Values = Mapping[bytes, bytes | None]  # key with its quotes → JSON; None: the member goes away
 Place = tuple[int, int, int]  # of a member: its key, its value, and its end

@@ -30,12 +30,12 @@ class JsonLimits:
 USUAL = JsonLimits()
 
 
-def read_object(text: str | bytes, shape: JsonLimits, what: str) -> Json:
+def read_object(text: str | bytes, limits: JsonLimits, what: str) -> Json:
     """The object that a text is, its shape not looked at. Raises ``InvalidRequest``."""
     try:
         text = text.decode() if isinstance(text, bytes) else text
-        if len(text) > shape.values and _has_too_many(text, shape.values):
-            raise InvalidRequest(f"The {what} has more than {shape.values} values.")
+        if len(text) > limits.values and _has_too_many(text, limits.values):
+            raise InvalidRequest(f"The {what} has more than {limits.values} values.")
         body = orjson.loads(text)
     except (UnicodeDecodeError, orjson.JSONDecodeError):
         raise InvalidRequest(f"The {what} is not valid JSON.") from None
@@ -46,10 +46,10 @@ def read_object(text: str | bytes, shape: JsonLimits, what: str) -> Json:
 
 def _has_too_many(text: str, most: int) -> bool:
     """Whether there are more values than that: each but the first follows one of three signs."""
-    return _signs(text) > most and _signs(_without_strings(text, most)) > most
+    return _separators(text) > most and _separators(_without_strings(text, most)) > most
 
 
-def _signs(text: str) -> int:
+def _separators(text: str) -> int:
     return text.count(",") + text.count("[") + text.count("{")
 
 
@@ -59,14 +59,14 @@ def _without_strings(text: str, most: int) -> str:
     return "".join(quoted[::2])
 
 
-def check_shape(body: Json, shape: JsonLimits) -> None:
+def check_limits(body: Json, limits: JsonLimits) -> None:
     """Refuse what is nested too deep or has too wide objects. Raises ``InvalidRequest``."""
     level: list[Any] = [body]
-    for _ in range(shape.depth):
-        if any(len(node) > shape.keys for node in level if type(node) is dict):
-            raise InvalidRequest(f"An object of the request has more than {shape.keys} keys.")
+    for _ in range(limits.depth):
+        if any(len(node) > limits.keys for node in level if type(node) is dict):
+            raise InvalidRequest(f"An object of the request has more than {limits.keys} keys.")
         inner = (node.values() if type(node) is dict else node for node in level)
         level = [value for values in inner for value in values if type(value) in CONTAINERS]
         if not level:
             return
-    raise InvalidRequest(f"The request is nested more than {shape.depth} levels deep.")
+    raise InvalidRequest(f"The request is nested more than {limits.depth} levels deep.")

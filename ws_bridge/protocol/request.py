@@ -1,7 +1,7 @@
 """A `response.create` as values: which fields there are, what type each has, what is refused.
 
 Rule 1: only the documented fields of ``POST /v1/responses`` exist; all others vanish here, so that
-``api_base``, ``api_key``, ``extra_headers``, ``mock_response`` and their kin reach nobody.
+``api_base``, ``api_key``, ``extra_headers``, ``mock_response`` and the like are dropped.
 Rule 2: null means absent. A wrong type is refused with the name of its field.
 """
 
@@ -29,7 +29,7 @@ from ws_bridge.errors import (
     UnsupportedParameter,
 )
 from ws_bridge.protocol.compaction import threshold_of
-from ws_bridge.protocol.json_limits import USUAL, JsonLimits, check_shape, read_object
+from ws_bridge.protocol.json_limits import USUAL, JsonLimits, check_limits, read_object
 from ws_bridge.types import Item, Json
 
 STREAM_ID = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
@@ -176,7 +176,7 @@ def flat(frame: Json) -> Json:
 def parse_create(body: Json, default_model: str | None = None) -> CreateResponse:
     """Read the body of an HTTP create, or of a flat `response.create` frame.
 
-    Whoever has read it has looked at its shape (``check_shape``).
+    Whoever has read it has looked at its shape (``check_limits``).
     Raises ``InvalidRequest`` (with ``param``) for anything that cannot be served.
     """
     present = {key: value for key, value in body.items() if value is not None}
@@ -194,8 +194,8 @@ def parse_create(body: Json, default_model: str | None = None) -> CreateResponse
 
 
 def check_depth(body: Json) -> None:
-    """Refuse bottomless nesting where nobody has said how deep it may be. As ``check_shape``."""
-    check_shape(body, USUAL)
+    """Refuse nesting beyond the usual limit. Raises as ``check_limits``."""
+    check_limits(body, USUAL)
 
 
 def _refusal(error: ErrorDetails) -> InvalidRequest:
@@ -227,7 +227,7 @@ def _check(request: CreateResponse) -> None:
 
 
 def _check_long_window(request: CreateResponse) -> None:
-    """What the documentation says that a long window requires."""
+    """What OpenAI's documentation requires of a long window."""
     place = "background_options.completion_window"
     needs = {
         "'background' to be true": request.background,

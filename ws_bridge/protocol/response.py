@@ -45,7 +45,7 @@ DEFAULTS: Json = {
     "top_p": 1.0,
     "truncation": "disabled",
 }
-# The bridge's own, whatever a provider says.
+# The bridge's own: a provider's values are ignored.
 OWNED = frozenset(
     {
         "id",
@@ -63,14 +63,13 @@ OWNED = frozenset(
         "user",
     }
 )
-# Of these, what stands in the place of a provider's where its own text is passed on; what is known
-# of the answer's time and state is as it says. The last two are there in any case.
+# Of these, the fields replaced in a provider's own text; its time and status are kept.
 SPLICED = OWNED - {"completed_at", "status"}
 NAMED = frozenset({"id", "previous_response_id", "conversation"})
-# What a provider may say of its response, and as what; other fields are for it to make.
+# The types of a provider's own fields; unknown fields pass.
 Types = tuple[type, ...]
 NUMBER: Types = (int, float)
-THEIRS: Mapping[str, Types] = {
+UPSTREAM_TYPES: Mapping[str, Types] = {
     "error": (dict,),
     "frequency_penalty": NUMBER,
     "incomplete_details": (dict,),
@@ -139,7 +138,7 @@ class Envelope:
 
     def adopt(self, upstream: Mapping[str, Any], status: str) -> Json:
         """The provider's response object, complete and with the bridge's own values in it."""
-        known = {key: value for key, value in upstream.items() if _is_theirs(key, value)}
+        known = {key: value for key, value in upstream.items() if _is_upstreams(key, value)}
         response = self.snapshot(status)
         for key in ("text", "reasoning"):
             if isinstance(known.get(key), dict):
@@ -154,27 +153,27 @@ class Envelope:
         return response | known
 
     def rename(self, draft: Draft) -> bytes:
-        """A provider's lifecycle event with what is ours in the place of its own.
+        """A provider's lifecycle event with the bridge's own fields in it.
 
-        Nothing, where its text says a key twice or in another spelling, so that it would count.
+        b"" where its text has a key twice or in another spelling, so that it would count.
         """
-        theirs = draft.fields["response"]
-        ours = self.snapshot(theirs["status"])
+        upstream = draft.fields["response"]
+        own = self.snapshot(upstream["status"])
         values = {
-            orjson.dumps(key): orjson.dumps(ours[key]) if key in ours else None
-            for key in SPLICED & theirs.keys()
-            if key not in ours or theirs[key] != ours[key]
+            orjson.dumps(key): orjson.dumps(own[key]) if key in own else None
+            for key in SPLICED & upstream.keys()
+            if key not in own or upstream[key] != own[key]
         }
-        for key in NAMED & ours.keys():
-            values[orjson.dumps(key)] = orjson.dumps(ours[key])
+        for key in NAMED & own.keys():
+            values[orjson.dumps(key)] = orjson.dumps(own[key])
         text = replaced_within(draft.text, b'"response"', values)
-        told = orjson.loads(text)["response"]
-        is_ours = all(key not in told or told[key] == ours.get(key) for key in SPLICED)
-        return text if is_ours and told["status"] == theirs["status"] else b""
+        renamed = orjson.loads(text)["response"]
+        is_ours = all(key not in renamed or renamed[key] == own.get(key) for key in SPLICED)
+        return text if is_ours and renamed["status"] == upstream["status"] else b""
 
 
-def speaks_for_itself(response: Mapping[str, Any]) -> bool:
-    """Whether a provider's own text can be passed on: what every reader relies on is well made."""
+def is_well_made(response: Mapping[str, Any]) -> bool:
+    """Whether a provider's own text can be passed on: every field readers rely on is valid."""
     output = response.get("output")
     return (
         isinstance(response.get("id"), str)
@@ -203,11 +202,11 @@ def _is_large(value: Any) -> bool:
     return len(value) > ECHO_LIMIT or len(orjson.dumps(value)) > ECHO_LIMIT
 
 
-def _is_theirs(key: str, value: Any) -> bool:
+def _is_upstreams(key: str, value: Any) -> bool:
     """Whether a provider's field of a response object is passed on."""
     if key in OWNED or value is None:
         return False
-    types = THEIRS.get(key)
+    types = UPSTREAM_TYPES.get(key)
     if types is None:
         return is_shallow(value)
     is_right = isinstance(value, types) and (type(value) is not bool or bool in types)
@@ -215,8 +214,8 @@ def _is_theirs(key: str, value: Any) -> bool:
 
 
 def _is_well_made(key: str, value: Any) -> bool:
-    is_null = value is None and (key in NULLABLE or key not in THEIRS)
-    return is_null or key in OWNED or _is_theirs(key, value)
+    is_null = value is None and (key in NULLABLE or key not in UPSTREAM_TYPES)
+    return is_null or key in OWNED or _is_upstreams(key, value)
 
 
 def _strict_tool(tool: Json) -> Json:
@@ -258,8 +257,8 @@ def _present(values: Mapping[str, Any]) -> Json:
 
 def strict_error(error: Any) -> Json:
     """The ``error`` of a failed response: a code of the closed enum and a message, no more."""
-    said = error if isinstance(error, Mapping) else {}
-    code, message = said.get("code"), said.get("message")
+    fields = error if isinstance(error, Mapping) else {}
+    code, message = fields.get("code"), fields.get("message")
     message = message if isinstance(message, str) else ""
     return UpstreamError(message, code=code if isinstance(code, str) else None).response_error()
 

@@ -1,4 +1,4 @@
-"""The seals of this bridge's compaction items: made, told from forged ones, opened.
+"""Seals of this bridge's compaction items: make them, verify them, open them.
 
 A seal is opaque, not secret: a client may read its own conversation. It is `wsb1.`, the compressed
 summary as base64, and a signature of 64 characters. Readers older than the signature open it all
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ws_bridge.errors import InvalidEncryptedContent
-from ws_bridge.protocol.compaction import MARK, sealed_here
+from ws_bridge.protocol.compaction import MARK, own_seal
 from ws_bridge.protocol.history import Chain, Summary
 from ws_bridge.types import Json
 
@@ -67,7 +67,7 @@ class Sealer:
     def check(self, items: Iterable[Json]) -> None:
         """Raise ``InvalidEncryptedContent`` if a seal in the items is forged."""
         keys = self._named()
-        for sealed in {sealed for item in items if (sealed := sealed_here(item))}:
+        for sealed in {sealed for item in items if (sealed := own_seal(item))}:
             _authentic(sealed, keys)
 
     def open(self, chain: Chain) -> Chain:
@@ -77,10 +77,10 @@ class Sealer:
         cannot be opened. In earlier turns a seal that cannot be opened counts for nothing.
         """
         self.check(chain.input)
-        tagged = list(chain.tagged())
+        tagged = list(chain.items_with_maker())
         keys, left, own = self._named(), MAX_SUMMARY_BYTES, len(tagged) - len(chain.input)
         for place in reversed(range(len(tagged))):
-            sealed = sealed_here(tagged[place][1])
+            sealed = own_seal(tagged[place][1])
             if not sealed or left <= 0:
                 continue
             text, cost = _unfolded(sealed, keys, left)
@@ -102,7 +102,7 @@ def _unfolded(sealed: str, keys: Mapping[bytes, bytes], most: int) -> tuple[str 
     """The summary in a seal, None if it is none, and how many bytes were unfolded for it."""
     try:
         is_authentic = _authentic(sealed, keys)
-    except InvalidEncryptedContent:  # in an earlier turn, as a provider may have said it
+    except InvalidEncryptedContent:  # in an earlier turn: a provider may have sent it
         return None, LITTLE
     text = sealed[:-SIGNATURE] if _signature(sealed) else sealed
     unfold, plain = zlib.decompressobj(), b""
@@ -116,9 +116,9 @@ def _unfolded(sealed: str, keys: Mapping[bytes, bytes], most: int) -> tuple[str 
 
 
 def _authentic(sealed: str, keys: Mapping[bytes, bytes]) -> bool:
-    """Whether a seal was made with one of the keys; False if nobody can tell.
+    """Whether a seal was made with one of the keys; False if that cannot be known.
 
-    Raises ``InvalidEncryptedContent`` if it says so and was not.
+    Raises ``InvalidEncryptedContent`` if its signature names a key and is wrong.
     """
     signature = _signature(sealed)
     key = keys.get(signature[len(SIGNED) :][:KEY_NAME]) if signature else None

@@ -1,10 +1,10 @@
-"""What an upstream says → what every reader of the response sees.
+"""Drafts of an upstream → the events that every reader of the response gets.
 
 Rule 1: `response.created`, `response.in_progress`, then all else, then exactly one terminal event.
 Rule 2: numbers count from 0 without a gap; ids, lineage and storage are the bridge's.
-Rule 3: an end that the upstream did not speak (failure, cancel, interrupt) is spoken here.
-Rule 4: an item that is none is not told (``output``); what tells of its parts changes nothing.
-Rule 5: nothing of an exception gets in but a ``BridgeError``, whose words are meant for clients.
+Rule 3: a terminal event that the upstream did not send (failure, cancel, interrupt) is made here.
+Rule 4: an invalid item gets no event (``output.received``); events of its parts change nothing.
+Rule 5: of exceptions only a ``BridgeError`` is published: its message is meant for clients.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ws_bridge.protocol.events import (
 from ws_bridge.protocol.output.items import ADDED, DONE
 from ws_bridge.protocol.output.received import is_item
 from ws_bridge.protocol.reducer import Reducer
-from ws_bridge.protocol.response import Envelope, speaks_for_itself
+from ws_bridge.protocol.response import Envelope, is_well_made
 from ws_bridge.types import Json, Now
 
 STATUS = {COMPLETED: "completed", INCOMPLETE: "incomplete", FAILED: "failed"}
@@ -40,7 +40,7 @@ STATUSES = {kind: (status,) for kind, status in STATUS.items()} | {
     IN_PROGRESS: ("in_progress",),
 }
 # Of all other events a provider's own text is passed on as it is.
-LOOKED_AT = LIFECYCLE | {ADDED, DONE}
+INSPECTED = LIFECYCLE | {ADDED, DONE}
 
 
 class Sequencer:
@@ -51,55 +51,57 @@ class Sequencer:
         self._lane = lane
         self._now = now
         self._next = 0
-        self._said: set[str] = set()
-        self._has_begun = False  # a status of `in_progress` was said: it is never `queued` again
+        self._emitted: set[str] = set()
+        self._has_begun = (
+            False  # a status of `in_progress` was sent: it is never `queued` after that
+        )
         self._upstream: Json = {}  # the provider's latest response object
         self.result: Json | None = None  # the terminal event's response
 
     @property
     def is_open(self) -> bool:
-        """Whether `response.created` was said."""
-        return CREATED in self._said
+        """Whether `response.created` was emitted."""
+        return CREATED in self._emitted
 
     @property
     def is_ended(self) -> bool:
-        """Whether the terminal event was said; nothing comes after it."""
+        """Whether the terminal event was emitted; no event comes after it."""
         return self.result is not None
 
-    def go_on(self, events: Sequence[Event]) -> None:
-        """Take up where an earlier writer has left off; none of its events was terminal."""
-        self._said = {event.type for event in events}
-        self._has_begun = IN_PROGRESS in self._said
+    def resume(self, events: Sequence[Event]) -> None:
+        """Continue the numbers of an earlier writer's events; none of them is terminal."""
+        self._emitted = {event.type for event in events}
+        self._has_begun = IN_PROGRESS in self._emitted
         self._next = events[-1].number + 1 if events else 0
 
     def open(self, *, queued: bool = False) -> list[Event]:
-        """`created` and then `in_progress` (or `queued`), where they were not said yet."""
+        """`created` and then `in_progress` (or `queued`), where they were not emitted yet."""
         waits = queued and not self._has_begun
         status = "queued" if waits else "in_progress"
         kinds = (CREATED, QUEUED if waits else IN_PROGRESS)
-        return [self._say_opening(kind, status) for kind in kinds if kind not in self._said]
+        return [self._emit_opening(kind, status) for kind in kinds if kind not in self._emitted]
 
-    def take(self, draft: Draft) -> list[Event]:
+    def sequence(self, draft: Draft) -> list[Event]:
         """The events that one draft of the upstream becomes; none after the end."""
         if self.is_ended:
             return []
-        if draft.type not in LOOKED_AT and IN_PROGRESS in self._said:  # nearly all of a stream
+        if draft.type not in INSPECTED and IN_PROGRESS in self._emitted:  # nearly all of a stream
             return [self._number(draft)]
         if draft.type in LIFECYCLE:
-            return self._take_lifecycle(draft)
+            return self._sequence_lifecycle(draft)
         if draft.type in (ADDED, DONE) and not is_item(draft.fields.get("item")):
             return []
-        events = self.open() if IN_PROGRESS not in self._said else []
+        events = self.open() if IN_PROGRESS not in self._emitted else []
         return [*events, self._number(draft)]
 
     def keepalive(self, snapshot: Json) -> list[Event]:
         """`response.in_progress` once more, with the current snapshot (wire contract P5)."""
-        if self.is_ended or IN_PROGRESS not in self._said:
+        if self.is_ended or IN_PROGRESS not in self._emitted:
             return []
-        return [self._say(IN_PROGRESS, snapshot)]
+        return [self._emit(IN_PROGRESS, snapshot)]
 
     def fail(self, error: BridgeError, output: list[Json]) -> list[Event]:
-        """End as failed; what was there of the output is kept."""
+        """End as failed, with the output so far."""
         return self._end(FAILED, "failed", error=error.response_error(), output=output)
 
     def cancel(self) -> list[Event]:
@@ -120,68 +122,68 @@ class Sequencer:
             INCOMPLETE, "incomplete", incomplete_details=details, output=output, **more
         )
 
-    def _take_lifecycle(self, draft: Draft) -> list[Event]:
-        if _speaks_for_itself(draft):
-            if draft.type in self._said or (draft.type == QUEUED and self._has_begun):
+    def _sequence_lifecycle(self, draft: Draft) -> list[Event]:
+        if _is_verbatim(draft):
+            if draft.type in self._emitted or (draft.type == QUEUED and self._has_begun):
                 return []
             if text := self._envelope.rename(draft):
-                return self._take_verbatim(draft, text)
+                return self._sequence_verbatim(draft, text)
         if draft.type in OPENING:
-            return self._take_opening(draft)
-        events = self.open() if IN_PROGRESS not in self._said else []
-        return [*events, self._take_terminal(draft)]
+            return self._sequence_opening(draft)
+        events = self.open() if IN_PROGRESS not in self._emitted else []
+        return [*events, self._sequence_terminal(draft)]
 
-    def _take_opening(self, draft: Draft) -> list[Event]:
+    def _sequence_opening(self, draft: Draft) -> list[Event]:
         self._upstream = _response_of(draft)
         if draft.type == CREATED:
             status = "queued" if self._upstream.get("status") == "queued" else "in_progress"
-            return [] if self.is_open else [self._say_opening(CREATED, status)]
+            return [] if self.is_open else [self._emit_opening(CREATED, status)]
         return self.open(queued=draft.type == QUEUED)
 
-    def _take_verbatim(self, draft: Draft, text: bytes) -> list[Event]:
-        """A lifecycle event of a provider that speaks this protocol: what is ours becomes ours."""
+    def _sequence_verbatim(self, draft: Draft, text: bytes) -> list[Event]:
+        """A lifecycle event in a provider's own bytes, with the bridge's own fields replaced."""
         self._upstream = _response_of(draft)
         events = self._open_for(draft)
         self._has_begun = self._has_begun or self._upstream["status"] == "in_progress"
-        self._said.add(draft.type)
+        self._emitted.add(draft.type)
         event = self._number(Draft(draft.type, draft.fields, text))
         if draft.type in TERMINAL:
             self.result = event.json()["response"]
         return [*events, event]
 
     def _open_for(self, draft: Draft) -> list[Event]:
-        """What has to be said before a lifecycle event, where the provider has left it out."""
+        """The opening events that a provider left out before a lifecycle event."""
         if draft.type in TERMINAL:
             return self.open()
         if draft.type == CREATED or self.is_open:
             return []
-        return [self._say_opening(CREATED, str(self._upstream["status"]))]
+        return [self._emit_opening(CREATED, str(self._upstream["status"]))]
 
-    def _take_terminal(self, draft: Draft) -> Event:
+    def _sequence_terminal(self, draft: Draft) -> Event:
         status = STATUS[draft.type]
         response = self._envelope.adopt(_response_of(draft), status)
         if status == "completed":
             response["completed_at"] = max(int(self._now()), self._envelope.created_at)
-        return self._say_last(draft.type, response)
+        return self._emit_terminal(draft.type, response)
 
     def _end(self, kind: str, status: str, **fields: Any) -> list[Event]:
         if self.is_ended:
             return []
-        events = self.open() if IN_PROGRESS not in self._said else []
+        events = self.open() if IN_PROGRESS not in self._emitted else []
         response = self._envelope.adopt(self._upstream, status) | {"usage": None, **fields}
-        return [*events, self._say_last(kind, response)]
+        return [*events, self._emit_terminal(kind, response)]
 
-    def _say_opening(self, kind: str, status: str) -> Event:
+    def _emit_opening(self, kind: str, status: str) -> Event:
         self._has_begun = status == "in_progress"
         response = self._envelope.adopt(self._upstream, status)
-        return self._say(kind, response | {"output": [], "usage": None})
+        return self._emit(kind, response | {"output": [], "usage": None})
 
-    def _say_last(self, kind: str, response: Json) -> Event:
+    def _emit_terminal(self, kind: str, response: Json) -> Event:
         self.result = response
-        return self._say(kind, response)
+        return self._emit(kind, response)
 
-    def _say(self, kind: str, response: Json) -> Event:
-        self._said.add(kind)
+    def _emit(self, kind: str, response: Json) -> Event:
+        self._emitted.add(kind)
         return self._number(Draft(kind, {"response": response}))
 
     def _number(self, draft: Draft) -> Event:
@@ -195,13 +197,13 @@ def _response_of(draft: Draft) -> Json:
     return response if isinstance(response, dict) else {}
 
 
-def _speaks_for_itself(draft: Draft) -> bool:
-    """Whether a provider's own text can be passed on: it says what every reader relies on."""
+def _is_verbatim(draft: Draft) -> bool:
+    """Whether a provider's own text can be passed on: it has every field that readers rely on."""
     response = _response_of(draft)
     return (
         bool(draft.text)
         and response.get("status") in STATUSES[draft.type]
-        and speaks_for_itself(response)
+        and is_well_made(response)
     )
 
 
@@ -215,8 +217,8 @@ def end_for(response_id: str, events: Sequence[Event], error: BridgeError | None
     if error is None:
         response |= {"status": "cancelled", "output": [], "error": None}
     else:
-        output, said = reducer.partial_output(), error.response_error()
-        response |= {"status": "failed", "output": output, "error": said}
+        output, failure = reducer.partial_output(), error.response_error()
+        response |= {"status": "failed", "output": output, "error": failure}
     lane = events[-1].json().get("stream_id") if events else None
     number = events[-1].number + 1 if events else 0
     return Event.of(Draft(FAILED, {"response": response}), number, lane)

@@ -2,8 +2,8 @@
 
 Rule 1: an accepted steer is the server's until its successor's `response.created`; what cannot be
 committed is handed back by `response.steer.failed`.
-Rule 2: after client-owned tool calls nothing goes on by itself: the steers wait for the create that
-brings the outputs.
+Rule 2: after tool calls of the client's, no successor starts by itself: the steers wait for the
+create that brings the outputs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MESSAGE_KEYS = frozenset({"type", "role", "content"})
 PARTS = frozenset({"input_text", "input_image", "input_file"})
 
 ACCEPTED, PENDING, FAILED = (f"response.steer.{kind}" for kind in ("accepted", "pending", "failed"))
-WORDS = {
+MESSAGES = {
     "response_not_found": "The response to steer is not known on this connection.",
     "steering_not_supported": "Steering is not supported for this response.",
     "too_many_pending_steers": "Too many steers are waiting for this response.",
@@ -33,8 +33,8 @@ WORDS = {
     "successor_creation_failed": "The successor response could not be created.",
     "invalid_input": "The steering input is not valid.",
 }
-# Calls that the client answers: what it owes, as a stub and the keys that are copied from the call.
-OWED: dict[str, tuple[Json, tuple[str, ...]]] = {
+# Calls that the client answers: the output it must send, as a stub, and the call's keys to copy.
+REQUIRED_OUTPUTS: dict[str, tuple[Json, tuple[str, ...]]] = {
     "function_call": ({"type": "function_call_output"}, ("call_id", "name")),
     "custom_tool_call": ({"type": "custom_tool_call_output"}, ("call_id",)),
     "computer_call": ({"type": "computer_call_output"}, ("call_id",)),
@@ -43,14 +43,14 @@ OWED: dict[str, tuple[Json, tuple[str, ...]]] = {
     "tool_search_call": ({"type": "tool_search_output", "execution": "client"}, ("call_id",)),
     "mcp_approval_request": ({"type": "mcp_approval_response"}, ()),
 }
-ANSWERS = OUTPUTS | {stub["type"] for stub, _ in OWED.values()}
+ANSWERS = OUTPUTS | {stub["type"] for stub, _ in REQUIRED_OUTPUTS.values()}
 
 
 class SteerRefused(Exception):
     """The steer cannot be taken; ``code`` is one of the contract's."""
 
     def __init__(self, code: str, message: str = "") -> None:
-        super().__init__(message or WORDS[code])
+        super().__init__(message or MESSAGES[code])
         self.code = code
 
 
@@ -75,13 +75,13 @@ class SteerQueue:
 
     def add(self, steer: Steer) -> None:
         """Keep it. Raises ``SteerRefused`` if there is no room."""
-        waiting = self.of(steer.target)
+        waiting = self.waiting_for(steer.target)
         total = sum(each.size for steers in self._waiting.values() for each in steers)
         if len(waiting) >= self._most or (total and total + steer.size > self._most_bytes):
             raise SteerRefused("too_many_pending_steers")
         self._waiting[steer.target] = (*waiting, steer)
 
-    def of(self, response_id: str) -> tuple[Steer, ...]:
+    def waiting_for(self, response_id: str) -> tuple[Steer, ...]:
         """What waits for the response, in order."""
         return self._waiting.get(response_id, ())
 
@@ -132,19 +132,19 @@ def _is_part(part: Any) -> bool:
 
 
 def accepted(steer: Steer) -> Draft:
-    """The server has it."""
+    """The server has accepted the steer."""
     return Draft(ACCEPTED, {"steer": _named(steer)})
 
 
-def pending(steer: Steer, owed: Sequence[Json]) -> Draft:
-    """It waits for what the client owes."""
-    said = {"reason": "waiting_for_required_input", "required_input": list(owed)}
-    return Draft(PENDING, {"steer": _named(steer), **said})
+def pending(steer: Steer, required_outputs: Sequence[Json]) -> Draft:
+    """The steer waits for outputs that the client must send."""
+    fields = {"reason": "waiting_for_required_input", "required_input": list(required_outputs)}
+    return Draft(PENDING, {"steer": _named(steer), **fields})
 
 
 def failed(code: str, target: Any, given: Any, steer_id: str = "", message: str = "") -> Draft:
-    """It is handed back; with its id if it was accepted once."""
-    words = message or WORDS[code]
+    """The steer is handed back, with its id if it was accepted before."""
+    words = message or MESSAGES[code]
     error = {"type": InvalidRequest.type, "code": code, "message": words}
     named = {"id": steer_id} if steer_id else {}
     aimed = target if isinstance(target, str) else ""  # never null: clients' types have none
@@ -153,7 +153,7 @@ def failed(code: str, target: Any, given: Any, steer_id: str = "", message: str 
 
 
 def _handed_back(given: Any) -> Any:
-    """The input as it came, as far as it can be said: writers of JSON nest less than readers."""
+    """The input as it came, where it can be written: JSON writers nest less deep than readers."""
     try:
         check_depth({"input": given})
     except InvalidRequest:
@@ -166,23 +166,23 @@ def returned(steer: Steer, code: str) -> Draft:
     return failed(code, steer.target, steer.input, steer.id)
 
 
-def owed(output: Sequence[Item]) -> Iterator[Json]:
-    """What the client has to bring before a chain can go on: one stub for each of its calls."""
+def required_outputs(output: Sequence[Item]) -> Iterator[Json]:
+    """The outputs that the client must send before the chain can continue: a stub for each call."""
     answered = {str(item["call_id"]) for item in output if _is_answer(item) and "call_id" in item}
     for item in output:
         if not _is_clients(item) or str(item.get("call_id")) in answered:
             continue
-        stub, keys = OWED[item["type"]]
-        copied = {key: item[key] for key in keys if key in item}
+        stub, keys = REQUIRED_OUTPUTS[item["type"]]
+        copy_json = {key: item[key] for key in keys if key in item}
         if item["type"] == "mcp_approval_request":
-            copied = {"approval_request_id": item.get("id")}
-        yield stub | copied
+            copy_json = {"approval_request_id": item.get("id")}
+        yield stub | copy_json
 
 
 def _is_clients(item: Item) -> bool:
     """Whether it is a whole call, and one that the provider does not run by itself."""
     kind = str(item.get("type"))
-    if kind not in OWED or item.get("status") == "incomplete":
+    if kind not in REQUIRED_OUTPUTS or item.get("status") == "incomplete":
         return False
     return kind != "tool_search_call" or item.get("execution") == "client"
 
@@ -191,7 +191,7 @@ def _is_answer(item: Item) -> bool:
     return str(item.get("type")) in ANSWERS
 
 
-def may_be_steered(request: CreateResponse) -> bool:
+def can_steer(request: CreateResponse) -> bool:
     """Not a warm-up, nor what is bound to a conversation, nor what compacts itself."""
     is_free = request.conversation is None and not request.context_management
     return is_free and request.generate

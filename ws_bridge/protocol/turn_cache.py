@@ -1,10 +1,10 @@
-"""The finished turns of one connection that a chain can go on from.
+"""The finished turns that a connection's creates can continue from.
 
-Rule 1: so many are kept, the oldest go first; each lane's latest stays, and what somebody still
-needs.
-Rule 2: their bytes are bounded for a connection, for an owner and in sum; there nothing is spared.
-Whoever holds most gives way first, and of that what no kept turn goes on from: the oldest, a lane's
-latest last. A turn counts with all that it goes on from, and what several share counts once.
+Rule 1: their number is bounded, the oldest go first; each lane's latest stays, and those that
+steers wait for.
+Rule 2: their bytes are bounded for a connection, for an owner and in sum; no turn is spared then.
+The largest holder evicts first, and of its turns those without a kept successor: the oldest
+first, a lane's latest last. A turn counts with all its ancestors, and shared ancestors count once.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class TurnCache:
         self._owned: dict[str, int] = {}
         self.size = 0
 
-    def owned(self, owner: str) -> int:
+    def owner_bytes(self, owner: str) -> int:
         """The bytes that an owner's connections keep."""
         return self._owned.get(owner, 0)
 
-    def count(self, turns: ConnectionTurns, more: int) -> None:
-        """A connection keeps so many bytes more, or less."""
+    def add_bytes(self, turns: ConnectionTurns, more: int) -> None:
+        """Count ``more`` bytes for a connection; negative: fewer."""
         self.size += more
         turns.size += more
-        self._owned[turns.owner] = self.owned(turns.owner) + more
+        self._owned[turns.owner] = self.owner_bytes(turns.owner) + more
         holders = self._holders.setdefault(turns.owner, set())
         if turns.size:
             holders.add(turns)
@@ -56,14 +56,14 @@ class TurnCache:
         if not holders:
             del self._holders[turns.owner], self._owned[turns.owner]
 
-    def fit(self, turns: ConnectionTurns) -> None:
-        """Let go of what is too much, after a connection has kept one more turn."""
+    def evict_excess(self, turns: ConnectionTurns) -> None:
+        """Evict turns until the limits hold, after a connection has kept one more."""
         while turns.size > self._per_connection:
-            turns.give_way()
-        while self._per_owner and turns.owner and self.owned(turns.owner) > self._per_owner:
-            _largest(self._holders[turns.owner]).give_way()
+            turns.evict_one()
+        while self._per_owner and turns.owner and self.owner_bytes(turns.owner) > self._per_owner:
+            _largest(self._holders[turns.owner]).evict_one()
         while self.size > self._total:
-            _largest(each for holders in self._holders.values() for each in holders).give_way()
+            _largest(each for holders in self._holders.values() for each in holders).evict_one()
 
 
 def _largest(holders: Iterable[ConnectionTurns]) -> ConnectionTurns:
@@ -72,7 +72,7 @@ def _largest(holders: Iterable[ConnectionTurns]) -> ConnectionTurns:
 
 @dataclass(slots=True)
 class CachedTurn:
-    """A turn that is kept, or that kept ones go on from."""
+    """A kept turn, or an ancestor of one."""
 
     turn: Turn
     size: int
@@ -80,19 +80,19 @@ class CachedTurn:
 
 
 class ConnectionTurns:
-    """Turns by id, each at home on the lane where it was made. No ``owner``: everybody's."""
+    """Turns by id, each on the lane where it was made. Without an ``owner`` no owner's limit."""
 
-    __slots__ = ("_cache", "_dropped", "_held", "_kept", "_latest", "_most", "owner", "size")
+    __slots__ = ("_cache", "_evicted", "_kept", "_latest", "_most", "_retained", "owner", "size")
 
     def __init__(self, most: int, cache: TurnCache | None = None, owner: str = "") -> None:
         self._most = most
         self._cache = cache or TurnCache()
         self._kept: dict[str, tuple[Lane, Turn]] = {}
         self._latest: dict[Lane, str] = {}
-        self._held: dict[int, CachedTurn] = {}
+        self._retained: dict[int, CachedTurn] = {}
         self.owner = owner
         self.size = 0
-        self._dropped: list[str] = []
+        self._evicted: list[str] = []
 
     def __contains__(self, response_id: str) -> bool:
         return response_id in self._kept
@@ -102,17 +102,17 @@ class ConnectionTurns:
         known = self._kept.get(response_id) if isinstance(response_id, str) else None
         return known[1] if known else None
 
-    def is_home(self, response_id: object, lane: Lane) -> bool:
+    def is_on_lane(self, response_id: object, lane: Lane) -> bool:
         """Whether it is a turn of this connection, and of this lane."""
         return isinstance(response_id, str) and self._kept.get(response_id, ())[:1] == (lane,)
 
     def keep(self, lane: Lane, turn: Turn) -> None:
-        """It is now the lane's latest; others may have to give way, or it itself."""
+        """Keep the turn as the lane's latest; this may evict others, or the turn itself."""
         self.drop(turn.id)
         self._kept[turn.id] = (lane, turn)
         self._latest[lane] = turn.id
-        self._hold(turn)
-        self._cache.fit(self)
+        self._retain(turn)
+        self._cache.evict_excess(self)
 
     def surplus(self, needed: Iterable[str]) -> str:
         """The turn to be dropped because there are too many; "" if there is none."""
@@ -122,47 +122,49 @@ class ConnectionTurns:
         return next((known for known in self._kept if known not in spared), "")
 
     def drop(self, response_id: str) -> None:
-        """Nothing goes on from it any more."""
+        """Forget the turn."""
         if known := self._kept.pop(response_id, None):
             self._release(known[1])
 
-    def give_way(self) -> None:
-        """Drop the turn that is missed least."""
-        leaves = [key for key, (_, turn) in self._kept.items() if self._held[id(turn)].times == 1]
+    def evict_one(self) -> None:
+        """Evict the turn that is least likely to be continued."""
+        leaves = [
+            key for key, (_, turn) in self._kept.items() if self._retained[id(turn)].times == 1
+        ]
         latest = set(self._latest.values())
         victim = next((key for key in leaves if key not in latest), leaves[0])
-        self._dropped.append(victim)
+        self._evicted.append(victim)
         self.drop(victim)
 
-    def taken_away(self) -> list[str]:
-        """The ids of those that had to give way since it was asked last."""
-        dropped, self._dropped = self._dropped, []
+    def pop_evicted(self) -> list[str]:
+        """The ids of the turns evicted since the last call."""
+        dropped, self._evicted = self._evicted, []
         return dropped
 
     def close(self) -> None:
-        """Keep nothing any more."""
+        """Forget all turns."""
         for response_id in list(self._kept):
             self.drop(response_id)
 
-    def _hold(self, turn: Turn | None) -> None:
+    def _retain(self, turn: Turn | None) -> None:
         more = 0
         while turn is not None:
-            held = self._held.get(id(turn))
+            held = self._retained.get(id(turn))
             if held is not None:
                 held.times += 1
                 break
             size = len(orjson.dumps(turn.input)) + len(orjson.dumps(turn.output))
-            self._held[id(turn)] = CachedTurn(turn, size, 1)
+            self._retained[id(turn)] = CachedTurn(turn, size, 1)
             more, turn = more + size, turn.parent
-        self._cache.count(self, more)
+        self._cache.add_bytes(self, more)
 
     def _release(self, turn: Turn | None) -> None:
         less = 0
         while turn is not None:
-            held = self._held[id(turn)]
+            held = self._retained[id(turn)]
             held.times -= 1
             if held.times:
                 break
-            del self._held[id(turn)]
+            del self._retained[id(turn)]
             less, turn = less + held.size, turn.parent
-        self._cache.count(self, -less)
+        self._cache.add_bytes(self, -less)

@@ -42,8 +42,8 @@ from ws_bridge.store.base import Store
 from ws_bridge.store.conversations import Conversations, MemoryConversations
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.store.redis.cipher import Cipher
-from ws_bridge.store.redis.codec import MOST_BYTES, Codec
-from ws_bridge.store.redis.connect import parse
+from ws_bridge.store.redis.codec import MAX_VALUE_BYTES, Codec
+from ws_bridge.store.redis.connect import parse_url
 from ws_bridge.store.redis.conversations import RedisConversations
 from ws_bridge.store.redis.store import RedisStore
 from ws_bridge.upstream.base import Service
@@ -92,7 +92,9 @@ class Bridge:
             sealer=sealer,
         )
         self._takeover = Takeover(self._store, self._jobs, clock)
-        self._store.listen(cancelled=self._jobs.cancel, followed=self._mirror.mark_followed)
+        self._store.set_callbacks(
+            on_cancelled=self._jobs.cancel, on_followed=self._mirror.mark_followed
+        )
         self._budgets = Quotas(
             config.limits,
             runs=generating(self._jobs),
@@ -229,28 +231,28 @@ def _stores(
     settings = config.store
     owners = owners_of(config, environ)
     most, ttl = settings.max_mib * MIB, settings.conversation_seconds
-    bounds = conversation_bounds(config)
+    limits = conversation_bounds(config)
     if settings.url.startswith("memory://"):
         return (
             MemoryStore(
                 max_bytes=most, ttl_seconds=settings.ttl_seconds, now=clock.wall, owners=owners
             ),
             MemoryConversations(
-                max_bytes=most // 4, ttl_seconds=ttl, now=clock.wall, owners=owners, bounds=bounds
+                max_bytes=most // 4, ttl_seconds=ttl, now=clock.wall, owners=owners, limits=limits
             ),
         )
     # A record is a message with little around it; an older server may have taken larger ones.
-    largest = max(MOST_BYTES, 2 * config.server.max_message_mib * MIB + MIB)
+    largest = max(MAX_VALUE_BYTES, 2 * config.server.max_message_mib * MIB + MIB)
     codec = Codec(Cipher(secrets_in(settings.encrypt_with_env, environ)), largest)
     shared = RedisStore(
-        parse(settings.url, environ.get(settings.password_env, "")),
+        parse_url(settings.url, environ.get(settings.password_env, "")),
         ttl_seconds=settings.ttl_seconds,
         lease_seconds=settings.lease_seconds,
         now=clock.monotonic,
         codec=codec,
         owners=owners,
     )
-    return shared, RedisConversations(shared.scripts, ttl, codec, owners, bounds)
+    return shared, RedisConversations(shared.scripts, ttl, codec, owners, limits)
 
 
 def _policy(config: Config) -> JobPolicy:

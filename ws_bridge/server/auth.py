@@ -107,7 +107,7 @@ def owners_of(config: Config, environ: Mapping[str, str]) -> Owners:
 def sealer_of(config: Config, environ: Mapping[str, str], store: Store) -> Sealer:
     """Signs with the operator's secret, or with the key of the store's servers; accepts both."""
     secrets = [one for one in secrets_in(config.auth.secret_env, environ) if one != PLAIN]
-    return Sealer(lambda: (*secrets, *filter(None, [store.key()])))
+    return Sealer(lambda: (*secrets, *filter(None, [store.shared_key()])))
 
 
 def offered_protocols(request: web.Request) -> list[str]:

@@ -45,7 +45,7 @@ def socket_policy(config: Config) -> SocketPolicy:
             queued_bytes=limits.queued_mib_per_connection * MIB,
             cached_turns=limits.cached_turns_per_connection,
             bad_frames=limits.bad_frames,
-            shape=JsonLimits(limits.json_depth, limits.json_keys),
+            json_limits=JsonLimits(limits.json_depth, limits.json_keys),
         ),
         max_message_bytes=config.server.max_message_mib * MIB,
         connection_minutes=config.server.connection_minutes,

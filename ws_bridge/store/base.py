@@ -95,7 +95,7 @@ class Receipt:
     """The answer to a write."""
 
     verdict: Verdict
-    last: int = -1  # the log's last number
+    last_number: int = -1  # the log's last number
     is_cancelled: bool = False  # somebody asked for the response's end
     is_followed: bool = False  # somebody reads along elsewhere: write at once
 
@@ -133,7 +133,7 @@ class Owners:
         """All names of the owner that has this one."""
         return self._names.get(owner, (owner,))
 
-    def name(self, owner: str) -> str:
+    def current_name(self, owner: str) -> str:
         """Its name of now."""
         return self.names(owner)[0]
 
@@ -149,18 +149,20 @@ class Store(Protocol):
         """Whether a new response can be promised to last."""
         ...
 
-    def answered(self) -> int:
+    def answer_count(self) -> int:
         """How many answers have come by now: a store that gives some is slow, and not away."""
         ...
 
-    def key(self) -> bytes:
+    def shared_key(self) -> bytes:
         """A random key that all servers of the store share; b"" while it is not known yet.
 
         It may be lost with the store: then there is another one.
         """
         ...
 
-    def listen(self, *, cancelled: Callable[[str], None], followed: Callable[[str], None]) -> None:
+    def set_callbacks(
+        self, *, on_cancelled: Callable[[str], None], on_followed: Callable[[str], None]
+    ) -> None:
         """Call with the id of a response written here: its end is wanted; somebody reads along."""
         ...
 
@@ -205,7 +207,7 @@ class Store(Protocol):
         """Forget a response; followers end, its writer is fenced. False for what is None."""
         ...
 
-    async def overdue(self) -> Sequence[str]:
+    async def find_overdue(self) -> Sequence[str]:
         """Some responses whose lease has run out."""
         ...
 

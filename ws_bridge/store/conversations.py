@@ -30,7 +30,7 @@ class ConversationLimits:
             raise ConversationFull(self.bytes, self.items)
 
 
-USUAL = ConversationLimits()
+DEFAULT_LIMITS = ConversationLimits()
 
 
 class Conversations(Protocol):
@@ -40,7 +40,7 @@ class Conversations(Protocol):
     """
 
     @property
-    def bounds(self) -> ConversationLimits:
+    def limits(self) -> ConversationLimits:
         """How much one may hold."""
         ...
 
@@ -112,9 +112,9 @@ class MemoryConversations:
         ttl_seconds: float,
         now: Callable[[], float],
         owners: Owners | None = None,
-        bounds: ConversationLimits = USUAL,
+        limits: ConversationLimits = DEFAULT_LIMITS,
     ) -> None:
-        self.bounds = bounds
+        self.limits = limits
         self._max_bytes = max_bytes
         self._ttl_seconds = ttl_seconds
         self._now = now
@@ -205,11 +205,11 @@ class MemoryConversations:
     def _extend(
         self, conversation: Conversation, entries: Sequence[ConversationEntry]
     ) -> Sequence[str]:
-        longer, ids = conversation.plus(entries)
+        longer, ids = conversation.with_entries(entries)
         new = longer.entries[len(conversation.entries) :]
         size = conversation.size + _size(new)
         if new:
-            self.bounds.check(size, len(longer.entries))
+            self.limits.check(size, len(longer.entries))
         self._put(replace(longer, size=size))
         return ids
 

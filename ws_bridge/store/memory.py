@@ -84,7 +84,7 @@ class MemoryStore:
         self._running: dict[str, MemoryEntry] = {}
         self._finished: dict[str, MemoryEntry] = {}  # in the order in which they finished
         self._stones: dict[str, float] = {}  # ids of deleted ones, and until when; the oldest first
-        self._cancelled: Callable[[str], None] | None = None
+        self._on_cancelled: Callable[[str], None] | None = None
         self._key = secrets.token_bytes(KEY_BYTES)
 
     async def open(self) -> None:
@@ -94,22 +94,22 @@ class MemoryStore:
         """Always."""
         return True
 
-    def answered(self) -> int:
+    def answer_count(self) -> int:
         """See ``Store``: it answers at once, or not at all."""
         return 0
 
-    def key(self) -> bytes:
+    def shared_key(self) -> bytes:
         """See ``Store``."""
         return self._key
 
-    def listen(
+    def set_callbacks(
         self,
         *,
-        cancelled: Callable[[str], None],
-        followed: Callable[[str], None],  # noqa: ARG002 - readers here see every append
+        on_cancelled: Callable[[str], None],
+        on_followed: Callable[[str], None],  # noqa: ARG002 - readers here see every append
     ) -> None:
         """See ``Store``."""
-        self._cancelled = cancelled
+        self._on_cancelled = on_cancelled
 
     async def create(self, record: Record, events: Sequence[Event] = (), fence: int = 1) -> Lease:
         """See ``Store``; refuses when the running responses alone fill the bound."""
@@ -156,8 +156,8 @@ class MemoryStore:
         entry = self._find(response_id, owner)
         if entry is not None and not entry.log.is_closed:
             entry.is_cancelled = True
-            if self._cancelled is not None:
-                self._cancelled(response_id)
+            if self._on_cancelled is not None:
+                self._on_cancelled(response_id)
 
     async def delete(self, response_id: str, owner: str) -> bool:
         """See ``Store``."""
@@ -167,7 +167,7 @@ class MemoryStore:
         self._drop(entry)
         return True
 
-    async def overdue(self) -> Sequence[str]:
+    async def find_overdue(self) -> Sequence[str]:
         """See ``Store``."""
         return [key for key, entry in self._running.items() if self._is_overdue(entry)]
 

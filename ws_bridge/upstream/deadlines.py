@@ -1,7 +1,7 @@
-"""Two limits over one stream: its whole life, and its longest silence.
+"""Two limits of one stream: its whole life, and the provider's longest silence.
 
-Rule 1: only waiting for the provider counts; a slow reader of ours is no silence of theirs.
-Rule 2: nothing is armed per event: one timer looks, from time to time, at what was noted.
+Rule 1: only time spent waiting for the provider counts; a slow reader of ours is no silence of it.
+Rule 2: no timer is set per event: one timer compares, from time to time, with the last activity.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from ws_bridge.upstream.errors import TIMED_OUT, DeadlineExceeded
-
-SILENT = "The model provider stopped sending data."
+from ws_bridge.upstream.errors import SILENT, TIMED_OUT, DeadlineExceeded
 
 
 class Deadlines:
-    """``with watch:`` around each wait; ``fed`` after each draft; ``stop`` at the end.
+    """``with deadlines:`` around each wait, ``record_activity`` after each draft, ``cancel`` last.
 
-    A wait that outlives a limit is cancelled and raises ``UpstreamError`` (504). Seconds.
+    A wait that outlives a limit is cancelled and raises ``DeadlineExceeded`` (504). Both limits are
+    in seconds.
     """
 
     def __init__(self, life: float, silence: float) -> None:
@@ -26,21 +25,21 @@ class Deadlines:
         self._deadline = self._loop.time() + life
         self._silence = silence
         self._since = self._loop.time()
-        self._task: asyncio.Task[object] | None = None  # who waits now
+        self._task: asyncio.Task[object] | None = None  # that waits now
         self._timer: asyncio.TimerHandle | None = None
         self._cancelling = 0
         self._is_over = False
 
-    def fed(self) -> None:
-        """The provider gave something; its silence begins anew."""
+    def record_activity(self) -> None:
+        """Start the silence from now: the provider sent something."""
         self._since = self._loop.time()
 
-    def left(self) -> float:
-        """Seconds of life."""
+    def remaining(self) -> float:
+        """Seconds that are left of its life; negative after it."""
         return self._deadline - self._loop.time()
 
-    def stop(self) -> None:
-        """Nothing is watched any more."""
+    def cancel(self) -> None:
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -50,7 +49,7 @@ class Deadlines:
         assert task is not None  # noqa: S101 - coroutines run in tasks
         self._task, self._cancelling = task, task.cancelling()
         if self._timer is None:
-            self._timer = self._loop.call_at(self._due(), self._look)
+            self._timer = self._loop.call_at(self._due(), self._check)
         return self
 
     def __exit__(
@@ -64,20 +63,20 @@ class Deadlines:
             return
         self._is_over = False
         others = task.uncancel() > self._cancelling
-        # Somebody else's cancel goes on as it is. Else any error here is the limit's doing: layers
-        # below turn a cancellation into errors of their own.
+        # A cancellation that is not ours goes on as it is. Otherwise the limit caused the error,
+        # whatever its type: layers below turn a cancellation into errors of their own.
         if kind is not None and not others:
-            raise DeadlineExceeded(TIMED_OUT if self.left() <= 0 else SILENT) from None
+            raise DeadlineExceeded(TIMED_OUT if self.remaining() <= 0 else SILENT) from None
 
     def _due(self) -> float:
         return min(self._deadline, self._since + self._silence)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         if self._task is None:
-            return  # the next wait arms it again
+            return  # the next wait starts it again
         if self._loop.time() < self._due():
-            self._timer = self._loop.call_at(self._due(), self._look)
+            self._timer = self._loop.call_at(self._due(), self._check)
             return
         self._is_over = True
         self._task.cancel()

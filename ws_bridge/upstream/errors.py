@@ -1,9 +1,10 @@
-"""Whatever a provider call raised → the one `UpstreamError` that clients are told.
+"""What a provider call raised → the one `UpstreamError` that clients get, and its message.
 
-Rule 1: the words are the provider's own, found in its JSON, or written here; never ``str(error)``.
+Rule 1: the message is the provider's own, found in its JSON, or a constant of this file; it is
+never ``str(error)``.
 Rule 2: keys, addresses, paths and tracebacks get no further than this file.
-Rule 3: a credential the provider refuses is the operator's, not the client's, and is said so.
-Rule 4: however long an error is, only its first part is looked at, and no part of it twice.
+Rule 3: a credential that the provider refuses is the operator's, and the message says so.
+Rule 4: only the first part of a long error is read, and no part of it twice.
 """
 
 from __future__ import annotations
@@ -20,22 +21,37 @@ from typing import Any
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.types import Json
-from ws_bridge.upstream.litellm.size_limits import CUT_OFF, TooLarge, raised_here
+from ws_bridge.upstream.litellm.size_limits import CUT_OFF
 
+# Characters.
 MESSAGE_LIMIT = 500
-LOOKED_AT = 2 * MESSAGE_LIMIT  # of a message, for secrets
+SEARCHED = 2 * MESSAGE_LIMIT  # of a message: for secrets
+TEXT_LIMIT = 10_000  # of an error's text: for JSON
+JSON_LIMIT = 64 * 1024  # of JSON in an error's text; longer JSON is no error
+END_LIMIT = 1000  # of an error's text: for a message at its end
 LONGEST_WAIT = 86_400.0  # seconds that a provider may ask for
-TEXT_LIMIT = 10_000  # of an error's text, to look for JSON in
-JSON_LIMIT = 64 * 1024  # of JSON in an error's text; what is longer is no error's
-END_LIMIT = 1000  # of a text whose last words are looked at
+WRAPPERS = 10  # errors of litellm around the provider's
+CAUSES = 20  # exceptions around one of ours
+
+# What clients get about providers, beside the providers' own messages. All of it stands here.
 UNREACHABLE = "The model provider could not be reached."
 LOST = "The connection to the model provider was lost."
+NO_SOCKET = "The model provider does not offer its WebSocket mode here."
 TIMED_OUT = "The model provider did not answer in time."
+SILENT = "The model provider stopped sending data."
 TRUNCATED = "The provider ended the stream before the response was finished."
+CANCELLED = "The model provider cancelled the response."
 CREDENTIALS = "The model provider refused the bridge's credentials."
-FAILED = "The model provider failed."
+TOO_LARGE = "The model provider's answer is larger than this server takes."
+COMPRESSED = "The model provider sent a compressed answer, which it was asked not to."
+ENDLESS_EVENT = "The model provider sent an event without an end."
+UNTYPED_EVENT = "The model provider sent an event without a type."
+NO_SUMMARY = "The model wrote no summary."
+SUMMARY_FAILED = "The model could not write a summary."
+NO_REASONING = "The model does not support 'reasoning'."
+NO_PARAMETER = "The model does not support a parameter of the request."
 
-# What is said where the provider said nothing that may be repeated.
+# By status, where the provider's own message is missing or not for clients.
 MESSAGES = {
     400: "The model provider rejected the request.",
     401: CREDENTIALS,
@@ -48,8 +64,8 @@ MESSAGES = {
     503: "The model provider is overloaded.",
     504: TIMED_OUT,
 }
-# Where the provider's words would be about the operator's account, or are litellm's.
-OWN_WORDS = frozenset({401, 403, 504})
+# Where the provider's message is about the operator's account, or litellm wrote it.
+OWN_MESSAGE = frozenset({401, 403, 504})
 CODES = {
     400: "invalid_request_error",
     401: "invalid_api_key",
@@ -61,8 +77,8 @@ CODES = {
     408: "upstream_timeout",
     504: "upstream_timeout",
 }
-# By the name of a class in the error's ancestry, so that none of them is imported: status, and code
-# where the provider's own is missing.
+# By the name of a class in the error's ancestry, so that none is imported: the status, and the code
+# if the provider gives none.
 CLASSES: dict[str, tuple[int | None, str | None]] = {
     "ContextWindowExceededError": (None, "context_length_exceeded"),
     "ContentPolicyViolationError": (None, "content_policy_violation"),
@@ -71,7 +87,7 @@ CLASSES: dict[str, tuple[int | None, str | None]] = {
     "APITimeoutError": (504, None),
     "TimeoutError": (504, None),
 }
-# How connections fail, by words in the text or classes in the ancestry; the first that fits.
+# How connections fail: the message, by phrases of the text or classes of the ancestry; first match.
 CONNECTIONS: tuple[tuple[str, tuple[str, ...], frozenset[str]], ...] = (
     (
         UNREACHABLE,
@@ -89,7 +105,7 @@ CONNECTIONS: tuple[tuple[str, tuple[str, ...], frozenset[str]], ...] = (
         frozenset({"NetworkError", "ProtocolError", "ClientConnectionError"}),
     ),
 )
-# litellm's words for a stream that ended without its end.
+# litellm's phrases for a stream without a terminal event.
 ENDED_EARLY = ("before any terminal event", "before a finish_reason was received")
 SECRETS = (
     re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][\w\-.*=+]{2,}", re.IGNORECASE),
@@ -97,52 +113,59 @@ SECRETS = (
     re.compile(r"\bAIza[\w\-]{8,}"),
     re.compile(r"\b\w+://\S+"),
     re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"),
-    # A name of several parts; each begins to be looked at once, at its first character.
+    # A name of several parts; the search starts once for each, at its first character.
     re.compile(r"(?<![\w.\-])(?=[\w.\-]*\w\.\w)[\w.\-]++(?::\d{2,5}|/\S*)"),
     re.compile(r"\blocalhost(?::\d+)?\b"),
     re.compile(r"(?<![\w/])(?:~|\.{0,2})/[\w.\-]+(?:/[\w.\-]*)+"),
 )
 NAME = re.compile(r"[\w.:/\[\]$ -]{1,100}", re.ASCII)  # of an error's code or parameter
 NOT_FOR_CLIENTS = re.compile(r"litellm|traceback|\.py\b|in-stream error", re.IGNORECASE)
-# Some providers' words come without their JSON, behind the name of an exception.
-BARE_WORDS = re.compile(r"(?:Exception|Error) - ([^<>{}\n]{1,300}?)(?: Handle with `[^`]+`\.?)?$")
+# Some providers' messages come without their JSON, behind the name of an exception.
+BARE_MESSAGE = re.compile(r"(?:Exception|Error) - ([^<>{}\n]{1,300}?)(?: Handle with `[^`]+`\.?)?$")
 UNSUPPORTED = re.compile(r"(?:parameters|params): \[?([\w', ]+)\]?")
 REASONING_EFFORT = "doesn't support `reasoning.effort`"
 
 
 class DeadlineExceeded(UpstreamError):
-    """A limit that is watched here was reached; another try would take as long."""
+    """One of our time limits was reached; another try would take as long."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, status=504, code="upstream_timeout")
 
 
+class TooLarge(UpstreamError):
+    """An answer is larger than its bound; another one would be as well."""
+
+
 def classify(failure: BaseException) -> UpstreamError:
-    """The error to tell of anything that a provider call raised."""
+    """The error for clients, of anything that a provider call raised."""
     if (ours := raised_here(failure)) is not None:
         return ours
     failure = _original(failure)
-    said = provider_error(failure)
+    error = provider_error(failure)
     status = _status(failure)
     return UpstreamError(
-        _message(failure, said, status),
+        _message(failure, error, status),
         status=status,
-        code=_code(failure, said, status),
-        param=_named(said.get("param")) or None,
+        code=_code(failure, error, status),
+        param=_named(error.get("param")) or None,
         retry_after=retry_after(getattr(failure, "litellm_response_headers", None) or {}),
     )
+
+
+def raised_here(failure: BaseException) -> UpstreamError | None:
+    """Our own error among the failure's causes: litellm wraps what is raised while it reads."""
+    cause: BaseException | None = failure
+    for _ in range(CAUSES):
+        if cause is None or isinstance(cause, UpstreamError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def truncated() -> UpstreamError:
     """The error of a stream that ended too early."""
     return UpstreamError(TRUNCATED, code="server_error")
-
-
-def is_retryable(error: UpstreamError) -> bool:
-    """Whether the same request may do better in a moment."""
-    if isinstance(error, DeadlineExceeded | TooLarge) or error.code == "insufficient_quota":
-        return False
-    return error.status in (408, 409, 429) or error.status >= 500
 
 
 def retry_after(headers: Mapping[str, Any], now: float | None = None) -> float | None:
@@ -161,7 +184,7 @@ def retry_after(headers: Mapping[str, Any], now: float | None = None) -> float |
 
 
 def _seconds(asked: float) -> float | None:
-    """None for what is no time to wait: "nan" and "inf" are numbers too."""
+    """The time to wait, bounded; None for "nan" and "inf", which are numbers too."""
     return min(max(0.0, asked), LONGEST_WAIT) if math.isfinite(asked) else None
 
 
@@ -177,14 +200,14 @@ def provider_error(failure: BaseException) -> Json:
     return next((_inner(found) for found in objects if found), {})
 
 
-def redacted(words: str) -> str:
-    """The words without keys, addresses and paths; "" if they are not for clients at all."""
-    begun = words[:TEXT_LIMIT]
-    if NOT_FOR_CLIENTS.search(begun):
+def redacted(message: str) -> str:
+    """The message without keys, addresses and paths; "" if it is not for clients at all."""
+    start = message[:TEXT_LIMIT]
+    if NOT_FOR_CLIENTS.search(start):
         return ""
-    shown = " ".join(begun.split())
-    if len(words) > TEXT_LIMIT or len(shown) > LOOKED_AT:
-        shown = shown[:LOOKED_AT].rstrip(CUT_OFF)  # half of a secret may not look like one
+    shown = " ".join(start.split())
+    if len(message) > TEXT_LIMIT or len(shown) > SEARCHED:
+        shown = shown[:SEARCHED].rstrip(CUT_OFF)  # half of a secret may not look like one
     for secret in SECRETS:
         shown = secret.sub("[redacted]", shown)
     shown = shown.encode(errors="replace").decode()  # half a character cannot be sent on
@@ -192,8 +215,8 @@ def redacted(words: str) -> str:
 
 
 def _original(failure: BaseException) -> BaseException:
-    """What a mid-stream error of litellm wraps, however deep."""
-    for _ in range(10):
+    """The provider's error inside of litellm's mid-stream errors."""
+    for _ in range(WRAPPERS):
         inner = getattr(failure, "original_exception", None)
         if not isinstance(inner, BaseException):
             break
@@ -217,46 +240,47 @@ def _status(failure: BaseException) -> int:
 
 
 def _connection(failure: BaseException) -> str:
-    """What became of the connection, in words; "" if it did not fail."""
+    """How the connection failed, as a message; "" if it did not."""
     text, names = str(failure), set(_ancestry(failure))
-    for words, marks, classes in CONNECTIONS:
-        if any(mark in text for mark in marks) or not classes.isdisjoint(names):
-            return words
+    for message, phrases, classes in CONNECTIONS:
+        if any(phrase in text for phrase in phrases) or not classes.isdisjoint(names):
+            return message
     return ""
 
 
-def _message(failure: BaseException, said: Json, status: int) -> str:
-    if status in OWN_WORDS:
+def _message(failure: BaseException, error: Json, status: int) -> str:
+    """The message for clients; "" for the default of ``UpstreamError``."""
+    if status in OWN_MESSAGE:
         return MESSAGES[status]
     if type(failure).__name__ == "UnsupportedParamsError":
         return _unsupported(str(failure))
-    if any(words in str(failure) for words in ENDED_EARLY):
+    if any(phrase in str(failure) for phrase in ENDED_EARLY):
         return TRUNCATED
-    words = said.get("message") or _bare_words(failure)
-    if isinstance(words, str) and (spoken := redacted(words)):
-        return spoken
-    return _connection(failure) or MESSAGES.get(status, FAILED)
+    message = error.get("message") or _bare_message(failure)
+    if isinstance(message, str) and (shown := redacted(message)):
+        return shown
+    return _connection(failure) or MESSAGES.get(status, "")
 
 
-def _bare_words(failure: BaseException) -> str:
+def _bare_message(failure: BaseException) -> str:
     if _connection(failure) or "APIConnectionError" in _ancestry(failure):
-        return ""  # those are the words of an exception on this side
-    found = BARE_WORDS.search(str(failure)[-END_LIMIT:])
+        return ""  # an exception on this side wrote the text
+    found = BARE_MESSAGE.search(str(failure)[-END_LIMIT:])
     return found[1] if found else ""
 
 
 def _unsupported(text: str) -> str:
-    """The library's own refusal of a parameter, in words that name it."""
+    """The message for litellm's own refusal of parameters; it names them."""
     if REASONING_EFFORT in text:
-        return "The model does not support 'reasoning'."
-    if found := UNSUPPORTED.search(text[:LOOKED_AT]):
+        return NO_REASONING
+    if found := UNSUPPORTED.search(text[:SEARCHED]):
         names = ", ".join(f"'{name}'" for name in re.findall(r"\w+", found[1]))
         return f"The model does not support {names}."[:MESSAGE_LIMIT]
-    return "The model does not support a parameter of the request."
+    return NO_PARAMETER
 
 
-def _code(failure: BaseException, said: Json, status: int) -> str:
-    code = _named(said.get("code"))
+def _code(failure: BaseException, error: Json, status: int) -> str:
+    code = _named(error.get("code"))
     if code and not code.isdecimal():
         return code
     for name in _ancestry(failure):
@@ -268,12 +292,12 @@ def _code(failure: BaseException, said: Json, status: int) -> str:
 
 
 def _named(value: Any) -> str:
-    """A code, or the path of a parameter; "" for what looks like neither."""
+    """A code, or the path of a parameter; "" for any other value."""
     return value if isinstance(value, str) and NAME.fullmatch(value) else ""
 
 
 def _parsed(text: str) -> Json:
-    """An object written as JSON, or as Python would print it; {} if it is neither."""
+    """An object written as JSON, or as Python prints it; {} for any other text."""
     for candidate in (text, text.replace("\\'", "'"), text.replace('\\"', '"')):
         try:
             value = json.loads(candidate)

@@ -3,8 +3,8 @@
 Rule 1: the operator's table decides; nothing a client sends changes an address or a key.
 Rule 2: an exact name goes before a wildcard, a longer wildcard before a shorter one.
 Rule 3: entries of one name share its load; each fallback is a name, looked up by the same rules.
-Rule 4: what a client puts in the place of a `*` is one plain name at the provider: it can become no
-other path, no query and no fragment of the address that is asked with the operator's key.
+Rule 4: what a client puts in the place of a `*` is one plain name at the provider: it cannot become
+another path, a query or a fragment of the address that is asked with the operator's key.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ModelRoute:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The entries that serve one name a client asks for, and the names to go on to after them."""
+    """The entries that serve one name, and the names to try after them."""
 
     targets: tuple[Target, ...]
     fallbacks: tuple[str, ...]
@@ -69,7 +69,7 @@ class ModelTable:
         return next((target for target in targets if target.maker == maker), targets[0])
 
     def candidates(self, model: str) -> Sequence[Sequence[Target]]:
-        """Who can answer: the name's own entries, then those of its fallbacks, each name once.
+        """The targets that can answer: the name's own, then its fallbacks', each name once.
 
         Raises ``ModelNotFound``.
         """
@@ -86,11 +86,11 @@ class ModelTable:
         return list(groups.values())
 
     def targets(self) -> list[Target]:
-        """Whom the enabled entries ask; wildcards as they are written."""
+        """The targets of the enabled entries; wildcards as they are written."""
         return [route.target for route in self.all if route.target]
 
     def names(self) -> list[str]:
-        """The names clients can ask for; wildcards as they are written."""
+        """The names that clients can ask for; wildcards as they are written."""
         return list(self._named)
 
     def _group(self, model: str) -> Group | None:
@@ -110,7 +110,7 @@ def _group_of(routes: Sequence[ModelRoute], name: str, star: str) -> Group:
 
 
 def is_plain(star: str) -> bool:
-    """Whether a `*` may stand for it: segments of a name, none of them empty or a way up."""
+    """Whether a `*` may stand for it: segments of a name, none of them empty or only dots."""
     return len(star) <= LONGEST_STAR and STAR.fullmatch(star) is not None
 
 
@@ -146,5 +146,5 @@ def _route(config: Config, entry: ModelEntry, environ: Mapping[str, str]) -> Mod
 
 
 def _account(key_env: str) -> str:
-    """Whose account it is: the same for all entries with the same key."""
+    """A digest of the key's variable: equal for all entries with the same key."""
     return hashlib.sha256(key_env.encode()).hexdigest()[:8] if key_env else ""

@@ -1,9 +1,9 @@
-"""All providers behind one `Upstream`: litellm, opened beside a server that answers already.
+"""All providers behind one `Upstream`; litellm is opened while the server already answers.
 
 Rule 1: importing litellm takes seconds; it happens in a thread, and creates wait for it. The end of
 the process does not: the thread is a daemon.
-Rule 2: a start fails only if an import raises. The first call of litellm costs more than later ones
-and is made beforehand; a start waits a while for it, never for its success.
+Rule 2: `open` fails only if an import raises. The first call of litellm costs more than later ones
+and is made beforehand; `open` waits a while for its end, which may be a failure.
 Rule 3: a background response of a model that has its own background mode runs there.
 """
 
@@ -28,22 +28,22 @@ from ws_bridge.upstream.base import Request, Service, Target, Upstream
 
 log = logging.getLogger(__name__)
 
-# What reaches providers, with litellm behind it: nothing of it is imported in the event loop.
+# The modules that import litellm, or are of use only with it: none is imported in the event loop.
 MODULES = """
     compaction prefer_websocket litellm.background litellm.client litellm.demo litellm.models
     litellm.upstream websocket.upstream
 """.split()
-# Cut short it would leave litellm half at work, so its own limits are out of the way.
+# Its own limits are long: litellm does not bear that its first call is cut short.
 WARM_UP = Target(
     name="demo", model="demo/demo", timeout_seconds=3600, stall_seconds=3600, retries=0
 )
 WARM_UP_SECONDS = 10.0  # it takes a third of a second of a core; creates gain no more by waiting
-MOST_SAID = 500  # characters of what an import raised
-LEAVING_SECONDS = 5.0  # a stop waits so long for a first call that is still under way
+MESSAGE_LIMIT = 500  # characters of what an import raised
+WARM_UP_CLOSE_SECONDS = 5.0  # `close` waits so long for a first call that still runs
 
 
 class Router:
-    """An ``Upstream``; ``open`` before use, ``close`` last. ``warm_up`` answers the first call."""
+    """A ``Service``. ``warm_up`` is the target of the first call."""
 
     def __init__(
         self,
@@ -58,15 +58,15 @@ class Router:
         self._first = warm_up
         self._clock = clock
         self._opened = asyncio.Event()
-        self._door: Any = None
+        self._client: Any = None
         self._warming: asyncio.Task[None] | None = None
         self._managed: Upstream
         self._background: Upstream
         self._native: Service
-        self._ways: dict[str, Upstream]
+        self._upstreams: dict[str, Upstream]
 
     async def open(self) -> None:
-        """Import litellm, tell it the models, and make one call, so that the first is not slow.
+        """Import litellm, register the models, and make a first call, so that later ones are fast.
 
         Raises ``ImportError``, in one line that says what was raised and where.
         """
@@ -88,35 +88,37 @@ class Router:
 
         demo.register()
         models.register(self._targets)
-        self._door = client
+        self._client = client
         self._managed = upstream.LitellmUpstream()
-        self._native = websocket.WebSocketUpstream(self._managed, reasons=models.reasons)
+        self._native = websocket.WebSocketUpstream(
+            self._managed, supports_reasoning=models.supports_reasoning
+        )
         await self._native.open()
-        ways: dict[str, Upstream] = {
+        upstreams: dict[str, Upstream] = {
             "managed": self._managed,
             "native": self._native,
             "auto": prefer_websocket.PreferWebSocket(self._native, self._managed, Clock()),
         }
-        self._ways = {
-            mode: compaction.CompactingUpstream(way, sealer=self._sealer)
-            for mode, way in ways.items()
+        self._upstreams = {
+            mode: compaction.CompactingUpstream(plain, sealer=self._sealer)
+            for mode, plain in upstreams.items()
         }
         self._background = background.BackgroundUpstream()
-        # A task of its own goes on if this is cancelled: litellm minds being cut in its first call.
+        # A task of its own goes on if this is cancelled: see `WARM_UP`.
         self._warming = asyncio.create_task(self._warm_up())
-        if not await self._is_over(self._warming, WARM_UP_SECONDS):
+        if not await self._done_within(self._warming, WARM_UP_SECONDS):
             log.warning("warm_up_slow seconds=%g: ready without it", WARM_UP_SECONDS)
         self._opened.set()
 
     def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``."""
-        if self._opened.is_set():  # nothing is to stand between a draft and its job
-            return self._way(request).respond(request)
+        if self._opened.is_set():  # no generator of this class between a draft and its job
+            return self._upstream_of(request).respond(request)
         return self._respond_later(request)
 
     async def _respond_later(self, request: Request) -> AsyncGenerator[Draft, None]:
         await self._opened.wait()
-        async with aclosing(self._way(request).respond(request)) as drafts:
+        async with aclosing(self._upstream_of(request).respond(request)) as drafts:
             async for draft in drafts:
                 yield draft
 
@@ -126,13 +128,13 @@ class Router:
         try:
             async for _ in self._managed.respond(asked):
                 pass
-        except Exception as failure:  # noqa: BLE001 - creates will say for themselves what is wrong
-            # A slow one was warned of already, when the server became ready without it.
+        except Exception as failure:  # noqa: BLE001 - creates raise what is wrong
+            # A slow call was warned of already, when the server became ready without it.
             level = logging.INFO if self._opened.is_set() else logging.WARNING
             log.log(level, "warm_up_failed kind=%s: ready without it", type(failure).__name__)
 
-    async def _is_over(self, task: asyncio.Task[None], seconds: float) -> bool:
-        """Wait for a task so long at most; whether it is over. It goes on if this is cancelled."""
+    async def _done_within(self, task: asyncio.Task[None], seconds: float) -> bool:
+        """Wait so many seconds for a task; whether it is done. It runs on if this is cancelled."""
         pause = asyncio.ensure_future(self._clock.sleep(seconds))
         try:
             await asyncio.wait((task, pause), return_when=asyncio.FIRST_COMPLETED)
@@ -140,10 +142,10 @@ class Router:
             pause.cancel()
         return task.done()
 
-    def _way(self, request: Request) -> Upstream:
+    def _upstream_of(self, request: Request) -> Upstream:
         if request.background:
             return self._background
-        return self._ways[request.target.mode]
+        return self._upstreams[request.target.mode]
 
     async def count_tokens(self, request: Request) -> int:
         """See ``Upstream``."""
@@ -151,18 +153,18 @@ class Router:
         return await self._managed.count_tokens(request)
 
     async def close(self) -> None:
-        """Close litellm's connections; nothing is asked of it afterwards."""
+        """Close all connections; ``respond`` must not be called afterwards."""
         if self._warming is not None:
-            if not await self._is_over(self._warming, LEAVING_SECONDS):
+            if not await self._done_within(self._warming, WARM_UP_CLOSE_SECONDS):
                 self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
-        if self._door is not None:
+        if self._client is not None:
             await self._native.close()
-            await self._door.shutdown()
+            await self._client.shutdown()
 
 
 async def _imported(*modules: str) -> None:
-    """Import modules in a thread; one that nobody waits for, if this is cancelled."""
+    """Import modules in a thread, which runs on if this is cancelled. Raises ``ImportError``."""
     done: Future[None] = Future()
     done.set_running_or_notify_cancel()
 
@@ -170,8 +172,8 @@ async def _imported(*modules: str) -> None:
         try:
             for module in modules:
                 importlib.import_module(module)
-        except BaseException as failure:  # noqa: BLE001 - raised where it is waited for
-            done.set_exception(ImportError(_told(failure)))
+        except BaseException as failure:  # noqa: BLE001 - raised in the caller's task
+            done.set_exception(ImportError(_import_error(failure)))
         else:
             done.set_result(None)
 
@@ -179,9 +181,9 @@ async def _imported(*modules: str) -> None:
     await asyncio.wrap_future(done)
 
 
-def _told(failure: BaseException) -> str:
-    """What was raised, and by which line."""
+def _import_error(failure: BaseException) -> str:
+    """What was raised, and where: one line."""
     places = [(frame.f_code.co_filename, line) for frame, line in walk_tb(failure.__traceback__)]
     file, line = [one for one in places if not one[0].startswith("<frozen")][-1]
-    said = f"{type(failure).__name__} at {Path(file).name}:{line}: {failure}"
-    return " ".join(said.split())[:MOST_SAID]
+    message = f"{type(failure).__name__} at {Path(file).name}:{line}: {failure}"
+    return " ".join(message.split())[:MESSAGE_LIMIT]

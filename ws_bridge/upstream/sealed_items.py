@@ -1,8 +1,8 @@
-"""Sealed items that clients send back themselves: who has made which.
+"""Sealed items that clients send back themselves, and who made them.
 
 A client that keeps its own history sends encrypted reasoning as input, and does not say whose.
-Rule 1: what was seen going out goes back to its maker only; what was not is taken for the work of
-those who serve the asked name, not of their fallbacks.
+Rule 1: an item that was seen on its way out goes back to its maker only. An unknown item is taken
+for one of the targets of the name that was asked for, and not of their fallbacks.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import replace
 
-from ws_bridge.protocol.compaction import sealed_here
+from ws_bridge.protocol.compaction import own_seal
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.types import Item
@@ -26,8 +26,8 @@ class SealedItems:
     def __init__(self) -> None:
         self._makers: OrderedDict[bytes, str] = OrderedDict()
 
-    def note(self, draft: Draft, maker: str) -> None:
-        """Remember what goes out."""
+    def record(self, draft: Draft, maker: str) -> None:
+        """Remember the maker of the draft's item, if that is sealed."""
         item = draft.fields.get("item")
         if isinstance(item, dict) and (digest := _digest(item)):
             self._makers[digest] = maker
@@ -36,20 +36,20 @@ class SealedItems:
                 self._makers.popitem(last=False)
 
     def latest_maker(self, chain: Chain) -> str:
-        """Who has made the last sealed item that the client sends back; "" if nobody knows."""
+        """The maker of the last known sealed item in the chain's input; "" if there is none."""
         makers = (self._makers.get(_digest(item)) for item in reversed(chain.input))
         return next((maker for maker in makers if maker), "")
 
-    def readable(self, chain: Chain, maker: str, *, strange: bool) -> Chain:
-        """The chain with what the client wrote of it as ``maker`` can read it.
+    def readable(self, chain: Chain, maker: str, *, keep_unknown: bool) -> Chain:
+        """The chain without the client's sealed items that ``maker`` cannot read.
 
-        ``strange``: whether seals that nobody knows are left in.
+        ``keep_unknown``: whether sealed items of an unknown maker stay.
         """
 
         def is_readable(item: Item) -> bool:
             digest = _digest(item)
             known = self._makers.get(digest)
-            return not digest or (strange if known is None else known == maker)
+            return not digest or (keep_unknown if known is None else known == maker)
 
         turns = chain.parent.lineage() if chain.parent else []
         written = [*chain.input, *(item for turn in turns for item in turn.input)]
@@ -62,8 +62,8 @@ class SealedItems:
 
 
 def _digest(item: Item) -> bytes:
-    """What a sealed item is known by; b"" for all others, and for what this bridge has sealed."""
+    """A sealed item's digest; b"" for all others, and for what this bridge has sealed."""
     sealed = item.get("encrypted_content")
-    if str(item.get("type")) not in SEALED or not isinstance(sealed, str) or sealed_here(item):
+    if str(item.get("type")) not in SEALED or not isinstance(sealed, str) or own_seal(item):
         return b""
     return hashlib.sha256(sealed.encode()).digest()[:16]

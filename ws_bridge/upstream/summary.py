@@ -1,4 +1,4 @@
-"""A conversation → a short account of it, written by the model it was held with."""
+"""A conversation → a summary of it, written by the model that held the conversation."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ws_bridge.protocol.output.received import items_of
 from ws_bridge.protocol.response import no_usage, strict_usage
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Request, Upstream
+from ws_bridge.upstream.errors import NO_SUMMARY, SUMMARY_FAILED, TRUNCATED
 
 # A summary is text: no tools to call, no format to keep.
 KEPT = ("instructions", "reasoning", "max_output_tokens", "service_tier")
@@ -20,7 +21,7 @@ KEPT = ("instructions", "reasoning", "max_output_tokens", "service_tier")
 
 @dataclass(frozen=True, slots=True)
 class SummaryAnswer:
-    """What the model wrote, and what it cost."""
+    """The summary's text, and its usage."""
 
     text: str
     usage: Json
@@ -39,7 +40,7 @@ async def summarise(upstream: Upstream, request: Request) -> SummaryAnswer:
         for part in item["content"]
     )
     if not text:
-        raise UpstreamError("The model wrote no summary.")
+        raise UpstreamError(NO_SUMMARY)
     return SummaryAnswer(text, strict_usage(response.get("usage")) or no_usage())
 
 
@@ -47,8 +48,8 @@ async def _final(drafts: AsyncGenerator[Draft, None]) -> Json:
     async with aclosing(drafts):
         async for draft in drafts:
             if draft.type == FAILED:
-                raise UpstreamError("The model could not write a summary.")
+                raise UpstreamError(SUMMARY_FAILED)
             if draft.type in TERMINAL:
                 response: Json = draft.fields.get("response") or {}
                 return response
-    raise UpstreamError("The provider ended the stream before the response was finished.")
+    raise UpstreamError(TRUNCATED)

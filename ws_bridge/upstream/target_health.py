@@ -1,9 +1,9 @@
-"""Which targets of the table are well, and how much each of them does: whom to ask next.
+"""Which targets of the table work, and how much each of them does: whom to ask next.
 
-Rule 1: a target that has failed is asked last for a while: as long as it said, else 5 s, doubling
-to 60 s with every failure in a row.
-Rule 2: of those that share a load, the one goes first that made what the conversation carries and
-only its maker can read; else the one with the least to do, in turns.
+Rule 1: a target that has failed is asked last while it cools down: for as long as it said, else for
+5 s, doubling to 60 s with every failure in a row.
+Rule 2: of targets that share a load, the first is the one that made the sealed items of the
+conversation; else the one that runs the fewest requests, and of equals the one asked longest ago.
 """
 
 from __future__ import annotations
@@ -13,81 +13,81 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.retry import backoff
 
 FIRST_COOLDOWN = 5.0  # seconds
 LONGEST_COOLDOWN = 60.0
 DOUBLINGS = 8  # more make no difference
-REMEMBERED = 1024  # targets; a wildcard's names are made up by clients
+REMEMBERED = 1024  # targets; clients make up the names of a wildcard
 
 Groups = Sequence[Sequence[Target]]
 
 
 @dataclass(slots=True, eq=False)
 class TargetState:
-    """How one target does."""
+    """The load and the failures of one target."""
 
     running: int = 0
     failures: int = 0  # in a row
     ready_at: float = 0.0  # monotonic; before that it is asked last
-    turn: int = 0  # when it was asked last
+    turn: int = 0  # when it was asked last, as a number that grows
 
 
 class TargetHealth:
-    """The standing of every target that was asked. ``now`` is monotonic."""
+    """The state of every target that was asked. ``now`` is monotonic, in seconds."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._turn = 0
-        self._standings: OrderedDict[tuple[str, str], TargetState] = OrderedDict()
+        self._states: OrderedDict[tuple[str, str], TargetState] = OrderedDict()
 
     def order(self, groups: Groups, made_by: str = "") -> list[Target]:
-        """Whom to ask, one after the other; those that cool down stand last."""
+        """All targets in the order in which to ask them; those that cool down come last."""
         now = self._now()
         ranked = []
         for place, group in enumerate(groups):
             for target in group:
-                standing = self._standings.get(_key(target)) or TargetState()
-                cools_until = standing.ready_at if standing.ready_at > now else 0.0
+                state = self._states.get(_key(target)) or TargetState()
+                cools_until = state.ready_at if state.ready_at > now else 0.0
                 is_other = target.maker != made_by
-                rank = (cools_until, place, is_other, standing.running, standing.turn)
+                rank = (cools_until, place, is_other, state.running, state.turn)
                 ranked.append((rank, target))
         return [target for _, target in sorted(ranked, key=lambda pair: pair[0])]
 
-    def begins(self, target: Target) -> None:
-        """It is being asked; ``ends`` follows."""
+    def acquire(self, target: Target) -> None:
+        """Count a request that the target runs from now on; ``release`` must follow."""
         self._turn += 1
-        standing = self._standings.setdefault(_key(target), TargetState())
-        self._standings.move_to_end(_key(target))
-        standing.running += 1
-        standing.turn = self._turn
+        state = self._states.setdefault(_key(target), TargetState())
+        self._states.move_to_end(_key(target))
+        state.running += 1
+        state.turn = self._turn
 
-    def ends(self, target: Target) -> None:
-        """It is not being asked any more."""
-        self._standings[_key(target)].running -= 1
+    def release(self, target: Target) -> None:
+        """Count the request no more."""
+        self._states[_key(target)].running -= 1
         self._forget_the_oldest()
 
-    def works(self, target: Target) -> None:
-        """It has answered: earlier failures are forgotten, but not a rest that it asked for."""
-        standing = self._standings[_key(target)]
-        if standing.ready_at <= self._now():
-            standing.failures = 0
+    def record_success(self, target: Target) -> None:
+        """Forget earlier failures of a running target, but not a cooldown that it still has."""
+        state = self._states[_key(target)]
+        if state.ready_at <= self._now():
+            state.failures = 0
 
-    def fails(self, target: Target, retry_after: float | None) -> None:
-        """It has failed, and asks for so many seconds of rest."""
-        standing, now = self._standings[_key(target)], self._now()
+    def record_failure(self, target: Target, retry_after: float | None) -> None:
+        """Start a cooldown of a running target, of ``retry_after`` seconds if it asked for that."""
+        state, now = self._states[_key(target)], self._now()
         if retry_after is not None:
-            standing.ready_at = max(standing.ready_at, now + retry_after)
-        elif standing.ready_at <= now:  # of many that fail at once, one counts
-            pause = FIRST_COOLDOWN * 2.0**standing.failures
-            standing.ready_at = now + min(LONGEST_COOLDOWN, pause)
-            standing.failures = min(standing.failures + 1, DOUBLINGS)
+            state.ready_at = max(state.ready_at, now + retry_after)
+        elif state.ready_at <= now:  # of many that fail at once, one counts
+            state.ready_at = now + backoff(FIRST_COOLDOWN, LONGEST_COOLDOWN, state.failures)
+            state.failures = min(state.failures + 1, DOUBLINGS)
 
     def _forget_the_oldest(self) -> None:
-        while len(self._standings) > REMEMBERED:
-            key, standing = next(iter(self._standings.items()))
-            if standing.running:
+        while len(self._states) > REMEMBERED:
+            key, state = next(iter(self._states.items()))
+            if state.running:
                 return
-            del self._standings[key]
+            del self._states[key]
 
 
 def _key(target: Target) -> tuple[str, str]:

@@ -122,7 +122,7 @@ def finished(*items, **fields):
 
 def streamed(response) -> list[Event]:
     sequencer = Sequencer(Envelope("resp_1", "m", 1), None, lambda: 2.0)
-    return [event for draft in replay(response) for event in sequencer.take(draft)]
+    return [event for draft in replay(response) for event in sequencer.sequence(draft)]
 
 
 def checked(*items, **fields):

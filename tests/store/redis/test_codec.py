@@ -17,34 +17,34 @@ from ws_bridge.store.redis.codec import (
     ZLIB,
     Codec,
     Unreadable,
-    pack,
-    pack_entries,
-    pack_record,
+    compress,
+    decode_entry,
+    decode_final,
+    decode_json,
+    decode_record,
+    decompress,
+    encode_entries,
+    encode_record,
     parse_json,
-    unpack,
-    unpack_entry,
-    unpack_final,
-    unpack_json,
-    unpack_record,
 )
 
 
 @pytest.mark.parametrize("size", [0, 1, SMALL - 1, SMALL, SMALL + 1, 100_000])
 def test_bytes_come_back(size):
     for plain in (b"x" * size, secrets.token_bytes(size)):
-        assert unpack(pack(plain)) == plain
+        assert decompress(compress(plain)) == plain
 
 
 def test_what_is_small_is_kept_as_it_is():
-    assert pack(b"abc").endswith(b"abc")
-    assert len(pack(b"abc" * 1000)) < 200
+    assert compress(b"abc").endswith(b"abc")
+    assert len(compress(b"abc" * 1000)) < 200
 
 
 @pytest.mark.parametrize("count", [1, 2, ENTRY_EVENTS, ENTRY_EVENTS + 1, 3 * ENTRY_EVENTS])
 def test_events_come_back_with_the_same_bytes(count):
     events = events_of(record(), *map(str, range(count)))
-    entries = list(pack_entries(events))
-    unpacked = [event for _, payload in entries for event in unpack_entry(payload)]
+    entries = list(encode_entries(events))
+    unpacked = [event for _, payload in entries for event in decode_entry(payload)]
     assert [event.text for event in unpacked] == [event.text for event in events]
     assert unpacked == events
 
@@ -53,9 +53,9 @@ def test_an_entry_is_named_by_its_last_number_and_bounded():
     words = ["x" * (ENTRY_BYTES // 3), *"abc", "y" * (2 * ENTRY_BYTES), "z"]
     drafts = [Draft("response.output_text.delta", {"delta": word}) for word in words * 50]
     events = [Event.of(draft, number, None) for number, draft in enumerate(drafts)]
-    entries = list(pack_entries(events))
+    entries = list(encode_entries(events))
     for last, payload in entries:
-        inside = unpack_entry(payload)
+        inside = decode_entry(payload)
         assert inside[-1].number == last
         assert len(inside) <= ENTRY_EVENTS
         assert len(inside) == 1 or sum(len(event.text) for event in inside) <= ENTRY_BYTES
@@ -64,15 +64,15 @@ def test_an_entry_is_named_by_its_last_number_and_bounded():
 
 
 def test_no_events_are_no_entries():
-    assert list(pack_entries([])) == []
+    assert list(encode_entries([])) == []
 
 
 def test_line_breaks_inside_an_event_are_no_ends_of_it():
     texts = ("a\nb", "\r\n", "\u2028\u2029\x85\x0b\x0c\x1c", "\\n", "\0")
     drafts = [Draft("response.output_text.delta", {"delta": text}) for text in texts]
     events = [Event.of(draft, number, "lane") for number, draft in enumerate(drafts)]
-    [(_, payload)] = pack_entries(events)
-    assert unpack_entry(payload) == events
+    [(_, payload)] = encode_entries(events)
+    assert decode_entry(payload) == events
 
 
 def test_a_record_comes_back():
@@ -85,7 +85,7 @@ def test_a_record_comes_back():
         replace(record("ü\n\0"), ancestors=("resp_1", "resp_2")),
         replace(record(), request={"model": "m", "metadata": {"a": "b"}, "n": 2**63, "x": 1.5}),
     ):
-        assert unpack_record(pack_record(kept)) == kept
+        assert decode_record(encode_record(kept)) == kept
 
 
 # What other releases, and others, have written
@@ -97,22 +97,22 @@ NEEDED = ("id", "owner", "input", "maker")
 
 
 def packed(value):
-    return pack(json.dumps(value).encode())
+    return compress(json.dumps(value).encode())
 
 
 def test_what_a_record_lacks_has_its_default():
     least = {name: FIELDS[name] for name in NEEDED}
-    assert unpack_record(packed(least)) == replace(
+    assert decode_record(packed(least)) == replace(
         KEPT, previous_response_id=None, ancestors=(), request=None
     )
 
 
 def test_fields_of_a_newer_release_are_kept_and_written_again():
     newer = FIELDS | {"region": "eu", "unknown": {"a": [1]}, "background_options": None}
-    kept = unpack_record(packed(newer))
+    kept = decode_record(packed(newer))
     assert kept.unknown == {"region": "eu", "unknown": {"a": [1]}, "background_options": None}
     again = replace(kept, maker="anthropic|")  # as for an answer by another target
-    assert unpack_json(pack_record(again)) == newer | {"maker": "anthropic|"}
+    assert decode_json(encode_record(again)) == newer | {"maker": "anthropic|"}
 
 
 WRONG = [
@@ -128,7 +128,7 @@ WRONG = [
 @pytest.mark.parametrize("wrong", [*map(packed, WRONG)])
 def test_a_record_that_is_none_is_unreadable(wrong):
     with pytest.raises(Unreadable, match="record"):
-        unpack_record(wrong)
+        decode_record(wrong)
 
 
 BYTES = [b"", b"r", b"z", b"x" * 99, b"r{", b"r\xff\xfe", b"rNaN", b"z" + zlib.compress(b"[" * 9)]
@@ -136,7 +136,7 @@ BYTES = [b"", b"r", b"z", b"x" * 99, b"r{", b"r\xff\xfe", b"rNaN", b"z" + zlib.c
 
 @pytest.mark.parametrize("damaged", BYTES)
 def test_bytes_that_hold_no_json_are_unreadable(damaged):
-    for read in (unpack_record, unpack_entry, unpack_final, unpack_json):
+    for read in (decode_record, decode_entry, decode_final, decode_json):
         with pytest.raises(Unreadable):
             read(damaged)
 
@@ -158,27 +158,27 @@ EVENT = {"type": "response.in_progress", "sequence_number": 1}
     ],
 )
 def test_an_event_that_is_none_is_unreadable(wrong):
-    for read in (unpack_entry, unpack_final):
+    for read in (decode_entry, decode_final):
         with pytest.raises(Unreadable, match="event"):
             read(packed(wrong))
 
 
 def test_a_terminal_event_is_read_with_its_response():
     end = events_of(record())[-1]
-    assert unpack_final(pack(end.text)) == (end, end.json()["response"])
+    assert decode_final(compress(end.text)) == (end, end.json()["response"])
     bare = packed(EVENT | {"response": {"status": "failed"}})
-    assert unpack_final(bare)[1] == {"status": "failed", "output": []}
+    assert decode_final(bare)[1] == {"status": "failed", "output": []}
 
 
 @pytest.mark.parametrize("response", [None, [], "x", {"output": None}, {"output": {}}])
 def test_an_end_without_a_response_is_unreadable(response):
     with pytest.raises(Unreadable, match="final event"):
-        unpack_final(packed(EVENT | {"response": response}))
+        decode_final(packed(EVENT | {"response": response}))
 
 
 def test_what_is_said_of_unreadable_bytes_has_nothing_of_their_content():
     with pytest.raises(Unreadable) as raised:
-        unpack_record(packed(FIELDS | {"request": "the secret"}))
+        decode_record(packed(FIELDS | {"request": "the secret"}))
     assert "secret" not in repr(raised.value)
 
 
@@ -210,12 +210,12 @@ def unfolded(monkeypatch):
 
 @pytest.mark.catalogue("A13")
 def test_a_value_unfolds_to_the_bound_and_no_further(unfolded):
-    codec = Codec(most_bytes=100_000)
-    assert codec.unpack(pack(b"a" * 100_000)) == b"a" * 100_000
-    for bomb in (pack(b"a" * 100_001), pack(b"a" * 2**24)):
+    codec = Codec(max_bytes=100_000)
+    assert codec.decode(compress(b"a" * 100_000)) == b"a" * 100_000
+    for bomb in (compress(b"a" * 100_001), compress(b"a" * 2**24)):
         with pytest.raises(Unreadable, match="size"):
-            codec.unpack(bomb)
-        for read in (unpack_record, unpack_entry):
+            codec.decode(bomb)
+        for read in (decode_record, decode_entry):
             with pytest.raises(Unreadable, match="size"):
                 read(bomb, codec)
     assert max(unfolded) == 100_001
@@ -226,7 +226,7 @@ def test_a_value_unfolds_to_the_bound_and_no_further(unfolded):
 )
 def test_what_is_no_packed_value_is_an_error_and_no_value(broken):
     with pytest.raises(Unreadable):
-        Codec().unpack(broken)
+        Codec().decode(broken)
 
 
 # Encrypted ones
@@ -236,23 +236,23 @@ def test_what_is_no_packed_value_is_an_error_and_no_value(broken):
 @pytest.mark.parametrize("size", [0, 1, SMALL - 1, SMALL, 100_000])
 def test_encrypted_bytes_come_back_from_their_own_place(size):
     plain, codec = secrets.token_bytes(size), Codec(Cipher([b"1" * 32]))
-    kept = codec.pack(plain, "key")
-    assert codec.unpack(kept, "key") == plain
+    kept = codec.encode(plain, "key")
+    assert codec.decode(kept, "key") == plain
     for other, key in ((codec, "other"), (Codec(), "key"), (Codec(Cipher([b"2" * 32])), "key")):
         with pytest.raises(NotDecrypted):
-            other.unpack(kept, key)
+            other.decode(kept, key)
 
 
 def test_an_encrypted_bomb_is_one_too(unfolded):
     cipher = Cipher([b"1" * 32])
-    bomb = Codec(cipher).pack(b"a" * 2**24, "key")
+    bomb = Codec(cipher).encode(b"a" * 2**24, "key")
     with pytest.raises(Unreadable, match="size"):
-        Codec(cipher, most_bytes=1000).unpack(bomb, "key")
+        Codec(cipher, max_bytes=1000).decode(bomb, "key")
     assert unfolded == [1001]
 
 
 def test_what_was_written_before_is_read_and_what_is_large_is_compressed_first():
     codec = Codec(Cipher([b"1" * 32]))
     for plain in (b"abc", b"abc" * 1000):
-        assert codec.unpack(pack(plain), "key") == plain
-    assert len(codec.pack(b"abc" * 1000, "key")) < 200
+        assert codec.decode(compress(plain), "key") == plain
+    assert len(codec.encode(b"abc" * 1000, "key")) < 200

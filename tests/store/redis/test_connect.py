@@ -4,7 +4,7 @@ import pytest
 from redis.asyncio import Redis, RedisCluster
 
 from ws_bridge.errors import ConfigError
-from ws_bridge.store.redis.connect import connect, parse
+from ws_bridge.store.redis.connect import connect, parse_url
 
 SECRET = "s3cr3t"  # noqa: S105 - a canary
 
@@ -26,7 +26,7 @@ SECRET = "s3cr3t"  # noqa: S105 - a canary
     ],
 )
 def test_a_url_is_taken_apart(url, kind, addresses, service, db):
-    place = parse(url)
+    place = parse_url(url)
     assert (place.kind, list(place.addresses)) == (kind, addresses)
     assert (place.service, place.db) == (service, db)
     assert place.options.get("ssl", False) is url.startswith("rediss")
@@ -45,7 +45,7 @@ def test_a_url_is_taken_apart(url, kind, addresses, service, db):
     ],
 )
 def test_who_and_with_what_password(url, given, username, password):
-    options = parse(url, given).options
+    options = parse_url(url, given).options
     assert (options["username"], options["password"]) == (username, password)
 
 
@@ -89,7 +89,7 @@ def test_who_and_with_what_password(url, given, username, password):
 )
 def test_what_can_never_work_is_refused_by_the_name_of_its_key(url):
     with pytest.raises(ConfigError) as caught:
-        parse(url)
+        parse_url(url)
     said = str(caught.value)
     assert "store.url" in said
     assert "\n" not in said
@@ -99,7 +99,7 @@ def test_what_can_never_work_is_refused_by_the_name_of_its_key(url):
 
 
 def test_a_place_does_not_show_its_password():
-    assert SECRET not in repr(parse(f"redis://me:{SECRET}@host"))
+    assert SECRET not in repr(parse_url(f"redis://me:{SECRET}@host"))
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,6 @@ def test_a_place_does_not_show_its_password():
     ],
 )
 async def test_a_client_is_made_without_a_word_to_the_server(url, kind):
-    client = connect(parse(url))
+    client = connect(parse_url(url))
     assert isinstance(client, kind)
     await client.aclose()

@@ -17,7 +17,7 @@ from support.tcp_proxy import Proxy
 from ws_bridge.errors import ConversationFull, StoreUnavailable
 from ws_bridge.protocol.conversation import entries_of_response
 from ws_bridge.store.conversations import ConversationLimits
-from ws_bridge.store.redis.codec import pack, unpack
+from ws_bridge.store.redis.codec import compress, decompress
 from ws_bridge.store.redis.conversations import RedisConversations
 from ws_bridge.store.redis.keys import PREFIX, partition_of
 
@@ -103,7 +103,7 @@ async def test_a_server_that_is_away_makes_nothing_unknown(valkey):
 
 
 def item_of(values, name=b'"x"'):
-    return name + b"\n" + pack(json.dumps(values).encode())
+    return name + b"\n" + compress(json.dumps(values).encode())
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ async def added_of_old(store, one, *entries):
     tag = f"{PREFIX}:{{p{partition_of(one.id)}}}"
     for each in entries:
         name = orjson.dumps(each.id)
-        payload = pack(orjson.dumps([each.item, each.maker, each.response]))
+        payload = compress(orjson.dumps([each.item, each.maker, each.response]))
         await store._client.rpush(f"{tag}:ci:{one.id}", name + b"\n" + payload)
 
 
@@ -208,8 +208,8 @@ async def test_items_that_an_earlier_release_has_added_are_known_and_counted(sto
         "spare",
         "last",
     ]
-    assert found.size > 300 * len(pack(orjson.dumps(ITEM)))
-    kept.bounds = ConversationLimits(items=303)
+    assert found.size > 300 * len(compress(orjson.dumps(ITEM)))
+    kept.limits = ConversationLimits(items=303)
     with pytest.raises(ConversationFull):
         await kept.add(one.id, "alice", [entry("more")])
 
@@ -231,4 +231,4 @@ async def test_an_earlier_release_reads_what_this_one_writes(store):
     for kept_as, each in zip(listed, entries, strict=True):
         name, _, payload = kept_as.partition(b"\n")
         assert orjson.loads(name) == each.id
-        assert orjson.loads(unpack(payload)) == [each.item, each.maker, each.response]
+        assert orjson.loads(decompress(payload)) == [each.item, each.maker, each.response]

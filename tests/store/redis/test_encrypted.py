@@ -31,11 +31,11 @@ from support.redis_servers import Node, valkey_binary
 from ws_bridge.errors import ConfigError
 from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.store.base import Verdict
-from ws_bridge.store.redis import pages
+from ws_bridge.store.redis import commands
 from ws_bridge.store.redis.cipher import PLAIN, Cipher
-from ws_bridge.store.redis.codec import ENCRYPTED, Codec, pack_entries, pack_record, unpack
+from ws_bridge.store.redis.codec import ENCRYPTED, Codec, decompress, encode_entries, encode_record
 from ws_bridge.store.redis.conversations import RedisConversations
-from ws_bridge.store.redis.health import KEY
+from ws_bridge.store.redis.health import SHARED_KEY
 from ws_bridge.store.redis.keys import keys_of
 
 ONE, TWO = b"1" * 32, b"2" * 32
@@ -146,7 +146,7 @@ async def test_nothing_that_was_said_is_in_the_store_as_it_was_said(fresh):
     async with with_secrets(fresh) as store:  # and without a secret all of it is
         await one_of_each(store, canary)
         values = await values_of(store)
-        clear = [value if value[:1] == b"{" else unpack(value) for value in values]
+        clear = [value if value[:1] == b"{" else decompress(value) for value in values]
         assert sum(canary.encode() in value for value in clear) >= 8
 
 
@@ -177,7 +177,7 @@ async def test_what_was_written_with_any_of_the_secrets_or_none_is_read(fresh, w
         for known in readers:
             async with with_secrets(fresh, *known) as other:
                 await read_back(other, *kept)
-                assert other.key() == store.key()
+                assert other.shared_key() == store.shared_key()
                 await one_of_each(other, "canary")
         await read_back(store, *kept)
 
@@ -198,16 +198,19 @@ async def test_a_secret_may_go_when_all_servers_write_with_the_next(fresh):
     keys = set()
     for known in ((ONE,), (ONE, TWO), (TWO, ONE), (TWO,)):
         async with with_secrets(fresh, *known) as store:
-            keys.add(store.key())
-            assert Codec(Cipher(known[:1])).unpack(await store._client.get(KEY), KEY) in keys
+            keys.add(store.shared_key())
+            assert (
+                Codec(Cipher(known[:1])).decode(await store._client.get(SHARED_KEY), SHARED_KEY)
+                in keys
+            )
     assert len(keys) == 1
 
 
 async def test_a_shared_key_that_something_else_has_overwritten_is_made_anew(fresh):
-    fresh.cli("SET", KEY, "zzz")
+    fresh.cli("SET", SHARED_KEY, "zzz")
     async with with_secrets(fresh) as store, with_secrets(fresh) as other:
-        assert len(store.key()) == 32
-        assert store.key() == other.key()
+        assert len(store.shared_key()) == 32
+        assert store.shared_key() == other.shared_key()
 
 
 @pytest.mark.catalogue("A14")
@@ -240,7 +243,7 @@ BOMB = b"z" + zlib.compress(b"a" * 2**24, 1)
 async def test_a_bomb_in_the_place_of_a_value_is_unknown_and_holds_up_nothing(
     fresh, caplog, expire_on, place
 ):
-    async with opened(fresh.url, codec=Codec(most_bytes=2**20)) as store:
+    async with opened(fresh.url, codec=Codec(max_bytes=2**20)) as store:
         kept, _ = await finished(store)
         good, events = await finished(store)
         runs = record()
@@ -275,7 +278,7 @@ def expire_on():
 
 @pytest.mark.catalogue("A13")
 async def test_a_bomb_in_a_conversation_makes_it_unknown_and_nothing_else(fresh, caplog):
-    async with opened(fresh.url, codec=Codec(most_bytes=2**20)) as store:
+    async with opened(fresh.url, codec=Codec(max_bytes=2**20)) as store:
         kept = conversations(store)
         one, other = await created(kept, entry("a")), await created(kept, entry("a"))
         [key] = await store._client.keys(f"*:ci:{one.id}")
@@ -289,7 +292,7 @@ async def test_a_bomb_in_a_conversation_makes_it_unknown_and_nothing_else(fresh,
 
 async def test_a_page_ends_when_it_holds_enough_and_the_next_goes_on(fresh, monkeypatch, caplog):
     caplog.set_level(logging.ERROR)
-    monkeypatch.setattr(pages, "PAGE_BYTES", 1000)
+    monkeypatch.setattr(commands, "PAGE_BYTES", 1000)
     async with opened(fresh.url) as store:
         kept = record()
         await store.create(kept)
@@ -332,10 +335,10 @@ async def test_what_another_secret_encrypted_is_not_broken_and_left_to_a_server_
         keys = keys_of(kept.id)
         sealed = Codec(Cipher([TWO]))
         if place == "input":
-            value = pack_record(kept, sealed, keys.input)
+            value = encode_record(kept, sealed, keys.input)
             await knows._client.set(keys.input, value, px=60_000)
         else:
-            [(last, value)] = pack_entries(events_of(kept)[:4], sealed, keys.events)
+            [(last, value)] = encode_entries(events_of(kept)[:4], sealed, keys.events)
             await knows._client.delete(keys.events)
             await knows._client.xadd(keys.events, {"e": value}, id=f"{last + 1}-0")
         await expire_on(other, kept)

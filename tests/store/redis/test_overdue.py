@@ -214,5 +214,5 @@ async def test_on_a_cluster_an_index_is_made_anew_from_the_node_that_has_it(clus
             await store._client.set(index, "x", px=60_000)
         found = set()
         for _ in range(2):
-            found |= set(await store.overdue())
+            found |= set(await store.find_overdue())
         assert {one.id for one in lost} <= found

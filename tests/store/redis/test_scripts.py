@@ -70,7 +70,7 @@ class Server:
 
 def scripts(server, now=None, back=lambda: None):
     made = Scripts(server, now or Hand(), back)
-    made.breaker.succeeded()
+    made.breaker.record_success()
     return made
 
 
@@ -105,7 +105,7 @@ def test_after_some_failures_in_a_row_nobody_waits_but_for_a_probe():
     breaker = CircuitBreaker(clock)
     for _ in range(FAILURES):
         breaker.check()
-        breaker.failed(Lost())
+        breaker.record_failure(Lost())
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             breaker.check()
@@ -113,7 +113,7 @@ def test_after_some_failures_in_a_row_nobody_waits_but_for_a_probe():
     breaker.check()  # the probe
     with pytest.raises(StoreUnavailable):
         breaker.check()
-    breaker.succeeded()
+    breaker.record_success()
     breaker.check()
     breaker.check()
 
@@ -121,8 +121,8 @@ def test_after_some_failures_in_a_row_nobody_waits_but_for_a_probe():
 def test_a_success_in_between_forgives():
     breaker = CircuitBreaker(Hand())
     for _ in range(10 * FAILURES):
-        breaker.failed(Lost())
-        breaker.succeeded()
+        breaker.record_failure(Lost())
+        breaker.record_success()
         breaker.check()
 
 
@@ -132,18 +132,18 @@ def test_late_answers_turn_nobody_away_until_nobody_was_answered_for_seconds(lat
     """One slow script holds up all the others: the next moment the store is there again."""
     clock = Hand()
     breaker = CircuitBreaker(clock)
-    breaker.succeeded()
+    breaker.record_success()
     for _ in range(10 * FAILURES):
         asked_at, clock.now = clock.now, clock.now + 0.9
-        breaker.failed(late, asked_at)
+        breaker.record_failure(late, asked_at)
         breaker.check()
         clock.now += 0.9
-        breaker.failed(late, asked_at)
+        breaker.record_failure(late, asked_at)
         breaker.check()
-        breaker.succeeded()
-    breaker.failed(late, clock.now)
+        breaker.record_success()
+    breaker.record_failure(late, clock.now)
     clock.now += SILENCE_SECONDS
-    breaker.failed(late, clock.now - 1)
+    breaker.record_failure(late, clock.now - 1)
     with pytest.raises(StoreUnavailable):
         breaker.check()
 
@@ -154,8 +154,8 @@ def test_a_late_answer_says_nothing_of_a_store_that_has_answered_others_since():
     breaker = CircuitBreaker(clock)
     for _ in range(10 * FAILURES):
         asked_at, clock.now = clock.now, clock.now + SILENCE_SECONDS
-        breaker.succeeded()
-        breaker.failed(Late(), asked_at)
+        breaker.record_success()
+        breaker.record_failure(Late(), asked_at)
         assert breaker.failures == 0
         breaker.check()
 
@@ -207,7 +207,7 @@ async def test_a_refusal_that_passes_is_unavailable_to_all(word):
     made = scripts(Server(word))
     with pytest.raises(StoreUnavailable):
         await made.call_all([ScriptCall(READ, (), ())])
-    assert made.breaker.is_refusing
+    assert made.breaker.refuses_writes
     assert not made.breaker.is_open
 
 
@@ -233,7 +233,7 @@ async def test_scripts_that_are_forgotten_again_at_once_are_sent_again_and_are_n
     made = scripts(Server(forgets))
     with pytest.raises(StoreUnavailable):
         await made.call_all([ScriptCall(READ, (), ())])
-    assert not made.breaker.is_refusing
+    assert not made.breaker.refuses_writes
 
 
 async def test_nothing_asked_is_nothing_sent():

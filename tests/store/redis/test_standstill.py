@@ -11,8 +11,13 @@ from support.tcp_proxy import Proxy
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.store.redis.connect import CALL_SECONDS
-from ws_bridge.store.redis.scripts import READ, Scripts
-from ws_bridge.store.redis.standstill import BEAT_SECONDS, LATE_SECONDS, StandstillDetector
+from ws_bridge.store.redis.scripts import (
+    BEAT_SECONDS,
+    LATE_SECONDS,
+    READ,
+    Scripts,
+    StandstillDetector,
+)
 
 LONG = BEAT_SECONDS + LATE_SECONDS + 0.01
 
@@ -43,7 +48,7 @@ async def hand():
 
 
 @pytest.fixture
-async def pulse(hand):
+async def detector(hand):
     one = StandstillDetector(hand, hand.sleep)
     task = asyncio.create_task(one.run())
     await asyncio.sleep(0)
@@ -52,33 +57,33 @@ async def pulse(hand):
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_beats_in_time_are_no_standstill(pulse, hand):
+async def test_beats_in_time_are_no_standstill(detector, hand):
     for _ in range(20):
         hand.now += BEAT_SECONDS + LATE_SECONDS
         await hand.beats()
-    assert not pulse.stood_still_since(100.0)
+    assert not detector.stood_still_since(100.0)
 
 
-async def test_a_late_beat_is_one_for_all_that_was_under_way(pulse, hand):
+async def test_a_late_beat_is_one_for_all_that_was_under_way(detector, hand):
     hand.now += LONG
     await hand.beats()
-    assert pulse.stood_still_since(100.0)
+    assert detector.stood_still_since(100.0)
     hand.now += 0.1
-    assert pulse.stood_still_since(100.0)
-    assert not pulse.stood_still_since(hand.now)
+    assert detector.stood_still_since(100.0)
+    assert not detector.stood_still_since(hand.now)
 
 
-async def test_it_is_known_before_the_late_beat(pulse, hand):
+async def test_it_is_known_before_the_late_beat(detector, hand):
     """Whoever finds a timeout expired may come first."""
     hand.now += LONG
-    assert pulse.stood_still_since(100.0)
+    assert detector.stood_still_since(100.0)
 
 
 def test_without_beats_nothing_is_known():
     hand = Hand()
-    pulse = StandstillDetector(hand)
+    detector = StandstillDetector(hand)
     hand.now += 3600
-    assert not pulse.stood_still_since(0.0)
+    assert not detector.stood_still_since(0.0)
 
 
 class Server:
@@ -106,8 +111,8 @@ async def test_a_call_that_fails_over_a_standstill_is_made_again_and_counts_for_
     server = Server(stands_still, stands_still)  # the second: the same call on a new connection
     backs = []
     made = Scripts(server, hand, lambda: backs.append(hand.now))
-    made.breaker.succeeded()
-    made.pulse._beat()
+    made.breaker.record_success()
+    made.standstill._beat()
     assert await made.call(READ, ()) == "yes"
     assert made.breaker.failures == 0
     assert len(backs) == 2  # each time: the store may have been away too

@@ -33,9 +33,9 @@ from support.tcp_proxy import Proxy
 from ws_bridge.errors import ConfigError, StoreUnavailable
 from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.store.base import Lease, Verdict, Write
-from ws_bridge.store.redis import connect, hints, subscriptions
-from ws_bridge.store.redis.connect import parse
-from ws_bridge.store.redis.keys import CHANNELS, PREFIX, keys_of
+from ws_bridge.store.redis import connect, subscriptions
+from ws_bridge.store.redis.connect import parse_url
+from ws_bridge.store.redis.keys import CHANNEL_PREFIX, PREFIX, keys_of
 from ws_bridge.store.redis.scripts import FAILURES, PROBE_SECONDS, SILENCE_SECONDS
 from ws_bridge.store.redis.store import RedisStore
 
@@ -102,11 +102,11 @@ class TestCluster(StoreContract):
 async def until_hints_pass(store):
     """Return when hints reach the store, from whatever node."""
     heard = set()
-    store.listen(cancelled=heard.add, followed=heard.add)
+    store.set_callbacks(on_cancelled=heard.add, on_followed=heard.add)
     for node in range(9):
 
         async def is_heard(node=node):
-            told = "PUBLISH", CHANNELS + store.worker, f"c{node}"
+            told = "PUBLISH", CHANNEL_PREFIX + store.worker, f"c{node}"
             await store._client.execute_command(*told)
             return str(node) in heard
 
@@ -244,13 +244,13 @@ async def test_a_chain_of_a_thousand_turns_takes_a_round_trip_for_sixteen(store)
 
 def count_calls(scripts):
     """The sizes of the round trips from now on."""
-    sizes, ask = [], scripts._ask
+    sizes, run = [], scripts._run
 
     async def counted(calls):
         sizes.append(len(calls))
-        return await ask(calls)
+        return await run(calls)
 
-    scripts._ask = counted
+    scripts._run = counted
     return sizes
 
 
@@ -295,7 +295,7 @@ async def test_what_one_server_writes_another_reads_and_follows(pair):
 async def test_the_writer_is_told_at_once_that_somebody_follows(pair):
     one, other = pair
     heard = asyncio.Queue()
-    one.listen(cancelled=lambda _: None, followed=heard.put_nowait)
+    one.set_callbacks(on_cancelled=lambda _: None, on_followed=heard.put_nowait)
     kept = record()
     await one.create(kept, events_of(kept)[:2])
     follower = asyncio.create_task(collect(other, kept))
@@ -308,8 +308,8 @@ async def test_the_writer_is_told_at_once_that_somebody_follows(pair):
 async def test_another_servers_wish_for_the_end_is_heard_by_the_writer_alone(pair):
     one, other = pair
     heard, wrong = asyncio.Queue(), []
-    one.listen(cancelled=heard.put_nowait, followed=lambda _: None)
-    other.listen(cancelled=wrong.append, followed=lambda _: None)
+    one.set_callbacks(on_cancelled=heard.put_nowait, on_followed=lambda _: None)
+    other.set_callbacks(on_cancelled=wrong.append, on_followed=lambda _: None)
     kept = record()
     await one.create(kept)
     await other.cancel(kept.id, "alice")
@@ -336,8 +336,8 @@ async def test_after_a_takeover_the_server_before_is_fenced(pair):
 async def test_a_wish_after_a_takeover_goes_to_the_new_writer(pair):
     one, other = pair
     wrong, heard = [], asyncio.Queue()
-    one.listen(cancelled=wrong.append, followed=lambda _: None)
-    other.listen(cancelled=heard.put_nowait, followed=lambda _: None)
+    one.set_callbacks(on_cancelled=wrong.append, on_followed=lambda _: None)
+    other.set_callbacks(on_cancelled=heard.put_nowait, on_followed=lambda _: None)
     kept = rerunnable()
     await one.create(kept)
     await let_run_out(one, kept)
@@ -356,7 +356,7 @@ async def test_two_servers_that_want_the_same_response_do_not_both_get_it(pair):
     for one in kept:
         await pair[0].create(one)
         await let_run_out(pair[0], one)
-    found = set(await pair[1].overdue())
+    found = set(await pair[1].find_overdue())
     assert {one.id for one in kept} <= found
     for one in kept:
         claims = await asyncio.gather(*(store.claim(one.id) for store in pair))
@@ -436,7 +436,7 @@ async def test_fifty_followers_of_one_response_share_what_is_read(pair):
 
 
 async def are_waiting(store, kept, count):
-    followed = store._following._followed.get(kept.id)
+    followed = store._subscriptions._followed.get(kept.id)
     return followed is not None and len(followed._waiting) == count
 
 
@@ -479,20 +479,22 @@ async def test_without_any_hint_news_come_with_the_next_check(pair):
 
 @pytest.mark.catalogue("R15")
 async def test_a_silent_subscription_is_found_dead_and_made_anew(monkeypatch, valkey, store):
-    monkeypatch.setattr(hints, "PROBE_SECONDS", 0.05)
-    monkeypatch.setattr(hints, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(subscriptions, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(subscriptions, "ANSWER_SECONDS", 0.1)
     async with Proxy(valkey.port) as proxy:
-        place = parse(f"redis://127.0.0.1:{proxy.port}")
-        channel = CHANNELS + secrets.token_hex(8)
-        messages = hints.listen(place, channel)
+        place = parse_url(f"redis://127.0.0.1:{proxy.port}")
+        channel = CHANNEL_PREFIX + secrets.token_hex(8)
+        messages = subscriptions.receive_hints(place, channel)
         async with asyncio.timeout(HANG_SECONDS):
-            assert await anext(messages) == hints.MISSED
+            assert await anext(messages) == subscriptions.MISSED
             proxy.freeze()
             news = asyncio.create_task(anext(messages))
             await until(lambda: has_connections(proxy, 2), "it tries anew")
-            monkeypatch.setattr(hints, "ANSWER_SECONDS", LONG)  # who is slow is not dead any more
+            monkeypatch.setattr(
+                subscriptions, "ANSWER_SECONDS", LONG
+            )  # who is slow is not dead any more
             proxy.thaw()
-            assert await news == hints.MISSED
+            assert await news == subscriptions.MISSED
             await store._client.publish(channel, "eresp_1")
             assert await anext(messages) == ("e", "resp_1")
         await messages.aclose()
@@ -620,7 +622,7 @@ async def test_followers_are_not_held_up_by_a_response_that_others_broke(valkey,
     valkey.cli("DEL", keys.events)
     valkey.cli("LPUSH", keys.events, "mine")
     valkey.cli("HSET", keys.meta, "n", "5")
-    valkey.cli("PUBLISH", CHANNELS + store.worker, "e" + broken.id)
+    valkey.cli("PUBLISH", CHANNEL_PREFIX + store.worker, "e" + broken.id)
     await append(store, kept, events[2:])
     assert await readers[1] == events
     readers[0].cancel()
@@ -650,14 +652,16 @@ async def test_a_server_without_room_is_away_until_it_has_some():
 
 async def refused(url, caplog, *, is_secret=SECRET, **fields):
     """Why the store cannot be opened; nothing of it has the password."""
-    store = RedisStore(parse(url, **fields), ttl_seconds=60, lease_seconds=15, now=time.monotonic)
+    store = RedisStore(
+        parse_url(url, **fields), ttl_seconds=60, lease_seconds=15, now=time.monotonic
+    )
     try:
         with pytest.raises(ConfigError) as caught:
             await store.open()
     finally:
         await store.close()
     said = str(caught.value)
-    told = said + caplog.text + repr(caught.value) + repr(store._place) + repr(store._client)
+    told = said + caplog.text + repr(caught.value) + repr(store._address) + repr(store._client)
     assert is_secret not in told
     return said
 
@@ -677,7 +681,7 @@ async def test_a_wrong_password_is_told_by_the_name_of_its_key(caplog):
 
 
 async def test_a_server_that_is_too_old_is_refused(monkeypatch, caplog, valkey):
-    monkeypatch.setattr(connect, "OLDEST", (99, 1))
+    monkeypatch.setattr(connect, "OLDEST_VERSION", (99, 1))
     said = await refused(valkey.url, caplog)
     assert "99.1" in said
     assert "store.url" in said
@@ -696,7 +700,9 @@ async def test_a_server_that_may_forget_is_told_of(caplog):
 async def test_a_server_that_starts_later_is_found(caplog):
     with Node(valkey_binary(), password=SECRET) as node:
         node.kill()
-        store = RedisStore(parse(node.url), ttl_seconds=60, lease_seconds=15, now=time.monotonic)
+        store = RedisStore(
+            parse_url(node.url), ttl_seconds=60, lease_seconds=15, now=time.monotonic
+        )
         await store.open()
         try:
             assert not store.is_available()
@@ -776,7 +782,7 @@ async def test_a_frozen_server_is_given_up_soon_then_at_once_and_found_again(val
     now = 0.0
     fields = {"ttl_seconds": 60, "lease_seconds": 15, "now": lambda: now}
     async with Proxy(valkey.port) as proxy:
-        store = RedisStore(parse(f"redis://127.0.0.1:{proxy.port}"), **fields)
+        store = RedisStore(parse_url(f"redis://127.0.0.1:{proxy.port}"), **fields)
         await store.open()
         kept, events = await finished(store)
         proxy.freeze()
@@ -827,22 +833,22 @@ async def test_after_an_outage_nothing_is_claimed_for_the_time_of_a_lease(valkey
     now = 1000.0
     async with Proxy(valkey.port) as proxy:
         fields = {"ttl_seconds": 60, "lease_seconds": 15, "now": lambda: now}
-        store = RedisStore(parse(f"redis://127.0.0.1:{proxy.port}"), **fields)
+        store = RedisStore(parse_url(f"redis://127.0.0.1:{proxy.port}"), **fields)
         await store.open()
         now += 15
         kept = record()
         await store.create(kept)
         await let_run_out(store, kept)
-        assert kept.id in await store.overdue()
+        assert kept.id in await store.find_overdue()
         proxy.refuse()
         for _ in range(FAILURES):
             with pytest.raises(StoreUnavailable):
                 await store.get(kept.id, "alice")
-        assert await store.overdue() == ()
+        assert await store.find_overdue() == ()
         await proxy.accept()
         now += PROBE_SECONDS
         assert (await store.get(kept.id, "alice")).is_overdue
-        assert (await store.overdue(), await store.claim(kept.id)) == ((), None)
+        assert (await store.find_overdue(), await store.claim(kept.id)) == ((), None)
         now += 14
         assert await store.claim(kept.id) is None
         now += 1
@@ -854,7 +860,7 @@ async def test_nothing_is_claimed_before_the_server_was_up_for_a_lease():
     now = 1000.0
     with Node(valkey_binary()) as node:
         fields = {"ttl_seconds": 60, "lease_seconds": 3600, "now": lambda: now}
-        store = RedisStore(parse(node.url), **fields)
+        store = RedisStore(parse_url(node.url), **fields)
         await store.open()
         kept = record()
         await store.create(kept)

@@ -1,14 +1,26 @@
-"""Followers of one process share what is read, and are held up by nobody."""
+"""Followers of one process share what is read, and a process learns when hints may be lost."""
 
 import asyncio
+import secrets
 
 import pytest
 from store.contract import events_of, record
+from store.opened import until
 from support.hang import HANG_SECONDS
+from support.long_limits import LONG
+from support.tcp_proxy import Proxy
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.store.redis import subscriptions as module
-from ws_bridge.store.redis.subscriptions import CANCELLED, EVENTS, Cursor, EventPage, Subscriptions
+from ws_bridge.store.redis.commands import Cursor, ResponsePage
+from ws_bridge.store.redis.connect import parse_url
+from ws_bridge.store.redis.subscriptions import (
+    CANCELLED,
+    EVENTS,
+    MISSED,
+    Subscriptions,
+    receive_hints,
+)
 
 
 class Logs:
@@ -26,12 +38,12 @@ class Logs:
     def add(self, response_id, *events):
         self.logs.setdefault(response_id, []).extend(events)
 
-    async def pages(self, cursors):
+    async def read_pages(self, cursors):
         self.reads.append([cursor.id for cursor in cursors])
         self._fail()
         return [self._page(cursor) for cursor in cursors]
 
-    async def ask_for_hints(self, ids):
+    async def request_hints(self, ids):
         self.asked.append(list(ids))
         self._fail()
         return [self._last(key) for key in ids]
@@ -57,7 +69,9 @@ class Logs:
         log = self.logs[cursor.id]
         new = [event for event in log if event.number > cursor.after][:8]
         is_last = log[-1].is_terminal and (not new or new[-1] is log[-1])
-        return EventPage(new, is_last, log[-1].number, cursor.id in self.taken)
+        return ResponsePage(
+            cursor, new, log[-1].number, is_last, is_taken_over=cursor.id in self.taken
+        )
 
 
 class Sleeps:
@@ -159,7 +173,7 @@ async def test_a_lost_hint_costs_no_more_than_a_check(house):
 
 
 async def test_many_are_checked_a_few_at_a_time_and_all_in_time(house, monkeypatch):
-    monkeypatch.setattr(module, "TOGETHER", 4)
+    monkeypatch.setattr(module, "BATCH", 4)
     kept = [record() for _ in range(10)]
     for one in kept:
         house.logs.add(one.id, *events_of(one)[:2])
@@ -284,3 +298,101 @@ async def test_what_nobody_follows_any_more_is_forgotten(house):
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
     assert not house.following._followed
+
+
+# Hints
+
+
+@pytest.fixture
+async def line(valkey):
+    """A subscription through a proxy: its channel, what it gives, and the proxy."""
+    channel = "wb1:w:" + secrets.token_hex(8)
+    async with Proxy(valkey.port) as proxy, asyncio.timeout(HANG_SECONDS):
+        messages = receive_hints(parse_url(f"redis://127.0.0.1:{proxy.port}"), channel)
+        yield channel, messages, proxy
+        await messages.aclose()
+
+
+async def test_nothing_is_missed_from_the_first_word_on(line, valkey):
+    channel, messages, _ = line
+    assert await anext(messages) == MISSED
+    for text in ("eresp_1", "cresp_2", "fresp_3", "e", ""):
+        assert valkey.cli("PUBLISH", channel, text) == 1
+        assert await anext(messages) == (text[:1], text[1:])
+
+
+async def test_after_a_cut_it_is_told_that_something_may_be_missed(line, valkey, caplog):
+    channel, messages, proxy = line
+    await anext(messages)
+    for _ in range(2):
+        proxy.cut()
+        assert await anext(messages) == MISSED
+        assert valkey.cli("PUBLISH", channel, "ex") == 1
+        assert await anext(messages) == ("e", "x")
+    assert "hints_away" in caplog.text
+
+
+async def test_a_server_that_is_away_is_waited_for(monkeypatch, line, caplog):
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
+    _, messages, proxy = line
+    await anext(messages)
+    proxy.refuse()
+    news = asyncio.create_task(anext(messages))
+    await until(lambda: is_told(caplog), "the log knows")
+    await proxy.accept()
+    assert await news == MISSED
+    assert caplog.text.count("hints_away") == 1
+
+
+async def is_told(caplog):
+    return "hints_away" in caplog.text
+
+
+async def test_a_silent_line_is_found_dead_and_a_new_one_made(monkeypatch, line, valkey):
+    monkeypatch.setattr(module, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 0.2)
+    channel, messages, proxy = line
+    await anext(messages)
+    proxy.freeze()
+    news = asyncio.create_task(anext(messages))
+    # The third connection: neither a line that fell silent nor one that never spoke is waited for.
+    await until(lambda: has_connections(proxy, 3), "it tries anew, and again")
+    monkeypatch.setattr(module, "ANSWER_SECONDS", LONG)  # from now on whoever is slow is not dead
+    proxy.thaw()
+    assert await news == MISSED
+    valkey.cli("PUBLISH", channel, "ex")
+    assert await anext(messages) == ("e", "x")
+
+
+async def has_connections(proxy, count):
+    return proxy.connections >= count
+
+
+async def test_silence_alone_is_no_death(monkeypatch, line, valkey):
+    monkeypatch.setattr(module, "PROBE_SECONDS", 0.01)
+    channel, messages, proxy = line
+    await anext(messages)
+    before = proxy.bytes_up
+    news = asyncio.create_task(anext(messages))
+    await until(lambda: has_sent(proxy, before + 60), "some probes were sent")
+    valkey.cli("PUBLISH", channel, "ex")
+    assert await news == ("e", "x")
+    assert proxy.connections == 1
+
+
+async def has_sent(proxy, count):
+    return proxy.bytes_up >= count
+
+
+async def test_who_stops_listening_leaves_no_connection(line):
+    _, messages, proxy = line
+    await anext(messages)
+    news = asyncio.create_task(anext(messages))
+    await asyncio.sleep(0)
+    news.cancel()
+    await asyncio.gather(news, return_exceptions=True)
+    await until(lambda: has_none_open(proxy), "it is closed")
+
+
+async def has_none_open(proxy):
+    return proxy.open_now == 0

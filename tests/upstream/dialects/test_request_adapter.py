@@ -73,17 +73,20 @@ def test_a_file_by_address_is_refused_where_the_bridge_would_fetch_it():
         (None, {}, None),
     ],
 )
-def test_reasoning_is_asked_for_where_the_model_has_it(reasons, options, include):
-    assert fit_options(options, Dialect.NATIVE, reasons=reasons).get("include") == include
+def test_reasoning_is_asked_for_where_the_model_has_it(supports_reasoning, options, include):
+    assert (
+        fit_options(options, Dialect.NATIVE, supports_reasoning=supports_reasoning).get("include")
+        == include
+    )
 
 
 def test_options_are_copies():
     options = {"tools": [{"type": "function", "name": "f"}]}
-    fitted = fit_options(options, Dialect.NATIVE, reasons=None)
+    fitted = fit_options(options, Dialect.NATIVE, supports_reasoning=None)
     fitted["tools"][0]["name"] = "g"
     assert options["tools"][0]["name"] == "f"
 
 
 def test_a_prompt_template_is_refused_where_nobody_keeps_it():
     with pytest.raises(UpstreamError):
-        fit_options({"prompt": {"id": "p"}}, Dialect.CHAT, reasons=None)
+        fit_options({"prompt": {"id": "p"}}, Dialect.CHAT, supports_reasoning=None)

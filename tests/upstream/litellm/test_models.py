@@ -43,10 +43,10 @@ def test_a_model_is_spoken_to_in_its_providers_dialect(model, dialect):
 
 
 def test_only_the_price_map_knows_who_reasons():
-    assert models.reasons("openai/gpt-4o") is False
-    assert models.reasons("openai/gpt-5") is True
+    assert models.supports_reasoning("openai/gpt-4o") is False
+    assert models.supports_reasoning("openai/gpt-5") is True
     models.register([Target("x", "openai/of-my-own")])
-    assert models.reasons("openai/of-my-own") is None
+    assert models.supports_reasoning("openai/of-my-own") is None
 
 
 def test_a_known_model_keeps_its_entry_and_a_wildcard_waits_for_its_names():
@@ -65,7 +65,7 @@ def test_a_name_of_the_table_leaves_nothing_but_its_entry():
 
 def test_an_entry_is_written_whole(monkeypatch):
     monkeypatch.setitem(models.litellm.model_cost, "openai/priced", {"input_cost_per_token": 1.0})
-    monkeypatch.setattr(models, "reasons", lambda _: None)  # as of a model that nobody knows
+    monkeypatch.setattr(models, "supports_reasoning", lambda _: None)  # an unknown model
     models.register([Target("x", "openai/priced")])
     entry = models.litellm.model_cost["openai/priced"]
     assert entry["mode"] == "responses"
@@ -118,7 +118,7 @@ def make_up(word, count):
     for number in range(count):
         model = f"openai/{word}-{number}"
         models.dialect_of(model)
-        models.reasons(model)
+        models.supports_reasoning(model)
         models.register_at_first_call(model)
 
 

@@ -22,7 +22,7 @@ from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.protocol.sequencer import Sequencer
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.websocket.connection import WORN_SECONDS, ProviderAddress
+from ws_bridge.upstream.websocket.connection import MAX_AGE_SECONDS, ProviderAddress
 from ws_bridge.upstream.websocket.errors import NO_SOCKET, NeverBegan, ProviderRefused
 from ws_bridge.upstream.websocket.pool import IDLE_SECONDS, MAX_IDLE, SWEEP_SECONDS, WARM
 from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
@@ -171,7 +171,7 @@ async def test_every_byte_is_the_providers_but_ids_number_and_lane(
     options = {"metadata": trap}
     envelope = Envelope("resp_ours", "m", CREATED_AT, options, "resp_parent")
     sequencer = Sequencer(envelope, lane, lambda: 2.0)
-    events = [event for draft in heard.drafts for event in sequencer.take(draft)]
+    events = [event for draft in heard.drafts for event in sequencer.sequence(draft)]
     ((theirs, sent),) = fake.sent.items()
     expected = [
         as_ours(text.decode(), spelling, number, lane, theirs) for number, text in enumerate(sent)
@@ -186,7 +186,7 @@ async def test_every_scenario_is_a_strict_stream(fake, native, scenario):
     sequencer = Sequencer(Envelope("resp_1", "m", 1), None, lambda: 2.0)
     # The fake's snapshots lack some keys that strict clients want; those are the provider's affair.
     drafts = [draft._replace(text=b"") for draft in heard.drafts]
-    events = [event.json() for draft in drafts for event in sequencer.take(draft)]
+    events = [event.json() for draft in drafts for event in sequencer.sequence(draft)]
     assert check_events(events) == []
 
 
@@ -194,7 +194,7 @@ async def test_a_pretty_printed_frame_becomes_one_line(fake, native):
     fake.spelling = lambda event: json.dumps(event, indent=2)
     heard = await ask(request(target(fake)), native)
     sequencer = Sequencer(Envelope("resp_ours", "m", 1), None, lambda: 2.0)
-    events = [event for draft in heard.drafts for event in sequencer.take(draft)]
+    events = [event for draft in heard.drafts for event in sequencer.sequence(draft)]
     assert not any(b"\n" in event.text for event in events)
     assert events[-1].json()["response"]["id"] == "resp_ours"
 
@@ -512,7 +512,7 @@ async def test_words_of_the_provider_are_redacted(fake, native):
 
 @pytest.mark.parametrize("status", [401, 403, 404, 426, 429, 500, 503])
 async def test_a_refused_handshake_says_so_with_its_status(fake, native, status):
-    fake.refusals.append(status)
+    fake.handshake_statuses.append(status)
     heard = await ask(request(target(fake)), native)
     assert isinstance(heard.error, ProviderRefused)
     assert (heard.error.handshake_status, heard.drafts) == (status, [])
@@ -636,14 +636,14 @@ async def test_what_may_help_is_tried_again_while_nothing_was_told(
 async def test_a_failed_connection_is_tried_again_with_pauses(fake):
     pauses = Pauses()
     native = WebSocketUpstream(Scripted(answer("x")), clock=pauses.clock, jitter=lambda: 0.5)
-    fake.refusals += [503, 503]
+    fake.handshake_statuses += [503, 503]
     asked = target(fake, ws_reconnects=2)
     assert (await ask(request(asked), native)).error is None
     assert pauses.taken == [3.0, 3.0]  # as the refusal asks
-    fake.refusals += [404]
+    fake.handshake_statuses += [404]
     refused = await ask(request(replace(asked, api_key="another")), native)
     assert isinstance(refused.error, ProviderRefused)
-    assert fake.refusals == []
+    assert fake.handshake_statuses == []
     await native.close()
 
 
@@ -660,7 +660,7 @@ async def test_a_connection_is_replaced_before_its_hour_is_over(fake):
     assert [number for number, _ in fake.places()] == [1, 1]
     running = asyncio.ensure_future(Talk(native, target(fake, "gate3"), talk.parent).say())
     await fake.reached("gpt-gate3")
-    hands.turn(WORN_SECONDS)
+    hands.turn(MAX_AGE_SECONDS)
     assert (await talk.say(AGAIN)).error is None
     assert [number for number, _ in fake.places()] == [1, 1, 1, 2]
     assert "previous_response_id" not in fake.creates()[3]
@@ -669,7 +669,7 @@ async def test_a_connection_is_replaced_before_its_hour_is_over(fake):
     assert (await running).error is None  # what runs on the old one comes to its end
     await talk.say(AGAIN)
     await fake.until(lambda: list(fake.connections) == [2])
-    assert WORN_SECONDS + talk.target.timeout_seconds <= 3600
+    assert MAX_AGE_SECONDS + talk.target.timeout_seconds <= 3600
     await native.close()
 
 
@@ -765,7 +765,7 @@ async def test_of_500_responses_with_accidents_no_draft_is_lost_or_doubled(fake)
         if chance.random() < 0.7:
             accidents = [Accident(chance.randrange(12), chance.choice(how))]
             fake.accidents["gpt-" + model] = accidents * chance.randrange(1, 4)
-        fake.refusals += [503] * (chance.random() < 0.1)
+        fake.handshake_statuses += [503] * (chance.random() < 0.1)
         asked = target(fake, model, ws_lanes=4, retries=1, ws_reconnects=1)
         heard = await ask(request(asked), native)
         texts = [draft.text for draft in heard.drafts]

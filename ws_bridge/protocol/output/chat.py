@@ -3,7 +3,7 @@
 Rule 1: reasoning, text and calls end each other; items are added, and done, in index order.
 Rule 2: a call stays open until its arguments are a whole JSON object or the answer is over, because
 fragments of parallel calls come in any order. What follows an open call waits with its `done` only.
-Rule 3: what was cut off says so, in the item's `done` and in the terminal response alike.
+Rule 3: a cut item is `incomplete`, in its `done` event and in the terminal response alike.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS, INCOMPLETE, Draft
-from ws_bridge.protocol.output.messages import ImageItem, TextItems, says_something
+from ws_bridge.protocol.output.messages import ImageItem, TextItems, has_content
 from ws_bridge.protocol.output.tool_calls import Mint, ToolCall, ToolCalls, ToolDelta
 from ws_bridge.types import Json
 
@@ -29,12 +29,12 @@ INCOMPLETE_REASONS = {
     "refusal": "content_filter",
     "safety": "content_filter",
 }
-SPEECH_PREFIXES = {"message": "msg", "reasoning": "rs"}
+ID_PREFIXES = {"message": "msg", "reasoning": "rs"}
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One chat chunk, of any dialect, reduced to what a Responses event can say.
+    """One chat chunk, of any dialect, reduced to what a Responses event can carry.
 
     ``thinking_blocks`` are Anthropic's signed or redacted blocks as litellm hands them out;
     ``annotations`` are Responses annotations (`url_citation`, `file_citation`, ...);
@@ -78,11 +78,13 @@ class ChatTranslator:
         self._calls = ToolCalls()
         self._items: list[Output] = []  # by output index
         self._output: list[Json] = []  # the items that are done, always the first ones
-        self._speech: TextItems | None = None  # the last item, where it is reasoning or a message
+        self._text_item: TextItems | None = (
+            None  # the last item, where it is reasoning or a message
+        )
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the model stopped; None: it did not say, the stream was cut off."""
+        """Why the model stopped; None: the stream was cut before that."""
         return self._finish_reason
 
     def open(self) -> list[Draft]:
@@ -91,15 +93,15 @@ class ChatTranslator:
         return [Draft(kind, {"response": response}) for kind in (CREATED, IN_PROGRESS)]
 
     def take(self, chunk: Chunk) -> list[Draft]:
-        """What one chunk says."""
+        """The drafts of one chunk."""
         self._note(chunk)
         drafts: list[Draft] = []
         if chunk.reasoning or chunk.thinking_blocks:
-            drafts += self._think(chunk)
+            drafts += self._add_reasoning(chunk)
         if chunk.text:
-            drafts += self._say("message", "output_text", chunk.text, chunk.logprobs)
+            drafts += self._add_text("message", "output_text", chunk.text, chunk.logprobs)
         if chunk.refusal:
-            drafts += self._say("message", "refusal", chunk.refusal)
+            drafts += self._add_text("message", "refusal", chunk.refusal)
         if chunk.annotations:
             drafts += self._annotate(chunk.annotations)
         for delta in chunk.tool_calls:
@@ -131,26 +133,28 @@ class ChatTranslator:
         self._usage = chunk.usage or self._usage
         self._finish_reason = chunk.finish_reason or self._finish_reason
 
-    # What a chunk can say
+    # What a chunk can carry
 
-    def _say(self, type_: str, kind: str, text: str, logprobs: Sequence[Json] = ()) -> list[Draft]:
-        speech, drafts = self._speak(type_)
-        drafts += speech.say(kind, text, logprobs)
+    def _add_text(
+        self, type_: str, kind: str, text: str, logprobs: Sequence[Json] = ()
+    ) -> list[Draft]:
+        item, drafts = self._open_text_item(type_)
+        drafts += item.append_text(kind, text, logprobs)
         return drafts
 
-    def _think(self, chunk: Chunk) -> list[Draft]:
-        blocks = [block for block in chunk.thinking_blocks if says_something(block)]
+    def _add_reasoning(self, chunk: Chunk) -> list[Draft]:
+        blocks = [block for block in chunk.thinking_blocks if has_content(block)]
         if not chunk.reasoning and not blocks:
             return []
-        speech, drafts = self._speak("reasoning")
-        speech.sign(blocks)
+        item, drafts = self._open_text_item("reasoning")
+        item.sign(blocks)
         if chunk.reasoning:
-            drafts += speech.say("summary_text", chunk.reasoning)
+            drafts += item.append_text("summary_text", chunk.reasoning)
         return drafts
 
     def _annotate(self, annotations: Iterable[Json]) -> list[Draft]:
-        speech, drafts = self._speak("message")
-        return drafts + speech.annotate(annotations)
+        item, drafts = self._open_text_item("message")
+        return drafts + item.annotate(annotations)
 
     def _image(self, result: str) -> list[Draft]:
         drafts = self._announce_named()
@@ -161,14 +165,14 @@ class ChatTranslator:
     def _call(self, delta: ToolDelta) -> list[Draft]:
         call = self._calls.of(delta)
         if not call.is_announced:
-            call.learn(delta)
+            call.buffer(delta)
             if not call.is_ready:
                 return []
             waiting = self._calls.waiting
             return self._announce_named(waiting[: waiting.index(call) + 1])
         if call.is_over:  # its arguments are whole; what comes now is blank or nonsense
             return []
-        drafts = call.say(delta.arguments)
+        drafts = call.append(delta.arguments)
         if call is not self._items[-1] and call.is_whole():
             call.is_over = True
             drafts += self._close(self._over())
@@ -176,18 +180,18 @@ class ChatTranslator:
 
     # How items come and go
 
-    def _speak(self, type_: str) -> tuple[TextItems, list[Draft]]:
+    def _open_text_item(self, type_: str) -> tuple[TextItems, list[Draft]]:
         """The open item of that type, opened now if need be."""
-        speech = self._speech
-        if speech is not None and speech.type == type_ and not self._calls.waiting:
-            return speech, []
+        item = self._text_item
+        if item is not None and item.type == type_ and not self._calls.waiting:
+            return item, []
         drafts = self._announce_named()
-        speech = self._speech
-        if speech is None or speech.type != type_:
-            speech = TextItems(type_, self._mint(SPEECH_PREFIXES[type_]))
-            drafts += self._add(speech, speech.open)
-            self._speech = speech
-        return speech, drafts
+        item = self._text_item
+        if item is None or item.type != type_:
+            item = TextItems(type_, self._mint(ID_PREFIXES[type_]))
+            drafts += self._add(item, item.open)
+            self._text_item = item
+        return item, drafts
 
     def _announce_named(self, calls: Iterable[ToolCall] | None = None) -> list[Draft]:
         calls = self._calls.waiting if calls is None else calls
@@ -206,7 +210,7 @@ class ChatTranslator:
 
     def _add(self, item: Output, opening: Callable[[int], Iterable[Draft]]) -> list[Draft]:
         """A new last item, and with it the end of those that it ends."""
-        self._speech = None
+        self._text_item = None
         for earlier in self._items[len(self._output) :]:
             earlier.is_over = earlier.is_over or earlier.is_whole()
         drafts = self._close(self._over())

@@ -1,7 +1,7 @@
-"""How output items, and the parts in them, are spoken: tables, and the drafts they give.
+"""The events of output items and of the parts in them, as tables, and drafts made from them.
 
 Rule 1: a new type of item or part is a line in a table (wire contract 3.1 and 3.2).
-Rule 2: an item's `added` says what is known before its first delta.
+Rule 2: an item's `added` event has what is known before its first delta.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ANNOTATION = "response.output_text.annotation.added"
 
 @dataclass(frozen=True, slots=True)
 class PartKind:
-    """How one kind of part is spoken: its list in the item, its events, its text."""
+    """One kind of part: its list in the item, its events, its text."""
 
     events: str  # of the part: + ".added", ".done"
     text_events: str  # of the text in it: + ".delta", ".done"
@@ -69,7 +69,7 @@ PARTS: dict[str, PartKind] = {
 
 @dataclass(frozen=True, slots=True)
 class ItemKind:
-    """How one type of item is spoken: its id, what it lacks when added, its states, its text."""
+    """One type of item: its id prefix, its fields when added, its states, its text."""
 
     prefix: str
     blank: tuple[tuple[str, Any], ...] = ()  # in `added`, for the keys the finished item has
@@ -134,9 +134,9 @@ def item_done(item: Item, index: int) -> Draft:
 
 def text_done(item: Item, at: Json) -> Draft:
     """The end of an item's own text: arguments, input, code. Function calls repeat their name."""
-    spoken = ITEMS[item["type"]].text
-    assert spoken is not None  # noqa: S101 - only items with a text come here
-    events, name = spoken
+    table_entry = ITEMS[item["type"]].text
+    assert table_entry is not None  # noqa: S101 - only items with a text come here
+    events, name = table_entry
     fields = at | {name: item[name]}
     if item["type"] == "function_call":
         fields["name"] = item.get("name", "")

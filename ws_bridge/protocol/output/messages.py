@@ -1,4 +1,4 @@
-"""What a model says between its calls: a message or reasoning that is still growing, an image.
+"""Message, reasoning and image items while their text grows.
 
 Rule 1: one part of an item is open at a time; text of another kind ends it and begins the next.
 Rule 2: signed reasoning ends as the item's `encrypted_content`, in the form its maker wants back.
@@ -46,7 +46,7 @@ class TextPart:
         """The part begins."""
         return part_added(self._kind, self._at)
 
-    def say(self, text: str, logprobs: Sequence[Json]) -> Draft:
+    def append_text(self, text: str, logprobs: Sequence[Json]) -> Draft:
         """The next piece of the text."""
         self._text.append(text)
         if not self._has_logprobs:
@@ -96,12 +96,12 @@ class TextItems:
         self._index = index
         return [item_added(self.item, index)]
 
-    def say(self, name: str, text: str, logprobs: Sequence[Json] = ()) -> list[Draft]:
+    def append_text(self, name: str, text: str, logprobs: Sequence[Json] = ()) -> list[Draft]:
         """A piece of text for a part of the kind ``name``."""
         if self._parts and self._parts[-1].name == name:
-            return [self._parts[-1].say(text, logprobs)]
+            return [self._parts[-1].append_text(text, logprobs)]
         part, drafts = self._part(name)
-        return [*drafts, part.say(text, logprobs)]
+        return [*drafts, part.append_text(text, logprobs)]
 
     def annotate(self, annotations: Iterable[Json]) -> list[Draft]:
         """Annotations of the text so far."""
@@ -169,7 +169,7 @@ class ImageItem:
         return self._drafts
 
 
-def says_something(block: Json) -> bool:
+def has_content(block: Json) -> bool:
     """Whether a thinking block carries anything to keep."""
     return any(block.get(key) for key in ("thinking", "signature", "data"))
 

@@ -1,7 +1,7 @@
-"""What a provider gave as output, as far as it is output: the rest is left out, seen by nobody.
+"""Validate a provider's output: valid items pass, the rest is left out.
 
-Rule 1: what passes here can be told, stored, read back, sent to a model and shown, without a check
-anywhere else: a type is a word, parts are objects, and nothing is nested without end.
+Rule 1: what passes here can be published, stored, read back, sent to a model and shown, without a
+check anywhere else: a type is a word, parts are objects, and nothing is nested without end.
 Rule 2: unknown types and fields pass: new ones are the provider's to make.
 """
 
@@ -23,7 +23,7 @@ def items_of(output: Any) -> list[Item]:
 
 
 def has_items(response: Any) -> bool:
-    """Whether a provider's response object says what its output is."""
+    """Whether a provider's response object has output items."""
     return isinstance(response, dict) and bool(items_of(response.get("output")))
 
 
@@ -33,7 +33,7 @@ def with_items(response: Any, items: list[Item]) -> Json:
 
 
 def is_item(item: Any) -> bool:
-    """Whether it is an output item that can be told and gone on from."""
+    """Whether it is a valid output item: it can be published and continued from."""
     return (
         isinstance(item, dict)
         and isinstance(item.get("type", ""), str)

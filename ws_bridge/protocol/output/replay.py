@@ -2,8 +2,8 @@
 
 For a model that cannot stream, and for a provider's own background mode, which is polled.
 
-Rule 1: what is replayed is said as it is: the `done` items are the terminal response's output.
-Rule 2: an item nobody here knows is still added and done; only its inside stays unspoken.
+Rule 1: the `done` items are the terminal response's output, unchanged.
+Rule 2: an item of an unknown type is added and done; its parts get no events.
 Rule 3: optional means absent, never null (wire contract, rule 38).
 """
 
@@ -77,7 +77,7 @@ def opening(response: Json) -> Iterator[Draft]:
 def replay_items(items: Iterable[Item], start_index: int) -> Iterator[Draft]:
     """The events of finished items, the first of which is number ``start_index`` of its response.
 
-    An item that is still being made must not be among them: it would be said to be done.
+    None of them may be unfinished: its `done` event would be wrong.
     """
     for index, item in enumerate(items, start_index):
         yield from _item(tidy(item, index), index)
@@ -147,7 +147,7 @@ def _states(item: Item, at: Json, states: Iterable[str]) -> Iterator[Draft]:
 
 
 def _end(item: Item) -> str:
-    """The state an item ended in; MCP items may tell it by their error alone."""
+    """The state an item ended in; MCP items may show it by their error alone."""
     if "status" in item:
         return str(item["status"])
     return "failed" if item.get("error") is not None else "completed"

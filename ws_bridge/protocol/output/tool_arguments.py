@@ -1,7 +1,7 @@
-"""The text of a tool call, read in fragments: what can be said already, and whether it is whole.
+"""The text of a tool call, read in fragments: what can be published now, and whether it is whole.
 
-Rule 1: what was said is never taken back: a fragment that may still turn out otherwise waits.
-Rule 2: whatever the model writes, reading does not fail; what is no JSON is taken as it is.
+Rule 1: published text is never taken back: a fragment whose meaning is not certain yet waits.
+Rule 2: reading never fails; text that is not JSON is taken as it is.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ SMALL = 4096  # characters that are parsed in no time
 class ArgumentReader(Protocol):
     """How one call's fragments become the text of its item."""
 
-    def feed(self, fragment: str) -> str:
-        """What can be said now; "" while it must wait."""
+    def append(self, fragment: str) -> str:
+        """The text that can be published now; "" while it must wait."""
         ...
 
-    def rest(self, *, cut: bool) -> str:
-        """What is still to be said when nothing more comes; ``cut``: the model was interrupted."""
+    def flush(self, *, cut: bool) -> str:
+        """The remaining text when no more fragments come; ``cut``: the model was interrupted."""
         ...
 
     def is_whole(self) -> bool:
@@ -32,19 +32,19 @@ class ArgumentReader(Protocol):
 
 
 class JsonArguments:
-    """A function's arguments: said as they come."""
+    """A function's arguments: published as they come."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._size = self._next_look = 0
 
-    def feed(self, fragment: str) -> str:
+    def append(self, fragment: str) -> str:
         """All of it."""
         self._pieces.append(fragment)
         self._size += len(fragment)
         return fragment
 
-    def rest(self, *, cut: bool) -> str:
+    def flush(self, *, cut: bool) -> str:
         """A call without arguments has an empty object of them, unless they were on their way."""
         return "" if cut or any(self._pieces) else "{}"
 
@@ -88,23 +88,23 @@ class CustomInput:
 
     def __init__(self) -> None:
         self._waiting = ""
-        self._held: list[str] = []  # JSON of another form: read at its end
+        self._buffered: list[str] = []  # JSON of another form: read at its end
         self._read = self._begin
 
-    def feed(self, fragment: str) -> str:
+    def append(self, fragment: str) -> str:
         """The part of the text that is certain."""
         return self._read(fragment)
 
-    def rest(self, *, cut: bool) -> str:
-        """Text of a wrapping that never opened; an interrupted wrapping is nobody's text."""
-        if self._read == self._hold:
-            return _content("".join(self._held))
+    def flush(self, *, cut: bool) -> str:
+        """The text of a wrapping that never opened; an interrupted wrapping has none."""
+        if self._read == self._buffer_json:
+            return _content("".join(self._buffered))
         return self._waiting if self._read == self._begin and not cut else ""
 
     def is_whole(self) -> bool:
-        """Only the end of the wrapping tells; free text may always go on."""
-        if self._read == self._hold:
-            return _object("".join(self._held)) is not None
+        """True at the end of the wrapping; free text may always continue."""
+        if self._read == self._buffer_json:
+            return _object("".join(self._buffered)) is not None
         return self._read == self._end
 
     # How the next fragment is read: exactly one of these at a time.
@@ -119,19 +119,19 @@ class CustomInput:
         if opening := _OPENING.match(text):
             self._read = self._unescape
             return self._unescape(text[opening.end() :])
-        self._read = self._hold if squeezed.startswith("{") else self._pass
+        self._read = self._buffer_json if squeezed.startswith("{") else self._pass_through
         return self._read(text)
 
     def _unescape(self, fragment: str) -> str:
         """Inside of the wrapping's string."""
         text = self._waiting + fragment
-        said: list[str] = []
+        pieces: list[str] = []
         position = 0
         while True:
             safe = _SAFE.match(text, position)
             assert safe is not None  # noqa: S101 - the pattern matches the empty string
             # not strict: models leave line breaks and tabs unescaped
-            said.append(json.loads(f'"{safe.group()}"', strict=False))
+            pieces.append(json.loads(f'"{safe.group()}"', strict=False))
             position = safe.end()
             if position == len(text) or _UNFINISHED_ESCAPE.match(text, position):
                 break
@@ -140,16 +140,18 @@ class CustomInput:
                 position = len(text)
                 break
             lone = _LONE_SURROGATE.match(text, position)
-            said.append("\ufffd" if lone else "\\")  # an escape that JSON does not know is literal
+            pieces.append(
+                "\ufffd" if lone else "\\"
+            )  # an escape that JSON does not know is literal
             position = lone.end() if lone else position + 1
         self._waiting = text[position:]
-        return "".join(said)
+        return "".join(pieces)
 
-    def _hold(self, fragment: str) -> str:
-        self._held.append(fragment)
+    def _buffer_json(self, fragment: str) -> str:
+        self._buffered.append(fragment)
         return ""
 
-    def _pass(self, fragment: str) -> str:
+    def _pass_through(self, fragment: str) -> str:
         return fragment
 
     def _end(self, fragment: str) -> str:  # noqa: ARG002 - what follows the string is wrapping

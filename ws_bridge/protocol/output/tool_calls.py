@@ -1,4 +1,4 @@
-"""Fragments of tool calls → calls: which fragment belongs to which, and what each call says.
+"""Fragments of tool calls → calls: the call of each fragment, and the text of each call.
 
 Rule 1: a call is announced once its name is known whole, that is with its first argument.
 Rule 2: a call id is unique in its response; where the provider gives none, or one twice, it is
@@ -39,7 +39,7 @@ class ToolCall:
         self.is_over = False
         self.item: Json = {}
         self._early: list[str] = []  # fragments from before the announcement
-        self._said: list[str] = []
+        self._emitted: list[str] = []
         self._has_arguments = False
         self._reader: ArgumentReader = JsonArguments()
         self._at: Json = {}
@@ -55,7 +55,7 @@ class ToolCall:
         """Whether the name is whole: arguments come after it."""
         return bool(self.name) and self._has_arguments
 
-    def learn(self, delta: ToolDelta) -> None:
+    def buffer(self, delta: ToolDelta) -> None:
         """Take a fragment before the announcement; names may be in pieces, or repeated."""
         self.id = self.id or delta.id
         if delta.name and delta.name != self.name:
@@ -79,37 +79,37 @@ class ToolCall:
             self._text: "",
         }
         yield item_added(self.item, index)
-        yield from self.say("".join(self._early))
+        yield from self.append("".join(self._early))
 
-    def say(self, fragment: str) -> list[Draft]:
-        """A fragment of the text, unless it says nothing yet."""
+    def append(self, fragment: str) -> list[Draft]:
+        """The drafts of one fragment of the text; none while it must wait."""
         self._has_arguments = self._has_arguments or bool(fragment)
-        return self._speak(self._reader.feed(fragment)) if fragment else []
+        return self._emit(self._reader.append(fragment)) if fragment else []
 
     def is_whole(self) -> bool:
         """Whether nothing more can come."""
         return self._has_arguments and self._reader.is_whole()
 
     def close(self, *, cut: bool, last: bool) -> Iterator[Draft]:
-        """The item ends; ``cut`` tells that the answer was, ``last`` that nothing came after."""
+        """The item ends; ``cut``: the answer was cut off, ``last``: no item came after this one."""
         # An empty call before other items was not cut off: it has no arguments.
         cut = cut and (last or self._has_arguments) and not self.is_whole()
-        yield from self._speak(self._reader.rest(cut=cut))
+        yield from self._emit(self._reader.flush(cut=cut))
         status = "incomplete" if cut else "completed"
-        self.item = self.item | {"status": status, self._text: "".join(self._said)}
+        self.item = self.item | {"status": status, self._text: "".join(self._emitted)}
         yield text_done(self.item, self._at)
         yield item_done(self.item, self._at["output_index"])
 
-    def begins_anew(self, delta: ToolDelta) -> bool:
+    def starts_another_call(self, delta: ToolDelta) -> bool:
         """Whether a fragment at this call's index, without a telling id, is another call's."""
         if not delta.name or not self._has_arguments:
             return False
         return delta.name != self.name or (bool(delta.arguments) and self.is_whole())
 
-    def _speak(self, text: str) -> list[Draft]:
+    def _emit(self, text: str) -> list[Draft]:
         if not text:
             return []
-        self._said.append(text)
+        self._emitted.append(text)
         return [Draft(self._delta, {**self._at, "delta": text})]
 
 
@@ -142,7 +142,7 @@ class ToolCalls:
         latest = self._at_index.get(delta.index)
         if latest is None or (delta.id and latest.id):
             return None
-        return None if latest.begins_anew(delta) else latest
+        return None if latest.starts_another_call(delta) else latest
 
     def _new(self, delta: ToolDelta) -> ToolCall:
         call = ToolCall(delta.id)

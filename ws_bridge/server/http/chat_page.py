@@ -21,7 +21,7 @@ HEADERS = {
 
 def static_files() -> Path:
     """The page's folder: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).parent.parent
+    package = Path(__file__).parents[2]
     inside = package / "static"
     return inside if inside.is_dir() else package.parent / "static"
 

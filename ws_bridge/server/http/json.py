@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from ws_bridge.config import Limits
 from ws_bridge.errors import BridgeError, InvalidRequest
 from ws_bridge.pacing import aside
-from ws_bridge.protocol.json_limits import JsonLimits, check_shape, read_object
+from ws_bridge.protocol.json_limits import JsonLimits, check_limits, read_object
 from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.types import Json
 
@@ -36,7 +36,7 @@ async def read_json(request: web.Request) -> Json:
 
 def _object(text: bytes, shape: JsonLimits) -> Json:
     body = read_object(text, shape, "request body")
-    check_shape(body, shape)
+    check_limits(body, shape)
     return body
 
 

@@ -28,8 +28,16 @@ from ws_bridge.errors import (
 from ws_bridge.jobs.job import Job
 from ws_bridge.jobs.spec import Create, EndReason
 from ws_bridge.pacing import aside
-from ws_bridge.protocol.actions import Accept, Action, ConnectionLimits, End, Publish, Start, Stop
-from ws_bridge.protocol.client_frames import read
+from ws_bridge.protocol.actions import (
+    AcceptSteer,
+    Action,
+    CloseConnection,
+    ConnectionLimits,
+    SendFrame,
+    StartResponse,
+    StopResponse,
+)
+from ws_bridge.protocol.client_frames import read_frame
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.protocol.steering import accepted
@@ -155,8 +163,10 @@ class Socket:
         try:
             async for message in self._ws:
                 if message.type is WSMsgType.TEXT:
-                    work = partial(read, message.data, self.connection.rules)
-                    await self._act(self.connection.take(await aside(work, size=len(message.data))))
+                    work = partial(read_frame, message.data, self.connection.rules)
+                    await self._act(
+                        self.connection.apply(await aside(work, size=len(message.data)))
+                    )
                 elif message.type is WSMsgType.BINARY:
                     refusal = InvalidRequest("Binary messages are not supported; send text.")
                     await self._act(self.connection.refuse_frame(refusal))
@@ -182,17 +192,17 @@ class Socket:
 
     async def _act(self, actions: list[Action]) -> None:
         for action in actions:
-            if isinstance(action, Publish):
+            if isinstance(action, SendFrame):
                 await self._outbox.send([orjson.dumps(action.frame)])
-            elif isinstance(action, Start):
+            elif isinstance(action, StartResponse):
                 turn = asyncio.create_task(self._turn(action))
                 self._turns.append(turn)
                 turn.add_done_callback(self._turns.remove)
-            elif isinstance(action, Stop):
+            elif isinstance(action, StopResponse):
                 self._stop(action)
-            elif isinstance(action, End):
+            elif isinstance(action, CloseConnection):
                 await self._outbox.close(action.code, action.reason)
-            elif isinstance(action, Accept):
+            elif isinstance(action, AcceptSteer):
                 self._say(action.lane, accepted(action.steer))
                 if job := self._running.get(action.lane):
                     job.steer()
@@ -205,14 +215,14 @@ class Socket:
         if job is not None and not job.publish(draft):
             self._afterwards.setdefault(lane, []).append(draft)
 
-    async def _turn(self, start: Start) -> None:
+    async def _turn(self, start: StartResponse) -> None:
         """Run one create on its lane, then whatever may go after it."""
         job: Job | None = None
         refusal: BridgeError | None = None
         try:
             job = await self._jobs.start(Create.of(start, self._owner))
             self._running[start.lane] = job
-            self.connection.began(start.lane, job.id)
+            self.connection.response_created(start.lane, job.id)
             if ending := self._stops.pop(start.lane, None):
                 job.stop_soon(ending)
             await self._forward(job, start.lane)
@@ -229,9 +239,9 @@ class Socket:
         # Without an await from here on: what is said of the lane is said of its next response.
         self._running.pop(start.lane, None)
         self._stops.pop(start.lane, None)
-        await self._act(self.connection.ended(start, failed=failed, last=last))
+        await self._act(self.connection.response_ended(start, failed=failed, last=last))
 
-    async def _refuse(self, start: Start, error: BridgeError) -> None:
+    async def _refuse(self, start: StartResponse, error: BridgeError) -> None:
         """Answer a create with an error; nobody asked for a successor: its steers go back."""
         if not start.is_successor:
             await self._outbox.send([orjson.dumps(error.frame(start.lane))])
@@ -241,7 +251,7 @@ class Socket:
         while batch := await job.stream.subscribe(self._pass_on, number):
             number = batch[-1].number
             if batch[-1].is_terminal:
-                self.connection.finished(lane, job.turn())
+                self.connection.keep_turn(lane, job.turn())
             await self._outbox.send([event.text for event in batch])
 
     def _pass_on(self, batch: Sequence[Event]) -> bool:
@@ -259,7 +269,7 @@ class Socket:
                 await self._outbox.send([Event.of(draft, last, lane).text])
         return last
 
-    def _stop(self, stop: Stop) -> None:
+    def _stop(self, stop: StopResponse) -> None:
         ending = ENDINGS[stop.how]
         if job := self._running.get(stop.lane):
             job.stop_soon(ending)
@@ -291,7 +301,7 @@ class Socket:
                 await self._at_rest()
         except TimeoutError:
             log.info("last_turn_outlives_its_connection")
-        await self._act([Publish(error.frame())])
+        await self._act([SendFrame(error.frame())])
         await self._outbox.close(WSCloseCode.GOING_AWAY, b"connection limit reached")
 
 

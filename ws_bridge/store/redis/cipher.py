@@ -1,11 +1,11 @@
-"""Values that are encrypted where they are kept (`[store] encrypt_with_env`).
+"""Encryption of stored values (`[store] encrypt_with_env`).
 
-AES-256-SIV (RFC 5297), as `cryptography` has it: a value that is written twice is the same twice,
-which scripts that compare values need, and no nonce can be used twice. A value is bound to its
-key in the store: moved elsewhere it cannot be read.
+AES-256-SIV (RFC 5297), as `cryptography` implements it: the same value is encrypted to the same
+bytes, which scripts that compare values need, and there is no nonce that could be used twice. A
+value is bound to its key in the store: moved to another key it cannot be decrypted.
 
-Rule: what was written without encryption stays readable; what was encrypted is read with one of
-the secrets, or not at all.
+Rule: a value that was written without encryption stays readable; an encrypted one is read with one
+of the secrets, or not at all.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any
 from ws_bridge.errors import ConfigError
 from ws_bridge.store.base import Unreadable
 
-PLAIN = b"plain"  # in the place of a secret: writes no more, or not yet, encrypted
+PLAIN = b"plain"  # in place of a secret: values are not, or not yet, written encrypted
 
 
 class NotDecrypted(Unreadable):
-    """None of the secrets opens the value, or it was changed, or moved."""
+    """No secret decrypts the value, or it was changed, or it was moved to another key."""
 
 
 class Cipher:
-    """``secrets``: the first one encrypts, all decrypt; ``PLAIN`` among them does neither."""
+    """``secrets``: the first one encrypts, all of them decrypt; ``PLAIN`` does neither."""
 
     def __init__(self, secrets: Sequence[bytes] = ()) -> None:
         self._keys = [_key(secret) for secret in secrets if secret != PLAIN]
@@ -37,20 +37,20 @@ class Cipher:
         return self._first is not None
 
     def encrypt(self, plain: bytes, bound_to: str) -> bytes:
-        """The value, encrypted; only where ``encrypts``."""
-        assert self._first is not None  # noqa: S101 - the caller has asked
+        """The encrypted value; may be called only if ``encrypts``."""
+        assert self._first is not None  # noqa: S101 - the caller has checked it
         return bytes(self._first.encrypt(plain, [bound_to.encode()]))
 
     def decrypt(self, value: bytes, bound_to: str) -> bytes:
-        """What was encrypted. Raises ``NotDecrypted``."""
-        opened = (_opened(key, value, bound_to) for key in self._keys)
-        plain = next((one for one in opened if one is not None), None)
+        """The bytes that were encrypted. Raises ``NotDecrypted``."""
+        decrypted = (_decrypt(key, value, bound_to) for key in self._keys)
+        plain = next((one for one in decrypted if one is not None), None)
         if plain is None:
             raise NotDecrypted("encryption")
         return plain
 
 
-def _opened(key: Any, value: bytes, bound_to: str) -> bytes | None:
+def _decrypt(key: Any, value: bytes, bound_to: str) -> bytes | None:
     from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see `_key`
 
     try:

@@ -1,10 +1,11 @@
 """Records and events ↔ the bytes that Redis keeps.
 
-Rule 1: packing and unpacking gives the same bytes again: readers get what the socket got.
-Rule 2: what is small is kept as it is; compressing it would cost more than it saves.
-Rule 3: stored data outlives the code. Fields of a newer release are kept and ignored, missing ones
-have their default; all else that cannot be read is ``Unreadable``, and no other error.
-Rule 4: nothing unfolds to more than a server could have written.
+Rule 1: what was encoded decodes to the same bytes: readers get what the socket got.
+Rule 2: a small value is not compressed: it would cost more than it saves.
+Rule 3: stored data outlives the code. Fields of a newer release are kept and ignored, and missing
+ones have their default. Every other value that cannot be decoded raises ``Unreadable``, and no
+other error.
+Rule 4: no value decompresses to more than a server could have written.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from ws_bridge.store.redis.cipher import Cipher
 from ws_bridge.types import Json
 
 SMALL = 512  # bytes
-ENTRY_EVENTS = 128
-ENTRY_BYTES = 64 * 1024
-RAW, ZLIB, ENCRYPTED = b"r", b"z", b"s"  # the first byte: how the rest is kept
-MOST_BYTES = 129 * 2**20  # of a value, unfolded
-# A record's fields and what each may be; those with a default may be missing.
-FORMS: dict[str, tuple[type, ...]] = {
+ENTRY_EVENTS = 128  # of a log entry, at most
+ENTRY_BYTES = 64 * 1024  # of a log entry's events, at most, unless it is one event
+RAW, ZLIB, ENCRYPTED = b"r", b"z", b"s"  # the first byte of a value: the form of the rest
+MAX_VALUE_BYTES = 129 * 2**20  # of a value, decompressed
+# A record's stored fields and their types; those with a default may be missing.
+RECORD_FIELDS: dict[str, tuple[type, ...]] = {
     "id": (str,),
     "owner": (str,),
     "input": (list,),
@@ -45,54 +46,55 @@ FORMS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How values are kept: compressed if it is worth it, encrypted if the operator wants it.
+    """The form of stored values: compressed if they are large, encrypted if the operator wants it.
 
-    ``key`` is the key in the store that a value is kept under.
+    ``key`` is the value's key in the store: an encrypted value is bound to it. ``max_bytes`` bounds
+    what a value decompresses to.
     """
 
     cipher: Cipher = field(default_factory=Cipher)
-    most_bytes: int = MOST_BYTES
+    max_bytes: int = MAX_VALUE_BYTES
 
-    def pack(self, plain: bytes, key: str = "") -> bytes:
-        """The value as it is kept."""
-        packed = pack(plain)
+    def encode(self, plain: bytes, key: str = "") -> bytes:
+        """The value to store."""
+        value = compress(plain)
         encrypts = self.cipher.encrypts
-        return ENCRYPTED + self.cipher.encrypt(packed, key) if encrypts else packed
+        return ENCRYPTED + self.cipher.encrypt(value, key) if encrypts else value
 
-    def unpack(self, kept: bytes, key: str = "") -> bytes:
-        """What was packed. Raises ``Unreadable``."""
-        if kept[:1] == ENCRYPTED:
-            kept = self.cipher.decrypt(kept[1:], key)
-        return unpack(kept, self.most_bytes)
+    def decode(self, value: bytes, key: str = "") -> bytes:
+        """The bytes that were encoded. Raises ``Unreadable``."""
+        if value[:1] == ENCRYPTED:
+            value = self.cipher.decrypt(value[1:], key)
+        return decompress(value, self.max_bytes)
 
 
 CODEC = Codec()
 
 
-def pack(plain: bytes) -> bytes:
-    """Compress, if it is worth it."""
+def compress(plain: bytes) -> bytes:
+    """The bytes with their form in front, compressed unless they are small."""
     return RAW + plain if len(plain) < SMALL else ZLIB + zlib.compress(plain, 1)
 
 
-def unpack(packed: bytes, most_bytes: int = MOST_BYTES) -> bytes:
-    """What was packed. Raises ``Unreadable``, also for what unfolds to more than the bound."""
-    if packed[:1] == RAW:
-        return packed[1:]
-    unfold = zlib.decompressobj()
+def decompress(value: bytes, max_bytes: int = MAX_VALUE_BYTES) -> bytes:
+    """The bytes that were compressed. Raises ``Unreadable``, also for more than ``max_bytes``."""
+    if value[:1] == RAW:
+        return value[1:]
+    decompressor = zlib.decompressobj()
     try:
-        plain = unfold.decompress(packed[1:], most_bytes + 1)
+        plain = decompressor.decompress(value[1:], max_bytes + 1)
     except zlib.error:
         raise Unreadable("bytes") from None
-    if len(plain) > most_bytes:
+    if len(plain) > max_bytes:
         raise Unreadable("size")
-    if not unfold.eof:
+    if not decompressor.eof:
         raise Unreadable("bytes")
     return plain
 
 
-def unpack_json(packed: bytes, codec: Codec = CODEC, key: str = "") -> Any:
-    """The value whose JSON was packed. Raises ``Unreadable``."""
-    return parse_json(codec.unpack(packed, key))
+def decode_json(value: bytes, codec: Codec = CODEC, key: str = "") -> Any:
+    """The JSON value that was encoded. Raises ``Unreadable``."""
+    return parse_json(codec.decode(value, key))
 
 
 def parse_json(text: bytes) -> Any:
@@ -103,23 +105,23 @@ def parse_json(text: bytes) -> Any:
         raise Unreadable("json") from None
 
 
-def pack_entries(
+def encode_entries(
     events: Sequence[Event], codec: Codec = CODEC, key: str = ""
 ) -> Iterator[tuple[int, bytes]]:
     """Log entries: the last number of each and its payload, one event a line."""
     for group in _groups(events):
-        yield group[-1].number, codec.pack(b"\n".join([event.text for event in group]), key)
+        yield group[-1].number, codec.encode(b"\n".join([event.text for event in group]), key)
 
 
-def unpack_entry(payload: bytes, codec: Codec = CODEC, key: str = "") -> list[Event]:
-    """The events of one entry. Raises ``Unreadable``."""
-    lines = codec.unpack(payload, key).split(b"\n")
+def decode_entry(payload: bytes, codec: Codec = CODEC, key: str = "") -> list[Event]:
+    """The events of one log entry. Raises ``Unreadable``."""
+    lines = codec.decode(payload, key).split(b"\n")
     return [_event(parse_json(line), line) for line in lines]
 
 
-def unpack_final(packed: bytes, codec: Codec = CODEC, key: str = "") -> tuple[Event, Json]:
-    """The terminal event and its response, a copy with an output. Raises ``Unreadable``."""
-    text = codec.unpack(packed, key)
+def decode_final(value: bytes, codec: Codec = CODEC, key: str = "") -> tuple[Event, Json]:
+    """The terminal event and its response, a copy with an ``output``. Raises ``Unreadable``."""
+    text = codec.decode(value, key)
     fields = parse_json(text)
     event = _event(fields, text)
     response = fields.get("response")
@@ -128,8 +130,8 @@ def unpack_final(packed: bytes, codec: Codec = CODEC, key: str = "") -> tuple[Ev
     return event, response
 
 
-def bulk_of(record: Record) -> int:
-    """About how many characters its input has; of many items it is enough to know that."""
+def record_size(record: Record) -> int:
+    """About how many characters a record's input has; ``HEAVY_BYTES`` if it has many items."""
     if len(record.input) >= HEAVY:
         return HEAVY_BYTES
     values = (value for item in record.input for value in item.values())
@@ -143,20 +145,20 @@ def _texts(value: Any) -> list[str]:
     return [each for each in inner if isinstance(each, str)]
 
 
-def pack_record(record: Record, codec: Codec = CODEC, key: str = "") -> bytes:
-    """A record as one string, with what a newer release had written into it."""
+def encode_record(record: Record, codec: Codec = CODEC, key: str = "") -> bytes:
+    """A record as one value, with the fields that a newer release has written into it."""
     known = {one.name: getattr(record, one.name) for one in fields_of(record)}  # no item is copied
     unknown = known.pop("unknown")
-    return codec.pack(orjson.dumps(known | unknown), key)
+    return codec.encode(orjson.dumps(known | unknown), key)
 
 
-def unpack_record(packed: bytes, codec: Codec = CODEC, key: str = "") -> Record:
-    """The record as it was. Raises ``Unreadable``."""
-    fields = unpack_json(packed, codec, key)
+def decode_record(value: bytes, codec: Codec = CODEC, key: str = "") -> Record:
+    """The record that was encoded. Raises ``Unreadable``."""
+    fields = decode_json(value, codec, key)
     if not isinstance(fields, dict):
         raise Unreadable("record")
-    known = {name: fields.pop(name) for name in FORMS if name in fields}
-    if not all(isinstance(value, FORMS[name]) for name, value in known.items()):
+    known = {name: fields.pop(name) for name in RECORD_FIELDS if name in fields}
+    if not all(isinstance(value, RECORD_FIELDS[name]) for name, value in known.items()):
         raise Unreadable("record")
     known |= {name: tuple(known[name]) for name in ("input", "ancestors") if name in known}
     try:

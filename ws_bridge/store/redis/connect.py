@@ -1,7 +1,8 @@
 """`[store] url` → clients of a Redis or Valkey: one server, Sentinel, or Cluster.
 
-Rule 1: what can never work is a ``ConfigError``: one line that names the key, never the password.
-Rule 2: a call that waits longer than a second has failed; who calls knows how to repeat it.
+Rule 1: a URL or a server that can never work is a ``ConfigError``: one line that names the key, and
+never the password.
+Rule 2: a call that waits longer than a second has failed; its caller repeats it.
 """
 
 from __future__ import annotations
@@ -32,19 +33,20 @@ log = logging.getLogger(__name__)
 
 Client = Redis | RedisCluster
 
-OLDEST = (7, 0)  # what the scripts were tested on
+OLDEST_VERSION = (7, 0)  # that the scripts are tested on
 ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]/@]+)(:(?P<port>[0-9]{1,5}))?")
+PORT = 6379
 PORTS = {"sentinel": 26379}
 CALL_SECONDS = 1.0
 POLICY = "maxmemory-policy"
-# What a client raises when the server is away, slow, or not itself.
-# RuntimeError is uvloop's word for a connection that was reset while this process stood still.
-AWAY = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError)
+# What a client raises when the server is away, slow, or refuses calls.
+# uvloop raises RuntimeError for a connection that was reset while this process stood still.
+UNAVAILABLE = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """A store's URL, taken apart."""
+    """The parts of a store's URL."""
 
     kind: str  # "", "sentinel" or "cluster"
     addresses: tuple[tuple[str, int], ...]
@@ -53,15 +55,15 @@ class RedisAddress:
     options: dict[str, Any] = field(repr=False)  # username, password, ssl
 
 
-def parse(url: str, password: str = "") -> RedisAddress:
-    """Take a URL apart; ``password`` goes before the one in it. Raises ``ConfigError``."""
+def parse_url(url: str, password: str = "") -> RedisAddress:
+    """The parts of a URL; ``password`` replaces the one in it. Raises ``ConfigError``."""
     scheme, _, rest = url.partition("://")
     protocol, _, kind = scheme.partition("+")
     parts = _split(f"//{rest}")
     user, _, hosts = parts.netloc.rpartition("@")
     if protocol not in ("redis", "rediss") or kind not in ("", "sentinel", "cluster"):
         raise _unusable("its scheme is none of redis, rediss, redis+sentinel, redis+cluster")
-    addresses = tuple(_address(host, PORTS.get(kind, 6379)) for host in hosts.split(","))
+    addresses = tuple(_address(host, PORTS.get(kind, PORT)) for host in hosts.split(","))
     if not kind and len(addresses) != 1:
         raise _unusable("it names several servers: use redis+sentinel:// or redis+cluster://")
     path = [unquote(part) for part in parts.path.strip("/").split("/") if part]
@@ -80,48 +82,49 @@ def parse(url: str, password: str = "") -> RedisAddress:
     return RedisAddress(kind, addresses, service, int(db), options)
 
 
-def connect(place: RedisAddress, *, listens: bool = False, pool: int = 64) -> Client:
-    """A client; nothing is sent yet. One that listens waits for ever."""
-    options = place.options | {
-        "socket_timeout": None if listens else CALL_SECONDS,
+def connect(address: RedisAddress, *, subscribes: bool = False, pool: int = 64) -> Client:
+    """A client that has sent nothing yet; one that ``subscribes`` waits for messages for ever."""
+    options = address.options | {
+        "socket_timeout": None if subscribes else CALL_SECONDS,
         "socket_connect_timeout": CALL_SECONDS,
         "max_connections": pool,
     }
-    never = Retry(NoBackoff(), 0)
-    if place.kind == "cluster":
-        nodes = [ClusterNode(host, port) for host, port in place.addresses]
+    no_retry = Retry(NoBackoff(), 0)
+    if address.kind == "cluster":
+        nodes = [ClusterNode(host, port) for host, port in address.addresses]
         return RedisCluster(
             startup_nodes=nodes,
             retry=Retry(NoBackoff(), 1),
             require_full_coverage=False,
-            # A slot that moved is learned alone: to learn all anew the client closes every
-            # connection, those in use too.
+            # The client learns a moved slot by itself. To learn all slots again it would close
+            # every connection, those in use too.
             reinitialize_steps=0,
             **options,
         )
-    options |= {"retry": never, "db": place.db}
-    if place.kind == "sentinel":
-        about = {key: place.options[key] for key in ("ssl",) if key in place.options}
-        about |= {"socket_timeout": CALL_SECONDS, "socket_connect_timeout": CALL_SECONDS}
-        known = list(place.addresses)
-        keeper: Any = Sentinel(known, sentinel_kwargs=about | {"retry": never})  # type: ignore[no-untyped-call]
-        client: Redis = keeper.master_for(place.service, **options)
+    options |= {"retry": no_retry, "db": address.db}
+    if address.kind == "sentinel":
+        sentinel_options = {key: address.options[key] for key in ("ssl",) if key in address.options}
+        sentinel_options |= {"socket_timeout": CALL_SECONDS, "socket_connect_timeout": CALL_SECONDS}
+        watchers = list(address.addresses)
+        sentinel: Any = Sentinel(watchers, sentinel_kwargs=sentinel_options | {"retry": no_retry})  # type: ignore[no-untyped-call]
+        client: Redis = sentinel.master_for(address.service, **options)
         return client
-    [(host, port)] = place.addresses
+    [(host, port)] = address.addresses
     return Redis(host=host, port=port, **options)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerReport:
-    """What a store's server says of itself."""
+    """What a store's server reports about itself."""
 
     uptime_seconds: float
 
 
-async def examine(client: Client) -> ServerReport:
-    """Ask the server whether it can do the work.
+async def check_server(client: Client) -> ServerReport:
+    """The server's report, if it fits.
 
-    Raises ``ConfigError`` for what will not heal, else what the client raises.
+    Raises ``ConfigError`` for what stays wrong until the operator changes it, else what the client
+    raises. A server that may evict keys fits, with a warning in the log.
     """
     try:
         infos = await _infos(client)
@@ -133,10 +136,10 @@ async def examine(client: Client) -> ServerReport:
         ) from None
     for info in infos:
         version = str(info.get("redis_version", "0"))
-        if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
-            needed = ".".join(map(str, OLDEST))
+        if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION:
+            oldest = ".".join(map(str, OLDEST_VERSION))
             raise ConfigError(
-                f"key 'store.url': the server is version {version}: it must be {needed} or newer"
+                f"key 'store.url': the server is version {version}: it must be {oldest} or newer"
             )
     for policy in policies - {"noeviction"}:
         log.warning(
@@ -155,19 +158,19 @@ async def _infos(client: Client) -> list[dict[str, Any]]:
 
 
 async def _policies(client: Client) -> set[str]:
-    """The eviction policies; empty where the server does not tell (some hosted ones)."""
+    """The eviction policies; empty where the server does not report them (some hosted ones)."""
     try:
         if isinstance(client, RedisCluster):
             nodes = client.get_primaries()
-            told = [await node.execute_command("CONFIG", "GET", POLICY) for node in nodes]
+            answers = [await node.execute_command("CONFIG", "GET", POLICY) for node in nodes]
         else:
-            told = [await client.config_get(POLICY)]
+            answers = [await client.config_get(POLICY)]
     except (AuthenticationError, AuthorizationError):
         raise
-    except ResponseError as refused:
-        log.warning("store_policy_unknown reason=%s", type(refused).__name__)
+    except ResponseError as refusal:
+        log.warning("store_policy_unknown reason=%s", type(refusal).__name__)
         return set()
-    return {_text(value) for answer in told for value in dict(answer).values()}
+    return {_text(value) for answer in answers for value in dict(answer).values()}
 
 
 def _text(value: Any) -> str:
@@ -175,7 +178,7 @@ def _text(value: Any) -> str:
 
 
 def _split(url: str) -> SplitResult:
-    with contextlib.suppress(ValueError):  # its text may have the password
+    with contextlib.suppress(ValueError):  # its message may have the password
         return urlsplit(url)
     raise _unusable("it is no URL: is there a bracket too many?")
 

@@ -14,23 +14,23 @@ import orjson
 from ws_bridge.errors import ConversationFull, StoreUnavailable
 from ws_bridge.protocol.conversation import Conversation, ConversationEntry
 from ws_bridge.store.base import Owners, Unreadable
-from ws_bridge.store.conversations import OVERHEAD, USUAL, ConversationLimits
-from ws_bridge.store.redis.codec import CODEC, ENCRYPTED, Codec, parse_json, unpack_json
-from ws_bridge.store.redis.keys import PREFIX, is_id, partition_of
+from ws_bridge.store.conversations import DEFAULT_LIMITS, OVERHEAD, ConversationLimits
+from ws_bridge.store.redis.codec import CODEC, ENCRYPTED, Codec, decode_json, parse_json
+from ws_bridge.store.redis.keys import conversation_keys, is_id
 from ws_bridge.store.redis.scripts import CONVERSE, Scripts
 from ws_bridge.types import Json
 
 log = logging.getLogger(__name__)
 
 
-AT_ONCE = 128  # entries that one step looks at
-TRIES = 8  # to read a conversation from which somebody takes items all the while
+STEP_ENTRIES = 128  # entries that one step looks at
+MAX_TRIES = 8  # to read a conversation from which somebody takes items all the while
 LARGE = 64 * 1024  # bytes: more are packed and unpacked beside the event loop
 OLDEST_FIRST, NEWEST_FIRST = 1, -1
 
 
 @dataclass(frozen=True, slots=True)
-class ItemPage:
+class ConversationPage:
     """What one step has read."""
 
     head: Conversation  # without items
@@ -48,13 +48,13 @@ class RedisConversations:
         ttl_seconds: float,
         codec: Codec = CODEC,
         owners: Owners | None = None,
-        bounds: ConversationLimits = USUAL,
+        limits: ConversationLimits = DEFAULT_LIMITS,
     ) -> None:
         self._scripts = scripts
         self._codec = codec
         self._owners = owners or Owners()
         self._ttl_ms = int(ttl_seconds * 1000)
-        self.bounds = bounds
+        self.limits = limits
 
     async def create(self, conversation: Conversation) -> None:
         """See ``Conversations``."""
@@ -69,12 +69,12 @@ class RedisConversations:
 
     async def head(self, conversation_id: str, owner: str) -> Conversation | None:
         """See ``Conversations``."""
-        page = await self._page(conversation_id, owner, 0, most=0)
+        page = await self._page(conversation_id, owner, 0, max_entries=0)
         return page.head if page else None
 
     async def get(self, conversation_id: str, owner: str) -> Conversation | None:
         """See ``Conversations``: page after page, as it was at the first one."""
-        for _ in range(TRIES):
+        for _ in range(MAX_TRIES):
             page = first = await self._page(conversation_id, owner, 0)
             if page is None or first is None:
                 return None
@@ -104,8 +104,10 @@ class RedisConversations:
         step = NEWEST_FIRST if newest_first else OLDEST_FIRST
         kept: list[bytes] = []
         while len(kept) < count and (start is None or start >= 0):
-            most = count - len(kept)
-            page = await self._page(conversation_id, owner, start, most=most, step=step)
+            max_entries = count - len(kept)
+            page = await self._page(
+                conversation_id, owner, start, max_entries=max_entries, step=step
+            )
             if page is None:
                 return None
             if not page.entries:
@@ -154,11 +156,16 @@ class RedisConversations:
         owner: str,
         start: int | None,
         *,
-        most: int = AT_ONCE,
+        max_entries: int = STEP_ENTRIES,
         step: int = OLDEST_FIRST,
-    ) -> ItemPage | None:
+    ) -> ConversationPage | None:
         answer = await self._call(
-            "page", conversation_id, owner, start=start, most=min(most, AT_ONCE), step=step
+            "page",
+            conversation_id,
+            owner,
+            start=start,
+            max_entries=min(max_entries, STEP_ENTRIES),
+            step=step,
         )
         if answer is None:
             return None
@@ -168,11 +175,11 @@ class RedisConversations:
         except Unreadable as unreadable:
             log.error("read_broken id=%s reason=%s", conversation_id, unreadable)  # noqa: TRY400 - the reason is all there is
             return None
-        return ItemPage(replace(head, size=size), length, removed, entries)
+        return ConversationPage(replace(head, size=size), length, removed, entries)
 
     async def _call(
         self,
-        what: str,
+        action: str,
         conversation_id: str,
         owner: str,
         *,
@@ -180,32 +187,32 @@ class RedisConversations:
         metadata: Json | None = None,
         name: str = "",
         start: int | None = 0,
-        most: int = AT_ONCE,
+        max_entries: int = STEP_ENTRIES,
         step: int = OLDEST_FIRST,
         entries: Sequence[ConversationEntry] = (),
     ) -> Any:
         if not is_id(conversation_id):
             return None
-        owners = (owner,) if what == "create" else self._owners.names(owner)
-        meta, listed, _ = keys = _keys(conversation_id)
+        owners = (owner,) if action == "create" else self._owners.names(owner)
+        meta, listed, _ = keys = conversation_keys(conversation_id)
         kept = b"" if metadata is None else self._pack_metadata(metadata, meta)
         arguments = (
-            *(what, " ".join(owners), self._ttl_ms, created_at, kept, _name(name)),
-            *("" if start is None else start, most, step),
-            *(self.bounds.bytes, self.bounds.items),
+            *(action, " ".join(owners), self._ttl_ms, created_at, kept, _name(name)),
+            *("" if start is None else start, max_entries, step),
+            *(self.limits.bytes, self.limits.items),
             *(await self._parts(entries, listed)),
         )
         answer = b"again"
         while answer == b"again":  # entries that an older release has added are counted first
             answer = await self._scripts.call(CONVERSE, keys, *arguments)
         if answer == b"full":
-            raise ConversationFull(self.bounds.bytes, self.bounds.items)
+            raise ConversationFull(self.limits.bytes, self.limits.items)
         return answer
 
     def _pack_metadata(self, metadata: Json, key: str) -> bytes:
         """As JSON, or encrypted: older releases take it for JSON."""
         plain = orjson.dumps(metadata)
-        return self._codec.pack(plain, key) if self._codec.cipher.encrypts else plain
+        return self._codec.encode(plain, key) if self._codec.cipher.encrypts else plain
 
     async def _parts(
         self, entries: Sequence[ConversationEntry], key: str
@@ -217,7 +224,7 @@ class RedisConversations:
         def packed() -> Sequence[bytes | int | str]:
             parts: list[bytes | int | str] = []
             for pair, each in zip(names, plain, strict=True):
-                payload = self._codec.pack(each, key)
+                payload = self._codec.encode(each, key)
                 digest = hashlib.sha1(payload).hexdigest()  # noqa: S324 - the server's, for equality
                 parts += [*pair, payload, len(each) + OVERHEAD, digest]
             return parts
@@ -230,18 +237,18 @@ class RedisConversations:
     ) -> Conversation:
         """What the script has read, but for the items. Raises ``Unreadable``."""
         if metadata and metadata.startswith(ENCRYPTED):
-            metadata = self._codec.unpack(metadata, _keys(conversation_id)[0])
-        began = parse_json(created_at or b"")
-        told = parse_json(metadata) if metadata else {}
-        if type(began) is not int or not isinstance(told, dict):
+            metadata = self._codec.decode(metadata, conversation_keys(conversation_id)[0])
+        created = parse_json(created_at or b"")
+        plain = parse_json(metadata) if metadata else {}
+        if type(created) is not int or not isinstance(plain, dict):
             raise Unreadable("conversation")
-        return Conversation(conversation_id, owner, began, told)
+        return Conversation(conversation_id, owner, created, plain)
 
     async def _read(
         self, kept: Sequence[bytes], conversation_id: str
     ) -> tuple[ConversationEntry, ...] | None:
         """Items as they are kept; None if one of them cannot be read."""
-        listed = _keys(conversation_id)[1]
+        listed = conversation_keys(conversation_id)[1]
 
         def read() -> tuple[ConversationEntry, ...]:
             return tuple(self._entry(each, listed) for each in kept)
@@ -256,7 +263,7 @@ class RedisConversations:
     def _entry(self, kept: bytes, key: str) -> ConversationEntry:
         """An item as it is kept; values after the third are a newer release's, and stay there."""
         line, _, payload = kept.partition(b"\n")
-        name, values = parse_json(line), unpack_json(payload, self._codec, key)
+        name, values = parse_json(line), decode_json(payload, self._codec, key)
         if not isinstance(values, list):
             raise Unreadable("item")
         item, maker, response = [*values, None, None, None][:3]
@@ -264,12 +271,6 @@ class RedisConversations:
         if not is_known or not all(isinstance(one, str | None) for one in (maker, response)):
             raise Unreadable("item")
         return ConversationEntry(name, item, maker, response)
-
-
-def _keys(conversation_id: str) -> tuple[str, str, str]:
-    tag = f"{PREFIX}:{{p{partition_of(conversation_id)}}}"
-    meta, listed, index = (f"{tag}:{kind}:{conversation_id}" for kind in ("c", "ci", "cx"))
-    return meta, listed, index
 
 
 def _name(item_id: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Where Redis keeps what: keys, partitions, channels.
+"""The names of keys, partitions and channels in Redis.
 
 A hash tag is a partition, not an id: a response's keys and its partition's lease index share a slot
 on a cluster, so that each script is atomic over them.
@@ -11,12 +11,13 @@ import zlib
 from dataclasses import dataclass
 
 PREFIX = "wb1"
+CHANNEL_PREFIX = f"{PREFIX}:w:"  # and a worker's name: the channel of that worker's hints
 PARTITIONS = 128
 ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class ResponseKeys:
     """The keys of one response."""
 
     meta: str
@@ -27,19 +28,19 @@ class Keys:
 
 
 def is_id(text: str) -> bool:
-    """Whether it can be the id of anything; nothing else becomes a part of a key."""
+    """Whether it may be an id; nothing else becomes a part of a key."""
     return ID.fullmatch(text) is not None
 
 
 def partition_of(response_id: str) -> int:
-    """Which partition keeps a response."""
+    """The partition that keeps a response."""
     return zlib.crc32(response_id.encode()) % PARTITIONS
 
 
-def keys_of(response_id: str) -> Keys:
+def keys_of(response_id: str) -> ResponseKeys:
     """The keys of a response."""
-    tag = f"{PREFIX}:{{p{partition_of(response_id)}}}"
-    return Keys(
+    tag = _tag(partition_of(response_id))
+    return ResponseKeys(
         meta=f"{tag}:m:{response_id}",
         events=f"{tag}:e:{response_id}",
         final=f"{tag}:o:{response_id}",
@@ -48,19 +49,27 @@ def keys_of(response_id: str) -> Keys:
     )
 
 
+def conversation_keys(conversation_id: str) -> tuple[str, str, str]:
+    """The keys of a conversation: its meta, its items and their index."""
+    tag = _tag(partition_of(conversation_id))
+    meta, items, index = (f"{tag}:{kind}:{conversation_id}" for kind in ("c", "ci", "cx"))
+    return meta, items, index
+
+
 def lease_index(partition: int) -> str:
     """The lease index of a partition."""
-    return f"{PREFIX}:{{p{partition}}}:l"
+    return f"{_tag(partition)}:l"
 
 
 def lease_indexes() -> list[str]:
-    """The lease index of every partition."""
+    """The lease index of every partition, in their order."""
     return [lease_index(partition) for partition in range(PARTITIONS)]
 
 
-def metas(partition: int) -> str:
-    """What the record keys of a partition's responses begin with; their ids follow."""
-    return f"{PREFIX}:{{p{partition}}}:m:"
+def meta_prefix(partition: int) -> str:
+    """The meta keys of a partition's responses without their ids."""
+    return f"{_tag(partition)}:m:"
 
 
-CHANNELS = f"{PREFIX}:w:"  # and a worker's name: what that worker is to know
+def _tag(partition: int) -> str:
+    return f"{PREFIX}:{{p{partition}}}"

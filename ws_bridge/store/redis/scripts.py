@@ -1,14 +1,15 @@
 """The Lua scripts, called: each is one atomic step on one partition's keys.
 
-Rule 1: everything that goes wrong on the way is ``StoreUnavailable``; every script may be called
-again, whatever became of the first call.
-Rule 2: a caller that is cancelled leaves at once, and its call comes to its own end: a connection
-is never left in the middle of an answer.
-Rule 3: after three failures in a row nobody waits any more: calls are refused at once but for one
-probe every quarter of a second.
-Rule 4: an answer that is late is its caller's failure alone: one slow script must not turn all the
-others away. A store that answers nobody for seconds is away.
-Rule 5: a call that failed while this process stood still has told nothing: it is made again.
+Rule 1: every failure on the way is ``StoreUnavailable``; every script may be called again, whatever
+became of the first call.
+Rule 2: a caller that is cancelled returns at once, and its call runs to its end: a connection is
+never left in the middle of an answer.
+Rule 3: after three failures in a row the circuit is open: calls fail at once, but for one probe
+every quarter of a second.
+Rule 4: a late answer fails its own call only: one slow script must not open the circuit for all
+others. A store that has answered no call for seconds is away.
+Rule 5: a call that failed while this process stood still says nothing about the store: it is made
+again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from math import inf
@@ -34,18 +35,22 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ws_bridge.errors import StoreUnavailable
-from ws_bridge.store.redis.connect import AWAY, Client
-from ws_bridge.store.redis.standstill import StandstillDetector
+from ws_bridge.store.redis.connect import UNAVAILABLE, Client
 
 log = logging.getLogger(__name__)
 
-FAILURES = 3
+FAILURES = 3  # in a row: the circuit opens
 PROBE_SECONDS = 0.25
-SILENCE_SECONDS = 3.0  # no answer to anybody: longer than any step of ours may take
+SILENCE_SECONDS = 3.0  # without an answer to any call: longer than any script may take
 CALLS_AT_ONCE = 32
-LOADS = 3  # of the scripts for one call: a server may forget them as soon as they are sent
+MAX_LOADS = 3  # of the scripts for one call: a server may forget them as soon as they are sent
 STALL_SECONDS = 0.7  # an answer that took longer came from a server that stood still
+BEAT_SECONDS = 0.25
+LATE_SECONDS = 0.5  # a beat that is later shows a standstill
 LATE = (RedisTimeoutError, TimeoutError)
+# Refusals that pass: the same call is worth repeating.
+TRANSIENT = (OutOfMemoryError, ClusterDownError, TryAgainError, NoScriptError)
+TRANSIENT_PREFIXES = ("OOM", "MISCONF", "BUSY", "NOREPLICAS")
 LUA = files("ws_bridge.store.redis") / "lua"
 
 
@@ -73,22 +78,22 @@ class ScriptCall:
     args: Sequence[str | int | bytes]
 
     def command(self) -> tuple[str | int | bytes, ...]:
-        """As the server wants it."""
+        """The command that the server runs."""
         return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
 
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """Whether it is worth asking. ``now`` is monotonic, in seconds."""
+    """Whether calls are sent at all. ``now`` is monotonic, in seconds."""
 
     now: Callable[[], float]
-    failures: int = 0
-    answers: int = 0  # all that came through
-    answered_at: float = -inf  # when the last one did
-    silent_since: float = inf  # when the first call was asked of which nothing has come since
+    failures: int = 0  # in a row
+    answer_count: int = 0  # of all calls so far
+    answered_at: float = -inf  # when the last answer came
+    silent_since: float = inf  # when the first call was sent that no answer has followed
     probe_at: float = 0.0
-    is_told: bool = False  # whether the log knows
-    is_refusing: bool = False  # it answers, and takes no writes: nobody can renew a lease
+    is_logged: bool = False  # that the store is away
+    refuses_writes: bool = False  # it answers, and no server can renew a lease
 
     @property
     def is_open(self) -> bool:
@@ -96,53 +101,99 @@ class CircuitBreaker:
         return self.failures >= FAILURES
 
     @property
-    def is_well(self) -> bool:
-        """Whether the store answers, and takes what it is given."""
-        return not (self.is_open or self.is_refusing)
+    def is_healthy(self) -> bool:
+        """Whether the store answers, and takes writes."""
+        return not (self.is_open or self.refuses_writes)
 
     def check(self) -> None:
-        """Raise ``StoreUnavailable`` unless the store may be asked now."""
+        """Raise ``StoreUnavailable`` unless a call may be sent now."""
         if self.is_open:
             if self.now() < self.probe_at:
                 raise StoreUnavailable
             self.probe_at = self.now() + PROBE_SECONDS
 
-    def failed(self, reason: BaseException, asked_at: float | None = None) -> None:
-        """A call did not come through; one that was late says little if others were answered."""
-        if isinstance(reason, LATE) and asked_at is not None:
-            if self.answered_at > asked_at:
+    def record_failure(self, reason: BaseException, sent_at: float | None = None) -> None:
+        """A call has failed; a late one counts for little if others were answered meanwhile."""
+        if isinstance(reason, LATE) and sent_at is not None:
+            if self.answered_at > sent_at:
                 return
-            self.silent_since = min(self.silent_since, asked_at)
+            self.silent_since = min(self.silent_since, sent_at)
             if self.now() - self.silent_since < SILENCE_SECONDS and not self.is_open:
                 self.failures = max(self.failures, 1)  # the next answer comes after an outage
                 return
             self.failures = FAILURES
         self.failures += 1
         self.probe_at = self.now() + PROBE_SECONDS
-        if self.is_open and not self.is_told:
-            self.is_told = True
+        if self.is_open and not self.is_logged:
+            self.is_logged = True
             log.warning("store_away reason=%s", type(reason).__name__)
 
-    def succeeded(self) -> None:
-        """A call came through."""
-        if self.is_told:
+    def record_success(self) -> None:
+        """A call was answered."""
+        if self.is_logged:
             log.info("store_back")
-        self.is_told = False
+        self.is_logged = False
         self.failures = 0
-        self.answers += 1
+        self.answer_count += 1
         self.answered_at, self.silent_since = self.now(), inf
 
 
-class Scripts:
-    """Calls scripts through one client. ``back`` is told when the store was away and is back."""
+class StandstillDetector:
+    """Whether this process stood still: it beats while ``run`` runs, and a late beat shows it.
 
-    def __init__(self, client: Client, now: Callable[[], float], back: Callable[[], None]) -> None:
+    A process that was stopped, or whose event loop was blocked, finds all its timeouts expired when
+    it continues, though the answers may have arrived. Such a timeout says nothing about the store.
+    ``now`` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._now = now
+        self._sleep = sleep
+        self._beat_at: float | None = None  # None: it does not beat
+        self._woke_at = -inf
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        try:
+            while True:
+                self._beat()
+                await self._sleep(BEAT_SECONDS)
+        finally:
+            self._beat_at = None
+
+    def stood_still_since(self, then: float) -> bool:
+        """Whether the process stood still at any time after ``then``."""
+        if self._beat_at is not None:
+            self._beat()  # the question may come before the late beat
+        return self._woke_at > then
+
+    def _beat(self) -> None:
+        now = self._now()
+        if self._beat_at is not None and now - self._beat_at > BEAT_SECONDS + LATE_SECONDS:
+            self._woke_at = now
+            log.warning("stood_still seconds=%.1f", now - self._beat_at)
+        self._beat_at = now
+
+
+class Scripts:
+    """Calls scripts through one client.
+
+    ``on_recovered`` is called when the store answers after it was away.
+    """
+
+    def __init__(
+        self, client: Client, now: Callable[[], float], on_recovered: Callable[[], None]
+    ) -> None:
         self._client = client
-        self._back = back
+        self._on_recovered = on_recovered
         self._free = asyncio.Semaphore(CALLS_AT_ONCE)
-        self._asking: set[asyncio.Task[list[Any]]] = set()
+        self._calls: set[asyncio.Task[list[Any]]] = set()
         self.breaker = CircuitBreaker(now, failures=FAILURES)  # away until it has answered
-        self.pulse = StandstillDetector(now)
+        self.standstill = StandstillDetector(now)
 
     async def call(self, script: Script, keys: Sequence[str], *args: str | int | bytes) -> Any:
         """The script's answer. Raises ``StoreUnavailable``."""
@@ -153,69 +204,69 @@ class Scripts:
         return answer
 
     async def call_all(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        """The answers to all calls of one round trip; one that a server refused is its error.
+        """The answers to all calls of one round trip; the answer to a refused call is its error.
 
-        Raises ``StoreUnavailable`` if any did not come through at all.
+        Raises ``StoreUnavailable`` if any call failed on the way.
         """
         if not calls:
             return []
         self.breaker.check()
-        asking = asyncio.create_task(self._ask(calls))
-        self._asking.add(asking)
-        asking.add_done_callback(self._forget)
-        return await asyncio.shield(asking)
+        task = asyncio.create_task(self._run(calls))
+        self._calls.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Return when every call has come to its end."""
-        await asyncio.gather(*self._asking, return_exceptions=True)
+        """Return when every call has ended."""
+        await asyncio.gather(*self._calls, return_exceptions=True)
 
     async def load(self) -> None:
         """Make the scripts known to every server."""
         for script in ALL:
             await self._client.script_load(script.text)
 
-    def _forget(self, asking: asyncio.Task[list[Any]]) -> None:
-        self._asking.discard(asking)
-        if not asking.cancelled():
-            asking.exception()  # known to whoever still waited for it
+    def _forget(self, task: asyncio.Task[list[Any]]) -> None:
+        self._calls.discard(task)
+        if not task.cancelled():
+            task.exception()  # a caller that still waits has it; else it is of no use
 
-    async def _ask(self, calls: Sequence[ScriptCall]) -> list[Any]:
+    async def _run(self, calls: Sequence[ScriptCall]) -> list[Any]:
         async with self._free:
             began = self.breaker.now()
             try:
-                answers = await self._send_known(calls)
-            except AWAY as failure:
-                if not self.pulse.stood_still_since(began):
-                    self.breaker.failed(failure, began)
+                answers = await self._send_loaded(calls)
+            except UNAVAILABLE as failure:
+                if not self.standstill.stood_still_since(began):
+                    self.breaker.record_failure(failure, began)
                     raise StoreUnavailable from None
                 answers = None
         if answers is None:
-            self._back()  # the store may have been away too: nobody here would know
-            return await self._ask(calls)
+            self._on_recovered()  # the store may have been away too, and no call would show it
+            return await self._run(calls)
         was_away = self.breaker.failures > 0 or self.breaker.now() - began > STALL_SECONDS
-        self.breaker.succeeded()
+        self.breaker.record_success()
         if was_away:
-            self._back()
+            self._on_recovered()
         return answers
 
-    async def _send_known(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        """Send scripts that the server may have forgotten; raises what will pass."""
-        answers = await self._send_anew(calls)
-        for _ in range(LOADS):
+    async def _send_loaded(self, calls: Sequence[ScriptCall]) -> list[Any]:
+        """Send calls of scripts that the server may have forgotten. Raises what will pass."""
+        answers = await self._send_twice(calls)
+        for _ in range(MAX_LOADS):
             if not any(isinstance(answer, NoScriptError) for answer in answers):
                 break
             await self.load()
             answers = await self._send(calls)
-        await self._complain(answers)
+        await self._raise_transient(answers)
         return answers
 
-    async def _send_anew(self, calls: Sequence[ScriptCall]) -> list[Any]:
+    async def _send_twice(self, calls: Sequence[ScriptCall]) -> list[Any]:
         """Send, and once more if the connection was dead: after a restart all idle ones are."""
         try:
             return await self._send(calls)
         except RedisConnectionError:
             pool = getattr(self._client, "connection_pool", None)
-            if pool is None:  # a cluster's client has seen to it
+            if pool is None:  # a cluster's client has sent it again by itself
                 raise
             await pool.disconnect(inuse_connections=False)
             return await self._send(calls)
@@ -229,17 +280,17 @@ class Scripts:
             for command in commands:
                 pipeline.execute_command(*command)
             return await pipeline.execute(raise_on_error=False)
-        except ResponseError as refused:
+        except ResponseError as refusal:
             if len(commands) > 1:
                 raise
-            return [refused]
+            return [refusal]
         except (AttributeError, TypeError, RuntimeError) as torn:
-            # The client's and uvloop's words for a connection that was closed under it
+            # What the client and uvloop raise for a connection that was closed under it
             # (redis-py#4287).
             raise RedisConnectionError(str(torn)) from torn
 
-    async def _complain(self, answers: Sequence[Any]) -> None:
-        """Raise what will pass: the same calls are worth repeating."""
+    async def _raise_transient(self, answers: Sequence[Any]) -> None:
+        """Raise an answer that will pass: the same calls are worth repeating."""
         for answer in answers:
             if isinstance(answer, ReadOnlyError):  # a demoted master: find the new one
                 pool = getattr(self._client, "connection_pool", None)
@@ -250,12 +301,10 @@ class Scripts:
                 raise answer
             is_refusal = isinstance(answer, ResponseError)
             if is_refusal and (
-                isinstance(answer, PASSING) or str(answer).startswith(PASSING_WORDS)
+                isinstance(answer, TRANSIENT) or str(answer).startswith(TRANSIENT_PREFIXES)
             ):
                 log.warning("store_refuses reason=%s", answer)
-                self.breaker.is_refusing |= not isinstance(answer, (TryAgainError, NoScriptError))
+                self.breaker.refuses_writes |= not isinstance(
+                    answer, (TryAgainError, NoScriptError)
+                )
                 raise StoreUnavailable
-
-
-PASSING = (OutOfMemoryError, ClusterDownError, TryAgainError, NoScriptError)
-PASSING_WORDS = ("OOM", "MISCONF", "BUSY", "NOREPLICAS")

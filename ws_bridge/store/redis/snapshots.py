@@ -1,4 +1,4 @@
-"""Folds of running responses that somebody polls: each poll folds only what is new."""
+"""Snapshots of running responses that are polled: each poll folds only the new events."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.store.base import Snapshot
-from ws_bridge.store.redis.pages import ResponsePage
+from ws_bridge.store.redis.commands import ResponsePage
 
-MOST_BYTES = 32 * 2**20  # of event text folded
-KEEP_SECONDS = 60.0  # after a poll: who polled may hear of the end elsewhere, or have left
+MAX_BYTES = 32 * 2**20  # of event text folded
+KEEP_SECONDS = 60.0  # after a poll: another server may answer the polls from then on, or none
 
 
 class RunningSnapshot:
-    """One response's fold so far."""
+    """One response, folded so far."""
 
     def __init__(self) -> None:
         self.reducer = Reducer()
@@ -24,50 +24,50 @@ class RunningSnapshot:
 
 
 class RunningSnapshots:
-    """The folds polled last, bounded by bytes and by time."""
+    """The running responses polled last, bounded by bytes and by time. ``now`` is in seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._folds: OrderedDict[str, RunningSnapshot] = OrderedDict()
+        self._snapshots: OrderedDict[str, RunningSnapshot] = OrderedDict()
         self._bytes = 0
 
-    def number(self, response_id: str) -> int:
-        """Up to where a response is folded already."""
-        fold = self._folds.get(response_id)
-        return fold.reducer.number if fold else -1
+    def last_number(self, response_id: str) -> int:
+        """The number of the last event that is folded; -1 if none is."""
+        kept = self._snapshots.get(response_id)
+        return kept.reducer.number if kept else -1
 
-    def fold(self, view: ResponsePage) -> Snapshot | None:
-        """The snapshot; None if there may be more pages, or the fold before them was dropped."""
-        response_id = view.cursor.id
-        finished = view.finished()
-        if finished is not None:
+    def fold(self, page: ResponsePage) -> Snapshot | None:
+        """The snapshot; None if there may be more pages, or the events before are not kept."""
+        response_id = page.cursor.id
+        final = page.final_snapshot()
+        if final is not None:
             self.forget(response_id)
-            return finished
-        fold = self._folds.setdefault(response_id, RunningSnapshot())
-        fold.polled_at = self._now()
-        self._folds.move_to_end(response_id)
-        if fold.reducer.number < view.cursor.after:
+            return final
+        kept = self._snapshots.setdefault(response_id, RunningSnapshot())
+        kept.polled_at = self._now()
+        self._snapshots.move_to_end(response_id)
+        if kept.reducer.number < page.cursor.after:
             return None
-        new = [event for event in view.events if event.number > fold.reducer.number]
-        fold.reducer.fold(new)
-        self._count(fold, sum(len(event.text) for event in new))
-        if not view.is_complete or view.record is None:
+        new = [event for event in page.events if event.number > kept.reducer.number]
+        kept.reducer.fold(new)
+        self._count(kept, sum(len(event.text) for event in new))
+        if not page.is_complete or page.record is None:
             return None
-        response = fold.reducer.response()
-        return Snapshot(view.record, response, fold.reducer.number, view.is_overdue)
+        response = kept.reducer.response()
+        return Snapshot(page.record, response, kept.reducer.number, page.is_overdue)
 
     def forget(self, response_id: str) -> None:
-        """Drop a fold."""
-        fold = self._folds.pop(response_id, None)
-        if fold is not None:
-            self._bytes -= fold.bytes
+        """Drop a response's fold, if there is one."""
+        kept = self._snapshots.pop(response_id, None)
+        if kept is not None:
+            self._bytes -= kept.bytes
 
-    def _count(self, fold: RunningSnapshot, size: int) -> None:
-        fold.bytes += size
+    def _count(self, kept: RunningSnapshot, size: int) -> None:
+        kept.bytes += size
         self._bytes += size
-        while len(self._folds) > 1 and self._is_over(next(iter(self._folds.values()))):
-            _, oldest = self._folds.popitem(last=False)
+        while len(self._snapshots) > 1 and self._is_over(next(iter(self._snapshots.values()))):
+            _, oldest = self._snapshots.popitem(last=False)
             self._bytes -= oldest.bytes
 
     def _is_over(self, oldest: RunningSnapshot) -> bool:
-        return self._bytes > MOST_BYTES or oldest.polled_at < self._now() - KEEP_SECONDS
+        return self._bytes > MAX_BYTES or oldest.polled_at < self._now() - KEEP_SECONDS

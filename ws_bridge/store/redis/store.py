@@ -1,15 +1,16 @@
 """The store of many processes: a Redis or Valkey that all of them reach.
 
 Rule 1: every step is one script, atomic over the keys of one response, which share a hash slot.
-Rule 2: time is the server's; what is older than its lease is overdue on every machine alike.
+Rule 2: time is the server's: a lease is overdue for all machines at the same instant.
 Rule 3: every key expires.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
 from ws_bridge.pacing import aside
@@ -25,38 +26,48 @@ from ws_bridge.store.base import (
     Write,
 )
 from ws_bridge.store.redis import scripts as lua
-from ws_bridge.store.redis.codec import CODEC, Codec, bulk_of, pack_entries, pack_record
-from ws_bridge.store.redis.commands import append_call, receipt_of
+from ws_bridge.store.redis.codec import CODEC, Codec, encode_entries, encode_record, record_size
+from ws_bridge.store.redis.commands import (
+    END_OF_LOG,
+    FIRST_PAGE_ENTRIES,
+    Cursor,
+    ResponsePage,
+    append_call,
+    decode_pages,
+    decode_receipt,
+    decoded_size,
+    read_call,
+)
 from ws_bridge.store.redis.connect import RedisAddress, connect
 from ws_bridge.store.redis.health import StoreHealth
-from ws_bridge.store.redis.hints import listen
-from ws_bridge.store.redis.keys import CHANNELS, is_id, keys_of
-from ws_bridge.store.redis.overdue import Overdue, StoredMeta
-from ws_bridge.store.redis.pages import ALL, ResponsePage, read_call, unfolds_to, views_of
+from ws_bridge.store.redis.keys import CHANNEL_PREFIX, is_id, keys_of
+from ws_bridge.store.redis.overdue import OverdueResponses
 from ws_bridge.store.redis.scripts import ScriptCall, Scripts
 from ws_bridge.store.redis.snapshots import RunningSnapshots
 from ws_bridge.store.redis.subscriptions import (
     CANCELLED,
-    FEW_ENTRIES,
     FOLLOW_SECONDS,
     FOLLOWED,
-    LOST,
-    Cursor,
-    EventPage,
+    UNKNOWN,
+    Hint,
     Subscriptions,
+    receive_hints,
 )
-from ws_bridge.store.redis.tasks import again_and_again
 
-RUNNING_MS = STONE_MS = 3_600_000  # a running response, after its last write; a deleted one
-TOGETHER = 128  # calls of one round trip
+log = logging.getLogger(__name__)
+
+RUNNING_MS = 3_600_000  # a running response lives, after its last write
+TOMBSTONE_MS = 3_600_000  # the id of a deleted response is known
+BATCH = 128  # writes of one round trip
+PAUSE_SECONDS = 1.0  # before a crashed task starts again
 
 
 class RedisStore:
-    """A ``Store``. ``now`` is monotonic; ``worker`` names this process, and no other ever."""
+    """A ``Store``. ``now`` is monotonic; ``worker`` names this process, and never another one."""
 
     def __init__(
         self,
-        place: RedisAddress,
+        address: RedisAddress,
         *,
         ttl_seconds: float,
         lease_seconds: float,
@@ -66,71 +77,78 @@ class RedisStore:
         owners: Owners | None = None,
     ) -> None:
         self.worker = worker or secrets.token_hex(8)
-        self._place = place
+        self._address = address
         self._codec = codec
         self._owners = owners or Owners()
         self._ttl_ms = int(ttl_seconds * 1000)
         self._lease_ms = int(lease_seconds * 1000)
-        self._client = connect(place)
-        self.scripts = Scripts(self._client, now, lambda: self._presence.back())  # noqa: PLW0108 - it comes next
-        self._presence = StoreHealth(self._client, self.scripts, lease_seconds, now, codec)
-        self._overdue = Overdue(
-            *(self._client, self.scripts, self._views),
-            kept=StoredMeta(codec, self._owners),
+        self._client = connect(address)
+        self.scripts = Scripts(self._client, now, lambda: self._health.recovered())  # noqa: PLW0108 - it comes next
+        self._health = StoreHealth(self._client, self.scripts, lease_seconds, now, codec)
+        self._overdue = OverdueResponses(
+            *(self._client, self.scripts, self.read_pages),
+            codec=codec,
+            owners=self._owners,
             worker=self.worker,
             lease_ms=self._lease_ms,
         )
-        self._folds = RunningSnapshots(now)
-        self._heard: dict[str, Callable[[str], None]] = {}
-        self._following = Subscriptions(self, self._hear)
+        self._snapshots = RunningSnapshots(now)
+        self._callbacks: dict[str, Callable[[str], None]] = {}
+        self._subscriptions = Subscriptions(self, self._on_hint)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """See ``Store``: a server that is away is no error, one that is unfit is."""
-        await self._presence.look()
-        bodies = (self.scripts.pulse.run, self._following.run, self._presence.run)
-        self._tasks = [asyncio.create_task(again_and_again(body)) for body in bodies]
+        """See ``Store``: a server that is away is no error, one that does not fit is."""
+        await self._health.check()
+        bodies = (self.scripts.standstill.run, self._subscriptions.run, self._health.run)
+        self._tasks = [asyncio.create_task(run_for_ever(body)) for body in bodies]
 
     def is_available(self) -> bool:
         """See ``Store``."""
-        return self._presence.is_known and self.scripts.breaker.is_well
+        return self._health.is_checked and self.scripts.breaker.is_healthy
 
-    def answered(self) -> int:
+    def answer_count(self) -> int:
         """See ``Store``."""
-        return self.scripts.breaker.answers
+        return self.scripts.breaker.answer_count
 
-    def key(self) -> bytes:
+    def shared_key(self) -> bytes:
         """See ``Store``."""
-        return self._presence.key
+        return self._health.shared_key
 
-    def listen(self, *, cancelled: Callable[[str], None], followed: Callable[[str], None]) -> None:
+    def set_callbacks(
+        self, *, on_cancelled: Callable[[str], None], on_followed: Callable[[str], None]
+    ) -> None:
         """See ``Store``."""
-        self._heard = {CANCELLED: cancelled, FOLLOWED: followed}
+        self._callbacks = {CANCELLED: on_cancelled, FOLLOWED: on_followed}
 
     async def create(self, record: Record, events: Sequence[Event] = (), fence: int = 1) -> Lease:
         """See ``Store``."""
         keys = keys_of(record.id)
         successor = "" if record.request is None else "run" if record.may_run_again else "continue"
         last = events[-1].number if events else -1
-        entries = pack_entries(events, self._codec, keys.events)
-        packing = partial(pack_record, record, self._codec, keys.input)
-        packed = await aside(packing, size=bulk_of(record))
+        entries = encode_entries(events, self._codec, keys.events)
+        encode = partial(encode_record, record, self._codec, keys.input)
+        encoded = await aside(encode, size=record_size(record))
         await self.scripts.call(
             lua.CREATE,
             (keys.meta, keys.events, keys.input, keys.leases),
             *(record.id, record.owner, self.worker, fence, self._lease_ms, self._running_ms),
-            *(packed, successor, last, *(part for entry in entries for part in entry)),
+            *(encoded, successor, last, *(part for entry in entries for part in entry)),
         )
         return Lease(record.id, fence)
 
     async def append(self, writes: Sequence[Write]) -> Sequence[Receipt]:
         """See ``Store``."""
         receipts: list[Receipt] = []
-        for start in range(0, len(writes), TOGETHER):
-            receipts += await self._append(writes[start : start + TOGETHER])
+        for start in range(0, len(writes), BATCH):
+            receipts += await self._append(writes[start : start + BATCH])
         for index, (write, receipt) in enumerate(zip(writes, receipts, strict=True)):
-            rest = [event for event in write.events if event.number > receipt.last]
-            if receipt.verdict is Verdict.GAP and rest and rest[0].number == receipt.last + 1:
+            rest = [event for event in write.events if event.number > receipt.last_number]
+            if (
+                receipt.verdict is Verdict.GAP
+                and rest
+                and rest[0].number == receipt.last_number + 1
+            ):
                 again = Write(write.lease, rest, False, write.upstream_id, write.record)
                 [receipts[index]] = await self._append([again])
         return receipts
@@ -138,75 +156,75 @@ class RedisStore:
     async def get(self, response_id: str, owner: str) -> Snapshot | None:
         """See ``Store``."""
         while is_id(response_id):
-            known = self._folds.number(response_id)
-            [view] = await self._views([Cursor(response_id, owner, known)], with_record=True)
-            if view is None or view.record is None:
-                self._folds.forget(response_id)
+            folded = self._snapshots.last_number(response_id)
+            [page] = await self._read_pages([Cursor(response_id, owner, folded)], with_record=True)
+            if page is None or page.record is None:
+                self._snapshots.forget(response_id)
                 return None
-            snapshot = self._folds.fold(view)
+            snapshot = self._snapshots.fold(page)
             if snapshot is not None:
                 return snapshot
         return None
 
     async def get_chain(self, response_id: str, owner: str) -> Sequence[Snapshot]:
-        """See ``Store``: sixteen turns in a round trip."""
+        """See ``Store``: ``MAX_ANCESTORS`` turns in a round trip."""
         chain: list[Snapshot] = []
         snapshot = await self.get(response_id, owner)
         while snapshot is not None:
             chain.append(snapshot)
-            ancestors = [Cursor(key, owner, ALL) for key in snapshot.record.ancestors]
-            views = await self._views(ancestors, with_record=True)
+            ancestors = [Cursor(key, owner, END_OF_LOG) for key in snapshot.record.ancestors]
+            pages = await self._read_pages(ancestors, with_record=True)
             snapshot = None
-            for view in views:
-                if view is None:
+            for page in pages:
+                if page is None:
                     return chain
-                turn = view.finished() or await self.get(view.cursor.id, owner)
+                turn = page.final_snapshot() or await self.get(page.cursor.id, owner)
                 if turn is None:
                     return chain
                 chain.append(turn)
-            if views and chain[-1].record.previous_response_id is not None:
+            if pages and chain[-1].record.previous_response_id is not None:
                 snapshot = await self.get(chain[-1].record.previous_response_id, owner)
         return chain
 
     async def read(
         self, response_id: str, owner: str, *, after: int = -1
     ) -> AsyncIterator[Sequence[Event]]:
-        """See ``Store``; of a response that a successor ended, the end is always told."""
-        cursor = Cursor(response_id, owner, max(after, -1), FEW_ENTRIES)
-        [page] = await self.pages([cursor])
+        """See ``Store``; of a response that a successor ended, every reader gets the end."""
+        cursor = Cursor(response_id, owner, max(after, -1), FIRST_PAGE_ENTRIES)
+        [page] = await self.read_pages([cursor])
         while page is not None and page.events:
             yield page.events
             if page.is_last:
                 return
-            cursor = cursor.beyond(page.events)
-            page = await self._following.page(cursor)
+            cursor = cursor.advance(page.events)
+            page = await self._subscriptions.read_page(cursor)
         if page is not None and not page.is_last:
-            async for batch in self._following.follow(cursor, page.last):
+            async for batch in self._subscriptions.follow(cursor, page.last_number):
                 yield batch
 
     async def cancel(self, response_id: str, owner: str) -> None:
         """See ``Store``."""
-        keys = keys_of(response_id)
-        await self.scripts.call(lua.CANCEL, (keys.meta,), self._names(owner), response_id, CHANNELS)
+        arguments = (self._names(owner), response_id, CHANNEL_PREFIX)
+        await self.scripts.call(lua.CANCEL, (keys_of(response_id).meta,), *arguments)
 
     async def delete(self, response_id: str, owner: str) -> bool:
         """See ``Store``."""
         keys = keys_of(response_id)
         names = (keys.meta, keys.events, keys.final, keys.input, keys.leases)
-        arguments = (self._names(owner), response_id, STONE_MS, CHANNELS)
+        arguments = (self._names(owner), response_id, TOMBSTONE_MS, CHANNEL_PREFIX)
         answer = await self.scripts.call(lua.DELETE, names, *arguments)
-        self._folds.forget(response_id)
+        self._snapshots.forget(response_id)
         return bool(answer)
 
-    async def overdue(self) -> Sequence[str]:
-        """See ``Store``; none while the store has only just come back."""
-        if not self._presence.may_claim():
+    async def find_overdue(self) -> Sequence[str]:
+        """See ``Store``; none until the owners could renew their leases after an outage."""
+        if not self._health.may_claim():
             return ()
         return await self._overdue.find()
 
     async def claim(self, response_id: str) -> Claim | None:
-        """See ``Store``; only where ``overdue`` would find something."""
-        return await self._overdue.claim(response_id) if self._presence.may_claim() else None
+        """See ``Store``; None while ``find_overdue`` finds none after an outage."""
+        return await self._overdue.claim(response_id) if self._health.may_claim() else None
 
     async def release(self, lease: Lease) -> None:
         """See ``Store``."""
@@ -220,27 +238,25 @@ class RedisStore:
         await self.scripts.close()
         await self._client.aclose()
 
-    # What is followed here reads through this (`following.Source`).
+    # The `PageSource` of the subscriptions
 
-    async def pages(self, cursors: Sequence[Cursor]) -> Sequence[EventPage | None]:
-        """See ``following.Source``."""
-        views = await self._views(cursors)
-        return [
-            EventPage(view.events, view.is_last, view.last, view.is_taken) if view else None
-            for view in views
-        ]
+    async def read_pages(self, cursors: Sequence[Cursor]) -> list[ResponsePage | None]:
+        """See ``PageSource``."""
+        return await self._read_pages(cursors, with_record=False)
 
-    async def ask_for_hints(self, ids: Sequence[str]) -> Sequence[int]:
-        """See ``following.Source``."""
+    async def request_hints(self, ids: Sequence[str]) -> Sequence[int]:
+        """See ``PageSource``."""
         until = int(FOLLOW_SECONDS * 1000)
-        told = ((key, (self.worker, until, key, CHANNELS)) for key in ids)
-        calls = [ScriptCall(lua.FOLLOW, (keys_of(key).meta,), arguments) for key, arguments in told]
+        calls = [
+            ScriptCall(lua.FOLLOW, (keys_of(key).meta,), (self.worker, until, key, CHANNEL_PREFIX))
+            for key in ids
+        ]
         answers = await self.scripts.call_all(calls)
-        return [answer[0] if isinstance(answer, list) else LOST for answer in answers]
+        return [answer[0] if isinstance(answer, list) else UNKNOWN for answer in answers]
 
-    def hints(self) -> AsyncIterator[tuple[str, str]]:
-        """See ``following.Source``."""
-        return listen(self._place, CHANNELS + self.worker)
+    def hints(self) -> AsyncIterator[Hint]:
+        """See ``PageSource``."""
+        return receive_hints(self._address, CHANNEL_PREFIX + self.worker)
 
     @property
     def _running_ms(self) -> int:
@@ -249,19 +265,29 @@ class RedisStore:
     async def _append(self, writes: Sequence[Write]) -> list[Receipt]:
         times = (self._lease_ms, self._running_ms, self._ttl_ms)
         calls = [await append_call(write, self.worker, times, self._codec) for write in writes]
-        return [receipt_of(answer) for answer in await self.scripts.call_all(calls)]
+        return [decode_receipt(answer) for answer in await self.scripts.call_all(calls)]
 
-    async def _views(
-        self, cursors: Sequence[Cursor], *, with_record: bool = False
+    async def _read_pages(
+        self, cursors: Sequence[Cursor], *, with_record: bool
     ) -> list[ResponsePage | None]:
         calls = [read_call(cursor, self._owners, with_record=with_record) for cursor in cursors]
         answers = await self.scripts.call_all(calls)
-        read = partial(views_of, cursors, answers, self._codec, self._owners)
-        return await aside(read, size=unfolds_to(answers))
+        decode = partial(decode_pages, cursors, answers, self._codec, self._owners)
+        return await aside(decode, size=decoded_size(answers))
 
     def _names(self, owner: str) -> str:
         return " ".join(self._owners.names(owner))
 
-    def _hear(self, kind: str, response_id: str) -> None:
-        if kind in self._heard:
-            self._heard[kind](response_id)
+    def _on_hint(self, kind: str, response_id: str) -> None:
+        if kind in self._callbacks:
+            self._callbacks[kind](response_id)
+
+
+async def run_for_ever(body: Callable[[], Awaitable[None]]) -> None:
+    """Run a task of the store; after a crash it starts again, or a bug would silence the store."""
+    while True:
+        try:
+            return await body()
+        except Exception:  # the edge of the task
+            log.exception("store_task_crashed")
+            await asyncio.sleep(PAUSE_SECONDS)

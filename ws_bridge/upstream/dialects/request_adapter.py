@@ -78,14 +78,14 @@ def fit_input(items: list[Item], dialect: Dialect) -> list[Item]:
     return [fitted for item in items if (fitted := fit(item)) is not None]
 
 
-def fit_options(options: Json, dialect: Dialect, *, reasons: bool | None) -> Json:
-    """The options to send, a copy. ``reasons``: whether the model does; None if nobody knows.
+def fit_options(options: Json, dialect: Dialect, *, supports_reasoning: bool | None) -> Json:
+    """The options to send, a copy. ``supports_reasoning`` is None if that is not known.
 
     Raises ``UpstreamError`` (400) for what the dialect cannot do.
     """
     fitted = copy.deepcopy(options)
     if dialect is Dialect.NATIVE:
-        return _with_reasoning_kept(fitted, reasons)
+        return _with_reasoning_kept(fitted, supports_reasoning)
     if "prompt" in fitted:
         raise _refused("'prompt' is not supported for this model.", "prompt")
     for tool in fitted.get("tools", ()):
@@ -94,13 +94,13 @@ def fit_options(options: Json, dialect: Dialect, *, reasons: bool | None) -> Jso
     return {name: value for name, value in fitted.items() if name not in HINTS}
 
 
-def _with_reasoning_kept(options: Json, reasons: bool | None) -> Json:
+def _with_reasoning_kept(options: Json, supports_reasoning: bool | None) -> Json:
     """Ask for the reasoning itself, since the provider does not keep it for the next turn.
 
     Models that do not reason refuse the question, so it is put to those only that are known to
     reason, and to unknown ones whose client speaks of reasoning.
     """
-    if reasons or (reasons is None and options.get("reasoning")):
+    if supports_reasoning or (supports_reasoning is None and options.get("reasoning")):
         asked = options.get("include") or []
         options["include"] = [*asked, *({ENCRYPTED} - set(asked))]
     return options

@@ -1,12 +1,12 @@
 """Responses that run in the provider's own background mode, seen by polling.
 
-Rule 1: the provider stores the response and makes it; here it is only told again, item by item.
-Rule 2: a completion window that the client grants is the provider's, before its own time runs.
+Rule 1: the provider makes the response and stores it; here each poll yields the items that are new.
+Rule 2: the completion window that the client grants comes on top of the response's own time.
 Rule 3: closing the generator before the end cancels the response at the provider, unless the
-request says that it outlives it.
+request outlives it.
 
 The first draft's response carries the provider's id as litellm encodes it: a request with that
-``background_id`` tells the same response again, from its beginning.
+``background_id`` yields the same response again, from its beginning.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from ws_bridge.protocol.output.replay import replay_items, terminal
 from ws_bridge.protocol.request import COMPLETION_WINDOWS
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Request, Target
-from ws_bridge.upstream.errors import TIMED_OUT, DeadlineExceeded, classify, is_retryable
+from ws_bridge.upstream.errors import CANCELLED, TIMED_OUT, DeadlineExceeded, classify
 from ws_bridge.upstream.litellm import client
 from ws_bridge.upstream.litellm.upstream import LitellmUpstream, call_of
+from ws_bridge.upstream.retry import is_retryable
 
 FIRST_POLL = 0.5  # seconds, growing by half
 LONGEST_POLL = 5.0
@@ -51,28 +52,28 @@ class BackgroundUpstream:
         deadline = self._clock.monotonic() + target.timeout_seconds + window
         response_id = request.background_id
         if response_id:
-            response = await self._next(target, response_id, deadline, 0)
+            response = await self._poll(target, response_id, deadline, 0)
         else:
             response = await _create(request)
             response_id = str(response["id"])
-        telling = BackgroundProgress()
+        progress = BackgroundProgress()
         try:
-            for draft in telling.of(response):
+            for draft in progress.of(response):
                 yield draft
-            while not telling.is_over:
-                response = await self._next(target, response_id, deadline, telling.polls)
-                for draft in telling.of(response):
+            while not progress.is_over:
+                response = await self._poll(target, response_id, deadline, progress.polls)
+                for draft in progress.of(response):
                     yield draft
         finally:
-            if not telling.is_over and not request.outlives():
+            if not progress.is_over and not request.outlives():
                 await _cancel(target, response_id)
 
     async def count_tokens(self, request: Request) -> int:
         """See ``Upstream``."""
         return await self._managed.count_tokens(request)
 
-    async def _next(self, target: Target, response_id: str, deadline: float, polls: int) -> Json:
-        """The response after a pause; a few polls may fail."""
+    async def _poll(self, target: Target, response_id: str, deadline: float, polls: int) -> Json:
+        """The response after a pause; ``MISSES`` - 1 polls in a row may fail."""
         for miss in range(MISSES):
             pause = min(LONGEST_POLL, FIRST_POLL * 1.5 ** (polls + miss))
             if self._clock.monotonic() + pause >= deadline:
@@ -81,19 +82,19 @@ class BackgroundUpstream:
             try:
                 return await client.get_background(target, response_id)
             except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
-                told = classify(failure)
-                if not is_retryable(told) or miss == MISSES - 1:
-                    raise told from None
+                error = classify(failure)
+                if not is_retryable(error) or miss == MISSES - 1:
+                    raise error from None
         raise AssertionError  # the last miss has raised
 
 
 class BackgroundProgress:
-    """What was told of a polled response so far."""
+    """Which part of a polled response has been yielded."""
 
     def __init__(self) -> None:
         self.is_over = False
         self.polls = -1
-        self._said: set[str] = set()
+        self._yielded: set[str] = set()
         self._items = 0
 
     def of(self, response: Json) -> Iterator[Draft]:
@@ -101,22 +102,21 @@ class BackgroundProgress:
         self.polls += 1
         status = str(response.get("status"))
         for kind in (CREATED, OPENING.get(status, IN_PROGRESS)):
-            if kind not in self._said:
-                self._said.add(kind)
+            if kind not in self._yielded:
+                self._yielded.add(kind)
                 yield Draft(kind, {"response": response | {"output": []}})
         visible = _finished_items(response, status)
         yield from replay_items(visible[self._items :], self._items)
         self._items = max(self._items, len(visible))
         if status in TERMINAL_STATUS:
-            if status == "cancelled":
-                self.is_over = True
-                raise UpstreamError("The model provider cancelled the response.")
             self.is_over = True
+            if status == "cancelled":
+                raise UpstreamError(CANCELLED)
             yield terminal(response)
 
 
 def _finished_items(response: Json, status: str) -> list[Json]:
-    """The items that will not change any more: those before the first unfinished one."""
+    """The items that change no more: those before the first unfinished one."""
     items = items_of(response.get("output"))
     if status in TERMINAL_STATUS:
         return items
@@ -127,7 +127,7 @@ def _finished_items(response: Json, status: str) -> list[Json]:
 
 
 async def _create(request: Request) -> Json:
-    """Start it. A caller who is cancelled meanwhile leaves nothing running at the provider."""
+    """Start it. A caller that is cancelled meanwhile leaves nothing running at the provider."""
     call = await aside(partial(call_of, request), values=request.weight())
     creation = asyncio.ensure_future(client.create(call))
     try:
@@ -142,6 +142,6 @@ async def _create(request: Request) -> Json:
 
 
 async def _cancel(target: Target, response_id: str) -> None:
-    with suppress(Exception):  # it may have ended meanwhile; nobody is left to be told
+    with suppress(Exception):  # it may have ended meanwhile; no caller is left to get the error
         async with asyncio.timeout(CANCEL_SECONDS):
             await client.cancel_background(target, response_id)

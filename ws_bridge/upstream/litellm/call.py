@@ -16,27 +16,12 @@ from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.dialects.request_adapter import Dialect
 from ws_bridge.upstream.litellm import internals
+from ws_bridge.upstream.profiles import profile_of
 
 CONNECT_SECONDS = 10.0
 WRITE_SECONDS = 30.0
 READ_GRACE_SECONDS = 5.0  # the silence is watched by the caller; this is only the net below
 
-# Where most keys go: not even an address may come from the environment.
-ADDRESSES = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
-# These sign with the machine's own identity; a made-up key would stand in its way.
-AMBIENT = frozenset(
-    {
-        "bedrock",
-        "bedrock_mantle",
-        "chatgpt",
-        "github_copilot",
-        "oci",
-        "sagemaker",
-        "sagemaker_chat",
-        "vertex_ai",
-        "vertex_ai_beta",
-    }
-)
 NO_KEY = "none"  # a server without keys ignores it; without any, litellm looks into the environment
 
 
@@ -80,8 +65,9 @@ def access(target: Target) -> Json:
             pool=CONNECT_SECONDS,
         ),
     }
-    if base := target.api_base or ADDRESSES.get(target.provider):
+    profile = profile_of(target.provider)
+    if base := target.api_base or profile.address:
         given["api_base"] = base
-    if target.api_key or target.provider not in AMBIENT:
+    if target.api_key or not profile.signs_itself:
         given["api_key"] = target.api_key or NO_KEY
     return given

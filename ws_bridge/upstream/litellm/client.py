@@ -16,14 +16,12 @@ from ws_bridge.upstream.litellm import internals, models
 from ws_bridge.upstream.litellm.call import Call, access
 from ws_bridge.upstream.litellm.setup import litellm
 from ws_bridge.upstream.litellm.tap import Tap, ask_plainly, bound, catching, hook
+from ws_bridge.upstream.profiles import profile_of
 
 _Handler = internals.load(internals.HTTP_HANDLER)
 _ChatBridge = internals.load(internals.CHAT_BRIDGE)
 _ResponseIds = internals.load(internals.RESPONSE_IDS)
 
-# Of those that are bridged, who takes a client of litellm's own kind. Most others go through
-# OpenAI's SDK, which takes its client from litellm's module.
-TAKE_A_CLIENT = """anthropic deepseek gemini groq mistral ollama ollama_chat together_ai""".split()
 ITS_OWN = "cache"  # since its first call of Gemini
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
@@ -36,16 +34,16 @@ async def open_stream(call: Call) -> tuple[Any, Tap | None]:
     """
     models.register_at_first_call(call.target.model)
     with catching(call.target.most_bytes) as catch:
-        opened = await litellm.aresponses(**call.arguments(), **_tapping(call))
+        opened = await litellm.aresponses(**call.arguments(), **_client_of(call))
     return opened, None if internals.LISTENERS[0].of(litellm) else catch.tap
 
 
-def _tapping(call: Call) -> Json:
-    """The client with our hooks in it, for those who can be given one."""
+def _client_of(call: Call) -> Json:
+    """The argument with our client and its hooks, for providers that take it."""
     client = _client()
     setattr(litellm, internals.SDK_CLIENT.name, internals.CLIENT.of(client))
     provider = models.split(call.target.model)[1]
-    takes_it = call.dialect is Dialect.NATIVE or provider in TAKE_A_CLIENT
+    takes_it = call.dialect is Dialect.NATIVE or profile_of(provider).takes_client
     return {"client": client} if takes_it else {}
 
 
@@ -80,7 +78,7 @@ def has_listeners() -> bool:
 async def create(call: Call) -> Json:
     """Start a background response at the provider; its object, with litellm's id in it."""
     with catching(call.target.most_bytes):
-        return plain(await litellm.aresponses(**call.arguments(), **_tapping(call)))
+        return plain(await litellm.aresponses(**call.arguments(), **_client_of(call)))
 
 
 async def get_background(target: Target, response_id: str) -> Json:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from ws_bridge.types import Json
-from ws_bridge.upstream.litellm.demo_rules import DemoConversation, answer, words_of
+from ws_bridge.upstream.litellm.demo_rules import DemoConversation, answer, text_of
 from ws_bridge.upstream.litellm.setup import litellm
 
 PROVIDER = "demo"
@@ -22,18 +22,18 @@ class DemoReply:
     """One answer on its way out: at most ``max_tokens`` words of it, counted."""
 
     def __init__(self, model: str, messages: list[Json], options: Json) -> None:
-        said = answer(DemoConversation.of(messages, options))
-        every = list(said.deltas())
+        reply = answer(DemoConversation.of(messages, options))
+        every = list(reply.deltas())
         limit = options.get("max_completion_tokens") or options.get("max_tokens") or len(every)
         self.model = model
         self.deltas = every[:limit]
-        ended = "tool_calls" if said.tool else "stop"
+        ended = "tool_calls" if reply.tool else "stop"
         self.finish_reason = "length" if limit < len(every) else ended
         self.usage = self._usage(messages)
 
     def _usage(self, messages: list[Json]) -> Json:
         """Words stand for tokens."""
-        read = sum(len(words_of(message).split()) for message in messages)
+        read = sum(len(text_of(message).split()) for message in messages)
         written = len(self.deltas)
         thought = sum("reasoning_content" in delta for delta in self.deltas)
         return {

@@ -27,7 +27,7 @@ ASKS_WHO = re.compile(
     re.IGNORECASE,
 )
 ASKS_COUNT = re.compile(r"\bcount (?:up )?to (\d{1,9})\b", re.IGNORECASE)
-ASKS_WORDS = re.compile(
+ASKS_EARLIER = re.compile(
     r"\bwhat (?:did|have) i (?:say|said|tell|told|write|written)\b", re.IGNORECASE
 )
 ASKS_FACT = re.compile(
@@ -50,7 +50,7 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 class DemoConversation:
     """The request, reduced to what the rules look at."""
 
-    said: tuple[str, ...]  # the user's messages, oldest first
+    user_texts: tuple[str, ...]  # the user's messages, oldest first
     outputs: tuple[str, ...]  # tool outputs since the last answer
     tools: tuple[Json, ...]  # the functions offered: name and parameters
     tool_choice: Any
@@ -59,30 +59,30 @@ class DemoConversation:
     @classmethod
     def of(cls, messages: list[Json], options: Json) -> DemoConversation:
         """Read chat messages and litellm's ``optional_params``."""
-        said = tuple(words_of(entry) for entry in messages if entry.get("role") == "user")
+        user_texts = tuple(text_of(entry) for entry in messages if entry.get("role") == "user")
         outputs: list[str] = []
         for entry in messages:
             if entry.get("role") == "assistant":
                 outputs.clear()
             elif entry.get("role") == "tool":
-                outputs.append(words_of(entry))
+                outputs.append(text_of(entry))
         offered = (tool.get("function") for tool in options.get("tools") or ())
         tools = tuple(tool for tool in offered if isinstance(tool, dict) and tool.get("name"))
         schema = (options.get("response_format") or {}).get("json_schema", {}).get("schema")
-        return cls(said, tuple(outputs), tools, options.get("tool_choice"), schema)
+        return cls(user_texts, tuple(outputs), tools, options.get("tool_choice"), schema)
 
     @property
     def last(self) -> str:
         """The user's last words; empty if there are none."""
-        return self.said[-1] if self.said else ""
+        return self.user_texts[-1] if self.user_texts else ""
 
     def facts(self) -> dict[str, str]:
         """Every "my X is Y" of the user, X in lower case; the latest Y counts."""
-        found = (fact for words in self.said for fact in FACT.findall(words))
+        found = (fact for text in self.user_texts for fact in FACT.findall(text))
         return {name.lower(): value.strip() for name, value in found}
 
 
-def words_of(message: Json) -> str:
+def text_of(message: Json) -> str:
     """The text of a chat message; what is no text is left out."""
     content = message.get("content") or ""
     if isinstance(content, str):
@@ -90,14 +90,14 @@ def words_of(message: Json) -> str:
     return " ".join(part["text"] for part in content if isinstance(part.get("text"), str)).strip()
 
 
-def _quote(words: str) -> str:
-    return f'"{words[:QUOTE_LIMIT]}…"' if len(words) > QUOTE_LIMIT else f'"{words}"'
+def _quote(text: str) -> str:
+    return f'"{text[:QUOTE_LIMIT]}…"' if len(text) > QUOTE_LIMIT else f'"{text}"'
 
 
-def _said(who: str, *words: str) -> str:
+def _quoted(who: str, *texts: str) -> str:
     """A sentence of quotes; the last one's own full stop ends it too."""
-    stop = "" if words[-1].endswith((".", "!", "?")) else "."
-    return f"{who}: {', '.join(map(_quote, words))}{stop}"
+    stop = "" if texts[-1].endswith((".", "!", "?")) else "."
+    return f"{who}: {', '.join(map(_quote, texts))}{stop}"
 
 
 # What is answered
@@ -139,25 +139,25 @@ def answer(talk: DemoConversation) -> DemoAnswer:
     thought = _thought(talk) if ASKS_THOUGHT.search(talk.last) else ""
     if tool := _tool_to_call(talk):
         arguments = sample(tool.get("parameters"), talk.last)
-        spoken = json.dumps(arguments if isinstance(arguments, dict) else {}, ensure_ascii=False)
-        return DemoAnswer(thought=thought, tool=tool["name"], arguments=spoken)
+        text = json.dumps(arguments if isinstance(arguments, dict) else {}, ensure_ascii=False)
+        return DemoAnswer(thought=thought, tool=tool["name"], arguments=text)
     if talk.answer_schema is not None:
-        spoken = json.dumps(sample(talk.answer_schema, talk.last), ensure_ascii=False)
-        return DemoAnswer(thought=thought, text=spoken)
+        text = json.dumps(sample(talk.answer_schema, talk.last), ensure_ascii=False)
+        return DemoAnswer(thought=thought, text=text)
     text = next(text for rule in RULES if (text := rule(talk)))
-    if len(talk.said) <= 1 and WHO not in text:
+    if len(talk.user_texts) <= 1 and WHO not in text:
         text = f"{WHO} {text}"
     return DemoAnswer(thought=thought, text=text)
 
 
 def _thought(talk: DemoConversation) -> str:
-    words, rules = len(talk.last.split()), len(RULES)
-    return f"The last message has {words} words. I try {rules} rules until one fits."
+    count, rules = len(talk.last.split()), len(RULES)
+    return f"The last message has {count} words. I try {rules} rules until one fits."
 
 
 def _tool_to_call(talk: DemoConversation) -> Json | None:
     """The tool that must be called before there is an answer; None if there is none."""
-    if talk.outputs or talk.tool_choice == "none" or not talk.said:
+    if talk.outputs or talk.tool_choice == "none" or not talk.user_texts:
         return None
     wanted = None
     if isinstance(talk.tool_choice, dict):
@@ -168,10 +168,10 @@ def _tool_to_call(talk: DemoConversation) -> Json | None:
 
 
 def _quote_outputs(talk: DemoConversation) -> str:
-    return _said("The tool says", *talk.outputs) if talk.outputs else ""
+    return _quoted("The tool says", *talk.outputs) if talk.outputs else ""
 
 
-def _say_who(talk: DemoConversation) -> str:
+def _identify(talk: DemoConversation) -> str:
     if not ASKS_WHO.search(talk.last):
         return ""
     return f"{WHO} I follow {len(RULES)} rules and say back what you tell me."
@@ -195,10 +195,10 @@ def _recall(talk: DemoConversation) -> str:
 
 
 def _repeat(talk: DemoConversation) -> str:
-    if not ASKS_WORDS.search(talk.last):
+    if not ASKS_EARLIER.search(talk.last):
         return ""
-    earlier = talk.said[:-1][-10:]
-    return _said("You said", *earlier) if earlier else "Nothing before this."
+    earlier = talk.user_texts[:-1][-10:]
+    return _quoted("You said", *earlier) if earlier else "Nothing before this."
 
 
 def _note(talk: DemoConversation) -> str:
@@ -211,13 +211,14 @@ def _note(talk: DemoConversation) -> str:
 
 
 def _echo(talk: DemoConversation) -> str:
-    seen = f"I have seen {len(talk.said)} turn{'s' * (len(talk.said) != 1)} of this conversation."
-    said = _said("You said", talk.last) if talk.last else "There is no text to answer."
-    return f'{said} {seen} Try "My name is Ada", "What is my name?" or "count to 20".'
+    count = len(talk.user_texts)
+    seen = f"I have seen {count} turn{'s' * (count != 1)} of this conversation."
+    quoted = _quoted("You said", talk.last) if talk.last else "There is no text to answer."
+    return f'{quoted} {seen} Try "My name is Ada", "What is my name?" or "count to 20".'
 
 
 Rule = Callable[[DemoConversation], str]
-RULES: tuple[Rule, ...] = (_quote_outputs, _say_who, _count, _recall, _repeat, _note, _echo)
+RULES: tuple[Rule, ...] = (_quote_outputs, _identify, _count, _recall, _repeat, _note, _echo)
 
 
 # Arguments from a JSON Schema
@@ -232,21 +233,21 @@ FORMATS = {
 }
 
 
-def sample(schema: Any, words: str, root: Any = None, depth: int = 0) -> Any:
+def sample(schema: Any, text: str, root: Any = None, depth: int = 0) -> Any:
     """A value that fits the schema as far as its types go; strings come from the user's words."""
     if not isinstance(schema, dict) or depth > SCHEMA_DEPTH:
         return None
     root = schema if root is None else root
     if isinstance(schema.get("$ref"), str):
-        return sample(_referred(root, schema["$ref"]), words, root, depth + 1)
+        return sample(_referred(root, schema["$ref"]), text, root, depth + 1)
     for key in ("const", "default"):
         if key in schema:
             return schema[key]
     for key in ("enum", "anyOf", "oneOf", "allOf"):
         if isinstance(options := schema.get(key), list) and options:
             first = options[0]
-            return first if key == "enum" else sample(first, words, root, depth + 1)
-    return _of_type(schema, words, root, depth)
+            return first if key == "enum" else sample(first, text, root, depth + 1)
+    return _of_type(schema, text, root, depth)
 
 
 def _referred(root: Any, pointer: str) -> Any:
@@ -256,7 +257,7 @@ def _referred(root: Any, pointer: str) -> Any:
     return place
 
 
-def _of_type(schema: Json, words: str, root: Any, depth: int) -> Any:
+def _of_type(schema: Json, text: str, root: Any, depth: int) -> Any:
     kind = schema.get("type", "object" if "properties" in schema else "string")
     kind = kind[0] if isinstance(kind, list) and kind else kind
     if kind == "object":
@@ -264,17 +265,17 @@ def _of_type(schema: Json, words: str, root: Any, depth: int) -> Any:
         fields = properties if isinstance(properties, dict) else {}
         needed = required if isinstance(required, list) else []
         return {
-            name: sample(fields[name], words, root, depth + 1) for name in fields if name in needed
+            name: sample(fields[name], text, root, depth + 1) for name in fields if name in needed
         }
     if kind == "array":
-        return [sample(schema["items"], words, root, depth + 1)] if "items" in schema else []
+        return [sample(schema["items"], text, root, depth + 1)] if "items" in schema else []
     if kind in ("integer", "number"):
-        return _number(schema, words, whole=kind == "integer")
-    return {"boolean": True, "null": None}.get(str(kind), _string(schema, words))
+        return _number(schema, text, whole=kind == "integer")
+    return {"boolean": True, "null": None}.get(str(kind), _string(schema, text))
 
 
-def _number(schema: Json, words: str, *, whole: bool) -> float:
-    found = NUMBER.search(words)
+def _number(schema: Json, text: str, *, whole: bool) -> float:
+    found = NUMBER.search(text)
     value = float(found[0][:15]) if found else 1.0
     for key, clamp in (("minimum", max), ("maximum", min)):
         if isinstance(bound := schema.get(key), int | float):
@@ -282,6 +283,6 @@ def _number(schema: Json, words: str, *, whole: bool) -> float:
     return int(value) if whole else value
 
 
-def _string(schema: Json, words: str) -> str:
-    noun = PROPER_NOUN.search(words)
-    return FORMATS.get(str(schema.get("format")), noun[1] if noun else words[:QUOTE_LIMIT])
+def _string(schema: Json, text: str) -> str:
+    noun = PROPER_NOUN.search(text)
+    return FORMATS.get(str(schema.get("format")), noun[1] if noun else text[:QUOTE_LIMIT])

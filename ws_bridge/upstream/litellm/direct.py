@@ -17,7 +17,7 @@ import orjson
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import FAILED, LIFECYCLE, TERMINAL, Draft
-from ws_bridge.protocol.json_edit import OURS, is_plain
+from ws_bridge.protocol.json_edit import OWN_KEYS, is_plain
 from ws_bridge.protocol.output.received import items_of
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects import Plain, reader_of
@@ -167,7 +167,7 @@ class DirectNative(Direct):
         for name in NUMBERS:
             fields.pop(name, None)
         # Response objects are made whole by the bridge: strict clients miss what is left out.
-        is_made = kind in LIFECYCLE or not is_plain(text, OURS)
+        is_made = kind in LIFECYCLE or not is_plain(text, OWN_KEYS)
         return (Draft(kind, fields, b"" if is_made else text),)
 
     def _is_its_own(self, kind: str, fields: Json) -> bool:

@@ -17,6 +17,7 @@ from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.dialects.request_adapter import Dialect
 from ws_bridge.upstream.litellm import internals
 from ws_bridge.upstream.litellm.setup import litellm
+from ws_bridge.upstream.profiles import CHAT_ONLY, profile_of
 
 WILDCARD_NAMES = 1024  # clients make these up: only the latest stay registered
 
@@ -27,8 +28,8 @@ NATIVE_ENTRY: Json = {
     "supports_native_streaming": True,
     "supports_reasoning": True,  # else `reasoning` is refused before the provider sees it
 }
-# An unpriced Ollama model is looked up with a blocking call on the event loop.
-OLLAMA_ENTRY: Json = {
+# With it, litellm does not ask a provider about a model, which would block the event loop.
+FREE_ENTRY: Json = {
     "mode": "chat",
     "max_tokens": 8192,
     "input_cost_per_token": 0.0,
@@ -44,18 +45,18 @@ _ours: set[str] = set()  # names whose entry says nothing about the model
 def dialect_of(model: str) -> Dialect:
     """What the model's provider is spoken to in; an unknown provider is taken for a chat one."""
     name, provider = split(model)
-    if name.startswith("chat_completions/"):
+    if name.startswith(CHAT_ONLY):
         return Dialect.CHAT
     config = None
     with suppress(Exception):  # a custom provider is not in litellm's list
         config = _ProviderConfigs.get_provider_responses_api_config(provider, model=name)
     if config is not None:
         return Dialect.NATIVE
-    return Dialect.ANTHROPIC if provider == "anthropic" else Dialect.CHAT
+    return Dialect(profile_of(provider).dialect)
 
 
 @lru_cache(maxsize=WILDCARD_NAMES)
-def reasons(model: str) -> bool | None:
+def supports_reasoning(model: str) -> bool | None:
     """Whether a native model reasons; None if the price map does not know it, or what it is.
 
     Only native models are asked for: for some others litellm would ask a server, blocking.
@@ -91,10 +92,10 @@ def register_at_first_call(model: str) -> None:
 def _register(model: str) -> None:
     name, provider = split(model)
     key = f"{provider}/{name}"
-    if provider in ("ollama", "ollama_chat"):
-        entry, is_known = OLLAMA_ENTRY, key in litellm.model_cost
+    if profile_of(provider).is_asked_for_models:
+        entry, is_known = FREE_ENTRY, key in litellm.model_cost
     else:
-        entry, is_known = NATIVE_ENTRY, reasons(model) is not None
+        entry, is_known = NATIVE_ENTRY, supports_reasoning(model) is not None
         is_known = is_known or dialect_of(model) is not Dialect.NATIVE
     if not is_known and key not in _ours:
         _ours.add(key)

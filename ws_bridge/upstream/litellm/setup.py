@@ -68,8 +68,8 @@ def _remembered(search: Callable[..., Any]) -> Callable[..., Any]:
     found = lru_cache(maxsize=GUESSES_KEPT)(search)
 
     def again(*names: str) -> Any:
-        said = found(*names)
-        return dict(said) if isinstance(said, dict) else said
+        value = found(*names)
+        return dict(value) if isinstance(value, dict) else value
 
     return again
 

@@ -1,8 +1,8 @@
-"""What of a provider's answers is too large: refused, or, of an error, shortened for litellm.
+"""A provider's error, shortened before litellm reads it (pure).
 
-Rule 1: an error is shortened before litellm reads it: litellm looks through its text for secrets
-many times, on the event loop, with patterns that take seconds for some texts of 64 KiB.
-Rule 2: what is told to clients of an error stays what it was, and no half of a secret is left.
+Rule 1: litellm searches an error's text for secrets many times, on the event loop, with patterns
+that take seconds for some texts of 64 KiB.
+Rule 2: what clients get of an error stays what it was, and no half of a secret is left.
 """
 
 from __future__ import annotations
@@ -12,34 +12,16 @@ from typing import Any
 
 import orjson
 
-from ws_bridge.errors import UpstreamError
-
-TOO_LARGE = "The model provider's answer is larger than this server takes."
-DEEP = 20  # exceptions of litellm around one of ours
-SHORT = 1000  # characters of each text of an error: twice what clients are told
+SHORT = 1000  # characters of each text of an error: twice what clients get
 TEXTS = 2 * SHORT  # of all of them
 WIDE = 20  # entries of a list or an object
 LEVELS = 8
-# What a key, an address or a path may be made of, cut off at the end of a text.
+# A key, an address or a path is made of these: they are cut off at the end of a shortened text.
 CUT_OFF = "".join(map(chr, range(33, 127)))
 
 
-class TooLarge(UpstreamError):
-    """An answer went beyond a bound; the next try's would as well."""
-
-
-def raised_here(failure: BaseException) -> UpstreamError | None:
-    """The error that was raised here amid litellm's reading, if one was."""
-    cause: BaseException | None = failure
-    for _ in range(DEEP):
-        if cause is None or isinstance(cause, UpstreamError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return None
-
-
 def shortened(body: bytes) -> bytes:
-    """An error's body: JSON stays JSON, with less in it; any other text keeps its beginning."""
+    """An error's body with less in it: JSON stays JSON, any other text keeps its start."""
     if len(body) <= SHORT:
         return body
     try:
@@ -50,7 +32,7 @@ def shortened(body: bytes) -> bytes:
 
 
 class _Shortener:
-    """Shortens one value; its texts share what there is room for."""
+    """Shortens one value; all of its texts together have at most ``TEXTS`` characters."""
 
     def __init__(self) -> None:
         self._left = TEXTS

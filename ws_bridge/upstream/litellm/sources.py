@@ -17,15 +17,14 @@ from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.output.chat import ChatTranslator, Chunk
 from ws_bridge.protocol.output.replay import replay
 from ws_bridge.types import Json
-from ws_bridge.upstream.errors import truncated
+from ws_bridge.upstream.errors import CANCELLED, UNTYPED_EVENT, truncated
 from ws_bridge.upstream.litellm import client
 from ws_bridge.upstream.litellm.chunks import chunk_of
 from ws_bridge.upstream.litellm.closing import close
 
 NOT_OURS = frozenset({"type", "sequence_number", "obfuscation"})
 SCALARS = frozenset({str, int, float, bool, type(None)})
-CANCELLED = "response.cancelled"
-NOT_AN_EVENT = "The model provider sent an event without a type."
+CANCELLED_EVENT = "response.cancelled"
 WITH_CONTAINERS = ("item", "part", "annotation", "response")
 
 
@@ -151,9 +150,9 @@ def native_draft(event: Any, *, report_cost: bool) -> Draft:
     kind = getattr(event, "type", None)
     kind = getattr(kind, "value", kind)
     if not isinstance(kind, str):
-        raise UpstreamError(NOT_AN_EVENT)
-    if kind == CANCELLED:
-        raise UpstreamError("The model provider cancelled the response.")
+        raise UpstreamError(UNTYPED_EVENT)
+    if kind == CANCELLED_EVENT:
+        raise UpstreamError(CANCELLED)
     fields = _flat(event)
     if fields is None:
         fields = _undo(client.plain(event), report_cost)

@@ -22,13 +22,12 @@ from typing import Any
 import httpx
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.upstream.litellm.size_limits import TOO_LARGE, TooLarge, shortened
+from ws_bridge.upstream.errors import COMPRESSED, ENDLESS_EVENT, TOO_LARGE, TooLarge
+from ws_bridge.upstream.litellm.size_limits import shortened
 
 MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
 MAX_ANSWER = 128 * 2**20  # bytes, where the call does not say it
 MAX_ERROR = 64 * 1024  # bytes of an error that are read: its words are cut to 500 characters
-COMPRESSED = "The model provider sent a compressed answer, which it was asked not to."
-TOO_LONG = "The model provider sent an event without an end."
 
 _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 
@@ -160,7 +159,7 @@ class Tap(httpx.AsyncByteStream):
             if frames := _cut(rest, data):
                 yield frames
             if len(rest) > MAX_FRAME:
-                raise TooLarge(TOO_LONG)
+                raise TooLarge(ENDLESS_EVENT)
         if rest:
             yield [bytes(rest)]
 

@@ -3,7 +3,7 @@
 Rule 1: what a client may not choose (address, key, headers, retries) is not in the call at all.
 Rule 2: a request is sent again only while nothing of its answer has been yielded, and never because
 the provider was slow: that time is gone.
-Rule 3: whatever way `respond` is left, the provider's connection is closed behind it.
+Rule 3: however `respond` ends, the provider's connection is closed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -22,24 +22,21 @@ from ws_bridge.protocol.events import TERMINAL, Draft
 from ws_bridge.upstream.base import Request
 from ws_bridge.upstream.deadlines import Deadlines
 from ws_bridge.upstream.dialects.request_adapter import Dialect, fit_input, fit_options
-from ws_bridge.upstream.errors import classify, is_retryable, truncated
+from ws_bridge.upstream.errors import classify, truncated
 from ws_bridge.upstream.litellm import client, models
 from ws_bridge.upstream.litellm.call import Call
 from ws_bridge.upstream.litellm.direct import source_of
 from ws_bridge.upstream.litellm.sources import Source
 from ws_bridge.upstream.litellm.tap import catching
+from ws_bridge.upstream.retry import Jitter, next_pause
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE = 0.5  # seconds, doubled each time
-LONGEST_PAUSE = 8.0
-MAX_RETRY_WAIT = 10.0  # a provider that asks for more is told of at once
 DRAIN_SECONDS = 0.25
-Jitter = Callable[[], float]  # uniform in [0, 1)
 
 
 class LitellmUpstream:
-    """An ``Upstream``. ``clock.sleep`` and ``jitter`` make the pauses between retries."""
+    """An ``Upstream``. ``clock.sleep`` and ``jitter`` make the pauses between attempts."""
 
     def __init__(
         self,
@@ -49,15 +46,15 @@ class LitellmUpstream:
     ) -> None:
         self._clock = clock
         self._jitter = jitter
-        self._turnstile = Pacer()  # litellm takes milliseconds to begin
+        self._pacer = Pacer()  # litellm takes milliseconds to open a call
 
     async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
         """See ``Upstream``."""
-        watch = Deadlines(request.target.timeout_seconds, request.target.stall_seconds)
+        deadlines = Deadlines(request.target.timeout_seconds, request.target.stall_seconds)
         source: Source | None = None
         drafts: Sequence[Draft] | None
         try:
-            source, drafts = await self._begin(request, watch)
+            source, drafts = await self._begin(request, deadlines)
             while drafts is not None:
                 for draft in drafts:
                     yield draft
@@ -65,57 +62,58 @@ class LitellmUpstream:
                     await _drain(source)
                     return
                 if drafts:
-                    watch.fed()
-                drafts = await _read(request, source, watch)
+                    deadlines.record_activity()
+                drafts = await _read(request, source, deadlines)
             raise truncated()
         finally:
-            watch.stop()
+            deadlines.cancel()
             if source is not None:
                 await source.close()
 
     async def count_tokens(self, request: Request) -> int:
         """See ``Upstream``."""
         try:
-            return await asyncio.to_thread(_counted, request)
+            return await asyncio.to_thread(_count_tokens, request)
         except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
-            raise _told(request, failure) from None
+            raise _as_upstream_error(request, failure) from None
 
-    async def _begin(self, request: Request, watch: Deadlines) -> tuple[Source, Sequence[Draft]]:
+    async def _begin(
+        self, request: Request, deadlines: Deadlines
+    ) -> tuple[Source, Sequence[Draft]]:
         """The answer and its first drafts, after as many attempts as are allowed."""
         attempt = 0
         while True:
-            await self._turnstile.wait_turn()
-            watch.fed()
+            await self._pacer.wait_turn()
+            deadlines.record_activity()
             try:
-                return await _attempt(request, watch)
+                return await _attempt(request, deadlines)
             except UpstreamError as failure:
-                pause = self._pause(failure, attempt, request.target.retries)
-                if pause is None or pause >= watch.left():
+                pause = next_pause(
+                    failure,
+                    attempt,
+                    allowed=request.target.retries,
+                    remaining=deadlines.remaining(),
+                    jitter=self._jitter,
+                )
+                if pause is None:
                     raise
             await self._clock.sleep(pause)
             attempt += 1
 
-    def _pause(self, failure: UpstreamError, attempt: int, retries: int) -> float | None:
-        """Seconds to the next attempt (full jitter, or what the provider asks); None: give up."""
-        if attempt >= retries or not is_retryable(failure):
-            return None
-        asked = failure.retry_after
-        if asked is not None:
-            return asked if asked <= MAX_RETRY_WAIT else None
-        return self._jitter() * min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**attempt)
 
-
-def _counted(request: Request) -> int:
-    # In the form that refuses nothing: whatever can be sent can be counted.
+def _count_tokens(request: Request) -> int:
+    # In the dialect that refuses no item: every request can be counted.
     items = fit_input(request.input(), Dialect.ANTHROPIC)
     return client.count_tokens(request.target.model, items, request.options)
 
 
 def call_of(request: Request) -> Call:
-    """The request in its dialect. Raises ``UpstreamError`` for what cannot be said in it."""
+    """The request in its dialect. Raises ``UpstreamError`` for what the dialect cannot express."""
     target = request.target
     dialect = models.dialect_of(target.model)
-    options = fit_options(request.options, dialect, reasons=models.reasons(target.model))
+    options = fit_options(
+        request.options, dialect, supports_reasoning=models.supports_reasoning(target.model)
+    )
     items = fit_input(request.input(), dialect)
     return Call(
         target,
@@ -127,11 +125,11 @@ def call_of(request: Request) -> Call:
     )
 
 
-async def _attempt(request: Request, watch: Deadlines) -> tuple[Source, Sequence[Draft]]:
+async def _attempt(request: Request, deadlines: Deadlines) -> tuple[Source, Sequence[Draft]]:
     source = None
     try:
-        # Some of litellm's streams ask their provider only when they are read.
-        with watch, catching(request.target.most_bytes):
+        # Some of litellm's streams call their provider only when they are read.
+        with deadlines, catching(request.target.most_bytes):
             call = await aside(partial(call_of, request), values=request.weight())
             opened, tap = await client.open_stream(call)
             tools, report_cost = custom_tools(request), request.target.report_cost
@@ -144,21 +142,21 @@ async def _attempt(request: Request, watch: Deadlines) -> tuple[Source, Sequence
             await source.close()
         if not isinstance(failure, Exception):
             raise
-        raise _told(request, failure) from None
+        raise _as_upstream_error(request, failure) from None
     return source, drafts
 
 
-async def _read(request: Request, source: Source, watch: Deadlines) -> Sequence[Draft] | None:
+async def _read(request: Request, source: Source, deadlines: Deadlines) -> Sequence[Draft] | None:
     try:
-        with watch:
+        with deadlines:
             return await source.read()
-    except Exception as failure:  # noqa: BLE001 - whatever litellm raises becomes the seam's error
-        raise _told(request, failure) from None
+    except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
+        raise _as_upstream_error(request, failure) from None
 
 
 async def _drain(source: Source) -> None:
-    """Read on to the stream's end, if it is near: a connection read to its end is used again."""
-    with suppress(Exception):  # the answer is complete; what follows changes nothing
+    """Read to the stream's end, if it is near: a connection read to its end is used again."""
+    with suppress(Exception):  # the answer is complete: an error changes nothing
         async with asyncio.timeout(DRAIN_SECONDS):
             while await source.read() is not None:
                 pass
@@ -170,15 +168,14 @@ def custom_tools(request: Request) -> frozenset[str]:
     return frozenset(str(tool.get("name")) for tool in tools if tool.get("type") == "custom")
 
 
-def _told(request: Request, failure: Exception) -> UpstreamError:
-    """The failure as clients hear it; the log gets its kind, and no content."""
-    told = classify(failure)
-    kind = type(failure).__name__
+def _as_upstream_error(request: Request, failure: Exception) -> UpstreamError:
+    """The error of the seam; the log gets its kind, and no content."""
+    error = classify(failure)
     log.info(
-        "provider failed model=%s kind=%s status=%d code=%s",
+        "provider_failed model=%s kind=%s status=%d code=%s",
         request.target.model,
-        kind,
-        told.status,
-        told.code,
+        type(failure).__name__,
+        error.status,
+        error.code,
     )
-    return told
+    return error

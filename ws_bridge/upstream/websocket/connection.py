@@ -1,8 +1,8 @@
 """One connection to a provider's own WebSocket, and the lanes on it.
 
 Rule 1: a lane runs one response at a time, and is free only when the provider has ended that one.
-Rule 2: frames are taken in at once, whoever is slow: lanes do not hold each other up.
-Rule 3: a connection that ends tells all of its lanes; nobody waits for what cannot come.
+Rule 2: frames are delivered to their lane at once: a slow reader of one lane holds up no other.
+Rule 3: a connection that ends ends all of its lanes: no reader waits for what cannot come.
 """
 
 from __future__ import annotations
@@ -17,30 +17,26 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Draft
-from ws_bridge.protocol.json_edit import OURS, is_plain
+from ws_bridge.protocol.json_edit import OWN_KEYS, is_plain
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.errors import LOST, UNREACHABLE
-from ws_bridge.upstream.websocket.errors import NeverBegan, refusal
+from ws_bridge.upstream.profiles import lanes_at, profile_of
+from ws_bridge.upstream.websocket.errors import NeverBegan, connect_error
 
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 0.5  # for the provider's half of a closing handshake; then the line is cut
 PING_SECONDS = 20.0
 PONG_SECONDS = 60.0  # a busy provider may be late; a stall of a response is watched elsewhere
 MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
-WORN_SECONDS = 50 * 60.0  # OpenAI ends a connection after 60 minutes; a response may last 10
-MAX_WAITING = 64 * 2**20  # bytes of frames that nobody has taken yet: then the lane is lost
+MAX_AGE_SECONDS = 50 * 60.0  # OpenAI ends a connection after 60 minutes; a response may last 10
+MAX_UNREAD = 64 * 2**20  # bytes of frames delivered and not received: then the lane is lost
 ERROR = "error"
-
-BASES = {"openai": "https://api.openai.com/v1", "xai": "https://api.x.ai/v1"}
-AZURE_PATH = "/openai/v1"  # what its resources' bare addresses lack
-# How many responses a host runs at once on one connection, told apart by `stream_id`.
-LANES = {"api.openai.com": 16}
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderAddress:
-    """Where connections go, and as whom: what two targets must have in common to share one."""
+    """Where connections go, and with which key: two targets with equal ones share connections."""
 
     url: str
     key: str = field(repr=False)
@@ -48,17 +44,18 @@ class ProviderAddress:
 
     @classmethod
     def of(cls, target: Target) -> ProviderAddress:
-        """The address of a target's WebSocket. Raises ``NeverBegan`` if there is none."""
-        base = urlsplit(target.api_base or BASES.get(target.provider, ""))
+        """The address of a target's WebSocket. Raises ``NeverBegan`` if it has none."""
+        profile = profile_of(target.provider)
+        base = urlsplit(target.api_base or profile.socket_address)
         if base.scheme not in ("http", "https"):
             raise NeverBegan(UNREACHABLE)
-        path = base.path.rstrip("/") or (AZURE_PATH if target.provider == "azure" else "")
+        path = base.path.rstrip("/") or profile.socket_path
         url = base._replace(scheme="ws" + base.scheme[4:], path=path + "/responses")
-        lanes = target.ws_lanes or LANES.get(base.hostname or "", 1)
+        lanes = target.ws_lanes or lanes_at(base.hostname or "")
         return cls(url.geturl(), target.api_key, lanes)
 
     def headers(self) -> dict[str, str]:
-        """What the handshake says of us; a server of one's own may need no key."""
+        """The handshake's credentials; a server of the operator's own may need none."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
 
@@ -83,131 +80,157 @@ class ProviderFrame:
 
     @property
     def response_id(self) -> object:
-        """Whose lifecycle this is part of; None for other events."""
+        """The id in a lifecycle event; None in other events."""
         response = self.fields.get("response") if self.type in LIFECYCLE else None
         return response.get("id") if isinstance(response, dict) else None
 
     @property
     def draft(self) -> Draft:
-        """What the event says, in the provider's own bytes."""
-        return Draft(self.type, self.fields, self.text if is_plain(self.text, OURS) else b"")
+        """The event as a draft, in the provider's own bytes."""
+        return Draft(self.type, self.fields, self.text if is_plain(self.text, OWN_KEYS) else b"")
 
 
 class ProviderLane:
-    """A place for one response at a time. ``name`` is None where there is only one."""
+    """A place for one response at a time. ``name`` is None where the connection has only one."""
 
     def __init__(self, name: str | None) -> None:
         self.name = name
-        self.is_taken = False  # somebody here wants what comes
+        self.is_leased = False  # a turn receives its frames
         self.is_running = False  # the provider has not ended its response
         self.is_spent = False  # not to be used again
         self.used_at = 0.0
-        self.holds = ""  # the bridge's id of the turn that the provider remembers here
+        self.remembered_id = ""  # the bridge's id of the turn that the provider remembers here
         self.bytes = 0  # of the running response
-        self._taken = 0  # of them
-        self._running = self._ended = ""  # the provider's ids
+        self._received = 0  # of them
+        self._running_id = self._ended_id = ""  # the provider's
         self._frames: asyncio.Queue[ProviderFrame | None] = asyncio.Queue()
 
     @property
     def is_free(self) -> bool:
-        """Whether a response can be begun."""
-        return not (self.is_taken or self.is_running or self.is_spent)
+        """Whether a response can be started."""
+        return not (self.is_leased or self.is_running or self.is_spent)
 
     @property
     def has_begun(self) -> bool:
         """Whether the running response has an id."""
-        return bool(self._running)
+        return bool(self._running_id)
 
-    def begin(self) -> None:
-        """A create is about to be sent."""
-        self.is_running, self._running = True, ""
-        self.bytes = self._taken = 0
+    def start(self) -> None:
+        """Expect a response: its create is about to be sent."""
+        self.is_running, self._running_id = True, ""
+        self.bytes = self._received = 0
         self._frames = asyncio.Queue()
 
-    def leave(self) -> None:
-        """Nobody here wants anything more of the response."""
-        self.is_taken = False
+    def release(self) -> None:
+        """End the lease; the frames of a response that still runs are dropped."""
+        self.is_leased = False
         self._frames = asyncio.Queue()
 
-    def hear(self, frame: ProviderFrame) -> None:
-        """Take in a frame; what belongs to an earlier response, or to nobody, is dropped."""
+    def deliver(self, frame: ProviderFrame) -> None:
+        """Queue a frame of the running response; drop it if it belongs to another or to none."""
         response_id = frame.response_id
-        if not self.is_running or response_id in (self._ended, ""):
+        if not self.is_running or response_id in (self._ended_id, ""):
             return
         if isinstance(response_id, str):
-            if self._running not in ("", response_id):
+            if self._running_id not in ("", response_id):
                 return
-            self._running = response_id
+            self._running_id = response_id
         self.bytes += len(frame.text)
-        if self.is_taken and self.bytes - self._taken > MAX_WAITING:
-            self.leave()  # whoever takes no frames hears of the end alone
+        if self.is_leased and self.bytes - self._received > MAX_UNREAD:
+            self.release()  # a reader that is too slow gets the end alone
             self._frames.put_nowait(None)
-        elif self.is_taken:
+        elif self.is_leased:
             self._frames.put_nowait(frame)
         if frame.type in TERMINAL or frame.type == ERROR:
-            self.is_running, self._ended = False, self._running or self._ended
+            self.is_running, self._ended_id = False, self._running_id or self._ended_id
 
-    def lose(self) -> None:
-        """The connection is gone."""
+    def connection_lost(self) -> None:
+        """Queue the end: no frame will come any more."""
         self.is_running = False
         self._frames.put_nowait(None)
 
-    def heard(self) -> bool:
-        """Whether `next` has something at once."""
+    def has_frame(self) -> bool:
+        """Whether `receive` returns at once."""
         return not self._frames.empty()
 
-    async def next(self) -> ProviderFrame | None:
-        """The next frame; None once the connection is gone."""
+    async def receive(self) -> ProviderFrame | None:
+        """The next frame; None once the connection is lost."""
         frame = await self._frames.get()
-        self._taken += len(frame.text) if frame else 0
+        self._received += len(frame.text) if frame else 0
         return frame
 
 
 class ProviderConnection:
-    """One connection. ``run`` is its task's body, and ``hang_up`` its end."""
+    """One connection, from `start` to `close`. ``now`` is monotonic, in seconds."""
 
     def __init__(self, address: ProviderAddress, now: Callable[[], float]) -> None:
         self.address = address
-        self.is_retired = False  # begins nothing more
+        self.is_retired = False  # starts no more responses
         self.idle_since = now()
         many = address.lanes > 1
         self.lanes = [ProviderLane(f"lane-{n}" if many else None) for n in range(address.lanes)]
         self._named = {lane.name: lane for lane in self.lanes}
         self._now = now
-        self._born = now()
-        self._settled = asyncio.Event()  # open, or never to be
+        self._opened_at = now()
+        self._settled = asyncio.Event()  # it is open, or never will be
         self._socket: ClientConnection | None = None
         self._failure: Exception | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether frames can be sent, as far as is known."""
+        """Whether frames can be sent; a loss may not be known yet."""
         return self._socket is not None
 
     @property
     def is_usable(self) -> bool:
-        """Whether a response may be begun on it, now or once it is open."""
-        return not self.is_retired and not self.is_worn
+        """Whether a response may be started on it, now or once it is open."""
+        return not self.is_retired and not self.is_expiring
 
     @property
-    def is_worn(self) -> bool:
-        """Whether the provider will soon end it for its age."""
-        return self._now() - self._born >= WORN_SECONDS
+    def is_expiring(self) -> bool:
+        """Whether the provider will soon close it for its age."""
+        return self._now() - self._opened_at >= MAX_AGE_SECONDS
 
     @property
-    def is_wanted(self) -> bool:
-        """Whether somebody waits for something on it."""
-        return any(lane.is_taken for lane in self.lanes)
+    def is_leased(self) -> bool:
+        """Whether a turn holds one of its lanes."""
+        return any(lane.is_leased for lane in self.lanes)
 
     def start(self) -> asyncio.Task[None]:
-        """Begin to connect; the caller owns the task."""
-        self._task = asyncio.create_task(self.run(), name="wire")
+        """Start to connect; the caller owns the task, which ends with the connection."""
+        self._task = asyncio.create_task(self._run(), name="provider-connection")
         self._task.add_done_callback(lambda _: self._end())
         return self._task
 
-    async def run(self) -> None:
-        """Connect, and take in frames until either side has had enough."""
+    async def wait_until_open(self) -> None:
+        """Return when it is open. Raises ``NeverBegan`` if it could not be opened."""
+        await self._settled.wait()
+        if not self.is_open:
+            raise connect_error(self._failure)
+
+    async def send(self, frame: bytes) -> None:
+        """Send a text frame. Raises ``NeverBegan`` if the connection is lost."""
+        if self._socket is None:
+            raise NeverBegan(LOST)
+        try:
+            await self._socket.send(frame, text=True)
+        except ConnectionClosed:
+            raise NeverBegan(LOST) from None
+
+    def close(self) -> None:
+        """Start to close it; ``wait_until_closed`` returns when it is closed."""
+        self.is_retired = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def wait_until_closed(self) -> None:
+        """Return when its socket and its task are gone."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
+    async def _run(self) -> None:
+        """Connect, and deliver frames until either side closes."""
         try:
             async with connect(
                 self.address.url,
@@ -219,46 +242,20 @@ class ProviderConnection:
                 ping_timeout=PONG_SECONDS,
                 max_size=MAX_FRAME,
             ) as socket:
-                self._socket, self._born = socket, self._now()
+                self._socket, self._opened_at = socket, self._now()
                 self._settled.set()
                 while True:
-                    self._dispatch(ProviderFrame.parse(await socket.recv(decode=False)))
-        except Exception as failure:  # noqa: BLE001 - the edge of the task: `ready` tells, or `lose`
-            self._failure = failure.with_traceback(None)  # that has this in it
+                    self._deliver(ProviderFrame.parse(await socket.recv(decode=False)))
+        except Exception as failure:  # noqa: BLE001 - `wait_until_open` raises it, or lanes end
+            self._failure = failure.with_traceback(None)  # the traceback refers to this object
 
-    async def ready(self) -> None:
-        """Return when it is open. Raises ``NeverBegan``."""
-        await self._settled.wait()
-        if not self.is_open:
-            raise refusal(self._failure)
-
-    async def send(self, frame: bytes) -> None:
-        """Raises ``NeverBegan`` if the connection is gone."""
-        if self._socket is None:
-            raise NeverBegan(LOST)
-        try:
-            await self._socket.send(frame, text=True)
-        except ConnectionClosed:
-            raise NeverBegan(LOST) from None
-
-    def hang_up(self) -> None:
-        """Close it; ``gone`` returns when it is closed."""
-        self.is_retired = True
-        if self._task is not None:
-            self._task.cancel()
-
-    async def gone(self) -> None:
-        """Return when nothing of it is left."""
-        if self._task is not None:
-            await asyncio.wait((self._task,))
-
-    def _dispatch(self, frame: ProviderFrame) -> None:
+    def _deliver(self, frame: ProviderFrame) -> None:
         if frame.type == ERROR and frame.lane is None and len(self.lanes) > 1:
             self.is_retired = True  # about the connection, or about a create that has no name
-        for lane in self._addressees(frame):
-            lane.hear(frame)
+        for lane in self._recipients(frame):
+            lane.deliver(frame)
 
-    def _addressees(self, frame: ProviderFrame) -> list[ProviderLane]:
+    def _recipients(self, frame: ProviderFrame) -> list[ProviderLane]:
         if len(self.lanes) == 1:
             return self.lanes
         if frame.lane is not None:
@@ -267,11 +264,11 @@ class ProviderConnection:
         if frame.type == ERROR:
             return [lane for lane in running if not lane.has_begun]
         if frame.type.startswith("response.") and len(running) > 1:
-            raise ValueError  # it does not tell lanes apart: whose this is nobody can know
+            raise ValueError  # the provider does not name lanes: the event could be any lane's
         return running
 
     def _end(self) -> None:
         self.is_retired, self._socket = True, None
         self._settled.set()
         for lane in self.lanes:
-            lane.lose()
+            lane.connection_lost()

@@ -1,8 +1,8 @@
 """What goes wrong on a provider's WebSocket, as the errors of the seam.
 
-Rule 1: an error that says ``never_began`` came before anything of the answer was seen: the same
-request may be made in another way.
-Rule 2: words for clients are chosen and redacted in ``failures``.
+Rule 1: `NeverBegan` is raised before any event of the answer: the same request may be made in
+another way.
+Rule 2: messages for clients are chosen and redacted by `upstream.errors`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import orjson
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.types import Json
-from ws_bridge.upstream.errors import TIMED_OUT, UNREACHABLE, classify, is_retryable
+from ws_bridge.upstream.errors import NO_SOCKET, TIMED_OUT, UNREACHABLE, classify
 
-NO_SOCKET = "The model provider does not offer its WebSocket mode here."
-# A handshake's refusals that would be one of any other request too; all others are about the mode.
-SPOKEN = frozenset({401, 403, 408, 429, *range(500, 600)})
-# The status of an error that came without one.
+# Statuses of a refused handshake that any other request could get too. All others are about the
+# WebSocket mode.
+REQUEST_STATUSES = frozenset({401, 403, 408, 429, *range(500, 600)})
+# The status of an error frame that has none, by the error's type.
 STATUSES = {"invalid_request_error": 400, "rate_limit_error": 429, "server_error": 500}
 
 
@@ -32,18 +32,22 @@ class ProviderRefused(NeverBegan):
     """The handshake was refused; ``handshake_status`` is its HTTP status."""
 
     def __init__(self, error: UpstreamError, handshake_status: int) -> None:
-        is_spoken = handshake_status in SPOKEN
+        self.handshake_status = handshake_status
         super().__init__(
-            error.message if is_spoken else NO_SOCKET,
-            status=error.status if is_spoken else 502,
-            code=error.code if is_spoken else None,
+            NO_SOCKET if self.is_about_mode else error.message,
+            status=502 if self.is_about_mode else error.status,
+            code=None if self.is_about_mode else error.code,
             retry_after=error.retry_after,
         )
-        self.handshake_status = handshake_status
+
+    @property
+    def is_about_mode(self) -> bool:
+        """Whether the provider refuses the WebSocket mode, and not this request."""
+        return self.handshake_status not in REQUEST_STATUSES
 
 
 class ErrorFrame(Exception):
-    """A provider's error in the shape that ``failures`` reads; it has no text of its own."""
+    """A provider's error in the form that ``classify`` reads; it has no text of its own."""
 
     def __init__(self, body: Json, status: Any, headers: Any) -> None:
         super().__init__()
@@ -52,35 +56,27 @@ class ErrorFrame(Exception):
         self.litellm_response_headers = headers if isinstance(headers, dict) else {}
 
 
-def refusal(failure: Exception | None) -> NeverBegan:
-    """Why there is no connection."""
+def connect_error(failure: Exception | None) -> NeverBegan:
+    """The error of a connection that could not be opened."""
     response = getattr(failure, "response", None)
     if type(failure).__name__ == "InvalidStatus" and response is not None:
         headers = dict(response.headers.raw_items())
-        said = ErrorFrame(_object(response.body), response.status_code, headers)
-        return ProviderRefused(classify(said), response.status_code)
+        error = classify(ErrorFrame(_object(response.body), response.status_code, headers))
+        return ProviderRefused(error, response.status_code)
     if isinstance(failure, TimeoutError):
         return NeverBegan(TIMED_OUT, status=504, code="upstream_timeout")
     return NeverBegan(UNREACHABLE)
 
 
-def is_worth_repeating(error: UpstreamError) -> bool:
-    """Whether the same request may do better on the same kind of connection in a moment."""
-    if isinstance(error, ProviderRefused) and error.handshake_status not in SPOKEN:
-        return False
-    return is_retryable(error)
-
-
-def spoken(fields: Json) -> UpstreamError:
-    """What an `error` event says: nested as documented, or flat as some servers send it."""
+def parse_error(fields: Json) -> UpstreamError:
+    """The error of an `error` event: nested as documented, or flat as some servers send it."""
     nested = fields.get("error")
     error = nested if isinstance(nested, dict) else fields
     status = fields.get("status", fields.get("status_code"))
     if not isinstance(status, int):
         status = STATUSES.get(str(error.get("type")))
-    return classify(
-        ErrorFrame({"error": error}, status, fields.get("headers") or error.get("headers"))
-    )
+    headers = fields.get("headers") or error.get("headers")
+    return classify(ErrorFrame({"error": error}, status, headers))
 
 
 def _object(body: bytes | None) -> Json:

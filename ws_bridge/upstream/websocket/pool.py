@@ -1,9 +1,10 @@
-"""Connections to providers' WebSockets: which one a turn runs on, and for how long they are kept.
+"""Connections to providers' WebSockets: which lane a turn gets, and how long connections are kept.
 
-Rule 1: choosing waits for nothing: whoever is seated has its place before anybody else looks.
-Rule 2: a turn goes where the provider remembers its parent; else where it makes nobody forgotten.
-Rule 3: a lane whose response went wrong is not used again: what else may come on it is unknown.
-Rule 4: what is kept is bounded, in number, in idle time and in age.
+Rule 1: `acquire` does not wait: a lane is leased before anything else can run.
+Rule 2: a turn goes where the provider remembers its parent; else to a lane that remembers nothing,
+or to a new connection.
+Rule 3: a lane whose response failed is not used again: late events of it may still come.
+Rule 4: connections are bounded in number, in idle time and in age.
 """
 
 from __future__ import annotations
@@ -24,167 +25,181 @@ SWEEP_SECONDS = 30.0
 WARM = 8  # connections of one address that are opened before a remembered turn is given up
 MAX_IDLE = 32  # of all addresses
 
+Place = tuple[ProviderConnection, ProviderLane]
+
 
 @dataclass(slots=True)
 class LaneLease:
-    """A turn's place. ``previous`` is the provider's id of the parent, if it remembers it."""
+    """One turn's use of a lane, from `acquire` to `release`."""
 
-    wire: ProviderConnection
+    connection: ProviderConnection
     lane: ProviderLane
-    is_warm: bool  # the connection was open already: it may be gone without anybody's knowing
-    previous: str = ""
+    is_warm: bool  # the connection was open already: it may be lost without a sign of it
+    previous_id: str = ""  # the provider's id of the turn's parent, if the provider remembers it
     is_used: bool = False  # a create was sent
-    is_left: bool = False
+    is_released: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class ParentPlaces:
+class RememberedTurn:
     """Where a provider remembers a turn, and by which id."""
 
-    wire: ProviderConnection
+    connection: ProviderConnection
     lane: ProviderLane
     provider_id: str
 
 
 class ConnectionPool:
-    """The connections of this process. ``keep`` is the body of a task that somebody may run."""
+    """The connections of this process.
+
+    Each `acquire` also closes what is too old or too much; an owner that wants this in quiet times
+    too runs `sweep_periodically` as a task.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._wires: list[ProviderConnection] = []
+        self._connections: list[ProviderConnection] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._memories: dict[str, ParentPlaces] = {}  # one a lane at most, by the bridge's id
+        self._remembered: dict[str, RememberedTurn] = {}  # by the bridge's id; at most one a lane
 
     def __len__(self) -> int:
-        return len(self._wires)
+        return len(self._connections)
 
-    def seat(self, address: ProviderAddress, parent: str = "", *, anew: bool = False) -> LaneLease:
-        """A place for a turn; ``anew``: on a connection that is not open yet."""
+    def acquire(
+        self, address: ProviderAddress, parent_id: str = "", *, fresh: bool = False
+    ) -> LaneLease:
+        """Lease a lane for a turn; the connection may not be open yet. ``release`` must follow.
+
+        ``fresh``: only a connection that is not open yet will do.
+        """
         self.sweep()
-        if not anew and (seat := self._beside(address, parent)):
-            return seat
-        wire, lane = self._place(address, anew=anew)
+        if not fresh and (lease := self._acquire_near(address, parent_id)):
+            return lease
+        connection, lane = self._choose(address, fresh=fresh)
         self._forget(lane)
-        return _seated(wire, lane)
+        return _lease(connection, lane)
 
-    def finish(self, seat: LaneLease, response_id: str, provider_id: str) -> None:
-        """The turn has ended well: the provider remembers it now, in the place of its parent."""
-        self._forget(seat.lane)
+    def complete(self, lease: LaneLease, response_id: str, provider_id: str) -> None:
+        """Release the lane of a turn that ended well; the provider now remembers that turn here."""
+        self._forget(lease.lane)
         self.forget(response_id)
-        if response_id and provider_id and seat.wire.is_usable:
-            self._memories[response_id] = ParentPlaces(seat.wire, seat.lane, provider_id)
-            seat.lane.holds = response_id
-        self._release(seat)
+        if response_id and provider_id and lease.connection.is_usable:
+            turn = RememberedTurn(lease.connection, lease.lane, provider_id)
+            self._remembered[response_id] = turn
+            lease.lane.remembered_id = response_id
+        self._end(lease)
 
     def forget(self, response_id: str) -> None:
-        """The provider does not know a turn any more."""
-        if memory := self._memories.pop(response_id, None):
-            memory.lane.holds = ""
+        """Record that the provider does not know a turn any more."""
+        if turn := self._remembered.pop(response_id, None):
+            turn.lane.remembered_id = ""
 
-    async def leave(self, seat: LaneLease) -> None:
-        """The turn has ended in any other way. What still runs of it is stopped, or nobody's."""
-        if seat.is_left:
+    async def release(self, lease: LaneLease) -> None:
+        """Release the lane of a turn that ended in any other way than ``complete``; twice is once.
+
+        A response that still runs loses its connection, or its events are dropped if other turns
+        share that.
+        """
+        if lease.is_released:
             return
-        self._release(seat)
-        if not seat.is_used:
+        self._end(lease)
+        if not lease.is_used:
             return
-        self._forget(seat.lane)
-        if not seat.lane.is_running:
-            self._spend(seat)
-        elif not seat.wire.is_wanted:
-            seat.wire.hang_up()  # the protocol has no cancel: this is what stops the provider
-            await seat.wire.gone()
+        self._forget(lease.lane)
+        if not lease.lane.is_running:
+            self._spend(lease)
+        elif not lease.connection.is_leased:
+            lease.connection.close()  # the protocol has no cancel: this stops the provider
+            await lease.connection.wait_until_closed()
 
     def sweep(self) -> None:
-        """Close what is idle and worn, idle for too long, or one too many."""
+        """Close idle connections that are too old, idle for too long, or too many."""
         now = self._clock.monotonic()
-        idle = [wire for wire in self._wires if not wire.is_wanted]
-        idle.sort(key=lambda wire: wire.idle_since)
+        idle = [connection for connection in self._connections if not connection.is_leased]
+        idle.sort(key=lambda connection: connection.idle_since)
         surplus = len(idle) - MAX_IDLE
-        for index, wire in enumerate(idle):
-            is_old = now - wire.idle_since >= IDLE_SECONDS
-            if is_old or not wire.is_usable or index < surplus:
-                wire.hang_up()
+        for index, connection in enumerate(idle):
+            is_old = now - connection.idle_since >= IDLE_SECONDS
+            if is_old or not connection.is_usable or index < surplus:
+                connection.close()
 
-    async def keep(self) -> None:
-        """Sweep now and then, for as long as it runs."""
+    async def sweep_periodically(self) -> None:
+        """Sweep every ``SWEEP_SECONDS`` until cancelled."""
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
             self.sweep()
 
     async def close(self) -> None:
         """Close all connections."""
-        for wire in self._wires:
-            wire.hang_up()
+        for connection in self._connections:
+            connection.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _beside(self, address: ProviderAddress, parent: str) -> LaneLease | None:
-        """A place where the provider remembers the parent; None if there is no such or no room."""
-        memory = self._memories.get(parent)
-        if memory is None or memory.wire.address != address or not memory.wire.is_usable:
+    def _acquire_near(self, address: ProviderAddress, parent_id: str) -> LaneLease | None:
+        """A lane of the connection that remembers the parent; None if there is none to be had."""
+        turn = self._remembered.get(parent_id)
+        if turn is None or turn.connection.address != address or not turn.connection.is_usable:
             return None
-        if memory.lane.is_free:
-            return _seated(memory.wire, memory.lane, memory.provider_id)
-        lane = _best(_free([memory.wire]))
-        if lane is None:
+        if turn.lane.is_free:
+            return _lease(turn.connection, turn.lane, turn.provider_id)
+        place = _best(_free([turn.connection]))
+        if place is None:
             return None
-        self._forget(lane[1])
-        return _seated(*lane, memory.provider_id)
+        self._forget(place[1])
+        return _lease(*place, turn.provider_id)
 
-    def _place(
-        self, address: ProviderAddress, *, anew: bool
-    ) -> tuple[ProviderConnection, ProviderLane]:
-        wires = [wire for wire in self._wires if wire.address == address and wire.is_usable]
-        if anew:
-            wires = [wire for wire in wires if not wire.is_open]
-        best = _best(_free(wires))
-        if best and (not best[1].holds or len(wires) >= WARM):
+    def _choose(self, address: ProviderAddress, *, fresh: bool) -> Place:
+        connections = [each for each in self._connections if each.address == address]
+        usable = [each for each in connections if each.is_usable and not (fresh and each.is_open)]
+        best = _best(_free(usable))
+        if best and (not best[1].remembered_id or len(usable) >= WARM):
             return best
-        wire = self._opened(address)
-        return wire, wire.lanes[0]
+        connection = self._open(address)
+        return connection, connection.lanes[0]
 
-    def _opened(self, address: ProviderAddress) -> ProviderConnection:
-        wire = ProviderConnection(address, self._clock.monotonic)
-        task = wire.start()
-        self._wires.append(wire)
+    def _open(self, address: ProviderAddress) -> ProviderConnection:
+        connection = ProviderConnection(address, self._clock.monotonic)
+        task = connection.start()
+        self._connections.append(connection)
         self._tasks.add(task)
-        task.add_done_callback(lambda _: self._drop(wire, task))
-        return wire
+        task.add_done_callback(lambda _: self._remove(connection, task))
+        return connection
 
-    def _drop(self, wire: ProviderConnection, task: asyncio.Task[None]) -> None:
-        self._wires.remove(wire)
+    def _remove(self, connection: ProviderConnection, task: asyncio.Task[None]) -> None:
+        self._connections.remove(connection)
         self._tasks.discard(task)
-        for lane in wire.lanes:
+        for lane in connection.lanes:
             self._forget(lane)
 
     def _forget(self, lane: ProviderLane) -> None:
-        self.forget(lane.holds)
-        lane.holds = ""
+        self.forget(lane.remembered_id)
+        lane.remembered_id = ""
 
-    def _release(self, seat: LaneLease) -> None:
-        seat.is_left = True
-        seat.lane.leave()
-        seat.lane.used_at = seat.wire.idle_since = self._clock.monotonic()
+    def _end(self, lease: LaneLease) -> None:
+        lease.is_released = True
+        lease.lane.release()
+        lease.lane.used_at = lease.connection.idle_since = self._clock.monotonic()
 
-    def _spend(self, seat: LaneLease) -> None:
-        seat.lane.is_spent = True
-        spent = sum(lane.is_spent for lane in seat.wire.lanes)
-        if 2 * spent >= len(seat.wire.lanes):
-            seat.wire.is_retired = True
+    def _spend(self, lease: LaneLease) -> None:
+        """Take the lane out of use, and the connection too once half of its lanes are."""
+        lease.lane.is_spent = True
+        spent = sum(lane.is_spent for lane in lease.connection.lanes)
+        if 2 * spent >= len(lease.connection.lanes):
+            lease.connection.is_retired = True
         self.sweep()
 
 
-def _seated(wire: ProviderConnection, lane: ProviderLane, previous: str = "") -> LaneLease:
-    lane.is_taken = True
-    return LaneLease(wire, lane, wire.is_open, previous)
+def _lease(connection: ProviderConnection, lane: ProviderLane, previous_id: str = "") -> LaneLease:
+    lane.is_leased = True
+    return LaneLease(connection, lane, connection.is_open, previous_id)
 
 
-def _free(wires: Iterable[ProviderConnection]) -> Iterator[tuple[ProviderConnection, ProviderLane]]:
-    return ((wire, lane) for wire in wires for lane in wire.lanes if lane.is_free)
+def _free(connections: Iterable[ProviderConnection]) -> Iterator[Place]:
+    return ((each, lane) for each in connections for lane in each.lanes if lane.is_free)
 
 
-def _best(
-    places: Iterable[tuple[ProviderConnection, ProviderLane]],
-) -> tuple[ProviderConnection, ProviderLane] | None:
-    """The place whose use makes nobody forgotten; else the one that was used longest ago."""
-    return min(places, key=lambda place: (bool(place[1].holds), place[1].used_at), default=None)
+def _best(places: Iterable[Place]) -> Place | None:
+    """A lane that remembers no turn, if there is one; of equals the one used longest ago."""
+    return min(
+        places, key=lambda place: (bool(place[1].remembered_id), place[1].used_at), default=None
+    )

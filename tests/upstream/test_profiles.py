@@ -1,0 +1,159 @@
+"""Profiles: what they say of a provider is what the bridge does, fact by fact."""
+
+import ast
+import dataclasses
+from pathlib import Path
+from types import NoneType
+
+import pytest
+from upstreams.asking import HELLO
+
+import ws_bridge.upstream
+from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.compaction import compacts_natively
+from ws_bridge.upstream.dialects import reader_of
+from ws_bridge.upstream.dialects.anthropic import AnthropicDeltas
+from ws_bridge.upstream.dialects.chat import ChatDeltas
+from ws_bridge.upstream.dialects.request_adapter import Dialect
+from ws_bridge.upstream.litellm import client, models
+from ws_bridge.upstream.litellm.call import NO_KEY, Call, access
+from ws_bridge.upstream.prefer_websocket import has_socket
+from ws_bridge.upstream.profiles import PROFILES, Profile, profile_of
+from ws_bridge.upstream.websocket.connection import ProviderAddress
+from ws_bridge.upstream.websocket.errors import NeverBegan
+
+OTHER = "https://elsewhere.example"
+READERS = {"": NoneType, "anthropic": AnthropicDeltas, "chat": ChatDeltas}
+ALL = {**PROFILES, "nosuch": Profile()}
+
+
+def target(name, **more):
+    return Target("m", f"{name}/of-its-own", **more)
+
+
+def lanes(name, host):
+    return ProviderAddress.of(target(name, api_base=f"https://{host}/v1")).lanes
+
+
+def address(name, profile):
+    assert access(target(name)).get("api_base", "") == profile.address
+    assert access(target(name, api_base=OTHER))["api_base"] == OTHER
+
+
+def host(name, profile):
+    """Lanes and compaction belong to it, and not to other servers behind the provider's name."""
+    assert lanes(name, "elsewhere.example") == 1
+    assert not compacts_natively(target(name, api_base=OTHER))
+    assert profile.host or (profile.lanes, profile.compacts) == (1, False)
+
+
+def has_socket_(name, profile):
+    assert has_socket(target(name)) is profile.has_socket
+    assert not has_socket(Target("m", f"{name}/chat_completions/x"))
+
+
+def socket_address(name, profile):
+    if not profile.socket_address:
+        with pytest.raises(NeverBegan):
+            ProviderAddress.of(target(name))
+        return
+    url = "wss" + profile.socket_address.removeprefix("https") + "/responses"
+    assert ProviderAddress.of(target(name)).url == url
+
+
+def socket_path(name, profile):
+    url = f"wss://elsewhere.example{profile.socket_path}/responses"
+    assert ProviderAddress.of(target(name, api_base=OTHER)).url == url
+    assert ProviderAddress.of(target(name, api_base=OTHER + "/x")).url.endswith(
+        "example/x/responses"
+    )
+
+
+def lanes_(name, profile):
+    assert not profile.host or lanes(name, profile.host) == profile.lanes
+    assert not profile.host or lanes("nosuch", profile.host) == profile.lanes
+
+
+def compacts(name, profile):
+    assert compacts_natively(target(name)) is profile.compacts
+    if profile.host:
+        there = target(name, api_base=f"https://eu.{profile.host}/v1")
+        assert compacts_natively(there) is profile.compacts
+
+
+def dialect(name, profile):
+    assert models.dialect_of(f"{name}/of-its-own") in (Dialect.NATIVE, Dialect(profile.dialect))
+    assert models.dialect_of(f"{name}/chat_completions/x") is Dialect.CHAT
+
+
+def signs_itself(name, profile):
+    assert access(target(name)).get("api_key") == (None if profile.signs_itself else NO_KEY)
+    assert access(target(name, api_key="sk-x"))["api_key"] == "sk-x"
+
+
+def takes_client(name, profile):
+    call = Call(target(name), Dialect.CHAT, [HELLO])
+    assert ("client" in client._client_of(call)) is profile.takes_client
+    assert "client" in client._client_of(dataclasses.replace(call, dialect=Dialect.NATIVE))
+
+
+def is_asked_for_models(name, profile):
+    models.register([target(name)])
+    entry = models.litellm.model_cost.get(f"{name}/of-its-own", {})
+    assert (entry.get("mode") == "chat") is profile.is_asked_for_models
+
+
+def reader(name, profile):
+    assert type(reader_of(name)) is READERS[profile.reader]
+
+
+FACTS = {
+    check.__name__.removesuffix("_"): check
+    for check in (
+        address,
+        host,
+        has_socket_,
+        socket_address,
+        socket_path,
+        lanes_,
+        compacts,
+        dialect,
+        signs_itself,
+        takes_client,
+        is_asked_for_models,
+        reader,
+    )
+}
+
+
+def test_every_fact_has_its_check():
+    assert list(FACTS) == [field.name for field in dataclasses.fields(Profile)]
+
+
+@pytest.mark.parametrize("fact", FACTS)
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.usefixtures("fake")  # closes the client of each test's loop
+async def test_a_fact_is_what_the_bridge_does(name, fact):
+    FACTS[fact](name, ALL[name])
+
+
+def test_a_provider_without_a_profile_has_the_defaults():
+    assert profile_of("nosuch") == Profile()
+
+
+# A dialect's name and its reader's; they are no providers.
+DIALECTS = {
+    ("dialects/__init__.py", "anthropic"),
+    ("dialects/request_adapter.py", "anthropic"),
+}
+
+
+def test_no_other_module_names_a_provider():
+    home = Path(ws_bridge.upstream.__file__).parent
+    named = {
+        (path.relative_to(home).as_posix(), node.value)
+        for path in home.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in PROFILES
+    }
+    assert {one for one in named if one[0] != "profiles.py"} == DIALECTS

@@ -1,0 +1,211 @@
+"""How a package is laid out, from its syntax: rooms, floors, arrows, names that stand twice.
+
+A room is a folder, or a module of the root; it is above each room that it imports from. Rooms that
+import each other, directly or around, stand on one floor.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from sources import imports
+
+Arrow = tuple[str, str]
+
+NO_MODULES_OF_THEIR_OWN = frozenset({"__init__.py", "__main__.py"})
+METHODS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+@dataclass(frozen=True)
+class House:
+    """A package's files, by their path below its folder, and the paths of its tests' files."""
+
+    name: str
+    home: Path
+    files: Mapping[str, str]
+    tests: frozenset[str]
+
+    @classmethod
+    def of(cls, package: Path, tests: Path) -> House:
+        """Read it."""
+        return cls(
+            package.name,
+            package.parent,
+            {
+                path.relative_to(package).as_posix(): path.read_text()
+                for path in sorted(package.rglob("*.py"))
+            },
+            frozenset(path.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")),
+        )
+
+    @functools.cached_property
+    def rooms(self) -> list[str]:
+        """A folder's path, or a root module's file name; the root's own ``__init__`` is none."""
+        return sorted({room for file in self.files if (room := _room(file))})
+
+    @functools.cached_property
+    def arrows(self) -> list[Arrow]:
+        """Which room imports from which other one."""
+        found = set()
+        for file, source in self.files.items():
+            for module in imports(source, self.home):
+                target = self._file(module)
+                if target and _room(file) and (room := _room(target)) and room != _room(file):
+                    found.add((_room(file), room))
+        return sorted(found)
+
+    @functools.cached_property
+    def cycles(self) -> list[list[str]]:
+        """Rooms that import each other, directly or around."""
+        groups = {frozenset(self._together(room)) for room in self.rooms}
+        return sorted(sorted(group) for group in groups if len(group) > 1)
+
+    @property
+    def arrows_up(self) -> list[Arrow]:
+        """The arrows inside cycles: of each cycle one at least goes up."""
+        return [
+            arrow for arrow in self.arrows if any({*arrow} <= {*cycle} for cycle in self.cycles)
+        ]
+
+    @property
+    def floors(self) -> int:
+        """How many rooms the longest way down has; those of a cycle are one."""
+        return max(self._heights.values(), default=0)
+
+    @property
+    def root_modules(self) -> list[str]:
+        """The modules that stand in no folder."""
+        return [file for file in self.files if "/" not in file and file != "__init__.py"]
+
+    @property
+    def lines(self) -> int:
+        """Of all files."""
+        return sum(source.count("\n") for source in self.files.values())
+
+    @property
+    def classes_twice(self) -> dict[str, list[str]]:
+        """Class names that stand in several places, and the files."""
+        places = defaultdict(list)
+        for file, node in self._nodes():
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(file)
+        return {name: files for name, files in sorted(places.items()) if len(files) > 1}
+
+    @property
+    def untested(self) -> list[str]:
+        """The modules without a test file of their own: ``a/b.py`` has ``a/test_b.py``."""
+        return [
+            file
+            for file in self.files
+            if PurePosixPath(file).name not in NO_MODULES_OF_THEIR_OWN
+            and PurePosixPath(file).with_name(f"test_{PurePosixPath(file).name}").as_posix()
+            not in self.tests
+        ]
+
+    @property
+    def methods(self) -> Counter[str]:
+        """How often a method's name stands; not those that Python gives."""
+        return Counter(
+            method.name
+            for _, node in self._nodes()
+            if isinstance(node, ast.ClassDef)
+            for method in node.body
+            if isinstance(method, METHODS) and not method.name.startswith("__")
+        )
+
+    @property
+    def longest(self) -> list[tuple[int, str]]:
+        """Lines and path of each file, the longest first."""
+        sizes = [(source.count("\n"), file) for file, source in self.files.items()]
+        return sorted(sizes, key=lambda size: (-size[0], size[1]))
+
+    def _nodes(self) -> Iterator[tuple[str, ast.AST]]:
+        for file, source in self.files.items():
+            for node in ast.walk(ast.parse(source)):
+                yield file, node
+
+    def _file(self, module: str) -> str | None:
+        """The file of a module of the package, or of a name in a module; None: it is another's."""
+        package, *path = module.split(".")
+        if package != self.name:
+            return None
+        wholes = ("/".join(path), "/".join(path[:-1]))
+        wanted = [file for whole in wholes for file in (f"{whole}.py", f"{whole}/__init__.py")]
+        return next((file for file in wanted if file in self.files), None)
+
+    @functools.cached_property
+    def _below(self) -> dict[str, set[str]]:
+        """Each room, and all that can be reached from it."""
+        direct = defaultdict(set)
+        for above, below in self.arrows:
+            direct[above].add(below)
+        return {room: _reached(room, direct) for room in self.rooms}
+
+    def _together(self, room: str) -> set[str]:
+        return {room} | {other for other in self._below[room] if room in self._below[other]}
+
+    @functools.cached_property
+    def _heights(self) -> dict[str, int]:
+        """On which floor each room stands, counted from below."""
+        heights: dict[str, int] = {}
+        # A room reaches all that its lower rooms reach, and more.
+        for room in sorted(self.rooms, key=lambda room: len(self._below[room] | {room})):
+            lower = self._below[room] - self._together(room)
+            heights[room] = 1 + max((heights[other] for other in lower), default=0)
+        return heights
+
+
+def _room(file: str) -> str:
+    folder, _, name = file.rpartition("/")
+    return folder or name.replace("__init__.py", "")
+
+
+def _reached(room: str, direct: Mapping[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = [room]
+    while waiting:
+        for below in direct.get(waiting.pop(), ()):
+            if below not in found:
+                found.add(below)
+                waiting.append(below)
+    return found
+
+
+SHOWN = 10
+
+
+def told(house: House) -> str:
+    """The counts, as Markdown."""
+    counts = {
+        "rooms": len(house.rooms),
+        "floors": house.floors,
+        "arrows between rooms": len(house.arrows),
+        "arrows in cycles": len(house.arrows_up),
+        "modules": len(house.files),
+        "root modules": len(house.root_modules),
+        "lines": house.lines,
+        "class names that stand twice": len(house.classes_twice),
+        "modules without a test file of their own": len(house.untested),
+    }
+    often = [f"`{name}` {count}" for name, count in house.methods.most_common(SHOWN)]
+    longest = [f"`{file}` {lines}" for lines, file in house.longest[:SHOWN]]
+    twice = [f"`{name}`: {', '.join(files)}" for name, files in house.classes_twice.items()]
+    return (
+        "| what | count |\n| --- | --: |\n"
+        + "".join(f"| {what} | {count} |\n" for what, count in counts.items())
+        + _list("Methods' names that stand most often", often)
+        + _list("Longest files, in lines", longest)
+        + _list("Cycles", [" ".join(cycle) for cycle in house.cycles])
+        + _list("Arrows in cycles", [f"{above} -> {below}" for above, below in house.arrows_up])
+        + _list("Class names that stand twice", twice)
+        + _list("Modules without a test file of their own", house.untested)
+    )
+
+
+def _list(title: str, lines: Sequence[str]) -> str:
+    return f"\n{title}:\n\n" + "".join(f"- {line}\n" for line in lines or ["none"])

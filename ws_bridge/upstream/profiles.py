@@ -1,0 +1,102 @@
+"""What is known of each provider, in one place (pure): one `Profile` a name, else the defaults.
+
+Rule 1: a fact about one provider stands here and nowhere else; every module asks its profile.
+Rule 2: a profile holds facts, not settings: what an operator chooses stands in `Target`.
+Rule 3: a provider without a profile is a chat provider that litellm reaches with a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+OPENAI = "https://api.openai.com/v1"
+# A model's name that begins so is asked in Chat Completions, at a provider of Responses too.
+CHAT_ONLY = "chat_completions/"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The facts about one provider."""
+
+    # Where calls go if the operator names no address: litellm would look into the environment.
+    address: str = ""
+    host: str = ""  # of the provider's own API; other servers may stand behind the same name
+    # Its Responses WebSocket.
+    has_socket: bool = False
+    socket_address: str = ""  # where connections go if the operator names no address
+    socket_path: str = ""  # of an address that has none
+    lanes: int = 1  # responses at once on one connection to `host`, told apart by `stream_id`
+    # What its API does.
+    compacts: bool = False  # its `host` shortens long chains by itself: `context_management`
+    # How litellm reaches it.
+    dialect: str = "chat"  # what it is asked in where it has no Responses API: a `Dialect`'s value
+    signs_itself: bool = False  # with the machine's own identity: a made-up key is in the way
+    takes_client: bool = False  # of litellm's own kind; most others go through OpenAI's SDK
+    is_asked_for_models: bool = False  # a model without a price is looked up there, blocking
+    # How its stream is read.
+    reader: str = ""  # the reader of plain deltas whose drafts equal litellm's; "": litellm reads
+
+
+UNKNOWN = Profile()
+CHAT = Profile(reader="chat")
+CHAT_WITH_CLIENT = Profile(reader="chat", takes_client=True)
+OLLAMA = Profile(takes_client=True, is_asked_for_models=True)
+SIGNING = Profile(signs_itself=True)
+
+PROFILES: Mapping[str, Profile] = {
+    "openai": Profile(
+        address=OPENAI,
+        host="api.openai.com",
+        has_socket=True,
+        socket_address=OPENAI,
+        lanes=16,
+        compacts=True,
+        reader="chat",
+    ),
+    # A resource's bare address lacks the path. litellm refuses to pass `context_management` on.
+    "azure": Profile(has_socket=True, socket_path="/openai/v1"),
+    "xai": Profile(has_socket=True, socket_address="https://api.x.ai/v1"),
+    "anthropic": Profile(
+        address="https://api.anthropic.com",
+        dialect="anthropic",
+        takes_client=True,
+        reader="anthropic",
+    ),
+    "gemini": Profile(takes_client=True),
+    "ollama": OLLAMA,
+    "ollama_chat": OLLAMA,
+    "deepseek": CHAT_WITH_CLIENT,
+    "groq": CHAT_WITH_CLIENT,
+    "mistral": CHAT_WITH_CLIENT,
+    "together_ai": CHAT_WITH_CLIENT,
+    "cerebras": CHAT,
+    "dashscope": CHAT,
+    "deepinfra": CHAT,
+    "lm_studio": CHAT,
+    "moonshot": CHAT,
+    "nebius": CHAT,
+    "nvidia_nim": CHAT,
+    "sambanova": CHAT,
+    "zai": CHAT,
+    "bedrock": SIGNING,
+    "bedrock_mantle": SIGNING,
+    "chatgpt": SIGNING,
+    "github_copilot": SIGNING,
+    "oci": SIGNING,
+    "sagemaker": SIGNING,
+    "sagemaker_chat": SIGNING,
+    "vertex_ai": SIGNING,
+    "vertex_ai_beta": SIGNING,
+}
+LANES = {profile.host: profile.lanes for profile in PROFILES.values() if profile.host}
+
+
+def profile_of(provider: str) -> Profile:
+    """The provider's profile; the defaults for a provider without one."""
+    return PROFILES.get(provider, UNKNOWN)
+
+
+def lanes_at(host: str) -> int:
+    """How many responses a host runs at once on one connection, by whichever name it is reached."""
+    return LANES.get(host, 1)
