@@ -113,7 +113,7 @@ async def test_an_error_is_the_reason_and_points_to_nothing_that_led_to_it():
     assert error.__traceback__ is None
 
 
-async def test_a_bug_is_logged_and_says_nothing_to_the_client(caplog):
+async def test_a_bug_is_logged_and_its_message_reaches_no_client(caplog):
     scope = CancelScope("resp_1")
     with scope:
         raise LookupError("a bug")
