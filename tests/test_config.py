@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ws_bridge.config import Config, client_keys, is_loopback, load, secrets_in, star_of
+from ws_bridge.config import Config, client_keys, is_loopback, load, match_wildcard, secrets_in
 from ws_bridge.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[1] / "config.toml"
@@ -304,7 +304,7 @@ def test_a_fallback_that_leads_nowhere_is_refused(write, entry, fallback, words)
     ],
 )
 def test_a_star_stands_for_at_least_one_character(pattern, name, star):
-    assert star_of(pattern, name) == star
+    assert match_wildcard(pattern, name) == star
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
-"""Everything a client can be told, in its three spoken forms."""
+"""Every error in its three forms, every close frame, and that errors are complete when made."""
 
+import ast
 from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 import orjson
@@ -11,16 +13,20 @@ from ws_bridge import errors
 from ws_bridge.errors import (
     RESPONSE_ERROR_CODES,
     BridgeError,
+    CloseFrame,
+    ConnectionLimitReached,
     InvalidRequest,
     MissingParameter,
     ModelNotFound,
     PreviousResponseNotFound,
     RateLimited,
     ResponseNotFound,
+    ServerDraining,
     StoreUnavailable,
     UpgradeRequired,
     UpstreamError,
 )
+from ws_bridge.server.transport.frame_scanner import CLOSE_CODES
 
 ARGUMENTS = {
     "MissingParameter": ("model",),
@@ -82,13 +88,13 @@ def test_the_frame_is_nested_and_has_a_status_a_code_and_no_number(error, lane):
 
 @each_error
 def test_the_form_inside_a_response_is_a_code_of_the_closed_set_and_a_message(error):
-    spoken = error.response_error()
-    assert sorted(spoken) == ["code", "message"]
-    assert spoken["code"] in RESPONSE_ERROR_CODES
+    inside = error.response_error()
+    assert sorted(inside) == ["code", "message"]
+    assert inside["code"] in RESPONSE_ERROR_CODES
 
 
 @each_error
-def test_what_is_retryable_says_when_in_both_places_of_a_frame(error):
+def test_an_error_that_passes_has_its_retry_after_in_both_places_of_a_frame(error):
     frame = error.frame()
     if error.status in (429, 503):
         assert frame["headers"] == frame["error"]["headers"] == error.headers()
@@ -104,7 +110,7 @@ def test_the_closed_set_has_every_code_of_the_installed_sdk():
     assert {"context_length_exceeded", "insufficient_quota"} == RESPONSE_ERROR_CODES - set(codes)
 
 
-def test_a_lost_parent_is_told_in_openais_words():
+def test_a_lost_parent_has_openais_message():
     golden = {
         "type": "error",
         "status": 400,
@@ -160,7 +166,7 @@ def test_an_upgrade_names_its_protocol():
         (BridgeError(), "server_error"),
     ],
 )
-def test_inside_a_response_the_nearest_code_of_the_closed_set_is_spoken(error, code):
+def test_inside_a_response_stands_the_nearest_code_of_the_closed_set(error, code):
     assert error.response_error()["code"] == code
 
 
@@ -178,7 +184,7 @@ def test_a_providers_error_has_the_type_of_its_status(status, kind):
     assert UpstreamError(status=status).fields()["type"] == kind
 
 
-def test_a_providers_wish_to_wait_is_passed_on_in_whole_seconds():
+def test_a_providers_retry_after_is_passed_on_in_whole_seconds():
     assert UpstreamError(status=429, retry_after=7.4).headers() == {"retry-after": "7"}
     assert UpstreamError(status=429, retry_after=0.2).headers() == {"retry-after": "1"}
     assert UpstreamError(status=502).headers() == {}
@@ -192,6 +198,56 @@ def test_the_facts_of_one_error_are_not_those_of_the_next():
     assert (UpstreamError().status, UpstreamError().retry_after) == (502, None)
 
 
-def test_an_error_without_words_has_those_of_its_kind():
+def test_an_error_without_a_message_has_that_of_its_class():
     assert UpstreamError().message == "The model provider failed."
     assert RateLimited("Too many.").message == "Too many."
+
+
+@pytest.mark.parametrize("kind", [BridgeError, InvalidRequest, RateLimited, UpstreamError])
+def test_every_fact_of_an_error_is_given_to_its_constructor(kind):
+    error = kind("m", status=418, code="c", param="p", retry_after=7.0)
+    assert (error.message, error.status, error.code, error.param) == ("m", 418, "c", "p")
+    assert (error.frame()["status"], error.headers()) == (418, {"retry-after": "7"})
+    assert (RateLimited("m").retry_after, RateLimited("m", retry_after=0.0).retry_after) == (1, 0)
+
+
+FACTS = frozenset("message status code param retry_after type close".split())
+HOUSE = Path(errors.__file__).parent
+SOURCES = {path.relative_to(HOUSE).as_posix(): path.read_text() for path in HOUSE.rglob("*.py")}
+
+
+def changed_facts(source: str) -> Iterator[str]:
+    """Assignments to a fact of an error from outside of its class."""
+    for node in ast.walk(ast.parse(source)):
+        is_target = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        if is_target and node.attr in FACTS and ast.unparse(node.value) != "self":
+            yield ast.unparse(node)
+
+
+def test_no_error_is_changed_after_it_is_made():
+    found = {file: list(changed_facts(source)) for file, source in SOURCES.items()}
+    assert {file: names for file, names in found.items() if names} == {}
+    assert list(changed_facts("error.retry_after = 1\nself.status = 2")) == ["error.retry_after"]
+
+
+# Close frames
+
+FRAMES = [value for value in vars(errors).values() if isinstance(value, CloseFrame)]
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: frame.reason)
+def test_a_close_frame_has_a_code_that_may_travel_and_a_short_reason(frame):
+    assert frame.code in CLOSE_CODES
+    assert 0 < len(frame.reason.encode()) <= 123
+
+
+def test_close_frames_are_made_in_one_place():
+    makers = {file for file, source in SOURCES.items() if "CloseFrame(" in source}
+    assert makers == {"errors.py"}
+    assert [file for file, source in SOURCES.items() if "WSCloseCode" in source] == []
+
+
+@pytest.mark.parametrize(("kind", "code"), [(ServerDraining, 1012), (ConnectionLimitReached, 1001)])
+def test_an_error_that_ends_its_connection_knows_the_close_frame(kind, code):
+    assert (kind.close.code, kind.close.may_reconnect) == (code, True)
+    assert [error for error in ALL if error.close and type(error) is kind]

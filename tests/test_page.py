@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 from support import browser
-from support.browser import Visit, Wire
+from support.browser import Relay, Visit
 from support.fleet import Bridge
 from support.hang import HANG_SECONDS
 
@@ -45,7 +45,7 @@ async def test_a_turn_streams_and_completes(bridge: str, visit: Visit) -> None:
     tab = await visit(bridge)
     await tab.page.locator("#prompt").press_sequentially("Hello")
     await tab.ask("Hello there")  # the first answer introduces the program
-    await tab.say("count to 60")
+    await tab.send_message("count to 60")
     await expect(tab.page.locator(".answer.live .message")).to_contain_text("4 5 6")
     await tab.settled()
     assert await tab.answer.inner_text() == counted(60)
@@ -68,7 +68,7 @@ async def test_two_turns_remember(bridge: str, visit: Visit) -> None:
 async def test_escape_cancels_the_answer(bridge: str, visit: Visit) -> None:
     """The page keeps what came, the server ends the response, and the next turn knows of it."""
     tab = await visit(bridge)
-    await tab.say("My name is Ada, count to 1200")
+    await tab.send_message("My name is Ada, count to 1200")
     await expect(tab.answer).to_contain_text("10 11 12")
     await tab.page.keyboard.press("Escape")
     await tab.settled()
@@ -125,7 +125,7 @@ async def test_the_answer_followed_over_http_becomes_equal(bridge: str, visit: V
     """Polled beside the socket, it is seen while it runs, and in the end word for word."""
     tab = await visit(bridge)
     await tab.page.locator("#follow").check()
-    await tab.say("count to 60")
+    await tab.send_message("count to 60")
     column = tab.page.locator(".polled")
     await expect(column).to_have_attribute("data-state", "in_progress")
     await expect(column).to_have_attribute("data-state", "equal")
@@ -138,7 +138,7 @@ async def test_a_reload_resumes_the_running_answer(bridge: str, visit: Visit) ->
     """The conversation comes back, and the answer goes on to its end without gap or repeat."""
     tab = await visit(bridge)
     await tab.ask("My name is Ada")
-    await tab.say("count to 120")
+    await tab.send_message("count to 120")
     await expect(tab.answer).to_contain_text("20 21 22")
     [_, running] = await tab.turns()
     assert running["status"] == "in_progress"
@@ -153,16 +153,16 @@ async def test_a_reload_resumes_the_running_answer(bridge: str, visit: Visit) ->
 
 async def test_a_lost_connection_resumes_over_http(bridge: str, visit: Visit) -> None:
     """Cut in the middle, the answer is whole in the end, and the socket carries the next turn."""
-    wire = Wire(bridge)
-    async with wire.open() as address:
+    relay = Relay(bridge)
+    async with relay.open() as address:
         tab = await visit(address)
         await tab.ask("My name is Ada")
-        await tab.say("count to 120")
+        await tab.send_message("count to 120")
         await expect(tab.answer).to_contain_text("20 21 22")
-        wire.cut()
+        relay.cut()
         await expect(tab.page.locator("#connection")).to_have_text("Reconnecting…")
         await expect(tab.page.locator("#banner")).to_contain_text("Reconnecting")
-        wire.is_up = True
+        relay.is_up = True
         await expect(tab.answer).to_have_text(counted(120))
         await expect(tab.page.locator("#connection")).to_have_text("Connected")
         await tab.settled()
@@ -183,13 +183,15 @@ async def test_a_lost_connection_resumes_over_http(bridge: str, visit: Visit) ->
 
 async def test_an_answer_that_had_not_begun_can_be_asked_again(bridge: str, visit: Visit) -> None:
     """A create on a socket that died is not sent twice by itself: the server may have it."""
-    wire = Wire(bridge)
-    async with wire.open() as address:
+    relay = Relay(bridge)
+    async with relay.open() as address:
         tab = await visit(address)
         await tab.ask("My name is Ada")
-        wire.cut()
-        await tab.say("What is my name?")  # before or after the page noticed: both end well
-        wire.is_up = True
+        relay.cut()
+        await tab.send_message(
+            "What is my name?"
+        )  # before or after the page noticed: both end well
+        relay.is_up = True
         await tab.settled()
         again = tab.page.get_by_role("button", name="Ask again")
         if await again.is_visible():
@@ -208,7 +210,7 @@ async def test_a_forgotten_conversation_can_be_told_again(bridge: str, visit: Vi
     polled(bridge, turn["id"], "DELETE")
     await tab.page.reload()  # a new socket has no cache of its own
     await expect(tab.page.locator("#connection")).to_have_text("Connected")
-    await tab.say("What is my name?")
+    await tab.send_message("What is my name?")
     await expect(tab.page.locator(".note.bad")).to_contain_text("no longer remembers")
     await tab.page.get_by_role("button", name="Ask again with the whole conversation").click()
     await expect(tab.answer).to_have_text("You told me: your name is Ada.")
@@ -240,7 +242,7 @@ async def test_an_error_is_a_note_with_a_way_out(bridge: str, visit: Visit) -> N
     tab = await visit(bridge)
     await tab.page.locator("#model").select_option(label="Another name…")
     await tab.page.locator("#model-other").fill("no-such-model")
-    await tab.say("Hello")
+    await tab.send_message("Hello")
     await expect(tab.page.locator(".note.bad")).to_contain_text("no-such-model")
     await tab.page.locator("#model").select_option("demo")
     await tab.page.get_by_role("button", name="Ask again").click()
@@ -250,7 +252,7 @@ async def test_an_error_is_a_note_with_a_way_out(bridge: str, visit: Visit) -> N
 
 async def test_a_new_conversation_stops_and_forgets_the_old_one(bridge: str, visit: Visit) -> None:
     tab = await visit(bridge)
-    await tab.say("My name is Ada, count to 1200")
+    await tab.send_message("My name is Ada, count to 1200")
     await expect(tab.answer).to_contain_text("4 5 6")
     [turn] = await tab.turns()
     await tab.page.get_by_role("button", name="New conversation").click()
@@ -304,7 +306,7 @@ async def test_no_width_and_no_scheme_scrolls_sideways(
 async def test_on_a_phone_the_events_are_a_drawer(bridge: str, visit: Visit) -> None:
     """It takes the focus, Escape closes it without stopping the answer, the focus comes back."""
     tab = await visit(bridge, viewport={"width": 360, "height": 740})
-    await tab.say("count to 100")
+    await tab.send_message("count to 100")
     await tab.page.get_by_role("button", name="Events", exact=True).click()
     await expect(tab.page.locator("#inspector-close")).to_be_focused()
     await tab.page.keyboard.press("Escape")
@@ -318,7 +320,7 @@ async def test_the_reader_may_leave_the_end_of_a_growing_answer(bridge: str, vis
     """The page stays at the end while the reader is there, and leaves a reader alone who is not."""
     tab = await visit(bridge, viewport={"width": 360, "height": 360})
     scroller = tab.page.locator("#conversation")
-    await tab.say("count to 1000")
+    await tab.send_message("count to 1000")
     await expect(tab.answer).to_contain_text("119 120")
     at_end = "node => node.scrollHeight - node.scrollTop - node.clientHeight < 80"
     assert await scroller.evaluate(at_end)

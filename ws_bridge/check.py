@@ -1,7 +1,7 @@
 """`ws-bridge check`: try every model of the table with one short request, a line each.
 
 Rule 1: it goes through the ``Upstream`` seam, as a client's request would; nothing is stored.
-Rule 2: an entry that is off, or that stands for many names, is told and does not fail the check.
+Rule 2: an entry that is off, or a wildcard, has its line and does not fail the check.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ws_bridge.upstream.base import Request, Target, Upstream
 
 QUESTION = {"type": "message", "role": "user", "content": "Say OK."}
 OPTIONS = {"max_output_tokens": 16}  # the least that OpenAI's models take
-LIMIT_SECONDS = 60.0  # a model that takes longer for two words is of no use to anyone who waits
-WORDS_LIMIT = 60  # characters of the answer in its line
+LIMIT_SECONDS = 60.0  # a model that takes longer for two words serves no client
+TEXT_LIMIT = 60  # characters of the answer in its line
 
 
 class CheckedModel(Protocol):
-    """What is looked at of an entry of the model table."""
+    """What the check reads of an entry of the model table."""
 
     @property
     def name(self) -> str:
@@ -36,7 +36,7 @@ class CheckedModel(Protocol):
 
     @property
     def target(self) -> Target | None:
-        """Whom it goes to; None: the entry is off."""
+        """The target that is asked; None: the entry is off."""
         ...
 
     @property
@@ -46,17 +46,17 @@ class CheckedModel(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What became of one entry."""
+class CheckResult:
+    """The result of one entry."""
 
     name: str
     verdict: Literal["ok", "FAIL", "off", "skip"]
-    words: str
+    text: str
 
     def line(self, width: int) -> str:
-        """One line, whatever the words hold."""
-        words = "".join(char if char.isprintable() else " " for char in self.words)
-        return f"{self.verdict:4} {self.name:{width}}  {words.rstrip()}\n"
+        """One line, whatever characters the text has."""
+        text = "".join(char if char.isprintable() else " " for char in self.text)
+        return f"{self.verdict:4} {self.name:{width}}  {text.rstrip()}\n"
 
 
 async def check(
@@ -76,28 +76,32 @@ async def check(
     width = max((len(entry.name) for entry in listed), default=0)
     failed = False
     for entry in listed:
-        finding = await _find(entry, upstream, limit_seconds, now)
-        failed |= finding.verdict == "FAIL"
-        out.write(finding.line(width))
+        result = await _check_entry(entry, upstream, limit_seconds, now)
+        failed |= result.verdict == "FAIL"
+        out.write(result.line(width))
         out.flush()
     return int(failed)
 
 
-async def _find(entry: CheckedModel, upstream: Upstream, limit_seconds: float, now: Now) -> Finding:
+async def _check_entry(
+    entry: CheckedModel, upstream: Upstream, limit_seconds: float, now: Now
+) -> CheckResult:
     if entry.target is None:
-        return Finding(entry.name, "off", entry.off_reason)
+        return CheckResult(entry.name, "off", entry.off_reason)
     if "*" in entry.name:
-        return Finding(entry.name, "skip", "a wildcard stands for many models: name one to try it")
-    begun = now()
+        return CheckResult(
+            entry.name, "skip", "a wildcard stands for many models: name one to try it"
+        )
+    started = now()
     try:
         async with asyncio.timeout(limit_seconds):
             answer = await _try(entry.target, upstream)
     except UpstreamError as error:
-        return Finding(entry.name, "FAIL", f"{error.status} {error.message}")
+        return CheckResult(entry.name, "FAIL", f"{error.status} {error.message}")
     except TimeoutError:
-        return Finding(entry.name, "FAIL", f"no answer within {limit_seconds:g} s")
-    words = answer.strip()[:WORDS_LIMIT] or "(no text)"
-    return Finding(entry.name, "ok", f"{now() - begun:.2f} s  {words}")
+        return CheckResult(entry.name, "FAIL", f"no answer within {limit_seconds:g} s")
+    text = answer.strip()[:TEXT_LIMIT] or "(no text)"
+    return CheckResult(entry.name, "ok", f"{now() - started:.2f} s  {text}")
 
 
 async def _try(target: Target, upstream: Upstream) -> str:

@@ -2,8 +2,8 @@
 
 Exit codes: 0 well, 1 a check failed, 2 the configuration or the command line cannot be used.
 
-Each command imports what it runs on by itself: a server is there sooner without the terminal's
-editor, and the process that only watches over others (`workers`) stays small.
+Each command imports its own modules when it runs: a server starts sooner without the terminal's
+editor, and the supervisor of several workers stays small.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _check(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     from ws_bridge.processes import signals
 
-    signals.at_once_on_a_signal()
+    signals.exit_on_signal()
     from ws_bridge import logs
 
     given = {name: getattr(options, name) for name in ("host", "port", "workers")}
@@ -120,17 +120,21 @@ def _serve_alone(config: Config) -> int:
     from ws_bridge.processes.sockets import listen, tls
 
     async def serve() -> int:
-        told = signals.of_signals()
-        place = serving.ListenPlace(listen(config)[0], tls(config))
+        stop_signals = signals.catch_signals()
+        listening = listen(config)[0]
         return await serving.serve(
-            config, place, told, listens=lambda: _announce(config, place.listening)
+            config,
+            listening,
+            stop_signals,
+            tls=tls(config),
+            on_listening=lambda: _announce(config, listening),
         )
 
-    return signals.leave(serving.run(serve()))
+    return signals.exit_process(serving.run(serve()))
 
 
 def _announce(config: Config, listening: socket.socket) -> None:
-    """Say which models can be asked, and where, the address last."""
+    """Print which models can be asked, and the address, which comes last."""
     from ws_bridge.processes.sockets import address
     from ws_bridge.upstream.model_table import build
 

@@ -1,4 +1,4 @@
-"""config.toml as frozen values; the only reader of the environment.
+"""config.toml as frozen values; the only module that reads the environment.
 
 Rule 1: an unknown key, a wrong type or a contradiction is a ``ConfigError``: one line that names
 the file, the key and the remedy.
@@ -30,25 +30,25 @@ STORE_SCHEMES = (
     "redis+cluster",
     "rediss+cluster",
 )
-SECRET_LENGTH = 32  # characters: nobody can try them all
-PLAIN = b"plain"  # the word that stands for no secret, among others: not yet, or no more
+SECRET_LENGTH = 32  # characters: too many to try all
+PLAIN = b"plain"  # stands for "no secret" among others: while one is introduced, or removed
 DEMO_TOML = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
 
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
-NoneOrMore = Annotated[int, Field(ge=0)]
+NotNegativeCount = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """A table of the file: frozen, and nothing but its own keys."""
+    """A table of the file: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class ServerConfig(Section):
-    """``[server]``: where it listens and how long things may take."""
+    """``[server]``: addresses and times."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8787
@@ -67,7 +67,7 @@ class ServerConfig(Section):
 
 
 class AuthConfig(Section):
-    """``[auth]``: who may come in."""
+    """``[auth]``: the keys of clients."""
 
     keys_env: tuple[str, ...] = ()
     browser_subprotocol: bool = False
@@ -75,7 +75,7 @@ class AuthConfig(Section):
 
 
 class StoreConfig(Section):
-    """``[store]``: where responses are kept."""
+    """``[store]``: where responses are stored."""
 
     url: str = "memory://"
     password_env: str = ""
@@ -90,7 +90,7 @@ class StoreConfig(Section):
 
 
 class BackgroundConfig(Section):
-    """``[background]``: who runs background responses, and where."""
+    """``[background]``: which background responses the bridge runs itself."""
 
     polling: Literal["all", "none"] | tuple[str, ...] = "all"
     native_models: tuple[str, ...] = ()
@@ -103,28 +103,28 @@ class BackgroundConfig(Section):
 
 
 class Limits(Section):
-    """``[limits]``: how much of the server one client may take; each process counts for itself."""
+    """``[limits]``: how much of the server a client may use; each process counts for itself."""
 
     running_per_connection: Count = 16
     lanes_per_connection: Count = 32
     queued_per_connection: Count = 64
     queued_mib_per_connection: Count = 8
     cached_turns_per_connection: Count = 256
-    # What is kept of a client.
+    # What is stored for a client.
     cached_mib_per_connection: Count = 64
-    cached_mib_per_key: NoneOrMore = 256
+    cached_mib_per_key: NotNegativeCount = 256
     cached_mib: Count = 512
     response_mib: Count = 128
     conversation_mib: Count = 32
     conversation_items: Count = 10_000
     # Of one client key; 0 is no limit, and without keys there is none.
-    connections_per_key: NoneOrMore = 100
-    running_per_key: NoneOrMore = 50
-    creates_per_minute: NoneOrMore = 120
-    followers_per_key: NoneOrMore = 100
-    responses_mib_per_key: NoneOrMore = 512
-    asked_mib_per_key: NoneOrMore = 256
-    refused_per_minute: NoneOrMore = 60  # requests without a valid key, of one address
+    connections_per_key: NotNegativeCount = 100
+    running_per_key: NotNegativeCount = 50
+    creates_per_minute: NotNegativeCount = 120
+    followers_per_key: NotNegativeCount = 100
+    responses_mib_per_key: NotNegativeCount = 512
+    asked_mib_per_key: NotNegativeCount = 256
+    refused_per_minute: NotNegativeCount = 60  # requests without a valid key, of one address
     # Of the whole process.
     followers: Count = 2000
     responses_mib: Count = 1024
@@ -144,7 +144,7 @@ class Limits(Section):
 
 
 class ModelEntry(Section):
-    """One ``[[models]]`` entry: a name for clients, and whom litellm asks for it."""
+    """One ``[[models]]`` entry: a name for clients, and the model that litellm is asked for."""
 
     name: Annotated[str, Field(min_length=1)]
     model: Annotated[str, Field(pattern=r"^[^/]+/.+")]
@@ -182,7 +182,7 @@ class Config(Section):
 def load(path: Path | None, environ: Environ = os.environ, **server: str | int | None) -> Config:
     """Read and check a file; ``None`` is the built-in configuration with the demo model only.
 
-    ``server`` are values of the command line that go before those of ``[server]``.
+    ``server`` are values of the command line; they replace those of ``[server]``.
     Raises ``ConfigError``.
     """
     source = str(path or "built-in configuration")
@@ -201,7 +201,7 @@ def load(path: Path | None, environ: Environ = os.environ, **server: str | int |
         config = Config.model_validate_json(orjson.dumps(raw))
     except ValidationError as invalid:
         raise ConfigError(f"{source}: {_first_problem(invalid)}") from None
-    except orjson.JSONEncodeError as strange:  # a number beyond 64 bits, or bottomless nesting
+    except orjson.JSONEncodeError as strange:  # a number beyond 64 bits, or too deep nesting
         raise ConfigError(f"{source}: not a configuration: {strange}") from None
     _check(config, source, environ)
     return config
@@ -259,12 +259,12 @@ def _check_fallback(config: Config, source: str, entry: ModelEntry, fallback: st
     if "*" in fallback and "*" not in entry.name:
         raise ConfigError(f"{key}: '{fallback}' has a * and the entry's name has none: name one")
     names = [other.name for other in config.models]
-    if not any(fallback == name or star_of(name, fallback) for name in names):
+    if not any(fallback == name or match_wildcard(name, fallback) for name in names):
         raise ConfigError(f"{key}: no entry serves '{fallback}': use the name of another entry")
 
 
-def star_of(pattern: str, name: str) -> str:
-    """What the ``*`` of a wildcard entry's name stands for in a client's; "" if it does not fit."""
+def match_wildcard(pattern: str, name: str) -> str:
+    """The text that the ``*`` of ``pattern`` matches in ``name``; "" if it does not match."""
     head, star, tail = pattern.partition("*")
     fits = star and len(name) > len(head) + len(tail)
     if not fits or not name.startswith(head) or not name.endswith(tail):
@@ -303,7 +303,7 @@ def secrets_in(name: str, environ: Environ = os.environ) -> tuple[bytes, ...]:
 
 
 def client_keys(config: Config, environ: Environ = os.environ) -> tuple[str, ...]:
-    """The keys clients may use, in the order of the file; empty means everybody (on loopback)."""
+    """The keys of clients, in the order of the file. Without any, all clients are served."""
     texts = (environ[name] for name in config.auth.keys_env)
     return tuple(key.strip() for text in texts for key in text.split(",") if key.strip())
 

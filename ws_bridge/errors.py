@@ -1,19 +1,21 @@
-"""Every error the bridge can tell anyone, as one tree.
+"""Every error that a client is told, as one tree, and every close frame that the server sends.
 
-Rule 1: a class knows its code, HTTP status and type; whoever raises it adds only the facts.
+Rule 1: a class knows its code, HTTP status and type, how soon to come back, and the close frame
+that follows it, if one does. The place that raises it adds the facts, in the constructor.
 Rule 2: a message is written here or came as text from the provider; it is never ``str(exception)``.
-Rule 3: an error has three spoken forms (HTTP body, WebSocket frame, ``response.error``), all here.
+Rule 3: an error has three forms (HTTP body, WebSocket frame, ``response.error``), all of them here.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from ws_bridge.types import Json
 
-# What `response.error.code` may say. The first lines are the closed enum of the openai types; the
+# The values of `response.error.code`. The first lines are the closed enum of the openai types; the
 # last two are outside of it, but codex stops retrying on exactly these (wire contract 3.6).
-# Anything else is spoken as the nearest code of the enum.
+# Every other code is replaced by the nearest one of these.
 RESPONSE_ERROR_CODES = frozenset(
     """
     server_error rate_limit_exceeded invalid_prompt data_residency_mismatch bio_policy
@@ -28,50 +30,77 @@ RESPONSE_ERROR_CODES = frozenset(
 NEAREST_CODE = {429: "rate_limit_exceeded"} | dict.fromkeys((400, 413, 422), "invalid_prompt")
 
 
+@dataclass(frozen=True, slots=True)
+class CloseFrame:
+    """Why the server closes a WebSocket (RFC 6455, 7.4)."""
+
+    code: int
+    reason: str  # at most 123 bytes
+    may_reconnect: bool  # a client that did nothing wrong comes back at once
+
+
+# aiohttp itself closes with 1002, 1007 or 1009 what breaks the protocol or is too large.
+UNMASKED_FRAME = CloseFrame(1002, "client frames must be masked", may_reconnect=False)
+INVALID_CLOSE_CODE = CloseFrame(1002, "invalid close code", may_reconnect=False)
+TOO_MANY_FRAGMENTS = CloseFrame(1008, "message in too many fragments", may_reconnect=False)
+TOO_MANY_CONTROLS = CloseFrame(1008, "too many control or empty frames", may_reconnect=False)
+TOO_MANY_BAD_FRAMES = CloseFrame(1008, "too many bad frames", may_reconnect=False)
+MESSAGE_TOO_SLOW = CloseFrame(1008, "message took too long", may_reconnect=True)
+SILENT_CLIENT = CloseFrame(1011, "no sign of life", may_reconnect=True)
+SLOW_CONSUMER = CloseFrame(1013, "slow consumer", may_reconnect=True)
+CONNECTION_LIMIT = CloseFrame(1001, "connection limit reached", may_reconnect=True)
+SERVER_RESTART = CloseFrame(1012, "server is restarting", may_reconnect=True)
+
+
 class ConfigError(Exception):
     """The configuration cannot be used: one line that names the file, the key and the remedy."""
 
 
 class BridgeError(Exception):
-    """Something a client is told. Subclasses fix the defaults; instances carry the facts."""
+    """An error that a client is told. A class has the defaults, an instance the facts."""
 
-    words: ClassVar[str] = "The server had an error while processing the request."
+    default_message: ClassVar[str] = "The server had an error while processing the request."
     status: int = 500
-    type: ClassVar[str] = "server_error"
+    type: str = "server_error"  # `error.type`
     code: str = "server_error"
-    param: str | None = None
-    retry_after: float | None = None  # seconds
-    keeps_output: ClassVar[bool] = True  # whether a response that fails so has what it had said
+    param: str | None = None  # the field of the request that is at fault
+    retry_after: float | None = None  # seconds until it is worth a retry; None: not known, or never
+    close: ClassVar[CloseFrame | None] = None  # ends the connection after this error
+    keeps_output: ClassVar[bool] = True  # a response that fails so keeps the output it has
 
     def __init__(
-        self, message: str = "", *, param: str | None = None, code: str | None = None
+        self,
+        message: str = "",
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
-        self.message = message or self.words
+        """Facts that are not given, or empty, are those of the class."""
+        self.message = message or self.default_message
         super().__init__(self.message)
-        self.param = param or self.param
+        self.status = status or self.status
         self.code = code or self.code
+        self.param = param or self.param
+        self.retry_after = self.retry_after if retry_after is None else retry_after
 
-    def alone(self) -> Self:
-        """It, without what led to it: tracebacks hold everything that was at work."""
+    def without_traceback(self) -> Self:
+        """The same error without its causes: a traceback keeps all values of its frames alive."""
         self.__cause__ = self.__context__ = None
         return self.with_traceback(None)
-
-    @property
-    def kind(self) -> str:
-        """The ``error.type`` of the contract."""
-        return self.type
 
     def fields(self) -> Json:
         """The error object: always these four keys (wire contract 6.2)."""
         return {
             "message": self.message,
-            "type": self.kind,
+            "type": self.type,
             "param": self.param,
             "code": self.code,
         }
 
     def headers(self) -> dict[str, str]:
-        """HTTP headers that go with the error; empty for most."""
+        """HTTP headers that go with the error; most have none."""
         if self.retry_after is None:
             return {}
         return {"retry-after": str(max(1, round(self.retry_after)))}
@@ -82,8 +111,8 @@ class BridgeError(Exception):
 
     def frame(self, stream_id: str | None = None) -> Json:
         """The WebSocket form: nested, integer status, no sequence number (wire contract 3.6)."""
-        spoken = {**self.fields(), "code": self.code}  # clients hang on a frame without a code
-        error = {key: value for key, value in spoken.items() if value is not None}
+        fields = {**self.fields(), "code": self.code}  # clients hang on a frame without a code
+        error = {key: value for key, value in fields.items() if value is not None}
         frame: Json = {"type": "error", "status": self.status, "error": error}
         if stream_id is not None:
             frame["stream_id"] = stream_id
@@ -104,7 +133,7 @@ class BridgeError(Exception):
 
 
 class InvalidRequest(BridgeError):
-    """The request is malformed; nothing was started."""
+    """The request is malformed. Nothing was started."""
 
     status = 400
     type = "invalid_request_error"
@@ -121,21 +150,21 @@ class MissingParameter(InvalidRequest):
 
 
 class UnsupportedParameter(InvalidRequest):
-    """A field is known, but not possible here."""
+    """The field is known, but this server cannot do it."""
 
     code = "unsupported_parameter"
 
 
 class InvalidEncryptedContent(InvalidRequest):
-    """A seal in the input was not made here, whatever it says, or was changed."""
+    """A seal in the input was not made by this server's key, or was changed."""
 
     code = "invalid_encrypted_content"
     param = "input"
-    words = "The encrypted content of a compaction item could not be verified."
+    default_message = "The encrypted content of a compaction item could not be verified."
 
 
 class PreviousResponseNotFound(InvalidRequest):
-    """Unknown, foreign, expired or connection-local elsewhere: all the same to the client."""
+    """The parent is unknown, foreign, expired, or on another connection: one error for all."""
 
     code = "previous_response_not_found"
     param = "previous_response_id"
@@ -145,18 +174,18 @@ class PreviousResponseNotFound(InvalidRequest):
 
 
 class InvalidStreamId(InvalidRequest):
-    """A lane's name breaks the rules; the frame is not attributable to a lane."""
+    """A lane's name breaks the rules, so the frame belongs to no lane."""
 
     code = "invalid_stream_id"
     param = "stream_id"
-    words = (
+    default_message = (
         "The 'stream_id' field must be a non-empty string with at most 256 characters and may "
         "only contain letters, numbers, underscores, hyphens, and periods."
     )
 
 
 class StreamLimitReached(InvalidRequest):
-    """A connection named more lanes than it may over its life."""
+    """The connection has named more lanes than it may over its life."""
 
     code = "websocket_stream_limit_reached"
     param = "stream_id"
@@ -172,6 +201,7 @@ class ConnectionLimitReached(InvalidRequest):
     """The connection has reached its age; the client opens a new one."""
 
     code = "websocket_connection_limit_reached"
+    close: ClassVar[CloseFrame] = CONNECTION_LIMIT
 
     def __init__(self, minutes: float) -> None:
         super().__init__(
@@ -181,19 +211,19 @@ class ConnectionLimitReached(InvalidRequest):
 
 
 class InvalidApiKey(InvalidRequest):
-    """No key, or a wrong one."""
+    """The request has no key, or a wrong one."""
 
     status = 401
     code = "invalid_api_key"
-    words = "Incorrect or missing API key."
+    default_message = "Incorrect or missing API key."
 
 
 class OriginNotAllowed(InvalidRequest):
-    """A browser page of another origin; it is not told more."""
+    """A browser page of another origin asked. It learns nothing else."""
 
     status = 403
     code = "origin_not_allowed"
-    words = "This origin is not allowed."
+    default_message = "This origin is not allowed."
 
 
 class ModelNotFound(InvalidRequest):
@@ -208,7 +238,7 @@ class ModelNotFound(InvalidRequest):
 
 
 class NotFound(InvalidRequest):
-    """Unknown, foreign, deleted, expired or unstored: all the same to the client."""
+    """The object is unknown, foreign, deleted, expired or unstored: one error for all."""
 
     status = 404
     code = "not_found"
@@ -237,7 +267,7 @@ class ConversationNotFound(NotFound):
 
 
 class ConversationFull(InvalidRequest):
-    """The conversation would hold more than one may; what it holds stays."""
+    """The conversation would hold more than it may. What it holds stays."""
 
     code = "conversation_full"
     param = "items"
@@ -256,12 +286,20 @@ class ItemNotFound(NotFound):
     noun = "Item"
 
 
+class RequestTimeout(InvalidRequest):
+    """The body came too slowly. The connection is closed."""
+
+    status = 408
+    code = "request_timeout"
+    default_message = "The request body took too long."
+
+
 class UpgradeRequired(InvalidRequest):
-    """A plain GET on the socket's path."""
+    """A plain GET came on the path of the WebSocket."""
 
     status = 426
     code = "upgrade_required"
-    words = "Open a WebSocket on this path, or POST to it."
+    default_message = "Open a WebSocket on this path, or POST to it."
 
     def headers(self) -> dict[str, str]:
         """Name the protocol to upgrade to (RFC 9110, 15.5.22), and its version (RFC 6455, 4.4)."""
@@ -269,7 +307,7 @@ class UpgradeRequired(InvalidRequest):
 
 
 class PreviousResponseInProgress(InvalidRequest):
-    """A chain cannot be continued from a response that another lane is still writing."""
+    """The parent is still being generated on another lane."""
 
     status = 409
     code = "previous_response_in_progress"
@@ -279,11 +317,11 @@ class PreviousResponseInProgress(InvalidRequest):
         super().__init__(f"Previous response with id '{response_id[:100]}' is still in progress.")
 
 
-# What the server, its store or a provider cannot do now
+# What the server, its store or a provider cannot do at present
 
 
 class RateLimited(BridgeError):
-    """The bridge's own limits; what runs or waits is unharmed."""
+    """One of the bridge's own limits is reached. What runs or waits is unharmed."""
 
     status = 429
     type = "rate_limit_error"
@@ -292,75 +330,75 @@ class RateLimited(BridgeError):
 
 
 class StoreUnavailable(BridgeError):
-    """The store is away: nothing is reported as lost, found or finished that is not."""
+    """The store cannot be reached. Whether the object exists is not known."""
 
     status = 503
     code = "store_unavailable"
     retry_after = 1.0
-    words = "The response store is unavailable. Try again shortly."
+    default_message = "The response store is unavailable. Try again shortly."
 
 
 class ServerLost(BridgeError):
-    """The server that generated a response has died; another one says so."""
+    """The server that generated a response has died. Another one ends the response with this."""
 
-    words = "The server that generated the response was lost. What it had said is kept."
+    default_message = "The server that generated the response was lost. What it had said is kept."
 
 
 class ResponseTakenOver(BridgeError):
-    """This server was away for so long that another one ended the response."""
+    """Another server took the response over, because this one did not renew its lease."""
 
     code = "response_taken_over"
-    words = "Another server has taken over the response."
+    default_message = "Another server has taken over the response."
 
 
 class ServerDraining(BridgeError):
-    """The server is going down in good order; another one takes the request."""
+    """The server drains and accepts nothing new. Another server takes the request."""
 
     status = 503
     code = "server_draining"
     retry_after = 1.0
-    words = "The server is shutting down. Reconnect and try again."
+    close: ClassVar[CloseFrame] = SERVER_RESTART
+    default_message = "The server is shutting down. Reconnect and try again."
 
 
 class ServerShutdown(BridgeError):
-    """A response was still running when the drain's time was up."""
+    """The response was still running when the time of the drain was over."""
 
     code = "server_shutdown"
-    words = "The server shut down before the response finished."
+    default_message = "The server shut down before the response finished."
 
 
 class ResponseTooLarge(BridgeError):
-    """A running response said more than may be kept of it; what it said is in its events."""
+    """The output is larger than the server keeps. Its events up to here are readable."""
 
     keeps_output = False
-    words = "The response is longer than this server keeps."
+    default_message = "The response is longer than this server keeps."
 
 
 class UpstreamError(BridgeError):
     """The provider refused or failed. ``status`` is the provider's own where it had one.
 
-    ``message`` must be redacted by whoever raises it: the provider's own words, or none.
+    ``message`` must be redacted where it is raised: it is the provider's text, or empty.
     """
 
-    words = "The model provider failed."
+    status = 502
+    default_message = "The model provider failed."
 
     def __init__(
         self,
         message: str = "",
         *,
-        status: int = 502,
+        status: int | None = None,
         code: str | None = None,
         param: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        self.status = status
-        self.retry_after = retry_after
+        """The type follows from the status, and so does the code of a 429."""
         known = RateLimited.code if status == RateLimited.status else None
-        super().__init__(message, param=param, code=code or known)
-
-    @property
-    def kind(self) -> str:
-        """The contract's type for the provider's status."""
-        if self.status == 429:
-            return RateLimited.type
-        return InvalidRequest.type if 400 <= self.status < 500 else self.type
+        super().__init__(
+            message, status=status, code=code or known, param=param, retry_after=retry_after
+        )
+        if self.status == RateLimited.status:
+            self.type = RateLimited.type
+        elif 400 <= self.status < 500:
+            self.type = InvalidRequest.type

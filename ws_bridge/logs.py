@@ -1,10 +1,11 @@
-"""What the log says, and what it never says: keys, tokens, queries of addresses, contents.
+"""The log: its form, and what never stands in it: keys, tokens, queries of addresses, contents.
 
-Rule 1: a record is cleaned where it is made: whoever writes it out, of whatever library, writes no
-secret. Of an exception it writes where and which, and its words only where they hold no content.
-Rule 2: one record is one line, whatever a client calls its model; only a traceback has more. What
-stands behind a `=` is one value: where it could be read as more, it is quoted as JSON.
-Rule 3: the level is the bridge's own. Others speak from WARNING on: below it they log contents.
+Rule 1: a record is cleaned where it is made, so that no handler of any library writes a secret. Of
+an exception it has place and class, and the message only where that holds no content.
+Rule 2: a record is one line, whatever a client calls its model; only a traceback has more. The text
+after a `=` is one value: where it could be read as several, it is quoted as JSON.
+Rule 3: the level is the bridge's own. Other libraries log from WARNING on: below that they log
+contents.
 """
 
 from __future__ import annotations
@@ -21,16 +22,15 @@ from ws_bridge.config import Config
 
 OURS = "ws_bridge"
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-GONE = "[redacted]"
-CHAIN = 8  # exceptions that one traceback tells of
-SECRET_LENGTH = 6  # what is shorter is a word, and no secret
+REDACTED = "[redacted]"
+CHAIN = 8  # exceptions of one traceback, at most
+SECRET_LENGTH = 6  # characters; a shorter text is a word, and no secret
 
-# What aiohttp logs of a client's bad request holds header values; errors of our own handlers are
-# logged by ours.
+# aiohttp logs a bad request with its header values. Errors of our own handlers are logged by us.
 SILENT = ("aiohttp.server", "aiohttp.websocket", "aiohttp.web", "aiohttp.access")
 
 NAMES = r"api[-_]?key|x-goog-api-key|authorization|password|secret"
-# What a secret looks like, and what is left of it. One pass: each record is read once.
+# The shapes of secrets, and the parts of them that stay. One pass: each record is read once.
 SHAPES = (
     r"\b(?:sk|pk|rk|gsk|xai)[-_][\w.*=+-]{4,}",  # providers' keys, and ours
     r"\bAIza[\w-]{8,}",
@@ -40,20 +40,20 @@ SHAPES = (
     r"(?<=://)[^\s/@'\"]+(?P<host>@)",  # its user and password
     rf"(?P<field>\b(?i:{NAMES})\b['\"]?\s*[:=]\s*['\"]?)(?!\[redacted\]|(?i:bearer|basic))[^\s'\",;]+",
 )
-KEPT = ("scheme", "query", "field")  # come before what is taken out
+KEPT = ("scheme", "query", "field")  # they stand before the secret, and stay
 CONTROLS = {number: f"\\x{number:02x}" for number in (*range(32), 127, *range(128, 160))}
 CONTROLS |= {0x2028: "\\u2028", 0x2029: "\\u2029"}  # ends of lines to some viewers
 
-# A placeholder of our own records, and whether a field's value stands there.
+# A placeholder in our own records, and whether it is the value of a field.
 PLACE = re.compile(r"(?P<field>=)?%(?:%|(?P<how>[-#0 +]*[0-9.]*[a-z]))")
 BARE = re.compile(r"[^\s\"'\\]+")
 
-# Whose words tell of code, files and addresses. Others quote what they choke on: a client's text.
-SPOKEN = (AttributeError, ImportError, NameError, OSError, RuntimeError, TypeError)
+# Their messages are about code, files and addresses. Others quote the text that they fail on.
+HARMLESS = (AttributeError, ImportError, NameError, OSError, RuntimeError, TypeError)
 
 
 class Cleaner:
-    """Takes secrets out of text: those of a known shape, and known ones of any shape."""
+    """Removes secrets from text: those of a known shape, and known ones of any shape."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = sorted({one for one in secrets if len(one) >= SECRET_LENGTH}, key=len, reverse=True)
@@ -65,22 +65,22 @@ class Cleaner:
 
 
 def _replacement(found: re.Match[str]) -> str:
-    said = found.groupdict()
-    if said["host"]:
-        return GONE + "@"
-    kept = next((said[name] for name in KEPT if said[name]), "")
-    return f"{kept} {GONE}" if said["scheme"] else kept + GONE
+    groups = found.groupdict()
+    if groups["host"]:
+        return REDACTED + "@"
+    kept = next((groups[name] for name in KEPT if groups[name]), "")
+    return f"{kept} {REDACTED}" if groups["scheme"] else kept + REDACTED
 
 
 class CleanRecord(logging.LogRecord):
-    """A log record that says no secret, in its message and in its traceback."""
+    """A log record without secrets, in its message and in its traceback."""
 
     cleaner = Cleaner()
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         if self.exc_info and self.exc_info[1]:
-            self.exc_text = self.cleaner.clean("\n".join(_story(self.exc_info[1])))
+            self.exc_text = self.cleaner.clean("\n".join(_traceback_lines(self.exc_info[1])))
         if self.stack_info:
             self.stack_info = self.cleaner.clean(self.stack_info)
 
@@ -88,13 +88,13 @@ class CleanRecord(logging.LogRecord):
         """The message, on one line."""
         given = self.args
         if given and isinstance(given, tuple) and self.name.split(".", 1)[0] == OURS:
-            said = str(self.msg) % self._values(given)
+            message = str(self.msg) % self._values(given)
         else:
-            said = super().getMessage()
-        return self.cleaner.clean(said).translate(CONTROLS)
+            message = super().getMessage()
+        return self.cleaner.clean(message).translate(CONTROLS)
 
     def _values(self, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What is said in each place; of a field that is text, one value."""
+        """The value of each placeholder; the text of a field is one value."""
         places = [place for place in PLACE.finditer(str(self.msg)) if place["how"]]
         are_fields = [place["how"] == "s" and place["field"] is not None for place in places]
         if len(places) != len(given):
@@ -106,12 +106,12 @@ class CleanRecord(logging.LogRecord):
 
 
 def quoted(value: str) -> str:
-    """The value of a field, in quotes if it could be read as more than one, or as none."""
+    """The value of a field, in quotes if it could be read as several, or as none."""
     return value if BARE.fullmatch(value) and value.isprintable() else json.dumps(value)
 
 
-def _story(failure: BaseException) -> Iterator[str]:
-    """Where an exception came from, and those that it came from, the first one first."""
+def _traceback_lines(failure: BaseException) -> Iterator[str]:
+    """The places of an exception and of its causes, the first cause first."""
     chain: list[BaseException] = []
     last: BaseException | None = failure
     while last is not None and len(chain) < CHAIN:
@@ -120,19 +120,19 @@ def _story(failure: BaseException) -> Iterator[str]:
     for one in reversed(chain):
         yield "Traceback (most recent call last):"
         yield "".join(traceback.format_tb(one.__traceback__)).rstrip("\n")
-        yield f"{type(one).__module__}.{type(one).__qualname__}{_words(one)}"
+        yield f"{type(one).__module__}.{type(one).__qualname__}{_message_of(one)}"
         if isinstance(one, BaseExceptionGroup):
             for inner in one.exceptions[:CHAIN]:
-                yield from _story(inner)
+                yield from _traceback_lines(inner)
 
 
-def _words(failure: BaseException) -> str:
-    is_spoken = isinstance(failure, SPOKEN) and not isinstance(failure, BaseExceptionGroup)
-    return f": {failure}".translate(CONTROLS) if is_spoken else ""
+def _message_of(failure: BaseException) -> str:
+    is_harmless = isinstance(failure, HARMLESS) and not isinstance(failure, BaseExceptionGroup)
+    return f": {failure}".translate(CONTROLS) if is_harmless else ""
 
 
 def set_up(level: str, secrets: Iterable[str] = ()) -> None:
-    """Log to stderr from now on; ``secrets`` appear in no record, whatever they look like."""
+    """Log to stderr from now on. ``secrets`` appear in no record, whatever their shape."""
     CleanRecord.cleaner = Cleaner(secrets)
     logging.setLogRecordFactory(CleanRecord)
     logging.basicConfig(level=logging.WARNING, format=FORMAT, stream=sys.stderr)
@@ -142,7 +142,7 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> None:
 
 
 def secrets_of(config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """What the environment variables hold that the configuration names: one secret, or several."""
+    """The values of all environment variables that the configuration names for secrets."""
     names = [*config.auth.keys_env, config.auth.secret_env]
     names += [config.store.password_env, config.store.encrypt_with_env]
     names += [entry.api_key_env for entry in config.models]

@@ -19,7 +19,7 @@ import orjson
 from server.test_sealed import bomb
 from support.hang import HANG_SECONDS
 from support.raw_client import request
-from support.slow_reader import Line
+from support.slow_reader import SlowReader
 
 from attack.provider import Hostile
 
@@ -220,7 +220,7 @@ class Attacker:
     async def _unread(self, wave: str, path: str, bearer: str = "") -> None:
         """Ask again and again, and read nothing, until the server lets go of the connection."""
         headers = {"Host": "localhost"} | ({"Authorization": bearer} if bearer else {})
-        line = await Line.open(self._url, path, *(f"{k}: {v}" for k, v in headers.items()))
+        line = await SlowReader.open(self._url, path, *(f"{k}: {v}" for k, v in headers.items()))
         more = request("GET", path, headers)
         async with asyncio.timeout(HANG_SECONDS):
             with contextlib.suppress(ConnectionError):

@@ -51,7 +51,7 @@ from ws_bridge.server.transport.frame_scanner import FrameScanner
 from ws_bridge.upstream.errors import classify, provider_error, redacted, retry_after
 from ws_bridge.upstream.litellm.direct import data_of
 from ws_bridge.upstream.litellm.tap import Tap
-from ws_bridge.upstream.websocket.errors import spoken
+from ws_bridge.upstream.websocket.errors import parse_error
 
 Json = dict[str, Any]
 Target = Callable[[Random], None]
@@ -226,11 +226,12 @@ def _followed(pieces: list[bytes]) -> Any:
     for piece in pieces:
         if piece and frames.is_whole(piece):
             other = FrameScanner(fragments=3, controls=3)
-            assert other.feed(piece, 1.0) is None
-            assert (other.ahead, other.is_between) == (0, True), "whole is whole"
-        if breach := frames.feed(piece, 1.0):
+            assert other.scan(piece, 1.0) is None
+            assert (other.remaining, other.is_at_boundary) == (0, True), "whole is whole"
+        if breach := frames.scan(piece, 1.0):
             return breach
-    return frames.ahead, frames.received, frames.is_between, frames.rests, frames.is_closed
+    seen = (frames.remaining, frames.received, frames.is_at_boundary, frames.boundaries)
+    return *seen, frames.is_closed
 
 
 def _frame(rng: Random) -> bytes:
@@ -308,7 +309,7 @@ def failures(rng: Random) -> None:
         provider_error(failure)
     redacted(text)
     if isinstance(body, dict):
-        _speak(spoken(body))
+        _speak(parse_error(body))
     _speak(UpstreamError("m", status=429, retry_after=retry_after(headers)))
 
 

@@ -200,7 +200,7 @@ async def test_a_response_that_was_taken_over_ends_here_and_is_written_no_more()
     await mirror.drain()
     await task
     assert terminals(job) == ["response.failed"]
-    assert job.result["error"]["message"] == ResponseTakenOver.words
+    assert job.result["error"]["message"] == ResponseTakenOver.default_message
     assert job.result["output"][0]["content"][0]["text"] == "a"
     assert store.log("resp_1") == log
     assert upstream.open_now == 0
@@ -216,7 +216,7 @@ async def test_an_end_that_comes_after_the_takeover_is_not_published():
     gate.set()
     await task
     assert terminals(job) == ["response.failed"]
-    assert job.result["error"]["message"] == ResponseTakenOver.words
+    assert job.result["error"]["message"] == ResponseTakenOver.default_message
     assert job.stream.events[-1].json()["response"] == job.result
     assert [event.number for event in job.stream.events] == list(range(len(job.stream.events)))
 

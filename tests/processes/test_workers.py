@@ -27,8 +27,14 @@ from upstreams import FakeProviders
 from ws_bridge.config import Config
 from ws_bridge.errors import ConfigError
 from ws_bridge.processes import sockets as sockets_module
-from ws_bridge.processes.signals import StopSignals, first_of
-from ws_bridge.processes.supervisor import LONGEST_PAUSE, TRIES, Supervisor, _how, pause_after
+from ws_bridge.processes.signals import StopSignals, wait_until_any
+from ws_bridge.processes.supervisor import (
+    LONGEST_PAUSE,
+    TRIES,
+    Supervisor,
+    exit_reason,
+    pause_after,
+)
 from ws_bridge.server.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -453,17 +459,17 @@ class Watched:
         self._log = caplog
         self.hands = FakeClock()
         self.paused = []
-        self.orders = StopSignals()
+        self.stop_signals = StopSignals()
         sockets = sockets_module.listen(config, 1)
         clock = replace(self.hands.clock(), sleep=self._sleep)
-        self._supervisor = Supervisor(config, sockets, self.orders, lambda _: None, clock)
+        self._supervisor = Supervisor(config, sockets, self.stop_signals, lambda _: None, clock)
 
     async def __aenter__(self):
         self._running = asyncio.create_task(self._supervisor.run())
         return self
 
     async def __aexit__(self, *_):
-        self.orders.at_once()
+        self.stop_signals.stop_now()
         await asyncio.gather(self._running, return_exceptions=True)
 
     async def _sleep(self, seconds):
@@ -534,7 +540,7 @@ async def test_a_worker_that_was_ready_is_replaced_at_once_and_never_given_up(
         watched.end_pause()
         await watched.ready(await watched.kill())
         assert watched.paused == [0.5, 1, 2, 4, 8, 16]
-        watched.orders.more()
+        watched.stop_signals.signal_received()
         assert await watched.code() == 0
     assert watched.said("no_worker") == []
 
@@ -565,15 +571,15 @@ async def test_a_stop_during_the_start_is_obeyed_at_once(node, litellm, workers,
 
 async def test_orders_are_to_stop_and_then_to_hurry():
     told = StopSignals()
-    told.more()
-    assert (told.stop.is_set(), told.hurry.is_set()) == (True, False)
-    told.more()
-    assert told.hurry.is_set()
-    await first_of(asyncio.Event(), told.stop)
+    told.signal_received()
+    assert (told.stop.is_set(), told.force.is_set()) == (True, False)
+    told.signal_received()
+    assert told.force.is_set()
+    await wait_until_any(asyncio.Event(), told.stop)
 
 
 def test_an_end_is_told_by_its_code_or_its_signal():
-    assert [_how(code) for code in (0, 3, -9, -200)] == [
+    assert [exit_reason(code) for code in (0, 3, -9, -200)] == [
         "code=0",
         "code=3",
         "signal=SIGKILL",

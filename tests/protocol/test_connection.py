@@ -6,7 +6,12 @@ from typing import Any
 import orjson
 import pytest
 
-from ws_bridge.errors import ConnectionLimitReached, InvalidRequest, ServerDraining
+from ws_bridge.errors import (
+    TOO_MANY_BAD_FRAMES,
+    ConnectionLimitReached,
+    InvalidRequest,
+    ServerDraining,
+)
 from ws_bridge.protocol.actions import (
     AcceptSteer,
     Action,
@@ -401,7 +406,7 @@ def test_so_many_bad_frames_in_a_row_end_the_connection():
     assert len(client.connection.refuse_frame(InvalidRequest("Binary."))) == 1
     said, end = client.hear('{"type": "response.cancel", "stream_id": ""}')
     assert isinstance(said, SendFrame)
-    assert end == CloseConnection(1008, b"too many bad frames")
+    assert end == CloseConnection(TOO_MANY_BAD_FRAMES)
 
 
 def test_a_create_is_never_a_bad_frame():

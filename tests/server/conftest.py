@@ -25,8 +25,8 @@ MODELS = (
 
 
 def pytest_asyncio_loop_factories(item):
-    """The guard's tests run in the loop that serves elsewhere, the others in one that is turned."""
-    if item.path.name == "test_guard.py":
+    """The transport is tested in the loop that serves in production, all else in `TurnedLoop`."""
+    if item.path.name == "test_transport.py":
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": TurnedLoop}
 
@@ -39,13 +39,13 @@ class Running:
         bridge: Bridge,
         url: str,
         session: aiohttp.ClientSession,
-        doorway: Listener,
+        listener: Listener,
     ) -> None:
         self.bridge = bridge
         self.url = url
         self.session = session
-        self.doorway = doorway
-        self.stop = doorway.close
+        self.listener = listener
+        self.stop = listener.close
 
     async def post(self, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
         async with self.session.post(self.url + path, json=body or None) as answer:
@@ -122,12 +122,12 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
         runner = web.AppRunner(bridge.app, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         listening = socket.create_server(("127.0.0.1", 0))
-        doorway = await serve_on(runner, listening, settings)
+        listener = await serve_on(runner, listening, settings)
         session = aiohttp.ClientSession()
-        ends.extend((doorway.close, session.close))
-        bridge.hurry.set()  # a test's end waits for nobody
+        ends.extend((listener.close, session.close))
+        bridge.force.set()  # a test's end waits for nobody
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        return Running(bridge, url, session, doorway)
+        return Running(bridge, url, session, listener)
 
     yield start
     for end in reversed(ends):

@@ -1,4 +1,4 @@
-"""Health, readiness, the page, metrics, unknown paths, and the way down."""
+"""Health, readiness, the page, metrics, unknown paths, and the drain."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from support.hang import HANG_SECONDS
 from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
 
 from ws_bridge.config import Config
-from ws_bridge.server.app import Bridge
+from ws_bridge.server.app import MIB, Bridge
 
 
 async def test_health_is_at_once_and_readiness_when_the_upstream_is_open(serve):
@@ -47,7 +47,7 @@ async def test_the_page_comes_with_a_strict_policy(serve):
 async def test_a_drain_lets_a_turn_finish_and_refuses_new_ones(serve):
     gate = asyncio.Event()
     bridge = await serve(Scripted([*opening(), gate, *message("x"), completed(done_item("x"))]))
-    bridge.bridge.hurry.clear()
+    bridge.bridge.force.clear()
     busy, idle = await bridge.connect(), await bridge.connect()
     await busy.create(input="hi")
     await busy.until("response.in_progress")
@@ -70,7 +70,7 @@ async def test_a_drain_lets_a_turn_finish_and_refuses_new_ones(serve):
 async def test_a_drain_does_not_wait_for_a_client_that_leaves_meanwhile(serve):
     gate = asyncio.Event()
     bridge = await serve(Scripted([*opening(), gate, *message("x"), completed(done_item("x"))]))
-    bridge.bridge.hurry.clear()
+    bridge.bridge.force.clear()
     client = await bridge.connect()
     await client.create(input="hi")
     await client.until("response.in_progress")
@@ -83,7 +83,7 @@ async def test_a_drain_does_not_wait_for_a_client_that_leaves_meanwhile(serve):
         await ending
 
 
-async def test_a_hurried_drain_ends_what_runs_as_failed(serve):
+async def test_a_forced_drain_ends_what_runs_as_failed(serve):
     bridge = await serve(Scripted([*opening(), *message("par")[:3], asyncio.Event()]))
     client = await bridge.connect()
     await client.create(input="hi")
@@ -103,5 +103,5 @@ def test_a_stored_value_unfolds_to_what_a_message_can_become_and_no_further(mess
         "store": {"url": "redis://127.0.0.1:1"},
     }
     bridge = Bridge(Config.model_validate(sections), {}, upstream=Scripted([]))
-    for part in (bridge._store, bridge._conversations._kept):
-        assert part._codec.max_bytes == most_mib * 2**20
+    for part in (bridge._store, bridge._conversations):
+        assert part._codec.max_bytes == most_mib * MIB

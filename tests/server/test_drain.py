@@ -33,7 +33,7 @@ async def connect():
 async def test_idle_sockets_go_in_groups_and_a_hurry_sends_all_of_them_away(serve, connect):
     """The second group's turn comes seconds after the first one's; a second signal comes sooner."""
     bridge = await serve(Scripted(answer("x")))
-    bridge.bridge.hurry.clear()
+    bridge.bridge.force.clear()
     sockets = await connect(bridge, AT_ONCE + MORE)
     goodbyes = {asyncio.create_task(closed(ws)) for ws in sockets}
     ending = asyncio.create_task(bridge.bridge.app.shutdown())
@@ -43,7 +43,7 @@ async def test_idle_sockets_go_in_groups_and_a_hurry_sends_all_of_them_away(serv
             done, goodbyes = await asyncio.wait(goodbyes, return_when=asyncio.FIRST_COMPLETED)
             gone |= done
     assert len(goodbyes) == MORE
-    bridge.bridge.hurry.set()
+    bridge.bridge.force.set()
     async with asyncio.timeout(HANG_SECONDS):
         gone |= (await asyncio.wait(goodbyes))[0]
         await ending

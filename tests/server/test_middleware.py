@@ -10,7 +10,7 @@ from ws_bridge.upstream.base import Request
 ENVIRON = {"KEYS": "key-a"}
 KEYED = {"auth": {"keys_env": ["KEYS"]}}
 GOOD, WRONG = ({"Authorization": f"Bearer {key}"} for key in ("key-a", "wrong"))
-WORDS = "Too many requests from this address were refused (60 per minute). Try again in {}s."
+MESSAGES = "Too many requests from this address were refused (60 per minute). Try again in {}s."
 
 
 class Time:
@@ -49,7 +49,7 @@ async def test_after_sixty_refusals_an_address_is_told_to_wait_and_a_valid_key_s
         status, wait, error = await ask(bridge, WRONG, path)
         assert (status, wait) == (429, "48")
         assert error["code"] == "rate_limit_exceeded"
-        assert error["message"] == WORDS.format(48)
+        assert error["message"] == MESSAGES.format(48)
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await bridge.connect(headers=WRONG)
     assert (refused.value.status, refused.value.headers["Retry-After"]) == (429, "48")
@@ -86,7 +86,7 @@ async def test_unknown_ids_are_404_and_leave_nothing_behind(serve):
     for number in range(200):
         status, _, error = await ask(bridge, GOOD, f"/v1/responses/resp_{number:048x}")
         assert (status, error["type"]) == (404, "invalid_request_error")
-    assert bridge.bridge._budgets.names() == 0
+    assert bridge.bridge._quotas.names() == 0
 
 
 async def test_a_bug_is_a_500_that_says_nothing(serve):

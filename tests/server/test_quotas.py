@@ -13,7 +13,7 @@ from ws_bridge.clock import Clock
 from ws_bridge.config import Limits
 from ws_bridge.errors import RateLimited, UpstreamError
 from ws_bridge.server import quotas as room
-from ws_bridge.server.auth import EVERYBODY, names_of
+from ws_bridge.server.auth import LOCAL_OWNER, names_of
 from ws_bridge.server.quotas import Quotas, Rate, address_of
 
 
@@ -35,7 +35,7 @@ class Counted:
         self.of = Quotas(
             Limits(**limits),
             runs=lambda response_id, owner: (response_id, owner) in self.alive,
-            breached=self.breaches.append,
+            limit_reached=self.breaches.append,
             now=self.now,
         )
 
@@ -187,9 +187,9 @@ def test_zero_is_no_limit_and_costs_no_memory():
 
 def test_without_keys_everybody_is_one_owner_without_a_limit():
     counted = Counted(connections_per_key=1, running_per_key=1, creates_per_minute=1)
-    with counted.of.connection(EVERYBODY), counted.of.connection(EVERYBODY):
+    with counted.of.connection(LOCAL_OWNER), counted.of.connection(LOCAL_OWNER):
         for number in range(5):
-            counted.begin(EVERYBODY, str(number))
+            counted.begin(LOCAL_OWNER, str(number))
     assert counted.of.names() == 0
 
 
@@ -297,8 +297,8 @@ async def until(is_true):
 
 def taken(bridge, name="a"):
     """Sockets and responses that the bridge counts for the key."""
-    budgets, owner = bridge.bridge._budgets, names_of(f"key-{name}", ())[0]
-    return budgets.connections(owner), budgets.running(owner)
+    quotas, owner = bridge.bridge._quotas, names_of(f"key-{name}", ())[0]
+    return quotas.connections(owner), quotas.running(owner)
 
 
 @pytest.mark.catalogue("S12")
@@ -515,7 +515,7 @@ async def test_after_load_of_every_kind_all_places_are_free_again(serve_keyed):
     )
     await asyncio.gather(*(kind(bridge, key) for kind in kinds for key in (A, B) * 8))
     await until(lambda: (taken(bridge, "a"), taken(bridge, "b")) == ((0, 0), (0, 0)))
-    assert bridge.bridge._budgets.names() == 0
+    assert bridge.bridge._quotas.names() == 0
 
 
 async def test_every_breach_is_counted_by_its_limit(serve_keyed):

@@ -6,11 +6,11 @@ import json
 
 import pytest
 from support.hang import HANG_SECONDS
-from support.raw_client import Line as Announced
+from support.raw_client import RawClient
 from support.scripted_upstream import Scripted, answer, message, opening
-from support.slow_reader import Line
+from support.slow_reader import SlowReader
 
-from ws_bridge.server.auth import EVERYBODY
+from ws_bridge.server.auth import LOCAL_OWNER
 
 MIB = 2**20
 KEYS = {"keys_env": ["KEYS"]}
@@ -68,7 +68,7 @@ async def test_what_is_counted_for_its_tokens_counts_until_it_is_answered(serve,
 
     first = asyncio.create_task(asked(half))
     await upstream.counting.acquire()
-    assert half < bridge.bridge._budgets.asked_bytes() < half + 100
+    assert half < bridge.bridge._quotas.asked_bytes() < half + 100
     told = await asked(half)
     assert told == (
         429,
@@ -78,7 +78,7 @@ async def test_what_is_counted_for_its_tokens_counts_until_it_is_answered(serve,
     await upstream.counting.acquire()
     upstream.gate.set()
     assert [status for status, _ in await asyncio.gather(first, other)] == [200, 200]
-    assert bridge.bridge._budgets.asked_bytes() == 0
+    assert bridge.bridge._quotas.asked_bytes() == 0
     assert (await asked(half))[0] == 200
 
 
@@ -95,7 +95,7 @@ async def test_large_counts_are_few_at_once_and_nothing_else_waits_for_them(serv
     asked += [asyncio.create_task(post(bridge, path, data, key)) for key, data in others]
     for _ in range(2):
         await upstream.counting.acquire()
-    await until(lambda: bridge.bridge._budgets.asked_bytes() == 7 * len(large) + len(small))
+    await until(lambda: bridge.bridge._quotas.asked_bytes() == 7 * len(large) + len(small))
     assert upstream.counting.locked()
     upstream.gate.set()
     assert [status for status, _ in await asyncio.gather(*asked)] == [200] * 8
@@ -108,7 +108,7 @@ async def test_what_a_response_was_asked_counts_until_it_has_ended(serve, kind):
     gate = asyncio.Event()
     upstream = Scripted([*opening(), gate, *answer("x")[2:]], answer("y"))
     bridge = await serve(upstream, {"auth": KEYS, "limits": ONE}, ENVIRON)
-    budgets, size = bridge.bridge._budgets, MIB * 3 // 4
+    quotas, size = bridge.bridge._quotas, MIB * 3 // 4
     headers = {"Authorization": "Bearer key-a"}
     client = await bridge.connect(headers=headers)
     if kind == "socket":
@@ -119,7 +119,7 @@ async def test_what_a_response_was_asked_counts_until_it_has_ended(serve, kind):
         asking = await bridge.session.post(bridge.url + "/v1/responses", data=data, headers=headers)
         await asking.content.readany()
         asking.close()
-    assert size < budgets.asked_bytes() < size + 200
+    assert size < quotas.asked_bytes() < size + 200
     assert (await post(bridge, "/v1/responses", body(size)))[0] == 429
     await client.create(input="x" * size, stream_id="other")
     assert (await client.until("error"))[-1]["error"]["code"] == "rate_limit_exceeded"
@@ -136,7 +136,7 @@ async def test_what_was_refused_is_not_held_on_to(serve, data):
     bridge = await serve(Scripted(answer("x")), {"auth": KEYS}, ENVIRON)
     for path in ("/v1/responses", "/v1/responses/input_tokens", "/v1/conversations"):
         await post(bridge, path, data)
-        assert bridge.bridge._budgets.asked_bytes() == 0
+        assert bridge.bridge._quotas.asked_bytes() == 0
 
 
 @pytest.mark.catalogue("A7")
@@ -162,11 +162,11 @@ async def test_what_is_only_announced_takes_nobody_elses_room(serve):
     bridge = await serve(Scripted(answer("x")), {"auth": KEYS}, ENVIRON)
     path = "/v1/responses/input_tokens"
     headers = ("Authorization: Bearer key-a", f"Content-Length: {10**15}")
-    line = await Announced.open(bridge.url)
+    line = await RawClient.open(bridge.url)
     head = [f"POST {path} HTTP/1.1", "Host: localhost", *headers, "", "{"]
     await line.send("\r\n".join(head).encode())
-    await until(bridge.bridge._budgets.asked_bytes)
-    assert bridge.bridge._budgets.asked_bytes() == 64 * MIB
+    await until(bridge.bridge._quotas.asked_bytes)
+    assert bridge.bridge._quotas.asked_bytes() == 64 * MIB
     assert (await post(bridge, path, body(MIB), "key-b"))[0] == 200
     assert (await post(bridge, path, body(MIB), "key-a"))[0] == 200
     line.close()
@@ -178,15 +178,15 @@ async def test_an_answer_that_is_not_read_counts_until_it_is(serve):
     limits = {"asked_mib_per_key": 8}
     bridge = await serve(Scripted(answer("x" * 6 * MIB)), {"auth": KEYS, "limits": limits}, ENVIRON)
     _, made = await bridge.json("POST", "/v1/responses", "key-a", model="m", input="hi")
-    path, budgets = f"/v1/responses/{made['id']}", bridge.bridge._budgets
-    unread = await Line.open(bridge.url, path, "Authorization: Bearer key-a")
-    await until(lambda: 6 * MIB < budgets.asked_bytes() < 7 * MIB)
+    path, quotas = f"/v1/responses/{made['id']}", bridge.bridge._quotas
+    unread = await SlowReader.open(bridge.url, path, "Authorization: Bearer key-a")
+    await until(lambda: 6 * MIB < quotas.asked_bytes() < 7 * MIB)
     status, told = await bridge.json("GET", path, "key-a")
     assert (status, told["error"]["code"]) == (429, "rate_limit_exceeded")
     status, told = await bridge.json("GET", path, "key-b")
     assert status == 404
     assert (await bridge.json("GET", "/v1/models", "key-a"))[0] == 200
-    while budgets.asked_bytes():
+    while quotas.asked_bytes():
         await unread.read()
     assert (await bridge.json("GET", path, "key-a"))[0] == 200
     unread.close()
@@ -219,15 +219,15 @@ async def test_so_many_may_follow_with_a_key_and_no_more(serve):
     assert (await followers[-1].json())["error"]["code"] == "rate_limit_exceeded"
     followers += [await follow("key-b") for _ in range(3)]
     assert [each.status for each in followers[4:]] == [200, 200, 429]
-    assert bridge.bridge._budgets.followers() == 5
+    assert bridge.bridge._quotas.followers() == 5
     followers[0].close()
-    await until(lambda: bridge.bridge._budgets.followers() < 5)
+    await until(lambda: bridge.bridge._quotas.followers() < 5)
     again = await follow("key-a")
     assert again.status == 200
     gate.set()
     for each in (*followers[1:3], *followers[4:6], again):
         assert b"[DONE]" in await each.read()
-    await until(lambda: bridge.bridge._budgets.followers() == 0)
+    await until(lambda: bridge.bridge._quotas.followers() == 0)
 
 
 async def begin(bridge, key):
@@ -242,10 +242,10 @@ async def begin(bridge, key):
 async def test_without_keys_only_the_sums_hold(serve):
     limits = {"followers_per_key": 1, "asked_mib_per_key": 1}
     bridge = await serve(Scripted(answer("x")), {"limits": limits})
-    budgets = bridge.bridge._budgets
+    quotas = bridge.bridge._quotas
     with contextlib.ExitStack() as taken:
         for _ in range(2):
-            taken.enter_context(budgets.follower(EVERYBODY))
-            taken.enter_context(budgets.asked(EVERYBODY, 3 * MIB))
-        assert budgets.asked_bytes() == 6 * MIB
-    assert budgets.names() == 0
+            taken.enter_context(quotas.follower(LOCAL_OWNER))
+            taken.enter_context(quotas.asked(LOCAL_OWNER, 3 * MIB))
+        assert quotas.asked_bytes() == 6 * MIB
+    assert quotas.names() == 0

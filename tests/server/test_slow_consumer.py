@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from support.fake_clock import FakeClock, let_others_run
 
-from ws_bridge.server.slow_consumer import LOOKS, SlowConsumer
+from ws_bridge.server.slow_consumer import CHECKS, SlowConsumer
 
 
 class Held(asyncio.WriteTransport):
@@ -29,12 +29,12 @@ async def waiting(hands):
     """The transport, the patience with it, and how often its client was let go."""
     held, gone = Held(1000), []
 
-    async def let_go():
+    async def on_slow():
         gone.append(hands.time)
 
-    patience = SlowConsumer(held, hands.clock(), 60.0, let_go)
-    yield held, patience, gone
-    await patience.end()
+    slow_consumer = SlowConsumer(held, hands.clock(), 60.0, on_slow)
+    yield held, slow_consumer, gone
+    await slow_consumer.cancel()
     assert hands.sleepers == 0
 
 
@@ -42,35 +42,35 @@ async def turn(hands, looks):
     """So many looks, one after the other."""
     for _ in range(looks):
         await let_others_run()
-        hands.advance(60.0 / LOOKS)
+        hands.advance(60.0 / CHECKS)
     await let_others_run()
 
 
 async def test_a_client_that_takes_nothing_is_let_go_once(hands, waiting):
-    _, patience, gone = waiting
-    with patience:
-        await turn(hands, LOOKS)
+    _, slow_consumer, gone = waiting
+    with slow_consumer:
+        await turn(hands, CHECKS)
         assert gone == []
-        await turn(hands, 2 * LOOKS)
+        await turn(hands, 2 * CHECKS)
     assert len(gone) == 1
     assert 60 <= gone[0] - 1000 <= 60 * 4 / 3
 
 
 @pytest.mark.parametrize("taken", [1, 500])
 async def test_a_client_that_takes_a_byte_now_and_then_has_time(hands, waiting, taken):
-    held, patience, gone = waiting
+    held, slow_consumer, gone = waiting
     held.size = 1000 * taken
-    with patience:
+    with slow_consumer:
         for _ in range(20):
-            await turn(hands, LOOKS - 1)
+            await turn(hands, CHECKS - 1)
             held.size -= taken
     assert gone == []
 
 
 async def test_more_to_read_is_no_sign_of_reading(hands, waiting):
-    held, patience, gone = waiting
-    with patience:
-        for _ in range(2 * LOOKS):
+    held, slow_consumer, gone = waiting
+    with slow_consumer:
+        for _ in range(2 * CHECKS):
             await turn(hands, 1)
             held.size += 10
     assert len(gone) == 1
@@ -78,30 +78,30 @@ async def test_more_to_read_is_no_sign_of_reading(hands, waiting):
 
 async def test_who_came_through_has_all_the_time_again(hands, waiting):
     """However long it is all in all: each wait begins anew."""
-    _, patience, gone = waiting
+    _, slow_consumer, gone = waiting
     for _ in range(5):
-        with patience:
-            await turn(hands, LOOKS - 1)
+        with slow_consumer:
+            await turn(hands, CHECKS - 1)
         await turn(hands, 1)
     assert gone == []
 
 
 async def test_several_waits_are_one(hands, waiting):
-    _, patience, gone = waiting
-    with patience:
-        for _ in range(2 * LOOKS):
-            with patience:
+    _, slow_consumer, gone = waiting
+    with slow_consumer:
+        for _ in range(2 * CHECKS):
+            with slow_consumer:
                 await turn(hands, 1)
     assert len(gone) == 1
 
 
 async def test_while_nobody_waits_nobody_looks(hands, waiting):
-    _, patience, gone = waiting
+    _, slow_consumer, gone = waiting
     assert hands.sleepers == 0
-    with patience:
+    with slow_consumer:
         await let_others_run()
         assert hands.sleepers == 1
     await turn(hands, 1)
     assert hands.sleepers == 0
-    await turn(hands, 3 * LOOKS)
+    await turn(hands, 3 * CHECKS)
     assert gone == []

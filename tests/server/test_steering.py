@@ -448,7 +448,7 @@ async def test_a_drain_hands_the_steers_back_and_takes_no_more(serve):
     script, gate = held("x")
     upstream = Scripted(script, answer("y"))
     bridge = await serve(upstream)
-    bridge.bridge.hurry.clear()
+    bridge.bridge.force.clear()
     client = await bridge.connect()
     target = await begin(client)
     steer_id = await accepted(client, target, "1")

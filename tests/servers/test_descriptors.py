@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.fleet import Bridge
 from support.hang import HANG_SECONDS
-from support.raw_client import TEXT, Line, frame, request
+from support.raw_client import TEXT, RawClient, frame, request
 
 DEMO = {"name": "demo", "model": "demo/demo", "drop_params": True}
 HEALTHZ = request("GET", "/healthz", {"Host": "localhost", "Connection": "close"})
@@ -45,12 +45,12 @@ async def is_served(line):
 async def test_without_files_left_streams_go_on_and_newcomers_are_served_when_there_are_some():
     async with Bridge({"models": [DEMO]}) as bridge:
         await bridge.wait_ready()
-        running = await Line.upgraded(bridge.url)
+        running = await RawClient.upgraded(bridge.url)
         await running.send(create("Count to 200."))
         await running.frames(3)
         logged = len(bridge.log())
         before = allow(bridge.pid, files_of(bridge.pid) + 4)
-        newcomers = [await Line.open(bridge.url) for _ in range(40)]
+        newcomers = [await RawClient.open(bridge.url) for _ in range(40)]
         served = await asyncio.gather(*map(is_served, newcomers))
         assert served.count(False) >= 30
         kinds = []
@@ -65,5 +65,5 @@ async def test_without_files_left_streams_go_on_and_newcomers_are_served_when_th
             line.close()
         allow(bridge.pid, before)
         async with asyncio.timeout(HANG_SECONDS):
-            while not await is_served(await Line.open(bridge.url)):  # noqa: ASYNC110 - a process
+            while not await is_served(await RawClient.open(bridge.url)):  # noqa: ASYNC110 - a process
                 await asyncio.sleep(0.05)

@@ -26,7 +26,7 @@ HANG_MS = 1000 * HANG_SECONDS
 expect.set_options(timeout=HANG_MS)
 
 
-class Wire:
+class Relay:
     """A relay before the bridge that can be cut: what a lost network looks like to the page."""
 
     def __init__(self, address: str) -> None:
@@ -80,14 +80,14 @@ class Tab:
         """The text of the newest answer."""
         return self.page.locator(".turn .answer .message").last
 
-    async def say(self, text: str) -> None:
+    async def send_message(self, text: str) -> None:
         """Write a message and send it."""
         await self.page.locator("#prompt").fill(text)
         await self.page.keyboard.press("Enter")
 
     async def ask(self, text: str) -> str:
         """Say it, and return the whole answer."""
-        await self.say(text)
+        await self.send_message(text)
         await self.settled()
         return await self.answer.inner_text()
 

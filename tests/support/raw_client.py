@@ -55,7 +55,7 @@ def request(method: str, path: str, headers: dict[str, str]) -> bytes:
 UPGRADE = request("GET", "/v1/responses", HANDSHAKE)
 
 
-class Line:
+class RawClient:
     """One TCP connection to a server."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -11,7 +11,7 @@ from support.hang import HANG_SECONDS
 TEXT, CLOSE, PING = 1, 8, 9
 
 
-class Line:
+class SlowReader:
     """One TCP connection with a small receive buffer."""
 
     def __init__(self, line: socket.socket) -> None:
@@ -19,7 +19,7 @@ class Line:
         self.got = bytearray()
 
     @classmethod
-    async def open(cls, url: str, path: str, *headers: str, buffer: int = 4096) -> "Line":
+    async def open(cls, url: str, path: str, *headers: str, buffer: int = 4096) -> "SlowReader":
         """Connect and ask; the answer's head is read, and not a byte more."""
         address = urlsplit(url)
         line = socket.socket()
@@ -35,7 +35,7 @@ class Line:
         return client
 
     @classmethod
-    async def upgraded(cls, url: str, buffer: int = 4096) -> "Line":
+    async def upgraded(cls, url: str, buffer: int = 4096) -> "SlowReader":
         """A WebSocket."""
         key = base64.b64encode(bytes(16)).decode()
         asks = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13")
@@ -45,14 +45,14 @@ class Line:
     async def send(self, data: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(self.socket, data)
 
-    async def say(self, text: str, opcode: int = TEXT) -> None:
+    async def send_frame(self, text: str, opcode: int = TEXT) -> None:
         """A frame, masked with zeros."""
         size = len(text.encode())
         long = bytes([0xFE]) + size.to_bytes(2, "big") if size > 125 else bytes([0x80 | size])
         await self.send(bytes([0x80 | opcode]) + long + bytes(4) + text.encode())
 
     async def create(self, **fields: object) -> None:
-        await self.say(json.dumps({"type": "response.create", "model": "m", **fields}))
+        await self.send_frame(json.dumps({"type": "response.create", "model": "m", **fields}))
 
     async def read(self, most: int = 2**16) -> int:
         """Take some bytes; 0 at the end of the connection."""

@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 
 from ws_bridge.terminal.endpoint import Endpoint, EndpointError
 from ws_bridge.terminal.screen import Screen
-from ws_bridge.terminal.session import POLL_PATIENCE, Session
+from ws_bridge.terminal.session import MAX_FAILED_POLLS, Session
 from ws_bridge.terminal.turn import ShownPart
 
 READY = "\x1b[?2004h"  # the line editor switches bracketed paste on: it reads keys now
@@ -255,7 +255,7 @@ async def test_an_answer_is_shown_piece_by_piece(bridge, chat):
 async def test_turns_build_on_each_other_until_the_user_begins_anew(bridge, chat):
     for _ in range(3):
         await chat.ask("hi")
-    chat.forget()
+    chat.reset()
     await chat.ask("hi")
     ids = [create.get("previous_response_id") for create in bridge.creates]
     assert ids == [None, "resp_1", "resp_2", None]
@@ -428,7 +428,7 @@ async def test_a_server_that_is_gone_is_given_up_after_some_patience(bridge, cha
     chat._pause = counted
     bridge.scripts = [vanish]
     await chat.ask("hi")
-    assert len(pauses) == POLL_PATIENCE - 1
+    assert len(pauses) == MAX_FAILED_POLLS - 1
     (error,) = chat.seen.texts("error")
     assert error.startswith("no answer from http://127.0.0.1:")
     await chat.ask("hi")  # the session lives

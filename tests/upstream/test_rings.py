@@ -98,6 +98,6 @@ def test_an_error_alone_knows_nothing_of_what_led_to_it():
         fail()
     error = caught.value
     assert isinstance(error.__traceback__, types.TracebackType)
-    assert error.alone() is error
+    assert error.without_traceback() is error
     assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
     assert (error.message, error.status) == ("words", 401)

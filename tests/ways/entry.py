@@ -24,7 +24,7 @@ from support.hang import HANG_SECONDS
 
 import ws_bridge
 from ws_bridge.config import Config
-from ws_bridge.processes.serving import ListenPlace, serve
+from ws_bridge.processes.serving import serve
 from ws_bridge.processes.signals import StopSignals
 
 HOUSE = Path(ws_bridge.__file__).parent
@@ -68,17 +68,18 @@ def served(sections: Mapping[str, Any]) -> Iterator[Served]:
         for home, name, value in long_limits.found(long_limits.CONSTANTS):
             ends.enter_context(patch.object(home, name, value))
         listening = ends.enter_context(socket.create_server(("127.0.0.1", 0)))
-        port, orders = listening.getsockname()[1], StopSignals()
+        port, stop_signals = listening.getsockname()[1], StopSignals()
         began: Future[asyncio.AbstractEventLoop] = Future()
 
         async def live() -> None:
             loop = asyncio.get_running_loop()
             await serve(
                 config,
-                ListenPlace(listening),
-                orders,
-                listens=lambda: None,
-                readies=lambda: began.set_result(loop),
+                listening,
+                stop_signals,
+                tls=None,
+                on_listening=lambda: None,
+                on_ready=lambda: began.set_result(loop),
             )
 
         def run() -> None:
@@ -96,6 +97,6 @@ def served(sections: Mapping[str, Any]) -> Iterator[Served]:
         try:
             yield Served(port, loop)
         finally:
-            loop.call_soon_threadsafe(orders.at_once)
+            loop.call_soon_threadsafe(stop_signals.stop_now)
             thread.join(HANG_SECONDS)
             assert not thread.is_alive(), "the bridge did not end"

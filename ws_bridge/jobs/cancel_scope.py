@@ -82,7 +82,7 @@ class CancelScope:
             if self._task is not None:
                 self._task.uncancel()
         elif isinstance(error, BridgeError):
-            reason = error.alone()
+            reason = error.without_traceback()
         elif isinstance(error, Exception):  # a bug must not leave a response unfinished
             log.error("job_crashed id=%s", self._id, exc_info=error)
             reason = BridgeError()

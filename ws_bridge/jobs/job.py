@@ -127,7 +127,7 @@ class Job:
         try:
             await publisher.open()
         except BridgeError as error:
-            self._scope.request(error.alone())
+            self._scope.request(error.without_traceback())
             return
         while keepalive:
             silent = self._clock.monotonic() - publisher.last_at

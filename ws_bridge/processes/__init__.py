@@ -1,1 +1,1 @@
-"""The processes that serve: one, or several under a small one that watches over them."""
+"""The processes that serve: one, or several workers under a supervisor."""

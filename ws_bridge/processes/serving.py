@@ -1,7 +1,6 @@
 """One process that serves: a bridge on a listening socket, from its start to the end of its drain.
 
-Rule 1: a stop is obeyed at any time, also while the store is being opened.
-Rule 2: what it has to say of its life it says through two callbacks, to whoever hears it.
+Rule: a stop works at any time, also while the store is being opened.
 """
 
 from __future__ import annotations
@@ -11,13 +10,12 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
 from ws_bridge.config import Config
-from ws_bridge.processes.signals import StopSignals, first_of
+from ws_bridge.processes.signals import StopSignals, wait_until_any
 from ws_bridge.server.app import Bridge
 from ws_bridge.server.transport.listener import serve_on
 
@@ -26,33 +24,26 @@ log = logging.getLogger("ws_bridge")
 KEEPALIVE_SECONDS = 75.0  # longer than the proxies that keep connections for the next request
 
 
-@dataclass(frozen=True, slots=True)
-class ListenPlace:
-    """Where a process serves: its socket, and what encrypts it."""
-
-    listening: socket.socket
-    tls: ssl.SSLContext | None = None
-
-
 async def serve(
     config: Config,
-    place: ListenPlace,
-    orders: StopSignals,
+    listening: socket.socket,
+    stop_signals: StopSignals,
     *,
-    listens: Callable[[], None],
-    readies: Callable[[], None] = lambda: None,
+    tls: ssl.SSLContext | None,
+    on_listening: Callable[[], None],
+    on_ready: Callable[[], None] = lambda: None,
     worker: int = 0,
-    relieves: bool = False,
+    is_replacement: bool = False,
 ) -> int:
     """Serve until stopped, and return the exit code. Raises ``ConfigError``.
 
-    ``listens`` is called when it accepts connections, ``readies`` when responses can be made.
-    ``worker`` is the process's number, if it is one of several; one that relieves another accepts
-    nothing before it is ready.
+    ``on_listening`` is called when it accepts connections, ``on_ready`` when responses can be made.
+    ``worker`` is the number of the process, if it is one of several. A replacement of another
+    worker accepts no connection before it is ready.
     """
     bridge = Bridge(config, worker=worker)
-    bridge.hurry = orders.hurry
-    if not await _open(bridge, orders):
+    bridge.force = stop_signals.force
+    if not await _open(bridge, stop_signals):
         return 0
     runner = web.AppRunner(
         bridge.app,
@@ -62,24 +53,24 @@ async def serve(
         shutdown_timeout=5,
     )
     await runner.setup()
-    if relieves:
-        await first_of(orders.stop, bridge.broken, bridge.ready)
-    doorway = await serve_on(runner, place.listening, config, place.tls)
-    listens()
-    await first_of(orders.stop, bridge.broken, bridge.ready)
+    if is_replacement:
+        await wait_until_any(stop_signals.stop, bridge.broken, bridge.ready)
+    listener = await serve_on(runner, listening, config, tls)
+    on_listening()
+    await wait_until_any(stop_signals.stop, bridge.broken, bridge.ready)
     if bridge.ready.is_set():
-        readies()
-    await first_of(orders.stop, bridge.broken)
+        on_ready()
+    await wait_until_any(stop_signals.stop, bridge.broken)
     log.info("draining")
-    await doorway.close()
+    await listener.close()
     log.info("stopped")
     return 1 if bridge.broken.is_set() else 0
 
 
-async def _open(bridge: Bridge, orders: StopSignals) -> bool:
-    """Open the store; False if there was a stop before that was done."""
+async def _open(bridge: Bridge, stop_signals: StopSignals) -> bool:
+    """Open the store; False if a stop came before it was open."""
     opening = asyncio.create_task(bridge.open_store())
-    stopped = asyncio.create_task(orders.stop.wait())
+    stopped = asyncio.create_task(stop_signals.stop.wait())
     await asyncio.wait((opening, stopped), return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
     if not opening.done():
@@ -91,7 +82,7 @@ async def _open(bridge: Bridge, orders: StopSignals) -> bool:
 
 
 def run(coroutine: Coroutine[Any, Any, int]) -> int:
-    """Run it to its end, in the fastest loop there is."""
+    """Run a coroutine to its end in uvloop, or in the stock loop where there is none."""
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:

@@ -1,8 +1,8 @@
 """The signals that stop a process, and its exit.
 
-Rule 1: the first SIGTERM or SIGINT stops, which is a drain; any later one cuts the drain short.
-Rule 2: they are heard from the first moment, so that a start can be stopped as well. Before
-anything has begun, a signal ends the process at once, with exit code 0.
+Rule 1: the first SIGTERM or SIGINT starts a drain; any later one cuts the drain short.
+Rule 2: they work from the first moment, so that a start can be stopped as well. Before anything has
+been started, a signal ends the process at once, with exit code 0.
 Rule 3: a process exits without waiting for daemon threads: all else has ended in order by then.
 """
 
@@ -21,32 +21,32 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(frozen=True, slots=True)
 class StopSignals:
-    """``stop``: begin nothing new, let what runs finish. ``hurry``: wait for nothing any more."""
+    """``stop``: start nothing new, let what runs finish. ``force``: wait for nothing."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    force: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def more(self) -> None:
-        """Stop; if that was said already, hurry."""
+    def signal_received(self) -> None:
+        """Stop; if a stop has begun already, force it."""
         if self.stop.is_set():
-            self.hurry.set()
+            self.force.set()
         self.stop.set()
 
-    def at_once(self) -> None:
-        """Stop, and hurry."""
+    def stop_now(self) -> None:
+        """Stop, and wait for nothing."""
         self.stop.set()
-        self.hurry.set()
+        self.force.set()
 
 
-def of_signals() -> StopSignals:
-    """The orders that this process's signals give from now on; call it in the running loop."""
-    orders = StopSignals()
+def catch_signals() -> StopSignals:
+    """What the signals of this process set from now on. Call it in the running loop."""
+    stop_signals = StopSignals()
     for number in SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, orders.more)
-    return orders
+        asyncio.get_running_loop().add_signal_handler(number, stop_signals.signal_received)
+    return stop_signals
 
 
-async def first_of(*events: asyncio.Event) -> None:
+async def wait_until_any(*events: asyncio.Event) -> None:
     """Return when one of the events is set."""
     waits = [asyncio.create_task(event.wait()) for event in events]
     try:
@@ -57,17 +57,17 @@ async def first_of(*events: asyncio.Event) -> None:
         await asyncio.gather(*waits, return_exceptions=True)
 
 
-def at_once_on_a_signal() -> None:
-    """From now on, until somebody else listens to the signals."""
+def exit_on_signal() -> None:
+    """From now on a signal ends the process at once, until ``catch_signals``."""
     for number in SIGNALS:
         signal.signal(number, lambda *_: os._exit(0))
 
 
-def leave(code: int) -> int:
-    """The code, for the interpreter to end with; with daemon threads, the end.
+def exit_process(code: int) -> int:
+    """Return the exit code; with daemon threads running, end the process with it at once.
 
-    One of them may be in the middle of litellm's import. To wait for it takes seconds, and the
-    interpreter would tear down what it is using.
+    A daemon thread may be in the middle of litellm's import. To wait for it takes seconds, and the
+    interpreter would tear down what the thread uses.
     """
     if not any(thread.daemon for thread in threading.enumerate()):
         return code

@@ -1,6 +1,6 @@
-"""Where the server listens: its sockets, their TLS, and the words for what cannot be.
+"""Where the server listens: its sockets, their TLS, and the errors of both.
 
-Rule 1: the port is taken first of all, so that an address in use costs nobody anything.
+Rule 1: the port is bound before anything else, so that an address in use is seen at once.
 Rule 2: of several processes each has a socket of its own on the port (SO_REUSEPORT): the kernel
 spreads connections evenly over them, which one shared socket does not (3 : 1 was seen).
 """
@@ -19,13 +19,13 @@ from ws_bridge.errors import ConfigError
 
 Address = tuple[Any, ...]  # what `getaddrinfo` finds and `bind` takes
 
-BACKLOG = 1024  # connections that wait to be accepted: all clients come back at once
+BACKLOG = 1024  # connections that wait to be accepted: after a restart all clients come at once
 # Elsewhere the option is missing, or lets the kernel give all connections to one of the sockets.
 SPREADS = sys.platform == "linux"
 
 
 def listen(config: Config, count: int = 1) -> list[socket.socket]:
-    """So many listening sockets on the one port. Raises ``ConfigError``."""
+    """Open so many listening sockets on one port. Raises ``ConfigError``."""
     server = config.server
     opened: list[socket.socket] = []
     try:
@@ -84,7 +84,7 @@ def _cannot_listen(server: ServerConfig, refused: OSError) -> ConfigError:
 
 
 def tls(config: Config) -> ssl.SSLContext | None:
-    """What connections are encrypted with; None if they are not. Raises ``ConfigError``."""
+    """The TLS context of connections; None without TLS. Raises ``ConfigError``."""
     server = config.server
     if not server.tls_cert:
         return None
@@ -100,7 +100,7 @@ def tls(config: Config) -> ssl.SSLContext | None:
 
 
 def address(config: Config, listening: socket.socket) -> str:
-    """What a client on this machine calls the socket."""
+    """The URL of the socket for a client on this machine."""
     host, port = listening.getsockname()[:2]
     scheme = "https" if config.server.tls_cert else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

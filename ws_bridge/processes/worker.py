@@ -1,11 +1,11 @@
-"""One of several serving processes: ``python -m ws_bridge.processes.worker NUMBER FD [relieves]``.
+"""One of several workers: ``python -m ws_bridge.processes.worker NUMBER FD [replacement]``.
 
-Rule 1: what it needs comes from its supervisor: the listening socket is inherited, the
+Rule 1: all that it needs comes from its supervisor: the listening socket is inherited, the
 configuration is the first line of its standard input. Nothing is read or decided twice.
-Rule 2: it is told on standard input to drain and to hurry. A signal of its own is a wish to be
-relieved: it serves on until its successor does. The input's end is the supervisor's: it leaves at
-once, in order.
-Rule 3: what it says of itself, it says on standard output, a word a line; its log goes to stderr.
+Rule 2: its standard input has the supervisor's commands, to drain and to stop by force. A signal to
+the worker itself asks for a replacement: it serves until that is ready. When the input ends, the
+supervisor has ended: the worker stops at once, in order.
+Rule 3: it reports on standard output, a message a line; its log goes to stderr.
 """
 
 from __future__ import annotations
@@ -25,60 +25,66 @@ from ws_bridge.processes.sockets import tls
 from ws_bridge.processes.supervisor import DRAIN, LISTENING, READY, RELIEVE, UNUSABLE
 
 
-def main(number: int, fd: int, *, relieves: bool = False) -> int:
-    """Serve until told to stop, and return the exit code."""
-    signals.at_once_on_a_signal()
+def main(number: int, fd: int, *, is_replacement: bool = False) -> int:
+    """Serve until stopped, and return the exit code."""
+    signals.exit_on_signal()
     # Unbuffered: what comes after the line is for another reader.
-    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as given:
-        config = Config.model_validate_json(given.readline())
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as commands:
+        config = Config.model_validate_json(commands.readline())
     logs.set_up(config.server.log_level, logs.secrets_of(config, os.environ))
     try:
-        return serving.run(_serve(config, number, socket.socket(fileno=fd), relieves=relieves))
+        return serving.run(
+            _serve(config, number, socket.socket(fileno=fd), is_replacement=is_replacement)
+        )
     except ConfigError as unusable:
-        _say(f"{UNUSABLE} {unusable}")
+        _send(f"{UNUSABLE} {unusable}")
         return 2
 
 
-async def _serve(config: Config, number: int, listening: socket.socket, *, relieves: bool) -> int:
-    told = StopSignals()
+async def _serve(
+    config: Config, number: int, listening: socket.socket, *, is_replacement: bool
+) -> int:
+    stop_signals = StopSignals()
     loop = asyncio.get_running_loop()
     for one in signals.SIGNALS:
-        loop.add_signal_handler(one, _say, RELIEVE)
-    place = serving.ListenPlace(listening, tls(config))
-    obeying = asyncio.create_task(_obey(told))
+        loop.add_signal_handler(one, _send, RELIEVE)
+    commands = asyncio.create_task(_read_commands(stop_signals))
     try:
         return await serving.serve(
             config,
-            place,
-            told,
-            listens=lambda: _say(LISTENING),
-            readies=lambda: _say(READY),
+            listening,
+            stop_signals,
+            tls=tls(config),
+            on_listening=lambda: _send(LISTENING),
+            on_ready=lambda: _send(READY),
             worker=number,
-            relieves=relieves,
+            is_replacement=is_replacement,
         )
     finally:
-        obeying.cancel()
-        await asyncio.gather(obeying, return_exceptions=True)
+        commands.cancel()
+        await asyncio.gather(commands, return_exceptions=True)
 
 
-async def _obey(told: StopSignals) -> None:
-    """Pass on what the supervisor says, to its end."""
+async def _read_commands(stop_signals: StopSignals) -> None:
+    """Read the supervisor's commands until its end."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
         if line.decode().strip() == DRAIN:
-            told.stop.set()
+            stop_signals.stop.set()
         else:
-            told.at_once()
-    told.at_once()
+            stop_signals.stop_now()
+    stop_signals.stop_now()
 
 
-def _say(word: str) -> None:
-    with contextlib.suppress(OSError):  # nobody listens any more; the input's end says so too
-        print(word, flush=True)  # noqa: T201 - what standard output is for, rule 3
+def _send(message: str) -> None:
+    with contextlib.suppress(OSError):  # the supervisor is gone, and the input ends too
+        print(message, flush=True)  # noqa: T201 - what standard output is for, rule 3
 
 
 if __name__ == "__main__":
     given, inherited, *more = sys.argv[1:]
-    raise SystemExit(signals.leave(main(int(given), int(inherited), relieves=bool(more))))
+    raise SystemExit(
+        signals.exit_process(main(int(given), int(inherited), is_replacement=bool(more)))
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ws_bridge.errors import CloseFrame
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.json_limits import USUAL, JsonLimits
@@ -60,8 +61,7 @@ class SendFrame:
 class CloseConnection:
     """Close the connection: the client keeps sending what is refused."""
 
-    code: int
-    reason: bytes
+    frame: CloseFrame
 
 
 Action = StartResponse | StopResponse | AcceptSteer | PublishDraft | SendFrame | CloseConnection

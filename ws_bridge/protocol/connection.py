@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from ws_bridge.errors import (
+    TOO_MANY_BAD_FRAMES,
     BridgeError,
     InvalidRequest,
     RateLimited,
@@ -94,7 +95,7 @@ class Connection:
         over = self._bad_in_a_row >= self.rules.bad_frames
         return [
             SendFrame(error.frame()),
-            *([CloseConnection(1008, b"too many bad frames")] if over else []),
+            *([CloseConnection(TOO_MANY_BAD_FRAMES)] if over else []),
         ]
 
     def _create(self, message: ClientFrame) -> list[Action]:

@@ -1,9 +1,9 @@
-"""The one place that names concrete classes: what is what, which route leads where, start and stop.
+"""The composition root: which classes make a server, which route leads where, start and stop.
 
-Start: `/healthz` answers at once; litellm, which takes seconds to import, comes in beside it;
-`/readyz` says yes when a response can be begun.
+Start: `/healthz` answers at once; litellm, which takes seconds to import, is loaded beside it;
+`/readyz` answers 200 when a response can be started.
 Stop: accept nothing new → running responses finish or end as failed → mirror, store and upstream
-close. A second signal ends the waiting (``cli``).
+close. A second signal cuts the waits short (``processes.signals``).
 """
 
 from __future__ import annotations
@@ -25,18 +25,23 @@ from ws_bridge.jobs.observe import JobFinished, JobStarted, line_of
 from ws_bridge.jobs.registry import JobPolicy, JobRegistry
 from ws_bridge.jobs.spec import Timing
 from ws_bridge.jobs.takeover import Takeover
-from ws_bridge.server.auth import gate_of, owners_of, sealer_of
+from ws_bridge.server.auth import authenticator_of, owners_of, sealer_of
 from ws_bridge.server.http.chat_page import ChatPage
 from ws_bridge.server.http.conversations import ConversationRoutes
 from ws_bridge.server.http.json import LIMITS, NO_STORE, json_response
 from ws_bridge.server.http.models import ModelRoutes
 from ws_bridge.server.http.responses import ResponseRoutes
+from ws_bridge.server.limits import (
+    conversation_limits,
+    output_quotas,
+    socket_policy,
+    turn_cache,
+)
 from ws_bridge.server.metrics import Metrics
-from ws_bridge.server.middleware import ErrorMiddleware
-from ws_bridge.server.policies import conversation_bounds, outputs_of, socket_policy, turn_cache
+from ws_bridge.server.middleware import AccessMiddleware
 from ws_bridge.server.quotas import LimitedCreates, Quotas, generating
 from ws_bridge.server.request_quota import RequestQuota
-from ws_bridge.server.transport.listener import guarded
+from ws_bridge.server.transport.listener import track_requests
 from ws_bridge.server.websocket.sockets import Sockets
 from ws_bridge.store.base import Store
 from ws_bridge.store.conversations import Conversations, MemoryConversations
@@ -54,7 +59,7 @@ from ws_bridge.upstream.router import Router
 log = logging.getLogger("ws_bridge")
 
 MIB = 2**20
-# Kept events are no garbage: the stock thresholds walk them all again and again.
+# Stored events are no garbage, and the stock thresholds walk all of them again and again.
 GC_THRESHOLDS = (10_000, 10, 10)
 
 
@@ -70,81 +75,89 @@ class Bridge:
         upstream: Service | None = None,
         worker: int = 0,
     ) -> None:
-        self.routes = routes = build(config, environ)
-        clock = clock or Clock()
         self._config = config
-        self._clock = clock
-        self._store, conversations = _stores(config, environ, clock)
-        sealer = sealer_of(config, environ, self._store)
-        self._upstream = upstream or Router(routes.targets(), sealer, clock=clock)
-        answers = Fallbacks(self._upstream, routes.candidates, clock)
-        self._conversations = ConversationRoutes(conversations, sealer, clock)
-        self._mirror = Mirror(self._store, _pace(config), clock)
+        self._clock = clock = clock or Clock()
+        self.force = asyncio.Event()  # set from outside: a drain waits no longer
+        self.ready = asyncio.Event()  # set: responses can be made
+        self.broken = asyncio.Event()  # set: the upstream could not be opened
+        # Where answers are kept, and where they come from.
+        self._store, self._conversations = _stores(config, environ, clock)
+        self._is_store_open = False
+        self._sealer = sealer_of(config, environ, self._store)
+        self._models = models = build(config, environ)
+        self._upstream = upstream or Router(models.targets(), self._sealer, clock=clock)
+        self._answers = Fallbacks(self._upstream, models.candidates, clock)
+        # The jobs between the two.
         self._metrics = Metrics(worker)
+        self._mirror = Mirror(self._store, _mirror_timing(config), clock)
         self._jobs = JobRegistry(
-            upstream=answers,
-            find_target=routes.find,
-            lineage=Lineage(self._store, conversations),
+            upstream=self._answers,
+            find_target=models.find,
+            lineage=Lineage(self._store, self._conversations),
             mirror=self._mirror,
             observe=self._observe,
-            policy=_policy(config),
+            policy=_job_policy(config),
             clock=clock,
-            sealer=sealer,
+            sealer=self._sealer,
         )
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.set_callbacks(
             on_cancelled=self._jobs.cancel, on_followed=self._mirror.mark_followed
         )
-        self._budgets = Quotas(
+        # What clients may ask of them.
+        self._quotas = Quotas(
             config.limits,
             runs=generating(self._jobs),
-            breached=self._metrics.breached,
+            limit_reached=self._metrics.limit_reached,
             now=clock.monotonic,
         )
-        self._creates = LimitedCreates(self._jobs, self._budgets)
+        self._creates = LimitedCreates(self._jobs, self._quotas)
         self._sockets = Sockets(self._creates, socket_policy(config), turn_cache(config), clock)
-        self._entrance = ErrorMiddleware(gate_of(config, environ), self._budgets)
-        self._models = ModelRoutes(
-            routes.names(),
-            routes.find,
-            upstream=answers,
-            jobs=self._jobs,
-            sealer=sealer,
+        self._middleware = AccessMiddleware(authenticator_of(config, environ), self._quotas)
+        self.app = self._build_app()
+        self._add_gauges()
+
+    def _build_app(self) -> web.Application:
+        config, jobs, clock = self._config, self._jobs, self._clock
+        app = web.Application(
+            client_max_size=config.server.max_message_mib * MIB,
+            middlewares=[track_requests, self._middleware.run, RequestQuota(self._quotas).count],
+        )
+        app[LIMITS] = config.limits
+        models = ModelRoutes(
+            self._models.names(),
+            self._models.find,
+            upstream=self._answers,
+            jobs=jobs,
+            sealer=self._sealer,
             clock=clock,
         )
-        self._is_store_open = False
-        self.hurry = asyncio.Event()  # set: a drain waits no longer
-        self.ready = asyncio.Event()  # set: responses can be made
-        self.broken = asyncio.Event()  # set: the upstream could not be opened
-        self.app = self._build()
-
-    def _build(self) -> web.Application:
-        app = web.Application(
-            client_max_size=self._config.server.max_message_mib * MIB,
-            middlewares=[guarded, self._entrance.admit, RequestQuota(self._budgets).count],
-        )
-        app[LIMITS] = self._config.limits
         responses = ResponseRoutes(
-            *(self._jobs, self._store, self._takeover, self._sockets, self._clock),
+            *(jobs, self._store, self._takeover, self._sockets, clock),
             creates=self._creates,
-            budgets=self._budgets,
-            finish=self._config.server.on_disconnect == "finish",
+            quotas=self._quotas,
+            finish=config.server.on_disconnect == "finish",
         )
-        rooms = (ChatPage(), self._models, responses, self._conversations)
-        app.add_routes([route for room in rooms for route in room.routes()])
+        conversations = ConversationRoutes(self._conversations, self._sealer, clock)
+        # The models first: `/v1/responses/{id}` would match some of their paths.
+        for part in (ChatPage(), models, responses, conversations):
+            app.add_routes(part.routes())
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics.show)
         app.cleanup_ctx.append(self._live)
         app.on_shutdown.append(self._drain)
         app.on_response_prepare.append(_add_headers)
+        return app
+
+    def _add_gauges(self) -> None:
         gauge = self._metrics.gauge
         gauge("connections", "Open sockets", self._sockets.connections)
         gauge("lanes", "Lanes that run or wait", self._sockets.lanes)
         gauge("cached_bytes", "Turns that sockets can go on from", lambda: self._sockets.cache.size)
-        gauge("asked_bytes", "What was asked and runs", self._budgets.asked_bytes)
+        gauge("asked_bytes", "What was asked and runs", self._quotas.asked_bytes)
         gauge("said_bytes", "Events of running responses", lambda: self._jobs.outputs.total)
-        gauge("followers", "Readers of a response's events", self._budgets.followers)
+        gauge("followers", "Readers of a response's events", self._quotas.followers)
         gauge("responses_running", "Responses being generated", self._jobs.running)
         gauge("store_available", "Whether the store can be reached", self._store.is_available)
         gauge("store_lag_events", "Events the store is behind", self._mirror.lag)
@@ -153,7 +166,6 @@ class Bridge:
         gauge("ends_unconfirmed", "Ends told without a store", lambda: self._mirror.unconfirmed)
         gauge("ends_contradicted", "Of these, ended otherwise", lambda: self._mirror.contradicted)
         gauge("takeovers", "Responses taken over from lost servers", lambda: self._takeover.taken)
-        return app
 
     async def open_store(self) -> None:
         """Connect the store, once. Raises ``ConfigError`` if it can never be used."""
@@ -162,7 +174,7 @@ class Bridge:
             await self._store.open()
 
     async def _live(self, _app: web.Application) -> AsyncIterator[None]:
-        """The parts' life: what runs beside the requests, and its end."""
+        """Run what runs beside the requests; at the end, stop it and close the parts."""
         await self.open_store()
         opening = asyncio.create_task(self._open())
         bodies = (self._mirror.run(), self._takeover.run(), self._sockets.run())
@@ -176,16 +188,16 @@ class Bridge:
         await self._upstream.close()
 
     async def _open(self) -> None:
-        # What litellm's import makes lives for ever: to walk it all again and again, and once more
-        # at its end, would be a third of the start.
+        # All that litellm's import makes lives for ever: to walk it again and again, and once more
+        # at the end, would take a third of the start.
         gc.disable()
         try:
             await self._upstream.open()
-        except ImportError as failure:  # a server without an upstream is of no use
-            log.error("upstream_cannot_open reason=%s", failure)  # noqa: TRY400 - says all
+        except ImportError as failure:  # a server without an upstream cannot serve
+            log.error("upstream_cannot_open reason=%s", failure)  # noqa: TRY400 - the reason is enough
             self.broken.set()
             return
-        except Exception:  # the edge of the task: the same, by a fault of ours
+        except Exception:  # the edge of the task: a bug of ours has the same effect
             log.exception("upstream_cannot_open")
             self.broken.set()
             return
@@ -198,8 +210,8 @@ class Bridge:
 
     async def _drain(self, _app: web.Application) -> None:
         self.ready.clear()
-        jobs = self._jobs.drain(self._config.server.drain_seconds, self.hurry)
-        await asyncio.gather(self._sockets.drain(self.hurry), jobs)
+        jobs = self._jobs.drain(self._config.server.drain_seconds, self.force)
+        await asyncio.gather(self._sockets.drain(self.force), jobs)
 
     def _observe(self, happened: JobStarted | JobFinished) -> None:
         self._metrics.observe(happened)
@@ -217,9 +229,9 @@ class Bridge:
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    if response.status == HTTPStatus.SWITCHING_PROTOCOLS:  # kept as long as its connection
+    if response.status == HTTPStatus.SWITCHING_PROTOCOLS:  # headers live as long as the connection
         return
-    response.headers["X-Content-Type-Options"] = "nosniff"  # what a client said stays JSON
+    response.headers["X-Content-Type-Options"] = "nosniff"  # a client's text stays JSON
     if request.path.startswith("/v1/") or request.path == "/metrics":
         response.headers.setdefault(hdrs.CACHE_CONTROL, NO_STORE)
 
@@ -227,11 +239,11 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 def _stores(
     config: Config, environ: Mapping[str, str], clock: Clock
 ) -> tuple[Store, Conversations]:
-    """Where responses are kept, and where conversations."""
+    """The stores of responses and of conversations."""
     settings = config.store
     owners = owners_of(config, environ)
     most, ttl = settings.max_mib * MIB, settings.conversation_seconds
-    limits = conversation_bounds(config)
+    limits = conversation_limits(config)
     if settings.url.startswith("memory://"):
         return (
             MemoryStore(
@@ -241,7 +253,7 @@ def _stores(
                 max_bytes=most // 4, ttl_seconds=ttl, now=clock.wall, owners=owners, limits=limits
             ),
         )
-    # A record is a message with little around it; an older server may have taken larger ones.
+    # A record is a message with little around it; an older server may have accepted larger ones.
     largest = max(MAX_VALUE_BYTES, 2 * config.server.max_message_mib * MIB + MIB)
     codec = Codec(Cipher(secrets_in(settings.encrypt_with_env, environ)), largest)
     shared = RedisStore(
@@ -255,13 +267,13 @@ def _stores(
     return shared, RedisConversations(shared.scripts, ttl, codec, owners, limits)
 
 
-def _policy(config: Config) -> JobPolicy:
+def _job_policy(config: Config) -> JobPolicy:
     server = config.server
     timing = Timing(server.created_after_seconds, server.data_keepalive_seconds)
-    return JobPolicy(config.background.runs, timing, outputs_of(config))
+    return JobPolicy(config.background.runs, timing, output_quotas(config))
 
 
-def _pace(config: Config) -> MirrorTiming:
+def _mirror_timing(config: Config) -> MirrorTiming:
     settings = config.store
     lease, waits = settings.lease_seconds, settings.end_waits_seconds
     return MirrorTiming(

@@ -1,4 +1,4 @@
-"""Who may come in: keys, origins, hosts. Decided before an upgrade, spoken as plain HTTP.
+"""Which requests are accepted: keys, origins, hosts. Checked before an upgrade, refused as HTTP.
 
 Rule 1: keys are compared in constant time and never logged, echoed or stored; an owner is a hash,
 keyed with the operator's secret where there is one.
@@ -22,13 +22,13 @@ from ws_bridge.store.base import Owners, Store
 BROWSER_KEY = "openai-insecure-api-key."
 # Subprotocols that clients offer beside a key; one of them is answered, a key never is.
 PROTOCOLS = ("openai-beta.responses.v1", "responses", "realtime")
-EVERYBODY = "local"
+LOCAL_OWNER = "local"  # of everything, where there are no keys
 
-OWNER = web.RequestKey("owner", str)  # set by the gate before any handler runs
+OWNER = web.RequestKey("owner", str)  # set by the middleware before any handler runs
 
 
 class Authenticator:
-    """The check of one server. Raises ``BridgeError``; returns the owner of what is created."""
+    """Checks the requests of one server."""
 
     def __init__(
         self,
@@ -45,14 +45,14 @@ class Authenticator:
         self._host = host
         self._browser_subprotocol = browser_subprotocol
 
-    def admit(self, request: web.Request) -> str:
-        """The owner that the request's key stands for."""
+    def authenticate(self, request: web.Request) -> str:
+        """The owner that the request's key stands for. Raises ``BridgeError`` to refuse it."""
         self._check_origin(request)
         if "api_key" in request.query or "api-key" in request.query:
             raise InvalidRequest("API keys are not accepted in the query string.")
         if not self._owners:
             self._check_host(request)
-            return EVERYBODY
+            return LOCAL_OWNER
         digest = _digest(self._key(request))
         owner = ""
         for known, name in self._owners.items():
@@ -81,14 +81,14 @@ class Authenticator:
             raise OriginNotAllowed
 
     def _check_host(self, request: web.Request) -> None:
-        """Without keys a foreign name in ``Host`` is a page that rebinds its DNS name to us."""
+        """Without keys, a foreign name in ``Host`` means a page that rebinds its DNS name to us."""
         host = _hostname(request.host)
         if not is_loopback(host) and host != self._host:
             raise OriginNotAllowed
 
 
-def gate_of(config: Config, environ: Mapping[str, str]) -> Authenticator:
-    """The check that a configuration asks for."""
+def authenticator_of(config: Config, environ: Mapping[str, str]) -> Authenticator:
+    """The authenticator that a configuration asks for."""
     return Authenticator(
         client_keys(config, environ),
         origins=config.server.allowed_origins,
@@ -99,19 +99,19 @@ def gate_of(config: Config, environ: Mapping[str, str]) -> Authenticator:
 
 
 def owners_of(config: Config, environ: Mapping[str, str]) -> Owners:
-    """Under which names the store may know the owners."""
+    """The names under which the store may know each owner."""
     secrets = secrets_in(config.auth.secret_env, environ)
     return Owners(names_of(key, secrets) for key in client_keys(config, environ))
 
 
 def sealer_of(config: Config, environ: Mapping[str, str], store: Store) -> Sealer:
-    """Signs with the operator's secret, or with the key of the store's servers; accepts both."""
+    """A sealer that signs with the operator's secret, or else the store's key, and accepts both."""
     secrets = [one for one in secrets_in(config.auth.secret_env, environ) if one != PLAIN]
     return Sealer(lambda: (*secrets, *filter(None, [store.shared_key()])))
 
 
 def offered_protocols(request: web.Request) -> list[str]:
-    """The subprotocols a client offers."""
+    """The subprotocols that a client offers."""
     offered = request.headers.get(hdrs.SEC_WEBSOCKET_PROTOCOL, "")
     return [name.strip() for name in offered.split(",") if name.strip()]
 
@@ -122,18 +122,18 @@ def answered_protocol(request: web.Request) -> tuple[str, ...]:
 
 
 def names_of(key: str, secrets: Sequence[bytes]) -> tuple[str, ...]:
-    """What the owner with a key is called: by the first secret, by others, and without any.
+    """The names of a key's owner: with the first secret, with the others, and without any.
 
-    With a secret nobody who reads the store can try out keys.
+    With a secret, a reader of the store cannot try out keys.
     """
-    said = b"ws_bridge owner " + key.encode(errors="surrogateescape")
-    plain = hashlib.sha256(said).digest()
-    keyed = (plain if one == PLAIN else hmac.digest(one, said, "sha256") for one in secrets)
+    text = b"ws_bridge owner " + key.encode(errors="surrogateescape")
+    plain = hashlib.sha256(text).digest()
+    keyed = (plain if one == PLAIN else hmac.digest(one, text, "sha256") for one in secrets)
     return tuple(dict.fromkeys(digest.hex()[:32] for digest in (*keyed, plain)))
 
 
 def _netloc(origin: str) -> str:
-    """Whom an origin names; "" if it is none, and of such there are many."""
+    """Host and port of an origin; "" if it is none, as many headers are."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:  # brackets without an address, letters that become others
@@ -149,5 +149,5 @@ def _hostname(host: str) -> str:
 
 
 def _digest(key: str) -> bytes:
-    """Of the key's bytes as they came: a header need not be UTF-8."""
+    """The hash of the key's bytes as they came: a header need not be UTF-8."""
     return hashlib.sha256(key.encode(errors="surrogateescape")).digest()

@@ -1,4 +1,4 @@
-"""`/metrics`: an observer of jobs and a reader of gauges. Nothing else knows of it."""
+"""`/metrics`: counters of what happens to jobs, and gauges that are read on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Metrics:
 
     def __init__(self, worker: int = 0) -> None:
         registry = self._registry = CollectorRegistry()
-        self._worker = worker  # its number, where several processes answer at one address
+        self._worker = worker  # its number, where several processes serve one address
         self._started = Counter(
             "ws_bridge_responses_started", "Responses begun", ["transport"], registry=registry
         )
@@ -47,9 +47,8 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        # One that grows with the hours is a leak; they are counted when somebody asks. Memory that
-        # grows where blocks do not is the allocator's: it keeps what a peak took. To count two
-        # million blocks takes 70 microseconds.
+        # A number that grows with the hours is a leak. Memory that grows where blocks do not is the
+        # allocator's: it keeps what a peak took. To count two million blocks takes 70 microseconds.
         self.gauge("tasks", "Asyncio tasks of the process", lambda: len(asyncio.all_tasks()))
         self.gauge("blocks", "Blocks of memory that Python's objects take", sys.getallocatedblocks)
 
@@ -65,23 +64,23 @@ class Metrics:
         if happened.first_event_seconds is not None:
             self._first.observe(happened.first_event_seconds)
 
-    def breached(self, limit: str) -> None:
+    def limit_reached(self, limit: str) -> None:
         """Count a refusal by a limit of the configuration."""
         self._breaches.labels(limit).inc()
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
-        """Add a number that is read when somebody asks for it."""
+        """Add a number that is read at each request of `/metrics`."""
         gauge = Gauge(f"ws_bridge_{name}", text, registry=self._registry)
         gauge.set_function(read)
 
     def collect(self) -> Iterator[Metric]:
-        """All numbers, each with the worker's if it is one of several: its series are its own."""
+        """All numbers. One of several workers labels its series with its number."""
         own = {"worker": str(self._worker)} if self._worker else {}
         for metric in self._registry.collect():
             metric.samples = [one._replace(labels=one.labels | own) for one in metric.samples]
             yield metric
 
     async def show(self, _request: web.Request) -> web.Response:
-        """The text that Prometheus reads."""
+        """Answer with the text that Prometheus reads."""
         text = generate_latest(self)
         return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})

@@ -1,9 +1,9 @@
-"""The way in for every request, and the way out for every error.
+"""The middleware of every request: it authenticates, and it answers every error.
 
-Rule 1: who it is comes first; a request that is refused reaches no handler, no store, no provider.
-Rule 2: an address that was refused too often is told so until its minute is over, but a valid key
-is let in from any address: somebody else behind the same one may be at fault.
-Rule 3: every error is spoken in the contract's shape; the last branch tells the client nothing.
+Rule 1: authentication comes first; a refused request reaches no handler, no store, no provider.
+Rule 2: an address that was refused too often gets 429 until its minute is over, but a valid key
+passes from any address: another client behind the same one may be at fault.
+Rule 3: every error has the contract's form; a bug's gives the client no detail.
 """
 
 from __future__ import annotations
@@ -16,55 +16,57 @@ from aiohttp import web
 
 from ws_bridge.errors import BridgeError, InvalidApiKey, OriginNotAllowed
 from ws_bridge.server.auth import OWNER, Authenticator
-from ws_bridge.server.http.json import error_response, new_request_id, of_http
+from ws_bridge.server.http.json import error_response, from_http_exception, new_request_id
 from ws_bridge.server.quotas import Quotas
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# Asks a provider as a create does, and is over with its request.
+# They ask a provider as a create does, for as long as the request lasts.
 LIKE_A_CREATE = frozenset({("POST", "/v1/responses/compact")})
 
 
-class ErrorMiddleware:
+class AccessMiddleware:
     """The middleware of one server."""
 
-    def __init__(self, gate: Authenticator, budgets: Quotas) -> None:
-        self._gate = gate
-        self._budgets = budgets
+    def __init__(self, authenticator: Authenticator, quotas: Quotas) -> None:
+        self._authenticator = authenticator
+        self._quotas = quotas
 
     @web.middleware
-    async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Check who it is, run the handler, and speak every error in the contract's shape."""
+    async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Authenticate, run the handler, and answer every error in the contract's form."""
         request_id = new_request_id()
         try:
-            return await self._enter(request, handler)
+            return await self._run_authenticated(request, handler)
         except BridgeError as error:
-            return error_response(error.alone(), request_id)
+            return error_response(error.without_traceback(), request_id)
         except web.HTTPException as refusal:
             if refusal.status < 400:
                 raise
-            return error_response(of_http(refusal), request_id)
+            return error_response(from_http_exception(refusal), request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:  # the edge of the request: a bug tells the client nothing
             log.exception("request_crashed request_id=%s", request_id)
             return error_response(BridgeError(), request_id)
 
-    async def _enter(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _run_authenticated(
+        self, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
         if not request.path.startswith("/v1/") and request.path != "/metrics":
             return await handler(request)
         owner = request[OWNER] = self._owner(request)
         if (request.method, request.path) not in LIKE_A_CREATE:
             return await handler(request)
-        with self._budgets.response(owner):
+        with self._quotas.response(owner):
             return await handler(request)
 
     def _owner(self, request: web.Request) -> str:
         try:
-            return self._gate.admit(request)
+            return self._authenticator.authenticate(request)
         except (InvalidApiKey, OriginNotAllowed) as refusal:
-            self._budgets.refused(request.remote)
+            self._quotas.refused(request.remote)
             log.info("request_refused status=%d code=%s", refusal.status, refusal.code)
             raise

@@ -29,7 +29,7 @@ from ws_bridge.errors import RateLimited
 from ws_bridge.jobs.job import Job
 from ws_bridge.jobs.registry import JobRegistry
 from ws_bridge.jobs.spec import Create
-from ws_bridge.server.auth import EVERYBODY
+from ws_bridge.server.auth import LOCAL_OWNER
 from ws_bridge.types import Now
 
 Runs = Callable[[str, str], bool]  # whether the response of that id and owner is being generated
@@ -42,7 +42,7 @@ MIB = 2**20
 SMALL = 64 * 1024  # bytes: so little is served whatever all others have asked together
 LOOK_AFTER = 64  # responses of a key have begun: those that are over are let go of
 
-WORDS = {
+MESSAGES = {
     "connections_per_key": "Too many connections are open with this key ({}).",
     "running_per_key": "Too many responses are running with this key ({}).",
     "creates_per_minute": "Too many responses were created with this key ({} per minute).",
@@ -94,11 +94,11 @@ class Quotas:
     """The counts of one process. ``breached`` is told the limit's name at every refusal."""
 
     def __init__(
-        self, limits: Limits, *, runs: Runs, breached: Callable[[str], None], now: Now
+        self, limits: Limits, *, runs: Runs, limit_reached: Callable[[str], None], now: Now
     ) -> None:
-        self._most: dict[str, int] = {kind: getattr(limits, kind) for kind in WORDS}
+        self._most: dict[str, int] = {kind: getattr(limits, kind) for kind in MESSAGES}
         self._runs = runs
-        self._breached = breached
+        self._breached = limit_reached
         self._open: dict[str, int] = {}
         self._beginning: dict[str, int] = {}
         self._begun: dict[
@@ -107,7 +107,7 @@ class Quotas:
         self._asked: dict[str, int] = {}  # bytes, for as long as their block lasts
         self._followers: dict[str, int] = {}
         self._creates = Rate(limits.creates_per_minute, now)
-        self._refusals = Rate(limits.refused_per_minute, now)
+        self._refused = Rate(limits.refused_per_minute, now)
 
     @contextmanager
     def connection(self, owner: str) -> Iterator[None]:
@@ -127,7 +127,7 @@ class Quotas:
         if self._runs_enough(owner):
             raise self._refusal("running_per_key")
         self._check_asked(owner, size)
-        if owner != EVERYBODY:
+        if owner != LOCAL_OWNER:
             if wait := self._creates.wait(owner):
                 raise self._refusal("creates_per_minute", wait)
             self._creates.count(owner)
@@ -157,9 +157,9 @@ class Quotas:
     def refused(self, remote: str | None) -> None:
         """A request of the address is refused. Raises ``RateLimited`` if too many were before."""
         address = address_of(remote)
-        if wait := self._refusals.wait(address):
+        if wait := self._refused.wait(address):
             raise self._refusal("refused_per_minute", wait)
-        self._refusals.count(address)
+        self._refused.count(address)
 
     def connections(self, owner: str) -> int:
         """How many sockets of the key are open."""
@@ -187,10 +187,10 @@ class Quotas:
     def names(self) -> int:
         """How many keys and addresses are remembered, in all tables."""
         tables = (self._open, self._beginning, self._begun, self._asked, self._followers)
-        return sum(len(table) for table in (*tables, self._creates, self._refusals))
+        return sum(len(table) for table in (*tables, self._creates, self._refused))
 
     def _is_full(self, kind: str, owner: str, taken: int) -> bool:
-        return 0 < self._most[kind] <= taken and owner != EVERYBODY
+        return 0 < self._most[kind] <= taken and owner != LOCAL_OWNER
 
     def _runs_enough(self, owner: str) -> bool:
         """Whether it is at its limit; who still runs is looked at only if all of them were."""
@@ -201,7 +201,7 @@ class Quotas:
     def _check_asked(self, owner: str, size: int) -> None:
         for kind, owners in (("asked_mib_per_key", [owner]), ("asked_mib", None)):
             most = self._most[kind] * MIB
-            has_no_limit = owner == EVERYBODY if owners else size <= SMALL
+            has_no_limit = owner == LOCAL_OWNER if owners else size <= SMALL
             if has_no_limit or not most:
                 continue
             if self.asked_bytes(owners) + size > most:
@@ -212,7 +212,7 @@ class Quotas:
                     raise self._refusal(kind)
 
     def _hold(self, owner: str, response_id: str, size: int) -> None:
-        is_counted = self._most["running_per_key"] and owner != EVERYBODY
+        is_counted = self._most["running_per_key"] and owner != LOCAL_OWNER
         if not size and not is_counted:
             return
         begun = self._begun.setdefault(owner, {})
@@ -223,22 +223,20 @@ class Quotas:
     def _refusal(self, kind: str, wait: float = 1.0) -> RateLimited:
         self._breached(kind)
         seconds = max(1, math.ceil(wait))
-        words = WORDS[kind].format(self._most[kind])
-        error = RateLimited(f"{words} Try again in {seconds}s.")
-        error.retry_after = seconds
-        return error
+        message = MESSAGES[kind].format(self._most[kind])
+        return RateLimited(f"{message} Try again in {seconds}s.", retry_after=seconds)
 
 
 class LimitedCreates:
     """``jobs.start`` within the budget of the create's key: the one door for every transport."""
 
-    def __init__(self, jobs: JobRegistry, budgets: Quotas) -> None:
+    def __init__(self, jobs: JobRegistry, quotas: Quotas) -> None:
         self._jobs = jobs
-        self._budgets = budgets
+        self._quotas = quotas
 
     async def start(self, create: Create) -> Job:
         """Begin a response. Raises ``BridgeError`` if it is refused: nothing was begun then."""
-        with self._budgets.response(create.owner, create.size) as begun:
+        with self._quotas.response(create.owner, create.size) as begun:
             job = await self._jobs.start(create)
             begun(job.id)
         return job

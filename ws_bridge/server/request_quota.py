@@ -14,7 +14,7 @@ from aiohttp import web
 from ws_bridge.server.auth import OWNER
 from ws_bridge.server.http.json import read_body
 from ws_bridge.server.quotas import Quotas
-from ws_bridge.server.websocket.outbox import HELD_BYTES
+from ws_bridge.server.websocket.outbox import BUFFER_BYTES
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -24,19 +24,19 @@ CREATE = ("POST", "/v1/responses")
 class RequestQuota:
     """The middleware of one server, inside of the gate: a refusal is spoken there."""
 
-    def __init__(self, budgets: Quotas) -> None:
-        self._budgets = budgets
+    def __init__(self, quotas: Quotas) -> None:
+        self._quotas = quotas
 
     @web.middleware
     async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Run the handler within the budget of the request's key. Raises ``RateLimited``."""
         if OWNER not in request:
             return await handler(request)
-        with self._budgets.asked(request[OWNER], await _size(request)):
+        with self._quotas.asked(request[OWNER], await _size(request)):
             answer = await handler(request)
         size = answer.content_length or 0
-        if isinstance(answer, web.Response) and size > HELD_BYTES:
-            with self._budgets.asked(request[OWNER], size):
+        if isinstance(answer, web.Response) and size > BUFFER_BYTES:
+            with self._quotas.asked(request[OWNER], size):
                 await answer.prepare(request)
                 await answer.write_eof()  # it returns when nearly all was taken
         return answer

@@ -1,9 +1,9 @@
 """How long a server waits for a client that does not read: as long as it takes anything at all.
 
-Rule 1: a client that takes a byte now and then is slow, and may be; one that takes none for the set
-time is let go, however much or little waits for it.
-Rule 2: time is looked at only while somebody waits: one task a connection, begun when it is first
-needed, and gone when at its next look nobody waits.
+Rule 1: a client that takes a byte now and then is slow, and may be. One that takes none for the set
+time is cut off, however much or little waits for it.
+Rule 2: the clock is read only while a writer waits: one task a connection, started when it is first
+needed, which ends when no writer waits at its next check.
 """
 
 from __future__ import annotations
@@ -15,31 +15,34 @@ from types import TracebackType
 
 from ws_bridge.clock import Clock
 
-LOOKS = 6  # in the time that a client has: it gets a sixth more than that, a third at most
+CHECKS = 6  # in the time that a client has: it gets a sixth more than that, a third at most
 
 
 class SlowConsumer:
-    """``with patience:`` around whatever waits for the client of one transport to read."""
+    """``with slow_consumer:`` stands around each wait for the client of one transport to read.
+
+    ``on_slow`` is awaited once, when the client has taken nothing for ``seconds``.
+    """
 
     def __init__(
         self,
         transport: asyncio.WriteTransport,
         clock: Clock,
         seconds: float,
-        let_go: Callable[[], Awaitable[None]],
+        on_slow: Callable[[], Awaitable[None]],
     ) -> None:
         self._transport = transport
         self._clock = clock
         self._seconds = seconds
-        self._let_go = let_go
+        self._on_slow = on_slow
         self._waits = 0
-        self._since = 0.0  # the last time that something was taken
-        self._least = math.inf  # bytes that waited then
+        self._since = 0.0  # when the client last took something
+        self._least = math.inf  # bytes that were unsent then
         self._task: asyncio.Task[None] | None = None
         self._is_over = False
 
     def __enter__(self) -> None:
-        if not self._waits:  # whoever waited before has come through: that was progress
+        if not self._waits:  # the waits before are over: that was progress
             self._since, self._least = self._clock.monotonic(), math.inf
         self._waits += 1
         if not self._is_over and (self._task is None or self._task.done()):
@@ -53,18 +56,18 @@ class SlowConsumer:
     ) -> None:
         self._waits -= 1
 
-    async def end(self) -> None:
-        """Look no more."""
+    async def cancel(self) -> None:
+        """Check no more. Returns when the task is over."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _watch(self) -> None:
         while self._waits:
-            await self._clock.sleep(self._seconds / LOOKS)
+            await self._clock.sleep(self._seconds / CHECKS)
             if self._waits and self._takes_nothing():
                 self._is_over = True
-                await self._let_go()
+                await self._on_slow()
                 return
 
     def _takes_nothing(self) -> bool:

@@ -1,7 +1,7 @@
-"""Where the bridge is, and how it is asked over HTTP.
+"""The address of a bridge, and HTTP requests to it.
 
-Rule 1: whatever goes wrong is a ``EndpointError`` with one line to show.
-Rule 2: straight to the server: no proxy of the environment, for HTTP and WebSocket alike.
+Rule 1: every failure is an ``EndpointError`` with one line to show.
+Rule 2: requests go straight to the server, through no proxy, for HTTP and WebSocket alike.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 
 
 class EndpointError(Exception):
-    """The server said no, or nothing (``status`` None); the message is one line to show."""
+    """The server refused, or did not answer (``status`` None). The message is one line to show."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class EndpointError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the bridge is. The key does not print."""
+    """The address of a bridge. The key does not appear in its repr."""
 
     base: str  # http(s)://host:port/v1
     key: str = field(default="", repr=False)
@@ -53,26 +53,26 @@ class Endpoint:
 
     @property
     def socket(self) -> str:
-        """The WebSocket's address."""
+        """The URL of the WebSocket."""
         return f"ws{self.base.removeprefix('http')}/responses"
 
     @property
     def headers(self) -> dict[str, str]:
-        """What every request carries."""
+        """The headers of every request."""
         return {"Authorization": f"Bearer {self.key}"} if self.key else {}
 
     async def http(self, method: str, path: str) -> Json:
-        """The reply's JSON object. Raises ``EndpointError``."""
+        """Send a request and return the JSON object of the reply. Raises ``EndpointError``."""
         try:
-            status, body = await asyncio.to_thread(self._exchange, method, path)
+            status, body = await asyncio.to_thread(self._request, method, path)
         except (OSError, http.client.HTTPException) as lost:
             raise EndpointError(f"no answer from {self.base} ({type(lost).__name__})") from None
         reply = parsed(body)
         if status >= 400:
-            raise EndpointError(told(status, reply), status)
+            raise EndpointError(error_line(status, reply), status)
         return reply
 
-    def _exchange(self, method: str, path: str) -> tuple[int, bytes]:
+    def _request(self, method: str, path: str) -> tuple[int, bytes]:
         parts = urlsplit(self.base)
         secure = parts.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
@@ -94,9 +94,9 @@ def parsed(text: str | bytes | bytearray | None) -> Json:
     return {}
 
 
-def told(status: object, reply: Json) -> str:
+def error_line(status: object, reply: Json) -> str:
     """An error of the contract's shape as one line."""
     error = reply.get("error")
     error = error if isinstance(error, dict) else {}
-    words = (status, error.get("code"), error.get("message") or "the server gave no reason")
-    return " ".join(str(word) for word in words if word)
+    parts = (status, error.get("code"), error.get("message") or "the server gave no reason")
+    return " ".join(str(part) for part in parts if part)

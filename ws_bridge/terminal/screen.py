@@ -1,8 +1,8 @@
 """The conversation in a terminal: lines in, parts out, Ctrl-C, commands.
 
 Rule 1: a terminal gets colours and line editing; a pipe gets plain text and plain lines.
-Rule 2: what a model says never steers the terminal: control characters are not written.
-Rule 3: Ctrl-C ends the answer that runs; only at an empty prompt, twice, it ends the program.
+Rule 2: a model's text never controls the terminal: control characters are not written.
+Rule 3: Ctrl-C ends the answer that runs. At an empty prompt, twice, it ends the program.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ws_bridge.terminal.session import Session
 from ws_bridge.terminal.turn import Kind, ShownPart
 
 PROMPT = "> "
-LEAVE_HINT = "Ctrl-C again, or Ctrl-D, leaves."
+QUIT_HINT = "Ctrl-C again, or Ctrl-D, leaves."
 HELP = """\
 /model [NAME]  choose the model, or list what the server offers
 /new           begin a new conversation
@@ -32,12 +32,12 @@ HELP = """\
 /quit          leave (Ctrl-D does too)
 Ctrl-C         stop the answer that is being written"""
 COLOURS: dict[Kind, str] = {"reasoning": "2", "call": "36", "note": "2", "error": "31"}
-RUNNING: frozenset[Kind] = frozenset({"text", "reasoning"})  # go on in the line they are in
+RUNNING: frozenset[Kind] = frozenset({"text", "reasoning"})  # continue the line they are in
 CONTROLS = dict.fromkeys({*range(0x20), *range(0x7F, 0xA0)} - {ord("\n"), ord("\t")})
 
 
 class Screen:
-    """Parts as text; each kind begins on a line of its own."""
+    """Writes parts as text; each kind begins on a line of its own."""
 
     def __init__(self, out: TextIO, *, colours: bool) -> None:
         self._out = out
@@ -46,7 +46,7 @@ class Screen:
         self.erred = False
 
     def show(self, part: ShownPart) -> None:
-        """Write a part; running text is visible at once."""
+        """Write a part. Running text is visible at once."""
         self.erred |= part.kind == "error"
         if self._kind not in (None, part.kind):
             self.end_line()
@@ -60,7 +60,7 @@ class Screen:
         self._out.flush()
 
     def end_line(self) -> None:
-        """Be at a line's start."""
+        """Move to the start of a line."""
         if self._kind is not None:
             self._out.write("\n")
             self._out.flush()
@@ -75,11 +75,11 @@ class LineInput(Protocol):
         ...
 
     def interrupt(self) -> None:
-        """Let the ``read`` that waits raise ``KeyboardInterrupt``."""
+        """Make the ``read`` that waits raise ``KeyboardInterrupt``."""
         ...
 
     def pending(self) -> str:
-        """What was typed when the last ``read`` was interrupted."""
+        """The text that was typed when the last ``read`` was interrupted."""
         ...
 
 
@@ -113,9 +113,9 @@ class PipedInput:
         # A thread, because a plain file cannot be waited for by the loop; a daemon, because a read
         # cannot be interrupted; and of the bare descriptor, because at exit Python needs the lock
         # that a read of `sys.stdin` would hold.
-        threading.Thread(target=self._feed, daemon=True).start()
+        threading.Thread(target=self._read_lines, daemon=True).start()
 
-    def _feed(self) -> None:
+    def _read_lines(self) -> None:
         rest = b""
         while block := os.read(self._descriptor, 65536):
             *lines, rest = (rest + block).split(b"\n")
@@ -126,7 +126,7 @@ class PipedInput:
         self._put(EOFError())
 
     def _put(self, line: str | BaseException) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody reads any more
+        with suppress(RuntimeError):  # the loop is closed: no reader is left
             self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
 
     async def read(self) -> str:
@@ -146,7 +146,7 @@ class PipedInput:
 
 
 class Terminal:
-    """Reads, asks, shows, until the user leaves."""
+    """Reads lines, asks the bridge and shows answers, until the user quits."""
 
     def __init__(self, session: Session, screen: Screen, lines: LineInput) -> None:
         self._session = session
@@ -154,22 +154,22 @@ class Terminal:
         self._lines = lines
         self._stop = asyncio.Event()  # Ctrl-C while an answer is being written
         self._answering = False
-        self._leaving = False
+        self._is_quitting = False
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "/model": self._choose_model,
-            "/new": self._begin_anew,
+            "/new": self._new_conversation,
             "/help": self._help,
             "/quit": self._quit,
         }
 
     async def run(self) -> None:
-        """Serve the user to the end; the socket is closed then."""
+        """Run until the user quits; the socket is closed then."""
         loop = asyncio.get_running_loop()
         with suppress(NotImplementedError):  # Windows: Ctrl-C ends the program
             loop.add_signal_handler(signal.SIGINT, self._interrupted)
         try:
-            while not self._leaving and (line := await self._next_line()) is not None:
-                await self._obey(line.strip())
+            while not self._is_quitting and (line := await self._next_line()) is not None:
+                await self._run_command(line.strip())
         finally:
             await self._session.close()
 
@@ -180,7 +180,7 @@ class Terminal:
             self._lines.interrupt()
 
     async def _next_line(self) -> str | None:
-        """A line; None when the user leaves."""
+        """Return a line; None when the user quits."""
         warned = False
         while True:
             try:
@@ -194,9 +194,9 @@ class Terminal:
                     return None
                 else:
                     warned = True
-                    self._note(LEAVE_HINT)
+                    self._note(QUIT_HINT)
 
-    async def _obey(self, line: str) -> None:
+    async def _run_command(self, line: str) -> None:
         name, _, argument = line.partition(" ")
         if command := self._commands.get(name):
             await command(argument.strip())
@@ -206,7 +206,7 @@ class Terminal:
             await self._answer(line)
 
     async def _answer(self, line: str) -> None:
-        """Ask; the first Ctrl-C asks the server to stop, the second one does not wait for it."""
+        """Run a turn. The first Ctrl-C asks the server to cancel it, the second does not wait."""
         self._stop.clear()
         self._answering = True
         asking = asyncio.create_task(self._session.ask(line))
@@ -246,22 +246,22 @@ class Terminal:
         for each in names:
             self._note(f"{'*' if each == self._session.model else ' '} {each}")
 
-    async def _begin_anew(self, _argument: str) -> None:
-        self._session.forget()
+    async def _new_conversation(self, _argument: str) -> None:
+        self._session.reset()
         self._note("a new conversation")
 
     async def _help(self, _argument: str) -> None:
         self._note(HELP)
 
     async def _quit(self, _argument: str) -> None:
-        self._leaving = True
+        self._is_quitting = True
 
 
 def run(url: str, model: str, key: str) -> int:
-    """Chat until the user leaves; the exit code.
+    """Chat until the user quits, and return the exit code.
 
-    ``model`` may be empty: then the first one that the server names is taken. 2: the address cannot
-    be used; 1: a turn went wrong while nobody was watching, that is, with lines from a pipe.
+    ``model`` may be empty: then the first one that the server lists is used. 2: the address cannot
+    be used; 1: a turn failed whose lines came from a pipe.
     """
     try:
         endpoint = Endpoint.of(url, key)
@@ -278,7 +278,9 @@ async def _chat(endpoint: Endpoint, model: str) -> int:
     try:
         session.model = model or await _first_model(session)
         await session.connect()
-    except EndpointError as refused:  # the server may come yet: `/model` and every turn try again
+    except (
+        EndpointError
+    ) as refused:  # the server may start later: `/model` and every turn try again
         screen.show(ShownPart("error", str(refused)))
     if interactive:
         where = f"{session.model or 'no model'} at {endpoint.base}"

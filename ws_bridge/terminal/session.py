@@ -1,7 +1,7 @@
 """One conversation with a bridge: turns over the WebSocket, the rest of a lost one over HTTP.
 
-Rule 1: it knows no terminal: what there is to see goes to ``show`` as ``ShownPart`` values.
-Rule 2: an answer that has begun is never asked for twice: what a lost socket took is fetched by id.
+Rule 1: it knows no terminal: all output goes to ``show`` as ``ShownPart`` values.
+Rule 2: an answer that has begun is never asked for twice: after a lost socket it is fetched by id.
 Rule 3: an error ends a turn, never the conversation.
 """
 
@@ -15,13 +15,13 @@ from contextlib import suppress
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from ws_bridge.terminal.endpoint import Endpoint, EndpointError, parsed, told
+from ws_bridge.terminal.endpoint import Endpoint, EndpointError, error_line, parsed
 from ws_bridge.terminal.turn import ShownPart, ShownTurn
 from ws_bridge.types import Json
 
 MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
 POLL_SECONDS = 0.5
-POLL_PATIENCE = 20  # polls in a row without any reply, before the rest of an answer is given up
+MAX_FAILED_POLLS = 20  # polls in a row without a reply; then the rest of an answer is given up
 
 
 class Session:
@@ -41,37 +41,41 @@ class Session:
         self._socket: ClientConnection | None = None
         self._turn = ShownTurn()
         self._previous: str | None = None
-        self._owed: list[Json] = []
+        self._tool_outputs: list[Json] = []
 
     async def ask(self, text: str) -> None:
-        """Run one turn to its end; every outcome, errors too, has been shown.
+        """Run one turn to its end. Every outcome has been shown then, errors too.
 
-        Cancelling it lets the socket go, so that nothing of this answer meets the next one.
+        Its cancellation drops the socket, so that no event of this answer meets the next one.
         """
         self._turn = turn = ShownTurn()
         try:
-            await self._send(self._create(text), anew=True)
+            await self._send(self._create(text), reconnects=True)
             await self._follow(turn)
         except EndpointError as refused:
             self._show(ShownPart("error", str(refused)))
         except asyncio.CancelledError:
-            self._hang_up()
+            self._abort()
             raise
         if turn.continues:
-            self._previous, self._owed = turn.id, turn.open_calls
+            self._previous, self._tool_outputs = turn.id, turn.open_calls
 
     def _create(self, text: str) -> Json:
         message = {"type": "message", "role": "user", "content": text}
-        frame = {"type": "response.create", "model": self.model, "input": [*self._owed, message]}
+        frame = {
+            "type": "response.create",
+            "model": self.model,
+            "input": [*self._tool_outputs, message],
+        }
         return frame | ({"previous_response_id": self._previous} if self._previous else {})
 
-    async def _send(self, frame: Json, *, anew: bool) -> None:
-        """Send on the socket there is; if it is gone, on one new one where ``anew`` says so."""
+    async def _send(self, frame: Json, *, reconnects: bool) -> None:
+        """Send on the open socket; if it is gone, once on a new one where ``reconnects`` is set."""
         if self._socket is not None:
             try:
                 await self._socket.send(json.dumps(frame))
             except ConnectionClosed:
-                if not anew:
+                if not reconnects:
                     raise
             else:
                 return
@@ -90,18 +94,18 @@ class Session:
             )
         except InvalidStatus as refused:
             status = refused.response.status_code
-            raise EndpointError(told(status, parsed(refused.response.body)), status) from None
+            raise EndpointError(error_line(status, parsed(refused.response.body)), status) from None
         except (OSError, InvalidHandshake) as lost:
             message = f"no connection to {self.endpoint.socket} ({type(lost).__name__})"
             raise EndpointError(message) from None
 
     async def _follow(self, turn: ShownTurn) -> None:
-        """Show the answer to its end, wherever it has to be read from."""
+        """Show the answer to its end, from the socket or over HTTP."""
         try:
             while not turn.status and self._socket is not None:
-                self._show_all(turn.hear(parsed(await self._socket.recv())))
+                self._show_all(turn.receive(parsed(await self._socket.recv())))
         except (KeyError, TypeError):
-            self._hang_up()
+            self._abort()
             raise EndpointError(
                 "the server sent a frame that is no event of the protocol"
             ) from None
@@ -112,16 +116,16 @@ class Session:
             await self._fetch_rest(turn)
 
     async def _fetch_rest(self, turn: ShownTurn) -> None:
-        silent = 0
+        failed = 0
         while not turn.status:
             try:
                 snapshot = await self.endpoint.http("GET", f"/responses/{turn.id}")
             except EndpointError as refused:
-                silent += 1
-                if refused.status is not None or silent == POLL_PATIENCE:
+                failed += 1
+                if refused.status is not None or failed == MAX_FAILED_POLLS:
                     raise
             else:
-                silent = 0
+                failed = 0
                 self._show_all(turn.catch_up(snapshot))
             if not turn.status:
                 await self._pause(POLL_SECONDS)
@@ -131,26 +135,26 @@ class Session:
             self._show(part)
 
     async def cancel(self) -> None:
-        """Ask the server to end the running answer; its end is shown by ``ask``."""
+        """Ask the server to cancel the running answer; ``ask`` shows its end."""
         response = {"response_id": self._turn.id} if self._turn.id else {}
         try:
-            await self._send({"type": "response.cancel", **response}, anew=False)
+            await self._send({"type": "response.cancel", **response}, reconnects=False)
         except ConnectionClosed:
             if not self._turn.id:
                 return
-            with suppress(EndpointError):  # if it cannot be reached, `ask` finds out and says so
+            with suppress(EndpointError):  # if the server cannot be reached, `ask` shows that
                 await self.endpoint.http("POST", f"/responses/{self._turn.id}/cancel")
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin a new conversation with the next turn."""
-        self._previous, self._owed = None, []
+        self._previous, self._tool_outputs = None, []
 
     async def models(self) -> list[str]:
-        """The names the server offers. Raises ``EndpointError``."""
+        """The names of the models that the server lists. Raises ``EndpointError``."""
         listed = await self.endpoint.http("GET", "/models")
         return [str(entry["id"]) for entry in listed.get("data") or ()]
 
-    def _hang_up(self) -> None:
+    def _abort(self) -> None:
         if self._socket is not None:
             self._socket.transport.abort()
             self._socket = None

@@ -1,7 +1,7 @@
 """One answer as a client sees it: events or snapshots in, new parts to show out (pure).
 
-Rule 1: whatever was shown once is not shown again, wherever the rest of the answer comes from.
-Rule 2: an unknown event says nothing.
+Rule 1: what was shown once is not shown again, also when the rest of the answer comes over HTTP.
+Rule 2: an unknown event shows nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ws_bridge.terminal.endpoint import told
+from ws_bridge.terminal.endpoint import error_line
 from ws_bridge.types import Json
 
 Kind = Literal["text", "reasoning", "call", "note", "error"]
@@ -21,7 +21,7 @@ DELTAS: dict[str, Kind] = {
     "response.reasoning_summary_text.delta": "reasoning",
 }
 ENDINGS = {"response.completed", "response.incomplete", "response.failed"}
-# Calls that wait for an output of the client; this one has no tools and says so.
+# Calls that wait for an output of the client; this one has no tools and answers so.
 NEED_OUTPUT = {
     "function_call": "function_call_output",
     "custom_tool_call": "custom_tool_call_output",
@@ -31,20 +31,20 @@ NO_TOOL = "This client has no tools."
 
 @dataclass(frozen=True, slots=True)
 class ShownPart:
-    """Something to see: a piece of text or reasoning, or one line of another kind."""
+    """A piece of text or reasoning to show, or one line of another kind."""
 
     kind: Kind
     text: str
 
 
 class ShownTurn:
-    """One answer as far as it was seen: events or snapshots in, new parts out (pure)."""
+    """One answer as far as it was shown: events or snapshots in, new parts out (pure)."""
 
     def __init__(self) -> None:
         self.id = ""
         self.status = ""  # empty while the answer runs
-        self.open_calls: list[Json] = []  # outputs the next turn owes
-        self._seen = ""  # the text shown so far
+        self.open_calls: list[Json] = []  # outputs that the next turn must send
+        self._shown = ""  # the text shown so far
         self._calls: set[str] = set()
 
     @property
@@ -52,8 +52,8 @@ class ShownTurn:
         """Whether the next turn can build on this one."""
         return self.status in ("completed", "incomplete")
 
-    def hear(self, event: Json) -> list[ShownPart]:
-        """Take one event of the socket."""
+    def receive(self, event: Json) -> list[ShownPart]:
+        """Return what one event of the socket adds."""
         kind = event.get("type")
         if kind == "response.created":
             self.id = str(event["response"]["id"])
@@ -65,23 +65,23 @@ class ShownTurn:
             return self._end(event["response"])
         elif kind == "error":
             self.status = "failed"
-            return [ShownPart("error", told(event.get("status"), event))]
+            return [ShownPart("error", error_line(event.get("status"), event))]
         return []
 
     def catch_up(self, response: Json) -> list[ShownPart]:
-        """Take a snapshot: what of it was not shown yet."""
+        """Return what a snapshot adds to what was shown."""
         items = response.get("output") or []
         parts = [part for item in items for part in self._call(item)]
         text = "".join(_text_of(item) for item in items)
-        if text.startswith(self._seen):
-            parts += self._piece("text", text[len(self._seen) :])
+        if text.startswith(self._shown):
+            parts += self._piece("text", text[len(self._shown) :])
         if response.get("status") not in ("queued", "in_progress"):
             parts += self._end(response)
         return parts
 
     def _piece(self, kind: Kind, text: str) -> list[ShownPart]:
         if kind == "text":
-            self._seen += text
+            self._shown += text
         return [ShownPart(kind, text)] if text else []
 
     def _call(self, item: Json) -> list[ShownPart]:
@@ -91,10 +91,10 @@ class ShownTurn:
             return []
         self._calls.add(call_id)
         if kind in NEED_OUTPUT:
-            owed = {"type": NEED_OUTPUT[kind], "call_id": call_id, "output": NO_TOOL}
-            self.open_calls.append(owed)
-        asked = item.get("arguments") or item.get("input") or ""
-        return [ShownPart("call", f"{item.get('name') or kind}({asked})")]
+            output = {"type": NEED_OUTPUT[kind], "call_id": call_id, "output": NO_TOOL}
+            self.open_calls.append(output)
+        arguments = item.get("arguments") or item.get("input") or ""
+        return [ShownPart("call", f"{item.get('name') or kind}({arguments})")]
 
     def _end(self, response: Json) -> list[ShownPart]:
         self.status = str(response.get("status"))
@@ -103,7 +103,7 @@ class ShownTurn:
             return [ShownPart("note", f"cut short: {reason}")]
         if self.status == "cancelled":
             return [ShownPart("note", "cancelled")]
-        return [] if self.status == "completed" else [ShownPart("error", told("", response))]
+        return [] if self.status == "completed" else [ShownPart("error", error_line("", response))]
 
 
 def _text_of(item: Json) -> str:

@@ -15,7 +15,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ws_bridge.config import Config, ModelEntry, star_of
+from ws_bridge.config import Config, ModelEntry, match_wildcard
 from ws_bridge.errors import ModelNotFound
 from ws_bridge.upstream.base import Target
 
@@ -97,7 +97,7 @@ class ModelTable:
         if "*" not in model and model in self._named:
             return _group_of(self._named[model], model, "")
         for name in self._wildcards:
-            if star := star_of(name, model):
+            if star := match_wildcard(name, model):
                 return _group_of(self._named[name], model, star) if is_plain(star) else None
         return None
 

@@ -16,25 +16,25 @@ class Uploader:
         self._receiving = receiving
         self.length = length
         self.sent = 0
-        self.is_held = False
+        self.is_suspended = False
 
     @property
-    def ahead(self):
+    def remaining(self):
         return self.length - self.sent
 
-    def hold(self):
-        self.is_held = True
+    def suspend(self):
+        self.is_suspended = True
 
-    def release(self):
-        self.is_held = False
+    def resume(self):
+        self.is_suspended = False
 
     def send(self, count):
-        assert not self.is_held
-        self.sent += min(count, self.ahead)
-        self._receiving.has(self, self.sent)
+        assert not self.is_suspended
+        self.sent += min(count, self.remaining)
+        self._receiving.record(self, self.sent)
 
     def end(self):
-        self._receiving.leave(self)
+        self._receiving.discard(self)
 
 
 def test_below_the_limit_nobody_waits():
@@ -42,7 +42,7 @@ def test_below_the_limit_nobody_waits():
     one, other = Uploader(receiving, MIB), Uploader(receiving, MIB)
     one.send(MIB // 2)
     other.send(MIB // 2)
-    assert (receiving.total, one.is_held, other.is_held) == (MIB, False, False)
+    assert (receiving.total, one.is_suspended, other.is_suspended) == (MIB, False, False)
 
 
 def test_beyond_it_the_one_nearest_to_done_goes_on_and_the_others_wait():
@@ -50,11 +50,11 @@ def test_beyond_it_the_one_nearest_to_done_goes_on_and_the_others_wait():
     near, far = Uploader(receiving, 2 * MIB), Uploader(receiving, 8 * MIB)
     near.send(MIB)
     far.send(READ)
-    assert (near.is_held, far.is_held) == (False, True)
+    assert (near.is_suspended, far.is_suspended) == (False, True)
     near.send(MIB)
-    assert not near.is_held
+    assert not near.is_suspended
     near.end()
-    assert (receiving.total, far.is_held) == (READ, False)
+    assert (receiving.total, far.is_suspended) == (READ, False)
 
 
 def test_who_was_held_goes_on_when_it_is_the_nearest():
@@ -63,13 +63,13 @@ def test_who_was_held_goes_on_when_it_is_the_nearest():
     small.send(MIB)
     middle.send(READ)
     large.send(READ)
-    assert (middle.is_held, large.is_held) == (True, True)
+    assert (middle.is_suspended, large.is_suspended) == (True, True)
     small.end()
-    assert (middle.is_held, large.is_held) == (False, False)
+    assert (middle.is_suspended, large.is_suspended) == (False, False)
     large.send(4 * MIB)  # it may have been on its way
-    assert (middle.is_held, large.is_held) == (False, True)
+    assert (middle.is_suspended, large.is_suspended) == (False, True)
     middle.send(2 * MIB)
-    assert not middle.is_held
+    assert not middle.is_suspended
 
 
 def test_what_is_nearly_done_never_waits():
@@ -77,7 +77,7 @@ def test_what_is_nearly_done_never_waits():
     first, small = Uploader(receiving, 8 * MIB), Uploader(receiving, NEARLY)
     first.send(MIB + 1)
     small.send(1)
-    assert not small.is_held
+    assert not small.is_suspended
 
 
 def test_a_held_one_that_leaves_is_let_go_and_forgotten():
@@ -86,7 +86,7 @@ def test_a_held_one_that_leaves_is_let_go_and_forgotten():
     near.send(MIB)
     far.send(READ)
     far.end()
-    assert (receiving.total, far.is_held) == (MIB, False)
+    assert (receiving.total, far.is_suspended) == (MIB, False)
     far.end()
     near.end()
     assert receiving.total == 0
@@ -100,11 +100,11 @@ def test_whoever_sends_and_leaves_someone_goes_on_and_the_sum_stays_near_the_lim
     everyone = [Uploader(receiving, rng.randrange(1, largest)) for _ in range(60)]
     done = 0
     while everyone:
-        able = [one for one in everyone if not one.is_held]
+        able = [one for one in everyone if not one.is_suspended]
         assert able, "nobody goes on"
         one = rng.choice(able)
         one.send(rng.randrange(1, READ))
-        if not one.ahead or rng.random() < 0.01:
+        if not one.remaining or rng.random() < 0.01:
             one.end()
             everyone.remove(one)
             done += 1

@@ -23,16 +23,16 @@ from support.raw_client import (
     PONG,
     TEXT,
     UPGRADE,
-    Line,
+    RawClient,
     frame,
     head,
     request,
 )
 from support.scripted_upstream import Scripted, answer
-from support.slow_reader import Line as Unread
+from support.slow_reader import SlowReader
 
-from ws_bridge.server.transport.lingering_close import LingeringClose
 from ws_bridge.server.transport.transport import ClientTransport
+from ws_bridge.server.transport.watches import LingeringClose
 
 MIB = 2**20
 SOON = 0.3  # seconds
@@ -79,7 +79,7 @@ async def test_a_head_that_does_not_come_ends_the_connection(serve):
     bridge = await start(serve, head_seconds=1)
 
     async def slow(pace):
-        line = await Line.open(bridge.url)
+        line = await RawClient.open(bridge.url)
         with contextlib.suppress(ConnectionError):  # it may be over amid a byte
             if pace is not None:
                 await line.drip(UPGRADE[:-2], pace)
@@ -91,14 +91,14 @@ async def test_a_head_that_does_not_come_ends_the_connection(serve):
 
 async def test_a_second_head_has_its_time_too_but_idleness_between_requests_is_no_breach(serve):
     bridge = await start(serve, head_seconds=SOON)
-    kept, slow = await Line.open(bridge.url), await Line.open(bridge.url)
+    kept, slow = await RawClient.open(bridge.url), await RawClient.open(bridge.url)
     healthz = request("GET", "/healthz", {"Host": "localhost"})
     for line in (kept, slow):
         await line.send(healthz)
         assert status(await line.answer()) == 200
     await slow.send(healthz[:10])
     assert await slow.rest() == b'{"status":"ok"}'
-    other = await Line.open(bridge.url)
+    other = await RawClient.open(bridge.url)
     assert await other.rest() == b""  # the time is over for who never said anything
     await kept.send(healthz)
     assert b" 200 " in await kept.answer()
@@ -108,7 +108,7 @@ async def test_a_second_head_has_its_time_too_but_idleness_between_requests_is_n
 async def test_a_slow_body_is_answered_with_408_in_the_contracts_shape(serve, caplog):
     bridge = await start(serve, message_seconds=SOON)
     async with beside(bridge):
-        lines = [await Line.open(bridge.url) for _ in range(20)]
+        lines = [await RawClient.open(bridge.url) for _ in range(20)]
         for line in lines:
             await line.send(upload(1000) + b'{"model"')
         await asyncio.gather(*(line.drip(b" " * 100, pace=0.05) for line in lines[:10]))
@@ -123,7 +123,7 @@ async def test_a_slow_body_is_answered_with_408_in_the_contracts_shape(serve, ca
 
 async def test_a_body_that_nobody_wants_is_not_waited_for_longer(serve):
     bridge = await start(serve, message_seconds=SOON)
-    line = await Line.open(bridge.url)
+    line = await RawClient.open(bridge.url)
     await line.send(request("POST", "/nowhere", {"Host": "localhost", "Content-Length": "1000"}))
     assert status(await line.answer()) == 404
     assert b"error" in await line.rest()
@@ -131,7 +131,7 @@ async def test_a_body_that_nobody_wants_is_not_waited_for_longer(serve):
 
 async def test_a_connection_goes_on_after_bodies_that_came_in_time(serve):
     bridge = await start(serve)
-    line = await Line.open(bridge.url)
+    line = await RawClient.open(bridge.url)
     body = json.dumps({"model": "m", "input": "x" * 300_000}).encode()
     for _ in range(3):
         await line.send(upload(len(body)) + body[:1000])
@@ -172,7 +172,7 @@ BROKEN = {
 async def test_a_broken_handshake_is_refused_and_never_an_upgrade(serve, name):
     bridge = await start(serve)
     async with beside(bridge):
-        line = await Line.open(bridge.url)
+        line = await RawClient.open(bridge.url)
         await line.send(BROKEN[name])
         assert status(await line.answer()) in (400, 405, 426, 431)
         line.close()
@@ -181,10 +181,10 @@ async def test_a_broken_handshake_is_refused_and_never_an_upgrade(serve, name):
 async def test_a_head_in_pieces_or_after_others_or_after_empty_lines_is_a_handshake(serve):
     bridge = await start(serve)
     for prefix in (b"", b"\r\n\r\n"):
-        line = await Line.open(bridge.url)
+        line = await RawClient.open(bridge.url)
         await line.drip(prefix + UPGRADE, pace=0)
         assert status(await line.answer()) == 101
-    line = await Line.open(bridge.url)
+    line = await RawClient.open(bridge.url)
     await line.send(request("GET", "/healthz", {"Host": "localhost"}))
     await line.answer()
     await line._reader.readexactly(len(b'{"status":"ok"}'))
@@ -198,7 +198,7 @@ async def test_a_handshake_that_comes_before_the_end_of_an_answer_follows_it(ser
     gate = asyncio.Event()
     script = answer("a")
     bridge = await serve(Scripted([*script[:2], gate, *script[2:]]))
-    line = await Line.open(bridge.url)
+    line = await RawClient.open(bridge.url)
     body = b'{"model": "m", "input": "hi", "stream": true}'
     await line.send(upload(len(body)) + body)
     assert status(await line.answer()) == 200
@@ -214,7 +214,7 @@ async def test_a_handshake_that_comes_before_the_end_of_an_answer_follows_it(ser
 
 async def told(bridge, *data):
     """What a WebSocket is closed with that sends this."""
-    line = await Line.upgraded(bridge.url)
+    line = await RawClient.upgraded(bridge.url)
     for piece in data:
         await line.send(piece)
     said = await line.close_frame()
@@ -283,7 +283,7 @@ async def test_what_breaks_the_protocol_is_told_so_and_ends(serve, data, code):
     bridge = await start(serve)
     async with beside(bridge):
         assert (await told(bridge, data))[0] == code
-        line = await Line.upgraded(bridge.url)
+        line = await RawClient.upgraded(bridge.url)
         await line.drip(data, pace=0)
         assert (await line.close_frame())[0] == code
         line.close()
@@ -292,7 +292,7 @@ async def test_what_breaks_the_protocol_is_told_so_and_ends(serve, data, code):
 @pytest.mark.catalogue("B6")
 async def test_compression_is_not_spoken_and_a_compressed_frame_is_refused(serve):
     bridge = await start(serve)
-    line = await Line.open(bridge.url)
+    line = await RawClient.open(bridge.url)
     offer = {"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"}
     await line.send(request("GET", "/v1/responses", HANDSHAKE | offer))
     assert b"deflate" not in await line.answer()
@@ -331,7 +331,7 @@ async def test_who_sends_too_much_in_full_still_hears_why(serve, pieces):
 @pytest.mark.parametrize(("size", "is_taken"), [(MIB - 1, True), (MIB, True), (MIB + 1, False)])
 async def test_the_limit_of_a_message_is_exact(serve, size, is_taken, fragments):
     bridge = await served(serve)
-    line = await Line.upgraded(bridge.url)
+    line = await RawClient.upgraded(bridge.url)
     start = json.dumps({"type": "response.create", "model": "m", "input": ""}).encode()[:-2]
     text = start + b"x" * (size - len(start) - 2) + b'"}'
     if fragments == 1:
@@ -364,7 +364,7 @@ async def test_a_message_that_does_not_come_to_its_end_is_a_breach(serve, data):
 async def test_single_bytes_and_slow_fragments_gain_no_time(serve):
     bridge = await start(serve, message_seconds=SOON)
     async with beside(bridge):
-        dripping, slow = [await Line.upgraded(bridge.url) for _ in range(2)]
+        dripping, slow = [await RawClient.upgraded(bridge.url) for _ in range(2)]
         more = frame(CONTINUATION, b"x", final=False)
         await dripping.send(head(TEXT, 100_000))
         await slow.send(START)
@@ -387,7 +387,7 @@ async def test_fragments_without_end_are_a_breach(serve):
 
 async def test_a_large_message_in_tiny_pieces_arrives_whole(serve):
     bridge = await start(serve)
-    line = await Line.upgraded(bridge.url)
+    line = await RawClient.upgraded(bridge.url)
     text = json.dumps({"type": "response.create", "model": "m", "input": "é" * 3000}).encode()
     data = frame(TEXT, text[:4000], final=False) + frame(PING, b"hi")
     data += frame(CONTINUATION, text[4000:]) + frame(PING, b"end")
@@ -416,7 +416,7 @@ async def test_a_flood_of_frames_that_carry_nothing_is_a_breach(serve, one):
 
 async def test_ordinary_pings_are_answered(serve):
     bridge = await start(serve, control_frames=20)
-    line = await Line.upgraded(bridge.url)
+    line = await RawClient.upgraded(bridge.url)
     for number in range(20):
         await line.send(frame(PING, b"%d" % number))
         assert await line.frames(1) == [(PONG, b"%d" % number)]
@@ -425,7 +425,7 @@ async def test_ordinary_pings_are_answered(serve):
 @pytest.mark.catalogue("C7")
 async def test_who_gives_no_sign_of_life_is_let_go_and_any_byte_is_one(serve):
     bridge = await start(serve, silent_seconds=2 * SOON, control_frames=10**6)
-    silent, alive, uploading = [await Line.upgraded(bridge.url) for _ in range(3)]
+    silent, alive, uploading = [await RawClient.upgraded(bridge.url) for _ in range(3)]
     ended = asyncio.create_task(silent.close_frame())
     await uploading.send(head(TEXT, 10**6))
     while not ended.done():
@@ -443,7 +443,7 @@ async def test_who_gives_no_sign_of_life_is_let_go_and_any_byte_is_one(serve):
 
 async def test_who_neither_reads_nor_writes_is_gone_soon_after(serve):
     bridge = await start(serve, silent_seconds=SOON)
-    dead = await Line.upgraded(bridge.url)
+    dead = await RawClient.upgraded(bridge.url)
     dead.pause()
     sockets = bridge.bridge._sockets
     await until(lambda: not sockets.connections())
@@ -454,7 +454,7 @@ async def test_who_neither_reads_nor_writes_is_gone_soon_after(serve):
 
 async def test_more_than_fits_is_received_one_after_the_other(serve):
     bridge = await served(serve, receiving_mib=1)
-    lines = [await Line.upgraded(bridge.url) for _ in range(12)]
+    lines = [await RawClient.upgraded(bridge.url) for _ in range(12)]
     text = json.dumps({"type": "response.create", "model": "m", "input": "x" * 900_000}).encode()
     data = frame(TEXT, text)
     peak = 0
@@ -462,7 +462,7 @@ async def test_more_than_fits_is_received_one_after_the_other(serve):
     async def watch():
         nonlocal peak
         while True:
-            peak = max(peak, bridge.doorway.duty.receiving.total)
+            peak = max(peak, bridge.listener.state.receiving.total)
             await asyncio.sleep(0)
 
     async with beside(bridge):
@@ -473,16 +473,16 @@ async def test_more_than_fits_is_received_one_after_the_other(serve):
             assert json.loads(first)["type"] == "response.created"
         watching.cancel()
     assert 0 < peak < 12 * len(text) / 2
-    assert bridge.doorway.duty.receiving.total == 0
+    assert bridge.listener.state.receiving.total == 0
 
 
 async def test_who_stalls_holds_up_the_others_no_longer_than_its_own_deadline(serve):
     bridge = await served(serve, receiving_mib=1, message_seconds=SOON)
-    stalled = [await Line.upgraded(bridge.url) for _ in range(2)]
+    stalled = [await RawClient.upgraded(bridge.url) for _ in range(2)]
     for line in stalled:
         await line.send(head(TEXT, 10**6) + bytes(600_000))
     text = json.dumps({"type": "response.create", "model": "m", "input": "x" * 400_000}).encode()
-    other = await Line.upgraded(bridge.url)
+    other = await RawClient.upgraded(bridge.url)
     await other.send(frame(TEXT, text))
     (_, first), *_ = await other.frames(1)
     assert json.loads(first)["type"] == "response.created"
@@ -492,10 +492,10 @@ async def test_who_stalls_holds_up_the_others_no_longer_than_its_own_deadline(se
 
 async def test_a_hidden_buffer_of_the_kernel_is_small(serve):
     bridge = await start(serve)
-    line = await Line.upgraded(bridge.url)
+    line = await RawClient.upgraded(bridge.url)
     line.pause()
-    (guard,) = bridge.doorway.duty._open
-    sent = guard.get_extra_info("socket").getsockopt(*SEND_BUFFER)
+    (connection,) = bridge.listener.state._open
+    sent = connection.get_extra_info("socket").getsockopt(*SEND_BUFFER)
     assert sent == 2 * 64 * 1024  # Linux says twice of what was asked
 
 
@@ -505,8 +505,8 @@ async def test_a_hidden_buffer_of_the_kernel_is_small(serve):
 async def test_a_client_is_heard_to_the_end_of_a_drain(serve):
     gate, script = asyncio.Event(), answer("a", "b")
     bridge = await serve(Scripted([*script[:5], gate, *script[5:]]))
-    bridge.bridge.hurry.clear()
-    line, idle = [await Line.upgraded(bridge.url) for _ in range(2)]
+    bridge.bridge.force.clear()
+    line, idle = [await RawClient.upgraded(bridge.url) for _ in range(2)]
     await line.send(frame(TEXT, b'{"type": "response.create", "model": "m", "input": "hi"}'))
     await line.frames(5)
     ending = asyncio.create_task(bridge.stop())
@@ -523,15 +523,15 @@ async def test_a_client_is_heard_to_the_end_of_a_drain(serve):
 
 async def test_an_end_waits_for_a_lingering_client_but_not_for_ever(serve):
     bridge = await served(serve)
-    line = await Line.upgraded(bridge.url)
+    line = await RawClient.upgraded(bridge.url)
     await line.send(head(TEXT, 2**40))
     assert (await line.close_frame())[0] == 1009
-    (guard,) = bridge.doorway.duty._open
-    await until(lambda: isinstance(guard._watch, LingeringClose))
-    assert guard.is_closing()  # so that nobody writes behind the close frame
+    (connection,) = bridge.listener.state._open
+    await until(lambda: isinstance(connection._watch, LingeringClose))
+    assert connection.is_closing()  # so that nobody writes behind the close frame
     # It does not answer the close, nor leave: the server's end comes all the same.
-    await asyncio.wait_for(bridge.doorway.close(), HANG_SECONDS)
-    assert not bridge.doorway.duty._open
+    await asyncio.wait_for(bridge.listener.close(), HANG_SECONDS)
+    assert not bridge.listener.state._open
 
 
 async def test_a_connection_that_is_over_leaves_nothing_to_the_collector(serve):
@@ -540,7 +540,7 @@ async def test_a_connection_that_is_over_leaves_nothing_to_the_collector(serve):
     gc.disable()
     try:
         for _ in range(5):
-            line = await Line.upgraded(bridge.url)
+            line = await RawClient.upgraded(bridge.url)
             await line.send(close(1000))
             await line.close_frame()
             line.close()
@@ -552,7 +552,7 @@ async def test_a_connection_that_is_over_leaves_nothing_to_the_collector(serve):
 @pytest.mark.parametrize("data", [frame(BINARY, b"x"), frame(TEXT, b"no JSON")])
 async def test_what_is_no_breach_ends_nothing(serve, data):
     bridge = await start(serve)
-    line = await Line.upgraded(bridge.url)
+    line = await RawClient.upgraded(bridge.url)
     await line.send(data)
     (_, said), *_ = await line.frames(1)
     assert json.loads(said)["type"] == "error"
@@ -582,12 +582,12 @@ async def test_a_client_that_reads_no_answer_is_let_go(serve, asks):
         "items": f"/v1/conversations/{conversation['id']}/items",
         "errors": f"/v1/responses/resp_{'x' * 100}",
     }[asks]
-    known = set(bridge.doorway.duty._open)
-    line = await Unread.open(bridge.url, path)
-    [guard] = bridge.doorway.duty._open - known
+    known = set(bridge.listener.state._open)
+    line = await SlowReader.open(bridge.url, path)
+    [connection] = bridge.listener.state._open - known
     asking = asyncio.create_task(ask_on(line, path))
     async with beside(bridge):
-        await until(lambda: guard not in bridge.doorway.duty._open)
+        await until(lambda: connection not in bridge.listener.state._open)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     line.close()

@@ -1,4 +1,4 @@
-"""What is due when, with time turned by hand; the sockets themselves are in test_guard."""
+"""What is due when, with time turned by hand; the sockets themselves are in test_transport."""
 
 import asyncio
 from math import inf
@@ -7,11 +7,14 @@ import pytest
 from support.raw_client import CONTINUATION, PING, TEXT, frame, head
 
 from ws_bridge.config import Limits
-from ws_bridge.server.transport.http_watch import HttpWatch
-from ws_bridge.server.transport.lingering_close import LingeringClose
-from ws_bridge.server.transport.shared import ListenerState
-from ws_bridge.server.transport.transport import ClientTransport
-from ws_bridge.server.transport.websocket_watch import CRUMBS, SILENT, TOO_SLOW, WebSocketWatch
+from ws_bridge.errors import MESSAGE_TOO_SLOW, SILENT_CLIENT
+from ws_bridge.server.transport.transport import ClientTransport, ListenerState
+from ws_bridge.server.transport.watches import (
+    JOINED,
+    HttpWatch,
+    LingeringClose,
+    WebSocketWatch,
+)
 
 SECOND = 512 * 1024  # bytes that gain a second
 LIMITS = Limits(head_seconds=10, message_seconds=30, silent_seconds=120, unread_seconds=30)
@@ -21,33 +24,33 @@ class Connection:
     """The door of a watch without a socket: it keeps what was asked of it."""
 
     def __init__(self):
-        self.armed = 0
+        self.scheduled = 0
         self.counted = 0
         self.breaches = []
-        self.parted = []
-        self.is_held = False
+        self.closes = []
+        self.is_suspended = False
         self.buffered = 0
 
-    def arm(self):
-        self.armed += 1
+    def schedule(self):
+        self.scheduled += 1
 
-    def receiving(self, count):
+    def record_received(self, count):
         self.counted = count
 
-    def cut(self, _ws, breach):
+    def close_websocket(self, _ws, breach):
         self.breaches.append(breach)
 
-    def is_waiting(self):
-        return self.is_held
+    def is_reading_paused(self):
+        return self.is_suspended
 
     def unsent(self):
         return self.buffered
 
     def close(self):
-        self.parted.append("closed")
+        self.closes.append("closed")
 
-    def part(self, *, at_once):
-        self.parted.append("aborted" if at_once else "closed")
+    def close_socket(self, *, at_once):
+        self.closes.append("aborted" if at_once else "closed")
 
 
 class Staying(asyncio.Transport):
@@ -60,70 +63,70 @@ class Staying(asyncio.Transport):
 
 
 @pytest.fixture
-def door():
+def transport():
     return Connection()
 
 
 @pytest.fixture
-def watch(door):
-    return WebSocketWatch(door, LIMITS, None, 0.0)
+def watch(transport):
+    return WebSocketWatch(transport, LIMITS, None, 0.0)
 
 
-def test_a_client_is_silent_when_no_byte_came_for_so_long(watch, door):
+def test_a_client_is_silent_when_no_byte_came_for_so_long(watch, transport):
     assert watch.due == 120
     watch.receive(frame(TEXT, b"x"), 50.0)
     assert watch.due == 170
-    watch.wake(170.0)
-    assert door.breaches == [SILENT]
+    watch.on_timer(170.0)
+    assert transport.breaches == [SILENT_CLIENT]
 
 
-def test_a_message_has_its_time_and_a_second_more_for_so_many_bytes(watch, door):
+def test_a_message_has_its_time_and_a_second_more_for_so_many_bytes(watch, transport):
     watch.receive(head(TEXT, 10 * SECOND), 100.0)
-    assert (watch.due, door.armed) == (130, 1)
+    assert (watch.due, transport.scheduled) == (130, 1)
     for second in range(1, 10):
         watch.receive(bytes(SECOND), 100.0 + second)
         assert watch.due == 130 + second
-    assert (door.armed, door.counted) == (1, 9 * SECOND)
+    assert (transport.scheduled, transport.counted) == (1, 9 * SECOND)
     watch.receive(bytes(SECOND), 110.0)
-    assert (watch.due, door.counted) == (230, 0)
+    assert (watch.due, transport.counted) == (230, 0)
 
 
-def test_of_messages_that_touch_each_has_its_own_time(watch, door):
+def test_of_messages_that_touch_each_has_its_own_time(watch, transport):
     half = frame(TEXT, bytes(1000))
     watch.receive(half[:500], 0.0)
     for now in range(20, 200, 20):
         watch.receive(half[500:] + half[:500], float(now))
         assert watch.due == pytest.approx(now + 30, abs=0.01)
-    assert door.breaches == []
+    assert transport.breaches == []
 
 
-def test_what_comes_between_its_fragments_gains_a_message_no_time(watch, door):
+def test_what_comes_between_its_fragments_gains_a_message_no_time(watch, transport):
     watch.receive(frame(PING) + frame(TEXT, b"x", final=False), 0.0)
     for now in range(1, 30):
         watch.receive(frame(PING) + frame(CONTINUATION, b"x", final=False), float(now))
         assert watch.due == pytest.approx(30, abs=0.01)
-    watch.wake(31.0)
-    assert door.breaches == [TOO_SLOW]
+    watch.on_timer(31.0)
+    assert transport.breaches == [MESSAGE_TOO_SLOW]
 
 
-def test_a_client_that_is_not_listened_to_is_neither_slow_nor_silent(watch, door):
+def test_a_client_that_is_not_listened_to_is_neither_slow_nor_silent(watch, transport):
     watch.receive(head(TEXT, 100), 0.0)
-    door.is_held = True
+    transport.is_suspended = True
     for now in (30.0, 60.0, 90.0, 120.0, 150.0):
         assert watch.due == now
-        watch.wake(now)
-    door.is_held = False
-    assert (watch.due, door.breaches) == (180, [])
+        watch.on_timer(now)
+    transport.is_suspended = False
+    assert (watch.due, transport.breaches) == (180, [])
 
 
-def test_after_a_breach_nothing_goes_on_to_aiohttp_and_the_end_comes_soon(watch, door):
+def test_after_a_breach_nothing_goes_on_to_aiohttp_and_the_end_comes_soon(watch, transport):
     assert watch.receive(b"\x81\x01x", 5.0) == b""
     assert watch.receive(frame(TEXT, b"x"), 5.5) == b""
-    assert (len(door.breaches), watch.due) == (1, 6)
-    watch.wake(6.0)
-    door.buffered = 1
-    watch.wake(6.0)
-    assert door.parted == ["closed", "aborted"]
+    assert (len(transport.breaches), watch.due) == (1, 6)
+    watch.on_timer(6.0)
+    transport.buffered = 1
+    watch.on_timer(6.0)
+    assert transport.closes == ["closed", "aborted"]
 
 
 def test_tiny_reads_of_a_payload_go_on_together(watch):
@@ -131,7 +134,7 @@ def test_tiny_reads_of_a_payload_go_on_together(watch):
     watch.receive(head(TEXT, 100_000), 0.0)
     given = [watch.receive(b"xy", 0.0) for _ in range(50_000)]
     assert b"".join(given) == b"xy" * 50_000
-    assert sum(map(bool, given)) <= 100_000 / CRUMBS + 1
+    assert sum(map(bool, given)) <= 100_000 / JOINED + 1
 
 
 def test_a_frames_head_is_never_kept_back(watch):
@@ -140,21 +143,21 @@ def test_a_frames_head_is_never_kept_back(watch):
     assert watch.receive(announced, 0.0) == announced
 
 
-def test_who_leaves_has_a_moment_and_whoever_reads_has_more(door):
-    leaving = LingeringClose(door, 0.0, frames=None, seconds=30.0)
-    assert leaving.due == 1.0
-    door.buffered = 100
-    leaving.wake(1.0)
-    assert (door.parted, leaving.due) == (["closed"], 31)
-    door.buffered = 50
-    leaving.wake(31.0)
-    assert leaving.due == 61
-    leaving.wake(61.0)
-    assert door.parted == ["closed", "aborted"]
+def test_who_leaves_has_a_moment_and_whoever_reads_has_more(transport):
+    closing = LingeringClose(transport, 0.0, frames=None, seconds=30.0)
+    assert closing.due == 1.0
+    transport.buffered = 100
+    closing.on_timer(1.0)
+    assert (transport.closes, closing.due) == (["closed"], 31)
+    transport.buffered = 50
+    closing.on_timer(31.0)
+    assert closing.due == 61
+    closing.on_timer(61.0)
+    assert transport.closes == ["closed", "aborted"]
 
 
-def test_between_requests_nothing_is_due(door):
-    watch = HttpWatch(door, LIMITS, 1000, 0.0)
+def test_between_requests_nothing_is_due(transport):
+    watch = HttpWatch(transport, LIMITS, 1000, 0.0)
     assert watch.due == 10
     watch.receive(b"GET", 9.0)
     assert watch.due == 10
@@ -165,72 +168,72 @@ def test_between_requests_nothing_is_due(door):
     assert watch.due == 110
 
 
-def test_a_body_that_nobody_reads_any_more_has_its_time_and_no_more(door):
-    watch = HttpWatch(door, LIMITS, 1000, 0.0)
+def test_a_body_that_nobody_reads_any_more_has_its_time_and_no_more(transport):
+    watch = HttpWatch(transport, LIMITS, 1000, 0.0)
     watch._phase = watch._phase.BODY
     watch.answered(5.0)
     watch.receive(b"x", 6.0)
-    assert (watch.due, door.counted) == (pytest.approx(30, abs=0.01), 0)
-    watch.wake(31.0)
-    assert door.parted == ["closed"]
+    assert (watch.due, transport.counted) == (pytest.approx(30, abs=0.01), 0)
+    watch.on_timer(31.0)
+    assert transport.closes == ["closed"]
 
 
-def test_who_takes_no_byte_of_an_answer_for_so_long_is_let_go(door):
-    watch = HttpWatch(door, LIMITS, 1000, 0.0)
+def test_who_takes_no_byte_of_an_answer_for_so_long_is_let_go(transport):
+    watch = HttpWatch(transport, LIMITS, 1000, 0.0)
     watch._phase = watch._phase.ANSWER
-    door.buffered = 1000
-    watch.wrote(5000, 5.0)
+    transport.buffered = 1000
+    watch.record_written(5000, 5.0)
     for now in (15.0, 25.0):
         assert watch.due == now
-        watch.wake(now)
-    assert (watch.due, door.parted) == (35.0, [])
-    watch.wake(35.0)
-    assert door.parted == ["aborted"]
+        watch.on_timer(now)
+    assert (watch.due, transport.closes) == (35.0, [])
+    watch.on_timer(35.0)
+    assert transport.closes == ["aborted"]
 
 
-def test_who_takes_a_byte_now_and_then_is_not(door):
+def test_who_takes_a_byte_now_and_then_is_not(transport):
     """However much comes to it: what is unsent may grow all the while."""
-    watch = HttpWatch(door, LIMITS, 1000, 0.0)
+    watch = HttpWatch(transport, LIMITS, 1000, 0.0)
     watch._phase = watch._phase.ANSWER
-    door.buffered, now = 1000, 0.0
-    watch.wrote(1000, now)
+    transport.buffered, now = 1000, 0.0
+    watch.record_written(1000, now)
     for _ in range(20):
         for _ in range(2):
             now = watch.due
-            watch.wake(now)
-        watch.wrote(50, now)
-        door.buffered += 49
+            watch.on_timer(now)
+        watch.record_written(50, now)
+        transport.buffered += 49
         now = watch.due
-        watch.wake(now)
+        watch.on_timer(now)
     assert now > 10 * LIMITS.unread_seconds
-    assert door.parted == []
-    door.buffered = 0
-    watch.wake(watch.due)
+    assert transport.closes == []
+    transport.buffered = 0
+    watch.on_timer(watch.due)
     assert watch.due == inf
 
 
 async def test_the_end_of_all_waits_a_moment_for_those_who_stay_and_cuts_them_off():
-    duty = ListenerState(LIMITS, 1000)
+    state = ListenerState(LIMITS, 1000)
     stays = Staying()
-    duty.came(stays)
-    await duty.close()
+    state.add(stays)
+    await state.close()
     assert stays.aborted == 1
-    duty.went(stays)
-    await duty.close()
+    state.remove(stays)
+    await state.close()
     assert stays.aborted == 1
 
 
 async def test_after_a_standstill_of_this_process_clients_get_another_moment():
     """What they sent meanwhile has not been read when the bell rings."""
-    guard = ClientTransport(asyncio.Protocol(), ListenerState(LIMITS, 1000))
+    connection = ClientTransport(asyncio.Protocol(), ListenerState(LIMITS, 1000))
     woken = []
-    guard._watch = Connection()
-    guard._watch.due = guard._duty.loop.time() - 5
-    guard._watch.wake = woken.append
-    guard._rings_at = guard._watch.due
-    guard._ring()
+    connection._watch = Connection()
+    connection._watch.due = connection._state.loop.time() - 5
+    connection._watch.on_timer = woken.append
+    connection._timer_at = connection._watch.due
+    connection._on_timer()
     assert woken == []
-    guard._timer.cancel()
-    guard._rings_at = guard._duty.loop.time()
-    guard._ring()
+    connection._timer.cancel()
+    connection._timer_at = connection._state.loop.time()
+    connection._on_timer()
     assert len(woken) == 1

@@ -27,12 +27,12 @@ class Socket:
 
 
 @pytest.fixture
-async def rounds():
+async def heartbeat():
     """Rounds that run, and the clock they run by."""
     hands = FakeClock()
-    rounds = Heartbeat(hands.clock(), HOUR)
-    running = asyncio.create_task(rounds.run())
-    yield hands, rounds
+    heartbeat = Heartbeat(hands.clock(), HOUR)
+    running = asyncio.create_task(heartbeat.run())
+    yield hands, heartbeat
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -45,8 +45,8 @@ async def turn(hands, seconds):
 
 
 @pytest.mark.parametrize("count", [1, SLICES - 1, SLICES, 10 * SLICES + 1])
-async def test_every_socket_is_pinged_once_a_round_however_many_came_at_once(rounds, count):
-    hands, through = rounds
+async def test_every_socket_is_pinged_once_a_round_however_many_came_at_once(heartbeat, count):
+    hands, through = heartbeat
     sockets = [Socket() for _ in range(count)]
     for socket in sockets:
         through.add(socket)
@@ -55,8 +55,8 @@ async def test_every_socket_is_pinged_once_a_round_however_many_came_at_once(rou
         assert Counter(socket.pings for socket in sockets) == {done: count}
 
 
-async def test_the_pings_of_many_that_came_at_once_are_spread(rounds):
-    hands, through = rounds
+async def test_the_pings_of_many_that_came_at_once_are_spread(heartbeat):
+    hands, through = heartbeat
     sockets = [Socket() for _ in range(1000)]
     for socket in sockets:
         through.add(socket)
@@ -68,8 +68,8 @@ async def test_the_pings_of_many_that_came_at_once_are_spread(rounds):
         before = pinged
 
 
-async def test_between_many_pings_others_have_a_turn(rounds):
-    hands, through = rounds
+async def test_between_many_pings_others_have_a_turn(heartbeat):
+    hands, through = heartbeat
     sockets = [Socket() for _ in range(10 * AT_ONCE * SLICES)]
     for socket in sockets:
         through.add(socket)
@@ -82,8 +82,8 @@ async def test_between_many_pings_others_have_a_turn(rounds):
     assert max(now - then for then, now in itertools.pairwise(seen)) <= AT_ONCE
 
 
-async def test_a_socket_that_has_gone_is_visited_no_more(rounds):
-    hands, through = rounds
+async def test_a_socket_that_has_gone_is_visited_no_more(heartbeat):
+    hands, through = heartbeat
     gone, stays = Socket(), Socket()
     through.add(gone)
     through.add(stays)
@@ -98,8 +98,8 @@ async def test_a_socket_that_has_gone_is_visited_no_more(rounds):
 
 
 @pytest.mark.catalogue("C19")
-async def test_a_socket_retires_once_at_its_age_and_not_before(rounds):
-    hands, through = rounds
+async def test_a_socket_retires_once_at_its_age_and_not_before(heartbeat):
+    hands, through = heartbeat
     first, second = Socket(), Socket()
     through.add(first)
     await turn(hands, 2)

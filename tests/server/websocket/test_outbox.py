@@ -11,15 +11,16 @@ from aiohttp import ClientSession, WSMsgType, web
 from support.fake_clock import FakeClock
 from support.hang import HANG_SECONDS
 from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
-from support.slow_reader import CLOSE, PING, TEXT, Line
+from support.slow_reader import CLOSE, PING, TEXT, SlowReader
 
 from ws_bridge.clock import Clock
+from ws_bridge.errors import CONNECTION_LIMIT
 from ws_bridge.protocol.events import Draft
-from ws_bridge.server.websocket import outbox as room
-from ws_bridge.server.websocket.outbox import HELD_BYTES, Outbox, frame, joined
+from ws_bridge.server.websocket import outbox as module
+from ws_bridge.server.websocket.outbox import BUFFER_BYTES, Outbox, chunked, frame
 
 SIZES = (0, 1, 125, 126, 127, 2**16 - 1, 2**16, 2**16 + 1, 2**20)
-MOST = 2 * HELD_BYTES + 4096  # what a transport may hold, and one piece
+MOST = 2 * BUFFER_BYTES + 4096  # what a transport may hold, and one piece
 UNREAD = 30.0
 TERMINAL = "response.completed"
 
@@ -51,7 +52,7 @@ async def until(condition):
 async def is_stuck(bridge, count=1):
     """Return when so many sockets wait for their clients to read, and the watch is on."""
     sockets = bridge.bridge._sockets._open
-    await until(lambda: sum(bool(one._outbox._patience) for one in sockets) == count)
+    await until(lambda: sum(bool(one._outbox._slow_consumer) for one in sockets) == count)
 
 
 def events(frames):
@@ -62,14 +63,14 @@ def events(frames):
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 10])
-@pytest.mark.parametrize("sizes", [(), (1,), (HELD_BYTES,), (30_000,) * 7, (9, 90_000, 9, 9)])
+@pytest.mark.parametrize("sizes", [(), (1,), (BUFFER_BYTES,), (30_000,) * 7, (9, 90_000, 9, 9)])
 def test_pieces_are_the_whole_and_none_is_larger_than_it_must_be(sizes, most):
     parts = [bytes([65 + at % 26]) * size for at, size in enumerate(sizes * most)]
-    pieces = list(joined(parts))
+    pieces = list(chunked(parts))
     assert b"".join(pieces) == b"".join(parts)
-    assert all(len(piece) <= max((HELD_BYTES, *sizes)) for piece in pieces)
+    assert all(len(piece) <= max((BUFFER_BYTES, *sizes)) for piece in pieces)
     for one, other in itertools.pairwise(pieces):
-        assert len(one) + len(other) > HELD_BYTES
+        assert len(one) + len(other) > BUFFER_BYTES
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ async def way():
         outs.put_nowait((out, ws))
         async for _ in ws:
             pass
-        await out.end()
+        await out.release()
         return ws
 
     app = web.Application()
@@ -92,7 +93,7 @@ async def way():
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", 0))
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, HELD_BYTES)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
     await web.SockSite(runner, listening).start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}", outs
     await runner.cleanup()
@@ -126,7 +127,7 @@ async def _all_ways(out, ws, texts):
 
 async def test_what_is_ready_is_one_write(way):
     url, outs = way
-    client = await Line.upgraded(url, buffer=2**18)
+    client = await SlowReader.upgraded(url, buffer=2**18)
     out, _ = await outs.get()
     texts = [b"x" * 100, b"y" * 200, b"z"]
     await out.send(texts)
@@ -137,20 +138,20 @@ async def test_what_is_ready_is_one_write(way):
 
 async def test_what_need_not_wait_is_sent_now_and_all_else_not_at_all(way):
     url, outs = way
-    client = await Line.upgraded(url)
+    client = await SlowReader.upgraded(url)
     out, _ = await outs.get()
     many = [b"m" * 30_000] * 3
-    assert out.send_now([b"one"])
-    assert out.send_now([b"two", b"three"])
-    assert not out.send_now(many), "more than one write holds"
-    assert out.send_now([b"l" * 2**20]), "one message is one piece"
-    assert not out.send_now([b"x"]), "the client has enough to read"
+    assert out.try_send([b"one"])
+    assert out.try_send([b"two", b"three"])
+    assert not out.try_send(many), "more than one write holds"
+    assert out.try_send([b"l" * 2**20]), "one message is one piece"
+    assert not out.try_send([b"x"]), "the client has enough to read"
     waiting = asyncio.create_task(out.send(many))
-    await until(lambda: out._room is not None and out._room.locked())
+    await until(lambda: out._write_turn is not None and out._write_turn.locked())
     while not waiting.done():
-        assert out._protocol.writing_paused or not out.send_now([b"x"]), "others wait"
+        assert out._protocol.writing_paused or not out.try_send([b"x"]), "others wait"
         await client.read()
-    await out.close(1001, b"")
+    await out.close(CONNECTION_LIMIT)
     got = [payload for opcode, payload in await client.rest() if opcode == TEXT]
     assert got == [b"one", b"two", b"three", b"l" * 2**20, *many]
 
@@ -158,36 +159,36 @@ async def test_what_need_not_wait_is_sent_now_and_all_else_not_at_all(way):
 async def test_nothing_follows_a_close_frame(way):
     """No message, no ping, whoever sends it."""
     url, outs = way
-    client = await Line.upgraded(url)
+    client = await SlowReader.upgraded(url)
     out, _ = await outs.get()
-    closing = asyncio.create_task(out.close(1001, b"bye"))
+    closing = asyncio.create_task(out.close(CONNECTION_LIMIT))
     await asyncio.sleep(0)
     await out.send([b"late"])
     await out.send([b"later", b"still later"])
     await out.ping()
-    await client.say("", CLOSE)
+    await client.send_frame("", CLOSE)
     await closing
-    assert await client.rest() == [(CLOSE, b"\x03\xe9bye")]
+    assert await client.rest() == [(CLOSE, b"\x03\xe9connection limit reached")]
 
 
 async def test_to_a_client_that_is_gone_it_is_nothing(way):
     url, outs = way
-    client = await Line.upgraded(url)
+    client = await SlowReader.upgraded(url)
     out, ws = await outs.get()
     client.close()
     await until(out._transport.is_closing)
     await out.send([b"x"])
     await out.send([b"x", b"y"])
     await out.ping()
-    await out.close(1001, b"bye")
-    await out.end()
+    await out.close(CONNECTION_LIMIT)
+    await out.release()
     assert ws.closed
 
 
 async def test_several_that_wait_take_turns_and_hold_no_more_than_one(way):
     """Lanes of a slow client: whoever waits longest writes next, and the others wait again."""
     url, outs = way
-    client = await Line.upgraded(url)
+    client = await SlowReader.upgraded(url)
     out, _ = await outs.get()
     lanes = [
         asyncio.create_task(out.send([b"%d" % lane + b"x" * 30_000] * 20)) for lane in range(8)
@@ -197,7 +198,7 @@ async def test_several_that_wait_take_turns_and_hold_no_more_than_one(way):
             assert out._transport.get_write_buffer_size() <= MOST
             await client.read()
     await asyncio.gather(*lanes)
-    await out.close(1001, b"")
+    await out.close(CONNECTION_LIMIT)
     got = [payload[:1] for opcode, payload in await client.rest() if opcode == TEXT]
     assert len(got) == 160
     firsts = [got.index(b"%d" % lane) for lane in range(8)]
@@ -216,13 +217,13 @@ async def test_a_client_that_reads_nothing_is_let_go_and_its_response_completes(
     *most, last = long()
     upstream = Scripted([*most, gate, last], answer("fine"))
     bridge = await serve(upstream, config, clock=hands.clock())
-    client = await Line.upgraded(bridge.url)
+    client = await SlowReader.upgraded(bridge.url)
     await client.create(input="long")
     await is_stuck(bridge)
     assert max(held(bridge)) <= MOST
     other = await bridge.connect()
     assert (await other.turn(input="hi"))[-1]["type"] == TERMINAL
-    [slow] = [one for one in bridge.bridge._sockets._open if one._outbox._patience]
+    [slow] = [one for one in bridge.bridge._sockets._open if one._outbox._slow_consumer]
     await until(lambda: _turned(hands, slow._outbox.is_slow))
     *said, (opcode, closing) = await client.rest()
     assert (opcode, closing) == (CLOSE, (1013).to_bytes(2, "big") + b"slow consumer")
@@ -248,7 +249,7 @@ async def test_what_is_not_stored_ends_with_the_client_that_reads_nothing(serve)
     hands = FakeClock()
     upstream = Scripted([*long()[:-1], asyncio.Event()])
     bridge = await serve(upstream, {"limits": {"unread_seconds": 1}}, clock=hands.clock())
-    client = await Line.upgraded(bridge.url)
+    client = await SlowReader.upgraded(bridge.url)
     await client.create(input="long", store=False)
     await is_stuck(bridge)
     assert upstream.open_now == 1
@@ -261,14 +262,14 @@ async def test_what_is_not_stored_ends_with_the_client_that_reads_nothing(serve)
 @pytest.mark.parametrize("bad", ["", "{" * 50])
 async def test_a_client_that_never_reads_again_keeps_no_connection(serve, monkeypatch, bad):
     """Not even one whose own frames wait for their answers to be read."""
-    monkeypatch.setattr(room, "PARTING_SECONDS", 0.05)
+    monkeypatch.setattr(module, "CLOSE_SECONDS", 0.05)
     config = {"limits": {"unread_seconds": 0.1, "bad_frames": 10**6}}
     bridge = await serve(Scripted(long()), config)
-    client = await Line.upgraded(bridge.url)
+    client = await SlowReader.upgraded(bridge.url)
     await client.create(input="long")
     await is_stuck(bridge)
     for _ in range(20 if bad else 0):
-        await client.say(bad)
+        await client.send_frame(bad)
     await until(lambda: bridge.bridge._sockets.connections() == 0)
     assert await _is_cut(client, b"slow consumer")
     client.close()
@@ -280,7 +281,7 @@ async def test_a_client_that_reads_little_by_little_is_never_let_go(serve):
     hands = FakeClock()
     config = {"limits": {"unread_seconds": UNREAD}}
     bridge = await serve(Scripted(long()), config, clock=hands.clock())
-    client = await Line.upgraded(bridge.url)
+    client = await SlowReader.upgraded(bridge.url)
     await client.create(input="long")
     await is_stuck(bridge)
     [one] = bridge.bridge._sockets._open
@@ -296,7 +297,7 @@ async def test_a_client_that_reads_little_by_little_is_never_let_go(serve):
     assert not one._outbox.is_slow
     while TERMINAL.encode() not in client.got[-4096:]:
         await client.read()
-    await client.say("", CLOSE)
+    await client.send_frame("", CLOSE)
     said = events(await client.rest())
     assert [event["sequence_number"] for event in said] == list(range(len(said)))
     assert said[-1]["type"] == TERMINAL
@@ -308,7 +309,7 @@ async def test_many_that_never_read_hold_little_each_and_the_service_goes_on(ser
     hands, count = FakeClock(), 40
     stored = Scripted(lambda _request: long())
     bridge = await serve(stored, {"limits": {"unread_seconds": UNREAD}}, clock=hands.clock())
-    clients = [await Line.upgraded(bridge.url) for _ in range(count)]
+    clients = [await SlowReader.upgraded(bridge.url) for _ in range(count)]
     for client in clients:
         await client.create(input="long", store=False)
     await is_stuck(bridge, count)
@@ -329,7 +330,7 @@ async def test_a_follower_that_reads_nothing_is_cut_off_and_another_sees_all(ser
     bridge = await serve(Scripted(long()), config, clock=hands.clock())
     response_id = (await (await bridge.connect()).turn(input="long"))[-1]["response"]["id"]
     path = f"/v1/responses/{response_id}?stream=true"
-    silent = await Line.open(bridge.url, path)
+    silent = await SlowReader.open(bridge.url, path)
     async with bridge.session.get(bridge.url + path) as got:
         text = await got.text()
     numbers = [int(found) for found in re.findall(r'"sequence_number":(\d+)', text)]
@@ -378,7 +379,7 @@ async def test_every_socket_is_pinged_again_and_again(serve):
 async def test_a_client_with_enough_to_read_gets_no_ping_on_top(serve):
     hands = FakeClock()
     bridge = await serve(Scripted(long()), clock=hands.clock())
-    client = await Line.upgraded(bridge.url)
+    client = await SlowReader.upgraded(bridge.url)
     await client.create(input="long")
     await is_stuck(bridge)
     before = held(bridge)
@@ -388,5 +389,5 @@ async def test_a_client_with_enough_to_read_gets_no_ping_on_top(serve):
     while TERMINAL.encode() not in client.got[-4096:]:
         await client.read()
     await one.ping()
-    await client.say("", CLOSE)
+    await client.send_frame("", CLOSE)
     assert (PING, b"") in await client.rest()

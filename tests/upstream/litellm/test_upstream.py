@@ -26,7 +26,8 @@ from upstreams.responses import ResponsesScript
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.protocol.sealing import UNSIGNED
-from ws_bridge.upstream.litellm.upstream import MAX_RETRY_WAIT, LitellmUpstream
+from ws_bridge.upstream.litellm.upstream import LitellmUpstream
+from ws_bridge.upstream.retry import MAX_RETRY_WAIT
 
 THREE = ("native", "chat", "anthropic")
 SCENARIOS = {

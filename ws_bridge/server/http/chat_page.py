@@ -1,4 +1,4 @@
-"""The chat page: a few files, read once; what a client names is looked up, and opened nowhere."""
+"""The chat page: a few files, read once; a client's name is only looked up among them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ChatPage:
         return [web.get("/", self.show), web.get("/static/{name}", self.show)]
 
     async def show(self, request: web.Request) -> web.Response:
-        """A file, or that the client has it already."""
+        """Answer with a file, or 304 if the client has it."""
         file = self._files.get(request.match_info.get("name", INDEX))
         if file is None:
             raise web.HTTPNotFound

@@ -29,7 +29,7 @@ from ws_bridge.types import Json
 
 
 class ConversationRoutes:
-    """The handlers; the gate has set the request's owner."""
+    """The handlers. The middleware has set the request's owner."""
 
     def __init__(self, kept: Conversations, sealer: Sealer, clock: Clock) -> None:
         self._kept = kept
@@ -83,8 +83,8 @@ class ConversationRoutes:
         conversation_id = request.match_info["id"]
         if not await self._kept.delete(conversation_id, request[OWNER]):
             raise ConversationNotFound(conversation_id)
-        told = {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
-        return json_response(told)
+        deleted = {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
+        return json_response(deleted)
 
     async def add(self, request: web.Request) -> web.Response:
         """Append items; the answer lists them as they were added."""

@@ -21,8 +21,8 @@ from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.types import Json
 
 LIMITS = web.AppKey("limits", Limits)
-USUAL = Limits()
-NO_STORE = "no-store"  # what belongs to a key is in nobody's cache
+DEFAULT_LIMITS = Limits()
+NO_STORE = "no-store"  # an answer for one key belongs in no cache
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -56,8 +56,8 @@ async def read_create(body: Json) -> CreateResponse:
 
 
 def limits_of(request: web.Request) -> Limits:
-    """What the operator allows to one client."""
-    return request.app.get(LIMITS, USUAL)
+    """The configured limits."""
+    return request.app.get(LIMITS, DEFAULT_LIMITS)
 
 
 def json_response(body: Any) -> web.Response:
@@ -66,7 +66,7 @@ def json_response(body: Any) -> web.Response:
 
 
 def error_response(error: BridgeError, request_id: str = "") -> web.Response:
-    """An error as every client is told one (wire contract 6.2)."""
+    """An error in its HTTP form (wire contract 6.2)."""
     answer = json_response(error.body())
     answer.set_status(error.status)
     answer.headers.update(error.headers())
@@ -75,15 +75,13 @@ def error_response(error: BridgeError, request_id: str = "") -> web.Response:
     return answer
 
 
-def of_http(refusal: web.HTTPException) -> BridgeError:
-    """A refusal of aiohttp's: its status, and nothing of what a client sent."""
-    error = InvalidRequest(HTTPStatus(refusal.status).phrase)
-    error.status = refusal.status
-    return error
+def from_http_exception(refusal: web.HTTPException) -> BridgeError:
+    """An error of aiohttp's: its status, and no text that a client sent."""
+    return InvalidRequest(HTTPStatus(refusal.status).phrase, status=refusal.status)
 
 
 def new_request_id() -> str:
-    """An id to find a request by, in the answer and in the log."""
+    """An id that stands in the answer and in the log of a request."""
     return "req_" + secrets.token_hex(12)
 
 

@@ -1,4 +1,4 @@
-"""`/v1/models`, and what can be asked of a model beside a response: token counts, compaction."""
+"""`/v1/models`, and the requests to a model that make no response: token counts, compaction."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ws_bridge.types import Json
 from ws_bridge.upstream.base import FindTarget, Request, Upstream
 from ws_bridge.upstream.summary import summarise
 
-# Of one key, of so many bytes: each takes a thread and several times its memory. Others are not
-# even received before their turn.
+# So many large counts of one key run at once: each takes a thread and several times its memory.
+# The bodies of others are not even received before their turn.
 LARGE_COUNTS = 2
 LARGE = 2**20
 
 
 class ModelRoutes:
-    """The handlers; the gate has set the request's owner."""
+    """The handlers. The middleware has set the request's owner."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class ModelRoutes:
         )
 
     def routes(self) -> list[web.RouteDef]:
-        """Method, path, handler. To be added before `/v1/responses/{id}`."""
+        """The routes, to be added before `/v1/responses/{id}`."""
         return [
             web.get("/v1/models", self.list, allow_head=False),
             web.post("/v1/responses/input_tokens", self.input_tokens),
@@ -59,7 +59,7 @@ class ModelRoutes:
         ]
 
     async def list(self, _request: web.Request) -> web.Response:
-        """The names clients can ask for; a wildcard entry as it is written."""
+        """The names that clients can ask for; a wildcard entry as it is written."""
         models = [
             {"id": name, "object": "model", "created": self._began, "owned_by": "ws_bridge"}
             for name in self._names
@@ -67,7 +67,7 @@ class ModelRoutes:
         return json_response({"object": "list", "data": models})
 
     async def input_tokens(self, request: web.Request) -> web.Response:
-        """How many tokens the input has for the named model."""
+        """The number of tokens that the input has for the named model."""
         size = request.content_length
         is_small = size is not None and size < LARGE
         async with nullcontext() if is_small else self._counting[request[OWNER]]:

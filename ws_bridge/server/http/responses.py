@@ -1,6 +1,6 @@
 """The HTTP side of `/v1/responses`: create, poll, resume, cancel, delete, input_items.
 
-Rule 1: whoever comes later reads the store; only the request that created a response reads its job.
+Rule 1: only the request that created a response reads its job; every later one reads the store.
 Rule 2: unknown, foreign, deleted and unstored ids get one and the same 404.
 """
 
@@ -40,7 +40,7 @@ CANCEL_SECONDS = 5.0  # for a response that runs on another server
 
 
 class ResponseRoutes:
-    """The handlers; the gate has set the request's owner."""
+    """The handlers. The middleware has set the request's owner."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class ResponseRoutes:
         clock: Clock,
         *,
         creates: LimitedCreates,
-        budgets: Quotas,
+        quotas: Quotas,
         finish: bool,
     ) -> None:
         self._jobs = jobs
@@ -60,7 +60,7 @@ class ResponseRoutes:
         self._sockets = sockets
         self._clock = clock
         self._creates = creates
-        self._budgets = budgets
+        self._quotas = quotas
         self._finish = finish  # stored responses outlive their client
 
     def routes(self) -> list[web.RouteDef]:
@@ -75,19 +75,19 @@ class ResponseRoutes:
         ]
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
-        """The socket, or 426 for a plain GET."""
+        """Serve a WebSocket; a plain GET gets 426."""
         if not _is_upgrade(request):
             raise UpgradeRequired
-        with self._budgets.connection(request[OWNER]):
+        with self._quotas.connection(request[OWNER]):
             return await self._sockets.serve(request, request[OWNER])
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """A response: as JSON when it is done, as SSE, or at once in the background."""
+        """Create a response: answered as JSON at its end, as SSE, or at once in the background."""
         body = await read_create(await read_json(request))
         transport = "background" if body.background else "sse" if body.stream else "http"
         size = len(await request.read())  # it is here already
         job = await self._creates.start(Create(body, request[OWNER], transport, size=size))
-        with self._client_may_leave(job):
+        with self._cancel_on_disconnect(job):
             if body.stream:
                 events = job.stream.read()
                 return await send_events(request, events, self._clock, is_first_awaited=True)
@@ -99,18 +99,18 @@ class ResponseRoutes:
         return json_response(job.result)
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
-        """The snapshot now, or all events from a number on, live to the end."""
+        """Answer with the snapshot, or with all events after a number, live to the end."""
         if not flag(request, "stream"):
             return json_response((await self._find(request)).response)
-        with self._budgets.follower(request[OWNER]):
+        with self._quotas.follower(request[OWNER]):
             snapshot = await self._find(request)
             after = integer(request, "starting_after", default=-1)
-            is_there = after < snapshot.number  # else it may be long until anything comes
+            is_there = after < snapshot.number  # else the first event may be long in coming
             events = self._follow(snapshot, after)
             return await send_events(request, events, self._clock, is_first_awaited=is_there)
 
     async def cancel(self, request: web.Request) -> web.Response:
-        """End a running response, here or on another server.
+        """Cancel a running response, here or on another server.
 
         The provider's connection is closed when this answers, unless the other server is slow.
         """
@@ -123,7 +123,7 @@ class ResponseRoutes:
         return json_response(snapshot.response)
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Forget a response; a running one is cancelled first, a background one refused."""
+        """Delete a response. A running one is cancelled first, one in the background refused."""
         snapshot = await self._find(request)
         response_id, owner = snapshot.record.id, request[OWNER]
         if snapshot.record.background and not snapshot.is_terminal:
@@ -135,12 +135,12 @@ class ResponseRoutes:
         return json_response({"id": response_id, "object": "response", "deleted": True})
 
     async def input_items(self, request: web.Request) -> web.Response:
-        """What the response was asked, with the history it came from, as a page."""
+        """The input of the response with the history before it, as a page."""
         snapshot = await self._find(request)
         record = snapshot.record
         parent: Turn | None = None
         if record.previous_response_id is not None:
-            # An unstored part of the lineage is nobody's to read (contract P7).
+            # An unstored part of the lineage cannot be read (contract P7).
             with contextlib.suppress(InvalidRequest):
                 parent = await self._jobs.lineage.resolve(record.previous_response_id, record.owner)
         listed = partial(_listed, parent, record)
@@ -148,10 +148,10 @@ class ResponseRoutes:
         return json_response(page(request, items))
 
     async def _follow(self, snapshot: Snapshot, after: int) -> AsyncIterator[Sequence[Event]]:
-        """All to the end, unless what was asked for comes after it.
+        """All events after a number, to the end.
 
-        Raises ``ResponseNotFound`` for a response that is gone before its end was read, and
-        ``StoreUnavailable`` if it is there and was not read to its end.
+        Raises ``ResponseNotFound`` if the response is gone before its end was read, and
+        ``StoreUnavailable`` if it exists and was not read to its end.
         """
         response_id, owner = snapshot.record.id, snapshot.record.owner
         last, has_ended = after, False
@@ -174,13 +174,13 @@ class ResponseRoutes:
             snapshot = await self._store.get(response_id, request[OWNER])
         is_coming = snapshot is None and self._jobs.is_being_stored(response_id, request[OWNER])
         if is_coming or (snapshot is not None and not snapshot.response):
-            raise StoreUnavailable  # it began while the store was away
+            raise StoreUnavailable  # it was created while the store was away
         if snapshot is None:
             raise ResponseNotFound(response_id)
         return snapshot
 
     async def _stop(self, snapshot: Snapshot) -> None:
-        """Cancel a response and wait until it has ended; not for ever, if it runs elsewhere."""
+        """Cancel a response and wait for its end, for a limited time if another server runs it."""
         record = snapshot.record
         if job := self._jobs.find(record.id, record.owner):
             await job.stop(EndReason.CANCELLED)
@@ -192,8 +192,8 @@ class ResponseRoutes:
                     pass
 
     @contextlib.contextmanager
-    def _client_may_leave(self, job: Job) -> Iterator[None]:
-        """A client that goes away: its stored response runs on, any other ends (contract P2)."""
+    def _cancel_on_disconnect(self, job: Job) -> Iterator[None]:
+        """When the client goes: a stored response runs on, any other is cancelled (contract P2)."""
         try:
             yield
         except (asyncio.CancelledError, ConnectionError):
@@ -204,7 +204,7 @@ class ResponseRoutes:
 
 
 def _listed(parent: Turn | None, record: Record) -> list[Json]:
-    """All that a response was asked, with what came before it."""
+    """The input of a response, after all items of its lineage."""
     items: list[Json] = []
     for turn in parent.lineage() if parent else ():
         items += [*input_items(turn.id, turn.input), *turn.output]
@@ -212,7 +212,7 @@ def _listed(parent: Turn | None, record: Record) -> list[Json]:
 
 
 def _is_upgrade(request: web.Request) -> bool:
-    """Whether it asks for a WebSocket by the book; aiohttp also takes HTTP/1.0 and older drafts."""
-    by_the_book = request.version >= HttpVersion11 and not request.can_read_body
+    """Whether this is an upgrade as RFC 6455 has it; aiohttp takes HTTP/1.0 and old drafts too."""
+    is_standard = request.version >= HttpVersion11 and not request.can_read_body
     is_current = request.headers.get(hdrs.SEC_WEBSOCKET_VERSION, "") == "13"
-    return by_the_book and is_current and bool(web.WebSocketResponse().can_prepare(request))
+    return is_standard and is_current and bool(web.WebSocketResponse().can_prepare(request))

@@ -14,7 +14,7 @@ from ws_bridge.errors import BridgeError
 from ws_bridge.protocol.events import SSE_DONE, SSE_KEEPALIVE, Event
 from ws_bridge.server.http.json import limits_of
 from ws_bridge.server.slow_consumer import SlowConsumer
-from ws_bridge.server.websocket.outbox import HELD_BYTES, joined
+from ws_bridge.server.websocket.outbox import BUFFER_BYTES, chunked
 
 log = logging.getLogger(__name__)
 
@@ -35,71 +35,71 @@ async def send_events(
 ) -> web.StreamResponse:
     """Send every batch in one write, comments while nothing comes, `[DONE]` at the end.
 
-    Where the first batch is awaited, an error before it is raised with no byte written, so that it
-    can still be a plain HTTP answer; who follows from where nothing is yet gets the head at once. A
-    client that takes nothing is cut off: it can come back and go on from where it was.
+    With ``is_first_awaited`` an error before the first batch is raised with no byte written; it can
+    still be a plain HTTP answer; without, the client gets the head at once. A client that takes
+    nothing is cut off: it can come back and resume where it was.
     """
     first = await anext(batches, None) if is_first_awaited else None
     response = web.StreamResponse(headers=HEADERS)
     await response.prepare(request)
-    way = _SseWriter(request, response, clock)
-    comments = asyncio.create_task(way.comment())
+    writer = _SseWriter(request, response, clock)
+    keepalives = asyncio.create_task(writer.send_keepalives())
     try:
         if first is not None:
-            await way.send(first)
+            await writer.send(first)
         async for batch in batches:
-            await way.send(batch)
-        await way.end()
+            await writer.send(batch)
+        await writer.finish()
     except BridgeError as error:
-        way.cut(error)
+        writer.abort(error)
     except ConnectionError:
         log.debug("client_left")
     finally:
-        comments.cancel()
-        await asyncio.gather(comments, return_exceptions=True)
-        await way.patience.end()
+        keepalives.cancel()
+        await asyncio.gather(keepalives, return_exceptions=True)
+        await writer.slow_consumer.cancel()
     return response
 
 
 class _SseWriter:
-    """The way to one reader."""
+    """Writes to one reader."""
 
     def __init__(self, request: web.Request, response: web.StreamResponse, clock: Clock) -> None:
         if request.transport is None:
             raise ConnectionResetError
         self._transport = request.transport
-        self._transport.set_write_buffer_limits(HELD_BYTES)
+        self._transport.set_write_buffer_limits(BUFFER_BYTES)
         self._protocol = request.protocol
         self._response = response
         self._clock = clock
         unread = limits_of(request).unread_seconds
-        self.patience = SlowConsumer(
-            self._transport, clock, unread, partial(_drop, self._transport)
+        self.slow_consumer = SlowConsumer(
+            self._transport, clock, unread, partial(_abort_slow, self._transport)
         )
 
     async def send(self, batch: Sequence[Event]) -> None:
-        for piece in joined(event.sse() for event in batch):
-            with self.patience:
+        for piece in chunked(event.sse() for event in batch):
+            with self.slow_consumer:
                 await self._response.write(piece)
 
-    async def end(self) -> None:
-        with self.patience:
+    async def finish(self) -> None:
+        with self.slow_consumer:
             await self._response.write(SSE_DONE)
             await self._response.write_eof()
 
-    async def comment(self) -> None:
-        """Say that there is life, now and then; not to a client that has enough to read."""
+    async def send_keepalives(self) -> None:
+        """Send a comment now and then; none to a client that has enough to read."""
         while True:
             await self._clock.sleep(KEEPALIVE_SECONDS)
             if not self._protocol.writing_paused:
                 await self._response.write(SSE_KEEPALIVE)
 
-    def cut(self, error: BridgeError) -> None:
-        """End without the end: too late for another answer, and who sees a cut comes back."""
+    def abort(self, error: BridgeError) -> None:
+        """Close without the last event: it is too late for another answer, and clients resume."""
         log.info("stream_cut reason=%s", type(error).__name__)
         self._transport.close()
 
 
-async def _drop(transport: asyncio.Transport) -> None:
+async def _abort_slow(transport: asyncio.Transport) -> None:
     log.info("slow_reader")
     transport.abort()

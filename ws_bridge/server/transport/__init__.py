@@ -1,1 +1,1 @@
-"""What comes in is looked at before aiohttp keeps it: sizes, times, floods, silence."""
+"""Below aiohttp: sizes, times, floods and silence of what comes in."""

@@ -1,45 +1,101 @@
-"""Where clients come in: a listening socket with a guard for each connection, and its end.
+"""Where clients connect: a listening socket, a transport for each connection, and its end.
 
-Rule: nobody new comes in, then what runs finishes, then the last bytes go out; in this order.
+Rule 1: at the end the listener first accepts no connection, then what runs finishes, then the last
+bytes are sent.
+Rule 2: an answer quotes nothing that a client sent, not even the line that could not be parsed: it
+may be the one with the key.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
+from typing import cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from ws_bridge.config import Config
-from ws_bridge.server.transport.http_handler import HttpHandler
-from ws_bridge.server.transport.shared import MIB, ListenerState
-from ws_bridge.server.transport.transport import ClientTransport
+from ws_bridge.errors import BridgeError, InvalidRequest
+from ws_bridge.server.http.json import error_response, from_http_exception
+from ws_bridge.server.transport.transport import MIB, ClientTransport, ListenerState
 
-BACKLOG = 1024  # connections that wait to be accepted: all clients come back at once
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024  # connections that wait to be accepted: after a restart all clients come at once
 SEND_BUFFER = 64 * 1024  # a client that does not read hides megabytes in the kernel otherwise
 
+CONTINUE = "100-continue"
+UNREADABLE = "The request cannot be read: it is not valid HTTP, or a line of it is too long."
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class HttpHandler(web.RequestHandler):
+    """aiohttp's handler of one connection; the errors that it answers itself have our form."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, server: web.Server) -> HttpHandler:
+        """A connection's handler; aiohttp makes them, and has no place to name another class."""
+        handler = server()
+        handler.__class__ = cls
+        return cast("HttpHandler", handler)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it quotes the client
+    ) -> web.StreamResponse:
+        """Answer a request that could not be parsed, or that crashed; the connection ends."""
+        if request.writer.output_size > 0:
+            raise ConnectionError
+        error = BridgeError()
+        # aiohttp quotes the expectation, and cannot where it is no text. Nothing else of such a
+        # request is looked at.
+        if request.headers.get(hdrs.EXPECT, CONTINUE).lower() != CONTINUE:
+            status = HTTPStatus.EXPECTATION_FAILED
+        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            error = InvalidRequest(UNREADABLE, status=status)
+            log.info("request_unreadable status=%d kind=%s", status, type(exc).__name__)
+        else:
+            log.error("request_crashed", exc_info=exc)
+        answer = error_response(error)
+        answer.force_close()
+        return answer
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer. An error of aiohttp's that passed no middleware becomes one of ours."""
+        if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
+            resp = error_response(from_http_exception(resp))
+        return await super().finish_response(request, resp, start_time)
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
     """A socket that is served, from ``serve_on`` to ``close``."""
 
-    duty: ListenerState
+    state: ListenerState
     _server: asyncio.Server
     _runner: web.AppRunner
 
     async def close(self) -> None:
-        """Accept nobody, drain the application, let the rest go."""
+        """Accept no connection, drain the application, return when all connections are over."""
         self._server.close()
-        # Before the runner's own end, which does this again, but has made all connections deaf by
-        # then: a client whose pings nobody answers would leave amid its response.
+        # Before the runner's own end, which does this again, but stops all reading before it: a
+        # client whose pings are not answered would leave amid its response.
         await self._runner.app.shutdown()
         await self._runner.cleanup()
-        await self.duty.close()
+        await self.state.close()
 
 
 async def serve_on(
@@ -48,44 +104,44 @@ async def serve_on(
     config: Config,
     tls: ssl.SSLContext | None = None,
 ) -> Listener:
-    """Serve a set-up runner on a bound socket, with a guard before every connection."""
+    """Serve a set-up runner on a bound socket, each connection through a ``ClientTransport``."""
     server, limits = runner.server, config.limits
     if server is None:
         raise RuntimeError("the runner is not set up")
-    duty = ListenerState(limits, config.server.max_message_mib * MIB)
+    state = ListenerState(limits, config.server.max_message_mib * MIB)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     # The stock loop tries to accept as many at a time as its backlog says, and when the process has
-    # no files left it logs a traceback for each: a million lines in three seconds were seen. So it
-    # hears of one, and the kernel of the others.
-    served = await duty.loop.create_server(
-        lambda: ClientTransport(HttpHandler.of(server), duty),
+    # no files left it logs a traceback for each: a million lines in three seconds were seen. So the
+    # loop gets a backlog of one, and the kernel the real one.
+    served = await state.loop.create_server(
+        lambda: ClientTransport(HttpHandler.of(server), state),
         sock=listening,
         ssl=tls,
         backlog=1,
         ssl_handshake_timeout=limits.head_seconds if tls else None,
     )
     listening.listen(BACKLOG)
-    return Listener(duty, served, runner)
+    return Listener(state, served, runner)
 
 
 @web.middleware
-async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Tell the connection's guard where a request begins and ends; outermost of all."""
-    guard = request.transport
-    if not isinstance(guard, ClientTransport):  # a test's server, or the client is gone
+async def track_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Tell the transport where a request begins and ends; the outermost middleware."""
+    transport = request.transport
+    if not isinstance(transport, ClientTransport):  # a test's server, or the client is gone
         return await handler(request)
-    guard.head_received(request)
+    transport.head_received(request)
     is_late = False
     try:
         answer = await handler(request)
     finally:
-        is_late = guard.answered()
+        is_late = transport.answered()
     if is_late:
         answer.force_close()
     return answer
 
 
 def begin_frames(request: web.Request, ws: web.WebSocketResponse) -> None:
-    """Tell the guard that frames follow the handshake. Raises ``InvalidRequest``."""
+    """Tell the transport that frames follow the handshake. Raises ``InvalidRequest``."""
     if isinstance(request.transport, ClientTransport):
         request.transport.begin_frames(ws)

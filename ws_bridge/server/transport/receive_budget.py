@@ -1,30 +1,32 @@
-"""How much this process may be in the middle of receiving, and who goes on when it is too much.
+"""How many bytes of unfinished messages this process holds, and which senders wait beyond that.
 
-Rule 1: nobody is sent away for it: those furthest from done wait until there is room.
-Rule 2: one goes on at any time, the one nearest to done; if it stalls, its deadline ends that.
+Rule 1: no connection is closed for it: senders far from their end wait until there is room.
+Rule 2: one sender always goes on, the one nearest to its end; if it stalls, its deadline ends it.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-READ = 256 * 1024  # what one read brings at most: a sender let on may add that before it is asked
-NEARLY = 64 * 1024  # so close to done, holding a sender keeps more memory busy than it saves
+READ = (
+    256 * 1024
+)  # what one read brings at most: a resumed sender may add that before the next look
+NEARLY = 64 * 1024  # so close to its end, a suspended sender keeps more memory busy than it saves
 
 
 class Sender(Protocol):
-    """Somebody in the middle of sending a message or a body."""
+    """A connection in the middle of a message or a body."""
 
     @property
-    def ahead(self) -> int:
+    def remaining(self) -> int:
         """How many bytes are still to come, as far as is known."""
         ...
 
-    def hold(self) -> None:
-        """Read nothing more from it for now."""
+    def suspend(self) -> None:
+        """Read nothing from it until ``resume``."""
         ...
 
-    def release(self) -> None:
+    def resume(self) -> None:
         """Read from it again."""
         ...
 
@@ -35,46 +37,46 @@ class ReceiveBudget:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._bytes: dict[Sender, int] = {}
-        self._held: set[Sender] = set()
-        self._first: Sender | None = None  # who goes on while there is too much
+        self._suspended: set[Sender] = set()
+        self._first: Sender | None = None  # the one that goes on beyond the limit
         self.total = 0
 
-    def has(self, sender: Sender, count: int) -> None:
-        """So many bytes of the sender are here now; it may be held for it."""
+    def record(self, sender: Sender, count: int) -> None:
+        """So many bytes of the sender are here now. It may be suspended for them."""
         self.total += count - self._bytes.get(sender, 0)
         self._bytes[sender] = count
         if self.total > self._limit:
             self._choose()
-            if sender is not self._first and sender.ahead > NEARLY:
-                self._held.add(sender)
-                sender.hold()
+            if sender is not self._first and sender.remaining > NEARLY:
+                self._suspended.add(sender)
+                sender.suspend()
 
-    def leave(self, sender: Sender) -> None:
-        """The sender is done, or gone: its bytes are no longer being received."""
+    def discard(self, sender: Sender) -> None:
+        """The sender is done, or gone. Its bytes count no more, and others may be resumed."""
         self.total -= self._bytes.pop(sender, 0)
         if sender is self._first or self.total <= self._limit:
             self._first = None
-        if sender in self._held:
-            self._let_on(sender)
-        if not self._held:
+        if sender in self._suspended:
+            self._resume(sender)
+        if not self._suspended:
             return
         if self.total > self._limit:
             self._choose()
             return
         room = max(1, (self._limit - self.total) // READ)
-        for waiting in sorted(self._held, key=_distance)[:room]:
-            self._let_on(waiting)
+        for waiting in sorted(self._suspended, key=_distance)[:room]:
+            self._resume(waiting)
 
     def _choose(self) -> None:
         if self._first is None:
             self._first = min(self._bytes, key=_distance)
-            if self._first in self._held:
-                self._let_on(self._first)
+            if self._first in self._suspended:
+                self._resume(self._first)
 
-    def _let_on(self, sender: Sender) -> None:
-        self._held.discard(sender)
-        sender.release()
+    def _resume(self, sender: Sender) -> None:
+        self._suspended.discard(sender)
+        sender.resume()
 
 
 def _distance(sender: Sender) -> int:
-    return sender.ahead
+    return sender.remaining

@@ -1,8 +1,8 @@
-"""`/v1/responses`, upgraded: the pump around ``protocol.connection``.
+"""`/v1/responses`, upgraded: frames in to ``protocol.connection``, its actions done, events out.
 
-Rule 1: the receiving side never waits for a response, so control frames are heard at any time.
-Rule 2: a socket that cannot keep up holds up nobody but itself: it reads from streams by position.
-Rule 3: the last branch of every failure tells the client nothing but a ``BridgeError``.
+Rule 1: the receiving side never waits for a response, so that control frames work at any time.
+Rule 2: a socket that cannot keep up delays only itself: it reads from streams by position.
+Rule 3: whatever fails, the client gets a ``BridgeError`` and no other detail.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import orjson
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMsgType, web
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
@@ -42,7 +42,7 @@ from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.protocol.steering import accepted
 from ws_bridge.protocol.turn_cache import TurnCache
-from ws_bridge.server.auth import EVERYBODY, answered_protocol
+from ws_bridge.server.auth import LOCAL_OWNER, answered_protocol
 from ws_bridge.server.quotas import LimitedCreates
 from ws_bridge.server.transport.listener import begin_frames
 from ws_bridge.server.websocket.heartbeat import Heartbeat
@@ -50,15 +50,15 @@ from ws_bridge.server.websocket.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
-AT_ONCE, SPREAD_SECONDS = 128, 10.0  # a drain closes no more idle sockets at once, and all in this
-HURRIED_SECONDS = 2.0  # for what has ended by then to be told
-LAST_TURN_SECONDS = 300.0  # a turn that runs at the connection's end of life may finish in this
+AT_ONCE, SPREAD_SECONDS = 128, 10.0  # a drain closes so many idle sockets in a row, and all in this
+FORCED_SECONDS = 2.0  # for the ends of responses to be sent, when a drain is cut short
+LAST_TURN_SECONDS = 300.0  # for the turn that runs when its connection has reached its age
 ENDINGS = {"cancel": EndReason.CANCELLED, "interrupt": EndReason.INTERRUPTED}
 
 
 @dataclass(frozen=True, slots=True)
 class SocketPolicy:
-    """What the operator decided about sockets."""
+    """What the operator configured for every socket."""
 
     rules: ConnectionLimits
     max_message_bytes: int
@@ -68,7 +68,7 @@ class SocketPolicy:
 
 
 class Sockets:
-    """All open sockets of this process: opens them, counts them, closes them at the drain."""
+    """All open sockets of this process. It opens and counts them, and closes them at the drain."""
 
     def __init__(
         self, jobs: LimitedCreates, policy: SocketPolicy, cache: TurnCache, clock: Clock
@@ -78,12 +78,12 @@ class Sockets:
         self._policy = policy
         self._clock = clock
         self._open: set[Socket] = set()
-        self._rounds = Heartbeat(clock, policy.connection_minutes * 60)
+        self._heartbeat = Heartbeat(clock, policy.connection_minutes * 60)
 
     async def serve(self, request: web.Request, owner: str) -> web.WebSocketResponse:
         """Upgrade a request and serve it until it closes."""
         ws = web.WebSocketResponse(
-            max_msg_size=self._policy.max_message_bytes + 1,  # aiohttp's is the first refused
+            max_msg_size=self._policy.max_message_bytes + 1,  # aiohttp's is the first size refused
             compress=False,
             protocols=answered_protocol(request),
         )
@@ -91,38 +91,38 @@ class Sockets:
         await ws.prepare(request)
         outbox = Outbox(request, ws, self._clock, self._policy.unread_seconds)
         rules = replace(self._policy.rules, default_model=request.query.get("model") or None)
-        connection = Connection(rules, self.cache, "" if owner == EVERYBODY else owner)
+        connection = Connection(rules, self.cache, "" if owner == LOCAL_OWNER else owner)
         socket = Socket(ws, outbox, owner, connection, jobs=self._jobs, policy=self._policy)
         self._open.add(socket)
-        self._rounds.add(socket)
+        self._heartbeat.add(socket)
         try:
             await socket.serve()
         finally:
             self._open.discard(socket)
-            self._rounds.discard(socket)
+            self._heartbeat.discard(socket)
         return ws
 
     async def run(self) -> None:
-        """Ping every socket, and end those of their age, for ever."""
-        await self._rounds.run()
+        """Ping every socket, and close those that have reached their age, for ever."""
+        await self._heartbeat.run()
 
-    async def drain(self, hurry: asyncio.Event) -> None:
+    async def drain(self, force: asyncio.Event) -> None:
         """Close each socket as soon as nothing runs on it; nothing new begins on any.
 
-        Many are not sent away all at once: they come back at once, to servers that have others.
-        When ``hurry`` is set, a client that does not answer the close is waited for no longer.
+        Many are not closed all at once: their clients reconnect at once, to servers that serve
+        others. When ``force`` is set, clients that do not answer the close are not waited for.
         """
-        hurried = asyncio.create_task(hurry.wait())
+        forced = asyncio.create_task(force.wait())
         closing: set[asyncio.Task[None]] = set()
         sockets = list(self._open)
         for number, socket in enumerate(sockets):
             if number and number % AT_ONCE == 0:
-                await asyncio.wait([hurried], timeout=SPREAD_SECONDS * AT_ONCE / len(sockets))
+                await asyncio.wait([forced], timeout=SPREAD_SECONDS * AT_ONCE / len(sockets))
             closing.add(asyncio.create_task(socket.drain()))
-        everyone = asyncio.gather(*closing, return_exceptions=True)
-        await asyncio.wait((everyone, hurried), return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait([everyone], timeout=HURRIED_SECONDS)
-        await _cancelled([hurried, *closing])
+        all_closed = asyncio.gather(*closing, return_exceptions=True)
+        await asyncio.wait((all_closed, forced), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([all_closed], timeout=FORCED_SECONDS)
+        await _cancel([forced, *closing])
 
     def connections(self) -> int:
         """How many sockets are open."""
@@ -155,68 +155,68 @@ class Socket:
         self._turns: list[asyncio.Task[None]] = []  # a set is 160 bytes more, for each idle socket
         self._running: dict[str | None, Job] = {}
         self._stops: dict[str | None, EndReason] = {}
-        self._afterwards: dict[str | None, list[Draft]] = {}
+        self._late_drafts: dict[str | None, list[Draft]] = {}
         self._retiring: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
-        """Pump until the client is gone or was sent away."""
+        """Apply each frame of the client until the connection is closed, by either side."""
         try:
             async for message in self._ws:
                 if message.type is WSMsgType.TEXT:
                     work = partial(read_frame, message.data, self.connection.rules)
-                    await self._act(
+                    await self._apply(
                         self.connection.apply(await aside(work, size=len(message.data)))
                     )
                 elif message.type is WSMsgType.BINARY:
                     refusal = InvalidRequest("Binary messages are not supported; send text.")
-                    await self._act(self.connection.refuse_frame(refusal))
+                    await self._apply(self.connection.refuse_frame(refusal))
         finally:
-            self._let_go()
-            await _cancelled([one for one in (self._retiring, *self._turns) if one])
-            await self._outbox.end()
+            self._cancel_unstored()
+            await _cancel([one for one in (self._retiring, *self._turns) if one])
+            await self._outbox.release()
             self.connection.close()
 
     async def ping(self) -> None:
-        """Show that there is life; never waits for the client."""
+        """Send a ping; never waits for the client."""
         await self._outbox.ping()
 
     def retire(self) -> None:
-        """Begin to end the connection at its age."""
-        self._retiring = asyncio.create_task(self._grow_old())
+        """Begin to close the connection at its age."""
+        self._retiring = asyncio.create_task(self._close_at_age())
 
     async def drain(self) -> None:
         """Refuse new creates, let what runs finish, close."""
-        await self._act(self.connection.refuse(ServerDraining()))
-        await self._at_rest()
-        await self._outbox.close(WSCloseCode.SERVICE_RESTART, b"server is restarting")
+        await self._apply(self.connection.refuse(ServerDraining()))
+        await self._wait_until_idle()
+        await self._outbox.close(ServerDraining.close)
 
-    async def _act(self, actions: list[Action]) -> None:
+    async def _apply(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, SendFrame):
                 await self._outbox.send([orjson.dumps(action.frame)])
             elif isinstance(action, StartResponse):
-                turn = asyncio.create_task(self._turn(action))
+                turn = asyncio.create_task(self._run_create(action))
                 self._turns.append(turn)
                 turn.add_done_callback(self._turns.remove)
             elif isinstance(action, StopResponse):
                 self._stop(action)
             elif isinstance(action, CloseConnection):
-                await self._outbox.close(action.code, action.reason)
+                await self._outbox.close(action.frame)
             elif isinstance(action, AcceptSteer):
-                self._say(action.lane, accepted(action.steer))
+                self._publish(action.lane, accepted(action.steer))
                 if job := self._running.get(action.lane):
                     job.steer()
             else:
-                self._say(action.lane, action.draft)
+                self._publish(action.lane, action.draft)
 
-    def _say(self, lane: str | None, draft: Draft) -> None:
-        """Say an event of the lane's running response, or right after its end."""
+    def _publish(self, lane: str | None, draft: Draft) -> None:
+        """Publish an event of the lane's running response, or send it right after its end."""
         job = self._running.get(lane)
         if job is not None and not job.publish(draft):
-            self._afterwards.setdefault(lane, []).append(draft)
+            self._late_drafts.setdefault(lane, []).append(draft)
 
-    async def _turn(self, start: StartResponse) -> None:
-        """Run one create on its lane, then whatever may go after it."""
+    async def _run_create(self, start: StartResponse) -> None:
+        """Run one create on its lane to its end, then apply what the connection starts next."""
         job: Job | None = None
         refusal: BridgeError | None = None
         try:
@@ -225,45 +225,45 @@ class Socket:
             self.connection.response_created(start.lane, job.id)
             if ending := self._stops.pop(start.lane, None):
                 job.stop_soon(ending)
-            await self._forward(job, start.lane)
+            await self._send_events(job, start.lane)
         except BridgeError as error:
-            refusal = error.alone()  # the stream has it, and what led to it has the stream
-            await self._refuse(start, error)
+            refusal = error.without_traceback()  # or it and the stream would keep each other alive
+            await self._send_error(start, error)
         except Exception:  # the edge of the task: a bug here must not hang the lane
             log.exception("turn_crashed")
-            await self._refuse(start, BridgeError())
-        # A cancelled answer did not fail, nor one without room yet: its parent can be asked again.
+            await self._send_error(start, BridgeError())
+        # A cancelled response did not fail, nor one that a limit refused: its parent stays usable.
         failed = job is None or job.result is None or job.result["status"] == "failed"
         failed = failed and not isinstance(refusal, RateLimited)
-        last = await self._say_afterwards(job, start.lane)
-        # Without an await from here on: what is said of the lane is said of its next response.
+        last = await self._send_late_drafts(job, start.lane)
+        # No await from here on: what comes for the lane after it is for its next response.
         self._running.pop(start.lane, None)
         self._stops.pop(start.lane, None)
-        await self._act(self.connection.response_ended(start, failed=failed, last=last))
+        await self._apply(self.connection.response_ended(start, failed=failed, last=last))
 
-    async def _refuse(self, start: StartResponse, error: BridgeError) -> None:
-        """Answer a create with an error; nobody asked for a successor: its steers go back."""
+    async def _send_error(self, start: StartResponse, error: BridgeError) -> None:
+        """Answer a create with an error. No client asked for a successor: its steers go back."""
         if not start.is_successor:
             await self._outbox.send([orjson.dumps(error.frame(start.lane))])
 
-    async def _forward(self, job: Job, lane: str | None) -> None:
+    async def _send_events(self, job: Job, lane: str | None) -> None:
         number = -1
-        while batch := await job.stream.subscribe(self._pass_on, number):
+        while batch := await job.stream.subscribe(self._try_send_batch, number):
             number = batch[-1].number
             if batch[-1].is_terminal:
                 self.connection.keep_turn(lane, job.turn())
             await self._outbox.send([event.text for event in batch])
 
-    def _pass_on(self, batch: Sequence[Event]) -> bool:
-        """What need not be waited for, as nearly all."""
+    def _try_send_batch(self, batch: Sequence[Event]) -> bool:
+        """Send a batch if that needs no wait, which is nearly always so."""
         if batch[-1].is_terminal:
             return False
-        return self._outbox.send_now([event.text for event in batch])
+        return self._outbox.try_send([event.text for event in batch])
 
-    async def _say_afterwards(self, job: Job | None, lane: str | None) -> int:
-        """What came too late for the response's own events; the last number said."""
+    async def _send_late_drafts(self, job: Job | None, lane: str | None) -> int:
+        """Send the events that came after the response's own end; return the last number sent."""
         last = job.stream.events[-1].number if job and job.stream.events else -1
-        while drafts := self._afterwards.pop(lane, []):  # more may come while these are sent
+        while drafts := self._late_drafts.pop(lane, []):  # more may come while these are sent
             for draft in drafts:
                 last += 1
                 await self._outbox.send([Event.of(draft, last, lane).text])
@@ -276,36 +276,36 @@ class Socket:
         else:
             self._stops[stop.lane] = ending  # its create is still looking up its parent
 
-    def _let_go(self) -> None:
-        """The client is gone: stored responses run on, the others end with it (contract P2).
+    def _cancel_unstored(self) -> None:
+        """The client is gone: stored responses run on, the others are cancelled (contract P2).
 
-        One that was let go because it did not read did not ask for an end of its stored ones.
-        Without an await: whoever serves a client that is gone may itself be cancelled any moment.
+        A slow client that the server closed did not ask for an end of its stored responses.
+        There is no await: the task of a request may be cancelled once its client is gone.
         """
         finish = self._policy.finish_on_disconnect or self._outbox.is_slow
         for job in self._running.values():
             if not (job.spec.envelope.store and finish):
                 job.stop_soon(EndReason.CANCELLED)
 
-    async def _at_rest(self) -> None:
+    async def _wait_until_idle(self) -> None:
         """Return when nothing runs and nothing waits."""
         while self._turns:
             await asyncio.wait(self._turns)
 
-    async def _grow_old(self) -> None:
-        """End the connection at its age: between turns, with a code that lets clients come back."""
+    async def _close_at_age(self) -> None:
+        """Close the connection at its age, between turns; clients may reconnect."""
         error = ConnectionLimitReached(self._policy.connection_minutes)
-        await self._act(self.connection.refuse(error))
+        await self._apply(self.connection.refuse(error))
         try:
             async with asyncio.timeout(LAST_TURN_SECONDS):
-                await self._at_rest()
+                await self._wait_until_idle()
         except TimeoutError:
             log.info("last_turn_outlives_its_connection")
-        await self._act([SendFrame(error.frame())])
-        await self._outbox.close(WSCloseCode.GOING_AWAY, b"connection limit reached")
+        await self._apply([SendFrame(error.frame())])
+        await self._outbox.close(ConnectionLimitReached.close)
 
 
-async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Cancel tasks and return when they are over."""
     for task in tasks:
         task.cancel()

@@ -1,4 +1,4 @@
-"""`[limits]` as what the parts of a server are told of it."""
+"""`[limits]` as the values that each part of a server gets."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from ws_bridge.jobs.output_quotas import OutputLimits, OutputQuotas
 from ws_bridge.protocol.actions import ConnectionLimits
 from ws_bridge.protocol.json_limits import JsonLimits
 from ws_bridge.protocol.turn_cache import TurnCache
-from ws_bridge.server.auth import EVERYBODY
+from ws_bridge.server.auth import LOCAL_OWNER
 from ws_bridge.server.websocket.sockets import SocketPolicy
 from ws_bridge.store.conversations import ConversationLimits
 
 MIB = 2**20
 
 
-def conversation_bounds(config: Config) -> ConversationLimits:
+def conversation_limits(config: Config) -> ConversationLimits:
     """How much one conversation may hold."""
     limits = config.limits
     return ConversationLimits(limits.conversation_mib * MIB, limits.conversation_items)
 
 
-def outputs_of(config: Config) -> OutputQuotas:
-    """What counts what running responses say."""
+def output_quotas(config: Config) -> OutputQuotas:
+    """The counter of what running responses hold."""
     limits = config.limits
     bounds = OutputLimits(limits.response_mib, limits.responses_mib_per_key, limits.responses_mib)
-    return OutputQuotas(bounds, EVERYBODY)
+    return OutputQuotas(bounds, LOCAL_OWNER)
 
 
 def turn_cache(config: Config) -> TurnCache:
-    """What counts the turns that sockets can go on from."""
+    """The cache of the turns that sockets can continue."""
     limits = config.limits
     each, of_key = limits.cached_mib_per_connection * MIB, limits.cached_mib_per_key * MIB
     return TurnCache(each, of_key, limits.cached_mib * MIB)
 
 
 def socket_policy(config: Config) -> SocketPolicy:
-    """What holds for every socket."""
+    """The policy of every socket."""
     limits = config.limits
     return SocketPolicy(
         rules=ConnectionLimits(
