@@ -1,9 +1,10 @@
 # Everything happens in .venv; nothing is installed outside of it but, for the tests as root on
-# Debian, what they drive: the packages chromium and redis-server (`.ci/packages`).
+# Debian, what they drive: the packages chromium, curl and redis-server (`.ci/packages`).
 PYTHON ?= python3
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: serve test test-real test-lowest coverage bench soak scale faults autobahn lint packages clean
+.PHONY: serve test test-real test-lowest coverage bench soak scale faults autobahn try-clients lint
+.PHONY: packages clean
 
 serve: .venv/.serve
 	.venv/bin/ws-bridge serve --config config.toml
@@ -47,6 +48,11 @@ faults: .venv/.dev
 autobahn: .venv/.dev
 	.venv/bin/python -m tests.autobahn
 
+# The snippets of docs/clients.md that the suite does not run, with the newest LangChain, AI SDK and
+# Codex; before a release. Needs npm and node.
+try-clients: .venv/.dev .venv-clients/.installed
+	.venv/bin/python -m tests.try_clients
+
 lint: .venv/.dev
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
@@ -70,6 +76,12 @@ test-lowest: .venv-lowest/.installed
 	.venv-lowest/bin/python $(PIP) -c .ci/constraints-lowest.txt -e '.[dev]'
 	touch $@
 
+.venv-clients/.installed:
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python $(PIP) langchain-openai
+	npm install --silent --no-audit --no-fund --prefix .venv-clients ai @ai-sdk/openai zod @openai/codex
+	touch $@
+
 .venv-peers/.installed:
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python $(PIP) 'litellm[proxy]==1.110.2'
@@ -80,4 +92,4 @@ packages:
 	@.ci/packages
 
 clean:
-	rm -rf .venv .venv-lowest .venv-peers .venv-autobahn .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-lowest .venv-peers .venv-clients .venv-autobahn .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 from ws_bridge.types import Json
 
 # The values of `response.error.code`. The first lines are the closed enum of the openai types; the
-# last two are outside of it, but codex stops retrying on exactly these (wire contract 3.6).
+# last two are outside of it, but codex stops retrying on exactly these (docs/protocol.md §4.3).
 # Every other code is replaced by the nearest one of these.
 RESPONSE_ERROR_CODES = frozenset(
     """
@@ -91,7 +91,7 @@ class BridgeError(Exception):
         return self.with_traceback(None)
 
     def fields(self) -> Json:
-        """The error object: always these four keys (wire contract 6.2)."""
+        """The error object: always these four keys (docs/protocol.md §4.1)."""
         return {
             "message": self.message,
             "type": self.type,
@@ -110,7 +110,7 @@ class BridgeError(Exception):
         return {"error": self.fields()}
 
     def frame(self, stream_id: str | None = None) -> Json:
-        """The WebSocket form: nested, integer status, no sequence number (wire contract 3.6)."""
+        """As a WebSocket frame: nested, integer status, no number (docs/protocol.md §4.1)."""
         fields = {**self.fields(), "code": self.code}  # clients hang on a frame without a code
         error = {key: value for key, value in fields.items() if value is not None}
         frame: Json = {"type": "error", "status": self.status, "error": error}
@@ -254,7 +254,7 @@ class ResponseNotFound(NotFound):
     noun = "Response"
 
     def fields(self) -> Json:
-        """OpenAI's 404 has no code (wire contract 6.2)."""
+        """OpenAI's 404 has no code (docs/protocol.md §4.2)."""
         return {**super().fields(), "code": None}
 
 

@@ -112,7 +112,7 @@ def test_a_tool_is_called_and_its_output_answers(client: OpenAI, family: Family)
 
 
 def test_an_output_nobody_asked_for_fails_and_evicts_the_parent(client: OpenAI, family: Family):
-    """The contract's 4.1.4; the Open Responses suite has the same three turns."""
+    """As docs/protocol.md §6.3 says; the Open Responses suite has the same three turns."""
     model = family.model("text")
     stray = [call_output("call_never_made", "?")]
     with client.responses.connect() as connection:

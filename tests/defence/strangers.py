@@ -69,7 +69,7 @@ METHODS = ("GET", "GET", "GET", "POST", "DELETE", "HEAD", "PUT", "OPTIONS", "TRA
 
 
 def keys(rng: Random) -> None:
-    """Headers that decide who somebody is: let in, or refused by the contract's errors."""
+    """Headers that decide who somebody is: let in, or refused (docs/protocol.md §1.3)."""
     headers = CIMultiDict((name, _text(rng)) for name in rng.sample(HEADERS, 3))
     host = headers.get("Host", "127.0.0.1")
     request: Any = SimpleNamespace(headers=headers, query={}, host=host)
@@ -86,7 +86,7 @@ def _text(rng: Random) -> str:
 
 
 def heads(rng: Random) -> None:
-    """Whole requests, on a real socket: an answer in the contract's form, or none; no crash."""
+    """Whole requests, on a real socket: an answer (docs/protocol.md §4.1), or none; no crash."""
     lines = [f"{rng.choice(METHODS)} {rng.choice(PATHS)} HTTP/1.1", "Host: 127.0.0.1"]
     lines += [f"{rng.choice(HEADERS)}: {_text(rng)}" for _ in range(rng.randint(0, 3))]
     lines.append(f"Authorization: Bearer {SECRET}")

@@ -217,7 +217,7 @@ def test_items_stand_in_the_order_of_their_index_whatever_came_first():
 
 
 def test_a_repeated_in_progress_takes_nothing_away():
-    """The keepalive of the contract is such an event."""
+    """The keepalive (docs/protocol.md §3.6) is such an event."""
     events = numbered(
         (CREATED, {"response": {"status": "in_progress", "output": []}}),
         (ADDED, {"output_index": 0, "item": {"id": "a"}}),

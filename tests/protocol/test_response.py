@@ -21,7 +21,7 @@ from ws_bridge.protocol.response import (
 
 Json = dict[str, Any]
 
-# Wire contract 3.3: the keys of every snapshot; `?` may be null. `user` is null where OpenAI's is.
+# docs/protocol.md §3.4: the keys of every snapshot; `?` may be null, `user` too (as OpenAI's).
 KEYS = """id created_at completed_at? status incomplete_details? model previous_response_id?
     instructions? output error? tools tool_choice truncation parallel_tool_calls text top_p
     presence_penalty frequency_penalty top_logprobs temperature reasoning? usage?

@@ -1,4 +1,4 @@
-"""The way in: refused too often from one address; the way out: errors in the contract's shape."""
+"""In: refused too often from one address. Out: errors in the form of docs/protocol.md §4.1."""
 
 import aiohttp
 import pytest

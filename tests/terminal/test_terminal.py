@@ -26,7 +26,7 @@ PROGRAM = "import sys; from ws_bridge.terminal import run; sys.exit(run(*sys.arg
 
 
 class Answer:
-    """The frames of one response, true to the contract."""
+    """The frames of one response, in the order of docs/protocol.md §3.1."""
 
     def __init__(self, response_id):
         self.response = {

@@ -121,7 +121,7 @@ class Job:
             await publisher.fail(ServerShutdown())
 
     async def _break_silence(self) -> None:
-        """Publish `created` soon, and the snapshot now and then (wire contract P5)."""
+        """Publish `created` soon, and the snapshot now and then (docs/protocol.md §3.6)."""
         publisher, keepalive = self._publisher, self._timing.keepalive
         await self._clock.sleep(self._timing.created_after)
         try:
@@ -232,5 +232,5 @@ class Job:
 
 
 async def warm_up() -> AsyncGenerator[Draft, None]:
-    """The drafts of a create with ``generate: false``; no provider is asked (contract 4.1.6)."""
+    """The drafts of a warm-up; no provider is asked (docs/protocol.md §2.4)."""
     yield Draft(COMPLETED, {"response": {"output": [], "usage": no_usage()}})

@@ -29,7 +29,7 @@ from ws_bridge.types import Json
 
 log = logging.getLogger(__name__)
 
-# A parent that is about to end is waited for so long, then refused (reliability 2.9).
+# A parent that is about to end is waited for so long, then refused (docs/protocol.md §6.1).
 PARENT_SECONDS = 1.0
 
 

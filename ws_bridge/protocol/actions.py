@@ -69,7 +69,7 @@ Action = StartResponse | StopResponse | AcceptSteer | PublishDraft | SendFrame |
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """The numbers (wire contract 4.1.9)."""
+    """The numbers (docs/protocol.md §5)."""
 
     running: int = 16
     lanes: int = 32

@@ -7,7 +7,7 @@ Rule 3: a bad frame is answered once and changes nothing else; the connection li
 many come in a row that nothing else is to be expected. A create is never bad: it has its turn.
 Rule 4: accepted steers start a successor at the response's end, before the lane's queue.
 Rule 5: a finished turn can be continued on this connection; a continuation that fails takes its
-parent with it on that lane, a failed fork from another lane does not (wire contract 4.1).
+parent with it on that lane, a failed fork from another lane does not (docs/protocol.md §6.3).
 """
 
 from __future__ import annotations

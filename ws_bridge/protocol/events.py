@@ -4,7 +4,7 @@ An upstream yields a ``Draft`` (a type and its fields). The ``Sequencer`` gives 
 makes it an ``Event``, which keeps its text: socket, SSE, log and store all send the same bytes.
 
 Rule 1: ``sequence_number`` and ``stream_id`` belong to the bridge; a draft never carries them.
-Rule 2: on the default lane the key ``stream_id`` is absent, never null (wire contract 3.5).
+Rule 2: on the default lane the key ``stream_id`` is absent, not null (docs/protocol.md §3.2).
 
 Drafts and events are named tuples: each delta is made into one of both, and a dataclass costs more.
 """
@@ -83,7 +83,7 @@ class Event(NamedTuple):
         return parsed
 
     def sse(self) -> bytes:
-        """The event as one server-sent event: LF only, ``event:`` is the type (contract 6.4)."""
+        """The event as one server-sent event (docs/protocol.md §7.3)."""
         return b"event: %b\ndata: %b\n\n" % (self.type.encode(), self.text)
 
 

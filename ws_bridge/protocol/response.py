@@ -1,6 +1,6 @@
 """The Response object: every key that a strict client wants, in every snapshot.
 
-Rule 1: the keys of the wire contract 3.3 are always there; only those may be null that may.
+Rule 1: the keys of docs/protocol.md §3.4 are always there; only those may be null that may.
 Rule 2: what the bridge owns (id, lineage, storage) is never the provider's; what the provider knows
 better (model, usage, output, effective settings) is never the request's.
 """
@@ -92,7 +92,7 @@ UPSTREAM_TYPES: Mapping[str, Types] = {
     "usage": (dict,),
 }
 # Larger than this, instructions and tools are not repeated in every snapshot: some clients cap a
-# message at 1 MiB, and an echo comes three times a turn (reliability 2.8).
+# message at 1 MiB, and an echo comes three times a turn (docs/protocol.md §3.4).
 ECHO_LIMIT = 256 * 1024
 MOST_COUNTED = 2**53  # tokens; beyond it a number is not one that all of JSON can hold
 ECHOED = ("instructions", "tools")
@@ -219,7 +219,7 @@ def _is_well_made(key: str, value: Any) -> bool:
 
 
 def _strict_tool(tool: Json) -> Json:
-    """A function tool as strict clients read it back (wire contract, rule 38)."""
+    """A function tool as strict clients read it back (docs/protocol.md §3.4)."""
     if tool.get("type") != "function":
         return tool
     return {"description": None, "parameters": None, "strict": None, **tool}

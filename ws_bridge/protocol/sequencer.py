@@ -95,7 +95,7 @@ class Sequencer:
         return [*events, self._number(draft)]
 
     def keepalive(self, snapshot: Json) -> list[Event]:
-        """`response.in_progress` once more, with the current snapshot (wire contract P5)."""
+        """`response.in_progress` once more, with the current snapshot (docs/protocol.md §3.6)."""
         if self.is_ended or IN_PROGRESS not in self._emitted:
             return []
         return [self._emit(IN_PROGRESS, snapshot)]
@@ -105,15 +105,15 @@ class Sequencer:
         return self._end(FAILED, "failed", error=error.response_error(), output=output)
 
     def cancel(self) -> list[Event]:
-        """End as cancelled: `response.failed` around an object of that status (contract P3)."""
+        """End as cancelled: `response.failed`, an object of that status (docs/protocol.md §2.5)."""
         return self._end(FAILED, "cancelled", output=[])
 
     def interrupt(self, finished: list[Json]) -> list[Event]:
-        """End as incomplete, reason `interrupted`; only finished items are kept (contract 2.3)."""
+        """End as incomplete, reason `interrupted`; finished items stay (docs/protocol.md §2.6)."""
         return self._cut_short("interrupted", finished, end_turn=False)
 
     def steer(self, finished: list[Json]) -> list[Event]:
-        """End as incomplete, reason `steered`: a successor goes on (contract 3.8)."""
+        """End as incomplete, reason `steered`: a successor goes on (docs/protocol.md §2.7)."""
         return self._cut_short("steered", finished)
 
     def _cut_short(self, reason: str, output: list[Json], **more: Any) -> list[Event]:

@@ -1,4 +1,4 @@
-"""`response.steer`: input for a response that runs (wire contract 2.2, 3.8).
+"""`response.steer`: input for a response that runs (docs/protocol.md §2.7 and §3.5).
 
 Rule 1: an accepted steer is the server's until its successor's `response.created`; what cannot be
 committed is handed back by `response.steer.failed`.
@@ -47,7 +47,7 @@ ANSWERS = OUTPUTS | {stub["type"] for stub, _ in REQUIRED_OUTPUTS.values()}
 
 
 class SteerRefused(Exception):
-    """The steer cannot be taken; ``code`` is one of the contract's."""
+    """The steer cannot be taken; ``code`` is one of docs/protocol.md §4.4."""
 
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(message or MESSAGES[code])

@@ -3,7 +3,7 @@
 Rule 1: authentication comes first; a refused request reaches no handler, no store, no provider.
 Rule 2: an address that was refused too often gets 429 until its minute is over, but a valid key
 passes from any address: another client behind the same one may be at fault.
-Rule 3: every error has the contract's form; a bug's gives the client no detail.
+Rule 3: every error has the form of docs/protocol.md §4.1; a bug's gives the client no detail.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class AccessMiddleware:
 
     @web.middleware
     async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Authenticate, run the handler, and answer every error in the contract's form."""
+        """Authenticate, run the handler, and answer errors in the form of docs/protocol.md §4.1."""
         request_id = new_request_id()
         try:
             return await self._run_authenticated(request, handler)

@@ -95,7 +95,7 @@ def parsed(text: str | bytes | bytearray | None) -> Json:
 
 
 def error_line(status: object, reply: Json) -> str:
-    """An error of the contract's shape as one line."""
+    """An error of the form of docs/protocol.md §4.1 as one line."""
     error = reply.get("error")
     error = error if isinstance(error, dict) else {}
     parts = (status, error.get("code"), error.get("message") or "the server gave no reason")

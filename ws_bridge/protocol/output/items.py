@@ -1,6 +1,6 @@
 """The events of output items and of the parts in them, as tables, and drafts made from them.
 
-Rule 1: a new type of item or part is a line in a table (wire contract 3.1 and 3.2).
+Rule 1: a new type of item or part is a line in a table (docs/protocol.md §3.1 and §3.3).
 Rule 2: an item's `added` event has what is known before its first delta.
 """
 

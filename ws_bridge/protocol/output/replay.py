@@ -4,7 +4,7 @@ For a model that cannot stream, and for a provider's own background mode, which 
 
 Rule 1: the `done` items are the terminal response's output, unchanged.
 Rule 2: an item of an unknown type is added and done; its parts get no events.
-Rule 3: optional means absent, never null (wire contract, rule 38).
+Rule 3: optional means absent, never null (docs/protocol.md §3.4).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NOT_YET: Json = {
 }
 
 
-# Optional in the contract; providers and their libraries like to write null there.
+# Optional (docs/protocol.md §3.4); providers and their libraries like to write null there.
 NEVER_NULL = frozenset(
     {
         "caller",
@@ -84,7 +84,7 @@ def replay_items(items: Iterable[Item], start_index: int) -> Iterator[Draft]:
 
 
 def terminal(response: Json) -> Draft:
-    """The last event, by the status: a cancelled response has failed (wire contract P3)."""
+    """The last event, by the status: a cancelled response has failed (docs/protocol.md §2.5)."""
     kind = TERMINAL_OF.get(response.get("status"), FAILED)
     output = [tidy(item, index) for index, item in enumerate(items_of(response.get("output")))]
     return Draft(kind, {"response": response | {"output": output}})

@@ -66,7 +66,7 @@ def json_response(body: Any) -> web.Response:
 
 
 def error_response(error: BridgeError, request_id: str = "") -> web.Response:
-    """An error in its HTTP form (wire contract 6.2)."""
+    """An error in its HTTP form (docs/protocol.md §4.1)."""
     answer = json_response(error.body())
     answer.set_status(error.status)
     answer.headers.update(error.headers())
@@ -87,7 +87,7 @@ def new_request_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """Which page of a list is asked for (wire contract 6.6)."""
+    """Which page of a list is asked for (docs/protocol.md §7.5)."""
 
     limit: int
     newest_first: bool

@@ -140,7 +140,7 @@ class ResponseRoutes:
         record = snapshot.record
         parent: Turn | None = None
         if record.previous_response_id is not None:
-            # An unstored part of the lineage cannot be read (contract P7).
+            # An unstored part of the lineage cannot be read (docs/protocol.md §6.2).
             with contextlib.suppress(InvalidRequest):
                 parent = await self._jobs.lineage.resolve(record.previous_response_id, record.owner)
         listed = partial(_listed, parent, record)
@@ -193,7 +193,7 @@ class ResponseRoutes:
 
     @contextlib.contextmanager
     def _cancel_on_disconnect(self, job: Job) -> Iterator[None]:
-        """When the client goes: a stored response runs on, any other is cancelled (contract P2)."""
+        """When the client goes: a stored response runs on, others end (docs/protocol.md §6.6)."""
         try:
             yield
         except (asyncio.CancelledError, ConnectionError):

@@ -1,4 +1,4 @@
-"""Server-sent events: a response's batches as `text/event-stream` (wire contract 6.4)."""
+"""Server-sent events: a response's batches as `text/event-stream` (docs/protocol.md §7.3)."""
 
 from __future__ import annotations
 

@@ -277,7 +277,7 @@ class Socket:
             self._stops[stop.lane] = ending  # its create is still looking up its parent
 
     def _cancel_unstored(self) -> None:
-        """The client is gone: stored responses run on, the others are cancelled (contract P2).
+        """The client is gone: stored responses run on, others end (docs/protocol.md §6.6).
 
         A slow client that the server closed did not ask for an end of its stored responses.
         There is no await: the task of a request may be cancelled once its client is gone.
