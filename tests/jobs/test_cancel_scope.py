@@ -10,7 +10,7 @@ from ws_bridge.jobs.spec import EndReason
 
 
 class Work:
-    """A task that waits inside of a scope until the test lets it go on."""
+    """A task that waits inside of a scope until the test opens its gate."""
 
     def __init__(self):
         self.scope = CancelScope("resp_1")

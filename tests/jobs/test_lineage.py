@@ -95,7 +95,7 @@ async def test_a_create_after_a_response_read_as_completed_finds_its_turn(monkey
     await wait_until(lambda: talk.kept.is_asked)
     assert (await talk.house.store.get(first.id, "me")).status == "completed"
     second = asyncio.create_task(talk.ask("second"))
-    other = await talk.house.done("somebody else", input="alone")  # is not held up by it
+    other = await talk.house.done("other", input="alone")  # is not held up by it
     assert other.result["status"] == "completed"
     assert not second.done()
     talk.kept.adds.set()
@@ -227,7 +227,7 @@ async def test_a_response_that_is_added_twice_is_kept_once():
     assert await talk.texts() == ["a", "1"]
 
 
-# A chain that goes on from a response of a conversation
+# A chain that continues a response of a conversation
 
 
 async def test_a_chain_from_a_response_of_a_conversation_has_what_was_before_it():

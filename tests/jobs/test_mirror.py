@@ -1,6 +1,6 @@
 """Jobs' streams → the store: what is written, when, and what an outage, a loss or a race does.
 
-The store is a memory store that fails when told to; time is turned by hand, and the tick is zero.
+The store is a memory store that fails when a test wants it; the clock is fake, the tick is zero.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ class World:
     """A store, a mirror and its flusher."""
 
     def __init__(self, pace: MirrorTiming) -> None:
-        self.hands = FakeClock()
-        self.store = FaultyStore(self.hands.now)
-        self.mirror = Mirror(self.store, pace, self.hands.clock())
+        self.clock = FakeClock()
+        self.store = FaultyStore(self.clock.now)
+        self.mirror = Mirror(self.store, pace, self.clock.clock())
 
     async def create(self, response: ScriptedResponse, opening: int = 2) -> None:
         events = response.events[:opening]
@@ -60,9 +60,9 @@ class World:
 
     async def come_back(self) -> None:
         """The flusher has failed and pauses; then the store can be reached again."""
-        await wait_until(lambda: self.hands.sleepers)
+        await wait_until(lambda: self.clock.sleepers)
         self.store.is_away = False
-        self.hands.advance(RETRY_SECONDS)
+        self.clock.advance(RETRY_SECONDS)
 
 
 @asynccontextmanager
@@ -195,7 +195,7 @@ async def test_a_refused_background_response_that_was_created_after_all_is_delet
     await world.come_back()
     await wait_until(lambda: world.store.deleted == [one.id])
     assert await world.store.get(one.id, OWNER) is None
-    world.hands.advance(100)
+    world.clock.advance(100)
     assert await world.store.find_overdue() == []
 
 
@@ -228,7 +228,7 @@ async def test_a_response_that_was_refused_while_it_was_created_is_deleted(world
     await asyncio.gather(creation, return_exceptions=True)
     world.mirror.discard(one.id)
     await wait_until(lambda: world.store.deleted == [one.id])
-    world.hands.advance(100)
+    world.clock.advance(100)
     assert await world.store.find_overdue() == []
 
 
@@ -252,7 +252,7 @@ async def test_a_response_whose_id_no_client_has_is_discarded(world):
     world.mirror.discard(one.id)
     await let_others_run()
     world.store.is_away = False
-    world.hands.advance(RETRY_SECONDS)
+    world.clock.advance(RETRY_SECONDS)
     await let_others_run()
     assert world.store.created == []
     assert world.mirror.lag() == 0
@@ -316,7 +316,7 @@ async def test_a_write_that_failed_is_sent_again_though_no_event_is_new(world):
     await let_others_run()
     world.store.is_away = True
     world.append_until(one, 4)
-    await wait_until(lambda: world.hands.sleepers)
+    await wait_until(lambda: world.clock.sleepers)
     assert world.store.numbers(one.id) == [0, 1]
     await world.come_back()
     await wait_until(lambda: world.store.numbers(one.id) == list(range(5)))
@@ -340,13 +340,13 @@ async def test_one_that_cannot_be_created_holds_up_no_other(world):
         await world.create(each)
     world.store.refused = {one.id}
     for number in range(2, 6):
-        await wait_until(lambda: world.hands.sleepers)
+        await wait_until(lambda: world.clock.sleepers)
         world.append_until(other, number)
         world.append_until(late, number)
-        world.hands.advance(RETRY_SECONDS)
+        world.clock.advance(RETRY_SECONDS)
         await wait_until(lambda number=number: world.store.numbers(other.id)[-1:] == [number])
         await wait_until(lambda number=number: world.store.numbers(late.id)[-1:] == [number])
-    await wait_until(lambda: world.hands.sleepers)
+    await wait_until(lambda: world.clock.sleepers)
     world.store.refused = set()
     await world.come_back()
     await wait_until(lambda: world.store.numbers(one.id) == [0, 1])
@@ -392,7 +392,7 @@ async def test_a_loss_that_only_a_renewal_finds_is_made_good_at_once(world):
     await world.create(other)
     await let_others_run()
     world.store.lose(one.id)
-    world.hands.advance(5.0)
+    world.clock.advance(5.0)
     world.append_until(other, 2)
     await wait_until(lambda: world.store.numbers(one.id) == [0, 1])
 
@@ -444,7 +444,7 @@ async def test_a_silent_response_keeps_its_lease(world):
     await world.create(other)
     await let_others_run()
     for number in range(2, 8):
-        world.hands.advance(5.0)
+        world.clock.advance(5.0)
         world.append_until(other, number)
         await wait_until(lambda number=number: world.store.numbers(other.id)[-1] == number)
         await wait_until(lambda: world.store.writes[-1] == [] or [] in world.store.writes)
@@ -474,7 +474,7 @@ async def test_a_writer_that_was_away_for_too_long_is_refused_and_the_log_stays_
     one = ScriptedResponse()
     await world.create(one)
     await let_others_run()
-    world.hands.advance(16.0)
+    world.clock.advance(16.0)
     claim = await world.store.claim(one.id)
     assert claim.lease.fence == 2
     world.append_until(one, 6)
@@ -519,7 +519,7 @@ async def test_what_the_store_does_not_have_is_not_given_back(slow):
 async def test_a_claimed_response_continues_where_its_log_ends(world):
     one = ScriptedResponse()
     await world.store.create(one.record, one.events[:4])
-    world.hands.advance(16.0)
+    world.clock.advance(16.0)
     claim = await world.store.claim(one.id)
     one.append_until(3)
     world.mirror.resume(claim, one.stream, one.listener())
@@ -534,7 +534,7 @@ async def test_the_providers_id_is_there_for_a_successor(world):
     await world.create(one)
     world.mirror.set_upstream_id(one.id, "up_1")
     await let_others_run()
-    world.hands.advance(16.0)
+    world.clock.advance(16.0)
     assert (await world.store.claim(one.id)).upstream_id == "up_1"
 
 
@@ -546,7 +546,7 @@ async def test_the_providers_id_survives_a_loss(world):
     world.store.lose(one.id)
     await world.written(one, 3)
     await let_others_run()
-    world.hands.advance(16.0)
+    world.clock.advance(16.0)
     assert (await world.store.claim(one.id)).upstream_id == "up_1"
 
 
@@ -651,7 +651,7 @@ async def ending(world: World, response: ScriptedResponse) -> AsyncIterator[asyn
 async def look_on(world: World, seconds: float) -> None:
     """Time passes in which this process runs."""
     for _ in range(round(seconds / CHECK_SECONDS)):
-        world.hands.advance(CHECK_SECONDS)
+        world.clock.advance(CHECK_SECONDS)
         await let_others_run()
 
 
@@ -743,7 +743,7 @@ async def test_what_a_server_asked_before_it_stood_still_decides_nothing_afterwa
     patient.store.is_away = True
     async with ending(patient, one) as task:
         await look_on(patient, 9)
-        patient.hands.advance(16.0)  # it stands still
+        patient.clock.advance(16.0)  # it stands still
         await patient.store.end(await patient.store.claim(one.id))
         await look_on(patient, 9)
         assert not task.done()
@@ -756,15 +756,15 @@ async def test_what_a_server_asked_before_it_stood_still_decides_nothing_afterwa
 
 @pytest.mark.catalogue("A1")
 async def test_nor_does_what_it_asks_at_the_moment_of_waking(patient):
-    """The first call fails at once; the end waits for an answer all the same."""
+    """The first call fails at once; the end waits for an answer nevertheless."""
     one = ScriptedResponse()
     await patient.create(one)
     await let_others_run()
-    patient.hands.advance(16.0)
+    patient.clock.advance(16.0)
     await patient.store.end(await patient.store.claim(one.id))
     patient.store.is_away = True
     async with ending(patient, one) as task:
-        await wait_until(lambda: patient.hands.sleepers)
+        await wait_until(lambda: patient.clock.sleepers)
         patient.store.is_away = False
         await look_on(patient, 0.5)
         assert await task is False
@@ -824,10 +824,10 @@ async def test_beyond_the_bound_what_has_finished_is_cut_first_and_its_log_decla
         world.store.is_away = True
         await world.finish(done)
         world.append_until(running, 40)
-        await wait_until(lambda: world.hands.sleepers)
+        await wait_until(lambda: world.clock.sleepers)
         assert world.mirror.cuts == 0
         world.append_until(running, running.last - 1)
-        world.hands.advance(RETRY_SECONDS)
+        world.clock.advance(RETRY_SECONDS)
         await wait_until(lambda: world.mirror.cuts)
         await world.come_back()
         await wait_until(lambda: world.mirror.lag() == 0)
@@ -847,8 +847,8 @@ async def test_a_running_response_is_cut_when_nothing_else_is_left_and_goes_on()
         world.store.is_away = True
         for number in (20, 40):
             world.append_until(one, number)
-            await wait_until(lambda: world.hands.sleepers)
-            world.hands.advance(RETRY_SECONDS)
+            await wait_until(lambda: world.clock.sleepers)
+            world.clock.advance(RETRY_SECONDS)
             await let_others_run()
         assert world.mirror.cuts >= 1
         await world.come_back()
@@ -868,8 +868,8 @@ async def test_what_cannot_be_kept_even_so_is_dropped_last():
         world.store.is_away = True
         await world.finish(one)
         world.append_until(running, 4)
-        await wait_until(lambda: world.hands.sleepers)
-        world.hands.advance(RETRY_SECONDS)
+        await wait_until(lambda: world.clock.sleepers)
+        world.clock.advance(RETRY_SECONDS)
         await wait_until(lambda: not world.mirror.tracks(one.id))
         assert world.mirror.tracks(running.id)
         await world.come_back()
@@ -935,7 +935,7 @@ class Rough:
             for _ in range(dice.choice([0, 1, 3, 30])):
                 await asyncio.sleep(0)
             if dice.random() < 0.1:
-                world.hands.advance(RETRY_SECONDS)
+                world.clock.advance(RETRY_SECONDS)
             if self.is_forgetful and dice.random() < 0.05:
                 world.store.lose_after(dice.randint(0, one.last), one.id)
             if self.is_forgetful and dice.random() < 0.02:
@@ -943,5 +943,5 @@ class Rough:
         await world.finish(one)
 
     def is_calm(self) -> bool:
-        self.world.hands.advance(RETRY_SECONDS)
+        self.world.clock.advance(RETRY_SECONDS)
         return False

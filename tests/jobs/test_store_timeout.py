@@ -81,23 +81,23 @@ class End:
     """An end that waits, with a fake clock; the test decides how old the lease is."""
 
     def __init__(self):
-        self.hands = FakeClock()
+        self.clock = FakeClock()
         self.settled = asyncio.Event()
-        self.renewed_at = self.hands.now()
+        self.renewed_at = self.clock.now()
         waiting = wait_until_settled(
-            self.settled, self.hands.clock(), lambda: self.renewed_at, longest=2.0, lease=15.0
+            self.settled, self.clock.clock(), lambda: self.renewed_at, longest=2.0, lease=15.0
         )
         self.task = asyncio.create_task(waiting)
 
     async def pass_time(self, seconds):
         for _ in range(round(seconds / CHECK_SECONDS)):
             await let_others_run()
-            self.hands.advance(CHECK_SECONDS)
+            self.clock.advance(CHECK_SECONDS)
         await let_others_run()
 
     async def stand_still(self, seconds):
         await let_others_run()
-        self.hands.advance(seconds)
+        self.clock.advance(seconds)
         await let_others_run()
 
 

@@ -58,8 +58,8 @@ class Fleet:
     """Servers on one store."""
 
     def __init__(self) -> None:
-        self.hands = FakeClock()
-        self.store = Brittle(self.hands.now, LEASE_SECONDS)
+        self.clock = FakeClock()
+        self.store = Brittle(self.clock.now, LEASE_SECONDS)
         self.tasks: list[asyncio.Task[None]] = []
         self.jobs: list[Job] = []
 
@@ -67,7 +67,7 @@ class Fleet:
         return Server(self, Scripted(*scripts), {model.name: model for model in models})
 
     async def let_leases_run_out(self) -> None:
-        self.hands.advance(LEASE_SECONDS + 1)
+        self.clock.advance(LEASE_SECONDS + 1)
         await let_others_run()
 
     async def get(self, response_id):
@@ -82,7 +82,7 @@ class Server:
 
     def __init__(self, fleet: Fleet, upstream: Scripted, models: dict[str, Target]) -> None:
         self.fleet, self.upstream, self.models = fleet, upstream, models
-        clock = fleet.hands.clock()
+        clock = fleet.clock.clock()
         self.mirror = Mirror(fleet.store, MirrorTiming(end_waits=0, flush=0.0), clock)
         self.jobs = JobRegistry(
             upstream=upstream,
@@ -523,11 +523,11 @@ async def test_it_looks_every_two_seconds_or_so_and_goes_on_after_an_outage(flee
     fleet.tasks.append(search)
     await first.die_after(job, 1)
     claim, fleet.store.claim = fleet.store.claim, away
-    fleet.hands.advance(2 * SEARCH_SECONDS)
+    fleet.clock.advance(2 * SEARCH_SECONDS)
     await let_others_run()
     assert second.takeover.taken == 0
     fleet.store.claim = claim
-    fleet.hands.advance(2 * SEARCH_SECONDS)
+    fleet.clock.advance(2 * SEARCH_SECONDS)
     await wait_until(lambda: second.takeover.taken)
     await second.end_of(job.id)
     assert (await fleet.get(job.id)).status == "completed"
@@ -544,7 +544,7 @@ async def test_one_bad_record_does_not_end_the_search(fleet):
     fleet.tasks.append(asyncio.create_task(second.takeover.run()))
     await first.mirror.drain()
     await fleet.let_leases_run_out()
-    fleet.hands.advance(2 * SEARCH_SECONDS)
+    fleet.clock.advance(2 * SEARCH_SECONDS)
     await let_others_run()
     await wait_until(lambda: second.takeover.taken)
     await second.end_of(good.id)
