@@ -418,8 +418,8 @@ async def test_beyond_the_backlog_the_log_says_what_it_lacks(serve, place):
 
 async def has_let_go(running):
     """Whether no more is kept of what is over than a snapshot and the end."""
-    [feed] = running.bridge._mirror._feeds.values()
-    return feed.is_over and feed.stream.events[0].is_terminal
+    [backlog] = running.bridge._mirror._tracked.values()
+    return backlog.is_over and backlog.stream.events[0].is_terminal
 
 
 # A replica
