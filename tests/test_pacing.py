@@ -1,14 +1,16 @@
-"""Of many that come at once, one begins in each round of the loop."""
+"""Of many that start at once, one begins in each round of the loop; heavy work runs beside it."""
 
 import asyncio
+import threading
 
+import pytest
 from support.hang import HANG_SECONDS
 
-from ws_bridge.pacing import Pacer
+from ws_bridge.pacing import HEAVY, HEAVY_BYTES, Pacer, aside
 
 
-class Rounds:
-    """Counts the loop's rounds."""
+class LoopCounter:
+    """Counts the rounds of the event loop."""
 
     def __init__(self):
         self.count = 0
@@ -22,39 +24,80 @@ class Rounds:
         self._handle.cancel()
 
 
-async def pass_through(pacer, rounds, passed, name):
+async def pass_through(pacer, ticks, passed, name):
     await pacer.wait_turn()
-    passed.append((rounds.count, name))
+    passed.append((ticks.count, name))
 
 
 async def test_one_a_round_in_the_order_they_came():
-    pacer, rounds, passed = Pacer(), Rounds(), []
-    await asyncio.gather(*(pass_through(pacer, rounds, passed, name) for name in range(50)))
-    rounds.stop()
+    pacer, ticks, passed = Pacer(), LoopCounter(), []
+    await asyncio.gather(*(pass_through(pacer, ticks, passed, name) for name in range(50)))
+    ticks.stop()
     assert [name for _, name in passed] == list(range(50))
     at = [count for count, _ in passed]
     assert len(set(at)) == 50
     assert at[-1] - at[0] < 60, "and no round is wasted"
 
 
-async def test_who_comes_alone_waits_for_nothing():
-    pacer, rounds, passed = Pacer(), Rounds(), []
+async def test_a_caller_that_comes_alone_waits_for_nothing():
+    pacer, ticks, passed = Pacer(), LoopCounter(), []
     for name in range(3):
-        now = rounds.count
-        await pass_through(pacer, rounds, passed, name)
+        now = ticks.count
+        await pass_through(pacer, ticks, passed, name)
         assert passed[-1] == (now, name)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-    rounds.stop()
+    ticks.stop()
 
 
-async def test_who_gives_up_takes_nobodys_turn():
-    pacer, rounds, passed = Pacer(), Rounds(), []
-    comers = [asyncio.create_task(pass_through(pacer, rounds, passed, name)) for name in range(9)]
+async def test_a_caller_that_gives_up_takes_no_turn():
+    pacer, ticks, passed = Pacer(), LoopCounter(), []
+    comers = [asyncio.create_task(pass_through(pacer, ticks, passed, name)) for name in range(9)]
     await asyncio.sleep(0)
     for comer in comers[1::2]:
         comer.cancel()
     await asyncio.gather(*comers, return_exceptions=True)
-    rounds.stop()
+    ticks.stop()
     assert [name for _, name in passed] == [0, 2, 4, 6, 8]
     await asyncio.wait_for(pacer.wait_turn(), HANG_SECONDS)
+
+
+# Beside the loop
+
+
+@pytest.mark.parametrize("weight", [{}, {"values": HEAVY - 1}, {"size": HEAVY_BYTES - 1}])
+async def test_light_work_is_done_where_it_is(weight):
+    assert await aside(threading.current_thread, **weight) is threading.current_thread()
+
+
+@pytest.mark.parametrize("weight", [{"values": HEAVY}, {"size": HEAVY_BYTES}])
+async def test_the_loop_goes_on_beside_heavy_work(weight):
+    """It is the loop that lets the work end: it would hang if the loop waited for it."""
+    gate = threading.Event()
+    working = asyncio.create_task(aside(lambda: gate.wait(60), **weight))
+    await asyncio.sleep(0)
+    assert not working.done()
+    gate.set()
+    assert await working
+
+
+async def test_one_piece_is_done_after_the_other():
+    order = []
+    gate = threading.Event()
+
+    def first():
+        gate.wait(60)
+        order.append("first")
+
+    works = [aside(first, values=HEAVY), aside(lambda: order.append("second"), values=HEAVY)]
+    working = [asyncio.create_task(work) for work in works]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*working)
+    assert order == ["first", "second"]
+
+
+async def test_what_it_raises_is_raised():
+    for values in (0, HEAVY):
+        with pytest.raises(ZeroDivisionError):
+            await aside(lambda: 1 // 0, values=values)

@@ -46,7 +46,7 @@ async def test_what_is_ready_comes_as_one_batch():
 
 
 @pytest.mark.parametrize("refused", range(6))
-async def test_who_is_passed_what_comes_gets_it_until_it_refuses_and_then_the_rest(refused):
+async def test_a_subscriber_gets_each_batch_until_it_refuses_one_and_later_the_rest(refused):
     stream, taken = Stream(), []
 
     def take(batch):
@@ -65,7 +65,7 @@ async def test_who_is_passed_what_comes_gets_it_until_it_refuses_and_then_the_re
     assert taken == [*EVENTS[:refused], *EVENTS[refused + 1 :]]
 
 
-async def test_what_comes_together_is_passed_on_together():
+async def test_what_is_appended_together_is_delivered_together():
     stream, batches = Stream(), []
     passing = asyncio.create_task(stream.subscribe(lambda batch: not batches.append(batch)))
     await let_run()
@@ -78,7 +78,7 @@ async def test_what_comes_together_is_passed_on_together():
     assert batches == [EVENTS[:4], EVENTS[4:]]
 
 
-async def test_whoever_fails_at_taking_hears_of_it_and_nobody_else():
+async def test_an_error_of_a_subscriber_is_raised_to_it_and_to_no_other_reader():
     stream = Stream()
     passing = asyncio.create_task(stream.subscribe(lambda _: 1 / 0))
     await let_run()
@@ -89,7 +89,7 @@ async def test_whoever_fails_at_taking_hears_of_it_and_nobody_else():
     assert await collect(stream) == EVENTS
 
 
-async def test_an_error_before_any_event_reaches_who_is_passed_what_comes():
+async def test_an_error_before_any_event_reaches_the_subscribers():
     stream = Stream()
     passing = asyncio.create_task(stream.subscribe(lambda _: True))
     await let_run()
@@ -123,10 +123,10 @@ async def test_a_slow_reader_holds_up_neither_the_writer_nor_the_others():
 
 async def test_a_reader_that_goes_away_is_forgotten():
     stream = Stream()
-    leaving, staying = (asyncio.create_task(collect(stream)) for _ in range(2))
+    cancelled, staying = (asyncio.create_task(collect(stream)) for _ in range(2))
     await let_run()
-    leaving.cancel()
-    await asyncio.gather(leaving, return_exceptions=True)
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
     stream.append(EVENTS)
     stream.close()
     assert await staying == EVENTS
@@ -160,7 +160,7 @@ async def test_an_error_before_any_event_reaches_the_readers():
 
 
 async def test_an_error_after_events_does_not():
-    """The terminal event has said it already."""
+    """The terminal event has it already."""
     stream = Stream()
     stream.append(EVENTS)
     stream.close(RateLimited("Too many."))
@@ -176,7 +176,7 @@ async def test_the_first_error_stays():
     assert stream.error is first
 
 
-async def test_whoever_waits_for_the_end_is_told():
+async def test_a_wait_for_the_end_ends_with_it():
     stream = Stream()
     waiting = asyncio.create_task(stream.wait_until_closed())
     await let_run()
@@ -186,3 +186,39 @@ async def test_whoever_waits_for_the_end_is_told():
     stream.close()
     await waiting
     await stream.wait_until_closed()
+
+
+class Counted:
+    """Awaits something and counts how often the task is woken for it."""
+
+    def __init__(self, awaitable):
+        self.steps = 0
+        self._inner = awaitable.__await__()
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.steps += 1
+        return next(self._inner)
+
+
+async def test_no_event_wakes_a_wait_for_the_end():
+    """A wake-up for each delta would be most of the work of a response that is only awaited."""
+    stream = Stream()
+    counted = Counted(stream.wait_until_closed())
+
+    async def wait():
+        await counted
+
+    waiting = asyncio.create_task(wait())
+    for event in EVENTS:
+        stream.append([event])
+        await let_run()
+    assert (counted.steps, waiting.done()) == (1, False)
+    stream.close()
+    await waiting
+    assert counted.steps == 2

@@ -27,7 +27,10 @@ _beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aside")
 
 
 async def aside(work: Callable[[], T], *, values: int = 0, size: int = 0) -> T:
-    """What the work returns or raises; ``values`` or bytes of ``size`` say how heavy it is."""
+    """The result of the work, or what it raises.
+
+    ``values`` or ``size`` (bytes) is its weight: heavy work runs in the thread.
+    """
     if values < HEAVY and size < HEAVY_BYTES:
         return work()
     return await asyncio.get_running_loop().run_in_executor(_beside, work)
@@ -41,7 +44,7 @@ class Pacer:
         self._is_turning = False
 
     async def wait_turn(self) -> None:
-        """Return at once where nobody else came in this round, else in a round of its own."""
+        """Return at once if this caller is the first of the round, else in a round of its own."""
         loop = asyncio.get_running_loop()
         if not self._is_turning:
             self._is_turning = True
@@ -52,7 +55,7 @@ class Pacer:
         await turn
 
     def _turn(self) -> None:
-        """Let the next one through that has not given up."""
+        """Let the next caller through that is still waiting."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():

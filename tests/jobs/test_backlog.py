@@ -11,11 +11,11 @@ from ws_bridge.store.base import Lease
 WORDS = [f"word{number} " for number in range(40)]
 
 
-def backlog_of(response: ScriptedResponse, said: int, written: int = -1) -> Backlog:
-    """A backlog whose stream has the events up to ``said``, the store those up to ``written``."""
+def backlog_of(response: ScriptedResponse, published: int, written: int = -1) -> Backlog:
+    """The stream has the events up to ``published``, the store those up to ``written``."""
     backlog = Backlog(response.record, Lease(response.id, 1), response.stream, response.listener())
     backlog.mark_created(response.events[: written + 1])
-    response.append_until(said)
+    response.append_until(published)
     return backlog
 
 
@@ -23,7 +23,7 @@ def numbers(backlog: Backlog) -> list[int]:
     return [event.number for event in backlog.next_write().events]
 
 
-def test_it_lacks_what_was_said_and_not_written():
+def test_it_lacks_what_was_published_and_not_written():
     backlog = backlog_of(ScriptedResponse(*WORDS), 9, 4)
     assert backlog.is_behind
     assert numbers(backlog) == [5, 6, 7, 8, 9]
@@ -52,7 +52,7 @@ def test_with_the_end_everything_is_written():
 
 
 @pytest.mark.catalogue("A6")
-def test_a_large_log_is_not_written_anew_at_its_end(monkeypatch):
+def test_a_large_log_is_not_written_again_at_its_end(monkeypatch):
     """It would be one call to the store that all others wait for."""
     one = ScriptedResponse(*WORDS)
     backlog = backlog_of(one, 9, 9)
@@ -68,7 +68,7 @@ def test_a_store_with_an_older_copy_gets_what_it_has_lost():
     assert numbers(backlog) == [4, 5, 6, 7, 8, 9]
 
 
-def test_a_store_that_has_more_than_it_said_gets_no_repeat():
+def test_a_store_that_has_more_than_it_answered_gets_no_repeat():
     backlog = backlog_of(ScriptedResponse(*WORDS), 9, 2)
     backlog.rewind(6)
     assert numbers(backlog) == [7, 8, 9]
@@ -135,7 +135,7 @@ def test_a_cut_never_takes_the_end():
     assert declared_gaps([*one.events[:6], snapshot, end]) == [(5, one.last - 1)]
 
 
-def test_what_is_over_is_let_go_of_by_a_cut():
+def test_a_cut_frees_the_events_of_what_is_over():
     one = ScriptedResponse(*WORDS)
     backlog = backlog_of(one, one.last, 5)
     before = backlog.measure()
@@ -147,8 +147,8 @@ def test_what_is_over_is_let_go_of_by_a_cut():
     assert backlog.kept_bytes == sum(len(event.text) for event in backlog.missing())
 
 
-def test_what_was_cut_while_it_ran_is_let_go_of_when_it_is_over():
-    """Though nothing more can be cut: the stream is nobody else's any more."""
+def test_what_was_cut_while_it_ran_is_freed_when_it_is_over():
+    """Though nothing more can be cut: no other reader has the stream any more."""
     one = ScriptedResponse(*WORDS)
     backlog = backlog_of(one, one.last - 1, 5)
     assert backlog.cut()
@@ -194,7 +194,7 @@ def test_what_is_lost_after_a_cut_is_written_whole_while_it_runs():
     assert backlog.measure() == sum(len(event.text) for event in one.events[:21])
 
 
-def test_what_is_lost_after_it_was_let_go_of_is_a_snapshot_and_the_end():
+def test_what_is_lost_after_it_was_freed_is_a_snapshot_and_the_end():
     one = ScriptedResponse(*WORDS)
     backlog = backlog_of(one, one.last, 5)
     backlog.cut()
@@ -211,7 +211,7 @@ def test_a_response_that_was_never_written_is_cut_from_its_beginning():
     assert backlog.next_write().events[0].json()["gap"] == {"after": -1, "until": 20}
 
 
-def test_who_reads_over_a_gap_has_what_the_snapshot_says():
+def test_a_reader_over_a_gap_has_what_the_snapshot_has():
     """A poller's fold of the log is the fold of all events, though some were lost."""
     one = ScriptedResponse(*WORDS)
     backlog = backlog_of(one, 20, 1)

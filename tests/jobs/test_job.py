@@ -128,16 +128,16 @@ async def test_a_store_that_refuses_the_record_does_not_stop_a_live_response():
 
 
 async def test_a_background_response_is_refused_while_nothing_can_be_promised():
-    """Nobody was told an id, so it is an error, not a failed response."""
+    """No client has the id, so it is an error, not a failed response."""
     job = new_job(Scripted(answer("x")), new_store(max_bytes=1), background=True)
     with pytest.raises(StoreUnavailable):
         await job.open_queued()
     assert job.stream.events == []
 
 
-async def test_without_a_store_a_live_response_is_told_to_its_end_and_stored_later():
-    hands = FakeClock()
-    store = FaultyStore(hands.now)
+async def test_without_a_store_a_live_response_is_published_to_its_end_and_stored_later():
+    clock = FakeClock()
+    store = FaultyStore(clock.now)
     store.is_away = True
     mirror = new_mirror(store)
     job = new_job(Scripted(answer("x")), mirror=mirror)
@@ -150,7 +150,7 @@ async def test_without_a_store_a_live_response_is_told_to_its_end_and_stored_lat
     assert store.log("resp_1") == job.stream.events
 
 
-async def test_the_store_knows_the_end_before_a_reader_hears_it():
+async def test_the_store_knows_the_end_before_a_reader_gets_it():
     store, gate = FaultyStore(FakeClock().now), asyncio.Event()
     job = new_job(Scripted(answer("x")), store)
     store.answers = [asyncio.Event(), gate]
@@ -164,11 +164,11 @@ async def test_the_store_knows_the_end_before_a_reader_hears_it():
     assert terminals(job) == ["response.completed"]
 
 
-async def running(store, upstream, hands=None):
+async def running(store, upstream, clock=None):
     """A job in mid-output, all of it stored."""
-    clock = hands.clock() if hands else None
-    mirror = new_mirror(store, clock)
-    job = new_job(upstream, mirror=mirror, clock=clock)
+    given = clock.clock() if clock else None
+    mirror = new_mirror(store, given)
+    job = new_job(upstream, mirror=mirror, clock=given)
     task = asyncio.create_task(job.run())
     await wait_until(lambda: len(job.stream.events) == 5)
     await mirror.drain()
@@ -179,7 +179,7 @@ def half(*more):
     return Scripted([*opening(), *message("a", "b")[:3], *more])
 
 
-async def test_somebody_elses_wish_to_cancel_comes_through_the_store():
+async def test_a_cancel_on_another_server_comes_through_the_store():
     store, upstream = FaultyStore(FakeClock().now), half(asyncio.Event())
     job, task, mirror = await running(store, upstream)
     await store.cancel("resp_1", "me")
@@ -191,10 +191,10 @@ async def test_somebody_elses_wish_to_cancel_comes_through_the_store():
 
 
 async def test_a_response_that_was_taken_over_ends_here_and_is_written_no_more():
-    hands = FakeClock()
-    store, upstream = FaultyStore(hands.now), half(asyncio.Event())
+    clock = FakeClock()
+    store, upstream = FaultyStore(clock.now), half(asyncio.Event())
     job, task, mirror = await running(store, upstream)
-    hands.advance(16)
+    clock.advance(16)
     assert await store.claim("resp_1")
     log = store.log("resp_1")
     await mirror.drain()
@@ -206,12 +206,12 @@ async def test_a_response_that_was_taken_over_ends_here_and_is_written_no_more()
     assert upstream.open_now == 0
 
 
-async def test_an_end_that_comes_after_the_takeover_is_not_told():
-    """What completed here has another end for everybody else; nobody hears of two."""
-    hands, gate = FakeClock(), asyncio.Event()
-    store = FaultyStore(hands.now)
+async def test_an_end_that_comes_after_the_takeover_is_not_published():
+    """What completed here has another end in the store: no reader gets two."""
+    clock, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(clock.now)
     job, task, _ = await running(store, half(gate, completed(done_item("ab"))))
-    hands.advance(16)
+    clock.advance(16)
     assert await store.claim("resp_1")
     gate.set()
     await task
@@ -222,31 +222,31 @@ async def test_an_end_that_comes_after_the_takeover_is_not_told():
 
 
 @pytest.mark.catalogue("A1")
-async def test_after_a_standstill_nothing_is_told_under_numbers_that_are_anothers():
-    """The provider goes on, and another server has ended the response meanwhile."""
-    hands, gate = FakeClock(), asyncio.Event()
-    store = FaultyStore(hands.now)
-    job, task, _ = await running(store, half(gate, *message("a", "b")[3:]), hands)
-    told = list(job.stream.events)
-    hands.advance(16)
+async def test_after_a_standstill_nothing_is_published_under_another_servers_numbers():
+    """The provider continues, and another server has ended the response meanwhile."""
+    clock, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(clock.now)
+    job, task, _ = await running(store, half(gate, *message("a", "b")[3:]), clock)
+    published = list(job.stream.events)
+    clock.advance(16)
     await store.end(await store.claim("resp_1"))
     gate.set()
     await task
-    assert job.stream.events[:-1] == told
+    assert job.stream.events[:-1] == published
     assert terminals(job) == ["response.failed"]
-    assert job.stream.events[-1].number == store.log("resp_1")[-1].number == len(told)
+    assert job.stream.events[-1].number == store.log("resp_1")[-1].number == len(published)
 
 
 @pytest.mark.catalogue("A1")
-async def test_a_background_response_created_over_a_standstill_is_told_of():
-    """Another server has it by now: its id is the answer all the same."""
-    hands, gate = FakeClock(), asyncio.Event()
-    store = FaultyStore(hands.now)
-    job = new_job(Scripted(answer("x")), store, background=True, clock=hands.clock())
+async def test_the_client_of_a_background_response_created_over_a_standstill_gets_its_id():
+    """Another server has it by now: its id is the answer nevertheless."""
+    clock, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(clock.now)
+    job = new_job(Scripted(answer("x")), store, background=True, clock=clock.clock())
     store.answers = [gate]
     opening_ = asyncio.create_task(job.open_queued())
     await wait_until(lambda: store.created)
-    hands.advance(16)
+    clock.advance(16)
     await store.end(await store.claim("resp_1"))
     gate.set()
     await opening_
@@ -254,12 +254,12 @@ async def test_a_background_response_created_over_a_standstill_is_told_of():
 
 
 @pytest.mark.catalogue("A1")
-async def test_after_a_standstill_of_which_nobody_took_advantage_all_goes_on():
-    hands, gate = FakeClock(), asyncio.Event()
-    store = FaultyStore(hands.now)
+async def test_after_a_standstill_without_a_takeover_the_response_continues():
+    clock, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(clock.now)
     rest = [*message("a", "b")[3:], completed(done_item("ab"))]
-    job, task, _ = await running(store, half(gate, *rest), hands)
-    hands.advance(16)
+    job, task, _ = await running(store, half(gate, *rest), clock)
+    clock.advance(16)
     gate.set()
     await task
     assert terminals(job) == ["response.completed"]
@@ -269,11 +269,11 @@ async def test_after_a_standstill_of_which_nobody_took_advantage_all_goes_on():
 
 @pytest.mark.catalogue("A2")
 async def test_while_the_store_is_away_for_longer_than_a_lease_a_stream_goes_on():
-    hands, gate = FakeClock(), asyncio.Event()
-    store = FaultyStore(hands.now)
-    job, task, _ = await running(store, half(gate, *message("a", "b")[3:], asyncio.Event()), hands)
+    clock, gate = FakeClock(), asyncio.Event()
+    store = FaultyStore(clock.now)
+    job, task, _ = await running(store, half(gate, *message("a", "b")[3:], asyncio.Event()), clock)
     store.is_away = True
-    hands.advance(16)
+    clock.advance(16)
     gate.set()
     await wait_until(lambda: len(job.stream.events) == 9)
     task.cancel()
@@ -296,7 +296,7 @@ async def test_a_turn_comes_of_completed_and_incomplete_only():
     assert failed.turn() is None
 
 
-async def test_the_log_line_tells_milliseconds_as_such():
+async def test_the_log_line_has_milliseconds():
     seen: list[object] = []
     job = new_job(Scripted(answer("x")), seen=seen)
     await job.run()

@@ -1,4 +1,4 @@
-"""What a response goes on from and what it leaves, over real stores; chains also in `test_jobs`."""
+"""What a response continues and what it leaves, over real stores; see also `test_registry`."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ ITEM = {"type": "message", "role": "user", "content": "before"}
 
 
 class Away(MemoryConversations):
-    """Away when a test says so."""
+    """Away while ``is_away`` is set."""
 
     is_away = False
     is_asked = False
@@ -70,11 +70,11 @@ class Talk:
         await self.kept.create(Conversation("conv_1", "me", 0, {}, entries_of(items)))
         return self
 
-    async def say(self, text, **fields):
+    async def ask(self, text, **fields):
         fields = {} if "previous_response_id" in fields else {"conversation": "conv_1"} | fields
         return await self.house.done(input=text, **fields)
 
-    async def go_on(self, job, text="on"):
+    async def continue_from(self, job, text="on"):
         return await self.house.done(input=text, previous_response_id=job.id)
 
     async def texts(self):
@@ -85,7 +85,7 @@ class Talk:
         return texts(self.upstream.requests[-1].input())
 
 
-async def test_who_goes_on_with_a_response_read_as_completed_finds_its_turn(monkeypatch):
+async def test_a_create_after_a_response_read_as_completed_finds_its_turn(monkeypatch):
     """The store has the end before the conversation has the turn; a create waits for both."""
     monkeypatch.setattr(lineage, "PARENT_SECONDS", HANG_SECONDS)
     talk = await Talk(answer("one"), answer("other"), answer("two")).begin()
@@ -94,8 +94,8 @@ async def test_who_goes_on_with_a_response_read_as_completed_finds_its_turn(monk
 
     await wait_until(lambda: talk.kept.is_asked)
     assert (await talk.house.store.get(first.id, "me")).status == "completed"
-    second = asyncio.create_task(talk.say("second"))
-    other = await talk.house.done("somebody else", input="alone")  # is not held up by it
+    second = asyncio.create_task(talk.ask("second"))
+    other = await talk.house.done("other", input="alone")  # is not held up by it
     assert other.result["status"] == "completed"
     assert not second.done()
     talk.kept.adds.set()
@@ -113,18 +113,18 @@ def text_of(item):
     return item["content"][0]["text"] if "content" in item else item["type"]
 
 
-async def test_a_turn_is_shown_what_is_there_and_adds_what_it_was_asked_and_said():
+async def test_a_turn_is_shown_the_conversation_and_adds_its_input_and_output():
     talk = await Talk(answer("1"), answer("2")).begin(ITEM)
-    await talk.say("a")
+    await talk.ask("a")
     assert talk.seen() == ["before", "a"]
-    await talk.say("b", conversation={"id": "conv_1"})
+    await talk.ask("b", conversation={"id": "conv_1"})
     assert talk.seen() == ["before", "a", "1", "b"]
     assert await talk.texts() == ["before", "a", "1", "b", "2"]
 
 
 async def test_an_empty_conversation_is_as_good_as_any():
     talk = await Talk(answer("1")).begin()
-    await talk.say("a")
+    await talk.ask("a")
     assert talk.seen() == ["a"]
     assert await talk.texts() == ["a", "1"]
 
@@ -142,15 +142,15 @@ async def test_unknown_and_foreign_ones_are_not_found_and_nothing_begins(owner, 
 async def test_what_names_none_is_a_bad_request(named):
     talk = await Talk(answer("1")).begin()
     with pytest.raises(InvalidRequest):
-        await talk.say("a", conversation=named)
+        await talk.ask("a", conversation=named)
     assert talk.upstream.requests == []
 
 
 async def test_a_call_of_a_conversation_waits_for_its_output_there():
     talk = await Talk(tool_call(call_id="c1"), answer("sunny")).begin()
-    await talk.say("weather?")
+    await talk.ask("weather?")
     with pytest.raises(InvalidRequest, match="No tool output found"):
-        await talk.say("hello?")
+        await talk.ask("hello?")
     output = {"type": "function_call_output", "call_id": "c1", "output": "22"}
     await talk.house.done(input=[output], conversation="conv_1")
     kinds = [one.item["type"] for one in (await talk.kept.get("conv_1", "me")).entries]
@@ -162,9 +162,9 @@ async def test_what_failed_leaves_nothing():
     broken = [*opening(), *message("par")[:3], UpstreamError()]
     talk = await Talk(refused, broken, answer("1")).begin(ITEM)
     for _ in range(2):
-        await talk.say("a")
+        await talk.ask("a")
     assert await talk.texts() == ["before"]
-    await talk.say("a")
+    await talk.ask("a")
     assert await talk.texts() == ["before", "a", "1"]
 
 
@@ -194,17 +194,17 @@ async def test_a_conversation_that_is_deleted_meanwhile_stays_deleted():
 async def test_a_store_that_is_away_costs_the_items_not_the_answer(caplog):
     talk = await Talk(answer("1")).begin(ITEM)
     talk.kept.is_away = True
-    job = await talk.say("a")
+    job = await talk.ask("a")
     assert job.result["status"] == "completed"
     assert await talk.texts() == ["before"]
     assert "conversation_lost id=conv_1 reason=store_unavailable" in caplog.text
 
 
 async def test_output_that_is_hardly_an_item_is_kept_too():
-    """What a provider says must not break the end of a response."""
+    """No output of a provider may break the end of a response."""
     odd = {"id": "x", "note": "no type"}
     talk = await Talk([*opening(), completed(odd)]).begin()
-    job = await talk.say("a")
+    job = await talk.ask("a")
     assert job.result["status"] == "completed"
     assert (await talk.kept.get("conv_1", "me")).entries[-1].item == odd
 
@@ -220,23 +220,23 @@ async def test_what_both_of_two_at_once_add_is_there():
     assert await talk.texts() == ["b", "x", "a", "x"]
 
 
-async def test_a_finished_response_told_twice_is_kept_once():
+async def test_a_response_that_is_added_twice_is_kept_once():
     talk = await Talk(answer("1")).begin()
-    job = await talk.say("a")
+    job = await talk.ask("a")
     await talk.house.jobs.lineage.append_to_conversation(job.spec, job.result)
     assert await talk.texts() == ["a", "1"]
 
 
-# A chain that goes on from a response of a conversation
+# A chain that continues a response of a conversation
 
 
 async def test_a_chain_from_a_response_of_a_conversation_has_what_was_before_it():
     talk = await Talk(*(answer(str(number)) for number in range(1, 6))).begin(ITEM)
-    first = await talk.say("a")
-    await talk.say("b")
-    side = await talk.go_on(first)
+    first = await talk.ask("a")
+    await talk.ask("b")
+    side = await talk.continue_from(first)
     assert talk.seen() == ["before", "a", "1", "on"]
-    await talk.go_on(side)
+    await talk.continue_from(side)
     assert talk.seen() == ["before", "a", "1", "on", "3", "on"]
     assert await talk.texts() == ["before", "a", "1", "b", "2"]
 
@@ -245,22 +245,22 @@ async def test_a_chain_from_a_response_of_a_conversation_has_what_was_before_it(
 async def test_a_turn_is_kept_though_the_process_stood_still_meanwhile():
     talk = await Talk(answer("1")).begin(ITEM)
     talk.kept.stands_still = SILENCE_SECONDS + 0.1
-    await talk.say("a")
+    await talk.ask("a")
     assert await talk.texts() == ["before", "a", "1"]
 
 
 async def test_without_its_conversation_such_a_chain_cannot_go_on():
     talk = await Talk(answer("1")).begin(ITEM)
-    first = await talk.say("a")
+    first = await talk.ask("a")
     await talk.kept.delete("conv_1", "me")
     with pytest.raises(PreviousResponseNotFound):
-        await talk.go_on(first)
+        await talk.continue_from(first)
 
 
 async def test_the_ancestors_of_such_a_chain_are_listed_under_ids_of_their_own():
     talk = await Talk(answer("1"), answer("2"), answer("3")).begin(ITEM)
-    await talk.say("a")
-    second = await talk.say("b")
+    await talk.ask("a")
+    second = await talk.ask("b")
     turn = await talk.house.jobs.lineage.resolve(second.id, "me")
     ids = [one.id for one in turn.lineage()]
     assert len(set(ids)) == len(ids) == 2
@@ -280,7 +280,7 @@ async def test_a_parent_that_runs_is_waited_for_and_refused_in_the_end(monkeypat
     await house.drain()
 
 
-async def test_a_response_is_the_last_of_its_chain_with_all_it_was_asked_and_said():
+async def test_a_response_is_the_last_of_its_chain_with_its_input_and_output():
     house = House(Scripted(answer("1"), answer("2")))
     first = await house.done(input="a")
     second = await house.done(input="b", previous_response_id=first.id)
@@ -289,7 +289,7 @@ async def test_a_response_is_the_last_of_its_chain_with_all_it_was_asked_and_sai
     assert turn == second.turn()
 
 
-async def test_nobodys_response_is_not_found():
+async def test_an_unknown_response_is_not_found():
     lineage = Lineage(
         MemoryStore(max_bytes=2**20, ttl_seconds=60, now=lambda: 0.0),
         MemoryConversations(max_bytes=2**20, ttl_seconds=60, now=lambda: 0.0),

@@ -1,6 +1,6 @@
-"""Jobs' streams → the store: what it is told, when, and what an outage, a loss or a race does.
+"""Jobs' streams → the store: what is written, when, and what an outage, a loss or a race does.
 
-The store is a memory store that fails when told to; time is turned by hand, and the tick is zero.
+The store is a memory store that fails when a test wants it; the clock is fake, the tick is zero.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ class World:
     """A store, a mirror and its flusher."""
 
     def __init__(self, pace: MirrorTiming) -> None:
-        self.hands = FakeClock()
-        self.store = FaultyStore(self.hands.now)
-        self.mirror = Mirror(self.store, pace, self.hands.clock())
+        self.clock = FakeClock()
+        self.store = FaultyStore(self.clock.now)
+        self.mirror = Mirror(self.store, pace, self.clock.clock())
 
     async def create(self, response: ScriptedResponse, opening: int = 2) -> None:
         events = response.events[:opening]
@@ -44,7 +44,7 @@ class World:
         self.mirror.notify_appended(response.id)
 
     async def written(self, response: ScriptedResponse, number: int) -> None:
-        """Say the events up to the number, and return when they are stored."""
+        """Append the events up to the number, and return when they are stored."""
         self.append_until(response, number)
         await wait_until(lambda: self.store.numbers(response.id)[-1:] == [number])
 
@@ -60,9 +60,9 @@ class World:
 
     async def come_back(self) -> None:
         """The flusher has failed and pauses; then the store can be reached again."""
-        await wait_until(lambda: self.hands.sleepers)
+        await wait_until(lambda: self.clock.sleepers)
         self.store.is_away = False
-        self.hands.advance(RETRY_SECONDS)
+        self.clock.advance(RETRY_SECONDS)
 
 
 @asynccontextmanager
@@ -140,7 +140,7 @@ async def test_a_whole_response_that_was_never_created_is_stored_when_the_store_
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_nobody_waits_for_a_store_that_hangs(world):
+async def test_no_caller_waits_for_a_store_that_hangs(world):
     one, gate = ScriptedResponse(), asyncio.Event()
     world.store.gates = [gate] * 100
     async with asyncio.timeout(HANG_SECONDS):
@@ -186,7 +186,7 @@ async def test_a_background_response_is_refused_while_the_store_is_away(world):
 
 
 async def test_a_refused_background_response_that_was_created_after_all_is_deleted(world):
-    """Nothing else happens: nobody has to come along for it to be deleted."""
+    """Nothing else happens: no other call is needed for it to be deleted."""
     world.store.unanswered = 1
     one = ScriptedResponse(background=True)
     with pytest.raises(StoreUnavailable):
@@ -195,7 +195,7 @@ async def test_a_refused_background_response_that_was_created_after_all_is_delet
     await world.come_back()
     await wait_until(lambda: world.store.deleted == [one.id])
     assert await world.store.get(one.id, OWNER) is None
-    world.hands.advance(100)
+    world.clock.advance(100)
     assert await world.store.find_overdue() == []
 
 
@@ -208,7 +208,7 @@ async def test_a_refused_background_response_is_deleted_at_the_latest_by_the_dra
     assert world.store.deleted == [one.id]
 
 
-async def test_a_background_response_whose_client_left_before_its_id_was_told_is_deleted(world):
+async def test_a_background_response_whose_client_left_before_it_had_the_id_is_deleted(world):
     one = ScriptedResponse(background=True)
     world.store.answers = [asyncio.Event()]
     creation = asyncio.create_task(world.create(one))
@@ -219,7 +219,7 @@ async def test_a_background_response_whose_client_left_before_its_id_was_told_is
 
 
 async def test_a_response_that_was_refused_while_it_was_created_is_deleted(world):
-    """Its provider was slow to refuse it, and the store to answer: nobody is to take it over."""
+    """Its provider was slow to refuse it, and the store to answer: no server may take it over."""
     one = ScriptedResponse()
     world.store.answers = [asyncio.Event()]
     creation = asyncio.create_task(world.create(one))
@@ -228,7 +228,7 @@ async def test_a_response_that_was_refused_while_it_was_created_is_deleted(world
     await asyncio.gather(creation, return_exceptions=True)
     world.mirror.discard(one.id)
     await wait_until(lambda: world.store.deleted == [one.id])
-    world.hands.advance(100)
+    world.clock.advance(100)
     assert await world.store.find_overdue() == []
 
 
@@ -245,14 +245,14 @@ async def test_a_response_whose_creation_was_cancelled_and_made_again_stays(worl
     assert world.store.deleted == []
 
 
-async def test_a_response_that_nobody_was_told_of_is_forgotten(world):
+async def test_a_response_whose_id_no_client_has_is_discarded(world):
     world.store.is_away = True
     one = ScriptedResponse()
     await world.mirror.create(one.record, (), one.stream, one.listener())
     world.mirror.discard(one.id)
     await let_others_run()
     world.store.is_away = False
-    world.hands.advance(RETRY_SECONDS)
+    world.clock.advance(RETRY_SECONDS)
     await let_others_run()
     assert world.store.created == []
     assert world.mirror.lag() == 0
@@ -261,7 +261,7 @@ async def test_a_response_that_nobody_was_told_of_is_forgotten(world):
 # On the way
 
 
-async def test_a_slow_store_makes_the_next_batch_larger_and_holds_up_nobody(world):
+async def test_a_slow_store_makes_the_next_batch_larger_and_holds_up_no_writer(world):
     one, held = ScriptedResponse(), asyncio.Event()
     await world.create(one)
     await let_others_run()
@@ -278,7 +278,7 @@ async def test_a_slow_store_makes_the_next_batch_larger_and_holds_up_nobody(worl
     assert world.store.writes == [[2], [3, 4, 5, 6]]
 
 
-async def test_between_ticks_nothing_is_written_and_the_lag_tells(slow):
+async def test_between_ticks_nothing_is_written_and_the_lag_counts_it(slow):
     one = ScriptedResponse()
     await slow.create(one)
     slow.append_until(one, 5)
@@ -287,7 +287,7 @@ async def test_between_ticks_nothing_is_written_and_the_lag_tells(slow):
     assert slow.mirror.lag() == 4
 
 
-async def test_what_somebody_follows_is_written_at_once(slow):
+async def test_a_followed_response_is_written_at_once(slow):
     one, other = ScriptedResponse(), ScriptedResponse()
     await slow.create(one)
     await slow.create(other)
@@ -310,13 +310,13 @@ async def test_one_round_trip_serves_every_response(world):
     assert world.store.writes == [[2, 3]] * 3
 
 
-async def test_a_write_that_failed_is_sent_again_though_nothing_new_is_said(world):
+async def test_a_write_that_failed_is_sent_again_though_no_event_is_new(world):
     one = ScriptedResponse()
     await world.create(one)
     await let_others_run()
     world.store.is_away = True
     world.append_until(one, 4)
-    await wait_until(lambda: world.hands.sleepers)
+    await wait_until(lambda: world.clock.sleepers)
     assert world.store.numbers(one.id) == [0, 1]
     await world.come_back()
     await wait_until(lambda: world.store.numbers(one.id) == list(range(5)))
@@ -340,13 +340,13 @@ async def test_one_that_cannot_be_created_holds_up_no_other(world):
         await world.create(each)
     world.store.refused = {one.id}
     for number in range(2, 6):
-        await wait_until(lambda: world.hands.sleepers)
+        await wait_until(lambda: world.clock.sleepers)
         world.append_until(other, number)
         world.append_until(late, number)
-        world.hands.advance(RETRY_SECONDS)
+        world.clock.advance(RETRY_SECONDS)
         await wait_until(lambda number=number: world.store.numbers(other.id)[-1:] == [number])
         await wait_until(lambda number=number: world.store.numbers(late.id)[-1:] == [number])
-    await wait_until(lambda: world.hands.sleepers)
+    await wait_until(lambda: world.clock.sleepers)
     world.store.refused = set()
     await world.come_back()
     await wait_until(lambda: world.store.numbers(one.id) == [0, 1])
@@ -372,7 +372,7 @@ async def test_what_the_store_has_lost_of_a_log_is_sent_again(world):
     assert world.store.numbers(one.id) == list(range(8))
 
 
-async def test_a_response_that_the_store_has_lost_is_written_anew_under_a_higher_fence(world):
+async def test_a_response_that_the_store_has_lost_is_written_again_under_a_higher_fence(world):
     one = ScriptedResponse()
     await world.create(one)
     await world.written(one, 5)
@@ -392,7 +392,7 @@ async def test_a_loss_that_only_a_renewal_finds_is_made_good_at_once(world):
     await world.create(other)
     await let_others_run()
     world.store.lose(one.id)
-    world.hands.advance(5.0)
+    world.clock.advance(5.0)
     world.append_until(other, 2)
     await wait_until(lambda: world.store.numbers(one.id) == [0, 1])
 
@@ -406,7 +406,7 @@ async def test_a_silent_response_that_is_lost_again_at_once_is_written_again(wor
     await wait_until(lambda: world.store.created[-1] == (one.id, 3))
 
 
-async def test_a_loss_that_the_end_finds_is_made_good_before_anybody_hears_the_end(slow):
+async def test_a_loss_that_the_end_finds_is_made_good_before_the_end_is_published(slow):
     one = ScriptedResponse()
     await slow.create(one)
     slow.store.lose(one.id)
@@ -444,7 +444,7 @@ async def test_a_silent_response_keeps_its_lease(world):
     await world.create(other)
     await let_others_run()
     for number in range(2, 8):
-        world.hands.advance(5.0)
+        world.clock.advance(5.0)
         world.append_until(other, number)
         await wait_until(lambda number=number: world.store.numbers(other.id)[-1] == number)
         await wait_until(lambda: world.store.writes[-1] == [] or [] in world.store.writes)
@@ -454,7 +454,7 @@ async def test_a_silent_response_keeps_its_lease(world):
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FENCED, Verdict.ENDED])
-async def test_a_writer_that_is_refused_is_told_once_and_writes_no_more(world, verdict):
+async def test_a_writer_that_is_refused_is_notified_once_and_writes_no_more(world, verdict):
     one = ScriptedResponse()
     await world.create(one)
     await let_others_run()
@@ -470,11 +470,11 @@ async def test_a_writer_that_is_refused_is_told_once_and_writes_no_more(world, v
     assert world.mirror.lag() == 0
 
 
-async def test_who_was_away_for_too_long_is_refused_and_the_log_stays_as_it_was(world):
+async def test_a_writer_that_was_away_for_too_long_is_refused_and_the_log_stays_as_it_was(world):
     one = ScriptedResponse()
     await world.create(one)
     await let_others_run()
-    world.hands.advance(16.0)
+    world.clock.advance(16.0)
     claim = await world.store.claim(one.id)
     assert claim.lease.fence == 2
     world.append_until(one, 6)
@@ -482,7 +482,7 @@ async def test_who_was_away_for_too_long_is_refused_and_the_log_stays_as_it_was(
     assert world.store.numbers(one.id) == [0, 1]
 
 
-async def test_somebody_elses_wish_to_cancel_comes_with_the_next_write(world):
+async def test_a_cancel_on_another_server_comes_with_the_next_write(world):
     one = ScriptedResponse()
     await world.create(one)
     await let_others_run()
@@ -492,7 +492,7 @@ async def test_somebody_elses_wish_to_cancel_comes_with_the_next_write(world):
     assert one.notices[0] == "cancelled"
 
 
-async def test_a_released_response_is_written_and_anybodys_at_once(slow):
+async def test_a_released_response_is_written_and_can_be_claimed_at_once(slow):
     one = ScriptedResponse(background=True)
     await slow.create(one)
     slow.append_until(one, 4)
@@ -516,10 +516,10 @@ async def test_what_the_store_does_not_have_is_not_given_back(slow):
     assert not await slow.mirror.release(taken.id)
 
 
-async def test_a_claimed_response_goes_on_where_its_log_ends(world):
+async def test_a_claimed_response_continues_where_its_log_ends(world):
     one = ScriptedResponse()
     await world.store.create(one.record, one.events[:4])
-    world.hands.advance(16.0)
+    world.clock.advance(16.0)
     claim = await world.store.claim(one.id)
     one.append_until(3)
     world.mirror.resume(claim, one.stream, one.listener())
@@ -534,7 +534,7 @@ async def test_the_providers_id_is_there_for_a_successor(world):
     await world.create(one)
     world.mirror.set_upstream_id(one.id, "up_1")
     await let_others_run()
-    world.hands.advance(16.0)
+    world.clock.advance(16.0)
     assert (await world.store.claim(one.id)).upstream_id == "up_1"
 
 
@@ -546,7 +546,7 @@ async def test_the_providers_id_survives_a_loss(world):
     world.store.lose(one.id)
     await world.written(one, 3)
     await let_others_run()
-    world.hands.advance(16.0)
+    world.clock.advance(16.0)
     assert (await world.store.claim(one.id)).upstream_id == "up_1"
 
 
@@ -612,7 +612,7 @@ async def test_an_end_overtakes_older_events_on_their_way(world, held):
     assert not world.mirror.tracks(one.id)
 
 
-async def test_a_stream_that_closes_during_a_flush_is_let_go_of(world):
+async def test_a_stream_that_closes_during_a_flush_is_tracked_no_more(world):
     """As when a response was handed over: there is no terminal event."""
     one, gate = ScriptedResponse(), asyncio.Event()
     await world.create(one)
@@ -627,7 +627,7 @@ async def test_a_stream_that_closes_during_a_flush_is_let_go_of(world):
 
 
 async def test_an_end_that_the_store_refuses_is_not_the_end(slow):
-    """Another server has ended it: whoever asks is told so, before anybody hears it."""
+    """Another server has ended it: the caller learns that before it publishes the end."""
     one = ScriptedResponse()
     await slow.create(one)
     slow.store.verdicts = [Verdict.FENCED]
@@ -651,7 +651,7 @@ async def ending(world: World, response: ScriptedResponse) -> AsyncIterator[asyn
 async def look_on(world: World, seconds: float) -> None:
     """Time passes in which this process runs."""
     for _ in range(round(seconds / CHECK_SECONDS)):
-        world.hands.advance(CHECK_SECONDS)
+        world.clock.advance(CHECK_SECONDS)
         await let_others_run()
 
 
@@ -682,7 +682,7 @@ async def test_an_end_waits_for_a_store_that_is_away_and_others_go_on(patient):
 
 
 @pytest.mark.catalogue("A2")
-async def test_an_end_is_told_without_the_store_in_the_end_and_that_is_said(patient, caplog):
+async def test_after_its_wait_an_end_is_published_without_the_store_and_logged(patient, caplog):
     one = ScriptedResponse()
     await patient.create(one)
     await let_others_run()
@@ -698,7 +698,7 @@ async def test_an_end_is_told_without_the_store_in_the_end_and_that_is_said(pati
     assert patient.mirror.contradicted == 0
 
 
-async def test_who_goes_down_in_a_hurry_waits_for_no_store(patient):
+async def test_a_forced_shutdown_waits_for_no_store(patient):
     one, other = ScriptedResponse(), ScriptedResponse()
     await patient.create(one)
     await patient.create(other)
@@ -714,7 +714,7 @@ async def test_who_goes_down_in_a_hurry_waits_for_no_store(patient):
 
 
 @pytest.mark.catalogue("A2")
-async def test_an_end_that_was_told_and_that_another_server_had_ended_is_said_to_be(
+async def test_an_end_that_was_published_over_another_in_the_store_is_logged_as_contradicted(
     patient, caplog
 ):
     one = ScriptedResponse()
@@ -735,7 +735,7 @@ async def test_an_end_that_was_told_and_that_another_server_had_ended_is_said_to
 
 
 @pytest.mark.catalogue("A1")
-async def test_what_a_server_asked_before_it_stood_still_says_nothing_afterwards(patient):
+async def test_what_a_server_asked_before_it_stood_still_decides_nothing_afterwards(patient):
     """Its calls expire, as if the store were away; another server has ended the response."""
     one = ScriptedResponse()
     await patient.create(one)
@@ -743,7 +743,7 @@ async def test_what_a_server_asked_before_it_stood_still_says_nothing_afterwards
     patient.store.is_away = True
     async with ending(patient, one) as task:
         await look_on(patient, 9)
-        patient.hands.advance(16.0)  # it stands still
+        patient.clock.advance(16.0)  # it stands still
         await patient.store.end(await patient.store.claim(one.id))
         await look_on(patient, 9)
         assert not task.done()
@@ -756,15 +756,15 @@ async def test_what_a_server_asked_before_it_stood_still_says_nothing_afterwards
 
 @pytest.mark.catalogue("A1")
 async def test_nor_does_what_it_asks_at_the_moment_of_waking(patient):
-    """The first call fails at once; the end waits for an answer all the same."""
+    """The first call fails at once; the end waits for an answer nevertheless."""
     one = ScriptedResponse()
     await patient.create(one)
     await let_others_run()
-    patient.hands.advance(16.0)
+    patient.clock.advance(16.0)
     await patient.store.end(await patient.store.claim(one.id))
     patient.store.is_away = True
     async with ending(patient, one) as task:
-        await wait_until(lambda: patient.hands.sleepers)
+        await wait_until(lambda: patient.clock.sleepers)
         patient.store.is_away = False
         await look_on(patient, 0.5)
         assert await task is False
@@ -772,7 +772,7 @@ async def test_nor_does_what_it_asks_at_the_moment_of_waking(patient):
 
 @pytest.mark.catalogue("A2")
 @pytest.mark.parametrize("verdict", [Verdict.GAP, Verdict.GONE])
-async def test_an_end_that_the_store_did_not_take_yet_is_not_told_yet(patient, verdict):
+async def test_an_end_that_the_store_did_not_take_yet_is_not_published_yet(patient, verdict):
     one = ScriptedResponse()
     await patient.create(one)
     await let_others_run()
@@ -796,7 +796,7 @@ async def test_a_drain_writes_everything_that_is_left():
     assert world.mirror.lag() == 0
 
 
-async def test_a_drain_that_fails_ends_and_the_lag_tells():
+async def test_a_drain_that_fails_ends_and_the_lag_counts_what_is_left():
     world, one = World(MirrorTiming(end_waits=0)), ScriptedResponse()
     await world.create(one)
     world.append_until(one, one.last)
@@ -813,7 +813,7 @@ def size(response: ScriptedResponse) -> int:
 
 
 @pytest.mark.catalogue("R5")
-async def test_beyond_the_bound_what_has_finished_is_cut_first_and_the_log_says_so():
+async def test_beyond_the_bound_what_has_finished_is_cut_first_and_its_log_declares_the_gap():
     done, running = ScriptedResponse(*["word "] * 50), ScriptedResponse(*["word "] * 50)
     async with flushing(
         MirrorTiming(end_waits=0, flush=0.0, backlog=int(1.5 * size(done)))
@@ -824,10 +824,10 @@ async def test_beyond_the_bound_what_has_finished_is_cut_first_and_the_log_says_
         world.store.is_away = True
         await world.finish(done)
         world.append_until(running, 40)
-        await wait_until(lambda: world.hands.sleepers)
+        await wait_until(lambda: world.clock.sleepers)
         assert world.mirror.cuts == 0
         world.append_until(running, running.last - 1)
-        world.hands.advance(RETRY_SECONDS)
+        world.clock.advance(RETRY_SECONDS)
         await wait_until(lambda: world.mirror.cuts)
         await world.come_back()
         await wait_until(lambda: world.mirror.lag() == 0)
@@ -847,8 +847,8 @@ async def test_a_running_response_is_cut_when_nothing_else_is_left_and_goes_on()
         world.store.is_away = True
         for number in (20, 40):
             world.append_until(one, number)
-            await wait_until(lambda: world.hands.sleepers)
-            world.hands.advance(RETRY_SECONDS)
+            await wait_until(lambda: world.clock.sleepers)
+            world.clock.advance(RETRY_SECONDS)
             await let_others_run()
         assert world.mirror.cuts >= 1
         await world.come_back()
@@ -868,8 +868,8 @@ async def test_what_cannot_be_kept_even_so_is_dropped_last():
         world.store.is_away = True
         await world.finish(one)
         world.append_until(running, 4)
-        await wait_until(lambda: world.hands.sleepers)
-        world.hands.advance(RETRY_SECONDS)
+        await wait_until(lambda: world.clock.sleepers)
+        world.clock.advance(RETRY_SECONDS)
         await wait_until(lambda: not world.mirror.tracks(one.id))
         assert world.mirror.tracks(running.id)
         await world.come_back()
@@ -884,7 +884,7 @@ TINY, SMALL, AMPLE = 600, 12_000, 10**6  # bytes: less than the ends alone, than
 
 
 @pytest.mark.parametrize("seed", range(150))
-async def test_whatever_goes_wrong_the_log_is_contiguous_or_says_where_it_is_not(seed):
+async def test_whatever_goes_wrong_the_log_is_contiguous_or_declares_its_gaps(seed):
     """Calls and answers are late or lost, the store forgets or memory gets short, in any order.
 
     Not both: what a store forgets while the bound is reached is more than the gap can know.
@@ -910,15 +910,15 @@ async def test_whatever_goes_wrong_the_log_is_contiguous_or_says_where_it_is_not
 
 
 class Rough:
-    """Makes a world's store as bad as the dice say, while responses are said."""
+    """Makes a world's store as bad as the dice decide, while responses are published."""
 
     def __init__(self, world: World, dice: random.Random, *, is_forgetful: bool) -> None:
         self.world, self.dice, self.is_forgetful = world, dice, is_forgetful
         self.ids: list[str] = []
         store = world.store
         store.trouble = dice.choice([0.0, 0.2, 0.6])
-        store._come_through = self.stumble
-        store._be_answered = self.stumble
+        store._reach = self.stumble
+        store._answer = self.stumble
 
     async def stumble(self) -> None:
         for _ in range(self.dice.choice([0, 0, 1, 5, 20])):
@@ -935,7 +935,7 @@ class Rough:
             for _ in range(dice.choice([0, 1, 3, 30])):
                 await asyncio.sleep(0)
             if dice.random() < 0.1:
-                world.hands.advance(RETRY_SECONDS)
+                world.clock.advance(RETRY_SECONDS)
             if self.is_forgetful and dice.random() < 0.05:
                 world.store.lose_after(dice.randint(0, one.last), one.id)
             if self.is_forgetful and dice.random() < 0.02:
@@ -943,5 +943,5 @@ class Rough:
         await world.finish(one)
 
     def is_calm(self) -> bool:
-        self.world.hands.advance(RETRY_SECONDS)
+        self.world.clock.advance(RETRY_SECONDS)
         return False

@@ -1,4 +1,4 @@
-"""How much running responses may say: the counts alone, then responses that say too much."""
+"""How large running responses may be: the counts alone, then responses that are too large."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ from ws_bridge.upstream.base import Target
 
 
 class Counted:
-    """Outputs, and who was ended, in order."""
+    """Quotas, and the responses that were ended, in order."""
 
     def __init__(self, *bounds, unlimited_owner=""):
         self.of = OutputQuotas(OutputLimits(*bounds), unlimited_owner)
@@ -34,16 +34,16 @@ class Counted:
 
         self.count[name] = self.of.start(name, owner, stop)
 
-    def say(self, name, mib):
+    def add(self, name, mib):
         self.count[name](mib * MIB)
 
 
 @pytest.mark.catalogue("A7")
-def test_one_that_says_too_much_ends_and_counts_no_more():
+def test_a_response_that_is_too_large_ends_and_counts_no_more():
     counted = Counted(10, 100, 100)
     counted.begin("a", "alice")
     for _ in range(12):
-        counted.say("a", 1)
+        counted.add("a", 1)
     assert counted.ended == ["a"]
     assert counted.of.total == 0
 
@@ -53,33 +53,33 @@ def test_of_a_key_that_holds_too_much_the_largest_ends():
     counted = Counted(100, 20, 1000)
     for name, mib in (("a", 12), ("b", 5), ("c", 3)):
         counted.begin(name, "alice")
-        counted.say(name, mib)
+        counted.add(name, mib)
     counted.begin("other", "bob")
-    counted.say("other", 19)
+    counted.add("other", 19)
     assert counted.ended == []
-    counted.say("c", 1)
+    counted.add("c", 1)
     assert counted.ended == ["a"]
     assert (counted.of.of_owner("alice"), counted.of.total) == (9 * MIB, 28 * MIB)
 
 
 @pytest.mark.catalogue("A7")
-def test_of_all_that_hold_too_much_the_largest_ends_whoever_says_more():
+def test_of_all_that_hold_too_much_the_largest_ends_whichever_grows():
     counted = Counted(100, 0, 20, unlimited_owner="local")
     counted.begin("a", "alice")
-    counted.say("a", 18)
+    counted.add("a", 18)
     counted.begin("small", "bob")
-    counted.say("small", 3)
+    counted.add("small", 3)
     assert counted.ended == ["a"]
     counted.of.end("small")
     assert counted.of.total == 0
-    counted.say("small", 100)  # what is said after the end is nobody's
+    counted.add("small", 100)  # what is added after the end counts nowhere
     assert counted.of.total == 0
 
 
-def test_who_has_no_key_has_no_limit_of_one():
+def test_an_owner_without_a_key_has_no_limit_per_key():
     counted = Counted(100, 1, 20, unlimited_owner="local")
     counted.begin("a", "local")
-    counted.say("a", 15)
+    counted.add("a", 15)
     assert counted.ended == []
 
 
@@ -116,7 +116,7 @@ def endless():
 
 @pytest.mark.catalogue("A7")
 @pytest.mark.parametrize("store", [True, False])
-async def test_endless_deltas_end_as_failed_and_the_provider_is_let_go(store):
+async def test_endless_deltas_end_as_failed_and_the_provider_is_closed(store):
     upstream = Scripted(lambda _: endless())
     house = House(upstream, 1)
     job = await house.start(store=store)
@@ -130,7 +130,7 @@ async def test_endless_deltas_end_as_failed_and_the_provider_is_let_go(store):
     }
     assert MIB < job.stream.size < 1.2 * MIB
     assert fold(events) == events[-1].json()["response"]
-    assert len(events[-1].text) < 5000  # it does not say all of it once more
+    assert len(events[-1].text) < 5000  # it does not repeat all of it
     while house.jobs.running():  # noqa: ASYNC110 - the last of its task
         await asyncio.sleep(0)
     assert (upstream.open_now, upstream.closed, house.outputs.total) == (0, 1, 0)

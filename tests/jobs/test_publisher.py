@@ -88,6 +88,17 @@ async def test_what_is_published_while_the_store_is_asked_comes_after_it_in_orde
     assert [event.number for event in desk.publisher.stream.events] == [0, 1, 2]
 
 
+async def test_what_waits_for_the_lease_is_published_before_what_comes_after_its_renewal():
+    desk = Desk()
+    await desk.publish(*opening())
+    desk.clock.advance(16)
+    assert desk.publisher.publish_own(OWN) is False
+    await desk.mirror.drain()  # as the flusher does, which renews the lease
+    assert desk.publisher.publish(message("a")[0]) is True
+    assert desk.types[2:] == [OWN.type, "response.output_item.added"]
+    assert [event.number for event in desk.publisher.stream.events] == [0, 1, 2, 3]
+
+
 async def test_times_are_of_the_first_event_and_the_last():
     desk = Desk()
     assert (desk.publisher.first_at, desk.publisher.last_at) == (None, 1000.0)
@@ -178,6 +189,18 @@ async def test_a_response_that_is_refused_leaves_nothing():
     assert desk.publisher.stream.error is error
     assert not desk.mirror.tracks(ID)
     assert desk.store.created == []
+
+
+async def test_a_response_that_is_refused_while_it_is_created_is_deleted():
+    desk = Desk()
+    desk.store.answers = [asyncio.Event()]
+    beginning = asyncio.create_task(desk.publish(*opening()))
+    await wait_until(lambda: desk.store.created)
+    beginning.cancel()
+    await asyncio.gather(beginning, return_exceptions=True)
+    desk.publisher.refuse(RateLimited("Too many."))
+    await desk.mirror.drain()
+    assert desk.store.deleted == [ID]
 
 
 async def test_a_background_response_that_the_store_does_not_take_cannot_begin():

@@ -63,9 +63,9 @@ class House:
 
     async def drain(self):
         """Wait for nothing."""
-        hurry = asyncio.Event()
-        hurry.set()
-        await self.jobs.drain(5, hurry)
+        force = asyncio.Event()
+        force.set()
+        await self.jobs.drain(5, force)
 
     async def done(self, owner="me", **fields):
         job = await self.start(owner, **fields)
@@ -133,9 +133,9 @@ async def test_a_parent_that_runs_on_is_a_conflict():
     await anext(first.stream.read())
     with pytest.raises(PreviousResponseInProgress):
         await house.start(previous_response_id=first.id)
-    hurry = asyncio.Event()
-    hurry.set()
-    await house.jobs.drain(5, hurry)
+    force = asyncio.Event()
+    force.set()
+    await house.jobs.drain(5, force)
 
 
 async def test_a_parent_that_ends_elsewhere_meanwhile_is_waited_for():
@@ -173,7 +173,7 @@ async def test_a_record_names_its_ancestors_the_nearest_first():
         ids.append(job.id)
 
 
-async def test_a_drain_hands_over_what_nothing_was_seen_of_and_ends_the_rest():
+async def test_a_drain_hands_over_what_has_no_output_and_ends_the_rest():
     house = House(Scripted([asyncio.Event()], [*opening(), *message("a")[:3], asyncio.Event()]))
     unseen = await house.start(background=True)
     await asyncio.sleep(0)
@@ -189,7 +189,7 @@ async def test_a_drain_hands_over_what_nothing_was_seen_of_and_ends_the_rest():
     assert ended.response["output"][0]["content"][0]["text"] == "a"
 
 
-async def test_a_foreground_response_is_handed_to_nobody():
+async def test_a_foreground_response_is_handed_to_no_other_server():
     house = House(Scripted([*opening(), asyncio.Event()]))
     job = await house.start()
     await anext(job.stream.read())
@@ -200,10 +200,10 @@ async def test_a_foreground_response_is_handed_to_nobody():
 
 
 async def test_what_is_handed_over_completes_on_another_server():
-    leaving = House(Scripted([asyncio.Event()]))
-    staying = House(Scripted(answer("x")), leaving.store)
-    job = await leaving.start(background=True)
-    await leaving.drain()
+    stopping = House(Scripted([asyncio.Event()]))
+    staying = House(Scripted(answer("x")), stopping.store)
+    job = await stopping.start(background=True)
+    await stopping.drain()
     await staying.jobs.resume(await staying.store.claim(job.id))
     await staying.jobs.drain(5, asyncio.Event())
     snapshot = await staying.store.get(job.id, "me")
@@ -244,7 +244,7 @@ async def test_ids_are_long_and_of_the_contracts_form():
 
 @pytest.fixture
 def _uncollected():
-    """Nothing is freed but what nobody points to."""
+    """Only what no object points to is freed."""
     gc.disable()
     yield
     gc.enable()

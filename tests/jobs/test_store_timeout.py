@@ -1,4 +1,4 @@
-"""Waiting for the store: as long as it shows signs of life."""
+"""Waiting for the store: as long as it answers any call."""
 
 import asyncio
 
@@ -48,14 +48,14 @@ async def test_a_silent_store_is_not():
     assert store.is_over
 
 
-async def test_nobody_waits_for_ever():
+async def test_no_call_is_waited_for_without_end():
     store = Slow(answers_others=True)
     with pytest.raises(TimeoutError):
         await wait_while_answering(store.answers, store.answer(30))
     assert store.is_over
 
 
-async def test_what_goes_wrong_is_told():
+async def test_what_the_step_raises_is_raised():
     async def fails():
         raise LookupError
 
@@ -63,7 +63,7 @@ async def test_what_goes_wrong_is_told():
         await wait_while_answering(lambda: 0, fails())
 
 
-async def test_whoever_is_cancelled_leaves_nothing_behind():
+async def test_a_cancelled_caller_leaves_no_step_behind():
     store = Slow(answers_others=True)
     task = asyncio.create_task(wait_while_answering(store.answers, store.answer(30)))
     await asyncio.sleep(0)
@@ -78,26 +78,26 @@ async def test_whoever_is_cancelled_leaves_nothing_behind():
 
 
 class End:
-    """An end that waits, with a clock turned by hand; the lease is as old as the test says."""
+    """An end that waits, with a fake clock; the test decides how old the lease is."""
 
     def __init__(self):
-        self.hands = FakeClock()
+        self.clock = FakeClock()
         self.settled = asyncio.Event()
-        self.renewed_at = self.hands.now()
+        self.renewed_at = self.clock.now()
         waiting = wait_until_settled(
-            self.settled, self.hands.clock(), lambda: self.renewed_at, longest=2.0, lease=15.0
+            self.settled, self.clock.clock(), lambda: self.renewed_at, longest=2.0, lease=15.0
         )
         self.task = asyncio.create_task(waiting)
 
     async def pass_time(self, seconds):
         for _ in range(round(seconds / CHECK_SECONDS)):
             await let_others_run()
-            self.hands.advance(CHECK_SECONDS)
+            self.clock.advance(CHECK_SECONDS)
         await let_others_run()
 
     async def stand_still(self, seconds):
         await let_others_run()
-        self.hands.advance(seconds)
+        self.clock.advance(seconds)
         await let_others_run()
 
 
@@ -131,7 +131,7 @@ async def test_standing_still_is_not_waiting(end):
     assert end.task.done()
 
 
-async def test_where_the_lease_may_have_run_out_meanwhile_waiting_begins_anew(end):
+async def test_where_the_lease_may_have_expired_meanwhile_the_wait_starts_again(end):
     await end.pass_time(1.75)
     await end.stand_still(15.0)
     await end.pass_time(1.75)

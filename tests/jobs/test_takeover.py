@@ -1,6 +1,6 @@
 """Responses whose server has died: one of the others ends them, or generates them again.
 
-Servers are real registries on one store; a server dies by never being heard of again, and the
+Servers are real registries on one store; a server dies by never doing anything again, and the
 lease runs out because the test turns the clock.
 """
 
@@ -37,7 +37,7 @@ from ws_bridge.store.base import Lease, Verdict, Write
 from ws_bridge.upstream.base import Target
 
 LEASE_SECONDS = 15.0
-NEVER = Timing(created_after=10_000.0, keepalive=0.0)  # who died says nothing by itself
+NEVER = Timing(created_after=10_000.0, keepalive=0.0)  # a dead server publishes nothing by itself
 TARGET = Target("m", "openai/m")
 NATIVE = Target("n", "openai/n", native_background=True)
 HELLO = done_item("Hello")
@@ -58,8 +58,8 @@ class Fleet:
     """Servers on one store."""
 
     def __init__(self) -> None:
-        self.hands = FakeClock()
-        self.store = Brittle(self.hands.now, LEASE_SECONDS)
+        self.clock = FakeClock()
+        self.store = Brittle(self.clock.now, LEASE_SECONDS)
         self.tasks: list[asyncio.Task[None]] = []
         self.jobs: list[Job] = []
 
@@ -67,7 +67,7 @@ class Fleet:
         return Server(self, Scripted(*scripts), {model.name: model for model in models})
 
     async def let_leases_run_out(self) -> None:
-        self.hands.advance(LEASE_SECONDS + 1)
+        self.clock.advance(LEASE_SECONDS + 1)
         await let_others_run()
 
     async def get(self, response_id):
@@ -82,7 +82,7 @@ class Server:
 
     def __init__(self, fleet: Fleet, upstream: Scripted, models: dict[str, Target]) -> None:
         self.fleet, self.upstream, self.models = fleet, upstream, models
-        clock = fleet.hands.clock()
+        clock = fleet.clock.clock()
         self.mirror = Mirror(fleet.store, MirrorTiming(end_waits=0, flush=0.0), clock)
         self.jobs = JobRegistry(
             upstream=upstream,
@@ -182,7 +182,7 @@ async def test_two_servers_that_look_at_once_generate_it_once(fleet):
     assert (await fleet.get(job.id)).status == "completed"
 
 
-async def test_a_server_that_comes_back_says_so_on_its_own_stream_and_writes_nothing(fleet):
+async def test_a_server_that_comes_back_ends_its_own_stream_and_writes_nothing(fleet):
     gate = asyncio.Event()
     first, second = fleet.server([gate, *answer("late")]), fleet.server(answer("Hello"))
     job = await first.start()
@@ -221,7 +221,7 @@ async def test_after_two_attempts_it_fails(fleet):
 
 
 @pytest.mark.catalogue("W4")
-async def test_who_dies_before_its_claim_leaves_it_to_the_next(fleet):
+async def test_a_server_that_dies_before_its_claim_leaves_the_response_to_the_next(fleet):
     first, third = fleet.server([asyncio.Event()]), fleet.server(answer("Hello"))
     job = await first.start()
     await first.die_after(job, 1)
@@ -234,7 +234,7 @@ async def test_who_dies_before_its_claim_leaves_it_to_the_next(fleet):
 
 
 @pytest.mark.catalogue("W5")
-async def test_who_dies_after_its_claim_writes_nothing_more(fleet):
+async def test_a_server_that_dies_after_its_claim_writes_nothing_more(fleet):
     """It may have asked a provider, so its attempt counts; the next one ends the response."""
     first, third = fleet.server([asyncio.Event()]), fleet.server(answer("again"))
     job = await first.start()
@@ -263,7 +263,7 @@ async def begin_gated(fleet):
 
 
 @pytest.mark.catalogue("W6")
-async def test_an_end_that_was_stored_is_the_end_though_nobody_was_told(fleet):
+async def test_an_end_that_was_stored_is_the_end_though_it_was_not_published(fleet):
     job, gate, second = await begin_gated(fleet)
     fleet.store.answers.append(asyncio.Event())  # of a store whose answer meets a dead server
     gate.set()
@@ -279,8 +279,8 @@ async def test_an_end_that_was_stored_is_the_end_though_nobody_was_told(fleet):
 
 
 @pytest.mark.catalogue("W6")
-async def test_an_end_that_was_told_and_not_stored_is_a_failure_for_all_who_come_later(fleet):
-    """What a reader beyond the log hears is in ``store/test_redis.py``."""
+async def test_an_end_that_was_published_and_not_stored_is_a_failure_for_all_later_readers(fleet):
+    """What a reader beyond the log gets is in ``store/redis/test_store.py``."""
     job, gate, second = await begin_gated(fleet)
     fleet.store.is_away = True
     gate.set()
@@ -298,8 +298,8 @@ async def test_an_end_that_was_told_and_not_stored_is_a_failure_for_all_who_come
 
 
 async def test_what_had_output_fails_and_keeps_it(fleet):
-    said = [*opening(), *message("Hel", "lo")[:3]]
-    first, second = fleet.server([*said, asyncio.Event()]), fleet.server(answer("again"))
+    begun = [*opening(), *message("Hel", "lo")[:3]]
+    first, second = fleet.server([*begun, asyncio.Event()]), fleet.server(answer("again"))
     job = await first.start()
     await first.die_after(job, 5)
     await second.takeover.settle(job.id)
@@ -314,7 +314,7 @@ async def test_what_had_output_fails_and_keeps_it(fleet):
 
 
 @pytest.mark.parametrize("transport", ["websocket", "http", "sse"])
-async def test_what_somebody_was_listening_to_is_never_generated_again(fleet, transport):
+async def test_a_response_that_a_client_was_reading_is_never_generated_again(fleet, transport):
     first, second = fleet.server([*opening(), asyncio.Event()]), fleet.server(answer("again"))
     job = await first.start(transport=transport)
     await first.die_after(job, 1)
@@ -343,7 +343,7 @@ async def test_what_was_to_be_cancelled_is_cancelled(fleet):
     assert second.upstream.requests == []
 
 
-async def test_what_has_no_model_here_any_more_fails_and_says_why(fleet):
+async def test_a_response_whose_model_is_gone_fails_with_the_reason(fleet):
     first, second = fleet.server([asyncio.Event()]), fleet.server(answer("x"), models=())
     job = await first.start()
     await first.die_after(job, 1)
@@ -405,19 +405,19 @@ async def test_nor_one_whose_end_is_still_on_its_way_to_the_store(fleet):
 
 
 async def test_a_server_that_goes_down_takes_nothing_over(fleet):
-    first, leaving, staying = (fleet.server([asyncio.Event()]) for _ in range(3))
+    first, stopping, staying = (fleet.server([asyncio.Event()]) for _ in range(3))
     job = await first.start()
     await first.die_after(job, 1)
-    await leaving.jobs.drain(0, asyncio.Event())
-    await leaving.takeover.settle(job.id)
-    assert leaving.takeover.taken == 0
+    await stopping.jobs.drain(0, asyncio.Event())
+    await stopping.takeover.settle(job.id)
+    assert stopping.takeover.taken == 0
     await staying.takeover.settle(job.id)
     assert staying.jobs.runs(job.id)
 
 
 async def test_a_server_that_begins_to_go_down_gives_back_what_it_has_claimed(fleet, monkeypatch):
     first = fleet.server(answer("1"), [asyncio.Event()])
-    leaving = fleet.server(answer("x"))
+    stopping = fleet.server(answer("x"))
     parent = await first.start(transport="http", background=False)
     await parent.stream.wait_until_closed()
     job = await first.start(previous_response_id=parent.id)
@@ -430,14 +430,14 @@ async def test_a_server_that_begins_to_go_down_gives_back_what_it_has_claimed(fl
         return await get_chain(*asked)
 
     monkeypatch.setattr(fleet.store, "get_chain", slow_chain)
-    settling = asyncio.create_task(leaving.takeover.settle(job.id))
+    settling = asyncio.create_task(stopping.takeover.settle(job.id))
     await looking.wait()
-    await leaving.jobs.drain(0, asyncio.Event())
+    await stopping.jobs.drain(0, asyncio.Event())
     gate.set()
     await settling
     assert (await fleet.get(job.id)).status == "queued"
     assert await fleet.store.find_overdue() == [job.id]
-    assert leaving.upstream.requests == []
+    assert stopping.upstream.requests == []
 
 
 # The provider's own background
@@ -499,7 +499,7 @@ async def test_it_goes_on_as_often_as_servers_die(fleet):
 
 
 async def test_the_old_server_leaves_a_providers_response_to_the_new_one(fleet):
-    """Told that it is taken over, it closes its connection; the provider goes on."""
+    """Once it is taken over, it closes its connection; the provider continues."""
     first = fleet.server([*opening(), asyncio.Event()])
     second = fleet.server([*opening(), asyncio.Event()])
     job = await first.start(model="n")
@@ -523,11 +523,11 @@ async def test_it_looks_every_two_seconds_or_so_and_goes_on_after_an_outage(flee
     fleet.tasks.append(search)
     await first.die_after(job, 1)
     claim, fleet.store.claim = fleet.store.claim, away
-    fleet.hands.advance(2 * SEARCH_SECONDS)
+    fleet.clock.advance(2 * SEARCH_SECONDS)
     await let_others_run()
     assert second.takeover.taken == 0
     fleet.store.claim = claim
-    fleet.hands.advance(2 * SEARCH_SECONDS)
+    fleet.clock.advance(2 * SEARCH_SECONDS)
     await wait_until(lambda: second.takeover.taken)
     await second.end_of(job.id)
     assert (await fleet.get(job.id)).status == "completed"
@@ -544,7 +544,7 @@ async def test_one_bad_record_does_not_end_the_search(fleet):
     fleet.tasks.append(asyncio.create_task(second.takeover.run()))
     await first.mirror.drain()
     await fleet.let_leases_run_out()
-    fleet.hands.advance(2 * SEARCH_SECONDS)
+    fleet.clock.advance(2 * SEARCH_SECONDS)
     await let_others_run()
     await wait_until(lambda: second.takeover.taken)
     await second.end_of(good.id)

@@ -1,7 +1,7 @@
-"""Time turned by hand, and a store with moods: what the tests of floor 3 share.
+"""A clock, a store and a response that a test controls.
 
-Nothing here waits for real time: a test says when time has passed, when the store is away, when a
-call comes through and when its answer does.
+Nothing here waits for real time: a test decides when time passes, when the store is away, when a
+call reaches it and when its answer comes back.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ OWNER = "alice"
 
 
 class FakeClock:
-    """A clock that stands still until it is turned."""
+    """A clock that stands still until a test advances it."""
 
     def __init__(self) -> None:
         self.time = 1000.0
@@ -42,6 +42,7 @@ class FakeClock:
         return len(self._asleep)
 
     def clock(self) -> Clock:
+        """The clock as the code takes it."""
         return Clock(wall=self.now, monotonic=self.now, sleep=self.sleep)
 
     async def sleep(self, seconds: float) -> None:
@@ -53,6 +54,7 @@ class FakeClock:
             self._asleep.remove(mine)
 
     def advance(self, seconds: float) -> None:
+        """Let time pass, and wake the tasks that have slept long enough."""
         self.time += seconds
         for until_time, waking in self._asleep:
             if until_time <= self.time:
@@ -60,17 +62,17 @@ class FakeClock:
 
 
 class FaultyStore(MemoryStore):
-    """A memory store that is away, slow or forgetful when it is told to; keeps what it was sent."""
+    """A memory store that is away, slow or forgetful as a test wants; it keeps what it gets."""
 
     def __init__(self, now: Callable[[], float], lease_seconds: float = 15.0) -> None:
         super().__init__(max_bytes=2**24, ttl_seconds=3600, now=now, lease_seconds=lease_seconds)
         self.is_away = False
         self.unanswered = 0  # so many calls are carried out, and their answer is lost
-        self.gates: list[asyncio.Event] = []  # the next calls come through when theirs is set
-        self.answers: list[asyncio.Event] = []  # ... and their answers when these are
+        self.gates: list[asyncio.Event] = []  # the next calls reach the store when theirs is set
+        self.answers: list[asyncio.Event] = []  # their answers come back when these are set
         self.refused: set[str] = set()  # these responses cannot be created
         self.broken: list[Exception] = []  # raised by the next appends
-        self.verdicts: list[Verdict] = []  # said by the next appends, which write nothing
+        self.verdicts: list[Verdict] = []  # answered to the next appends, which write nothing
         self.is_followed = False
         self.created: list[tuple[str, int]] = []
         self.writes: list[list[int]] = []
@@ -78,7 +80,7 @@ class FaultyStore(MemoryStore):
         self._is_creating = False
 
     async def create(self, record: Record, events: Sequence[Event] = (), fence: int = 1) -> Lease:
-        await self._come_through()
+        await self._reach()
         if record.id in self.refused:
             raise StoreUnavailable
         self.created.append((record.id, fence))
@@ -87,30 +89,30 @@ class FaultyStore(MemoryStore):
             lease = await super().create(record, events, fence)
         finally:
             self._is_creating = False
-        await self._be_answered()
+        await self._answer()
         return lease
 
     async def append(self, writes: Sequence[Write]) -> Sequence[Receipt]:
         if self._is_creating:  # the first events, in the same step
             return await super().append(writes)
         self.writes += [[event.number for event in write.events] for write in writes]
-        await self._come_through()
+        await self._reach()
         if self.broken:
             raise self.broken.pop(0)
         if self.verdicts:
             return [Receipt(self.verdicts.pop(0)) for _ in writes]
         receipts = await super().append(writes)
-        await self._be_answered()
+        await self._answer()
         return [replace(receipt, is_followed=self.is_followed) for receipt in receipts]
 
     async def end(self, claim: Claim | None) -> None:
-        """What another server does with a response that it has claimed; it reaches the store."""
+        """End a response that another server has claimed; the call always reaches the store."""
         assert claim is not None, "the lease has not run out"
         last = end_for(claim.record.id, claim.events, ServerLost())
         await super().append([Write(claim.lease, [last])])
 
     async def delete(self, response_id: str, owner: str) -> bool:
-        await self._come_through()
+        await self._reach()
         self.deleted.append(response_id)
         return await super().delete(response_id, owner)
 
@@ -133,13 +135,13 @@ class FaultyStore(MemoryStore):
             entry.log.events[:] = [event for event in entry.log.events if event.number <= number]
             entry.reducer = Reducer()
 
-    async def _come_through(self) -> None:
+    async def _reach(self) -> None:
         if self.gates:
             await self.gates.pop(0).wait()
         if self.is_away:
             raise StoreUnavailable
 
-    async def _be_answered(self) -> None:
+    async def _answer(self) -> None:
         if self.answers:
             await self.answers.pop(0).wait()
         if self.unanswered:
@@ -148,13 +150,13 @@ class FaultyStore(MemoryStore):
 
 
 class ScriptedResponse:
-    """A response as its job would write it: events made beforehand, said when the test says so."""
+    """A response as its job would write it: its events are made at once, and appended later."""
 
-    def __init__(self, *words: str, background: bool = False) -> None:
+    def __init__(self, *deltas: str, background: bool = False) -> None:
         self.id = "resp_" + secrets.token_hex(24)
         self.record = Record(self.id, OWNER, (), "openai|", background=background)
         sequencer = Sequencer(Envelope(self.id, "m", 0), None, lambda: 1.0)
-        drafts = answer(*(words or ("Hel", "lo")))
+        drafts = answer(*(deltas or ("Hel", "lo")))
         self.events = [event for draft in drafts for event in sequencer.sequence(draft)]
         self.stream = Stream()
         self.notices: list[str] = []  # what the mirror called: "cancelled", "taken over"
@@ -170,22 +172,22 @@ class ScriptedResponse:
         )
 
     def append_until(self, until: int) -> None:
-        """The events up to this number, and the end of the stream after the last one."""
-        said = len(self.stream.events)
-        self.stream.append(self.events[said : until + 1])
+        """Append the events up to this number; the stream is closed after the last one."""
+        count = len(self.stream.events)
+        self.stream.append(self.events[count : until + 1])
         if until >= self.last:
             self.stream.close()
 
 
 async def wait_until(condition: Callable[[], object]) -> None:
-    """Let the others run until it is true; the limit is for a test that fails."""
+    """Let other tasks run until the condition is true; the limit only ends a test that fails."""
     async with asyncio.timeout(HANG_SECONDS):
-        while not condition():  # noqa: ASYNC110 - nobody here could set an event
+        while not condition():  # noqa: ASYNC110 - no code here could set an event
             await asyncio.sleep(0)
 
 
 async def let_others_run() -> None:
-    """Let the others do all they can do now."""
+    """Let other tasks do all they can do now."""
     for _ in range(30):
         await asyncio.sleep(0)
 

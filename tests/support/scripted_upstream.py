@@ -1,20 +1,19 @@
-"""A scripted upstream: what it yields is decided by the test, step by step.
+"""A scripted upstream: the test decides what it yields, step by step.
 
-It is the seam's other implementation, not a mock: the same promises, without a network.
+It is another implementation of the seam, not a mock: the same promises, without a network.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
-from typing import Any
 
 from ws_bridge.errors import BridgeError
 from ws_bridge.jobs.lineage import Lineage
 from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS, Draft
 from ws_bridge.store.base import Store
 from ws_bridge.store.conversations import MemoryConversations
+from ws_bridge.types import Json
 from ws_bridge.upstream.base import Request
 
-Json = dict[str, Any]
 Step = Draft | BridgeError | asyncio.Event
 
 
@@ -23,10 +22,10 @@ def opening(model: str = "gpt-scripted") -> list[Draft]:
     return [Draft(CREATED, {"response": response}), Draft(IN_PROGRESS, {"response": response})]
 
 
-def message(*words: str, index: int = 0, item_id: str = "msg_1") -> list[Draft]:
+def message(*deltas: str, index: int = 0, item_id: str = "msg_1") -> list[Draft]:
     """One message item from added to done."""
     at: Json = {"item_id": item_id, "output_index": index, "content_index": 0}
-    text = "".join(words)
+    text = "".join(deltas)
     item = {"id": item_id, "type": "message", "role": "assistant"}
     part = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
     empty = {**part, "text": ""}
@@ -37,8 +36,8 @@ def message(*words: str, index: int = 0, item_id: str = "msg_1") -> list[Draft]:
         ),
         Draft("response.content_part.added", {**at, "part": empty}),
         *(
-            Draft("response.output_text.delta", {**at, "delta": word, "logprobs": []})
-            for word in words
+            Draft("response.output_text.delta", {**at, "delta": delta, "logprobs": []})
+            for delta in deltas
         ),
         Draft("response.output_text.done", {**at, "text": text, "logprobs": []}),
         Draft("response.content_part.done", {**at, "part": part}),
@@ -62,9 +61,9 @@ def completed(*items: Json) -> Draft:
     return Draft(COMPLETED, {"response": {"output": list(items), "usage": usage}})
 
 
-def answer(*words: str) -> list[Draft]:
+def answer(*deltas: str) -> list[Draft]:
     """A whole text response."""
-    return [*opening(), *message(*words), completed(done_item("".join(words)))]
+    return [*opening(), *message(*deltas), completed(done_item("".join(deltas)))]
 
 
 def call(name: str = "get_weather", arguments: str = "{}", call_id: str = "call_1") -> Json:
@@ -97,8 +96,8 @@ def tool_call(**fields: str) -> list[Draft]:
 class Scripted:
     """An upstream ``Service``. A script is a list of steps, or a function of the request.
 
-    A step is a draft (yielded), an error (raised) or a gate (waited for). ``requests`` is what was
-    asked, ``closed`` counts the responses that ended before their script did.
+    A step is a draft (yielded), an error (raised) or a gate (waited for). ``requests`` has all
+    requests, ``closed`` counts the responses that ended before their script did.
     """
 
     def __init__(self, *scripts: Iterable[Step] | Callable[[Request], Iterable[Step]]) -> None:
@@ -137,6 +136,6 @@ class Scripted:
 
 
 def lineage_over(store: Store) -> Lineage:
-    """The lineage of a house with this store, and with conversations of its own."""
+    """A lineage over this store, with conversations of its own."""
     kept = MemoryConversations(max_bytes=2**20, ttl_seconds=60, now=lambda: 0.0)
     return Lineage(store, kept)

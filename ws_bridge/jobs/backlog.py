@@ -82,14 +82,14 @@ class Backlog:
         events = [*self.missing(), *ahead]
         is_end = bool(events) and events[-1].is_terminal
         is_needed = self.is_record_replaced and (is_end or bool(self.upstream_id))
-        record = self.record if is_needed else None  # a reader will ask who answered
+        record = self.record if is_needed else None  # of the target that answers
         is_small = self.stream.size <= REWRITTEN_BYTES
         if is_end and known and known[0].number == 0 and is_small:
             return Write(self.lease, [*known, *ahead], False, self.upstream_id, record)
         return Write(self.lease, events, bool(self.gap), self.upstream_id, record)
 
     def replace_record(self, record: Record) -> None:
-        """Keep a record that says more than the store's: who answers."""
+        """Keep a record that differs from the store's: another target answers."""
         if record != self.record:
             self.record, self.is_record_replaced = record, True
 

@@ -60,9 +60,12 @@ class Job:
     # The main path
 
     async def run(self) -> None:
-        """Generate the response; returns when it has ended and the store knows."""
-        publisher, scope = self._publisher, self._scope
-        self._observe(JobStarted(self.id, self.spec.target.name, self.spec.transport))
+        """Open the answer, read its drafts, publish each, and publish the end if there is none yet.
+
+        Returns when the response has ended and the store knows.
+        """
+        publisher, scope, spec = self._publisher, self._scope, self.spec
+        self._observe(JobStarted(self.id, spec.target.name, spec.transport))
         silence = asyncio.create_task(self._break_silence())
         with scope:
             scope.checkpoint()
@@ -75,7 +78,7 @@ class Job:
                             break
                     if self._is_steered and self._may_end_here():
                         scope.request(EndReason.STEERED)
-                    if scope.reason is not None:  # the task's cancel comes only when it waits
+                    if scope.reason is not None:  # a request from this task does not cancel it
                         break
                 else:
                     raise UpstreamError(
@@ -88,14 +91,15 @@ class Job:
         self._observe(self._finished())
 
     def _open(self) -> AsyncGenerator[Draft, None]:
-        """The drafts of whichever target answers.
+        """The drafts of the target that answers.
 
-        The upstream's seam takes two callables, which point to this job: so only ``run`` holds the
-        generator, and with its end nothing points back here.
+        The upstream's seam takes two callables that point to this job. So the job never holds the
+        generator: only ``run`` does, and when that returns no ring of objects is left.
         """
-        if not self.spec.generate:
+        spec = self.spec
+        if not spec.generate:
             return warm_up()
-        return self._upstream.respond(self.spec.request(self._outlives, self._record_try))
+        return self._upstream.respond(spec.request(self._outlives, self._record_try))
 
     async def _end(self, reason: Reason) -> None:
         """Publish the end that the provider did not send."""

@@ -1,4 +1,4 @@
-"""What a response goes on from, and what it leaves: earlier responses, or a conversation."""
+"""What a response continues, and what it leaves: earlier responses, or a conversation."""
 
 from __future__ import annotations
 
@@ -29,24 +29,23 @@ from ws_bridge.types import Json
 
 log = logging.getLogger(__name__)
 
-
-# A parent on its way to its end is waited for so long, then refused (docs/protocol.md §6.1).
+# A parent that is about to end is waited for so long, then refused (docs/protocol.md §6.1).
 PARENT_SECONDS = 1.0
 
 
 class Lineage:
-    """Looks up what a chain goes on from."""
+    """Looks up the turn that a chain continues."""
 
     def __init__(self, store: Store, conversations: Conversations) -> None:
         self._store = store
         self._conversations = conversations
 
     async def resolve(self, response_id: str, owner: str) -> Turn:
-        """A stored response as the turn a chain goes on from, with its ancestors.
+        """A stored response as a turn that a chain can continue, with its ancestors.
 
-        Raises ``PreviousResponseNotFound`` for unknown, foreign, expired and failed ones, and
-        ``PreviousResponseInProgress`` for one that does not end soon. A response of a conversation
-        has what that held before it as its ancestors.
+        The ancestors of a response of a conversation are what that held before it. Raises
+        ``PreviousResponseNotFound`` for an unknown, foreign, expired or failed response, and
+        ``PreviousResponseInProgress`` for one that does not end soon.
         """
         snapshots = await self._store.get_chain(response_id, owner)
         if snapshots and not snapshots[0].is_terminal:
@@ -54,7 +53,7 @@ class Lineage:
             snapshots = await self._store.get_chain(response_id, owner)
         if not snapshots or snapshots[-1].record.previous_response_id is not None:
             raise PreviousResponseNotFound(response_id)
-        turn = await self._before(snapshots[-1])
+        turn = await self._turn_before(snapshots[-1])
         for snapshot in reversed(snapshots):
             if snapshot.status not in ("completed", "incomplete"):
                 raise PreviousResponseNotFound(response_id)
@@ -65,7 +64,7 @@ class Lineage:
         return turn
 
     async def resolve_conversation(self, conversation_id: str, owner: str) -> Turn | None:
-        """What a conversation holds; None if it is empty.
+        """What a conversation holds, as a turn; None if it is empty.
 
         Raises ``ConversationNotFound``, and ``ConversationFull`` if it could not hold the response.
         """
@@ -74,10 +73,10 @@ class Lineage:
         return await aside(conversation.turn, values=len(conversation.entries))
 
     async def append_to_conversation(self, spec: JobSpec, response: Json) -> None:
-        """Add what a finished response was asked and has said to its conversation, if it has one.
+        """Add a finished response's input and output to its conversation, if it has one.
 
-        A conversation that was deleted meanwhile stays deleted; one that cannot hold all of it, as
-        it is.
+        A conversation that was deleted meanwhile stays deleted; one that cannot hold all of it
+        stays as it is, and the log has a line.
         """
         conversation_id = spec.envelope.conversation
         if conversation_id is None or response["status"] not in ("completed", "incomplete"):
@@ -87,7 +86,7 @@ class Lineage:
         made = partial(entries_of_response, record.id, record.input, output, record.maker)
         entries = await aside(made, values=len(record.input) + len(output))
         try:
-            # The client waits for its end meanwhile.
+            # While the client waits for its end.
             add = self._conversations.add(conversation_id, record.owner, entries)
             await wait_while_answering(self._store.answer_count, add)
         except (BridgeError, TimeoutError) as lost:
@@ -95,7 +94,7 @@ class Lineage:
             log.error("conversation_lost id=%s reason=%s", conversation_id, reason)  # noqa: TRY400
 
     async def wait_until_closed(self, streams: Sequence[Stream]) -> None:
-        """Return when all of them are closed, or were waited for as long as a parent is."""
+        """Return when all streams are closed, or after as long as a parent is waited for."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PARENT_SECONDS):
                 for stream in streams:
@@ -107,8 +106,8 @@ class Lineage:
             raise ConversationNotFound(conversation_id)
         return conversation
 
-    async def _before(self, oldest: Snapshot) -> Turn | None:
-        """What the response's conversation held before it; None if it was in none."""
+    async def _turn_before(self, oldest: Snapshot) -> Turn | None:
+        """What the response's conversation held before it; None if it has no conversation."""
         named, record = oldest.response.get("conversation"), oldest.record
         known = named.get("id") if isinstance(named, dict) else None
         if not isinstance(known, str):
@@ -121,7 +120,10 @@ class Lineage:
         return await aside(before.turn, values=len(before.entries))
 
     async def _wait_for_end(self, response_id: str, owner: str) -> None:
-        """A parent may be on its way to its end, here or elsewhere."""
+        """Return when the response has ended, on this server or another.
+
+        Raises ``PreviousResponseInProgress``.
+        """
         try:
             async with asyncio.timeout(PARENT_SECONDS):
                 async for _ in self._store.read(response_id, owner):
@@ -131,13 +133,13 @@ class Lineage:
 
 
 async def build_chain(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:
-    """What is said before the answer, its seals and calls checked. Raises ``InvalidRequest``."""
+    """What the provider is shown, its seals and calls checked. Raises ``InvalidRequest``."""
     items = 1 if isinstance(request.input, str) else len(request.input)
     values = items + Chain(parent, ()).count()
-    return await aside(partial(_checked, parent, request, sealer), values=values)
+    return await aside(partial(_checked_chain, parent, request, sealer), values=values)
 
 
-def _checked(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:
+def _checked_chain(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:
     chain = sealer.open(Chain(parent, request.items()))
     chain.check_calls()
     return chain

@@ -43,15 +43,14 @@ class FlushSignal:
     """Whether there is something to write, and whether it is urgent."""
 
     def __init__(self) -> None:
+        self.has_work = False  # as the event, but without a call: it is read at every delta
         self._has_work = asyncio.Event()
         self._is_urgent = asyncio.Event()
-        self._is_set = False  # the first one, without a call: it is asked at every event
 
     def add(self, *, at_once: bool = False) -> None:
         """There is something to write."""
-        if not self._is_set:
-            self._is_set = True
-            self._has_work.set()
+        self.has_work = True
+        self._has_work.set()
         if at_once:
             self._is_urgent.set()
 
@@ -68,7 +67,7 @@ class FlushSignal:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(tick):
                 await self._is_urgent.wait()
-        self._is_set = False
+        self.has_work = False
         self._has_work.clear()
         self._is_urgent.clear()
 
@@ -132,7 +131,8 @@ class Mirror:
         """The stream has grown: the next flush writes it."""
         if (backlog := self._tracked.get(response_id)) is not None:
             self._behind[response_id] = backlog
-            self._signal.add(at_once=backlog.is_followed)
+            if backlog.is_followed or not self._signal.has_work:
+                self._signal.add(at_once=backlog.is_followed)
 
     def mark_followed(self, response_id: str) -> None:
         """A reader of the store follows the response: its events are written at once."""
@@ -214,7 +214,7 @@ class Mirror:
         return backlog is not None and owner in (None, backlog.record.owner)
 
     def discard(self, response_id: str) -> None:
-        """Track the stream no more, and leave nothing of it in the store: its id was never told."""
+        """Track the stream no more, and leave nothing in the store: no client has the id."""
         if (record := self._uncertain.pop(response_id, None)) is not None:
             self._delete_later(record)
         if (backlog := self._tracked.get(response_id)) is not None:

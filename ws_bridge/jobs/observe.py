@@ -1,4 +1,4 @@
-"""What an operator learns of each response: one `JobStarted` and one `JobFinished`.
+"""What an operator learns about each response: one `JobStarted` and one `JobFinished`.
 
 An observer is a function of one frozen value, called in the event loop: it must not wait or raise.
 `server/app.py` gives them to the log and to `/metrics`.
@@ -26,7 +26,7 @@ class JobStarted:
 
 @dataclass(frozen=True, slots=True)
 class JobFinished:
-    """A response ended; what an operator wants to know of it."""
+    """A response ended, or was refused before it began."""
 
     id: str
     model: str
@@ -42,7 +42,7 @@ class JobFinished:
 
     @property
     def cost(self) -> float | None:
-        """What it cost in USD, if litellm says so and the operator wants to know it."""
+        """What it cost in USD, if the usage has it (``report_cost``)."""
         cost = (self.usage or {}).get("cost")
         return float(cost) if isinstance(cost, int | float) else None
 
@@ -51,7 +51,7 @@ Observe = Callable[[JobStarted | JobFinished], None]
 
 
 def finished(spec: JobSpec, result: Json | None, *, error: str, **facts: Any) -> JobFinished:
-    """What became of a response; without a result it was refused."""
+    """The outcome of a response; without a result it was refused."""
     failure = (result or {}).get("error") or {}
     return JobFinished(
         id=spec.record.id,

@@ -45,7 +45,7 @@ class Publisher:
         on_end: OnEnd | None,
         clock: Clock,
     ) -> None:
-        self.spec = spec  # as it is known by now: who answers may turn out later
+        self.spec = spec  # with the target that answers, once it is known
         self.stream = Stream()
         self.first_at: float | None = None  # when the first event was published; monotonic, seconds
         self.last_at = clock.monotonic()  # when the last one was, or when the publisher was made
@@ -75,7 +75,7 @@ class Publisher:
         """Everything that was published, folded."""
         return self._reducer.fold(self.stream.after(self._reducer.number))
 
-    # Who answers
+    # What is known of the response
 
     def resume(self, claim: Claim) -> None:
         """Continue a log that another server has begun.
@@ -209,7 +209,7 @@ class Publisher:
             opening = [event for event in self._pending if not event.is_terminal]
             listener = self._scope.listener()
             await self._mirror.create(self.spec.record, opening, self.stream, listener)
-            self._mirror.replace_record(self.spec.record)  # who answers may be known since
+            self._mirror.replace_record(self.spec.record)  # the target may be known since then
         self._is_recorded = True
         return True
 

@@ -72,11 +72,13 @@ class JobRegistry:
         Raises ``BridgeError`` if it is refused: nothing was begun then.
         """
         await self._pacer.wait_turn()
-        self._check_not_draining()
+        if self.is_draining:
+            raise ServerDraining
         target = self._find_target(create.request.model or "")
         self._check_background(create, target)
         chain = await build_chain(await self._parent(create), create.request, self._sealer)
-        self._check_not_draining()  # which may have begun meanwhile
+        if self.is_draining:  # since then
+            raise ServerDraining
         response_id, now = new_response_id(), int(self._clock.wall())
         spec = build_spec(create, target, chain, response_id=response_id, created_at=now)
         job = self._job(spec)
@@ -94,7 +96,8 @@ class JobRegistry:
         target = self._find_target(create.request.model or "", maker)
         chain = Chain(await self._parent(create), claim.record.input)
         chain = await aside(partial(self._sealer.open, chain), values=chain.count())
-        self._check_not_draining()
+        if self.is_draining:
+            raise ServerDraining
         response_id, now = claim.record.id, int(self._clock.wall())
         spec = build_spec(
             create, target, chain, response_id=response_id, created_at=now, claim=claim
@@ -168,10 +171,6 @@ class JobRegistry:
             and job.spec.envelope.conversation == conversation
         ]
         await self.lineage.wait_until_closed(ending)
-
-    def _check_not_draining(self) -> None:
-        if self.is_draining:
-            raise ServerDraining
 
     def _check_background(self, create: Create, target: Target) -> None:
         if not create.request.background or target.native_background:

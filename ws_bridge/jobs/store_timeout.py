@@ -1,7 +1,7 @@
-"""How long the live path waits for the store: as long as it shows signs of life, and no longer.
+"""How long the live path waits for the store: as long as it answers any call, and no longer.
 
-A store that gives no answer to anybody is away. One that answers others is slow, or this machine
-is: to go on without it would only make servers disagree.
+A store that answers no call at all is away. One that answers others is slow, or this machine is: to
+continue without it would only make servers disagree.
 
 Rule: time in which this process stood still is no time in which the store was waited for.
 """
@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 from ws_bridge.clock import Clock
 
-SILENCE_SECONDS = 0.7  # without any answer
-LONGEST_SECONDS = 5.0
-CHECKS = 4  # in the time of that patience
-CHECK_SECONDS = 0.25  # how often it is seen whether this process stood still
-STANDSTILL_SECONDS = 1.0  # a look that comes so late
+SILENCE_SECONDS = 0.7  # without any answer the store is away
+LONGEST_SECONDS = 5.0  # for one call, even if the store answers others
+CHECKS = 4  # in SILENCE_SECONDS: whether an answer has come
+CHECK_SECONDS = 0.25  # between two checks whether this process stood still
+STANDSTILL_SECONDS = 1.0  # a check that is so late was held up by one
 
 Outcome = TypeVar("Outcome")
 
@@ -26,9 +26,9 @@ Outcome = TypeVar("Outcome")
 async def wait_while_answering(
     answers: Callable[[], int], step: Coroutine[Any, Any, Outcome]
 ) -> Outcome:
-    """The step's outcome; ``answers`` counts what the store has answered to anybody.
+    """The step's outcome; ``answers`` counts the store's answers to all calls of this process.
 
-    Raises ``TimeoutError``, and whatever the step raises; the step is over in any case.
+    Raises ``TimeoutError``, and what the step raises; the step is over in any case.
     """
     task = asyncio.ensure_future(step)
     seen, silent, wait = answers(), 0, SILENCE_SECONDS / CHECKS
@@ -55,20 +55,20 @@ async def wait_until_settled(
     longest: float,
     lease: float,
 ) -> None:
-    """Return when the event is set, or when an end was waited for as long as it is.
+    """Return when the event is set, or after ``longest`` seconds in which this process ran.
 
-    The time begins anew with a standstill after which the lease, renewed at that time, may have
-    run out: the response may be another server's, and only the store knows.
+    The time starts again after a standstill in which the lease (its seconds, and when it was
+    renewed) may have expired: another server may have the response, and only the store knows.
     """
     left = longest
     waiting = asyncio.ensure_future(settled.wait())
     try:
         while left > 0 and not settled.is_set():
             step, began = min(left, CHECK_SECONDS), clock.monotonic()
-            look = asyncio.ensure_future(clock.sleep(step))
-            await asyncio.wait((waiting, look), return_when=asyncio.FIRST_COMPLETED)
-            look.cancel()
-            await asyncio.gather(look, return_exceptions=True)
+            sleeping = asyncio.ensure_future(clock.sleep(step))
+            await asyncio.wait((waiting, sleeping), return_when=asyncio.FIRST_COMPLETED)
+            sleeping.cancel()
+            await asyncio.gather(sleeping, return_exceptions=True)
             now = clock.monotonic()
             is_late = now - began - step >= STANDSTILL_SECONDS
             left = longest if is_late and now - renewed_at() >= lease else left - step

@@ -1,9 +1,10 @@
-"""Responses whose server has died: every server looks for them, one takes each over.
+"""Responses whose server has died: every server searches for them, one takes each over.
 
-Rule 1: nothing stays unfinished. What nobody can have seen output of is generated again; what a
-provider makes by itself is asked for again; all else ends as failed, with what it had said.
-Rule 2: each is settled by itself: one that cannot be holds up no other, and is said once.
-Rule 3: who reads an overdue response settles it first, so a poll never calls a dead job running.
+Rule 1: no response stays unfinished. One whose output no client can have seen is generated again;
+one that a provider generates by itself is asked for again; every other ends as failed, with its
+output so far.
+Rule 2: each is settled by itself: one that cannot be holds up no other, and is logged once.
+Rule 3: a reader of an overdue response settles it first, so a poll never calls a dead job running.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ SEARCH_SECONDS = 2.0
 
 
 class Takeover:
-    """Looks for overdue responses. ``run`` is its task's body; its owner awaits it."""
+    """Searches for overdue responses. ``run`` is its task's body; its owner awaits it."""
 
     def __init__(self, store: Store, jobs: JobRegistry, clock: Clock) -> None:
         self._store = store
         self._jobs = jobs
         self._clock = clock
-        self._crashed: set[str] = set()  # of those that are overdue; the log knows
+        self._crashed: set[str] = set()  # of those that are overdue; the log has each
         self.taken = 0  # responses claimed here
 
     async def run(self) -> None:
-        """Look every two seconds or so, not all servers at once, until cancelled."""
+        """Search about every two seconds, not all servers at once, until cancelled."""
         while True:
             await self._clock.sleep(SEARCH_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - spread
             try:
@@ -58,11 +59,11 @@ class Takeover:
             self._crashed.add(response_id)
 
     async def settle(self, response_id: str) -> None:
-        """Take an overdue response over, if nobody else does. Raises ``StoreUnavailable``."""
+        """Take an overdue response over, if no other server does. Raises ``StoreUnavailable``."""
         if self._jobs.runs(response_id):
             return  # this server was away for a while; its next write renews the lease
         if self._jobs.is_draining:
-            return  # whoever stays takes it over
+            return  # a server that stays takes it over
         claim = await self._store.claim(response_id)
         if claim is None:
             return
@@ -72,13 +73,13 @@ class Takeover:
             try:
                 await self._jobs.resume(claim)
             except StoreUnavailable:
-                raise  # the lease runs out again
+                raise  # the lease expires again
             except ServerDraining:
                 await self._store.release(claim.lease)
                 return
             except BridgeError as refused:  # its model is gone, or its parent
                 error = refused
-            except Exception as broken:  # noqa: BLE001 - its request is none any more
+            except Exception as broken:  # noqa: BLE001 - its request is not readable
                 log.error("takeover_broken id=%s reason=%s", response_id, type(broken).__name__)  # noqa: TRY400 - no content
                 error = ServerLost()
             else:
