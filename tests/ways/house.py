@@ -1,7 +1,8 @@
 """How a package is laid out, from its syntax: rooms, floors, arrows, names that stand twice.
 
 A room is a folder, or a module of the root; it is above each room that it imports from. Rooms that
-import each other, directly or around, stand on one floor.
+import each other, directly or around, stand on one floor. Neighbours are the modules and folders of
+one folder: there a folder counts as one with all that is in it.
 """
 
 from __future__ import annotations
@@ -13,9 +14,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from sources import imports
-
-Arrow = tuple[str, str]
+from support.layout import (
+    Arrow,
+    arrows_in_cycles,
+    cycles,
+    imports_between,
+    levels,
+    reachable,
+    read_package,
+)
 
 NO_MODULES_OF_THEIR_OWN = frozenset({"__init__.py", "__main__.py"})
 METHODS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -25,8 +32,7 @@ METHODS = (ast.FunctionDef, ast.AsyncFunctionDef)
 class House:
     """A package's files, by their path below its folder, and the paths of its tests' files."""
 
-    name: str
-    home: Path
+    package: Path
     files: Mapping[str, str]
     tests: frozenset[str]
 
@@ -34,14 +40,15 @@ class House:
     def of(cls, package: Path, tests: Path) -> House:
         """Read it."""
         return cls(
-            package.name,
-            package.parent,
-            {
-                path.relative_to(package).as_posix(): path.read_text()
-                for path in sorted(package.rglob("*.py"))
-            },
+            package,
+            read_package(package),
             frozenset(path.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")),
         )
+
+    @functools.cached_property
+    def between_files(self) -> set[Arrow]:
+        """Which file imports from which other one."""
+        return imports_between(self.files, self.package)
 
     @functools.cached_property
     def rooms(self) -> list[str]:
@@ -51,25 +58,28 @@ class House:
     @functools.cached_property
     def arrows(self) -> list[Arrow]:
         """Which room imports from which other one."""
-        found = set()
-        for file, source in self.files.items():
-            for module in imports(source, self.home):
-                target = self._file(module)
-                if target and _room(file) and (room := _room(target)) and room != _room(file):
-                    found.add((_room(file), room))
-        return sorted(found)
+        rooms = ((_room(above), _room(below)) for above, below in self.between_files)
+        return sorted(
+            {(above, below) for above, below in rooms if above != below and all((above, below))}
+        )
 
-    @functools.cached_property
+    @property
     def cycles(self) -> list[list[str]]:
         """Rooms that import each other, directly or around."""
-        groups = {frozenset(self._together(room)) for room in self.rooms}
-        return sorted(sorted(group) for group in groups if len(group) > 1)
+        return cycles(self.arrows)
 
     @property
     def arrows_up(self) -> list[Arrow]:
         """The arrows inside cycles: of each cycle one at least goes up."""
+        return arrows_in_cycles(self.arrows)
+
+    @property
+    def neighbours_up(self) -> list[Arrow]:
+        """The same between the modules and folders of one folder, of every folder."""
         return [
-            arrow for arrow in self.arrows if any({*arrow} <= {*cycle} for cycle in self.cycles)
+            (f"{level}/{above}".lstrip("/"), below)
+            for level, arrows in sorted(levels(self.between_files).items())
+            for above, below in arrows_in_cycles(arrows)
         ]
 
     @property
@@ -129,22 +139,10 @@ class House:
             for node in ast.walk(ast.parse(source)):
                 yield file, node
 
-    def _file(self, module: str) -> str | None:
-        """The file of a module of the package, or of a name in a module; None: it is another's."""
-        package, *path = module.split(".")
-        if package != self.name:
-            return None
-        wholes = ("/".join(path), "/".join(path[:-1]))
-        wanted = [file for whole in wholes for file in (f"{whole}.py", f"{whole}/__init__.py")]
-        return next((file for file in wanted if file in self.files), None)
-
     @functools.cached_property
     def _below(self) -> dict[str, set[str]]:
         """Each room, and all that can be reached from it."""
-        direct = defaultdict(set)
-        for above, below in self.arrows:
-            direct[above].add(below)
-        return {room: _reached(room, direct) for room in self.rooms}
+        return {room: set() for room in self.rooms} | reachable(self.arrows)
 
     def _together(self, room: str) -> set[str]:
         return {room} | {other for other in self._below[room] if room in self._below[other]}
@@ -165,17 +163,6 @@ def _room(file: str) -> str:
     return folder or name.replace("__init__.py", "")
 
 
-def _reached(room: str, direct: Mapping[str, set[str]]) -> set[str]:
-    found: set[str] = set()
-    waiting = [room]
-    while waiting:
-        for below in direct.get(waiting.pop(), ()):
-            if below not in found:
-                found.add(below)
-                waiting.append(below)
-    return found
-
-
 SHOWN = 10
 
 
@@ -186,6 +173,7 @@ def told(house: House) -> str:
         "floors": house.floors,
         "arrows between rooms": len(house.arrows),
         "arrows in cycles": len(house.arrows_up),
+        "arrows in cycles of neighbours": len(house.neighbours_up),
         "modules": len(house.files),
         "root modules": len(house.root_modules),
         "lines": house.lines,
@@ -202,6 +190,10 @@ def told(house: House) -> str:
         + _list("Longest files, in lines", longest)
         + _list("Cycles", [" ".join(cycle) for cycle in house.cycles])
         + _list("Arrows in cycles", [f"{above} -> {below}" for above, below in house.arrows_up])
+        + _list(
+            "Arrows in cycles of neighbours",
+            [f"{above} -> {below}" for above, below in house.neighbours_up],
+        )
         + _list("Class names that stand twice", twice)
         + _list("Modules without a test file of their own", house.untested)
     )
