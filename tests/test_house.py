@@ -55,6 +55,12 @@ UP = (
     ("upstream", "errors.py", "litellm"),
     ("upstream", "litellm", "deadlines.py"),
     ("upstream", "litellm", "errors.py"),
+    ("upstream", "litellm", "retry.py"),
+    ("upstream", "retry.py", "errors.py"),
+    ("upstream", "retry.py", "websocket"),
+    ("upstream", "websocket", "deadlines.py"),
+    ("upstream", "websocket", "errors.py"),
+    ("upstream", "websocket", "retry.py"),
 )
 
 # Where a dependency lives.
@@ -82,7 +88,7 @@ IMPURE = frozenset(
 MAX_FILE_LINES = 450
 MAX_BODY_LINES = 45
 SMALL = 30  # a module of so many lines needs no test file of its own
-MOST_TESTED_ELSEWHERE = 42  # modules; the number only shrinks
+MOST_TESTED_ELSEWHERE = 27  # modules; the number only shrinks
 
 # Modules whose truths are proved in another file than their own.
 TESTED_IN = {
@@ -96,15 +102,12 @@ TESTED_IN = {
     "processes/*.py": "processes/test_workers.py",  # parts of each serving process
     "jobs/observe.py": "jobs/test_job.py",  # values
     "store/base.py": "store/contract.py",  # the seam, proved by every implementation
-    "server/transport/*.py": "server/transport/test_transport.py",  # one thing, tested as one
+    "server/transport/listener.py": "server/transport/test_transport.py",  # one thing, tested as one
     "upstream/base.py": "upstream/litellm/test_upstream.py",
     "upstream/litellm/call.py": "upstream/litellm/test_upstream.py",  # parts of one call
-    "upstream/litellm/chunks.py": "upstream/litellm/test_upstream.py",
     "upstream/litellm/demo_rules.py": "upstream/litellm/test_demo.py",
     "upstream/dialects/*.py": "upstream/dialects/test_dialects.py",
     "upstream/litellm/setup.py": "upstream/litellm/test_client.py",
-    "upstream/litellm/sources.py": "upstream/litellm/test_upstream.py",
-    "upstream/deadlines.py": "upstream/test_deadlines.py",
 }
 
 
@@ -193,9 +196,10 @@ def own_test_of(file: str) -> str:
 
 
 def proof_of(file: str) -> str:
-    """The test file in which a module is proved."""
-    exempt = (test for own, test in TESTED_IN.items() if fnmatch(file, own))
-    return next(exempt, own_test_of(file))
+    """The test file in which a module is proved: its own, or another one with a reason."""
+    own = own_test_of(file)
+    exempt = (test for module, test in TESTED_IN.items() if fnmatch(file, module))
+    return own if (ROOT / "tests" / own).exists() else next(exempt, own)
 
 
 def targets(file: str, source: str) -> Iterator[str]:
@@ -328,6 +332,7 @@ def test_what_keeps_a_rule_breaks_none(check, file, source):
 
 
 @pytest.mark.parametrize(("own", "test"), TESTED_IN.items())
-def test_an_exemption_names_a_module_and_a_test_that_exist(own, test):
-    assert any(fnmatch(file, own) for file in FILES)
+def test_an_exemption_is_needed_and_names_a_test_that_exists(own, test):
+    modules = [file for file in FILES if fnmatch(file, own)]
+    assert [file for file in modules if proof_of(file) == test != own_test_of(file)]
     assert (ROOT / "tests" / test).exists()
