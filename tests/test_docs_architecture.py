@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.layout import read_package
-from support.sources import FUNCTIONS, names
+from support.sources import FUNCTIONS, names, syntax
 from test_house import FLOORS
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +55,7 @@ def members() -> dict[str, set[str]]:
     own: dict[str, set[str]] = defaultdict(set)
     bases: dict[str, list[str]] = {}
     for source in SOURCES.values():
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(syntax(source)):
             if isinstance(node, ast.ClassDef):
                 bases[node.name] = [ast.unparse(base).rpartition(".")[2] for base in node.bases]
                 own[node.name] |= {name.name for name in names(ast.unparse(node))}
@@ -74,7 +74,7 @@ TYPES = frozenset({"Item", "Json", "Now"})
 CALLABLES = {
     node.name
     for source in SOURCES.values()
-    for node in ast.walk(ast.parse(source))
+    for node in ast.walk(syntax(source))
     if isinstance(node, FUNCTIONS)
 }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.layout import read_package
-from support.sources import Name, names, words
+from support.sources import Name, names, syntax, words
 
 ROOT = Path(__file__).parents[1]
 SOURCES = read_package(ROOT / "ws_bridge")
@@ -71,7 +71,7 @@ def errors() -> set[str]:
     """The classes that are exceptions: docs/protocol.md explains those that clients get."""
     bases: dict[str, set[str]] = {}
     for source in SOURCES.values():
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(syntax(source)):
             if isinstance(node, ast.ClassDef):
                 bases[node.name] = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
     found: set[str] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,12 @@ LEVELS = {level: level for level in ("debug", "info", "warning", "error")}
 LEVELS |= {"exception": "error", "critical": "critical"}
 
 
+@functools.cache
+def syntax(source: str) -> ast.Module:
+    """The syntax tree of a file, which nobody changes: many rules look at each file."""
+    return ast.parse(source)
+
+
 def imports(source: str, home: Path) -> list[str]:
     """The modules that a file names, at its top or anywhere else.
 
@@ -20,7 +27,7 @@ def imports(source: str, home: Path) -> list[str]:
     there is a module of it, what is imported from any other module is a name in it.
     """
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(syntax(source)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -41,7 +48,7 @@ class Name:
 
 def names(source: str) -> Iterator[Name]:
     """Every name that a file gives; what it imports was named elsewhere."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(syntax(source)):
         if isinstance(node, ast.ClassDef):
             yield Name("class", node.name, node.lineno)
         elif isinstance(node, FUNCTIONS):
@@ -65,7 +72,7 @@ def log_lines(source: str) -> Iterator[tuple[str, str]]:
 
     Raises ``ValueError`` for a line whose words stand somewhere else.
     """
-    for function in ast.walk(ast.parse(source)):
+    for function in ast.walk(syntax(source)):
         if not isinstance(function, FUNCTIONS):
             continue
         for call in ast.walk(function):

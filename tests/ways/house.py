@@ -23,6 +23,7 @@ from support.layout import (
     reachable,
     read_package,
 )
+from support.sources import syntax
 
 NO_MODULES_OF_THEIR_OWN = frozenset({"__init__.py", "__main__.py"})
 METHODS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -136,7 +137,7 @@ class House:
 
     def _nodes(self) -> Iterator[tuple[str, ast.AST]]:
         for file, source in self.files.items():
-            for node in ast.walk(ast.parse(source)):
+            for node in ast.walk(syntax(source)):
                 yield file, node
 
     @functools.cached_property
