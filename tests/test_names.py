@@ -1,4 +1,4 @@
-"""How things are named: standard words, one meaning a name, and a glossary of all nouns.
+"""How things are named and described: standard words, one meaning a name, a glossary of all nouns.
 
 A name is checked wherever the code gives it: to a module, a class, a function, a parameter, an
 attribute or a variable. What is stored keeps its names in strings, which are not checked.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.layout import read_package
-from support.sources import Name, names, syntax, words
+from support.sources import Name, names, prose, syntax, words
 
 ROOT = Path(__file__).parents[1]
 SOURCES = read_package(ROOT / "ws_bridge")
@@ -43,6 +43,10 @@ UNFINISHED = (
     *("processes/supervisor.py*", "store/memory.py*"),
 )
 UNEXPLAINED = frozenset({"Fed"})  # a class whose name is being replaced
+
+# Words of sentences that want a subject.
+UNCLEAR = re.compile(r"\b(?:whoever|nobody|somebody|anew)\b", re.IGNORECASE)
+MOST_UNCLEAR = 50  # lines; the number only shrinks
 
 ERRORS = frozenset({"Exception", "ValueError"})
 
@@ -99,6 +103,21 @@ def test_no_name_has_a_replaced_word_in_it():
         problem for file, source in SOURCES.items() for problem in replaced_words(file, source)
     ]
     assert [one for one in found if not any(fnmatch(one, part) for part in UNFINISHED)] == []
+
+
+def test_sentences_have_a_subject():
+    """In comments and docstrings, in the scripts of the store, and on the pages."""
+    found = [
+        f"{file}:{line}"
+        for file, source in SOURCES.items()
+        for line, text in prose(source)
+        if UNCLEAR.search(text)
+    ]
+    pages = (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("ws_bridge/**/*.lua"))
+    for page in pages:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        found += [f"{page.name}:{n}" for n, line in enumerate(lines, 1) if UNCLEAR.search(line)]
+    assert len(found) <= MOST_UNCLEAR, found
 
 
 def test_no_class_name_stands_twice():

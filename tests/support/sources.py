@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import functools
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +61,18 @@ def names(source: str) -> Iterator[Name]:
             yield Name("attribute", node.attr, node.lineno)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield Name("variable", node.id, node.lineno)
+
+
+def prose(source: str) -> Iterator[tuple[int, str]]:
+    """Every comment and docstring of a file, with the line where it begins."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    for node in ast.walk(syntax(source)):
+        if isinstance(node, (ast.Module, ast.ClassDef, *FUNCTIONS)) and (
+            text := ast.get_docstring(node, clean=False)
+        ):
+            yield node.body[0].lineno, text
 
 
 def words(name: str) -> list[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.sources import Name, imports, log_lines, names, words
+from support.sources import Name, imports, log_lines, names, prose, words
 
 LINES = """
 def f():
@@ -75,3 +75,8 @@ def test_what_is_imported_from_a_package_is_a_module_of_it(tmp_path):
     source = "import json, os.path\nfrom house.low import base\nfrom house.side import Right\n"
     expected = ["json", "os.path", "house.low.base", "house.side"]
     assert imports(source, Path(tmp_path)) == expected
+
+
+def test_prose_is_comments_and_docstrings_and_no_other_text():
+    source = '"""One."""\nx = "# no"  # two\nclass A:\n    """Three\n\n    four."""\n'
+    assert sorted(prose(source)) == [(1, "One."), (2, "# two"), (4, "Three\n\n    four.")]
