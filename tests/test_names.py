@@ -38,15 +38,12 @@ GIVEN = {
     "resume_writing": "asyncio's, of a protocol",
 }
 # Files whose names are being replaced; the list only shrinks.
-UNFINISHED = (
-    *("upstream/dialects/*", "upstream/litellm/direct.py*", "upstream/litellm/tap.py*"),
-    *("processes/supervisor.py*", "store/memory.py*"),
-)
+UNFINISHED = ("upstream/dialects/*", "upstream/litellm/direct.py*", "upstream/litellm/tap.py*")
 UNEXPLAINED = frozenset({"Fed"})  # a class whose name is being replaced
 
 # Words of sentences that want a subject.
 UNCLEAR = re.compile(r"\b(?:whoever|nobody|somebody|anew)\b", re.IGNORECASE)
-MOST_UNCLEAR = 50  # lines; the number only shrinks
+MOST_UNCLEAR = 12  # lines; the number only shrinks
 
 ERRORS = frozenset({"Exception", "ValueError"})
 
@@ -133,7 +130,6 @@ def test_the_glossary_explains_what_each_class_is():
 def test_the_glossary_explains_no_word_that_the_code_has_not():
     code = "\n".join(SOURCES.values()).lower()
     explained = entries(GLOSSARY.read_text(encoding="utf-8"))
-    explained -= {"tombstone"}  # which the code is about to have
     assert [one for one in sorted(explained) if not all(word in code for word in one.split())] == []
 
 
