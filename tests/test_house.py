@@ -102,7 +102,6 @@ TESTED_IN = {
     "upstream/dialects/*.py": "upstream/dialects/test_dialects.py",
     "upstream/litellm/setup.py": "upstream/litellm/test_client.py",
     "upstream/litellm/sources.py": "upstream/litellm/test_upstream.py",
-    "upstream/deadlines.py": "upstream/test_deadlines.py",
 }
 
 
