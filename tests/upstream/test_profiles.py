@@ -15,12 +15,12 @@ from ws_bridge.upstream.dialects import reader_of
 from ws_bridge.upstream.dialects.anthropic import AnthropicDeltas
 from ws_bridge.upstream.dialects.chat import ChatDeltas
 from ws_bridge.upstream.dialects.request_adapter import Dialect
+from ws_bridge.upstream.errors import NeverBegan
 from ws_bridge.upstream.litellm import client, models
 from ws_bridge.upstream.litellm.call import NO_KEY, Call, access
 from ws_bridge.upstream.prefer_websocket import has_socket
 from ws_bridge.upstream.profiles import PROFILES, Profile, profile_of
 from ws_bridge.upstream.websocket.connection import ProviderAddress
-from ws_bridge.upstream.websocket.errors import NeverBegan
 
 OTHER = "https://elsewhere.example"
 READERS = {"": NoneType, "anthropic": AnthropicDeltas, "chat": ChatDeltas}

@@ -3,7 +3,15 @@
 import pytest
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.upstream.errors import NO_SOCKET, TIMED_OUT, TOO_LARGE, DeadlineExceeded, TooLarge
+from ws_bridge.upstream.errors import (
+    NO_SOCKET,
+    TIMED_OUT,
+    TOO_LARGE,
+    DeadlineExceeded,
+    NeverBegan,
+    ProviderRefused,
+    TooLarge,
+)
 from ws_bridge.upstream.retry import (
     LONGEST_PAUSE,
     MAX_RETRY_WAIT,
@@ -12,7 +20,6 @@ from ws_bridge.upstream.retry import (
     may_pass,
     next_pause,
 )
-from ws_bridge.upstream.websocket.errors import NeverBegan, ProviderRefused
 
 BUSY = UpstreamError(status=503)
 LIFE = 600.0

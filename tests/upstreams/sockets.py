@@ -150,10 +150,10 @@ class FakeSockets(FakeProviders):
             self.violations.append(json.dumps(create))
         connection.running.add(lane)
         with suppress(ConnectionError):
-            await self._stream(connection, lane, create)
+            await self._send_events(connection, lane, create)
             connection.running.discard(lane)
 
-    async def _stream(self, connection: Connection, lane: str | None, create: Json) -> None:
+    async def _send_events(self, connection: Connection, lane: str | None, create: Json) -> None:
         model, previous = create["model"], create.get("previous_response_id")
         history = connection.remembered(previous) if previous else []
         if history is None:

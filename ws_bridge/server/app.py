@@ -28,9 +28,10 @@ from ws_bridge.jobs.takeover import Takeover
 from ws_bridge.server.auth import authenticator_of, owners_of, sealer_of
 from ws_bridge.server.http.chat_page import ChatPage
 from ws_bridge.server.http.conversations import ConversationRoutes
-from ws_bridge.server.http.json import LIMITS, NO_STORE, json_response
+from ws_bridge.server.http.json import LIMITS
 from ws_bridge.server.http.models import ModelRoutes
 from ws_bridge.server.http.responses import ResponseRoutes
+from ws_bridge.server.json_responses import NO_STORE, json_response
 from ws_bridge.server.limits import (
     conversation_limits,
     output_quotas,

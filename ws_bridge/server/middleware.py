@@ -16,7 +16,7 @@ from aiohttp import web
 
 from ws_bridge.errors import BridgeError, InvalidApiKey, OriginNotAllowed
 from ws_bridge.server.auth import OWNER, Authenticator
-from ws_bridge.server.http.json import error_response, from_http_exception, new_request_id
+from ws_bridge.server.json_responses import error_response, from_http_exception, new_request_id
 from ws_bridge.server.quotas import Quotas
 
 log = logging.getLogger(__name__)

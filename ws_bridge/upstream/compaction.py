@@ -1,8 +1,8 @@
 """An `Upstream` that keeps long chains short: a summary takes the place of older turns.
 
 Rule 1: only where `context_management` asks for it, and the provider does not do it by itself.
-Rule 2: the summary is yielded only after the first draft of the answer beyond its opening: until
-then another target may be asked.
+Rule 2: the summary is yielded only once the answer has a draft beyond its opening: until then
+another target may be asked.
 Rule 3: a response has one life: the summary may take half of it, the answer has the rest.
 Rule 4: if there is no summary, the answer is asked for with the whole chain.
 """

@@ -17,11 +17,11 @@ import re
 import time
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.types import Json
-from ws_bridge.upstream.litellm.size_limits import CUT_OFF
+from ws_bridge.upstream.error_shortening import CUT_OFF
 
 # Characters.
 MESSAGE_LIMIT = 500
@@ -107,6 +107,9 @@ CONNECTIONS: tuple[tuple[str, tuple[str, ...], frozenset[str]], ...] = (
 )
 # litellm's phrases for a stream without a terminal event.
 ENDED_EARLY = ("before any terminal event", "before a finish_reason was received")
+# Statuses of a refused handshake that any other request could get too. All others are about the
+# WebSocket mode.
+REQUEST_STATUSES = frozenset({401, 403, 408, 429, *range(500, 600)})
 SECRETS = (
     re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][\w\-.*=+]{2,}", re.IGNORECASE),
     re.compile(r"\b(?:Bearer|Basic)\s+\S+"),
@@ -135,6 +138,33 @@ class DeadlineExceeded(UpstreamError):
 
 class TooLarge(UpstreamError):
     """An answer is larger than its bound; another one would be as well."""
+
+
+class NeverBegan(UpstreamError):
+    """A provider's WebSocket could not be opened, or was lost before the first event.
+
+    The same request may be made in another way.
+    """
+
+    never_began: ClassVar[bool] = True
+
+
+class ProviderRefused(NeverBegan):
+    """The provider refused the WebSocket's handshake, with the HTTP status ``handshake_status``."""
+
+    def __init__(self, error: UpstreamError, handshake_status: int) -> None:
+        self.handshake_status = handshake_status
+        super().__init__(
+            NO_SOCKET if self.is_about_mode else error.message,
+            status=502 if self.is_about_mode else error.status,
+            code=None if self.is_about_mode else error.code,
+            retry_after=error.retry_after,
+        )
+
+    @property
+    def is_about_mode(self) -> bool:
+        """Whether the provider refuses the WebSocket mode, and not this request."""
+        return self.handshake_status not in REQUEST_STATUSES
 
 
 def classify(failure: BaseException) -> UpstreamError:

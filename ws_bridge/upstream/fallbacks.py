@@ -19,7 +19,7 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.events import FAILED, LIFECYCLE, OPENING, TERMINAL, Draft
 from ws_bridge.upstream.base import FindCandidates, Request, Target, Tried, Upstream
-from ws_bridge.upstream.errors import TRUNCATED
+from ws_bridge.upstream.errors import truncated
 from ws_bridge.upstream.retry import may_pass
 from ws_bridge.upstream.sealed_items import SealedItems
 from ws_bridge.upstream.target_health import TargetHealth
@@ -152,7 +152,7 @@ async def _first(drafts: AsyncGenerator[Draft, None], *, is_settled: bool) -> li
             raise failure
         if draft.type not in OPENING:
             return first
-    raise UpstreamError(TRUNCATED)
+    raise truncated()
 
 
 def _provider_fault(draft: Draft) -> UpstreamError | None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from ws_bridge.clock import Clock
 from ws_bridge.protocol.events import Draft
 from ws_bridge.upstream.base import Request, Target, Upstream
+from ws_bridge.upstream.errors import NeverBegan
 from ws_bridge.upstream.profiles import CHAT_ONLY, profile_of
-from ws_bridge.upstream.websocket.errors import NeverBegan
 
 log = logging.getLogger(__name__)
 

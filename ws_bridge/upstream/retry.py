@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.upstream.errors import DeadlineExceeded, TooLarge
-from ws_bridge.upstream.websocket.errors import ProviderRefused
+from ws_bridge.upstream.errors import DeadlineExceeded, ProviderRefused, TooLarge
 
 FIRST_PAUSE = 0.5  # seconds, doubled with each attempt
 LONGEST_PAUSE = 8.0

@@ -13,7 +13,7 @@ from ws_bridge.protocol.output.received import items_of
 from ws_bridge.protocol.response import no_usage, strict_usage
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Request, Upstream
-from ws_bridge.upstream.errors import NO_SUMMARY, SUMMARY_FAILED, TRUNCATED
+from ws_bridge.upstream.errors import NO_SUMMARY, SUMMARY_FAILED, truncated
 
 # A summary is text: no tools to call, no format to keep.
 KEPT = ("instructions", "reasoning", "max_output_tokens", "service_tier")
@@ -52,4 +52,4 @@ async def _final(drafts: AsyncGenerator[Draft, None]) -> Json:
             if draft.type in TERMINAL:
                 response: Json = draft.fields.get("response") or {}
                 return response
-    raise UpstreamError(TRUNCATED)
+    raise truncated()

@@ -7,7 +7,8 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import make_mocked_request
 
 from ws_bridge.errors import BridgeError, InvalidRequest
-from ws_bridge.server.http.json import flag, integer, json_response, page, read_json
+from ws_bridge.server.http.json import flag, integer, page, read_json
+from ws_bridge.server.json_responses import json_response
 
 
 def asked(**query):

@@ -10,9 +10,9 @@ from upstreams.sockets import Accident, FakeSockets, self_signed
 
 from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS
 from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.errors import NeverBegan
 from ws_bridge.upstream.websocket import connection
 from ws_bridge.upstream.websocket.connection import ProviderAddress, ProviderFrame, ProviderLane
-from ws_bridge.upstream.websocket.errors import NeverBegan
 from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
 DELTA = "response.output_text.delta"

@@ -5,7 +5,7 @@ from upstreams.asking import ask, request
 from upstreams.native import error_frame, target
 from upstreams.sockets import Accident
 
-from ws_bridge.upstream.websocket.errors import NO_SOCKET, NeverBegan, ProviderRefused
+from ws_bridge.upstream.errors import NO_SOCKET, NeverBegan, ProviderRefused
 
 ERRORS = [
     (error_frame(400, "invalid_prompt", param="input"), (400, "invalid_prompt", "input", None)),

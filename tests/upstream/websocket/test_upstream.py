@@ -19,7 +19,7 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import TERMINAL
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.protocol.sequencer import Sequencer
-from ws_bridge.upstream.websocket.errors import NeverBegan, ProviderRefused
+from ws_bridge.upstream.errors import NeverBegan, ProviderRefused
 from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
 SILENCE = 100.0  # of a provider, at most
@@ -81,7 +81,7 @@ def as_ours(text, spelling, number, lane, theirs):
     )
 
 
-@pytest.mark.parametrize("ends", itertools.product([1, 4], [None, "main"]))
+@pytest.mark.parametrize("ends", [*itertools.product([1, 4], [None, "main"])])
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 async def test_every_byte_is_the_providers_but_ids_number_and_lane(

@@ -23,7 +23,8 @@ from ws_bridge.protocol.conversation import (
 )
 from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.server.auth import OWNER
-from ws_bridge.server.http.json import PageQuery, json_response, no_such_item, read_json
+from ws_bridge.server.http.json import PageQuery, no_such_item, read_json
+from ws_bridge.server.json_responses import json_response
 from ws_bridge.store.conversations import Conversations
 from ws_bridge.types import Json
 

@@ -1,20 +1,16 @@
-"""Requests and answers as JSON: bodies, queries, pages of a list."""
+"""Requests as JSON and pages of lists: bodies, queries."""
 
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
-from typing import Any
 
-import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from ws_bridge.config import Limits
-from ws_bridge.errors import BridgeError, InvalidRequest
+from ws_bridge.errors import InvalidRequest
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.json_limits import JsonLimits, check_limits, read_object
 from ws_bridge.protocol.request import CreateResponse, parse_create
@@ -22,7 +18,6 @@ from ws_bridge.types import Json
 
 LIMITS = web.AppKey("limits", Limits)
 DEFAULT_LIMITS = Limits()
-NO_STORE = "no-store"  # an answer for one key belongs in no cache
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -58,31 +53,6 @@ async def read_create(body: Json) -> CreateResponse:
 def limits_of(request: web.Request) -> Limits:
     """The configured limits."""
     return request.app.get(LIMITS, DEFAULT_LIMITS)
-
-
-def json_response(body: Any) -> web.Response:
-    """An answer as JSON."""
-    return web.Response(body=orjson.dumps(body), content_type="application/json")
-
-
-def error_response(error: BridgeError, request_id: str = "") -> web.Response:
-    """An error in its HTTP form (docs/protocol.md §4.1)."""
-    answer = json_response(error.body())
-    answer.set_status(error.status)
-    answer.headers.update(error.headers())
-    answer.headers["x-request-id"] = request_id or new_request_id()
-    answer.headers[hdrs.CACHE_CONTROL] = NO_STORE
-    return answer
-
-
-def from_http_exception(refusal: web.HTTPException) -> BridgeError:
-    """An error of aiohttp's: its status, and no text that a client sent."""
-    return InvalidRequest(HTTPStatus(refusal.status).phrase, status=refusal.status)
-
-
-def new_request_id() -> str:
-    """An id that stands in the answer and in the log of a request."""
-    return "req_" + secrets.token_hex(12)
 
 
 @dataclass(frozen=True, slots=True)

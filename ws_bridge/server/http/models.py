@@ -15,7 +15,8 @@ from ws_bridge.jobs.lineage import build_chain
 from ws_bridge.jobs.registry import JobRegistry
 from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.server.auth import OWNER
-from ws_bridge.server.http.json import json_response, read_create, read_json
+from ws_bridge.server.http.json import read_create, read_json
+from ws_bridge.server.json_responses import json_response
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import FindTarget, Request, Upstream
 from ws_bridge.upstream.summary import summarise

@@ -29,8 +29,9 @@ from ws_bridge.pacing import aside
 from ws_bridge.protocol.events import Event
 from ws_bridge.protocol.history import Chain, Turn, input_items
 from ws_bridge.server.auth import OWNER
-from ws_bridge.server.http.json import flag, integer, json_response, page, read_create, read_json
+from ws_bridge.server.http.json import flag, integer, page, read_create, read_json
 from ws_bridge.server.http.sse import send_events
+from ws_bridge.server.json_responses import json_response
 from ws_bridge.server.quotas import LimitedCreates, Quotas
 from ws_bridge.server.websocket.sockets import Sockets
 from ws_bridge.store.base import Record, Snapshot, Store

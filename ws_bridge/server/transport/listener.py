@@ -21,7 +21,7 @@ from aiohttp import hdrs, web
 
 from ws_bridge.config import Config
 from ws_bridge.errors import BridgeError, InvalidRequest
-from ws_bridge.server.http.json import error_response, from_http_exception
+from ws_bridge.server.json_responses import error_response, from_http_exception
 from ws_bridge.server.transport.transport import MIB, ClientTransport, ListenerState
 
 log = logging.getLogger(__name__)

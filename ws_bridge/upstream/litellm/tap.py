@@ -22,8 +22,8 @@ from typing import Any
 import httpx
 
 from ws_bridge.errors import UpstreamError
+from ws_bridge.upstream.error_shortening import shortened
 from ws_bridge.upstream.errors import COMPRESSED, ENDLESS_EVENT, TOO_LARGE, TooLarge
-from ws_bridge.upstream.litellm.size_limits import shortened
 
 MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
 MAX_ANSWER = 128 * 2**20  # bytes, where the call does not say it

@@ -20,9 +20,9 @@ from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Draft
 from ws_bridge.protocol.json_edit import OWN_KEYS, is_plain
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.errors import LOST, UNREACHABLE
+from ws_bridge.upstream.errors import LOST, UNREACHABLE, NeverBegan
 from ws_bridge.upstream.profiles import lanes_at, profile_of
-from ws_bridge.upstream.websocket.errors import NeverBegan, connect_error
+from ws_bridge.upstream.websocket.errors import connect_error
 
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 0.5  # for the provider's half of a closing handshake; then the line is cut

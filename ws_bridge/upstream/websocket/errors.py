@@ -1,49 +1,26 @@
-"""What goes wrong on a provider's WebSocket, as the errors of the seam.
+"""What goes wrong on a provider's WebSocket → the errors of the seam.
 
-Rule 1: `NeverBegan` is raised before any event of the answer: the same request may be made in
-another way.
-Rule 2: messages for clients are chosen and redacted by `upstream.errors`.
+Rule: messages for clients are chosen and redacted by `upstream.errors`.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.types import Json
-from ws_bridge.upstream.errors import NO_SOCKET, TIMED_OUT, UNREACHABLE, classify
+from ws_bridge.upstream.errors import (
+    TIMED_OUT,
+    UNREACHABLE,
+    NeverBegan,
+    ProviderRefused,
+    classify,
+)
 
-# Statuses of a refused handshake that any other request could get too. All others are about the
-# WebSocket mode.
-REQUEST_STATUSES = frozenset({401, 403, 408, 429, *range(500, 600)})
 # The status of an error frame that has none, by the error's type.
 STATUSES = {"invalid_request_error": 400, "rate_limit_error": 429, "server_error": 500}
-
-
-class NeverBegan(UpstreamError):
-    """There was no connection, or it was lost before the first event."""
-
-    never_began: ClassVar[bool] = True
-
-
-class ProviderRefused(NeverBegan):
-    """The handshake was refused; ``handshake_status`` is its HTTP status."""
-
-    def __init__(self, error: UpstreamError, handshake_status: int) -> None:
-        self.handshake_status = handshake_status
-        super().__init__(
-            NO_SOCKET if self.is_about_mode else error.message,
-            status=502 if self.is_about_mode else error.status,
-            code=None if self.is_about_mode else error.code,
-            retry_after=error.retry_after,
-        )
-
-    @property
-    def is_about_mode(self) -> bool:
-        """Whether the provider refuses the WebSocket mode, and not this request."""
-        return self.handshake_status not in REQUEST_STATUSES
 
 
 class ErrorFrame(Exception):

@@ -27,10 +27,10 @@ from ws_bridge.types import Json
 from ws_bridge.upstream.base import Request, Upstream
 from ws_bridge.upstream.deadlines import Deadlines
 from ws_bridge.upstream.dialects.request_adapter import Dialect, fit_input, fit_options
-from ws_bridge.upstream.errors import LOST, TOO_LARGE, TooLarge, classify
+from ws_bridge.upstream.errors import LOST, TOO_LARGE, NeverBegan, TooLarge, classify
 from ws_bridge.upstream.retry import Jitter, next_pause
 from ws_bridge.upstream.websocket.connection import ERROR, ProviderAddress
-from ws_bridge.upstream.websocket.errors import NeverBegan, parse_error
+from ws_bridge.upstream.websocket.errors import parse_error
 from ws_bridge.upstream.websocket.pool import ConnectionPool, LaneLease
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from upstream.test_errors import LONG
 from upstream.test_provider_faults import RawProvider, refusal
 from upstreams.asking import ask, request, target
 
+from ws_bridge.upstream.error_shortening import SHORT, TEXTS, shortened
 from ws_bridge.upstream.litellm import internals
-from ws_bridge.upstream.litellm.size_limits import SHORT, TEXTS, shortened
 
 REDACTION = "litellm.litellm_core_utils.secret_redaction"
 SIZES = (16 * 1024, 32 * 1024, 60 * 1024)
