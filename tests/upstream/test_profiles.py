@@ -104,7 +104,7 @@ def is_asked_for_models(name, profile):
 
 
 def reader(name, profile):
-    assert type(reader_of(name)) is READERS[profile.reader]
+    assert type(reader_of(profile_of(name).reader)) is READERS[profile.reader]
 
 
 FACTS = {

@@ -180,7 +180,7 @@ def _books(stream):
 async def both(provider, model, wire, **options):
     """The stream read both ways, found equal; how many frames were taken."""
     slow = await read(provider, model, wire, None, **options)
-    fast = await read(provider, model, wire, reader_of(slow.provider), **options)
+    fast = await read(provider, model, wire, reader_of(profile_of(slow.provider).reader), **options)
     assert fast.drafts == slow.drafts
     assert (fast.error, fast.books) == (slow.error, slow.books)
     return fast.taken

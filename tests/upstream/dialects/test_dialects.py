@@ -22,7 +22,7 @@ from upstreams.twice import Provider, Wire, both, read
 
 from ws_bridge.protocol.output.chat import Chunk
 from ws_bridge.upstream.dialects import reader_of
-from ws_bridge.upstream.profiles import PROFILES
+from ws_bridge.upstream.profiles import PROFILES, profile_of
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ async def test_a_text_that_looks_like_an_end_is_taken_and_does_no_harm_in_its_bo
         for text in ("a ", lost, " z")
     ]
     wire = Wire([HELLO_CHAT, *map(frame, plain), *END_CHAT])
-    fast = await read(provider, "groq/m", wire, reader_of("groq"))
+    fast = await read(provider, "groq/m", wire, reader_of("chat"))
     message = fast.books["answer"]["choices"][0]["message"]
     assert message["content"] == fast.books["held"] == f"a {lost} z"
     assert fast.drafts[-1].fields["response"]["output"][0]["content"][0]["text"] == f"a {lost} z"
@@ -220,12 +220,12 @@ def reader_after(name, *frames):
 
 
 def test_a_provider_that_was_not_shown_to_come_out_equal_has_no_reader():
-    assert reader_of("gemini") is None
+    assert reader_of(profile_of("gemini").reader) is None
 
 
 def test_the_first_frame_that_says_something_is_litellms():
     """From it come the model's name and the time of the first token."""
-    reader = reader_after("groq", chat({"content": "", "role": None}), chat({"content": "a"}))
+    reader = reader_after("chat", chat({"content": "", "role": None}), chat({"content": "a"}))
     assert reader.take(chat({"content": "b"})) == Chunk(text="b")
     text = {"type": "text_delta", "text": "a"}
     reader = reader_after("anthropic", start({"type": "text", "text": ""}), block_delta(text))
@@ -259,7 +259,7 @@ def test_the_first_frame_that_says_something_is_litellms():
     ],
 )
 def test_after_what_is_not_understood_nothing_is_taken_any_more(odd):
-    reader = reader_after("groq", HELLO_CHAT)
+    reader = reader_after("chat", HELLO_CHAT)
     assert reader.take(chat({"content": "a"})) == Chunk(text="a")
     assert reader.take(odd) is None
     assert reader.take(chat({"content": "b"})) is None
@@ -292,7 +292,7 @@ def test_after_an_odd_event_nothing_of_anthropics_is_taken_any_more(odd):
 
 def test_what_begins_is_litellms_and_ends_nothing():
     """A comment, a call, a choice of nothing, a block, a signature."""
-    reader = reader_after("groq", HELLO_CHAT, b": comment\n\n", chat(call(0, "", "a", "f")))
+    reader = reader_after("chat", HELLO_CHAT, b": comment\n\n", chat(call(0, "", "a", "f")))
     assert reader.take(frame({**CHAT, "choices": []})) is None
     assert reader.take(chat(call(0, "{"))).tool_calls[0].arguments == "{"
     thought = {"type": "thinking_delta", "thinking": "a"}
@@ -307,7 +307,7 @@ def test_what_begins_is_litellms_and_ends_nothing():
 
 
 def test_what_is_owed_is_one_frame_in_ascii_and_owed_once():
-    reader = reader_after("groq", HELLO_CHAT, chat(call(1, "", "a", "f")))
+    reader = reader_after("chat", HELLO_CHAT, chat(call(1, "", "a", "f")))
     for delta in ({"content": "ö[DO"}, {"content": "NE]"}, {"reasoning": "r"}, call(1, "{")):
         assert reader.take(chat(delta)) is not None
     owed = reader.owed()

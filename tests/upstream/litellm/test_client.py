@@ -1,4 +1,4 @@
-"""The door: a silent import, real streams for every model, and connections that close."""
+"""litellm's calls: a silent import, real streams for every model, and connections that close."""
 
 import subprocess
 import sys
@@ -6,12 +6,11 @@ import textwrap
 from pathlib import Path
 
 from support.hang import HANG_SECONDS
-from upstreams.asking import HELLO, KEY, target
+from upstreams.asking import HELLO, target
 
-from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.dialects.request_adapter import Dialect
 from ws_bridge.upstream.litellm import client, models
-from ws_bridge.upstream.litellm.call import Call, access
+from ws_bridge.upstream.litellm.call import Call
 
 
 def run(code: str, **environ: str) -> str:
@@ -102,15 +101,3 @@ async def test_an_ollama_model_is_not_looked_up_on_the_event_loop(fake):
     async for _ in client.chat_stream(opened):
         pass
     assert [entry["path"] for entry in fake.log] == ["/api/chat"]
-
-
-def test_a_missing_key_is_not_looked_for_elsewhere():
-    assert access(Target("x", "openai/x"))["api_key"] == "none"
-    assert access(Target("x", "openai/x", api_key=KEY))["api_key"] == KEY
-    assert "api_key" not in access(Target("x", "bedrock/x"))
-
-
-def test_the_addresses_are_the_operators_or_the_providers_own():
-    assert access(Target("x", "openai/x"))["api_base"] == "https://api.openai.com/v1"
-    assert access(Target("x", "openai/x", api_base="http://a/v1"))["api_base"] == "http://a/v1"
-    assert "api_base" not in access(Target("x", "groq/x"))

@@ -1,4 +1,4 @@
-"""Plain deltas, read from a provider's raw stream without litellm: who may, and by which reader."""
+"""Plain deltas, read from a provider's raw stream without litellm: the readers, by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from ws_bridge.upstream.dialects.anthropic import AnthropicDeltas
 from ws_bridge.upstream.dialects.chat import ChatDeltas
 from ws_bridge.upstream.dialects.frames import Plain
-from ws_bridge.upstream.profiles import profile_of
 
 __all__ = ["READERS", "Plain", "reader_of"]
 
@@ -15,7 +14,7 @@ __all__ = ["READERS", "Plain", "reader_of"]
 READERS: dict[str, Callable[[], Plain]] = {"anthropic": AnthropicDeltas, "chat": ChatDeltas}
 
 
-def reader_of(provider: str) -> Plain | None:
-    """A reader for a new stream of the provider, as litellm names it; None: litellm reads all."""
-    reader = READERS.get(profile_of(provider).reader)
+def reader_of(name: str) -> Plain | None:
+    """A reader for a new stream, by its name in the provider's profile; None: litellm reads all."""
+    reader = READERS.get(name)
     return reader() if reader is not None else None

@@ -27,6 +27,7 @@ from ws_bridge.upstream.litellm.chunks import chunk_of
 from ws_bridge.upstream.litellm.closing import close, keep_no_books
 from ws_bridge.upstream.litellm.sources import Chat, ChatDrafts, Native, Source, Whole, native_draft
 from ws_bridge.upstream.litellm.tap import Fed, Tap
+from ws_bridge.upstream.profiles import profile_of
 
 _DATA = re.compile(rb"(?:event:[^\r\n]*(?:\r\n|\n|\r))?data: ?(\{[^\r\n]*\})[\r\n]+")
 NUMBERS = ("type", "sequence_number", "stream_id")
@@ -44,7 +45,8 @@ def source_of(
             keep_no_books(chunks)
         if tap is None or not tap.is_free:
             return Chat(opened, chunks, custom_tools)
-        drafts, reader = ChatDrafts(chunks, custom_tools), reader_of(internals.PROVIDER.of(chunks))
+        drafts = ChatDrafts(chunks, custom_tools)
+        reader = reader_of(profile_of(internals.PROVIDER.of(chunks)).reader)
         if reader is None:
             return MergedChat(opened, chunks, tap, drafts)
         return DirectChat(opened, chunks, tap, reader, drafts)
