@@ -21,6 +21,7 @@ from ws_bridge.errors import (
     ModelNotFound,
     PreviousResponseInProgress,
     PreviousResponseNotFound,
+    ResponseTooLarge,
     ServerDraining,
     UpstreamError,
 )
@@ -250,16 +251,36 @@ def _uncollected():
     gc.enable()
 
 
+STOPS = {
+    "cancelled": EndReason.CANCELLED,
+    "interrupted": EndReason.INTERRUPTED,
+    "shut down": EndReason.SHUTDOWN,
+    "too large": ResponseTooLarge("The response is too large."),
+}
+SCRIPTS = {
+    "failed": [*opening(), UpstreamError("no")],
+    "refused": [UpstreamError("no")],
+}
+
+
 @pytest.mark.usefixtures("_uncollected")
-@pytest.mark.parametrize("how", ["whole", "failed", "cancelled", "unstored"])
-async def test_what_is_over_is_freed_at_once(how):
+@pytest.mark.parametrize("is_running", [False, True], ids=["at once", "on its way"])
+@pytest.mark.parametrize("how", ["whole", "unstored", "steered", *SCRIPTS, *STOPS])
+async def test_what_is_over_is_freed_at_once(how, is_running):
     """Its events are most of what a server holds, and the collector comes rarely."""
-    steps = [*opening(), UpstreamError("no")] if how == "failed" else answer("hi")
+    gate = asyncio.Event()
+    steps = SCRIPTS.get(how) or [*opening(), *message("hi"), gate, completed(done_item("hi"))]
     upstream = Scripted(steps)
     house = House(upstream)
     job = await house.start(store=how != "unstored")
-    if how == "cancelled":
-        job.stop_soon(EndReason.CANCELLED)
+    if is_running and how not in SCRIPTS:
+        events = job.stream.events
+        await wait_until(lambda: len(events) == 8)
+    if how == "steered":
+        job.steer()
+    elif how in STOPS:
+        job.stop_soon(STOPS[how])
+    gate.set()
     await job.stream.wait_until_closed()
     ended = weakref.ref(job)
     await house.drain()

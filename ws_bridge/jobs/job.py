@@ -87,7 +87,7 @@ class Job:
         silence.cancel()
         await asyncio.gather(silence, return_exceptions=True)
         if scope.reason is not None:
-            await self._end(scope.reason)
+            await self._publish_end(scope.reason)
         self._observe(self._finished())
 
     def _open(self) -> AsyncGenerator[Draft, None]:
@@ -101,7 +101,7 @@ class Job:
             return warm_up()
         return self._upstream.respond(spec.request(self._outlives, self._record_try))
 
-    async def _end(self, reason: Reason) -> None:
+    async def _publish_end(self, reason: Reason) -> None:
         """Publish the end that the provider did not send."""
         publisher = self._publisher
         if isinstance(reason, BridgeError):

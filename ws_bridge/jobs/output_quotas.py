@@ -77,24 +77,24 @@ class OutputQuotas:
         most, most_per_key, most_in_total = self._most
         if one.size > most:
             limit = self._limits.response
-            self._end(response_id, f"The response is longer than {limit} MiB of events.")
+            self._stop(response_id, f"The response is longer than {limit} MiB of events.")
         if most_per_key and owned > most_per_key and owner != self._unlimited_owner:
-            self._end_largest_of(owner)
+            self._stop_largest_of(owner)
         while self.total > most_in_total:
             limit = self._limits.total
-            self._end_largest(list(self._running), f"hold more than {limit} MiB")
+            self._stop_largest(list(self._running), f"hold more than {limit} MiB")
 
-    def _end_largest_of(self, owner: str) -> None:
+    def _stop_largest_of(self, owner: str) -> None:
         limit = self._limits.per_key
         while self.of_owner(owner) > limit * MIB:
             ids = [key for key, each in self._running.items() if each.owner == owner]
-            self._end_largest(ids, f"with this key hold more than {limit} MiB")
+            self._stop_largest(ids, f"with this key hold more than {limit} MiB")
 
-    def _end_largest(self, ids: list[str], reason: str) -> None:
+    def _stop_largest(self, ids: list[str], reason: str) -> None:
         largest = max(ids, key=lambda one: self._running[one].size)
-        self._end(largest, f"Running responses {reason} of events, and this is the largest.")
+        self._stop(largest, f"Running responses {reason} of events, and this is the largest.")
 
-    def _end(self, response_id: str, message: str) -> None:
+    def _stop(self, response_id: str, message: str) -> None:
         stop = self._running[response_id].stop
         self.end(response_id)
         stop(ResponseTooLarge(message))

@@ -164,7 +164,7 @@ class Publisher:
             is_new = await self._record()  # what the store begins with is published in any case
             if is_new or await self._holds_lease():
                 self._append_pending()
-            await self._end()
+            await self._append_end()
         if self.is_ended:
             self.stream.close()
 
@@ -221,7 +221,7 @@ class Publisher:
             await self._mirror.confirm_lease(self._id)
         return self._mirror.tracks(self._id)
 
-    async def _end(self) -> None:
+    async def _append_end(self) -> None:
         """Publish the terminal event, if it is pending."""
         if not self._pending or not self._pending[-1].is_terminal:
             return

@@ -85,10 +85,10 @@ class Takeover:
             else:
                 log.warning("taken_over id=%s fence=%d runs=yes", response_id, claim.lease.fence)
                 return
-        await self._end(claim, error)
+        await self._write_end(claim, error)
         log.warning("taken_over id=%s fence=%d runs=no", response_id, claim.lease.fence)
 
-    async def _end(self, claim: Claim, error: BridgeError | None) -> None:
+    async def _write_end(self, claim: Claim, error: BridgeError | None) -> None:
         key, events, lost_until = claim.record.id, claim.events, claim.lost_until
         if lost_until is None:
             ending = Write(claim.lease, [end_for(key, events, error)])
