@@ -98,6 +98,11 @@ class Sealer:
 UNSIGNED = Sealer()
 
 
+def sealed_bytes(chain: Chain) -> int:
+    """How many bytes of seals there are to be looked at: each is signed as a whole."""
+    return sum(len(own_seal(item)) for _, item in chain.items_with_maker())
+
+
 def _unfolded(sealed: str, keys: Mapping[bytes, bytes], most: int) -> tuple[str | None, int]:
     """The summary in a seal, None if it is none, and how many bytes were unfolded for it."""
     try:
