@@ -318,6 +318,8 @@ async def test_a_create_that_waits_on_its_lane_counts_and_one_without_room_is_re
     await client.create(input="x" * (MIB * 7 // 8))
     await until(lambda: quotas.asked_bytes() > MIB * 7 // 8)
     await client.create(input="x" * MIB)
+    await client.ws.send_json({"type": "none"})  # its answer says that the create was read
+    await client.until("error")
     gate.set()
     await client.until("response.completed")
     assert (await client.until("response.completed"))[0]["type"] == "response.created"
