@@ -40,12 +40,12 @@ ITEMS = 120_000
 ADDED, PARTS = 5, 20  # additions to a conversation, and items in each
 PART_BYTES = 300_000
 COUNTED = 20
-STORED = 6
-UNSTORED = 10
+STORED = 3
+UNSTORED = 5
 FOLLOWERS = 300
-ENDLESS = 3  # of each kind and family
+ENDLESS = 2  # of each kind and family
 WORDS = 16
-LISTS = 3
+LISTS = 1
 UNREAD = 10
 
 
