@@ -6,7 +6,7 @@ import threading
 import pytest
 from support.hang import HANG_SECONDS
 
-from ws_bridge.pacing import HEAVY, HEAVY_BYTES, Pacer, aside
+from ws_bridge.pacing import HEAVY, HEAVY_BYTES, Pacer, aside, counted
 
 
 class LoopCounter:
@@ -101,3 +101,16 @@ async def test_what_it_raises_is_raised():
     for values in (0, HEAVY):
         with pytest.raises(ZeroDivisionError):
             await aside(lambda: 1 // 0, values=values)
+
+
+async def test_what_takes_seconds_is_one_at_a_time_and_nothing_quick_waits_for_it():
+    gate = threading.Event()
+    order = []
+    long = asyncio.create_task(counted(lambda: gate.wait(60), size=HEAVY_BYTES))
+    last = asyncio.create_task(counted(lambda: order.append("long"), size=HEAVY_BYTES))
+    await counted(lambda: order.append("short"), size=HEAVY_BYTES - 1)
+    await aside(lambda: order.append("heavy"), values=HEAVY)
+    gate.set()
+    assert await long
+    await last
+    assert order == ["short", "heavy", "long"]

@@ -123,7 +123,7 @@ class Limits(Section):
     creates_per_minute: NotNegativeCount = 120
     followers_per_key: NotNegativeCount = 100
     responses_mib_per_key: NotNegativeCount = 512
-    asked_mib_per_key: NotNegativeCount = 256
+    asked_mib_per_key: NotNegativeCount = 512
     refused_per_minute: NotNegativeCount = 60  # requests without a valid key, of one address
     # Of the whole process.
     followers: Count = 2000

@@ -7,7 +7,9 @@ each round of the loop.
 Work of many milliseconds (counting tokens, adapting a long history, unpacking) runs in one thread
 beside the loop, by `aside`. Rule 1: light work is done at once, as a thread costs more than it.
 Rule 2: such work is a function of values that nothing changes meanwhile. Rule 3: one piece at a
-time: the loop shares the interpreter with one thread, not with many.
+time: the loop shares the interpreter with one thread, not with many. A count of tokens of a large
+text takes seconds, and leaves the interpreter free for most of them: `counted` has another thread
+for those, so that quick work never waits for one.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ HEAVY = 1000  # items, tools or other values; each takes some microseconds, seve
 HEAVY_BYTES = 256 * 1024
 
 _beside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="aside")
+_counting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="counting")
 
 
 async def aside(work: Callable[[], T], *, values: int = 0, size: int = 0) -> T:
@@ -34,6 +37,15 @@ async def aside(work: Callable[[], T], *, values: int = 0, size: int = 0) -> T:
     if values < HEAVY and size < HEAVY_BYTES:
         return work()
     return await asyncio.get_running_loop().run_in_executor(_beside, work)
+
+
+async def counted(work: Callable[[], T], *, size: int) -> T:
+    """What a count of tokens returns or raises, in a thread: small texts in turn, and large ones.
+
+    ``size`` is that of the text in bytes.
+    """
+    thread = _beside if size < HEAVY_BYTES else _counting
+    return await asyncio.get_running_loop().run_in_executor(thread, work)
 
 
 class Pacer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from attack.rounds import COUNTED, SUM_MIB, Result
+from attack.rounds import COUNTED, Result
 
 
 def told(result: Result) -> str:
@@ -21,8 +21,8 @@ def _lines(result: Result) -> Iterator[str]:
     added = {at: attacked[at] - quiet[at] for at in ("p50", "p99")}
     yield f"added: p50 {added['p50']:.1f} ms, p99 {added['p99']:.1f} ms"
     yield (
-        f"memory: {result.before_mib:.0f} MiB before, {result.peak_mib:.0f} MiB at most, "
-        f"limits in sum {SUM_MIB} MiB"
+        f"memory: {result.before_mib:.0f} MiB before, {result.peak_mib:.0f} MiB at most: "
+        f"{result.peak_mib - result.before_mib:.0f} MiB more, of {result.sum_mib:.0f}"
     )
     for name, most in COUNTED.items():
         yield f"{name}: {result.most.get(name, 0):,.0f} of {most:,}"

@@ -40,22 +40,21 @@ LIMITS = {
     "response_mib": 8,
     "responses_mib_per_key": 24,
     "responses_mib": 48,
-    "asked_mib_per_key": 96,
-    "asked_mib": 128,
+    "asked_mib_per_key": 192,
+    "asked_mib": 256,
     "receiving_mib": 64,
+    "followers": 100,
 }
 BACKLOG_MIB = 32
+MESSAGE_MIB = 24  # the largest message: the attacker's
 # What `/metrics` counts, and the limit of its sum.
 COUNTED = {
     "cached_bytes": LIMITS["cached_mib"] * 2**20,
-    "asked_bytes": LIMITS["asked_mib"] * 2**20,
+    # One alone may take more: five times the largest message, beside an eighth of the limit.
+    "asked_bytes": max(LIMITS["asked_mib"], LIMITS["asked_mib"] // 8 + 5 * MESSAGE_MIB) * 2**20,
     "said_bytes": LIMITS["responses_mib"] * 2**20,
-    "followers": 100,  # the default of a key
+    "followers": LIMITS["followers"],
 }
-SUM_MIB = (
-    sum(LIMITS[name] for name in ("cached_mib", "responses_mib", "asked_mib", "receiving_mib"))
-    + BACKLOG_MIB
-)
 
 
 @dataclass
@@ -71,6 +70,7 @@ class Result:
     seconds: float = 0.0  # of the attack
     before_mib: float = 0.0  # resident memory of the attacked server, the streams running
     peak_mib: float = 0.0
+    sum_mib: float = 0.0  # that its limits allow beyond that, as it says itself
     let_say_mib: float = 0.0  # by the one answer without an end that was let say most
 
 
@@ -118,6 +118,9 @@ async def _attack(
     result.problems += [f"{told['flowing']} flow"] * (told["flowing"] != STREAMS)
     await asyncio.sleep(quiet_seconds)
     result.quiet = await _ask(worker, do="look")
+    async with _reader() as session:
+        await _count(session, bridge)  # tables of tokens are loaded at the first count
+        result.sum_mib = (await _gauges(session, bridge))["held_bytes_limit"] / 2**20
     _forget_peak(bridge.pid)
     result.before_mib = _resident_mib(bridge.pid, NOW)
     begun = time.monotonic()
@@ -132,6 +135,14 @@ async def _attack(
         await asyncio.gather(looking, return_exceptions=True)
     result.counts = attacker.counts
     result.peak_mib = _resident_mib(bridge.pid, PEAK)
+    more = result.peak_mib - result.before_mib
+    if more > result.sum_mib:
+        result.problems.append(f"{more:.0f} MiB more than before, of {result.sum_mib:.0f}")
+    result.problems += [
+        f"{name}: {result.most[name]:,.0f} of {most:,}"
+        for name, most in COUNTED.items()
+        if result.most[name] > most
+    ]
     result.let_say_mib = max(each.sent for each in hostile.endless) / 2**20
 
 
@@ -140,7 +151,7 @@ def _config(node: Node, hostile: Hostile, provider: str) -> Json:
     for entry in bad:
         entry["name"] = f"bad-{entry['name']}"
     return {
-        "server": {"drain_seconds": 5},
+        "server": {"drain_seconds": 5, "max_message_mib": MESSAGE_MIB},
         "auth": {"keys_env": ["ATTACKERS", "OTHERS"]},
         "store": {"url": node.url, "lease_seconds": LEASE_SECONDS, "backlog_mib": BACKLOG_MIB},
         "limits": {**LIMITS, "unread_seconds": 5},
@@ -163,6 +174,12 @@ async def _look_on(bridge: Bridge, most: dict[str, float]) -> None:
 
 def _reader() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(headers={"Authorization": f"Bearer {OTHERS}"})
+
+
+async def _count(session: aiohttp.ClientSession, bridge: Bridge) -> None:
+    asked = {"model": "bad-chat-plain", "input": "hi"}
+    async with session.post(bridge.url + "/v1/responses/input_tokens", json=asked) as got:
+        got.raise_for_status()
 
 
 async def _gauges(session: aiohttp.ClientSession, bridge: Bridge) -> dict[str, float]:

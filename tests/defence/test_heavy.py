@@ -7,6 +7,7 @@ work beside the loop stands still, everybody else is answered.
 import asyncio
 import collections
 import contextlib
+import random
 import sys
 import threading
 
@@ -15,7 +16,9 @@ import pytest
 from support.redis_servers import Node, valkey_binary
 from support.scripted_upstream import Scripted, answer
 
-from ws_bridge.pacing import HEAVY, aside
+from ws_bridge.pacing import HEAVY, HEAVY_BYTES, aside
+from ws_bridge.protocol import sealing
+from ws_bridge.protocol.sealing import Sealer
 
 MANY = 120_000
 ITEMS = [{"role": "user", "content": "hi"}] * MANY
@@ -158,3 +161,25 @@ async def test_while_a_large_one_is_read_all_others_are_answered(bridge, way, pa
 async def _turn(client, text):
     await client.ws.send_str(text.decode())
     return await client.until("response.completed", "error", "response.failed")
+
+
+@pytest.mark.catalogue("A8")
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/v1/conversations", "items"),
+        ("/v1/responses", "input"),
+        ("/v1/responses/input_tokens", "input"),
+    ],
+)
+async def test_a_large_seal_is_not_checked_on_the_loop(serve, path, field):
+    secret = "s" * 64
+    upstream = Scripted(answer("x"))
+    bridge = await serve(upstream, {"auth": {"secret_env": "SECRET"}}, {"SECRET": secret})
+    dice = random.Random(3)  # noqa: S311 - a seed, so that it can be told again
+    seal = Sealer(lambda: [secret.encode()]).seal(dice.randbytes(2**19).hex())
+    assert len(seal["encrypted_content"]) > HEAVY_BYTES
+    text = orjson.dumps({"model": "m", field: [seal, {"role": "user", "content": "hi"}]})
+    with calls() as counted:
+        assert (await post(bridge, path, text))[0] == 200
+    assert [name for name, file in counted if file == sealing.__file__ and "sign" in name] == []

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.json_limits import USUAL, JsonLimits, check_limits, read_object
+from ws_bridge.protocol.json_limits import USUAL, JsonLimits, check_limits, read_object, weigh
 from ws_bridge.protocol.request import check_depth
 
 
@@ -120,3 +120,27 @@ def test_what_would_be_many_times_its_text_is_refused_for_a_few_times_it(bulk):
     finally:
         tracemalloc.stop()
     assert peak < 5 * len(text)  # read, it would be up to thirty times
+
+
+WEIGHED = {
+    "a text": ["x" * 10**6],
+    "a text with one wide letter": ["x" * 10**6 + "\U0001f600"],
+    "items": [{"role": "user", "content": "hi"} for _ in range(20_000)],
+    "numbers": [float(number) for number in range(100_000)],
+    "nothing in many": [[[]] for _ in range(50_000)],
+    "nested": [{"a": [{"b": ["c" * 9] * 9}]} for _ in range(2000)],
+}
+
+
+@pytest.mark.catalogue("A7")
+@pytest.mark.parametrize("values", WEIGHED.values(), ids=WEIGHED)
+def test_values_weigh_what_they_take_in_memory(values):
+    """120,000 items of 4 MB are 38 MB, and a text with one wide letter four times its bytes."""
+    text = orjson.dumps(values)
+    tracemalloc.start()
+    try:
+        read = orjson.loads(text)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.75 * taken < weigh([read]) < 1.25 * taken

@@ -2,10 +2,10 @@
 
 import random
 
-import orjson
 import pytest
 
 from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.json_limits import weigh
 from ws_bridge.protocol.turn_cache import ConnectionTurns, TurnCache
 
 
@@ -53,14 +53,16 @@ def test_the_oldest_is_too_many_unless_it_is_a_lanes_latest_or_needed():
 
 def heavy(number: int, size: int = 1000, parent: Turn | None = None) -> Turn:
     """A turn of so many bytes."""
-    said = {"type": "message", "content": "x" * (size - 35)}
+    said = {"type": "message", "content": ""}
+    said["content"] = "x" * (size - weigh([said]))
     made = Turn(f"resp_{number}", (said,), (), "m", parent)
     assert size_of(made) == size
     return made
 
 
 def size_of(one: Turn) -> int:
-    return len(orjson.dumps(one.input)) + len(orjson.dumps(one.output))
+    assert one.weighed().weight() == one.weight() == weigh(one.input) + weigh(one.output)
+    return one.weight()
 
 
 def known(turns: ConnectionTurns) -> list[int]:
@@ -169,7 +171,7 @@ def test_random_turns_are_counted_as_what_can_be_reached():
     made: list[Turn] = []
     for number in range(600):
         parent = dice.choice(made[-20:]) if made and dice.random() < 0.6 else None
-        made.append(heavy(number, dice.randint(100, 4000), parent))
+        made.append(heavy(number, dice.randint(500, 4000), parent))
         turns = dice.choice(holders)
         turns.keep(dice.choice("xyz"), made[-1])
         if dice.random() < 0.2:

@@ -8,6 +8,7 @@ from ws_bridge.protocol.turn_cache import TurnCache
 from ws_bridge.server.limits import (
     MIB,
     conversation_limits,
+    most_held,
     output_quotas,
     socket_policy,
     turn_cache,
@@ -61,3 +62,22 @@ def test_a_sockets_rules_are_carried_over():
     )
     assert (policy.unread_seconds, policy.max_message_bytes) == (9.0, 64 * MIB)
     assert policy.finish_on_disconnect
+
+
+def test_what_a_process_may_hold_is_the_sum_of_its_limits():
+    usual = {name: size // MIB for name, size in most_held(config()).items()}
+    assert usual == {
+        "asked_mib": 1024,
+        "receiving_mib": 256 + 2 * 64,
+        "cached_mib": 512,
+        "responses_mib": 2 * 1024,
+        "followers": 400,
+        "backlog_mib": 256,
+        "max_mib": 640,
+    }
+
+
+def test_one_alone_may_be_larger_than_the_limit_of_all():
+    assert most_held(config(asked_mib=64))["asked_mib"] == (64 // 8 + 5 * 64) * MIB
+    shared = Config(store={"url": "redis://h"})
+    assert most_held(shared)["max_mib"] == 0

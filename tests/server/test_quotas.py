@@ -42,7 +42,7 @@ class Counted:
     def begin(self, owner, response_id):
         with self.of.response(owner) as begun:
             self.alive.add((response_id, owner))
-            begun(response_id)
+            begun.pass_to(response_id)
 
 
 # The counts alone

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import json
+import threading
+import tracemalloc
 
 import pytest
 from support.hang import HANG_SECONDS
@@ -10,12 +13,16 @@ from support.raw_client import RawClient
 from support.scripted_upstream import Scripted, answer, message, opening
 from support.slow_reader import SlowReader
 
-from ws_bridge.server.auth import LOCAL_OWNER
+from ws_bridge.pacing import HEAVY, aside
+from ws_bridge.protocol.json_limits import weigh
+from ws_bridge.server.auth import LOCAL_OWNER, names_of
+from ws_bridge.server.quotas import COPIES
 
 MIB = 2**20
 KEYS = {"keys_env": ["KEYS"]}
 ENVIRON = {"KEYS": "key-a,key-b"}
-ONE = {"asked_mib_per_key": 1}
+OWNER_A = names_of("key-a", ())[0]
+ONE = {"asked_mib_per_key": COPIES}
 
 
 class Counting(Scripted):
@@ -68,12 +75,9 @@ async def test_what_is_counted_for_its_tokens_counts_until_it_is_answered(serve,
 
     first = asyncio.create_task(asked(half))
     await upstream.counting.acquire()
-    assert half < bridge.bridge._quotas.asked_bytes() < half + 100
-    reply = await asked(half)
-    assert reply == (
-        429,
-        "What was asked with this key and is not answered is too much (1 MiB). Try again in 1s.",
-    )
+    assert COPIES * half < bridge.bridge._quotas.asked_bytes() < COPIES * half + 5000
+    words = f"What was asked with this key and is not answered is too much ({COPIES} MiB)."
+    assert await asked(half) == (429, f"{words} Try again in 1s.")
     other = asyncio.create_task(asked(half, "key-b"))  # is another key's
     await upstream.counting.acquire()
     upstream.gate.set()
@@ -95,7 +99,8 @@ async def test_large_counts_are_few_at_once_and_nothing_else_waits_for_them(serv
     asked += [asyncio.create_task(post(bridge, path, data, key)) for key, data in others]
     for _ in range(2):
         await upstream.counting.acquire()
-    await until(lambda: bridge.bridge._quotas.asked_bytes() == 7 * len(large) + len(small))
+    sizes = 7 * len(large) + len(small)
+    await until(lambda: 0 <= bridge.bridge._quotas.asked_bytes() - COPIES * sizes < 20_000)
     assert upstream.counting.locked()
     upstream.gate.set()
     assert [status for status, _ in await asyncio.gather(*asked)] == [200] * 8
@@ -119,7 +124,7 @@ async def test_what_a_response_was_asked_counts_until_it_has_ended(serve, kind):
         asking = await bridge.session.post(bridge.url + "/v1/responses", data=data, headers=headers)
         await asking.content.readany()
         asking.close()
-    assert size < quotas.asked_bytes() < size + 200
+    assert COPIES * size < quotas.asked_bytes() < COPIES * size + 5000
     assert (await post(bridge, "/v1/responses", body(size)))[0] == 429
     await client.create(input="x" * size, stream_id="other")
     assert (await client.until("error"))[-1]["error"]["code"] == "rate_limit_exceeded"
@@ -166,7 +171,7 @@ async def test_an_announced_body_takes_no_room_of_other_keys(serve):
     head = [f"POST {path} HTTP/1.1", "Host: localhost", *headers, "", "{"]
     await line.send("\r\n".join(head).encode())
     await until(bridge.bridge._quotas.asked_bytes)
-    assert bridge.bridge._quotas.asked_bytes() == 64 * MIB
+    assert bridge.bridge._quotas.asked_bytes() == COPIES * 64 * MIB
     assert (await post(bridge, path, body(MIB), "key-b"))[0] == 200
     assert (await post(bridge, path, body(MIB), "key-a"))[0] == 200
     line.close()
@@ -190,6 +195,156 @@ async def test_an_answer_that_is_not_read_counts_until_it_is(serve):
         await unread.read()
     assert (await bridge.json("GET", path, "key-a"))[0] == 200
     unread.close()
+
+
+# What is counted is what is held
+
+
+@contextlib.contextmanager
+def traced():
+    """A function that says how many MiB are held since the block began."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        yield lambda: tracemalloc.get_traced_memory()[0] / MIB
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.catalogue("A7")
+@pytest.mark.parametrize("way", ["http", "websocket"])
+async def test_while_a_response_runs_its_text_is_there_once(serve, way):
+    """As objects: its bytes are freed when they are read."""
+    gate, size = asyncio.Event(), 8 * MIB
+    bridge = await serve(Scripted([*opening(), gate, *answer("x")[2:]]), {"auth": KEYS}, ENVIRON)
+    client = await bridge.connect(headers={"Authorization": "Bearer key-a"})
+    text = body(size, type="response.create", store=False)
+    data, asking = text.encode(), None  # the client's own
+    with traced() as held:
+        if way == "http":
+            asking = asyncio.create_task(post(bridge, "/v1/responses", data))
+            await until(bridge.bridge._jobs.running)
+        else:
+            await client.ws.send_str(text)
+            await client.until("response.in_progress")
+        await until(lambda: held() < 1.5 * size / MIB)
+    gate.set()
+    if asking is not None:
+        assert (await asking)[0] == 200
+    await client.ws.close()
+
+
+@pytest.mark.catalogue("A7")
+@pytest.mark.parametrize("kind", ["no JSON", "no type", "no model", "no room"])
+async def test_nothing_of_a_refused_message_stays_while_the_next_is_awaited(serve, kind):
+    """Of thirty refused creates of 20 MB, 1.3 GiB stayed until garbage was collected."""
+    bridge = await serve(Scripted(answer("x")), {"auth": KEYS, "limits": ONE}, ENVIRON)
+    client = await bridge.connect(headers={"Authorization": "Bearer key-a"})
+    text = "x" * 8 * MIB
+    bad = {
+        "no JSON": "[" + text,
+        "no type": json.dumps({"input": text}),
+        "no model": json.dumps({"type": "response.create", "input": text}),
+        "no room": body(8 * MIB, type="response.create"),
+    }[kind]
+    gc.disable()
+    try:
+        with traced() as held, bridge.bridge._quotas.asked(OWNER_A, 2 * MIB):
+            await client.ws.send_str(bad)
+            assert (await client.event())["type"] == "error"
+            await until(lambda: held() < 2)
+    finally:
+        gc.enable()
+    await client.ws.close()
+
+
+@pytest.mark.catalogue("A7")
+@pytest.mark.parametrize("way", ["http", "websocket"])
+async def test_many_items_count_as_objects(serve, way):
+    """They are ten times their text."""
+    gate = asyncio.Event()
+    bridge = await serve(Scripted([*opening(), gate, *answer("x")[2:]]), {"auth": KEYS}, ENVIRON)
+    headers = {"Authorization": "Bearer key-a"}
+    items = [{"role": "user", "content": "hi"}] * 5000
+    client = await bridge.connect(headers=headers)
+    text = json.dumps({"type": "response.create", "model": "m", "input": items})
+    asking = None
+    if way == "http":
+        asking = asyncio.create_task(post(bridge, "/v1/responses", text))
+        await until(bridge.bridge._jobs.running)
+    else:
+        await client.ws.send_str(text)
+        await client.until("response.in_progress")
+    objects = weigh([json.loads(text)])
+    assert objects > 5 * len(text)
+    assert bridge.bridge._quotas.asked_bytes() == pytest.approx(COPIES * objects, rel=0.1)
+    gate.set()
+    if asking is not None:
+        assert (await asking)[0] == 200
+    await client.ws.close()
+
+
+@pytest.mark.catalogue("A7")
+async def test_what_is_gone_on_from_counts_as_well(serve):
+    """All of it is said again: a few words after 20 MB make as many copies as 20 MB do."""
+    gate = asyncio.Event()
+    slow = [*opening(), gate, *answer("x")[2:]]
+    upstream = Scripted(answer("x"), slow, answer("y"))
+    limits = {"asked_mib_per_key": 10}
+    bridge = await serve(upstream, {"auth": KEYS, "limits": limits}, ENVIRON)
+    _, made = await bridge.json("POST", "/v1/responses", "key-a", model="m", input="x" * MIB)
+    on = body(2, previous_response_id=made["id"])
+    first = asyncio.create_task(post(bridge, "/v1/responses", on))
+    await until(lambda: len(upstream.requests) == 2)
+    status, words = await post(bridge, "/v1/responses", on)
+    assert (status, words.split(" (")[0]) == (
+        429,
+        "What was asked with this key and is not answered is too much",
+    )
+    gate.set()
+    assert (await first)[0] == 200
+    assert (await post(bridge, "/v1/responses", on))[0] == 200
+
+
+@pytest.mark.catalogue("A7")
+async def test_a_create_that_waits_on_its_lane_counts_and_one_without_room_is_refused(serve):
+    gate = asyncio.Event()
+    upstream = Scripted([*opening(), gate, *answer("x")[2:]], answer("y"))
+    bridge = await serve(upstream, {"auth": KEYS, "limits": ONE}, ENVIRON)
+    quotas = bridge.bridge._quotas
+    client = await bridge.connect(headers={"Authorization": "Bearer key-a"})
+    await client.create(input="hi")
+    await client.until("response.in_progress")
+    await client.create(input="x" * (MIB * 7 // 8))
+    await until(lambda: quotas.asked_bytes() > MIB * 7 // 8)
+    await client.create(input="x" * MIB)
+    await client.ws.send_json({"type": "none"})  # its answer says that the create was read
+    await client.until("error")
+    gate.set()
+    await client.until("response.completed")
+    assert (await client.until("response.completed"))[0]["type"] == "response.created"
+    refused = await client.event()
+    assert (refused["type"], refused["error"]["code"]) == ("error", "rate_limit_exceeded")
+    await client.ws.close()
+    await until(lambda: not quotas.running(OWNER_A) and not quotas.asked_bytes())
+
+
+@pytest.mark.catalogue("A7")
+async def test_a_message_is_being_received_until_it_was_read(serve):
+    """They wait for the work beside the loop, and so do those that come after them."""
+    bridge = await serve(Scripted(answer("x")), {"auth": KEYS}, ENVIRON)
+    receiving, gate = bridge.listener.state.receiving, threading.Event()
+    client = await bridge.connect(headers={"Authorization": "Bearer key-a"})
+    standing = asyncio.create_task(aside(lambda: gate.wait(60), values=HEAVY))
+    await client.create(input="x" * MIB)
+    await until(lambda: receiving.total >= MIB)
+    assert (await bridge.get("/healthz"))[0] == 200
+    assert receiving.total >= MIB
+    gate.set()
+    assert await standing
+    await client.until("response.completed")
+    assert receiving.total == 0
+    await client.ws.close()
 
 
 # Followers

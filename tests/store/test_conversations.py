@@ -1,6 +1,7 @@
 """What every store of conversations promises, and the limits of the one in memory."""
 
 import asyncio
+import random
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,12 @@ from ws_bridge.protocol.conversation import (
     entries_of_response,
     new_conversation_id,
 )
-from ws_bridge.store.conversations import OVERHEAD, ConversationLimits, MemoryConversations
+from ws_bridge.store.conversations import (
+    OVERHEAD,
+    PART_BYTES,
+    ConversationLimits,
+    MemoryConversations,
+)
 from ws_bridge.store.redis.conversations import RedisConversations
 
 TTL_SECONDS = 60.0
@@ -147,9 +153,14 @@ class ConversationsContract:
         one = await created(kept, *entries)
 
         async def page(start, count, *, newest_first):
-            return await kept.page(
+            part = await kept.page(
                 one.id, "alice", start=start, count=count, newest_first=newest_first
             )
+            end = (start if start is not None else 399 if newest_first else 0) + (
+                -count if newest_first else count
+            )
+            assert part.has_more == (0 <= end < 400 and bool(part.entries))
+            return part.entries
 
         assert tuple(await page(None, 3, newest_first=False)) == entries[:3]
         assert tuple(await page(None, 3, newest_first=True)) == entries[:-4:-1]
@@ -159,6 +170,28 @@ class ConversationsContract:
         assert tuple(await page(1, 9, newest_first=True)) == entries[1::-1]
         for start, newest_first in ((-1, True), (400, False)):
             assert not await page(start, 9, newest_first=newest_first)
+
+    @pytest.mark.catalogue("A6")
+    @pytest.mark.parametrize("text", ["x", "\U0001f600", "random"])
+    async def test_a_page_ends_with_the_item_that_makes_it_large(self, kept, text):
+        """However well it packs: it is there as objects and as JSON, and ten at once were 1 GiB."""
+        size = PART_BYTES // 3 + 1
+        dice = random.Random(5)  # noqa: S311 - a seed, so that it can be told again
+        said = dice.randbytes(size // 2 + 1).hex() if text == "random" else text * size
+        said = said[: size // len(text.encode())] if text != "random" else said[:size]
+        entries = tuple(entry(str(number), said[number:]) for number in range(5))
+        one = await created(kept, *entries)
+        seen, place, has_more = [], 0, True
+        while has_more:
+            part = await kept.page(one.id, "alice", start=place, count=9, newest_first=False)
+            assert 1 <= len(part.entries) <= 3
+            assert part.size > PART_BYTES // 3
+            seen += part.entries
+            place, has_more = place + len(part.entries), part.has_more
+        assert tuple(seen) == entries
+        newest = await kept.page(one.id, "alice", start=None, count=9, newest_first=True)
+        assert tuple(newest.entries) == entries[::-1][: len(newest.entries)]
+        assert (newest.has_more, len(newest.entries) < 5) == (True, True)
 
     async def test_an_items_position_is_found(self, kept):
         one = await created(kept, *(entry(str(number), "x" * 9000) for number in range(300)))

@@ -21,7 +21,7 @@ from ws_bridge.protocol.conversation import Conversation, entries_of_response
 from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.protocol.output.received import items_of
 from ws_bridge.protocol.request import CreateResponse
-from ws_bridge.protocol.sealing import Sealer
+from ws_bridge.protocol.sealing import Sealer, sealed_bytes
 from ws_bridge.store.base import Snapshot, Store
 from ws_bridge.store.conversations import Conversations
 from ws_bridge.stream import Stream
@@ -134,9 +134,9 @@ class Lineage:
 
 async def build_chain(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:
     """What the provider is shown, its seals and calls checked. Raises ``InvalidRequest``."""
-    items = 1 if isinstance(request.input, str) else len(request.input)
-    values = items + Chain(parent, ()).count()
-    return await aside(partial(_checked_chain, parent, request, sealer), values=values)
+    whole = Chain(parent, () if isinstance(request.input, str) else tuple(request.input))
+    checking = partial(_checked_chain, parent, request, sealer)
+    return await aside(checking, values=whole.count(), size=sealed_bytes(whole))
 
 
 def _checked_chain(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:

@@ -23,7 +23,7 @@ from ws_bridge.jobs.spec import Create, EndReason, JobSpec, Timing, build_spec
 from ws_bridge.pacing import Pacer, aside
 from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.history import Chain, Turn
-from ws_bridge.protocol.sealing import UNSIGNED, Sealer
+from ws_bridge.protocol.sealing import UNSIGNED, Sealer, sealed_bytes
 from ws_bridge.store.base import Claim
 from ws_bridge.upstream.base import FindTarget, Target, Upstream
 
@@ -66,9 +66,10 @@ class JobRegistry:
         self._pacer = Pacer()
         self.is_draining = False
 
-    async def start(self, create: Create) -> Job:
+    async def start(self, create: Create, on_parent: Callable[[int], None] = lambda _: None) -> Job:
         """Begin a response; its stream has the events.
 
+        ``on_parent`` gets the bytes of memory that the turns before it take, and may refuse.
         Raises ``BridgeError`` if it is refused: nothing was begun then.
         """
         await self._pacer.wait_turn()
@@ -76,7 +77,11 @@ class JobRegistry:
             raise ServerDraining
         target = self._find_target(create.request.model or "")
         self._check_background(create, target)
-        chain = await build_chain(await self._parent(create), create.request, self._sealer)
+        parent = await self._parent(create)
+        if parent is not None:
+            before = Chain(parent, ())
+            on_parent(await aside(before.weight, values=before.count()))
+        chain = await build_chain(parent, create.request, self._sealer)
         if self.is_draining:  # since then
             raise ServerDraining
         response_id, now = new_response_id(), int(self._clock.wall())
@@ -95,7 +100,8 @@ class JobRegistry:
         maker = claim.record.maker if claim.upstream_id else ""  # others do not know its id
         target = self._find_target(create.request.model or "", maker)
         chain = Chain(await self._parent(create), claim.record.input)
-        chain = await aside(partial(self._sealer.open, chain), values=chain.count())
+        opening = partial(self._sealer.open, chain)
+        chain = await aside(opening, values=chain.count(), size=sealed_bytes(chain))
         if self.is_draining:
             raise ServerDraining
         response_id, now = claim.record.id, int(self._clock.wall())

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from ws_bridge.config import Config
+from ws_bridge.processes.memory import give_back_large
 from ws_bridge.processes.signals import StopSignals, wait_until_any
 from ws_bridge.server.app import Bridge
 from ws_bridge.server.transport.listener import serve_on
@@ -82,7 +83,11 @@ async def _open(bridge: Bridge, stop_signals: StopSignals) -> bool:
 
 
 def run(coroutine: Coroutine[Any, Any, int]) -> int:
-    """Run a coroutine to its end in uvloop, or in the stock loop where there is none."""
+    """Run a coroutine to its end in uvloop, or in the stock loop where there is none.
+
+    From now on large pieces of memory are given back when they are freed.
+    """
+    give_back_large()
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:

@@ -23,7 +23,7 @@ class StartResponse:
     parent: Turn | None = None
     steers: tuple[Steer, ...] = ()  # they are committed with its `response.created`
     is_successor: bool = False  # started by the bridge itself, for accepted steers
-    size: int = 0  # bytes of its frame
+    size: int = 0  # bytes of memory that it takes
 
 
 @dataclass(frozen=True, slots=True)

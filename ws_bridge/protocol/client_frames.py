@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ws_bridge.errors import BridgeError, UnsupportedParameter
 from ws_bridge.protocol.actions import ConnectionLimits
-from ws_bridge.protocol.json_limits import check_limits
+from ws_bridge.protocol.json_limits import check_limits, weigh
 from ws_bridge.protocol.request import CreateResponse, flat, parse_create, parse_frame
 from ws_bridge.types import Json
 
@@ -26,10 +26,11 @@ KINDS = frozenset({CREATE, CANCEL, INTERRUPT, STEER, PROCESSED})
 class ClientFrame:
     """A parsed text frame: its error if it is invalid, its create if it is one."""
 
-    size: int
+    size: int  # characters of its text
     frame: Json = field(default_factory=dict)
     error: BridgeError | None = None
     create: CreateResponse | BridgeError = field(default_factory=BridgeError)
+    weight: int = 0  # bytes of memory that a create takes
 
 
 def read_frame(text: str | bytes, rules: ConnectionLimits) -> ClientFrame:
@@ -38,13 +39,14 @@ def read_frame(text: str | bytes, rules: ConnectionLimits) -> ClientFrame:
     try:
         frame = parse_frame(text, KINDS, rules.json_limits)
     except BridgeError as error:
-        return ClientFrame(size, error=error)
+        return ClientFrame(size, error=error.without_traceback())  # which holds the text
     if frame["type"] != CREATE:
         return ClientFrame(size, frame)
     try:
-        return ClientFrame(size, frame, create=_read_create(flat(frame), rules))
+        create = _read_create(flat(frame), rules)
     except BridgeError as error:
-        return ClientFrame(size, frame, create=error)
+        return ClientFrame(size, frame, create=error.without_traceback())
+    return ClientFrame(size, frame, create=create, weight=max(size, weigh([frame])))
 
 
 def _read_create(body: Json, rules: ConnectionLimits) -> CreateResponse:

@@ -85,7 +85,7 @@ class Connection:
                 raise message.error
             actions = FRAMES[message.frame["type"]](self, message)
         except BridgeError as error:
-            return self.refuse_frame(error)
+            return self.refuse_frame(error.without_traceback())  # which holds the frame
         self._bad_in_a_row = 0
         return actions
 
@@ -136,7 +136,8 @@ class Connection:
         # goes before may still take it away.
         is_home = self._turns.is_on_lane(parent_id, lane)
         parent = None if is_home else self.cached(parent_id)
-        return QueuedCreate(lane, StartResponse(request, lane, parent, size=size), size)
+        start = StartResponse(request, lane, parent, size=message.weight)
+        return QueuedCreate(lane, start, size)
 
     def _stop(self, message: ClientFrame, how: str) -> list[Action]:
         frame = message.frame
@@ -266,6 +267,12 @@ class Connection:
     def lanes(self) -> int:
         """How many lanes run or wait now."""
         return len(self._running.keys() | {waits.lane for waits in self._queue})
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of memory that the creates take that wait."""
+        starts = (queued.action for queued in self._queue)
+        return sum(start.size for start in starts if isinstance(start, StartResponse))
 
     # What a chain can go on from
 

@@ -12,12 +12,12 @@ never sent: the newest one covers them, or they cannot be opened.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.compaction import own_seal, summary_message
-from ws_bridge.protocol.json_limits import CONTAINERS
+from ws_bridge.protocol.json_limits import CONTAINERS, weigh
 from ws_bridge.types import Item, Json
 
 CALLS = frozenset(
@@ -59,6 +59,15 @@ class Turn:
     output: tuple[Item, ...]
     maker: str  # `Target.maker` of the deployment that wrote `output`
     parent: Turn | None = None
+    size: int = field(default=-1, compare=False)  # bytes of memory; -1: it was not weighed
+
+    def weight(self) -> int:
+        """Bytes of memory that its items take."""
+        return self.size if self.size >= 0 else weigh(self.input) + weigh(self.output)
+
+    def weighed(self) -> Turn:
+        """It, with its weight known."""
+        return replace(self, size=self.weight())
 
     def lineage(self) -> list[Turn]:
         """The turns from the oldest to this one."""
@@ -129,6 +138,11 @@ class Chain:
         return (
             summary_message(self.summary.text) if self.summary and self._is_summary(item) else None
         )
+
+    def weight(self) -> int:
+        """Bytes of memory that the items take."""
+        turns = self.parent.lineage() if self.parent else ()
+        return weigh(self.input) + sum(turn.weight() for turn in turns)
 
     def count(self) -> int:
         """The number of all items, including those that a summary replaces."""

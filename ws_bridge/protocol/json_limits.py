@@ -7,6 +7,7 @@ Rule 2: what is read here can be copied and serialised: nothing is nested withou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ import orjson
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.types import Json
+
+Text = str | bytes | bytearray
 
 CONTAINERS = frozenset({dict, list})
 
@@ -30,10 +33,9 @@ class JsonLimits:
 USUAL = JsonLimits()
 
 
-def read_object(text: str | bytes, limits: JsonLimits, what: str) -> Json:
+def read_object(text: Text, limits: JsonLimits, what: str) -> Json:
     """The object that a text is, its shape not looked at. Raises ``InvalidRequest``."""
     try:
-        text = text.decode() if isinstance(text, bytes) else text
         if len(text) > limits.values and _has_too_many(text, limits.values):
             raise InvalidRequest(f"The {what} has more than {limits.values} values.")
         body = orjson.loads(text)
@@ -44,13 +46,19 @@ def read_object(text: str | bytes, limits: JsonLimits, what: str) -> Json:
     return body
 
 
-def _has_too_many(text: str, most: int) -> bool:
+def _has_too_many(text: Text, most: int) -> bool:
     """Whether there are more values than that: each but the first follows one of three signs."""
-    return _separators(text) > most and _separators(_without_strings(text, most)) > most
+    if _separators(text) <= most:
+        return False
+    return (
+        _separators(_without_strings(text if isinstance(text, str) else text.decode(), most)) > most
+    )
 
 
-def _separators(text: str) -> int:
-    return text.count(",") + text.count("[") + text.count("{")
+def _separators(text: Text) -> int:
+    if isinstance(text, str):
+        return text.count(",") + text.count("[") + text.count("{")
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def _without_strings(text: str, most: int) -> str:
@@ -70,3 +78,17 @@ def check_limits(body: Json, limits: JsonLimits) -> None:
         if not level:
             return
     raise InvalidRequest(f"The request is nested more than {limits.depth} levels deep.")
+
+
+def weigh(values: Iterable[Any]) -> int:
+    """Bytes of memory that values out of JSON take, in step with their number, not their length.
+
+    What several share counts for each.
+    """
+    total, level = 0, list(values)
+    while level:
+        total += sum([value.__sizeof__() for value in level])
+        inner = [value for value in level if type(value) in CONTAINERS]
+        nodes = (node.values() if type(node) is dict else node for node in inner)
+        level = [value for node in nodes for value in node]
+    return total

@@ -19,6 +19,7 @@ import secrets
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from ws_bridge.errors import InvalidEncryptedContent
 from ws_bridge.protocol.compaction import MARK, own_seal
@@ -32,6 +33,7 @@ LITTLE = 4096  # bytes that anything may unfold to; what a try costs at least
 SIGNED = b"signed"
 SIGNATURE = 64  # characters: SIGNED, ten bytes that name the key, HMAC-SHA256 of all before it
 KEY_NAME = 10
+COUNTED = 1000  # items
 
 
 class Sealer:
@@ -96,6 +98,14 @@ class Sealer:
 
 
 UNSIGNED = Sealer()
+
+
+def sealed_bytes(chain: Chain) -> int:
+    """How many bytes of seals there are to be looked at: each is signed as a whole.
+
+    Of more items than ``COUNTED`` the first are counted: so many are a lot of work anyway.
+    """
+    return sum(len(own_seal(item)) for _, item in islice(chain.items_with_maker(), COUNTED))
 
 
 def _unfolded(sealed: str, keys: Mapping[bytes, bytes], most: int) -> tuple[str | None, int]:

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import orjson
-
 from ws_bridge.protocol.history import Turn
 
 Lane = str | None
@@ -153,7 +151,7 @@ class ConnectionTurns:
             if held is not None:
                 held.times += 1
                 break
-            size = len(orjson.dumps(turn.input)) + len(orjson.dumps(turn.output))
+            size = turn.weight()
             self._retained[id(turn)] = CachedTurn(turn, size, 1)
             more, turn = more + size, turn.parent
         self._cache.add_bytes(self, more)

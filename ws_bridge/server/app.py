@@ -34,6 +34,7 @@ from ws_bridge.server.http.responses import ResponseRoutes
 from ws_bridge.server.json_responses import NO_STORE, json_response
 from ws_bridge.server.limits import (
     conversation_limits,
+    most_held,
     output_quotas,
     socket_policy,
     turn_cache,
@@ -152,11 +153,12 @@ class Bridge:
         return app
 
     def _add_gauges(self) -> None:
-        gauge = self._metrics.gauge
+        gauge, most = self._metrics.gauge, sum(most_held(self._config).values())
         gauge("connections", "Open sockets", self._sockets.connections)
         gauge("lanes", "Lanes that run or wait", self._sockets.lanes)
         gauge("cached_bytes", "Turns that sockets can go on from", lambda: self._sockets.cache.size)
         gauge("asked_bytes", "What was asked and runs", self._quotas.asked_bytes)
+        gauge("held_bytes_limit", "What the limits allow in sum", lambda: most)
         gauge("said_bytes", "Events of running responses", lambda: self._jobs.outputs.total)
         gauge("followers", "Readers of a response's events", self._quotas.followers)
         gauge("responses_running", "Responses being generated", self._jobs.running)

@@ -1,7 +1,7 @@
 """What is asked over HTTP counts until its answer is done, and so does a large answer.
 
-Rule 1: a create counts where it is begun, for as long as its response runs (``budgets``);
-everything else that has a body counts here.
+Rule 1: a body counts from its head on, by what it will take in memory. A create's claim goes to its
+response, for as long as that runs (``budgets``).
 Rule 2: an answer that does not fit into the connection's buffer counts until it does.
 """
 
@@ -12,13 +12,11 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from ws_bridge.server.auth import OWNER
-from ws_bridge.server.http.json import read_body
-from ws_bridge.server.quotas import Quotas
+from ws_bridge.server.http.json import CLAIM
+from ws_bridge.server.quotas import COPIES, Quotas
 from ws_bridge.server.websocket.outbox import BUFFER_BYTES
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-CREATE = ("POST", "/v1/responses")
 
 
 class RequestQuota:
@@ -32,7 +30,8 @@ class RequestQuota:
         """Run the handler within the budget of the request's key. Raises ``RateLimited``."""
         if OWNER not in request:
             return await handler(request)
-        with self._quotas.asked(request[OWNER], await _size(request)):
+        with self._quotas.asked(request[OWNER], COPIES * _announced(request)) as claim:
+            request[CLAIM] = claim
             answer = await handler(request)
         size = answer.content_length or 0
         if isinstance(answer, web.Response) and size > BUFFER_BYTES:
@@ -42,9 +41,7 @@ class RequestQuota:
         return answer
 
 
-async def _size(request: web.Request) -> int:
-    if (request.method, request.path) == CREATE or not request.can_read_body:
-        return 0
-    if request.content_length is not None:
-        return min(request.content_length, request.client_max_size)  # more is not received
-    return len(await read_body(request))  # it is not said before
+def _announced(request: web.Request) -> int:
+    """The size of the body, as far as it is said before."""
+    length = request.content_length if request.can_read_body else 0
+    return min(length or 0, request.client_max_size)  # more is not received

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from ws_bridge.store.base import Owners
 from ws_bridge.types import Json
 
 OVERHEAD = 512  # bytes, of a conversation and of each item in it
+PART_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,15 @@ class ConversationLimits:
 
 
 DEFAULT_LIMITS = ConversationLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some items of a conversation that come after each other."""
+
+    entries: Sequence[ConversationEntry]
+    has_more: bool  # there are more behind them
+    size: int  # bytes, about
 
 
 class Conversations(Protocol):
@@ -69,11 +79,11 @@ class Conversations(Protocol):
         start: int | None,
         count: int,
         newest_first: bool,
-    ) -> Sequence[ConversationEntry] | None:
+    ) -> Part | None:
         """At most ``count`` items from the position ``start`` on.
 
-        Positions count from the oldest item, from 0 on. Without ``start`` it begins at the oldest
-        or the newest item.
+        It ends with the item that makes it larger than ``PART_BYTES``. Positions count from the
+        oldest item, from 0 on. Without ``start`` it begins at the oldest or the newest item.
         """
         ...
 
@@ -159,16 +169,20 @@ class MemoryConversations:
         start: int | None,
         count: int,
         newest_first: bool,
-    ) -> Sequence[ConversationEntry] | None:
+    ) -> Part | None:
         """See ``Conversations``."""
         conversation = await self.get(conversation_id, owner)
         if conversation is None:
             return None
-        if not newest_first:
-            begin = start or 0
-            return conversation.entries[begin : begin + count]
-        end = len(conversation.entries) if start is None else max(start + 1, 0)
-        return conversation.entries[max(end - count, 0) : end][::-1]
+        if newest_first:
+            end = len(conversation.entries) if start is None else max(start + 1, 0)
+            rest = conversation.entries[:end][::-1]
+        else:
+            rest = conversation.entries[start or 0 :]
+        taken: Sequence[ConversationEntry] = rest[:count]
+        if conversation.size > PART_BYTES:
+            taken = fitting(taken, (_size([entry]) for entry in taken))
+        return Part(taken, len(taken) < len(rest), min(conversation.size, _size(taken)))
 
     async def find(self, conversation_id: str, owner: str, item_id: str) -> int | None:
         """See ``Conversations``."""
@@ -242,6 +256,18 @@ class MemoryConversations:
         kept = self._kept.pop(conversation_id, None)
         if kept is not None:
             self._bytes -= kept[1]
+
+
+def fitting(
+    entries: Sequence[ConversationEntry], sizes: Iterable[int]
+) -> Sequence[ConversationEntry]:
+    """As many as a part has, of entries of these sizes."""
+    total = 0
+    for count, size in enumerate(sizes, start=1):
+        total += size
+        if total > PART_BYTES:
+            return entries[:count]
+    return entries
 
 
 def _size(entries: Sequence[ConversationEntry]) -> int:

@@ -88,7 +88,22 @@ def test_a_message_has_its_time_and_a_second_more_for_so_many_bytes(watch, trans
         assert watch.due == 130 + second
     assert (transport.scheduled, transport.counted) == (1, 9 * SECOND)
     watch.receive(bytes(SECOND), 110.0)
+    assert (watch.due, transport.counted) == (230, 10 * SECOND), "it is not parsed yet"
+    watch.message_parsed()
     assert (watch.due, transport.counted) == (230, 0)
+
+
+def test_a_message_that_is_not_parsed_counts_beside_the_one_after_it(watch, transport):
+    half = frame(TEXT, bytes(1000))
+    watch.receive(half[:500], 0.0)
+    watch.receive(half[500:] + half[:600], 1.0)
+    whole = transport.counted
+    assert whole >= len(half) + 500
+    watch.message_parsed()
+    assert 500 < transport.counted < 600
+    watch.receive(half[600:], 2.0)
+    watch.message_parsed()
+    assert transport.counted == 0
 
 
 def test_of_messages_that_touch_each_has_its_own_time(watch, transport):

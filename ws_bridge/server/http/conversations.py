@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from functools import partial
 
 from aiohttp import web
 
@@ -13,6 +15,7 @@ from ws_bridge.errors import (
     ItemNotFound,
     MissingParameter,
 )
+from ws_bridge.pacing import aside
 from ws_bridge.protocol.conversation import (
     Conversation,
     ConversationEntry,
@@ -21,12 +24,16 @@ from ws_bridge.protocol.conversation import (
     read_items,
     read_metadata,
 )
-from ws_bridge.protocol.sealing import Sealer
+from ws_bridge.protocol.history import Chain
+from ws_bridge.protocol.sealing import Sealer, sealed_bytes
 from ws_bridge.server.auth import OWNER
 from ws_bridge.server.http.json import PageQuery, no_such_item, read_json
 from ws_bridge.server.json_responses import json_response
 from ws_bridge.store.conversations import Conversations
 from ws_bridge.types import Json
+
+# Pages that are read at once; more wait. Each is there packed, as objects and as JSON.
+PAGES_AT_ONCE = 4
 
 
 class ConversationRoutes:
@@ -36,6 +43,7 @@ class ConversationRoutes:
         self._kept = kept
         self._sealer = sealer
         self._clock = clock
+        self._reading = asyncio.Semaphore(PAGES_AT_ONCE)
 
     def routes(self) -> list[web.RouteDef]:
         """Method, path, handler."""
@@ -59,7 +67,7 @@ class ConversationRoutes:
             owner=request[OWNER],
             created_at=int(self._clock.wall()),
             metadata=read_metadata(body.get("metadata")),
-            entries=self._entries(body, required=False),
+            entries=await self._entries(body, required=False),
         )
         await self._kept.create(conversation)
         return json_response(conversation.body())
@@ -89,7 +97,7 @@ class ConversationRoutes:
 
     async def add(self, request: web.Request) -> web.Response:
         """Append items; the answer lists them as they were added."""
-        entries = self._entries(await read_json(request), required=True)
+        entries = await self._entries(await read_json(request), required=True)
         conversation_id = request.match_info["id"]
         ids = await self._kept.add(conversation_id, request[OWNER], entries)
         if ids is None:
@@ -109,27 +117,41 @@ class ConversationRoutes:
             if found is None:
                 raise no_such_item()
             start = found + (-1 if query.newest_first else 1)
-        entries = await self._kept.page(
+        async with self._reading:
+            return await self._page(conversation_id, request[OWNER], query, start)
+
+    async def _page(
+        self, conversation_id: str, owner: str, query: PageQuery, start: int | None
+    ) -> web.Response:
+        """As many items as are asked for, or fewer if they are large: then there are more."""
+        part = await self._kept.page(
             conversation_id,
-            request[OWNER],
+            owner,
             start=start,
-            count=query.limit + 1,
+            count=query.limit,
             newest_first=query.newest_first,
         )
-        if entries is None:
+        if part is None:
             raise ConversationNotFound(conversation_id)
-        return json_response(query.body([one.listed() for one in entries]))
+
+        def told() -> web.Response:
+            page = query.body([one.listed() for one in part.entries])
+            return json_response(page | {"has_more": part.has_more})
+
+        return await aside(told, size=part.size)
 
     async def retrieve_item(self, request: web.Request) -> web.Response:
         """One item."""
         conversation, wanted = await self._find(request), request.match_info["item"]
         place = await self._kept.find(conversation.id, request[OWNER], wanted)
-        entries = place is not None and await self._kept.page(
-            conversation.id, request[OWNER], start=place, count=1, newest_first=False
-        )
-        if not entries or entries[0].id != wanted:
+        part = None
+        if place is not None:
+            part = await self._kept.page(
+                conversation.id, request[OWNER], start=place, count=1, newest_first=False
+            )
+        if not part or not part.entries or part.entries[0].id != wanted:
             raise ItemNotFound(wanted)
-        return json_response(entries[0].listed())
+        return json_response(part.entries[0].listed())
 
     async def delete_item(self, request: web.Request) -> web.Response:
         """Take one item out; the answer is the conversation."""
@@ -138,11 +160,12 @@ class ConversationRoutes:
             raise ItemNotFound(wanted)
         return json_response(conversation.body())
 
-    def _entries(self, body: Json, *, required: bool) -> tuple[ConversationEntry, ...]:
+    async def _entries(self, body: Json, *, required: bool) -> tuple[ConversationEntry, ...]:
         """The items of a body, on their way in. Raises ``InvalidRequest``."""
         items = read_items(body.get("items"), required=required)
         try:
-            self._sealer.check(items)
+            size = sealed_bytes(Chain(None, tuple(items)))
+            await aside(partial(self._sealer.check, items), size=size)
         except InvalidEncryptedContent as forged:
             raise InvalidEncryptedContent(forged.message, param="items") from None
         return entries_of(items)

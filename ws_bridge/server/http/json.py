@@ -12,35 +12,58 @@ from aiohttp import web
 from ws_bridge.config import Limits
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.pacing import aside
-from ws_bridge.protocol.json_limits import JsonLimits, check_limits, read_object
+from ws_bridge.protocol.json_limits import JsonLimits, check_limits, read_object, weigh
 from ws_bridge.protocol.request import CreateResponse, parse_create
+from ws_bridge.server.quotas import COPIES, Claim
 from ws_bridge.types import Json
 
 LIMITS = web.AppKey("limits", Limits)
+CLAIM = web.RequestKey("claim", Claim)  # what the request takes in memory, until it is answered
 DEFAULT_LIMITS = Limits()
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
 async def read_json(request: web.Request) -> Json:
-    """The body as an object. Raises ``InvalidRequest``."""
+    """The body as an object; it can be read once. Raises ``InvalidRequest``.
+
+    What it takes in memory is counted, where it is more than its text. Raises ``RateLimited``.
+    """
     limits = limits_of(request)
-    shape = JsonLimits(limits.json_depth, limits.json_keys)
     text = await read_body(request)
-    return await aside(partial(_object, text, shape), size=len(text))
-
-
-def _object(text: bytes, shape: JsonLimits) -> Json:
-    body = read_object(text, shape, "request body")
-    check_limits(body, shape)
+    shape, size = JsonLimits(limits.json_depth, limits.json_keys), len(text)
+    reading = partial(_object, text, shape)
+    del text  # it is kept by nothing but the work
+    body, weight = await aside(reading, size=size)
+    if (claim := request.get(CLAIM)) is not None:
+        claim.grow(COPIES * weight)
     return body
 
 
-async def read_body(request: web.Request) -> bytes:
-    """The body as it came. Raises ``InvalidRequest``."""
+def _object(text: bytearray, shape: JsonLimits) -> tuple[Json, int]:
+    body = read_object(text, shape, "request body")
+    check_limits(body, shape)
+    return body, weigh([body])
+
+
+async def read_body(request: web.Request) -> bytearray:
+    """The body as it came: aiohttp would make a copy, and keep it to the end of the answer.
+
+    It is counted as it comes. Raises ``InvalidRequest``, ``RateLimited``, and aiohttp's refusal of
+    what is too large.
+    """
+    body, most, claim = bytearray(), request.client_max_size, request.get(CLAIM)
     try:
-        return await request.read()
+        while piece := await request.content.readany():
+            body += piece
+            if len(body) > most:
+                raise web.HTTPRequestEntityTooLarge(most)
+            if (
+                claim is not None
+            ):  # its size may not have been said before, or be that of its packing
+                claim.grow(COPIES * len(body))
     except web.RequestPayloadError:
         raise InvalidRequest("The request body cannot be unpacked, or is cut off.") from None
+    return body
 
 
 async def read_create(body: Json) -> CreateResponse:

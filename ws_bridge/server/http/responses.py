@@ -29,7 +29,14 @@ from ws_bridge.pacing import aside
 from ws_bridge.protocol.events import Event
 from ws_bridge.protocol.history import Chain, Turn, input_items
 from ws_bridge.server.auth import OWNER
-from ws_bridge.server.http.json import flag, integer, page, read_create, read_json
+from ws_bridge.server.http.json import (
+    CLAIM,
+    flag,
+    integer,
+    page,
+    read_create,
+    read_json,
+)
 from ws_bridge.server.http.sse import send_events
 from ws_bridge.server.json_responses import json_response
 from ws_bridge.server.quotas import LimitedCreates, Quotas
@@ -86,8 +93,8 @@ class ResponseRoutes:
         """Create a response: answered as JSON at its end, as SSE, or at once in the background."""
         body = await read_create(await read_json(request))
         transport = "background" if body.background else "sse" if body.stream else "http"
-        size = len(await request.read())  # it is here already
-        job = await self._creates.start(Create(body, request[OWNER], transport, size=size))
+        create = Create(body, request[OWNER], transport)
+        job = await self._creates.start(create, request.get(CLAIM))
         with self._cancel_on_disconnect(job):
             if body.stream:
                 events = job.stream.read()

@@ -141,6 +141,12 @@ async def track_requests(request: web.Request, handler: Handler) -> web.StreamRe
     return answer
 
 
+def message_parsed(request: web.Request) -> None:
+    """Tell the transport that the last message is text no more: it counts elsewhere."""
+    if isinstance(request.transport, ClientTransport):
+        request.transport.message_parsed()
+
+
 def begin_frames(request: web.Request, ws: web.WebSocketResponse) -> None:
     """Tell the transport that frames follow the handshake. Raises ``InvalidRequest``."""
     if isinstance(request.transport, ClientTransport):

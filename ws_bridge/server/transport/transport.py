@@ -133,6 +133,11 @@ class ClientTransport(asyncio.Protocol, asyncio.Transport):
             self._watch = WebSocketWatch(self, self._state.limits, ws, self._state.loop.time())
             self.schedule()
 
+    def message_parsed(self) -> None:
+        """A WebSocket's last message was parsed."""
+        if isinstance(self._watch, WebSocketWatch):
+            self._watch.message_parsed()
+
     # For the loop: a protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -235,7 +235,10 @@ class HttpWatch:
 
 
 class WebSocketWatch:
-    """A WebSocket: its messages come in time and in few fragments, and it is never silent."""
+    """A WebSocket: its messages come in time and in few fragments, and it is never silent.
+
+    A message that came in several reads is being received until it was parsed.
+    """
 
     __slots__ = (
         "_boundaries",
@@ -245,6 +248,7 @@ class WebSocketWatch:
         "_pieces",
         "_since",
         "_transport",
+        "_unparsed",
         "frames",
         "ws",
     )
@@ -263,6 +267,7 @@ class WebSocketWatch:
         self._boundaries = 0
         self._pieces = b""  # tiny reads, joined
         self._is_ending = False
+        self._unparsed = 0  # bytes of complete messages that came in several reads
 
     @property
     def due(self) -> float:
@@ -296,14 +301,16 @@ class WebSocketWatch:
         frames = self.frames
         if frames.is_whole(data):  # nearly always
             return data
-        before = frames.remaining
+        before, received, boundaries = frames.remaining, frames.received, frames.boundaries
         if violation := frames.scan(data, now):
             self._end(violation)
             return b""
+        if received and frames.boundaries != boundaries:
+            self._unparsed += received + len(data)
         if frames.is_at_boundary:
             if self._since != inf:
                 self._since = inf
-                self._transport.record_received(0)
+                self._transport.record_received(self._unparsed)
         else:
             self._receive_part(now)
         is_payload = frames.remaining and before - frames.remaining == len(data)
@@ -318,7 +325,13 @@ class WebSocketWatch:
         if self._since == inf or self._boundaries != self.frames.boundaries:
             self._since, self._boundaries = now, self.frames.boundaries
             self._transport.schedule()
-        self._transport.record_received(self.frames.received)
+        self._transport.record_received(self._unparsed + self.frames.received)
+
+    def message_parsed(self) -> None:
+        """What came complete is text no more."""
+        if self._unparsed and not self._is_ending:
+            self._unparsed = 0
+            self._transport.record_received(self.frames.received)
 
     def on_timer(self, now: float) -> None:
         """End a client that is too slow or silent; close the socket of one whose end is over."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -37,14 +37,14 @@ from ws_bridge.protocol.actions import (
     StartResponse,
     StopResponse,
 )
-from ws_bridge.protocol.client_frames import read_frame
+from ws_bridge.protocol.client_frames import ClientFrame, read_frame
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.protocol.steering import accepted
 from ws_bridge.protocol.turn_cache import TurnCache
 from ws_bridge.server.auth import LOCAL_OWNER, answered_protocol
 from ws_bridge.server.quotas import LimitedCreates
-from ws_bridge.server.transport.listener import begin_frames
+from ws_bridge.server.transport.listener import begin_frames, message_parsed
 from ws_bridge.server.websocket.heartbeat import Heartbeat
 from ws_bridge.server.websocket.outbox import Outbox
 
@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 AT_ONCE, SPREAD_SECONDS = 128, 10.0  # a drain closes so many idle sockets in a row, and all in this
 FORCED_SECONDS = 2.0  # for the ends of responses to be sent, when a drain is cut short
 LAST_TURN_SECONDS = 300.0  # for the turn that runs when its connection has reached its age
+CLOSED = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
 ENDINGS = {"cancel": EndReason.CANCELLED, "interrupt": EndReason.INTERRUPTED}
 
 
@@ -92,7 +93,12 @@ class Sockets:
         outbox = Outbox(request, ws, self._clock, self._policy.unread_seconds)
         rules = replace(self._policy.rules, default_model=request.query.get("model") or None)
         connection = Connection(rules, self.cache, "" if owner == LOCAL_OWNER else owner)
-        socket = Socket(ws, outbox, owner, connection, jobs=self._jobs, policy=self._policy)
+        socket = Socket(
+            *(ws, outbox, owner, connection),
+            jobs=self._jobs,
+            policy=self._policy,
+            on_parsed=partial(message_parsed, request),
+        )
         self._open.add(socket)
         self._heartbeat.add(socket)
         try:
@@ -145,6 +151,7 @@ class Socket:
         *,
         jobs: LimitedCreates,
         policy: SocketPolicy,
+        on_parsed: Callable[[], None] = lambda: None,
     ) -> None:
         self.connection = connection
         self._ws = ws
@@ -157,24 +164,20 @@ class Socket:
         self._stops: dict[str | None, EndReason] = {}
         self._late_drafts: dict[str | None, list[Draft]] = {}
         self._retiring: asyncio.Task[None] | None = None
+        self._on_parsed = on_parsed
+        self._waiting = jobs.claim(owner)  # what queued creates take
 
     async def serve(self) -> None:
         """Apply each frame of the client until the connection is closed, by either side."""
         try:
-            async for message in self._ws:
-                if message.type is WSMsgType.TEXT:
-                    work = partial(read_frame, message.data, self.connection.rules)
-                    await self._apply(
-                        self.connection.apply(await aside(work, size=len(message.data)))
-                    )
-                elif message.type is WSMsgType.BINARY:
-                    refusal = InvalidRequest("Binary messages are not supported; send text.")
-                    await self._apply(self.connection.refuse_frame(refusal))
+            while await self._receive_one():
+                pass
         finally:
             self._cancel_unstored()
             await _cancel([one for one in (self._retiring, *self._turns) if one])
             await self._outbox.release()
             self.connection.close()
+            self._waiting.release()
 
     async def ping(self) -> None:
         """Send a ping; never waits for the client."""
@@ -190,7 +193,39 @@ class Socket:
         await self._wait_until_idle()
         await self._outbox.close(ServerDraining.close)
 
+    async def _receive_one(self) -> bool:
+        """Receive a message and do what it leads to; False: none comes any more.
+
+        Nothing of it is held while the next one is awaited.
+        """
+        actions = await self._received()
+        if actions is None:
+            return False
+        await self._apply(actions)
+        return True
+
+    async def _received(self) -> list[Action] | None:
+        message = await self._ws.receive()
+        if message.type is WSMsgType.TEXT:
+            work = partial(read_frame, message.data, self.connection.rules)
+            frame = await aside(work, size=len(message.data))
+            self._on_parsed()
+            return self._actions_of(frame)
+        if message.type is WSMsgType.BINARY:
+            refusal = InvalidRequest("Binary messages are not supported; send text.")
+            return self.connection.refuse_frame(refusal)
+        return None if message.type in CLOSED else []
+
+    def _actions_of(self, frame: ClientFrame) -> list[Action]:
+        """What a frame leads to; a create for which there is no room is refused in its turn."""
+        try:
+            self._jobs.check_room(self._owner, frame.weight)
+        except RateLimited as refusal:
+            frame = replace(frame, create=refusal.without_traceback())
+        return self.connection.apply(frame)
+
     async def _apply(self, actions: list[Action]) -> None:
+        self._waiting.set(self.connection.waiting_bytes)
         for action in actions:
             if isinstance(action, SendFrame):
                 await self._outbox.send([orjson.dumps(action.frame)])
@@ -251,7 +286,10 @@ class Socket:
         while batch := await job.stream.subscribe(self._try_send_batch, number):
             number = batch[-1].number
             if batch[-1].is_terminal:
-                self.connection.keep_turn(lane, job.turn())
+                turn = job.turn()
+                if turn is not None:
+                    turn = await aside(turn.weighed, values=len(turn.input) + len(turn.output))
+                self.connection.keep_turn(lane, turn)
             await self._outbox.send([event.text for event in batch])
 
     def _try_send_batch(self, batch: Sequence[Event]) -> bool:

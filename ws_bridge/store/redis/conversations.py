@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 import orjson
 
 from ws_bridge.errors import StoreUnavailable
+from ws_bridge.pacing import aside
 from ws_bridge.protocol.conversation import Conversation, ConversationEntry
 from ws_bridge.store.base import Owners, Unreadable
-from ws_bridge.store.conversations import DEFAULT_LIMITS, OVERHEAD, ConversationLimits
-from ws_bridge.store.redis.codec import CODEC, ENCRYPTED, Codec, decode_json, parse_json
+from ws_bridge.store.conversations import (
+    DEFAULT_LIMITS,
+    OVERHEAD,
+    PART_BYTES,
+    ConversationLimits,
+    Part,
+)
+from ws_bridge.store.redis.codec import CODEC, ENCRYPTED, Codec, parse_json
 from ws_bridge.store.redis.keys import conversation_keys, is_id
 from ws_bridge.store.redis.scripts import CONVERSE, Scripts
 from ws_bridge.types import Json
@@ -25,7 +32,7 @@ log = logging.getLogger(__name__)
 
 STEP_ENTRIES = 128  # that one step reads, at most
 MAX_TRIES = 8  # to read a conversation from which items are removed meanwhile
-LARGE = 64 * 1024  # bytes: more are encoded and decoded in a thread beside the event loop
+UNFOLDS = 64  # what most repeats itself becomes even more
 OLDEST_FIRST, NEWEST_FIRST = 1, -1
 
 
@@ -87,8 +94,8 @@ class RedisConversations:
                     break  # the positions have changed
                 kept += page.entries
             if len(kept) >= first.length:
-                entries = await self._read(kept[: first.length], conversation_id)
-                return None if entries is None else replace(first.head, entries=entries)
+                read = await self._read(kept[: first.length], conversation_id)
+                return None if read is None else replace(first.head, entries=tuple(read[0]))
         raise StoreUnavailable
 
     async def page(
@@ -99,23 +106,31 @@ class RedisConversations:
         start: int | None,
         count: int,
         newest_first: bool,
-    ) -> Sequence[ConversationEntry] | None:
+    ) -> Part | None:
         """See ``Conversations``."""
         step = NEWEST_FIRST if newest_first else OLDEST_FIRST
         kept: list[bytes] = []
-        while len(kept) < count and (start is None or start >= 0):
+        place, length, size = start, 0, 0
+        while len(kept) < count and size <= PART_BYTES and (place is None or place >= 0):
             max_entries = count - len(kept)
             page = await self._page(
-                conversation_id, owner, start, max_entries=max_entries, step=step
+                conversation_id, owner, place, max_entries=max_entries, step=step
             )
             if page is None:
                 return None
+            length = page.length
             if not page.entries:
                 break
-            begin = (page.length - 1 if newest_first else 0) if start is None else start
-            start = begin + step * len(page.entries)
+            begin = (length - 1 if newest_first else 0) if place is None else place
+            place = begin + step * len(page.entries)
             kept += page.entries
-        return await self._read(kept, conversation_id)
+            size += sum(map(len, page.entries))
+        read = await self._read(kept, conversation_id, most=PART_BYTES)
+        if read is None:
+            return None
+        entries, size = read
+        is_whole = len(entries) == len(kept) and not (place is not None and 0 <= place < length)
+        return Part(entries, not is_whole, size)
 
     async def find(self, conversation_id: str, owner: str, item_id: str) -> int | None:
         """See ``Conversations``."""
@@ -229,8 +244,7 @@ class RedisConversations:
                 parts += [*pair, payload, len(each) + OVERHEAD, digest]
             return parts
 
-        is_large = sum(map(len, plain)) > LARGE
-        return await asyncio.to_thread(packed) if is_large else packed()
+        return await aside(packed, size=sum(map(len, plain)))
 
     def _head(
         self, conversation_id: str, owner: str, created_at: bytes | None, metadata: bytes | None
@@ -245,32 +259,46 @@ class RedisConversations:
         return Conversation(conversation_id, owner, created, plain)
 
     async def _read(
-        self, kept: Sequence[bytes], conversation_id: str
-    ) -> tuple[ConversationEntry, ...] | None:
-        """The items that were stored; None if one of them cannot be decoded."""
+        self, kept: Sequence[bytes], conversation_id: str, most: float = inf
+    ) -> tuple[Sequence[ConversationEntry], int] | None:
+        """The items that were stored, and their size; None if one of them cannot be decoded.
+
+        They end with the one that makes them larger than ``most``.
+        """
         listed = conversation_keys(conversation_id)[1]
 
-        def read() -> tuple[ConversationEntry, ...]:
-            return tuple(self._entry(each, listed) for each in kept)
+        def read() -> tuple[Sequence[ConversationEntry], int]:
+            entries: list[ConversationEntry] = []
+            size = 0
+            for each in kept:
+                if size > most:
+                    break
+                entry, more = self._entry(each, listed)
+                entries.append(entry)
+                size += more
+            return entries, size
 
         try:
-            is_large = sum(map(len, kept)) > LARGE
-            return await asyncio.to_thread(read) if is_large else read()
+            return await aside(read, size=UNFOLDS * sum(map(len, kept)))
         except Unreadable as unreadable:
             log.error("read_broken id=%s reason=%s", conversation_id, unreadable)  # noqa: TRY400 - the reason is enough
             return None
 
-    def _entry(self, kept: bytes, key: str) -> ConversationEntry:
-        """One stored item. Values after the third are a newer release's. Raises ``Unreadable``."""
+    def _entry(self, kept: bytes, key: str) -> tuple[ConversationEntry, int]:
+        """One stored item and its size. Values after the third are a newer release's.
+
+        Raises ``Unreadable``.
+        """
         line, _, payload = kept.partition(b"\n")
-        name, values = parse_json(line), decode_json(payload, self._codec, key)
+        plain = self._codec.decode(payload, key)
+        name, values = parse_json(line), parse_json(plain)
         if not isinstance(values, list):
             raise Unreadable("item")
         item, maker, response = [*values, None, None, None][:3]
         is_known = isinstance(name, str) and isinstance(item, dict)
         if not is_known or not all(isinstance(one, str | None) for one in (maker, response)):
             raise Unreadable("item")
-        return ConversationEntry(name, item, maker, response)
+        return ConversationEntry(name, item, maker, response), len(plain)
 
 
 def _name(item_id: str) -> bytes:

@@ -17,7 +17,7 @@ from functools import partial
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
-from ws_bridge.pacing import Pacer, aside
+from ws_bridge.pacing import HEAVY, HEAVY_BYTES, Pacer, aside, counted
 from ws_bridge.protocol.events import TERMINAL, Draft
 from ws_bridge.upstream.base import Request
 from ws_bridge.upstream.deadlines import Deadlines
@@ -73,7 +73,9 @@ class LitellmUpstream:
     async def count_tokens(self, request: Request) -> int:
         """See ``Upstream``."""
         try:
-            return await asyncio.to_thread(_count_tokens, request)
+            # Of many items it is enough to know that.
+            size = HEAVY_BYTES if request.weight() >= HEAVY else request.chain.weight()
+            return await counted(partial(_count_tokens, request), size=size)
         except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
             raise _as_upstream_error(request, failure) from None
 
