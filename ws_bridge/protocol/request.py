@@ -176,7 +176,7 @@ def flat(frame: Json) -> Json:
 def parse_create(body: Json, default_model: str | None = None) -> CreateResponse:
     """Read the body of an HTTP create, or of a flat `response.create` frame.
 
-    Whoever has read it has looked at its shape (``check_limits``).
+    The caller has checked its shape (``check_limits``).
     Raises ``InvalidRequest`` (with ``param``) for anything that cannot be served.
     """
     present = {key: value for key, value in body.items() if value is not None}

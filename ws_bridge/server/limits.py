@@ -16,9 +16,9 @@ MIB = 2**20
 # What else a reader of a response's events takes, in MiB: its connection and what is written to it.
 FOLLOWER_MIB = 0.2
 # A message that is complete is there as its frames, as bytes and as text, one at a time.
-COMPLETE = 2
+MESSAGE_COPIES = 2
 # Events of a running response: as they were sent, and once more in what it looks like by now.
-SAID = 2
+EVENT_COPIES = 2
 
 
 def most_held(config: Config) -> dict[str, int]:
@@ -32,9 +32,9 @@ def most_held(config: Config) -> dict[str, int]:
     is_kept_here = store.url.startswith("memory://")
     held = {
         "asked_mib": max(limits.asked_mib, alone),
-        "receiving_mib": limits.receiving_mib + COMPLETE * largest,
+        "receiving_mib": limits.receiving_mib + MESSAGE_COPIES * largest,
         "cached_mib": limits.cached_mib,
-        "responses_mib": SAID * limits.responses_mib,
+        "responses_mib": EVENT_COPIES * limits.responses_mib,
         "followers": FOLLOWER_MIB * limits.followers,
         "backlog_mib": store.backlog_mib,
         "max_mib": store.max_mib * 5 / 4 if is_kept_here else 0,  # conversations have a quarter

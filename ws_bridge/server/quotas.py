@@ -1,17 +1,16 @@
 """How much of this process one client key may take, and how often an address may be turned away.
 
-Rule 1: a limit of 0 is none; without keys everybody is one owner, and no key has a limit.
-Rule 2: what is taken comes back by itself: with the block it was taken for, or, for a response,
-because whoever counts looks whether it still runs. No notice can be missed, so no place is lost.
-Rule 3: a minute is any 60 seconds: a sliding window, exact, so what ``Retry-After`` says is true.
-Only when a place becomes free is not known to anybody: then it says one second.
+Rule 1: a limit of 0 is none; without keys all clients are one owner, and it has no key's limit.
+Rule 2: a place is given back without a notice: with the block it was taken for, or, for a response,
+by a look at whether it still runs. So no place is lost.
+Rule 3: a minute is any 60 seconds: a sliding window, exact, so ``Retry-After`` is true. Where the
+time at which a place becomes free is unknown, it is one second.
 Rule 4: every create counts when its turn comes: warm-ups, successors of steers, and those that are
-refused later. What another server had begun and this one goes on with does not: nobody asked here.
-Rule 5: what is asked counts in bytes until it is answered: a body until its answer is done, a
-create's until its response has ended, whoever waits for it. It counts by what it takes in memory:
-``COPIES`` of its text, or of the objects in it if they are larger, and of what it goes on from.
-One alone may be of any size, or it never could: one is alone while all others together take no
-more than an eighth of the limit.
+refused later. A response that another server began and this one resumes does not count.
+Rule 5: requests count in bytes until they are answered: a body until its answer is done, a create
+until its response has ended. They count by their size in memory: ``COPIES`` of the text, or of its
+objects if they are larger, and of the turns that it continues. A single one may be of any size:
+one is single while all others together take no more than an eighth of the limit.
 Rule 6: each process counts for itself, from zero. Keys are read at its start, so a key cannot be
 taken back while a socket is open, and nothing has to look at it again.
 """
@@ -37,8 +36,8 @@ from ws_bridge.types import Now
 Runs = Callable[[str, str], bool]  # whether the response of that id and owner is being generated
 
 WINDOW_SECONDS = 60.0
-# That many names are told apart; of more the longest idle are forgotten. A full table of addresses
-# is some 9 MB; whoever has more of them is not held up by a limit for each.
+# So many names are kept; of more the longest idle are forgotten. A full table of addresses is some
+# 9 MB; a client with more addresses than that is not stopped by a limit for each.
 MOST_NAMES = 10_000
 MIB = 2**20
 # A body is there as objects, adapted, as litellm's copy, as its JSON and as what is sent: at their
@@ -97,7 +96,7 @@ class Rate:
 
 
 class Quotas:
-    """The counts of one process. ``breached`` is told the limit's name at every refusal."""
+    """The counts of one process. ``limit_reached`` gets the limit's name at each refusal."""
 
     def __init__(
         self, limits: Limits, *, runs: Runs, limit_reached: Callable[[str], None], now: Now
@@ -124,7 +123,9 @@ class Quotas:
             yield
 
     @contextmanager
-    def response(self, owner: str, size: int = 0, claim: Claim | None = None) -> Iterator[Claim]:
+    def response(
+        self, owner: str, size: int = 0, claim: MemoryClaim | None = None
+    ) -> Iterator[MemoryClaim]:
         """One more response of the key: in the block it begins, and then it has the claim.
 
         What it was asked takes so many bytes, of which the claim has some, if it was made before. A
@@ -142,12 +143,12 @@ class Quotas:
                 yield held
 
     @contextmanager
-    def asked(self, owner: str, size: int = 0) -> Iterator[Claim]:
+    def asked(self, owner: str, size: int = 0) -> Iterator[MemoryClaim]:
         """So many bytes, and what the claim grows by, until the block is over.
 
         Raises ``RateLimited``.
         """
-        claim = Claim(self, owner)
+        claim = MemoryClaim(self, owner)
         claim.grow(size)
         try:
             yield claim
@@ -157,7 +158,7 @@ class Quotas:
     def check_asked(self, owner: str, size: int, own: int = 0) -> None:
         """Raise ``RateLimited`` if so many bytes are too many beside all others.
 
-        ``own`` are those that whoever asks has already.
+        ``own`` are the bytes that the caller has already.
         """
         for kind, owners in (("asked_mib_per_key", [owner]), ("asked_mib", None)):
             most = self._most[kind] * MIB
@@ -251,7 +252,7 @@ class Quotas:
         return RateLimited(f"{message} Try again in {seconds}s.", retry_after=seconds)
 
 
-class Claim:
+class MemoryClaim:
     """Bytes of this process that one request of a key takes, from its arrival to its end."""
 
     __slots__ = ("_owner", "_quotas", "size")
@@ -295,12 +296,12 @@ class LimitedCreates:
         if size:
             self._quotas.check_asked(owner, COPIES * size)
 
-    def claim(self, owner: str) -> Claim:
-        """An empty one; whoever has it lets go of it."""
-        return Claim(self._quotas, owner)
+    def claim(self, owner: str) -> MemoryClaim:
+        """An empty claim; the caller releases it."""
+        return MemoryClaim(self._quotas, owner)
 
-    async def start(self, create: Create, claim: Claim | None = None) -> Job:
-        """Begin a response; what has come of it may have its claim already.
+    async def start(self, create: Create, claim: MemoryClaim | None = None) -> Job:
+        """Start a response; its request may have a claim already.
 
         Raises ``BridgeError`` if it is refused: nothing was begun then.
         """

@@ -134,11 +134,11 @@ class ConversationRoutes:
         if part is None:
             raise ConversationNotFound(conversation_id)
 
-        def told() -> web.Response:
+        def build() -> web.Response:
             page = query.body([one.listed() for one in part.entries])
             return json_response(page | {"has_more": part.has_more})
 
-        return await aside(told, size=part.size)
+        return await aside(build, size=part.size)
 
     async def retrieve_item(self, request: web.Request) -> web.Response:
         """One item."""

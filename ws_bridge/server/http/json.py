@@ -14,11 +14,11 @@ from ws_bridge.errors import InvalidRequest
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.json_limits import JsonLimits, check_limits, read_object, weigh
 from ws_bridge.protocol.request import CreateResponse, parse_create
-from ws_bridge.server.quotas import COPIES, Claim
+from ws_bridge.server.quotas import COPIES, MemoryClaim
 from ws_bridge.types import Json
 
 LIMITS = web.AppKey("limits", Limits)
-CLAIM = web.RequestKey("claim", Claim)  # what the request takes in memory, until it is answered
+CLAIM = web.RequestKey("claim", MemoryClaim)  # of the request, until it is answered
 DEFAULT_LIMITS = Limits()
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 
