@@ -40,9 +40,8 @@ from ws_bridge.server.limits import (
     turn_cache,
 )
 from ws_bridge.server.metrics import Metrics
-from ws_bridge.server.middleware import AccessMiddleware
+from ws_bridge.server.middleware import AccessMiddleware, RequestQuota
 from ws_bridge.server.quotas import LimitedCreates, Quotas, generating
-from ws_bridge.server.request_quota import RequestQuota
 from ws_bridge.server.transport.listener import track_requests
 from ws_bridge.server.websocket.sockets import Sockets
 from ws_bridge.store.base import Store
@@ -123,7 +122,7 @@ class Bridge:
         config, jobs, clock = self._config, self._jobs, self._clock
         app = web.Application(
             client_max_size=config.server.max_message_mib * MIB,
-            middlewares=[track_requests, self._middleware.run, RequestQuota(self._quotas).count],
+            middlewares=[track_requests, self._middleware.run, RequestQuota(self._quotas).run],
         )
         app[LIMITS] = config.limits
         models = ModelRoutes(

@@ -1,9 +1,12 @@
-"""The middleware of every request: it authenticates, and it answers every error.
+"""The middlewares of every request: one authenticates and answers every error, one counts bytes.
 
 Rule 1: authentication comes first; a refused request reaches no handler, no store, no provider.
 Rule 2: an address that was refused too often gets 429 until its minute is over, but a valid key
 passes from any address: another client behind the same one may be at fault.
 Rule 3: every error has the form of docs/protocol.md §4.1; a bug's gives the client no detail.
+Rule 4: a body counts from its head on, by what it will take in memory. The claim of a create goes
+to its response, for as long as that runs (``quotas``).
+Rule 5: an answer that does not fit into the connection's buffer counts until it does.
 """
 
 from __future__ import annotations
@@ -16,8 +19,10 @@ from aiohttp import web
 
 from ws_bridge.errors import BridgeError, InvalidApiKey, OriginNotAllowed
 from ws_bridge.server.auth import OWNER, Authenticator
+from ws_bridge.server.http.json import CLAIM
 from ws_bridge.server.json_responses import error_response, from_http_exception, new_request_id
-from ws_bridge.server.quotas import Quotas
+from ws_bridge.server.quotas import COPIES, Quotas
+from ws_bridge.server.websocket.outbox import BUFFER_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +33,7 @@ LIKE_A_CREATE = frozenset({("POST", "/v1/responses/compact")})
 
 
 class AccessMiddleware:
-    """The middleware of one server."""
+    """Authenticates each request, and answers each error."""
 
     def __init__(self, authenticator: Authenticator, quotas: Quotas) -> None:
         self._authenticator = authenticator
@@ -70,3 +75,31 @@ class AccessMiddleware:
             self._quotas.refused(request.remote)
             log.info("request_refused status=%d code=%s", refusal.status, refusal.code)
             raise
+
+
+class RequestQuota:
+    """Counts each request's bytes; inside of ``AccessMiddleware``, which answers its refusals."""
+
+    def __init__(self, quotas: Quotas) -> None:
+        self._quotas = quotas
+
+    @web.middleware
+    async def run(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Run the handler within the quotas of the request's key. Raises ``RateLimited``."""
+        if OWNER not in request:
+            return await handler(request)
+        with self._quotas.asked(request[OWNER], COPIES * _announced(request)) as claim:
+            request[CLAIM] = claim
+            answer = await handler(request)
+        size = answer.content_length or 0
+        if isinstance(answer, web.Response) and size > BUFFER_BYTES:
+            with self._quotas.asked(request[OWNER], size):
+                await answer.prepare(request)
+                await answer.write_eof()  # it returns when the client has taken nearly all
+        return answer
+
+
+def _announced(request: web.Request) -> int:
+    """The bytes of the body that its head announces."""
+    length = request.content_length if request.can_read_body else 0
+    return min(length or 0, request.client_max_size)  # more is not received

@@ -45,7 +45,7 @@ MIB = 2**20
 COPIES = 5
 SMALL = COPIES * 64 * 1024  # bytes: so little is served whatever all others have asked together
 ALONE = 8
-LOOK_AFTER = 64  # responses of a key have begun: those that are over are let go of
+CHECK_EVERY = 64  # responses of a key that begin: those that are over are dropped then
 
 MESSAGES = {
     "connections_per_key": "Too many connections are open with this key ({}).",
@@ -103,12 +103,11 @@ class Quotas:
     ) -> None:
         self._most: dict[str, int] = {kind: getattr(limits, kind) for kind in MESSAGES}
         self._runs = runs
-        self._breached = limit_reached
+        self._limit_reached = limit_reached
         self._open: dict[str, int] = {}
         self._beginning: dict[str, int] = {}
-        self._begun: dict[
-            str, dict[str, int]
-        ] = {}  # by key: ids, and bytes of what they were asked
+        # By key: the ids of responses, and the bytes that each was asked.
+        self._begun: dict[str, dict[str, int]] = {}
         self._asked: dict[str, int] = {}  # bytes, for as long as their block lasts
         self._followers: dict[str, int] = {}
         self._creates = Rate(limits.creates_per_minute, now)
@@ -116,7 +115,7 @@ class Quotas:
 
     @contextmanager
     def connection(self, owner: str) -> Iterator[None]:
-        """One more socket of the key, as long as the block lasts. Raises ``RateLimited``."""
+        """Count a socket of the key, as long as the block lasts. Raises ``RateLimited``."""
         if self._is_full("connections_per_key", owner, self.connections(owner)):
             raise self._refusal("connections_per_key")
         with _more(self._open, owner):
@@ -126,10 +125,10 @@ class Quotas:
     def response(
         self, owner: str, size: int = 0, claim: MemoryClaim | None = None
     ) -> Iterator[MemoryClaim]:
-        """One more response of the key: in the block it begins, and then it has the claim.
+        """Count a response of the key: it begins in the block, and has the claim then.
 
-        What it was asked takes so many bytes, of which the claim has some, if it was made before. A
-        response that does not get the claim has ended with the block. Raises ``RateLimited``.
+        Its request takes ``size`` bytes, some of which ``claim`` may have already. A response that
+        does not get the claim has ended with the block. Raises ``RateLimited``.
         """
         if self._runs_enough(owner):
             raise self._refusal("running_per_key")
@@ -167,7 +166,7 @@ class Quotas:
                 continue
             if self.asked_bytes(owners) - own + size > most:
                 for one in owners or list(self._begun):
-                    self.running(one)  # those that are over are let go of
+                    self.running(one)  # drops those that are over
                 others = self.asked_bytes(owners) - own
                 if others > most // ALONE and others + size > most:
                     raise self._refusal(kind)
@@ -185,12 +184,12 @@ class Quotas:
             return
         begun = self._begun.setdefault(owner, {})
         begun[response_id] = size
-        if len(begun) % LOOK_AFTER == 0:
+        if len(begun) % CHECK_EVERY == 0:
             self.running(owner)
 
     @contextmanager
     def follower(self, owner: str) -> Iterator[None]:
-        """One more reader of a response's events, as long as the block lasts.
+        """Count a reader of a response's events, as long as the block lasts.
 
         Raises ``RateLimited``.
         """
@@ -202,7 +201,7 @@ class Quotas:
             yield
 
     def refused(self, remote: str | None) -> None:
-        """A request of the address is refused. Raises ``RateLimited`` if too many were before."""
+        """Count a refusal of the address. Raises ``RateLimited`` if too many came before."""
         address = address_of(remote)
         if wait := self._refused.wait(address):
             raise self._refusal("refused_per_minute", wait)
@@ -221,7 +220,7 @@ class Quotas:
         return self._beginning.get(owner, 0) + len(begun)
 
     def asked_bytes(self, owners: Iterable[str] | None = None) -> int:
-        """Bytes of what was asked, and is not known to be answered: of some keys, or of all."""
+        """Bytes that were asked and are not known to be answered: of some keys, or of all."""
         if owners is None:
             owners = {*self._asked, *self._begun}
         begun = (self._begun.get(owner, {}).values() for owner in owners)
@@ -240,20 +239,20 @@ class Quotas:
         return 0 < self._most[kind] <= taken and owner != LOCAL_OWNER
 
     def _runs_enough(self, owner: str) -> bool:
-        """Whether it is at its limit; who still runs is looked at only if all of them were."""
+        """Whether the key is at its limit; ended responses are looked for only if it seems so."""
         full = partial(self._is_full, "running_per_key", owner)
         begun = self._beginning.get(owner, 0) + len(self._begun.get(owner, ()))
         return full(begun) and full(self.running(owner))
 
     def _refusal(self, kind: str, wait: float = 1.0) -> RateLimited:
-        self._breached(kind)
+        self._limit_reached(kind)
         seconds = max(1, math.ceil(wait))
         message = MESSAGES[kind].format(self._most[kind])
         return RateLimited(f"{message} Try again in {seconds}s.", retry_after=seconds)
 
 
 class MemoryClaim:
-    """Bytes of this process that one request of a key takes, from its arrival to its end."""
+    """The bytes of this process that one request of a key takes, from its arrival to its end."""
 
     __slots__ = ("_owner", "_quotas", "size")
 
@@ -263,29 +262,29 @@ class MemoryClaim:
         self.size = 0
 
     def grow(self, size: int) -> None:
-        """Take so many bytes in all, if that is more. Raises ``RateLimited``: it is as it was."""
+        """Take so many bytes in all, if that is more. Raises ``RateLimited``, and takes none."""
         if size > self.size:
             self._quotas.check_asked(self._owner, size, self.size)
             self.set(size)
 
     def set(self, size: int) -> None:
-        """Take so many bytes in all, whatever others take."""
+        """Take so many bytes in all; no limit is checked."""
         if size != self.size:
             self._quotas.add_asked(self._owner, size - self.size)
             self.size = size
 
     def pass_to(self, response_id: str) -> None:
-        """A response takes them from now on, for as long as it runs."""
+        """Hand the bytes over to a response, for as long as it runs."""
         self._quotas.begun(self._owner, response_id, self.size)
         self.set(0)
 
     def release(self) -> None:
-        """Take nothing any more."""
+        """Give all bytes back."""
         self.set(0)
 
 
 class LimitedCreates:
-    """``jobs.start`` within the budget of the create's key: the one door for every transport."""
+    """``jobs.start`` within the quotas of the create's key: all transports start jobs here."""
 
     def __init__(self, jobs: JobRegistry, quotas: Quotas) -> None:
         self._jobs = jobs
@@ -303,7 +302,7 @@ class LimitedCreates:
     async def start(self, create: Create, claim: MemoryClaim | None = None) -> Job:
         """Start a response; its request may have a claim already.
 
-        Raises ``BridgeError`` if it is refused: nothing was begun then.
+        Raises ``BridgeError`` if the create is refused: nothing was started then.
         """
         with self._quotas.response(create.owner, COPIES * create.size, claim) as held:
             own = held.size
@@ -313,9 +312,9 @@ class LimitedCreates:
 
 
 def generating(jobs: JobRegistry) -> Runs:
-    """Whether a response runs here and has not said its last.
+    """A function of id and owner: whether the response runs here and has not published its end.
 
-    Its job lives a little longer; a client that heard the end may begin the next one at once.
+    Its job lives a little longer; a client that has the end may start the next one at once.
     """
 
     def runs(response_id: str, owner: str) -> bool:
@@ -326,7 +325,7 @@ def generating(jobs: JobRegistry) -> Runs:
 
 
 def address_of(remote: str | None) -> str:
-    """What counts as one address: of IPv6 the /64, for that is what one customer has."""
+    """The name that an address counts under: of IPv6 the /64, which one customer has."""
     try:
         address = ip_address(remote or "")
     except ValueError:
