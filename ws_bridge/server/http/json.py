@@ -57,9 +57,8 @@ async def read_body(request: web.Request) -> bytearray:
             body += piece
             if len(body) > most:
                 raise web.HTTPRequestEntityTooLarge(most)
-            if (
-                claim is not None
-            ):  # its size may not have been said before, or be that of its packing
+            # The head may announce no length, or that of a compressed body.
+            if claim is not None:
                 claim.grow(COPIES * len(body))
     except web.RequestPayloadError:
         raise InvalidRequest("The request body cannot be unpacked, or is cut off.") from None
