@@ -376,7 +376,9 @@ async def test_a_follower_whose_response_is_gone_is_cut_and_gets_no_end(serve, p
 async def test_a_key_of_another_type_ends_its_response_and_no_other(serve, place, name, end_of_it):
     """Without its record it is another server's; a log is written again with its end."""
     halfway, end = asyncio.Event(), asyncio.Event()
-    scene = await begin(serve, place, [*[script(halfway, end)] * AT_ONCE, answer("after")])
+    scripts = [*[script(halfway, end)] * AT_ONCE, answer("after")]
+    # No tick of the mirror is to write between the two commands, or before the end.
+    scene = await begin(serve, place, scripts, flush_ms=60_000)
     key = getattr(keys_of(place.ids[0]), name)
     place.node.cli("DEL", key)
     place.node.cli("LPUSH", key, "somebody else's")
