@@ -166,6 +166,7 @@ TREE = {
     "side.py": "def f():\n    import house.middle.left\nclass Right:\n    def close(self): ...\n",
     "low/__init__.py": "VALUE = 1\n",
     "low/base.py": "import json\n",
+    "low/deep/__init__.py": "from house.low import base\n",
     "other.py": "from house.low import VALUE\n",
 }
 
@@ -185,11 +186,14 @@ def house(tmp_path):
 
 def test_the_rooms_of_an_invented_house(house):
     """Folders and root modules; a cycle is one floor; a name of a package leads to the package."""
-    assert house.rooms == ["__main__.py", "high", "low", "middle", "other.py", "side.py"]
+    outer = ["__main__.py", "high", "low", "middle", "other.py", "side.py"]
+    assert (house.outer_rooms, house.rooms) == (outer, sorted([*outer, "low/deep"]))
+    assert house.outer_arrows == [arrow for arrow in house.arrows if arrow[0] != "low/deep"]
     assert house.arrows == [
         ("__main__.py", "high"),
         ("high", "low"),
         ("high", "middle"),
+        ("low/deep", "low"),
         ("middle", "side.py"),
         ("other.py", "low"),
         ("side.py", "middle"),
@@ -200,12 +204,12 @@ def test_the_rooms_of_an_invented_house(house):
 
 
 def test_the_names_and_files_of_an_invented_house(house):
-    assert (len(house.files), house.lines) == (10, 15)
+    assert (len(house.files), house.lines) == (11, 16)
     assert house.root_modules == ["__main__.py", "other.py", "side.py"]
     assert house.classes_twice == {"Top": ["high/top.py", "middle/left.py"]}
     assert house.untested == ["high/top.py", "middle/left.py", "side.py"]
     assert house.methods == {"close": 2}
     assert house.longest[0] == (4, "high/top.py")
     shown = told(house)
-    assert "| rooms | 6 |" in shown
+    assert "| rooms | 7 |" in shown
     assert "- `Top`: high/top.py, middle/left.py" in shown

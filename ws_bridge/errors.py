@@ -375,6 +375,9 @@ class ResponseTooLarge(BridgeError):
     default_message = "The response is longer than this server keeps."
 
 
+TRUNCATED = "The provider ended the stream before the response was finished."
+
+
 class UpstreamError(BridgeError):
     """The provider refused or failed. ``status`` is the provider's own where it had one.
 

@@ -65,6 +65,16 @@ class House:
         )
 
     @property
+    def outer_rooms(self) -> list[str]:
+        """The same where a folder is one room with all folders in it."""
+        return sorted({file.split("/")[0] for file in self.files} - {"__init__.py"})
+
+    @property
+    def outer_arrows(self) -> list[Arrow]:
+        """Which outer room imports from which other one."""
+        return sorted(levels(self.between_files).get("", set()))
+
+    @property
     def cycles(self) -> list[list[str]]:
         """Rooms that import each other, directly or around."""
         return cycles(self.arrows)
@@ -173,6 +183,8 @@ def told(house: House) -> str:
         "rooms": len(house.rooms),
         "floors": house.floors,
         "arrows between rooms": len(house.arrows),
+        "outer rooms (a folder with all in it)": len(house.outer_rooms),
+        "arrows between outer rooms": len(house.outer_arrows),
         "arrows in cycles": len(house.arrows_up),
         "arrows in cycles of neighbours": len(house.neighbours_up),
         "modules": len(house.files),

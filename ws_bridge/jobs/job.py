@@ -12,7 +12,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import BridgeError, ResponseTakenOver, ServerShutdown, UpstreamError
+from ws_bridge.errors import (
+    TRUNCATED,
+    BridgeError,
+    ResponseTakenOver,
+    ServerShutdown,
+    UpstreamError,
+)
 from ws_bridge.jobs.cancel_scope import CancelScope
 from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.observe import JobFinished, JobStarted, Observe, finished
@@ -81,9 +87,7 @@ class Job:
                     if scope.reason is not None:  # a request from this task does not cancel it
                         break
                 else:
-                    raise UpstreamError(
-                        "The provider ended the stream before the response was finished."
-                    )
+                    raise UpstreamError(TRUNCATED)
         silence.cancel()
         await asyncio.gather(silence, return_exceptions=True)
         if scope.reason is not None:

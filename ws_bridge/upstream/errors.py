@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ws_bridge.errors import UpstreamError
+from ws_bridge.errors import TRUNCATED, UpstreamError
 from ws_bridge.types import Json
 from ws_bridge.upstream.error_shortening import CUT_OFF
 
@@ -39,7 +39,6 @@ LOST = "The connection to the model provider was lost."
 NO_SOCKET = "The model provider does not offer its WebSocket mode here."
 TIMED_OUT = "The model provider did not answer in time."
 SILENT = "The model provider stopped sending data."
-TRUNCATED = "The provider ended the stream before the response was finished."
 CANCELLED = "The model provider cancelled the response."
 CREDENTIALS = "The model provider refused the bridge's credentials."
 TOO_LARGE = "The model provider's answer is larger than this server takes."
