@@ -85,7 +85,7 @@ async def test_a_turn_goes_on_from_an_incomplete_one(fake, native):
 
 
 async def test_after_a_failed_turn_all_of_the_history_is_sent(fake, native):
-    """A failed continuation evicts its parent at the provider (wire contract 4.1.4)."""
+    """A failed continuation evicts its parent at the provider (docs/protocol.md §6.3)."""
     talk = Talk(native, target(fake, "echo"))
     await talk.ask()
     parent = talk.parent
