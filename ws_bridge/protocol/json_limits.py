@@ -19,6 +19,7 @@ from ws_bridge.types import Json
 Text = str | bytes | bytearray
 
 CONTAINERS = frozenset({dict, list})
+GC_HEADER = 16  # bytes that the interpreter's garbage collector puts before each container
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ def weigh(values: Iterable[Any]) -> int:
     """
     total, level = 0, list(values)
     while level:
-        total += sum([value.__sizeof__() for value in level])
         inner = [value for value in level if type(value) in CONTAINERS]
+        total += sum([value.__sizeof__() for value in level]) + GC_HEADER * len(inner)
         nodes = (node.values() if type(node) is dict else node for node in inner)
         level = [value for node in nodes for value in node]
     return total
