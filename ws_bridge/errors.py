@@ -8,6 +8,7 @@ Rule 3: an error has three forms (HTTP body, WebSocket frame, ``response.error``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -401,6 +402,7 @@ class UpstreamError(BridgeError):
         super().__init__(
             message, status=status, code=code or known, param=param, retry_after=retry_after
         )
+        self.tried: Sequence[object] = ()  # the targets that were asked, `upstream.base.Tried`
         if self.status == RateLimited.status:
             self.type = RateLimited.type
         elif 400 <= self.status < 500:

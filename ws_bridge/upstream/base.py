@@ -1,20 +1,21 @@
-"""The seam to the providers: what an upstream gets, and what it promises."""
+"""The seam to the providers: an upstream is opened with a request, and its answer is read.
+
+Retries, fallbacks, the preference for a provider's socket and compaction live in ``Upstream.open``
+and only there; each of them returns the innermost answer, so that nothing stands between an answer
+and the job that reads it.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ws_bridge.errors import BridgeError
+from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.types import Item, Json
-
-READ_OUT_SECONDS = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -32,7 +33,8 @@ class Target:
     drop_params: bool = (
         False  # leave out parameters that the provider does not know, instead of a 400
     )
-    mode: str = "auto"  # "managed": litellm; "native": the provider's own WebSocket; or "auto"
+    mode: str = "auto"  # "managed": over HTTP; "native": the provider's own WebSocket; or "auto"
+    via: str = "auto"  # "litellm": its `aresponses` opens every call; "auto": a dialect if it can
     ws_lanes: int = 0  # responses at once on one native connection; 0: as its host's profile says
     most_bytes: int = 128 * 2**20  # of one answer, as the provider sends it
     ws_reconnects: int = 2  # further attempts at a native connection that failed
@@ -80,8 +82,6 @@ class Request:
     response_id: str = ""  # the bridge's own id
     store: bool = False  # as the client asked
     background_id: str = ""  # the provider's id of a background response that goes on
-    outlives: Callable[[], bool] = lambda: False  # whether it runs on when the generator is closed
-    tried: Callable[[Tried], None] = lambda _: None  # called with each target that was asked
 
     def input(self) -> list[Item]:
         """The input items as this target may see them (deep copies)."""
@@ -92,33 +92,95 @@ class Request:
         return self.chain.count() + len(self.options.get("tools") or ())
 
 
+@dataclass(frozen=True, slots=True)
+class Preface:
+    """What stands before an answer in the response: items, and the usage that they took."""
+
+    items: tuple[Item, ...]
+    usage: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an answer went: it was complete, it failed with an error, or nobody wanted the rest."""
+
+    error: UpstreamError | None = None
+    is_complete: bool = False
+
+
+COMPLETE = Outcome(is_complete=True)
+ABANDONED = Outcome()
+
+
+class Answer(ABC):
+    """One provider's answer, opened: something of it was said, so no other target is asked.
+
+    ``first`` has the drafts that opening it has read; `read` returns those after them.
+    """
+
+    def __init__(self, target: Target, first: Sequence[Draft] = ()) -> None:
+        self.target = target  # who answers; its name stands in `model` where the provider gives none
+        self.first = first
+        self.tried: Sequence[Tried] = (Tried(target),)  # in order; the last one answers
+        self.upstream_id = ""  # a background response's id at its provider
+        self.preface: Preface | None = None
+        self._listeners: list[Callable[[Outcome], None]] = []
+
+    @abstractmethod
+    async def read(self) -> Sequence[Draft] | None:
+        """The drafts that one read of the wire brings, perhaps none; None after the end.
+
+        The last draft is terminal. Lifecycle drafts carry the provider's ``response`` object as it
+        is. Raises ``UpstreamError`` and nothing else; an end without a terminal draft is one.
+        """
+
+    async def close(self, outcome: Outcome = ABANDONED, *, keep_running: bool = False) -> None:
+        """Release the provider's connection and its load, at any time and any number of times.
+
+        ``keep_running``: a response that its provider generates by itself goes on there.
+        """
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener(outcome)
+        await self._release(is_complete=outcome.is_complete, keep_running=keep_running)
+
+    def on_close(self, listener: Callable[[Outcome], None]) -> None:
+        """Call it once, with the outcome, when the answer is closed."""
+        self._listeners.append(listener)
+
+    @abstractmethod
+    async def _release(self, *, is_complete: bool, keep_running: bool) -> None:
+        """Close the connection; a complete answer's may be read to its end and used again."""
+
+
 class Upstream(Protocol):
-    """The source of a response's events."""
+    """The source of responses."""
 
-    def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
-        """Yield the response's events in order, the last one terminal.
+    async def open(self, request: Request) -> Answer:
+        """The answer of the first target that gives one; whoever opens it closes it.
 
-        Lifecycle drafts carry the provider's ``response`` object as it is; ids, numbers and what
-        the client gets are the caller's. Closing the generator, or cancelling the task that awaits
-        it, closes the provider's connection within a second.
-        Raises ``UpstreamError`` and nothing else; an end without a terminal draft is a failure.
-        Never retries once a draft has been yielded.
+        Raises ``UpstreamError`` and nothing else; ``tried`` of it has the targets that were asked.
+        A caller that is cancelled leaves nothing open, nor running at a provider.
         """
         ...
+
+
+class TokenCounter(Protocol):
+    """Counts a request's tokens, without asking its provider."""
 
     async def count_tokens(self, request: Request) -> int:
         """The request's input tokens, by litellm's counter for the model."""
         ...
 
 
-class Service(Upstream, Protocol):
-    """An upstream that a server opens once, and closes last."""
+class Service(Upstream, TokenCounter, Protocol):
+    """What a server starts once, and stops last."""
 
-    async def open(self) -> None:
-        """Make it ready; calls of ``respond`` wait until this returns."""
+    async def start(self) -> None:
+        """Make it ready; calls of ``open`` wait until this returns."""
         ...
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """Close every connection."""
         ...
 
@@ -136,14 +198,3 @@ FindCandidates = Callable[[str], Sequence[Sequence[Target]]]
 
 The preferred group is first. Raises ``ModelNotFound``.
 """
-
-
-async def read_out(drafts: AsyncGenerator[Draft, None]) -> None:
-    """Read a stream to its end after its terminal draft: then its connection can be used again.
-
-    Later drafts and errors are dropped; it takes ``READ_OUT_SECONDS`` at most.
-    """
-    with contextlib.suppress(TimeoutError, BridgeError):
-        async with asyncio.timeout(READ_OUT_SECONDS):
-            async for _ in drafts:
-                pass
