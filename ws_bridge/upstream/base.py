@@ -17,6 +17,7 @@ from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.types import Item, Json
 
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One model of one provider, as the operator's table names it. Secrets do not print."""
@@ -119,7 +120,9 @@ class Answer(ABC):
     """
 
     def __init__(self, target: Target, first: Sequence[Draft] = ()) -> None:
-        self.target = target  # who answers; its name stands in `model` where the provider gives none
+        self.target = (
+            target  # who answers; its name stands in `model` where the provider gives none
+        )
         self.first = first
         self.tried: Sequence[Tried] = (Tried(target),)  # in order; the last one answers
         self.upstream_id = ""  # a background response's id at its provider

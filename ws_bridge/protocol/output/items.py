@@ -6,7 +6,7 @@ Rule 2: an item's `added` event has what is known before its first delta.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +111,10 @@ ITEMS: dict[str, ItemKind] = {
         ("response.code_interpreter_call_code", "code"),
         ("interpreting",),
     ),
+    "apply_patch_call": ItemKind("apc", (_STARTED,)),
+    "shell_call": ItemKind("sh", (_STARTED,)),
+    "local_shell_call": ItemKind("lsh", (_STARTED,)),
+    "tool_search_call": ItemKind("tsc", (_STARTED,)),
     "web_search_call": ItemKind("ws", (_STARTED,), ("in_progress", "searching")),
     "file_search_call": ItemKind("fs", (_STARTED, ("results", None)), ("in_progress", "searching")),
     "image_generation_call": ItemKind(
@@ -130,6 +134,14 @@ def item_added(item: Item, index: int) -> Draft:
 def item_done(item: Item, index: int) -> Draft:
     """An item is finished."""
     return Draft(DONE, {"output_index": index, "item": item})
+
+
+def item_states(item: Item, index: int, states: Iterable[str]) -> Iterator[Draft]:
+    """The states that a hosted call goes through, one event each."""
+    for state in states:
+        yield Draft(
+            f"response.{item['type']}.{state}", {"item_id": item["id"], "output_index": index}
+        )
 
 
 def text_done(item: Item, at: Json) -> Draft:

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.output.items import (
+    ITEMS,
     PARTS,
     annotation_added,
     item_added,
     item_done,
+    item_states,
     part_added,
     part_done,
 )
@@ -40,6 +42,7 @@ class TextPart:
         self._text: list[str] = []
         self._logprobs: list[Json] = []
         self._annotations: list[Json] = []
+        self.length = 0  # characters
         self._cited = 0  # where the text ended at the last annotation
 
     def open(self) -> Draft:
@@ -49,6 +52,7 @@ class TextPart:
     def append_text(self, text: str, logprobs: Sequence[Json]) -> Draft:
         """The next piece of the text."""
         self._text.append(text)
+        self.length += len(text)
         if not self._has_logprobs:
             return Draft(self._delta, {**self._at, "delta": text})
         self._logprobs += logprobs
@@ -56,10 +60,9 @@ class TextPart:
 
     def annotate(self, annotation: Json) -> Draft:
         """One more annotation; a link without a place cites the text since the last one."""
-        length = sum(map(len, self._text))
         if annotation.get("type") == "url_citation" and "start_index" not in annotation:
-            annotation = {**annotation, "start_index": self._cited, "end_index": length}
-        self._cited = length
+            annotation = {**annotation, "start_index": self._cited, "end_index": self.length}
+        self._cited = self.length
         self._annotations.append(annotation)
         return annotation_added(self._at, len(self._annotations) - 1, annotation)
 
@@ -88,8 +91,20 @@ class TextItems:
             **EMPTY[type_],
         }
         self._index = -1
+        self._sealed = ""
         self._blocks: list[Json] = []
         self._parts: list[TextPart] = []
+
+    @property
+    def text_length(self) -> int:
+        """The characters of the open text part; 0 if none is open."""
+        part = self._parts[-1] if self._parts else None
+        return part.length if part is not None and part.name == "output_text" else 0
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its maker has signed it: what follows is another item."""
+        return bool(self._sealed)
 
     def open(self, index: int) -> list[Draft]:
         """The item begins."""
@@ -112,6 +127,10 @@ class TextItems:
         """Keep fragments of signed or redacted thinking."""
         self._blocks += blocks
 
+    def seal(self, sealed: str) -> None:
+        """Keep what its maker wants back: the item's `encrypted_content`."""
+        self._sealed = sealed
+
     def is_whole(self) -> bool:
         """Where another item begins, this one has ended."""
         return True
@@ -123,7 +142,9 @@ class TextItems:
         self.item = self.item | {"status": "incomplete" if cut else "completed"}
         if self._parts:
             self.item[LISTS[self.type]] = [part.json() for part in self._parts]
-        if blocks := signed_blocks(self._blocks):
+        if self._sealed:
+            self.item["encrypted_content"] = self._sealed
+        elif blocks := signed_blocks(self._blocks):
             self.item["encrypted_content"] = json.dumps(blocks, separators=(",", ":"))
         yield item_done(self.item, self._index)
 
@@ -167,6 +188,43 @@ class ImageItem:
     def close(self, *, cut: bool, last: bool) -> list[Draft]:  # noqa: ARG002 - as for a call
         """The item ends."""
         return self._drafts
+
+
+class HostedItem:
+    """A call of a tool that the provider runs, from its beginning to its end."""
+
+    def __init__(self, item: Json) -> None:
+        self.type: str = item["type"]
+        self.is_over = False
+        self.item = item
+        self._index = -1
+        self._told = 0  # of the events that the finished item has
+
+    def open(self, index: int) -> list[Draft]:
+        """The item begins."""
+        self._index = index
+        kind = ITEMS[self.type]
+        self._told = 1 + len(kind.states)
+        blanks = dict(kind.blank)
+        return [
+            item_added({**blanks, **self.item, "status": "in_progress"}, index),
+            *item_states(self.item, index, kind.states),
+        ]
+
+    def end(self, fields: Json) -> None:
+        """What came of it."""
+        self.item = {**self.item, "status": "completed", **fields}
+        self.is_over = True
+
+    def is_whole(self) -> bool:
+        """It ends by itself only."""
+        return self.is_over
+
+    def close(self, *, cut: bool, last: bool) -> list[Draft]:  # noqa: ARG002 - as for a call
+        """The item ends; one whose end did not come has failed."""
+        if not self.is_over:
+            self.item = {**self.item, "status": "failed"}
+        return list(replay_items([self.item], self._index))[self._told :]
 
 
 def has_content(block: Json) -> bool:

@@ -20,6 +20,7 @@ from ws_bridge.protocol.output.items import (
     annotation_added,
     item_added,
     item_done,
+    item_states,
     logprobs_of,
     part_added,
     part_done,
@@ -124,26 +125,21 @@ def _item(item: Item, index: int) -> Iterator[Draft]:
     kind = ITEMS.get(item.get("type", ""), UNKNOWN)
     at = {"item_id": item["id"], "output_index": index}
     yield item_added(item | _blanks(item, kind), index)
-    yield from _states(item, at, kind.states)
+    yield from item_states(item, index, kind.states)
     for name in ("summary", "content"):
         parts = item.get(name)
         for number, part in enumerate(parts if isinstance(parts, list) else ()):
             yield from _part(part, at, number)
     if kind.text is not None:
         yield from _text(item, at, *kind.text)
-    yield from _states(item, at, kind.last_states)
+    yield from item_states(item, index, kind.last_states)
     if (end := _end(item)) in kind.ends and (kind.states or kind.last_states):
-        yield from _states(item, at, (end,))
+        yield from item_states(item, index, (end,))
     yield item_done(item, index)
 
 
 def _blanks(item: Item, kind: ItemKind) -> Json:
     return {key: list(value) if value == [] else value for key, value in kind.blank if key in item}
-
-
-def _states(item: Item, at: Json, states: Iterable[str]) -> Iterator[Draft]:
-    for state in states:
-        yield Draft(f"response.{item['type']}.{state}", dict(at))
 
 
 def _end(item: Item) -> str:

@@ -1,0 +1,287 @@
+"""The client's own tools, by the flat name under which a provider sees them (pure).
+
+Most providers know functions only. Every tool that the client runs itself (functions, custom tools,
+`apply_patch`, `shell`, `local_shell`, and those in namespaces) is offered to them as a function,
+and a call of it becomes an item of the tool's own type again.
+
+Rule 1: one table a request, both ways: what is written into it is what is read with it.
+Rule 2: a flat name has at most 64 characters of [A-Za-z0-9_-]; a longer one is cut and hashed; two
+tools with one flat name are refused.
+Rule 3: tools that the provider runs are not in the table: a dialect decides about them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from ws_bridge.errors import InvalidRequest
+from ws_bridge.types import Item, Json
+
+LONGEST_NAME = 64
+SEPARATOR = "__"  # between a namespace and a name
+_FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
+
+_TEXT: Json = {"type": "string"}
+CONTENT = "content"  # the one argument of a custom tool
+
+
+def _object(properties: Json, *required: str) -> Json:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required or properties),
+        "additionalProperties": False,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ToolKind:
+    """One type of tool that the client runs: its items, and its form as a function."""
+
+    call: str  # the type of its call; that of its output is the same + "_output"
+    parameters: Json = field(default_factory=lambda: _object({}))
+    description: str = ""
+    fields: str = ""  # the key of the call that has the arguments as an object; "": they are text
+
+
+KINDS: Mapping[str, ToolKind] = {
+    "function": ToolKind("function_call"),
+    "custom": ToolKind("custom_tool_call", _object({CONTENT: _TEXT})),
+    "apply_patch": ToolKind(
+        "apply_patch_call",
+        _object(
+            {
+                "type": {"type": "string", "enum": ["create_file", "update_file", "delete_file"]},
+                "path": _TEXT,
+                "diff": {
+                    "type": "string",
+                    "description": "The file's change as a V4A diff; absent where it is deleted.",
+                },
+            },
+            "type",
+            "path",
+        ),
+        "Create, update or delete one file by a V4A diff.",
+        "operation",
+    ),
+    "shell": ToolKind(
+        "shell_call",
+        _object(
+            {
+                "commands": {"type": "array", "items": _TEXT},
+                "timeout_ms": {"type": "integer"},
+                "max_output_length": {"type": "integer"},
+            },
+            "commands",
+        ),
+        "Run shell commands, and get what each of them writes and its exit code.",
+        "action",
+    ),
+    "local_shell": ToolKind(
+        "local_shell_call",
+        _object(
+            {
+                "command": {"type": "array", "items": _TEXT},
+                "working_directory": _TEXT,
+                "timeout_ms": {"type": "integer"},
+                "env": {"type": "object", "additionalProperties": _TEXT},
+            },
+            "command",
+        ),
+        "Run one command in the user's shell, and get what it writes.",
+        "action",
+    ),
+}
+KIND_OF_CALL = {kind.call: name for name, kind in KINDS.items()}
+CALLS = frozenset(KIND_OF_CALL)
+OUTPUTS = frozenset(f"{call}_output" for call in CALLS)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTool:
+    """One tool of the client's, as a function."""
+
+    flat: str  # its name at the provider
+    kind: str  # a key of `KINDS`
+    name: str  # as the client calls it
+    namespace: str = ""
+    description: str = ""
+    parameters: Json = field(default_factory=dict)
+    strict: bool | None = None
+
+    @property
+    def call(self) -> str:
+        """The type of its calls."""
+        return KINDS[self.kind].call
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its arguments are published as they come; else the whole object is needed."""
+        return not KINDS[self.kind].fields
+
+
+@dataclass(frozen=True, slots=True)
+class ToolTable:
+    """The tools of one request. ``hosted`` are the others, as the client sent them, with places."""
+
+    tools: Mapping[str, ClientTool] = field(default_factory=dict)  # by flat name, in order
+    hosted: tuple[tuple[str, Json], ...] = ()  # (place in the request, tool)
+
+    @classmethod
+    def of(cls, tools: Iterable[Json]) -> ToolTable:
+        """The table of a request's ``tools``. Raises ``InvalidRequest`` where two names collide."""
+        table: dict[str, ClientTool] = {}
+        hosted = []
+        for place, tool in _with_places(tools, "tools"):
+            if tool.get("type") not in KINDS:
+                hosted.append((place, tool))
+                continue
+            entry = _client_tool(tool)
+            if table.setdefault(entry.flat, entry) is not entry:
+                raise InvalidRequest(
+                    f"Two tools have the name '{entry.flat}' for the model.", param=place
+                )
+        return cls(table, tuple(hosted))
+
+    def of_wire(self, flat: str) -> ClientTool:
+        """The tool that a provider called; one that is not offered is a function of that name."""
+        return self.tools.get(flat) or ClientTool(flat, "function", flat)
+
+    def of_item(self, call: Item) -> ClientTool:
+        """The tool of a call in the history, also where it is not offered any more."""
+        kind = KIND_OF_CALL[call["type"]]
+        name = call.get("name") if kind in ("function", "custom") else kind
+        flat = flat_name(str(name or ""), str(call.get("namespace") or ""))
+        known = self.tools.get(flat)
+        return known or ClientTool(flat, kind, str(name or ""), str(call.get("namespace") or ""))
+
+    def named(self, choice: Json) -> ClientTool | None:
+        """The tool that a choice names: ``{"type": "function", "name": …}``; None if it is none."""
+        kind = str(choice.get("type"))
+        if kind not in KINDS:
+            return None
+        name = str(choice.get("name") or kind)
+        return self.tools.get(flat_name(name, str(choice.get("namespace") or "")))
+
+    def narrowed(self, flats: Iterable[str]) -> ToolTable:
+        """The table with these tools only, for `allowed_tools`."""
+        kept = set(flats)
+        return ToolTable({flat: t for flat, t in self.tools.items() if flat in kept}, self.hosted)
+
+
+NO_TOOLS = ToolTable()
+
+
+def flat_name(name: str, namespace: str = "") -> str:
+    """The name of a tool at a provider."""
+    full = f"{namespace}{SEPARATOR}{name}" if namespace else name
+    flat = _FOREIGN.sub("_", full)
+    if len(flat) <= LONGEST_NAME and flat == full:
+        return flat
+    digest = hashlib.sha256(full.encode(errors="replace")).hexdigest()[:8]
+    return f"{flat[: LONGEST_NAME - 9]}_{digest}" if len(flat) > LONGEST_NAME else flat
+
+
+def arguments_of(call: Item) -> Json:
+    """The arguments of a call in the history as an object, whatever the client sent.
+
+    Text that is no JSON object is wrapped: no provider takes it as it is.
+    """
+    kind = KIND_OF_CALL[call["type"]]
+    if kind == "custom":
+        return {CONTENT: str(call.get("input") or "")}
+    if key := KINDS[kind].fields:
+        value = call.get(key)
+        given = dict(value) if isinstance(value, dict) else {}
+        if kind == "local_shell":
+            given.pop("type", None)
+        return {name: each for name, each in given.items() if each is not None}
+    text = str(call.get("arguments") or "")
+    try:
+        parsed = orjson.loads(text) if text.strip() else {}
+    except orjson.JSONDecodeError:
+        return {"arguments": text}
+    return parsed if isinstance(parsed, dict) else {"arguments": parsed}
+
+
+def fields_of(kind: str, arguments: str) -> Json | None:
+    """The fields of a call of a tool whose arguments are an object; None if they do not fit."""
+    try:
+        given = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(given, dict):
+        return None
+    if kind == "apply_patch":
+        return _patch_fields(given)
+    commands = given.get(KINDS[kind].parameters["required"][0])
+    if not isinstance(commands, list) or not all(isinstance(one, str) for one in commands):
+        return None
+    if kind == "shell":
+        limits = {name: given.get(name) for name in ("timeout_ms", "max_output_length")}
+        return {"action": {"commands": commands, **limits}}
+    env = given.get("env")
+    return {
+        "action": {
+            "type": "exec",
+            "command": commands,
+            "env": env if isinstance(env, dict) else {},
+            "working_directory": given.get("working_directory"),
+            "timeout_ms": given.get("timeout_ms"),
+            "user": None,
+        }
+    }
+
+
+def _patch_fields(given: Json) -> Json | None:
+    kind = given.get("type")
+    keys = ("type", "path") if kind == "delete_file" else ("type", "path", "diff")
+    kinds = KINDS["apply_patch"].parameters["properties"]["type"]["enum"]
+    if kind not in kinds or not all(isinstance(given.get(key), str) for key in keys):
+        return None
+    return {"operation": {key: given[key] for key in keys}}
+
+
+def call_of_output(output: Item) -> str:
+    """The call id that an output answers; a local shell's output names its call by `id`."""
+    return str(output.get("call_id") or output.get("id") or "")
+
+
+def _with_places(tools: Iterable[Json], at: str, space: str = "") -> Iterator[tuple[str, Json]]:
+    for place, tool in enumerate(tools):
+        here = f"{at}[{place}]"
+        if tool.get("type") == "namespace" and isinstance(tool.get("tools"), list):
+            inner = [one for one in tool["tools"] if isinstance(one, dict)]
+            yield from _with_places(inner, f"{here}.tools", str(tool.get("name") or ""))
+        else:
+            yield here, {**tool, "namespace": space} if space else tool
+
+
+def _client_tool(tool: Json) -> ClientTool:
+    kind = tool["type"]
+    name = str(tool.get("name") or "") if kind in ("function", "custom") else kind
+    parameters: Any = tool.get("parameters") if kind == "function" else None
+    return ClientTool(
+        flat=flat_name(name, tool.get("namespace") or ""),
+        kind=kind,
+        name=name,
+        namespace=str(tool.get("namespace") or ""),
+        description=_description(tool),
+        parameters=parameters if isinstance(parameters, dict) else KINDS[kind].parameters,
+        strict=tool.get("strict") if isinstance(tool.get("strict"), bool) else None,
+    )
+
+
+def _description(tool: Json) -> str:
+    text = str(tool.get("description") or KINDS[tool["type"]].description)
+    grammar = tool.get("format")
+    if isinstance(grammar, dict) and grammar.get("type") == "grammar":
+        rules = f"{CONTENT!r} must match this {grammar.get('syntax')} grammar:"
+        return f"{text}\n\n{rules}\n{grammar.get('definition')}".strip()
+    return text
