@@ -1,4 +1,4 @@
-"""Whatever a reader says, in whatever order, clients get a strict stream; calls get their own type."""
+"""Whatever a reader says, in any order, clients get a strict stream; calls get their own type."""
 
 import itertools
 import json
