@@ -1,4 +1,4 @@
-"""What holds for every reader: one end, drafts before an error first, JSON where a stream was due."""
+"""What holds for every reader: one end, drafts before an error first, JSON for a stream."""
 
 import orjson
 import pytest
