@@ -1,9 +1,8 @@
 """A cost is the wire's usage times the model's prices, as litellm's own arithmetic has it."""
 
-import litellm
 import pytest
-from litellm.types.utils import CompletionTokensDetailsWrapper, PromptTokensDetailsWrapper, Usage
 
+from ws_bridge.upstream.litellm.setup import litellm
 from ws_bridge.upstream.prices import PriceRow
 
 ROW = {
@@ -56,14 +55,15 @@ def test_nonsense_in_a_usage_costs_nothing():
 @pytest.mark.parametrize("into", [1000, 300_000])
 def test_the_arithmetic_is_litellms(model, into):
     counted = usage(into, 500, 200)
+    types = litellm.types.utils
     theirs = litellm.cost_per_token(
         model=model,
-        usage_object=Usage(
+        usage_object=types.Usage(
             prompt_tokens=into,
             completion_tokens=500,
             total_tokens=into + 500,
-            prompt_tokens_details=PromptTokensDetailsWrapper(cached_tokens=200),
-            completion_tokens_details=CompletionTokensDetailsWrapper(reasoning_tokens=0),
+            prompt_tokens_details=types.PromptTokensDetailsWrapper(cached_tokens=200),
+            completion_tokens_details=types.CompletionTokensDetailsWrapper(reasoning_tokens=0),
         ),
     )
     row = PriceRow.of(litellm.model_cost[model])
