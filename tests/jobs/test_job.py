@@ -80,14 +80,13 @@ STEPS = [*opening(), *message("a", "b"), completed(done_item("ab"))]
 async def test_stopped_at_any_point_it_has_one_terminal_event_and_closes_the_provider(cut, ending):
     reached = asyncio.Event()
 
-    class Reaching(Scripted):
-        async def respond(self, request):
-            async for draft in super().respond(request):
-                if draft is STEPS[cut]:
-                    reached.set()
-                yield draft
+    def steps(_request):
+        yield from STEPS[:cut]
+        reached.set()
+        yield STEPS[cut]
+        yield asyncio.Event()
 
-    upstream = Reaching([*STEPS[: cut + 1], asyncio.Event()])
+    upstream = Scripted(steps)
     job = new_job(upstream, new_store())
     task = asyncio.create_task(job.run())
     await reached.wait()

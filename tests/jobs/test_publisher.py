@@ -25,7 +25,7 @@ OWN = Draft("ws_bridge.note", {"note": "by the bridge"})
 class Desk:
     """A publisher over a store that a test can hold up."""
 
-    def __init__(self, *, is_stored=True, background=False, on_end=None):
+    def __init__(self, *, is_stored=True, background=False, on_item=None, on_end=None):
         self.clock = FakeClock()
         self.store = FaultyStore(self.clock.now)
         self.mirror = Mirror(self.store, MirrorTiming(end_waits=0), self.clock.clock())
@@ -39,6 +39,7 @@ class Desk:
             self.spec,
             self.scope,
             mirror=self.mirror if is_stored else None,
+            on_item=on_item,
             on_end=on_end,
             clock=self.clock.clock(),
         )
@@ -50,7 +51,7 @@ class Desk:
     async def publish(self, *drafts):
         """As a job does it."""
         for draft in drafts:
-            if not self.publisher.publish(draft):
+            if not self.publisher.publish([draft]):
                 await self.publisher.flush()
 
 
@@ -58,7 +59,7 @@ async def test_the_first_events_and_the_end_wait_for_the_store_and_no_others():
     desk, drafts = Desk(), answer("a", "b")
     waited = []
     for draft in drafts:
-        if not desk.publisher.publish(draft):
+        if not desk.publisher.publish([draft]):
             waited.append(draft.type)
             await desk.publisher.flush()
     assert waited == ["response.created", "response.completed"]
@@ -69,7 +70,7 @@ async def test_the_first_events_and_the_end_wait_for_the_store_and_no_others():
 
 async def test_without_a_store_only_the_end_is_flushed():
     desk = Desk(is_stored=False)
-    assert [desk.publisher.publish(draft) for draft in answer("a")].count(False) == 1
+    assert [desk.publisher.publish([draft]) for draft in answer("a")].count(False) == 1
     await desk.publisher.flush()
     assert desk.types[-1] == "response.completed"
 
@@ -94,7 +95,7 @@ async def test_what_waits_for_the_lease_is_published_before_what_comes_after_its
     desk.clock.advance(16)
     assert desk.publisher.publish_own(OWN) is False
     await desk.mirror.drain()  # as the flusher does, which renews the lease
-    assert desk.publisher.publish(message("a")[0]) is True
+    assert desk.publisher.publish(message("a")[:1]) is True
     assert desk.types[2:] == [OWN.type, "response.output_item.added"]
     assert [event.number for event in desk.publisher.stream.events] == [0, 1, 2, 3]
 
@@ -115,7 +116,7 @@ async def test_where_the_lease_may_have_expired_the_store_is_asked_first():
     desk.clock.advance(16)
     claim = await desk.store.claim(ID)
     assert claim is not None
-    assert desk.publisher.publish(message("a")[0]) is False
+    assert desk.publisher.publish(message("a")[:1]) is False
     await desk.publisher.flush()
     assert desk.types == ["response.created", "response.in_progress"]
     assert desk.scope.reason is EndReason.TAKEN_OVER
@@ -225,7 +226,7 @@ async def test_who_answers_is_in_the_record_when_it_is_known_only_during_its_cre
     desk.store.answers = [gate]
     beginning = asyncio.create_task(desk.publish(*opening()))
     await wait_until(lambda: desk.store.created)
-    desk.publisher.set_target(Target("m", "anthropic/c"))
+    desk.publisher.set_answer(an_answer(Target("m", "anthropic/c")))
     gate.set()
     await beginning
     await desk.publisher.cancel()
@@ -244,7 +245,7 @@ async def test_what_an_earlier_server_has_published_is_not_published_again():
     before = list(desk.publisher.stream.events)
     await desk.publish(*drafts[:5])
     assert desk.publisher.stream.events == before
-    assert desk.publisher.publish(drafts[5])
+    assert desk.publisher.publish(drafts[5:6])
     assert desk.publisher.stream.events[-1].json()["delta"] == "b"
     numbers = [event.number for event in desk.publisher.stream.events]
     assert numbers == list(range(len(numbers)))

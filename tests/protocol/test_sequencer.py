@@ -41,7 +41,7 @@ def new(lane: str | None = None, now: float = NOW) -> Sequencer:
 
 def run(*drafts: Draft, sequencer: Sequencer | None = None) -> list[Event]:
     sequencer = sequencer or new()
-    return [event for draft in drafts for event in sequencer.sequence(draft)]
+    return sequencer.sequence(drafts)
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -142,7 +142,7 @@ def test_nothing_comes_after_the_end(late):
     sequencer = new()
     run(*answer("hi"), sequencer=sequencer)
     result = sequencer.result
-    assert sequencer.sequence(late) == []
+    assert sequencer.sequence([late]) == []
     assert sequencer.fail(ServerShutdown(), []) == []
     assert sequencer.cancel() == []
     assert sequencer.interrupt([]) == []
@@ -358,7 +358,7 @@ def test_whatever_comes_in_whatever_order_a_response_stays_one(steps):
 
 def _step(sequencer: Sequencer, step: Draft | str, events: list[Event]) -> list[Event]:
     if isinstance(step, Draft):
-        return sequencer.sequence(step)
+        return sequencer.sequence([step])
     return {
         "open": sequencer.open,
         "queue": lambda: sequencer.open(queued=True),
