@@ -150,6 +150,32 @@ def test_nothing_comes_after_the_end(late):
     assert sequencer.result is result
 
 
+def test_what_a_batch_has_after_its_end_is_ignored():
+    events = run(*answer("hi"), *message("late"), completed(done_item("late")))
+    assert [event.type for event in events] == [draft.type for draft in answer("hi")]
+    check(events)
+
+
+def test_how_drafts_are_batched_makes_no_difference():
+    script = answer("a", "b", "c")
+    one_by_one = new()
+    assert run(*script) == [event for draft in script for event in one_by_one.sequence([draft])]
+
+
+UNWRITABLE = Draft("response.output_text.delta", {"delta": object()})
+
+
+@pytest.mark.parametrize("begun", [0, 2, 5])
+def test_a_draft_that_cannot_be_written_ends_its_batch_and_takes_no_number(begun):
+    sequencer = new()
+    assert sequencer.failure is None
+    drafts = [*opening(), *message("a", "b")]
+    events = run(*drafts[:begun], UNWRITABLE, *drafts[begun:], sequencer=sequencer)
+    assert len(events) == max(begun, 2)  # it is opened in any case
+    assert isinstance(sequencer.failure, UpstreamError)
+    check(events + sequencer.fail(sequencer.failure, []))
+
+
 def test_every_event_of_a_named_lane_carries_it_and_none_of_the_default_lane():
     named = run(*answer("hi"), sequencer=new("main"))
     assert {event.json()["stream_id"] for event in named} == {"main"}
