@@ -32,7 +32,7 @@ from ws_bridge.upstream.base import Answer
 OnEnd = Callable[[JobSpec, Json], Awaitable[None]]
 OnItem = Callable[[Draft, str], None]
 
-# Of these more is known or wanted than their text; all other drafts only become events.
+# Of these more is wanted than an event.
 INSPECTED = LIFECYCLE | {DONE}
 _type_of = attrgetter("type")
 
@@ -120,14 +120,14 @@ class Publisher:
 
         Raises ``UpstreamError`` for a draft that cannot be written; those before it are published.
         """
+        is_plain = INSPECTED.isdisjoint(map(_type_of, drafts))  # nearly all of a stream is
+        if not is_plain:
+            self._note_items(drafts)
         if self._replays:
             drafts = self._without_replays(drafts)
         if self._preface is not None:
             drafts = self._preface.of(drafts)
-        if INSPECTED.isdisjoint(map(_type_of, drafts)):  # nearly all of a stream
-            events = self._sequencer.sequence(drafts)
-        else:
-            events = self._sequence_inspected(drafts)
+        events = self._sequencer.sequence(drafts) if is_plain else self._sequence_each(drafts)
         is_published = self._publish(events)
         if self._sequencer.failure is not None:
             raise self._sequencer.failure
@@ -268,25 +268,26 @@ class Publisher:
 
     # Drafts of a provider
 
+    def _note_items(self, drafts: Sequence[Draft]) -> None:
+        if self._on_item is not None:
+            for draft in drafts:
+                if draft.type == DONE:
+                    self._on_item(draft, self.spec.record.maker)
+
     def _without_replays(self, drafts: Sequence[Draft]) -> list[Draft]:
         """The drafts without those that an earlier server has published."""
         new = []
         for draft in drafts:
             if self._replays and draft.type not in LIFECYCLE:
                 self._replays -= 1
-                self._note_item(draft)
             else:
                 new.append(draft)
         return new
 
-    def _note_item(self, draft: Draft) -> None:
-        if draft.type == DONE and self._on_item is not None:
-            self._on_item(draft, self.spec.record.maker)
-
-    def _sequence_inspected(self, drafts: Sequence[Draft]) -> list[Event]:
+    def _sequence_each(self, drafts: Sequence[Draft]) -> list[Event]:
+        """The events of a batch with lifecycle drafts, which are completed."""
         events: list[Event] = []
         for draft in drafts:
-            self._note_item(draft)
             is_lifecycle = draft.type in LIFECYCLE
             whole = self._completed(draft, events) if is_lifecycle else draft
             events += self._sequencer.sequence((whole,))
