@@ -1,6 +1,7 @@
 """One scenario through litellm: the drafts it gave, and the error it ended with, if it did."""
 
 from support.answers import opened
+
 from transcripts import FAMILIES
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft

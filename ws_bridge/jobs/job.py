@@ -83,7 +83,7 @@ class Job:
             if self.spec.generate:
                 await self._generate()
             else:
-                await self._publish(WARM_UP)
+                await self._publish_batch(WARM_UP)
         silence.cancel()
         await asyncio.gather(silence, return_exceptions=True)
         if scope.reason is not None:
@@ -116,14 +116,14 @@ class Job:
         """Publish the answer's batches; how it went. Raises ``UpstreamError``."""
         batch: Sequence[Draft] | None = answer.first
         while batch is not None:
-            if await self._publish(batch):
+            if await self._publish_batch(batch):
                 return outcome_of(next(draft for draft in batch if draft.type in TERMINAL))
             if self._scope.reason is not None:  # a request from this task does not cancel it
                 return ABANDONED
             batch = await answer.read()
         raise UpstreamError(TRUNCATED)
 
-    async def _publish(self, batch: Sequence[Draft]) -> bool:
+    async def _publish_batch(self, batch: Sequence[Draft]) -> bool:
         """Publish a batch, or the part of it up to a steer; whether the response has ended."""
         publisher = self._publisher
         for drafts in split_after_items(batch) if self._is_steered else (batch,):
