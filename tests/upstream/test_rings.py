@@ -7,21 +7,21 @@ grows with every answer.
 import asyncio
 import gc
 import types
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 
 import httpx
 import pytest
 from support.hang import HANG_SECONDS
-from upstreams.asking import ask, request, take, target
+from upstreams.asking import ask, request, target
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.upstream.litellm.tap import Fed
-from ws_bridge.upstream.litellm.upstream import LitellmUpstream
+from ws_bridge.upstream.litellm.upstream import LitellmAnswer, LitellmUpstream
 from ws_bridge.upstream.websocket.connection import ProviderAddress, ProviderConnection
 
 THREE = ("native", "chat", "anthropic")
 # No `Tap`: the context in which a connection was opened keeps the first, which then has nothing.
-KINDS = (Fed, httpx.Response, UpstreamError, ProviderConnection)
+KINDS = (LitellmAnswer, Fed, httpx.Response, UpstreamError, ProviderConnection)
 
 
 @contextmanager
@@ -60,11 +60,10 @@ async def test_an_answer_is_freed_when_it_is_over(fake, family):
 async def test_an_answer_is_freed_when_it_is_left_in_the_middle(fake, family):
     await ask(request(target(fake, family, "text")))
     with no_collection() as left:
-        async with aclosing(
-            LitellmUpstream().respond(request(target(fake, family, "slow-text")))
-        ) as all_:
-            await take(all_, "delta")
-        del all_
+        answer = await LitellmUpstream().open(request(target(fake, family, "slow-text")))
+        await answer.read()
+        await answer.close()
+        del answer
         await until_none(left)
 
 
