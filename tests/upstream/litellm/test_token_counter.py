@@ -3,6 +3,7 @@
 import pytest
 from upstreams.asking import FAMILIES, HELLO, request, target
 
+from ws_bridge.errors import UpstreamError
 from ws_bridge.upstream.litellm.token_counter import LitellmTokenCounter
 
 
@@ -42,3 +43,9 @@ async def test_whatever_can_be_sent_can_be_counted(fake):
     ]
     asked = target(fake, "native", "text")
     assert await LitellmTokenCounter().count_tokens(request(asked, *items, tools=tools)) > 0
+
+
+async def test_what_cannot_be_counted_is_an_error_of_the_seam(fake):
+    odd = {"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": 5}]}
+    with pytest.raises(UpstreamError):
+        await LitellmTokenCounter().count_tokens(request(target(fake, "native", "text"), odd))
