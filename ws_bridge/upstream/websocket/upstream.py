@@ -45,6 +45,8 @@ SupportsReasoning = Callable[[str], bool | None]
 FORGOTTEN = "previous_response_not_found"
 TOO_OLD = "websocket_connection_limit_reached"
 
+LOSS: Json = {"code": TOO_OLD}  # what a lost connection would have said: both mean the same
+
 
 class WebSocketUpstream:
     """An ``Upstream``. ``supports_reasoning`` knows the reasoning models.
@@ -184,7 +186,7 @@ class LaneAnswer(Answer):
         self._deadlines = deadlines
         self._has_begun = False
         self._is_over = False
-        self._failure: UpstreamError | None = None  # raised by the next read: drafts came before it
+        self._failing: Json | None = None  # an error frame's fields, for the next read to raise
 
     async def read(self) -> Sequence[Draft] | None:
         """See ``Answer``: all frames that wait are one batch."""
@@ -197,9 +199,9 @@ class LaneAnswer(Answer):
 
     async def receive(self) -> Sequence[Draft]:
         """The drafts of all frames that wait, of one frame at least. Raises ``UpstreamError``."""
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+        failing, self._failing = self._failing, None
+        if failing is not None:
+            raise _failure_of(failing, has_begun=self._has_begun)
         lane = self._lease.lane
         with self._deadlines:
             frames = await lane.receive()
@@ -217,7 +219,7 @@ class LaneAnswer(Answer):
         drafts: list[Draft] = []
         for frame in frames:
             if frame is None or frame.type == ERROR:
-                self._failure = _failure_of(frame, has_begun=self._has_begun)
+                self._failing = frame.fields if frame else LOSS
                 break
             if frame.type.startswith("response."):  # all others are about the connection
                 self._has_begun = True
@@ -249,9 +251,9 @@ class StaleConnection(Exception):
     """A kept connection had been lost without a sign of it."""
 
 
-def _failure_of(frame: ProviderFrame | None, *, has_begun: bool) -> UpstreamError:
-    """The error of a lost connection, or of an error frame; one that is too old is a lost one."""
-    error = parse_error(frame.fields) if frame else None
-    if error is None or error.code == TOO_OLD:
-        return UpstreamError(LOST) if has_begun else NeverBegan(LOST)
-    return error
+def _failure_of(fields: Json, *, has_begun: bool) -> UpstreamError:
+    """The error of an error frame; a connection that is too old is a lost one."""
+    error = parse_error(fields)
+    if error.code != TOO_OLD:
+        return error
+    return UpstreamError(LOST) if has_begun else NeverBegan(LOST)
