@@ -48,7 +48,7 @@ READ_CONFIG = (
 )
 # Where a dependency lives.
 HOMES: dict[str, tuple[str, ...]] = {
-    "aiohttp": ("server/*", "processes/serving.py"),
+    "aiohttp": ("server/*", "processes/serving.py", "upstream/http/client.py"),
     "cryptography": ("store/redis/cipher.py",),
     # litellm's timeouts, and its streams
     "httpx": ("upstream/litellm/call.py", "upstream/litellm/tap.py"),

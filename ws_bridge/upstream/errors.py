@@ -43,6 +43,8 @@ CANCELLED = "The model provider cancelled the response."
 CREDENTIALS = "The model provider refused the bridge's credentials."
 TOO_LARGE = "The model provider's answer is larger than this server takes."
 COMPRESSED = "The model provider sent a compressed answer, which it was asked not to."
+REDIRECTED = "The model provider answered with a redirect, which is not followed."
+NOT_SENT = "The request to the model provider could not be made."
 ENDLESS_EVENT = "The model provider sent an event without an end."
 UNTYPED_EVENT = "The model provider sent an event without a type."
 NO_SUMMARY = "The model wrote no summary."
@@ -137,6 +139,13 @@ class DeadlineExceeded(UpstreamError):
 
 class TooLarge(UpstreamError):
     """An answer is larger than its bound; another one would be as well."""
+
+
+class NotSent(UpstreamError):
+    """No byte of the request went out: its address or a header is wrong. That does not pass."""
+
+    def __init__(self, message: str = NOT_SENT) -> None:
+        super().__init__(message, status=500)
 
 
 class NeverBegan(UpstreamError):
