@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
+from traceback import walk_tb
 from typing import TypeVar, cast
 
 import orjson
@@ -236,7 +238,7 @@ async def _first(exchange: Exchange, deadlines: Deadlines) -> Sequence[Draft]:
         await _within(deadlines, exchange.start())
         while not (drafts := await _within(deadlines, exchange.read())):
             if drafts is None:
-                raise truncated()
+                raise truncated()  # noqa: TRY301 - closes like any other failure
     except BaseException:
         await exchange.close(keep=False)
         raise
@@ -257,7 +259,7 @@ async def _within(deadlines: Deadlines, work: Awaitable[T]) -> T:
 def _paused(reader: StreamReader) -> Continuation | None:
     """The reader, if its provider has paused."""
     has_paused = getattr(reader, "paused", None) is not None
-    return cast(Continuation, reader) if has_paused else None
+    return cast("Continuation", reader) if has_paused else None
 
 
 def _written(
@@ -288,8 +290,19 @@ def _written(
             refused.message, status=refused.status, code=refused.code, param=refused.param
         ) from None
     except Exception as failure:
-        log.exception("request_not_written model=%s", target.model)  # a fault of ours
+        log.error(  # noqa: TRY400 - the traceback's last line may hold content
+            "request_not_written model=%s kind=%s place=%s",
+            target.model,
+            type(failure).__name__,
+            place_of(failure),
+        )
         raise NotSent from failure
+
+
+def place_of(failure: Exception) -> str:
+    """Where it was raised: "request.py:17"."""
+    *_, (frame, line) = walk_tb(failure.__traceback__)
+    return f"{Path(frame.f_code.co_filename).name}:{line}"
 
 
 def _encoded(body: Json) -> bytes:
