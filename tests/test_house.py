@@ -60,6 +60,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic_core": ("protocol/*", "config.py"),
     "redis": ("store/redis/*",),
     "uvloop": ("processes/serving.py",),
+    "yarl": ("upstream/http/client.py",),  # aiohttp's addresses
     "websockets": ("terminal/*", "cli.py", "upstream/websocket/connection.py"),
 }
 # The pure room does not wait, look at the clock, or touch the world.

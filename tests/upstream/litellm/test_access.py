@@ -28,12 +28,12 @@ PLACES = [
     ("dashscope/qwen3-max", "/compatible-mode/v1", "/compatible-mode/v1/chat/completions"),
     ("moonshot/kimi-k3", "/v1", "/v1/chat/completions"),
     ("zai/glm-4.7", "/api/paas/v4", "/api/paas/v4/chat/completions"),
-    ("snowflake/claude-sonnet-4-6", "/api/v2", "/api/v2/cortex/v1/chat/completions"),
+    ("snowflake/llama3.1-70b", "/api/v2", "/api/v2/cortex/v1/chat/completions"),
     ("huggingface/meta-llama/llama-3.1-8b-instruct", "/v1", "/v1/chat/completions"),
     ("together_ai/x/y", "/v1", "/v1/chat/completions"),
     ("cerebras/x", "/v1", "/v1/chat/completions"),
     ("deepinfra/x", "/v1/openai", "/v1/openai/chat/completions"),
-    ("fireworks_ai/accounts/fireworks/models/x", "/v1", "/v1/chat/completions"),
+    ("fireworks_ai/chat_completions/accounts/x", "/v1", "/v1/chat/completions"),
     ("nebius/x", "/v1", "/v1/chat/completions"),
     ("nvidia_nim/x", "/v1", "/v1/chat/completions"),
     ("sambanova/x", "/v1", "/v1/chat/completions"),
@@ -150,6 +150,11 @@ async def test_a_model_has_the_name_that_its_provider_knows(provider):
     }
     for model, name in names.items():
         assert (await access.find(target_of(model, provider.base_url))).model == name
+
+
+async def test_claude_at_snowflake_is_asked_in_its_chat_dialect():
+    found = await access.find(target_of("snowflake/claude-sonnet-4-6", "http://h/api/v2"))
+    assert found.url == "http://h/api/v2/cortex/v1/chat/completions"
 
 
 async def test_without_an_address_the_providers_own_is_asked():

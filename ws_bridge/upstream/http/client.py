@@ -24,6 +24,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.upstream.errors import COMPRESSED, LOST, TOO_LARGE, UNREACHABLE, NotSent, TooLarge
@@ -116,7 +117,7 @@ class HttpClient:
         assert self._session is not None, "not started"  # noqa: S101
         with _sending():
             response = await self._session.post(
-                url,
+                _address(url),
                 headers={**headers, **OWN_HEADERS},
                 data=TimedBody(body),
                 allow_redirects=False,
@@ -198,12 +199,19 @@ class TimedBody(aiohttp.BytesPayload):
                 await writer.write(whole[start : start + PIECE])
 
 
+def _address(url: str) -> URL:
+    """The address as it is written: "%3A" stays so, because it is signed. Raises ``ValueError``."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError
+    return URL(url, encoded=True)
+
+
 @contextmanager
 def _sending() -> Iterator[None]:
     """What aiohttp raises until the answer's head is there, in the bridge's words."""
     try:
         yield
-    except (aiohttp.InvalidURL, ValueError, TypeError) as failure:
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, ValueError, TypeError) as failure:
         raise NotSent from failure
     except UNREACHED as failure:
         raise UpstreamError(UNREACHABLE) from failure

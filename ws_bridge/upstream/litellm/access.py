@@ -35,6 +35,9 @@ NO_WAY = "The bridge does not know how to ask this model's provider."
 NO_IDENTITY = "The bridge has no credentials for this model's provider."
 MESSAGES = "/v1/messages"
 COHERE_CHAT = "https://api.cohere.com/v2/chat"
+# By provider, the name by which its address is asked for: litellm asks Claude at Snowflake in
+# Anthropic's dialect, and its chat address takes every model.
+ASKED_AS = {"snowflake": "any"}
 # Headers of a request whose values are lists: those of the dialect are added to litellm's.
 LISTS = frozenset({"anthropic-beta"})
 HELLO: list[Json] = [{"role": "user", "content": "hi"}]  # the credentials do not depend on it
@@ -156,7 +159,7 @@ def _openai_chat(place: Place) -> Access:
     url = internals.CHAT_URL.of(place.config)(
         api_base=place.api_base or None,
         api_key=place.api_key,
-        model=place.model,
+        model=ASKED_AS.get(place.provider, place.model),
         optional_params={},
         litellm_params={},
         stream=True,
