@@ -197,12 +197,20 @@ async def test_where_nobody_listens_is_not_reached(client):
     assert failed.value.status == 502
 
 
-async def test_a_provider_that_speaks_no_tls_is_not_reached(provider, client):
+async def test_a_provider_that_speaks_no_tls_is_not_reached(client):
+    async def plain(reader, writer):
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(plain, "127.0.0.1", 0)
+    url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     with pytest.raises(UpstreamError, match=UNREACHABLE):
-        await ask(client, provider.base_url.replace("http", "https"))
+        await ask(client, url)
+    server.close()
 
 
-async def test_a_provider_that_accepts_no_connection_in_time_is_not_reached(client, monkeypatch):
+async def test_a_provider_that_accepts_no_connection_in_time_is_not_reached(client):
     with socket.socket() as full:  # a queue of one: further connections are not answered
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -238,7 +246,7 @@ async def test_a_header_that_is_none_is_our_own_fault(provider, client):
     assert provider.requests == []
 
 
-async def test_a_body_that_is_not_taken_in_time_is_lost(provider, client, monkeypatch):
+async def test_a_body_that_is_not_taken_in_time_is_lost(client, monkeypatch):
     monkeypatch.setattr(http, "WRITE_SECONDS", 0.0)
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)  # it reads nothing more
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -102,7 +102,7 @@ def pauses():
 
 
 @pytest.fixture
-def upstream(provider, client, pauses):
+def upstream(client, pauses):
     async def access(target):
         return SmallAccess(target.api_base)
 
@@ -153,9 +153,11 @@ async def rest_of(answer):
 
 
 async def failure_of(upstream, request):
+    async def whole():
+        return await rest_of(await upstream.open(request))
+
     with pytest.raises(UpstreamError) as failed:
-        answer = await upstream.open(request)
-        await rest_of(answer)
+        await whole()
     return failed.value
 
 

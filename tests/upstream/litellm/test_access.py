@@ -195,7 +195,7 @@ async def test_bedrock_takes_a_key_of_its_own(provider):
     assert (await found.headers({}, b""))["authorization"] == f"Bearer {KEY}"
 
 
-async def test_headers_of_the_dialect_are_added_and_betas_are_joined(monkeypatch):
+async def test_headers_of_the_dialect_are_added_and_betas_are_joined():
     found = await access.find(target_of("anthropic/claude-x", ""))
     headers = await found.headers({"Anthropic-Beta": "a-1", "X-Of-Dialect": "y"}, b"")
     assert headers["x-of-dialect"] == "y"
