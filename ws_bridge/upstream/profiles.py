@@ -30,7 +30,8 @@ class Profile:
     # What its API does.
     compacts: bool = False  # its `host` shortens long chains by itself: `context_management`
     # How litellm reaches it.
-    dialect: str = "chat"  # what it is asked in where it has no Responses API: a `Dialect`'s value
+    # The family of its API where it is asked in no Responses API; "": only litellm speaks it.
+    dialect: str = ""
     signs_itself: bool = False  # with the machine's own identity: a made-up key is in the way
     takes_client: bool = False  # of litellm's own kind; most others go through OpenAI's SDK
     is_asked_for_models: bool = False  # a model without a price is looked up there, blocking
@@ -39,8 +40,10 @@ class Profile:
 
 
 UNKNOWN = Profile()
-CHAT = Profile(reader="chat")
-CHAT_WITH_CLIENT = Profile(reader="chat", takes_client=True)
+LIKE_OPENAI = Profile(dialect="openai_chat")
+CHAT = Profile(dialect="openai_chat", reader="chat")
+CHAT_WITH_CLIENT = Profile(dialect="openai_chat", reader="chat", takes_client=True)
+COHERE = Profile(dialect="cohere")
 OLLAMA = Profile(takes_client=True, is_asked_for_models=True)
 SIGNING = Profile(signs_itself=True)
 
@@ -52,18 +55,21 @@ PROFILES: Mapping[str, Profile] = {
         socket_address=OPENAI,
         lanes=16,
         compacts=True,
+        dialect="openai_chat",
         reader="chat",
     ),
     # A resource's bare address lacks the path. litellm refuses to pass `context_management` on.
     "azure": Profile(has_socket=True, socket_path="/openai/v1"),
-    "xai": Profile(has_socket=True, socket_address="https://api.x.ai/v1"),
+    "xai": Profile(has_socket=True, socket_address="https://api.x.ai/v1", dialect="openai_chat"),
     "anthropic": Profile(
         address="https://api.anthropic.com",
         dialect="anthropic",
         takes_client=True,
         reader="anthropic",
     ),
-    "gemini": Profile(takes_client=True),
+    "gemini": Profile(dialect="gemini", takes_client=True),
+    "cohere": COHERE,
+    "cohere_chat": COHERE,
     "ollama": OLLAMA,
     "ollama_chat": OLLAMA,
     "deepseek": CHAT_WITH_CLIENT,
@@ -79,7 +85,13 @@ PROFILES: Mapping[str, Profile] = {
     "nvidia_nim": CHAT,
     "sambanova": CHAT,
     "zai": CHAT,
-    "bedrock": SIGNING,
+    "fireworks_ai": LIKE_OPENAI,
+    "hosted_vllm": LIKE_OPENAI,
+    "openrouter": LIKE_OPENAI,
+    "perplexity": LIKE_OPENAI,
+    "snowflake": LIKE_OPENAI,
+    "huggingface": Profile(dialect="openai_chat", is_asked_for_models=True),
+    "bedrock": Profile(dialect="bedrock", signs_itself=True),
     "bedrock_mantle": SIGNING,
     "chatgpt": SIGNING,
     "github_copilot": SIGNING,

@@ -2,7 +2,7 @@
 
 Rule 1: a request is made again if its failure passes by itself: a lost connection, 408, 409, 429 or
 5xx. It is not if the next try would meet the same end: a time limit, a size limit, a spent quota,
-a provider without a WebSocket.
+an address that is none, a provider without a WebSocket.
 Rule 2: the pause is what the provider asks for; else it is random up to a limit that doubles with
 each attempt ("full jitter"), so that clients that failed together do not come back together.
 Rule 3: a pause that the provider wants longer than `MAX_RETRY_WAIT`, or that outlives the request,
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.upstream.errors import DeadlineExceeded, ProviderRefused, TooLarge
+from ws_bridge.upstream.errors import DeadlineExceeded, NotSent, ProviderRefused, TooLarge
 
 FIRST_PAUSE = 0.5  # seconds, doubled with each attempt
 LONGEST_PAUSE = 8.0
@@ -31,7 +31,10 @@ def may_pass(error: UpstreamError) -> bool:
 
 def is_retryable(error: UpstreamError) -> bool:
     """Whether the same request may succeed at the same target in a moment."""
-    if isinstance(error, DeadlineExceeded | TooLarge) or error.code == "insufficient_quota":
+    if (
+        isinstance(error, DeadlineExceeded | TooLarge | NotSent)
+        or error.code == "insufficient_quota"
+    ):
         return False
     if isinstance(error, ProviderRefused) and error.is_about_mode:
         return False
