@@ -121,7 +121,7 @@ ITEMS: dict[str, ItemKind] = {
         "ig", (_STARTED, ("result", None)), ("in_progress", "generating")
     ),
 }
-UNKNOWN = ItemKind("item", (_STARTED,))
+UNKNOWN = ItemKind("item")  # it is added as it is: its states are not known
 
 
 def item_added(item: Item, index: int) -> Draft:
