@@ -114,6 +114,8 @@ ITEMS: dict[str, ItemKind] = {
     "apply_patch_call": ItemKind("apc", (_STARTED,)),
     "shell_call": ItemKind("sh", (_STARTED,)),
     "local_shell_call": ItemKind("lsh", (_STARTED,)),
+    "apply_patch_call_output": ItemKind("apco"),  # these are added with the status that they end in
+    "program_output": ItemKind("po"),
     "tool_search_call": ItemKind("tsc", (_STARTED,)),
     "web_search_call": ItemKind("ws", (_STARTED,), ("in_progress", "searching")),
     "file_search_call": ItemKind("fs", (_STARTED, ("results", None)), ("in_progress", "searching")),
@@ -121,7 +123,7 @@ ITEMS: dict[str, ItemKind] = {
         "ig", (_STARTED, ("result", None)), ("in_progress", "generating")
     ),
 }
-UNKNOWN = ItemKind("item")  # it is added as it is: its states are not known
+UNKNOWN = ItemKind("item", (_STARTED,))
 
 
 def item_added(item: Item, index: int) -> Draft:
