@@ -76,6 +76,11 @@ class OpenPart:
         """The part's type."""
         return str(self._part.get("type", ""))
 
+    def is_open(self, kind: str = "", growing: bool = False) -> bool:
+        """Whether it is not done, nor its text if that is asked; ``kind``: and of that type."""
+        is_growing = not growing or self.text is None or not self.text.is_done
+        return not self.is_done and is_growing and kind in ("", self.type)
+
     def whole(self, given: Any = None) -> Json:
         """The part as it is now; ``given`` is the provider's own form of it."""
         part: Json = given if isinstance(given, dict) else self._part
@@ -142,13 +147,13 @@ class OpenItem:
         self._places[number, wire if type(wire) is int else added.number] = added
         return added
 
-    def find_part(self, number: str, wire: Any, part: str = "") -> OpenPart | None:
-        """The part that an event means; None if there is none that is open."""
+    def find_part(
+        self, number: str, wire: Any, part: str = "", *, growing: bool = False
+    ) -> OpenPart | None:
+        """The open part that an event means; ``growing``: one whose text is not done either."""
         place = self._places.get((number, wire)) if type(wire) is int else None
-        if place is not None and not place.is_done and part in ("", place.type):
-            return place
-        parts = reversed(self.parts[LISTS[number]])
-        return next((p for p in parts if not p.is_done and part in ("", p.type)), None)
+        parts = (place, *reversed(self.parts[LISTS[number]]))
+        return next((p for p in parts if p is not None and p.is_open(part, growing)), None)
 
     def is_second(self, number: str, wire: Any) -> bool:
         """Whether a part at the provider's index was added already, and is open."""
@@ -211,21 +216,42 @@ class OpenItems:
 
     def find_finished(self, item: Json, wire_index: Any) -> OpenItem | None:
         """The item that a finished form belongs to."""
-        kind = item.get("type", "")
-        for name in (item.get("id"), item.get("call_id")):
-            if (named := self.named(name)) is not None and named.type == kind:
-                return named
+        if (named := self._named_of(item)) is not None:
+            return named
         placed = self.placed(wire_index)
-        if placed is not None and placed.type == kind and _may_be_one(placed.item, item):
+        if placed is not None and _may_be_one(placed.item, item):
             return placed
-        same = (one for one in self.items if one.is_open and one.type == kind)
-        return next((one for one in same if _may_be_one(one.item, item)), None)
+        still_open = (one for one in self.items if one.is_open)
+        return next((one for one in still_open if _may_be_one(one.item, item)), None)
+
+    def match(self, output: list[Json]) -> list[tuple[Json, OpenItem | None]]:
+        """The final forms of an answer with their items: by name, by place, then by order."""
+        found: list[OpenItem | None] = [self._named_of(form) for form in output]
+        for find in (self._placed_in, self._next_in):
+            for place, form in enumerate(output):
+                if found[place] is None:
+                    taken = [id(item) for item in found]
+                    candidates = (one for one in find(place) if id(one) not in taken)
+                    found[place] = next((c for c in candidates if _may_be_one(c.item, form)), None)
+        return list(zip(output, found, strict=True))
+
+    def _named_of(self, form: Json) -> OpenItem | None:
+        names = (self.named(form.get("id")), self.named(form.get("call_id")))
+        kind = form.get("type", "")
+        return next((one for one in names if one is not None and one.type == kind), None)
+
+    def _placed_in(self, place: int) -> list[OpenItem]:
+        placed = self.placed(place)
+        return [placed] if placed is not None else []
+
+    def _next_in(self, _place: int) -> list[OpenItem]:
+        return self.items
 
     def _last_open(self, types: frozenset[str]) -> OpenItem | None:
         return next((i for i in reversed(self.items) if i.is_open and i.suits(types)), None)
 
 
 def _may_be_one(added: Json, finished: Json) -> bool:
-    """Whether two forms may be of one item: no two calls have one call id."""
+    """Whether two forms may be of one item: they have one type, and no other call ids."""
     ids = added.get("call_id"), finished.get("call_id")
-    return None in ids or ids[0] == ids[1]
+    return added.get("type", "") == finished.get("type", "") and (None in ids or ids[0] == ids[1])

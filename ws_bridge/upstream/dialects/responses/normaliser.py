@@ -174,12 +174,15 @@ class Normaliser:
 
     def _done(self, draft: Draft) -> Iterator[Draft]:
         given, index = draft.fields.get("item"), draft.fields.get("output_index")
-        if not isinstance(given, dict) or not is_item(given):
-            return
-        item = self._items.find_finished(given, index)
+        if isinstance(given, dict) and is_item(given):
+            yield from self._finish(draft, given, self._items.find_finished(given, index))
+
+    def _finish(self, draft: Draft, given: Json, item: OpenItem | None) -> Iterator[Draft]:
+        """The end of an item, or all of one that was not added; nothing if it is done."""
         if item is None:
             kind = ITEMS.get(given.get("type", ""))
             blank = {key: value for key, value in kind.blank if key in given} if kind else {}
+            index = draft.fields.get("output_index")
             item = self._items.add(in_official_words(given | blank), index)
             yield item_added(item.item, item.index)
             yield from self._those_that_wait()
@@ -272,9 +275,10 @@ class Normaliser:
         if not kind.part:
             yield from self._delta(draft, item.own_text(kind), item.at, delta)
             return
-        part = item.find_part(kind.number, draft.fields.get(kind.number), kind.part)
+        wire = draft.fields.get(kind.number)
+        part = item.find_part(kind.number, wire, kind.part, growing=True)
         if part is None:
-            part = yield from self._part_of(item, kind, draft.fields.get(kind.number))
+            part = yield from self._part_of(item, kind, wire)
         if part.text is not None:
             yield from self._delta(draft, part.text, item.at | {kind.number: part.number}, delta)
 
@@ -285,7 +289,7 @@ class Normaliser:
         text, at = item.text, item.at
         if kind.part:
             wire = draft.fields.get(kind.number)
-            part = item.find_part(kind.number, wire, kind.part)
+            part = item.find_part(kind.number, wire, kind.part, growing=True)
             if part is None and not item.parts[LISTS[kind.number]]:
                 part = yield from self._part_of(item, kind, wire)
             text = part.text if part is not None else None
@@ -379,13 +383,12 @@ class Normaliser:
         if kind == CANCELLED_EVENT:
             raise UpstreamError(CANCELLED)
         output = items_of(response.get("output"))
-        for item, index in self._unfinished(output):
-            yield from self._done(Draft(DONE, {"output_index": index, "item": item}))
+        for item, known in self._items.match(output):
+            yield from self._finish(Draft(DONE, {}), item, known)
         for open_item in self._items.items:
             if open_item.is_open:
                 item = built(open_item, is_complete=kind == COMPLETED)
-                index = open_item.index
-                yield from self._done(Draft(DONE, {"output_index": index, "item": item}))
+                yield from self._finish(Draft(DONE, {}), item, open_item)
         if response is not given or not self._is_final(response.get("output")):
             response = response | {"output": [item.done for item in self._items.items]}
         yield Draft(kind, fields | {"response": response})
@@ -399,15 +402,3 @@ class Normaliser:
         if not isinstance(output, list) or len(output) != len(items):
             return False
         return all(item.is_final_form(given) for item, given in zip(items, output, strict=True))
-
-    def _unfinished(self, output: list[Json]) -> Iterator[tuple[Json, Any]]:
-        """The items of the final output that are not done, with their places in it."""
-        named = [self._items.named(item.get("id")) for item in output]
-        for place, item in enumerate(output):
-            index: int | None = place
-            placed = self._items.placed(place)
-            if named[place] is None and placed is not None and placed in named:
-                index = None  # the item at this index has another place in the output
-            known = self._items.find_finished(item, index)
-            if known is None or known.is_open:
-                yield item, index
