@@ -139,7 +139,7 @@ def test_an_unknown_event_passes_and_what_is_not_of_the_response_does_not():
 # What is put right
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=1500)
 @given(SEEDS)
 def test_a_stream_with_events_missing_has_a_legal_structure(seed):
     random = Random(seed)
@@ -150,7 +150,7 @@ def test_a_stream_with_events_missing_has_a_legal_structure(seed):
     assert_legal(kept)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=1500)
 @given(SEEDS, st.sampled_from(["ids", "no ids", "no indices", "indices", "places", "neither"]))
 def test_a_stream_with_other_ids_and_indices_has_a_legal_structure(seed, how):
     random = Random(seed)

@@ -80,8 +80,8 @@ def filled(item: OpenItem, given: Json) -> Json:
     for name, parts in item.parts.items():
         if parts and not given.get(name):
             missing[name] = [part.whole() for part in parts]
-        elif parts and isinstance(given[name], list):
-            finals = [*map(OpenPart.whole, parts, given[name]), *given[name][len(parts) :]]
+        elif parts and isinstance(given[name], list) and len(parts) == len(given[name]):
+            finals = [*map(OpenPart.whole, parts, given[name])]
             if any(final is not own for final, own in zip(finals, given[name], strict=True)):
                 missing[name] = finals
     if item.text is not None and item.text.text and not given.get(item.text.kind.name):

@@ -208,11 +208,10 @@ class OpenItems:
         placed = self.placed(wire_index)
         if placed is not None and placed.suits(types) and (placed.is_open or not is_delta):
             return placed
+        if isinstance(item_id, str) and placed is None and type(wire_index) is int:
+            return None  # both are new
         last = self._last_open(types)
-        if last is None or item_id is None:
-            return last
-        is_other = placed is None and type(wire_index) is int and types.isdisjoint(MADE_UP)
-        return None if last.is_made_up or is_other else last
+        return None if last is not None and last.is_made_up and item_id is not None else last
 
     def find_finished(self, item: Json, wire_index: Any) -> OpenItem | None:
         """The item that a finished form belongs to."""

@@ -283,7 +283,9 @@ class Normaliser:
             yield from self._delta(draft, part.text, item.at | {kind.number: part.number}, delta)
 
     def _text_done(self, draft: Draft, kind: TextKind) -> Iterator[Draft]:
-        item = yield from self._owner(draft, kind.items, starts="")
+        is_named = {"item_id", "output_index"} & draft.fields.keys()
+        starts = next(iter(kind.items)) if is_named else ""
+        item = yield from self._owner(draft, kind.items, starts=starts)
         if item is None:
             return
         text, at = item.text, item.at
@@ -363,7 +365,8 @@ class Normaliser:
         """
         item_id, index = draft.fields.get("item_id"), draft.fields.get("output_index")
         wanted = frozenset({starts}) if starts else types
-        item = self._items.find(item_id, index, wanted, is_delta=bool(starts))
+        is_end = draft.type.endswith(".done")
+        item = self._items.find(item_id, index, wanted, is_delta=bool(starts) and not is_end)
         if item is None and starts in MADE_UP:
             item = self._items.make_up(starts, item_id, index)
             yield item_added(item.item, item.index)
