@@ -139,7 +139,7 @@ def test_an_unknown_event_passes_and_what_is_not_of_the_response_does_not():
 # What is put right
 
 
-@settings(deadline=None, max_examples=1500)
+@settings(deadline=None, max_examples=200)
 @given(SEEDS)
 def test_a_stream_with_events_missing_has_a_legal_structure(seed):
     random = Random(seed)
@@ -150,7 +150,7 @@ def test_a_stream_with_events_missing_has_a_legal_structure(seed):
     assert_legal(kept)
 
 
-@settings(deadline=None, max_examples=1500)
+@settings(deadline=None, max_examples=200)
 @given(SEEDS, st.sampled_from(["ids", "no ids", "no indices", "indices", "places", "neither"]))
 def test_a_stream_with_other_ids_and_indices_has_a_legal_structure(seed, how):
     random = Random(seed)
@@ -188,9 +188,12 @@ def contents(end):
 
 
 def assert_legal(events):
-    """A client gets a legal stream, but for the order in which items end, and missing names."""
+    """A client gets a legal stream, but for the order in which items end, and missing names.
+
+    A thought may come whole, in the done event of its item.
+    """
     seen = published(drafts_of(events))
-    allowed = ("out of order", "missing")
+    allowed = ("out of order", "missing", "summary is not the done parts")
     problems = check_events([event.json() for event in seen])
     assert [words for words in problems if not any(word in words for word in allowed)] == []
     assert fold(seen) == seen[-1].json()["response"]

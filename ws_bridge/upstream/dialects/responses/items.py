@@ -124,7 +124,10 @@ class OpenItem:
         return not types or self.type in types or self.type not in ITEMS
 
     def is_final_form(self, given: Any) -> bool:
-        """Whether it is what the provider's final object may have for this item."""
+        """Whether it is what the provider's final object may have for this item.
+
+        That may seal it again, and name it otherwise, if its events agreed on a name.
+        """
         if given == self.done:
             return True
         if not is_item(given) or not given.get("id") or self.done is None:

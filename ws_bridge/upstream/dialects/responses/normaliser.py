@@ -386,22 +386,16 @@ class Normaliser:
         if kind == CANCELLED_EVENT:
             raise UpstreamError(CANCELLED)
         output = items_of(response.get("output"))
-        for item, known in self._items.match(output):
-            yield from self._finish(Draft(DONE, {}), item, known)
-        for open_item in self._items.items:
-            if open_item.is_open:
-                item = built(open_item, is_complete=kind == COMPLETED)
-                yield from self._finish(Draft(DONE, {}), item, open_item)
-        if response is not given or not self._is_final(response.get("output")):
-            response = response | {"output": [item.done for item in self._items.items]}
-        yield Draft(kind, fields | {"response": response})
-
-    def _is_final(self, output: Any) -> bool:
-        """Whether the provider's final output is that of its events.
-
-        It may have other seals, and other ids than events that agreed on theirs.
-        """
+        forms = self._items.match(output)
+        for form, known in forms:
+            yield from self._finish(Draft(DONE, {}), form, known)
         items = self._items.items
-        if not isinstance(output, list) or len(output) != len(items):
-            return False
-        return all(item.is_final_form(given) for item, given in zip(items, output, strict=True))
+        for item in items:
+            if item.is_open:
+                form = built(item, is_complete=kind == COMPLETED)
+                yield from self._finish(Draft(DONE, {}), form, item)
+        # The provider's own output stands, if it has these items in this order.
+        is_final = [known for _, known in forms] == items and response.get("output") == output
+        if not is_final or not all(item.is_final_form(form) for form, item in forms if item):
+            response = response | {"output": [item.done for item in items]}
+        yield Draft(kind, fields | {"response": response} if response is not given else fields)
