@@ -9,6 +9,7 @@ has a name, arguments and an output of any kind.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -72,8 +73,9 @@ def written(value: Any) -> str:
     """A value as JSON."""
     try:
         return orjson.dumps(value).decode()
-    except TypeError:  # half of a character
-        return orjson.dumps(str(value).encode(errors="replace").decode()).decode()
+    except TypeError:  # half of a character, or something nested deeply
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return text.encode(errors="replace").decode()
 
 
 def _queries(args: Json) -> list[str]:
