@@ -1,0 +1,217 @@
+"""How providers differ who all speak Chat Completions, as data (pure).
+
+Rule 1: what is not said here is as OpenAI documents it; a provider without a line gets that form.
+Rule 2: a cell of a variant replaces the family's cell of that name (``table.table_of``).
+Rule 3: an option that a provider merely ignores is sent: only it knows which models obey.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ws_bridge.types import Json
+from ws_bridge.upstream.dialects.table import (
+    SEND_DATA,
+    TRANSLATE,
+    Cells,
+    Harmless,
+    Refuse,
+    Translate,
+)
+
+USUAL_ID = re.compile(r".{1,64}", re.DOTALL)
+OPENAI_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
+MISTRAL_ID = re.compile(r"[A-Za-z0-9]{9}")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to speak Chat Completions."""
+
+    max_tokens: str = "max_tokens"
+    takes_developer: bool = False  # else such messages are of the system
+    alternates: bool = False  # user and assistant take turns; only the first messages are a system's
+    takes_user_after_tool: bool = True
+    takes_tool_parts: bool = False  # images in the messages of tools
+    takes_empty_turns: bool = True  # an assistant's message without text and calls
+    reasoning: str = "reasoning_content"  # the field of thoughts in the history; "": none
+    wants_reasoning: bool = False  # with each of the assistant's messages, where the model thinks
+    effort: str = "reasoning_effort"  # how `reasoning.effort` is said: a key of `EFFORTS`
+    required: str = "required"  # the word for a tool choice
+    knows_allowed_tools: bool = False
+    takes_strict: bool = True
+    schemas: bool = True  # `text.format` with a JSON schema
+    streams_formats: bool = True  # else an answer of a format comes whole
+    stream_options: bool = True
+    always_ends: bool = True  # else an answer may end with [DONE] and no finish reason
+    verbosity: bool = False
+    tiers: frozenset[str] = frozenset()  # of `service_tier`
+    search: str = ""  # how the provider's web search is asked for: a key of `SEARCHES`
+    files: str = ""  # the form of file parts: a key of `messages.FILES`
+    call_ids: re.Pattern[str] = USUAL_ID
+    cells: Mapping[str, Cells] = field(default_factory=dict)  # by the columns of the table
+
+
+# `reasoning.effort` → fields of the body, by the variant's word.
+_OFF = frozenset({"none"})
+ON_OFF = {True: {"type": "enabled"}, False: {"type": "disabled"}}
+
+
+def effort_fields(how: str, effort: str) -> Json:
+    """The fields that ask for an effort."""
+    is_on = effort not in _OFF
+    if how == "thinking":
+        return {"thinking": ON_OFF[is_on]}
+    if how == "thinking+effort":
+        return {"thinking": ON_OFF[is_on]} | ({"reasoning_effort": effort} if is_on else {})
+    if how == "enable_thinking":
+        return {"enable_thinking": is_on}
+    if how == "reasoning":
+        return {"reasoning": {"effort": effort}}
+    if how == "high_or_none":
+        return {"reasoning_effort": "high" if effort not in ("none", "minimal") else "none"}
+    return {"reasoning_effort": effort}
+
+
+_NO_LOGPROBS = Refuse("The provider tells no log probabilities.")
+NO_LOGPROBS: Mapping[str, Cells] = {
+    "options": {"top_logprobs": _NO_LOGPROBS},
+    "includes": {"message.output_text.logprobs": _NO_LOGPROBS},
+}
+_AUTO_ONLY = Refuse("The provider's models choose tools by themselves only.")
+_NO_IMAGES = Refuse("The provider's models read text only.")
+TEXT_ONLY: Cells = dict.fromkeys(("input_image.data", "input_image.url", "image_url.data", "image_url.url"), _NO_IMAGES)
+NO_LINKS: Cells = {"input_image.url": SEND_DATA, "image_url.url": SEND_DATA}
+AUDIO: Cells = {"input_audio": TRANSLATE}
+FILE_DATA: Cells = {"input_file.data": TRANSLATE}
+FILE_LINKS: Cells = {"input_file.data": TRANSLATE, "input_file.url": TRANSLATE}
+SEARCH: Cells = {
+    name: Translate("The provider's own web search.")
+    for name in ("web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11")
+}
+
+OPENAI = Variant(
+    max_tokens="max_completion_tokens",
+    takes_developer=True,
+    knows_allowed_tools=True,
+    verbosity=True,
+    tiers=frozenset({"auto", "default", "flex", "priority", "scale"}),
+    search="web_search_options",
+    files="file",
+    call_ids=OPENAI_ID,
+    cells={
+        "parts": {**FILE_DATA, "input_file.id": TRANSLATE, **AUDIO},
+        "tools": SEARCH,
+    },
+)
+PLAIN = Variant()
+VARIANTS: Mapping[str, Variant] = {
+    "openai": OPENAI,
+    "azure": OPENAI,
+    "groq": Variant(
+        max_tokens="max_completion_tokens",
+        reasoning="reasoning",
+        streams_formats=False,
+        tiers=frozenset({"auto", "on_demand", "flex", "performance"}),
+        search="browser_search",
+        cells={
+            **NO_LOGPROBS,
+            "tools": {**SEARCH, "code_interpreter": Translate("Groq's own code execution.")},
+        },
+    ),
+    "deepseek": Variant(
+        wants_reasoning=True,
+        effort="thinking",
+        takes_strict=False,
+        schemas=False,
+        cells={"parts": NO_LINKS},
+    ),
+    "mistral": Variant(
+        takes_user_after_tool=False,
+        takes_tool_parts=True,
+        takes_empty_turns=False,
+        reasoning="thinking",
+        effort="high_or_none",
+        required="any",
+        stream_options=False,
+        files="document_url",
+        call_ids=MISTRAL_ID,
+        cells={**NO_LOGPROBS, "parts": {**FILE_LINKS, **AUDIO}},
+    ),
+    "xai": Variant(max_tokens="max_completion_tokens", takes_developer=True),
+    "dashscope": Variant(effort="enable_thinking", search="enable_search", cells={"tools": SEARCH}),
+    "moonshot": Variant(
+        takes_empty_turns=False,
+        wants_reasoning=True,
+        effort="thinking+effort",
+        cells={**NO_LOGPROBS, "parts": NO_LINKS},
+    ),
+    "zai": Variant(
+        effort="thinking",
+        takes_strict=False,
+        schemas=False,
+        search="zai",
+        cells={
+            **NO_LOGPROBS,
+            "tools": SEARCH,
+            "choices": dict.fromkeys(
+                ("required", "function", "custom", "apply_patch", "shell", "local_shell"),
+                _AUTO_ONLY,
+            ),
+        },
+    ),
+    "openrouter": Variant(
+        takes_developer=True,
+        reasoning="reasoning",
+        effort="reasoning",
+        verbosity=True,
+        search="plugin",
+        files="file",
+        call_ids=OPENAI_ID,
+        cells={
+            "parts": {**FILE_LINKS, **AUDIO},
+            "tools": SEARCH,
+            "options": {"truncation": TRANSLATE},
+        },
+    ),
+    "perplexity": Variant(
+        alternates=True,
+        takes_empty_turns=False,
+        reasoning="",
+        takes_strict=False,
+        stream_options=False,
+        search="web_search_options",
+        files="file_url",
+        cells={**NO_LOGPROBS, "parts": FILE_LINKS, "tools": SEARCH},
+    ),
+    "snowflake": Variant(
+        max_tokens="max_completion_tokens",
+        reasoning="reasoning",
+        takes_strict=False,
+        always_ends=False,
+        cells={**NO_LOGPROBS, "parts": NO_LINKS},
+    ),
+    "cerebras": Variant(
+        max_tokens="max_completion_tokens", reasoning="reasoning", cells={"parts": TEXT_ONLY}
+    ),
+    "together_ai": Variant(reasoning="reasoning"),
+    "huggingface": Variant(reasoning="reasoning"),
+    "hosted_vllm": Variant(reasoning="reasoning", cells={"parts": AUDIO}),
+    "lm_studio": Variant(reasoning="reasoning", cells={"parts": NO_LINKS}),
+    "sambanova": Variant(cells={**NO_LOGPROBS, "parts": NO_LINKS}),
+    "fireworks_ai": PLAIN,
+    "nebius": PLAIN,
+    "nvidia_nim": PLAIN,
+    "deepinfra": PLAIN,
+}
+SAME = {"fireworks": "fireworks_ai", "together": "together_ai", "vllm": "hosted_vllm"}
+
+
+def variant_of(provider: str) -> Variant:
+    """How a provider speaks."""
+    return VARIANTS.get(SAME.get(provider, provider), PLAIN)
+
+
+__all__ = ["NO_LINKS", "OPENAI", "PLAIN", "VARIANTS", "Harmless", "Variant", "effort_fields", "variant_of"]
