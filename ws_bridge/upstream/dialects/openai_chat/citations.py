@@ -11,7 +11,8 @@ from typing import Any
 
 from ws_bridge.types import Json
 
-SOURCE_LISTS = ("search_results", "citations")  # beside the choices; the first has titles
+# Beside the choices; the first ones have titles.
+SOURCE_LISTS = ("search_results", "web_search", "citations")
 
 
 class Citations:
@@ -37,7 +38,7 @@ class Citations:
             given = chunk.get(name)
             for source in given if isinstance(given, list) else ():
                 fields = source if isinstance(source, dict) else {"url": source}
-                address, title = fields.get("url"), fields.get("title")
+                address, title = fields.get("url") or fields.get("link"), fields.get("title")
                 if isinstance(address, str) and address:
                     known = self._sources.setdefault(address, "")
                     self._sources[address] = known or (title if isinstance(title, str) else "")
@@ -92,6 +93,9 @@ def _within(annotation: Json, length: int) -> Json:
     if annotation["type"] != "url_citation":
         return annotation
     start, end = annotation["start_index"], min(annotation["end_index"], length)
-    return annotation if start < end == annotation["end_index"] else annotation | (
-        {"end_index": end} if start < end else {"start_index": 0, "end_index": length}
+    return (
+        annotation
+        if start < end == annotation["end_index"]
+        else annotation
+        | ({"end_index": end} if start < end else {"start_index": 0, "end_index": length})
     )

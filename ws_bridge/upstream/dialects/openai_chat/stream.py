@@ -77,7 +77,7 @@ class ChatReader(EventReader):
             self._output.model = model
         if usage:
             self._output.usage = usage_of(usage) or self._output.usage
-        if not SOURCE_LISTS.isdisjoint(chunk):
+        if any(name in chunk for name in SOURCE_LISTS):
             self._citations.take_sources(chunk)
         if extra := chunk.get("x_groq"):
             self._groq(extra)

@@ -1,4 +1,4 @@
-"""What a chat model thinks: read from the fields that providers use, and sealed for its maker (pure).
+"""What a chat model thinks, from the fields that providers use, and its seal (pure).
 
 Rule 1: a thought that comes in several fields of one delta is read once.
 Rule 2: the seal has what the text alone does not tell: the details with their signatures, and the
@@ -40,7 +40,9 @@ class ThoughtSeal:
             if text := _text(delta.get(name)):
                 self._field = name
                 return text
-        return "".join(_text(detail.get(TEXTS.get(detail.get("type", ""), ""))) for detail in details)
+        return "".join(
+            _text(detail.get(TEXTS.get(detail.get("type", ""), ""))) for detail in details
+        )
 
     def values(self) -> Json:
         """The seal's values, and the next thought begins; {} where the text says it all."""
@@ -60,7 +62,9 @@ class ThoughtSeal:
             self._details.append(dict(detail))
             return
         joined = _text(last.get(name)) + _text(detail.get(name))
-        last.update({key: value for key, value in detail.items() if value is not None and value != ""})
+        last.update(
+            {key: value for key, value in detail.items() if value is not None and value != ""}
+        )
         last[name] = joined
 
 

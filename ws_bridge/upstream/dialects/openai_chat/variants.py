@@ -16,7 +16,6 @@ from ws_bridge.upstream.dialects.table import (
     SEND_DATA,
     TRANSLATE,
     Cells,
-    Harmless,
     Refuse,
     Translate,
 )
@@ -32,7 +31,9 @@ class Variant:
 
     max_tokens: str = "max_tokens"
     takes_developer: bool = False  # else such messages are of the system
-    alternates: bool = False  # user and assistant take turns; only the first messages are a system's
+    alternates: bool = (
+        False  # user and assistant take turns; only the first messages are a system's
+    )
     takes_user_after_tool: bool = True
     takes_tool_parts: bool = False  # images in the messages of tools
     takes_empty_turns: bool = True  # an assistant's message without text and calls
@@ -47,6 +48,7 @@ class Variant:
     stream_options: bool = True
     always_ends: bool = True  # else an answer may end with [DONE] and no finish reason
     verbosity: bool = False
+    truncates: bool = False
     tiers: frozenset[str] = frozenset()  # of `service_tier`
     search: str = ""  # how the provider's web search is asked for: a key of `SEARCHES`
     files: str = ""  # the form of file parts: a key of `messages.FILES`
@@ -82,14 +84,21 @@ NO_LOGPROBS: Mapping[str, Cells] = {
 }
 _AUTO_ONLY = Refuse("The provider's models choose tools by themselves only.")
 _NO_IMAGES = Refuse("The provider's models read text only.")
-TEXT_ONLY: Cells = dict.fromkeys(("input_image.data", "input_image.url", "image_url.data", "image_url.url"), _NO_IMAGES)
+TEXT_ONLY: Cells = dict.fromkeys(
+    ("input_image.data", "input_image.url", "image_url.data", "image_url.url"), _NO_IMAGES
+)
 NO_LINKS: Cells = {"input_image.url": SEND_DATA, "image_url.url": SEND_DATA}
 AUDIO: Cells = {"input_audio": TRANSLATE}
 FILE_DATA: Cells = {"input_file.data": TRANSLATE}
 FILE_LINKS: Cells = {"input_file.data": TRANSLATE, "input_file.url": TRANSLATE}
 SEARCH: Cells = {
     name: Translate("The provider's own web search.")
-    for name in ("web_search", "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11")
+    for name in (
+        "web_search",
+        "web_search_2025_08_26",
+        "web_search_preview",
+        "web_search_preview_2025_03_11",
+    )
 }
 
 OPENAI = Variant(
@@ -167,13 +176,13 @@ VARIANTS: Mapping[str, Variant] = {
         reasoning="reasoning",
         effort="reasoning",
         verbosity=True,
+        truncates=True,
         search="plugin",
         files="file",
         call_ids=OPENAI_ID,
         cells={
             "parts": {**FILE_LINKS, **AUDIO},
             "tools": SEARCH,
-            "options": {"truncation": TRANSLATE},
         },
     ),
     "perplexity": Variant(
@@ -209,9 +218,11 @@ VARIANTS: Mapping[str, Variant] = {
 SAME = {"fireworks": "fireworks_ai", "together": "together_ai", "vllm": "hosted_vllm"}
 
 
+def known_as(provider: str) -> str:
+    """The name under which a provider stands in the tables."""
+    return SAME.get(provider, provider)
+
+
 def variant_of(provider: str) -> Variant:
     """How a provider speaks."""
-    return VARIANTS.get(SAME.get(provider, provider), PLAIN)
-
-
-__all__ = ["NO_LINKS", "OPENAI", "PLAIN", "VARIANTS", "Harmless", "Variant", "effort_fields", "variant_of"]
+    return VARIANTS.get(known_as(provider), PLAIN)
