@@ -40,11 +40,11 @@ FAILURES = frozenset(
 )
 
 
-def incomplete_reason(word: str, native: str, *, has_output: bool) -> str:
+def incomplete_reason(word: str, native: str, *, is_whole: bool) -> str:
     """Why the answer is incomplete, "" if it is not. Raises ``UpstreamError`` if it failed.
 
-    ``native``: the word of the provider behind a broker. A word that is in no table is taken for an
-    end only where something was said.
+    ``native``: the word of the provider behind a broker. ``is_whole``: something was said, and the
+    wire came to its own end; only then a word that is in no table is taken for a good one.
     """
     for said in (native.lower(), word.lower()):
         if said in FAILURES:
@@ -52,7 +52,7 @@ def incomplete_reason(word: str, native: str, *, has_output: bool) -> str:
     for said in (word.lower(), native.lower()):
         if said in WORDS:
             return WORDS[said]
-    if not has_output:
+    if not is_whole:
         raise failed(word or native)
     return COMPLETED
 

@@ -10,9 +10,9 @@ from itertools import groupby
 import orjson
 
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.entries import Part, ToolResult, UserTurn
+from ws_bridge.upstream.dialects.entries import Part, ToolResult, ToolUse, UserTurn
 from ws_bridge.upstream.dialects.openai_chat.call_ids import for_provider
-from ws_bridge.upstream.dialects.openai_chat.thoughts import DETAILS, FIELDS
+from ws_bridge.upstream.dialects.openai_chat.thoughts import DETAILS, EXTRAS, FIELDS
 from ws_bridge.upstream.dialects.openai_chat.turns import AnswerTurn, OwnThought, Turn
 from ws_bridge.upstream.dialects.openai_chat.variants import Variant
 
@@ -59,18 +59,24 @@ class MessageWriter:
         if self.thinks and self.variant.wants_reasoning:
             message.setdefault(self.variant.reasoning, NO_THOUGHT)
         if turn.calls:
+            extras: Json = {}
+            for thought in turn.thoughts:
+                extras |= thought.values.get(EXTRAS) or {}
             message["tool_calls"] = [
-                {
-                    "id": for_provider(call.call_id, self.variant.call_ids),
-                    "type": "function",
-                    "function": {
-                        "name": call.tool.flat,
-                        "arguments": orjson.dumps(call.arguments).decode(),
-                    },
-                }
-                for call in turn.calls
+                self._call(call, extras.get(call.call_id)) for call in turn.calls
             ]
         return message
+
+    def _call(self, call: ToolUse, extra: Json | None) -> Json:
+        return {
+            "id": for_provider(call.call_id, self.variant.call_ids),
+            "type": "function",
+            "function": {
+                "name": call.tool.flat,
+                "arguments": orjson.dumps(call.arguments).decode(),
+            },
+            **({EXTRAS: extra} if extra else {}),
+        }
 
     def _think(self, message: Json, thought: OwnThought) -> None:
         """Add a thought where the provider had it."""
@@ -107,8 +113,9 @@ class MessageWriter:
     # Parts
 
     def _content(self, parts: Sequence[Part]) -> str | list[Json]:
-        if all(part.kind == "text" for part in parts) and len(parts) == 1:
-            return parts[0].text
+        is_text = all(part.kind == "text" for part in parts)
+        if is_text and (len(parts) == 1 or not self.variant.takes_text_lists):
+            return "\n\n".join(part.text for part in parts)
         return [self._part(part) for part in parts]
 
     def _part(self, part: Part) -> Json:

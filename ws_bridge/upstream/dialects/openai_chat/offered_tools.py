@@ -19,6 +19,12 @@ from ws_bridge.upstream.dialects.table import RequestTable, refused
 
 # What a web search tool of the client may say, by the provider's way to search.
 SEARCH_FIELDS = {"web_search_options": frozenset({"search_context_size", "user_location"})}
+# What a tool does that is not told otherwise.
+USUAL: Json = {
+    "search_context_size": "medium",
+    "external_web_access": True,
+    "container": {"type": "auto"},
+}
 LOCATION = ("city", "country", "region", "timezone")
 
 
@@ -38,6 +44,8 @@ def offer_of(tools: ToolTable, choice: Any, variant: Variant, table: RequestTabl
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         table.takes("choices", "allowed_tools", "tool_choice")
         mode, allowed = choice.get("mode", "auto"), _allowed(choice, tools)
+    if mode == "none" and not variant.knows_none:
+        mode, allowed = None, set()
     narrowed = tools if allowed is None else tools.narrowed(allowed)
     is_native = allowed is not None and variant.knows_allowed_tools
     offer = Offer(narrowed)
@@ -106,13 +114,14 @@ def _native(mode: str, tools: ToolTable) -> Json:
 def _add_hosted(offer: Offer, tool: Json, place: str, variant: Variant) -> None:
     """Offer a tool that the provider runs. Raises for a setting that it does not know."""
     offer.has_hosted = True
-    if tool.get("type") not in SEARCH:
+    is_search = tool["type"] in SEARCH
+    known = SEARCH_FIELDS.get(variant.search, frozenset()) if is_search else frozenset()
+    for name, value in tool.items():
+        if name not in ("type", *known) and value is not None and value != USUAL.get(name):
+            raise refused("parameter", name, f"{place}.{name}")
+    if not is_search:
         offer.tools.append({"type": str(tool["type"])})
         return
-    known = SEARCH_FIELDS.get(variant.search, frozenset())
-    for name, value in tool.items():
-        if name not in ("type", *known) and value is not None:
-            raise refused("parameter", name, f"{place}.{name}")
     search = SEARCHES[variant.search]
     offer.fields |= search.get("fields", {})
     offer.tools += search.get("tools", [])

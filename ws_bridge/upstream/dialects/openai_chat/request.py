@@ -12,8 +12,8 @@ from ws_bridge.upstream.dialects.openai_chat.messages import MessageWriter
 from ws_bridge.upstream.dialects.openai_chat.offered_tools import Offer, offer_of
 from ws_bridge.upstream.dialects.openai_chat.table import table_of
 from ws_bridge.upstream.dialects.openai_chat.turns import turns_of
-from ws_bridge.upstream.dialects.openai_chat.variants import Variant, effort_fields, variant_of
-from ws_bridge.upstream.dialects.table import RequestTable, refused
+from ws_bridge.upstream.dialects.openai_chat.variants import EFFORTS, Variant, variant_of
+from ws_bridge.upstream.dialects.table import Refuse, RequestTable, refused
 from ws_bridge.upstream.errors import NO_REASONING
 
 LOGPROBS = "message.output_text.logprobs"
@@ -38,7 +38,7 @@ def write(given: WriterInput) -> ProviderRequest:
         **_length(options, variant),
         **_effort(options, given, variant),
         **_format(options, given, variant),
-        **_logprobs(options, table),
+        **_logprobs(options, given, table),
         **_tier(options, given, variant),
         **_truncation(options, given, variant),
         **offer.fields,
@@ -66,7 +66,7 @@ def _effort(options: Json, given: WriterInput, variant: Variant) -> Json:
         raise UpstreamError(
             NO_REASONING, status=400, code="unsupported_parameter", param="reasoning.effort"
         )
-    return effort_fields(variant.effort, str(effort))
+    return EFFORTS[variant.effort](str(effort))
 
 
 def _format(options: Json, given: WriterInput, variant: Variant) -> Json:
@@ -98,9 +98,11 @@ def _response_format(wanted: Json, variant: Variant) -> Json:
     return {"response_format": {"type": kind, "json_schema": schema}}
 
 
-def _logprobs(options: Json, table: RequestTable) -> Json:
+def _logprobs(options: Json, given: WriterInput, table: RequestTable) -> Json:
     wanted = False
     for value in options.get("include") or ():
+        if given.drop_params and isinstance(table.includes.get(value), Refuse):
+            continue
         if table.takes("includes", str(value), "include"):
             wanted = wanted or value == LOGPROBS
     count = options.get("top_logprobs")

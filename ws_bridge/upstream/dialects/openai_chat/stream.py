@@ -14,17 +14,16 @@ from typing import Any, ClassVar
 
 import orjson
 
-from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.output.tool_calls import ToolDelta
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.base import DONE, UNREADABLE, EventReader, ReaderInput, parsed
+from ws_bridge.upstream.dialects.base import DONE, EventReader, ReaderInput, parsed
 from ws_bridge.upstream.dialects.entries import DATA_URL
 from ws_bridge.upstream.dialects.openai_chat import hosted_calls
 from ws_bridge.upstream.dialects.openai_chat.call_ids import for_client
 from ws_bridge.upstream.dialects.openai_chat.citations import SOURCE_LISTS, Citations
 from ws_bridge.upstream.dialects.openai_chat.ends import incomplete_reason
-from ws_bridge.upstream.dialects.openai_chat.thoughts import ThoughtSeal, part_text
+from ws_bridge.upstream.dialects.openai_chat.thoughts import EXTRAS, ThoughtSeal, part_text
 from ws_bridge.upstream.dialects.openai_chat.usage import usage_of
 from ws_bridge.upstream.dialects.openai_chat.variants import variant_of
 from ws_bridge.upstream.dialects.sse import ServerSentEvent
@@ -61,11 +60,9 @@ class ChatReader(EventReader):
         return self._chunk(chunk)
 
     def _whole(self, answer: Json) -> list[Draft]:
-        if not isinstance(answer, dict):
-            raise UpstreamError(UNREADABLE)
+        if not isinstance(answer, dict) or "choices" not in answer:
+            raise error_of(None, answer)
         _check(answer, "")
-        if "choices" not in answer:
-            raise UpstreamError(UNREADABLE)
         return self._chunk(answer) + self._end(has_own_end=True)
 
     def _end_of_wire(self) -> list[Draft]:
@@ -88,8 +85,10 @@ class ChatReader(EventReader):
         return []
 
     def _groq(self, extra: Any) -> None:
-        """Groq's own figures; they are the same as the usage, where there is one."""
+        """Groq's own figures, the same as the usage where there is one, and errors of its."""
         if isinstance(extra, dict):
+            if error := extra.get("error"):
+                raise error_of(None, {"error": error})
             self._output.usage = self._output.usage or usage_of(extra.get("usage"))
 
     def _choice(self, choice: Json) -> list[Draft]:
@@ -135,9 +134,11 @@ class ChatReader(EventReader):
         return drafts
 
     def _text(self, text: str, logprobs: Any = None) -> list[Draft]:
-        closing = self._close_thought()
         tokens = logprobs_of(logprobs) if logprobs else ()
-        return closing + self._output.text(text, tokens)
+        said = self._output.text
+        return (
+            self._close_thought() + said(text, tokens) if self._seal.is_open else said(text, tokens)
+        )
 
     def _thought(self, text: str) -> list[Draft]:
         return self._close_text() + self._output.reasoning(text)
@@ -200,14 +201,12 @@ class ChatReader(EventReader):
         if call_id.startswith(OWN_CALL) or (kind.endswith("_call") and kind != "function_call"):
             tool = name if isinstance(name, str) and name else kind.removesuffix("_call")
             return self._own_call(("call", index, call_id), tool, function)
-        return self._close() + self._output.call(
-            ToolDelta(
-                index,
-                for_client(call_id) if call_id else None,
-                name if isinstance(name, str) else None,
-                _arguments(function.get("arguments")),
-            )
-        )
+        shown = for_client(call_id) if call_id else None
+        if shown and isinstance(extra := call.get(EXTRAS), dict):
+            self._seal.add_extra(shown, extra)
+        name, arguments = name if isinstance(name, str) else None, function.get("arguments")
+        delta = ToolDelta(index, shown, name, _arguments(arguments))
+        return self._close() + self._output.call(delta)
 
     def _own_call(self, key: object, tool: str, function: Json) -> list[Draft]:
         """A call that the provider ran; its result is in the text that follows."""
@@ -261,6 +260,8 @@ class ChatReader(EventReader):
         return self._close_thought() + self._close_text()
 
     def _close_thought(self) -> list[Draft]:
+        if not self._seal.is_open:
+            return []
         values = self._seal.values()
         return self._output.seal(self._given.seals.seal(values)) if values else []
 
@@ -271,23 +272,33 @@ class ChatReader(EventReader):
 
     def _end(self, *, has_own_end: bool) -> list[Draft]:
         """The last drafts. Raises ``UpstreamError`` if the answer failed or was cut off."""
-        has_output = self._output.has_output
-        if not self._finish and not (has_own_end and has_output and not self._always_ends):
+        is_whole = has_own_end and self._output.has_output
+        if self._finish:
+            reason = incomplete_reason(self._finish, self._native, is_whole=is_whole)
+            return self._close() + self._output.finish(reason)
+        if self._always_ends or not is_whole:
             raise truncated()
-        reason = (
-            incomplete_reason(self._finish, self._native, has_output=has_output)
-            if self._finish
-            else ""
-        )
-        return self._close() + self._output.finish(reason)
+        drafts = self._close() + self._output.finish()
+        if any(map(_is_cut, drafts[-1].fields["response"]["output"])):
+            raise truncated()
+        return drafts
 
 
 def _check(chunk: Json, name: str) -> None:
     """Raises ``UpstreamError`` for an error in the place of a piece, in any of its shapes."""
     if has_error(chunk) or name == "error" or "error" in (chunk.get("type"), chunk.get("object")):
         raise error_of(None, chunk)
-    if "choices" not in chunk and any(isinstance(chunk.get(word), str) for word in ERROR_WORDS):
+    if "choices" not in chunk and any(chunk.get(word) for word in ERROR_WORDS):
         raise error_of(None, chunk)
+
+
+def _is_cut(item: Json) -> bool:
+    """Whether an item is a call whose arguments are no JSON."""
+    try:
+        orjson.loads(item.get("arguments", "{}"))
+    except orjson.JSONDecodeError:
+        return True
+    return False
 
 
 def _arguments(given: Any) -> str:

@@ -1,8 +1,9 @@
 """What a chat model thinks, from the fields that providers use, and its seal (pure).
 
 Rule 1: a thought that comes in several fields of one delta is read once.
-Rule 2: the seal has what the text alone does not tell: the details with their signatures, and the
-field's name where the provider uses another one than its kind does.
+Rule 2: the seal has what the text alone does not tell: the details with their signatures, what
+calls carry beside their arguments, and the field's name where the provider uses another one than
+its kind does.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from ws_bridge.types import Json
 
 FIELDS = ("reasoning_content", "reasoning")
 DETAILS = "reasoning_details"
+EXTRAS = "extra_content"  # of calls
 # What a detail is made of; all else in it is more than the text.
 TEXTS = {"reasoning.text": "text", "reasoning.summary": "summary"}
 PLAIN = frozenset({"type", "text", "index"})
@@ -25,10 +27,16 @@ class ThoughtSeal:
         self._usual = usual_field
         self._field = ""
         self._details: list[Json] = []
+        self._extras: Json = {}
+        self.is_open = False  # something may have to be sealed
 
     def note(self, field: str) -> None:
         """The thought comes in this field."""
-        self._field = field
+        self._field, self.is_open = field, True
+
+    def add_extra(self, call_id: str, extra: Json) -> None:
+        """What a provider wants back with a call: Gemini signs its calls so."""
+        self._extras[call_id], self.is_open = extra, True
 
     def take(self, delta: Json) -> str:
         """The text that a delta adds to the thought."""
@@ -38,7 +46,7 @@ class ThoughtSeal:
             self._add(detail)
         for name in FIELDS:
             if text := _text(delta.get(name)):
-                self._field = name
+                self.note(name)
                 return text
         return "".join(
             _text(detail.get(TEXTS.get(detail.get("type", ""), ""))) for detail in details
@@ -48,13 +56,18 @@ class ThoughtSeal:
         """The seal's values, and the next thought begins; {} where the text says it all."""
         field, self._field = self._field, ""
         details, self._details = self._details, []
+        extras, self._extras = self._extras, {}
+        self.is_open = False
         values: Json = {"field": field} if field not in ("", self._usual) else {}
+        if extras:
+            values[EXTRAS] = extras
         if any(detail.get(key) for detail in details for key in detail.keys() - PLAIN):
             values[DETAILS] = details
         return values
 
     def _add(self, detail: Json) -> None:
         """Join fragments of one detail; a signature comes with any of them."""
+        self.is_open = True
         name = TEXTS.get(str(detail.get("type")))
         last = self._details[-1] if self._details else None
         places = [(one.get("type"), one.get("index")) for one in (last, detail) if one is not None]

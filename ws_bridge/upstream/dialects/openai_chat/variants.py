@@ -8,7 +8,7 @@ Rule 3: an option that a provider merely ignores is sent: only it knows which mo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ws_bridge.types import Json
@@ -21,7 +21,7 @@ from ws_bridge.upstream.dialects.table import (
 )
 
 USUAL_ID = re.compile(r".{1,64}", re.DOTALL)
-OPENAI_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
+OPENAI_ID = re.compile(r"(?:chatcmpl-tool-)?[A-Za-z0-9_-]{1,40}")  # with vLLM's own prefix
 MISTRAL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
@@ -31,16 +31,16 @@ class Variant:
 
     max_tokens: str = "max_tokens"
     takes_developer: bool = False  # else such messages are of the system
-    alternates: bool = (
-        False  # user and assistant take turns; only the first messages are a system's
-    )
+    alternates: bool = False  # user and assistant take turns, after the words of the system
     takes_user_after_tool: bool = True
+    takes_text_lists: bool = False  # else several texts are one
     takes_tool_parts: bool = False  # images in the messages of tools
     takes_empty_turns: bool = True  # an assistant's message without text and calls
     reasoning: str = "reasoning_content"  # the field of thoughts in the history; "": none
     wants_reasoning: bool = False  # with each of the assistant's messages, where the model thinks
     effort: str = "reasoning_effort"  # how `reasoning.effort` is said: a key of `EFFORTS`
     required: str = "required"  # the word for a tool choice
+    knows_none: bool = True  # else no tools are offered where the choice is "none"
     knows_allowed_tools: bool = False
     takes_strict: bool = True
     schemas: bool = True  # `text.format` with a JSON schema
@@ -56,25 +56,30 @@ class Variant:
     cells: Mapping[str, Cells] = field(default_factory=dict)  # by the columns of the table
 
 
-# `reasoning.effort` → fields of the body, by the variant's word.
-_OFF = frozenset({"none"})
-ON_OFF = {True: {"type": "enabled"}, False: {"type": "disabled"}}
+def _switch(effort: str) -> Json:
+    return {"thinking": {"type": "disabled" if effort == "none" else "enabled"}}
 
 
-def effort_fields(how: str, effort: str) -> Json:
-    """The fields that ask for an effort."""
-    is_on = effort not in _OFF
-    if how == "thinking":
-        return {"thinking": ON_OFF[is_on]}
-    if how == "thinking+effort":
-        return {"thinking": ON_OFF[is_on]} | ({"reasoning_effort": effort} if is_on else {})
-    if how == "enable_thinking":
-        return {"enable_thinking": is_on}
-    if how == "reasoning":
-        return {"reasoning": {"effort": effort}}
-    if how == "high_or_none":
-        return {"reasoning_effort": "high" if effort not in ("none", "minimal") else "none"}
+def _said(effort: str) -> Json:
     return {"reasoning_effort": effort}
+
+
+def _two_steps(effort: str) -> Json:
+    return _said("none" if effort in ("none", "minimal") else "high")
+
+
+# `reasoning.effort` → fields of the body.
+EFFORTS: Mapping[str, Callable[[str], Json]] = {
+    "reasoning_effort": _said,
+    "reasoning": lambda effort: {"reasoning": {"effort": effort}},
+    "enable_thinking": lambda effort: {"enable_thinking": effort != "none"},
+    "high_or_none": _two_steps,
+    "thinking": _switch,
+    "thinking_and_effort": lambda effort: (
+        _switch(effort) | (_said(effort) if effort != "none" else {})
+    ),
+    "effort_or_thinking": lambda effort: _said(effort) if effort != "none" else _switch(effort),
+}
 
 
 _NO_LOGPROBS = Refuse("The provider tells no log probabilities.")
@@ -104,6 +109,7 @@ SEARCH: Cells = {
 OPENAI = Variant(
     max_tokens="max_completion_tokens",
     takes_developer=True,
+    takes_text_lists=True,
     knows_allowed_tools=True,
     verbosity=True,
     tiers=frozenset({"auto", "default", "flex", "priority", "scale"}),
@@ -132,13 +138,14 @@ VARIANTS: Mapping[str, Variant] = {
     ),
     "deepseek": Variant(
         wants_reasoning=True,
-        effort="thinking",
+        effort="thinking_and_effort",
         takes_strict=False,
         schemas=False,
         cells={"parts": NO_LINKS},
     ),
     "mistral": Variant(
         takes_user_after_tool=False,
+        takes_text_lists=True,
         takes_tool_parts=True,
         takes_empty_turns=False,
         reasoning="thinking",
@@ -154,11 +161,12 @@ VARIANTS: Mapping[str, Variant] = {
     "moonshot": Variant(
         takes_empty_turns=False,
         wants_reasoning=True,
-        effort="thinking+effort",
-        cells={**NO_LOGPROBS, "parts": NO_LINKS},
+        effort="effort_or_thinking",
+        cells={**NO_LOGPROBS, "parts": NO_LINKS, "choices": {"required": _AUTO_ONLY}},
     ),
     "zai": Variant(
         effort="thinking",
+        knows_none=False,
         takes_strict=False,
         schemas=False,
         search="zai",
@@ -173,13 +181,13 @@ VARIANTS: Mapping[str, Variant] = {
     ),
     "openrouter": Variant(
         takes_developer=True,
+        takes_text_lists=True,
         reasoning="reasoning",
         effort="reasoning",
         verbosity=True,
         truncates=True,
         search="plugin",
         files="file",
-        call_ids=OPENAI_ID,
         cells={
             "parts": {**FILE_LINKS, **AUDIO},
             "tools": SEARCH,
@@ -210,7 +218,7 @@ VARIANTS: Mapping[str, Variant] = {
     "hosted_vllm": Variant(reasoning="reasoning", cells={"parts": AUDIO}),
     "lm_studio": Variant(reasoning="reasoning", cells={"parts": NO_LINKS}),
     "sambanova": Variant(cells={**NO_LOGPROBS, "parts": NO_LINKS}),
-    "fireworks_ai": PLAIN,
+    "fireworks_ai": Variant(required="any", takes_strict=False),
     "nebius": PLAIN,
     "nvidia_nim": PLAIN,
     "deepinfra": PLAIN,
