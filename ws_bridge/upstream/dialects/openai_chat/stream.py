@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import orjson
 
+from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.output.tool_calls import ToolDelta
 from ws_bridge.types import Json
@@ -63,7 +64,14 @@ class ChatReader(EventReader):
         if not isinstance(answer, dict) or "choices" not in answer:
             raise error_of(None, answer)
         _check(answer, "")
-        return self._chunk(answer) + self._end(has_own_end=True)
+        drafts = self._chunk(answer)
+        try:
+            return drafts + self._end(has_own_end=True)
+        except UpstreamError as failure:
+            if not drafts:
+                raise
+            self._failure = failure
+            return drafts
 
     def _end_of_wire(self) -> list[Draft]:
         return self._end(has_own_end=False)
@@ -135,10 +143,9 @@ class ChatReader(EventReader):
 
     def _text(self, text: str, logprobs: Any = None) -> list[Draft]:
         tokens = logprobs_of(logprobs) if logprobs else ()
-        said = self._output.text
-        return (
-            self._close_thought() + said(text, tokens) if self._seal.is_open else said(text, tokens)
-        )
+        if self._seal.is_open:
+            return self._close_thought() + self._output.text(text, tokens)
+        return self._output.text(text, tokens)
 
     def _thought(self, text: str) -> list[Draft]:
         return self._close_text() + self._output.reasoning(text)
