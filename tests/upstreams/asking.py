@@ -92,7 +92,7 @@ class Answer:
     def events(self) -> list[Json]:
         """As a client would see them."""
         sequencer = Sequencer(Envelope("resp_1", "m", 1), None, lambda: 2.0)
-        events = [event for draft in self.drafts for event in sequencer.sequence(draft)]
+        events = sequencer.sequence(self.drafts)
         return [event.json() for event in events]
 
 

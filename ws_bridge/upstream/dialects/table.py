@@ -9,7 +9,7 @@ docs/protocol.md has what works with which family, generated from these tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ws_bridge.errors import UpstreamError
@@ -40,7 +40,7 @@ class Refuse:
 Cell = Translate | Harmless | Refuse
 TRANSLATE = Translate()
 REFUSE = Refuse()
-Cells = Mapping[str, Cell]
+Cells = dict[str, Cell]
 
 SEND_DATA = Refuse("Send a data URL: the bridge opens no links.")
 
