@@ -2,7 +2,6 @@
 
 Rule 1: a tool that the provider runs is offered only where the provider has it, else refused.
 Rule 2: `allowed_tools` narrows the tools where the provider has no word for it.
-Rule 3: a choice that names no offered tool is a 400.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from ws_bridge.protocol.tools import ClientTool, ToolTable
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.openai_chat.variants import SEARCH, Variant
 from ws_bridge.upstream.dialects.table import RequestTable, refused
+from ws_bridge.upstream.dialects.tool_choice import offered, read_choice
 
 # What a web search tool of the client may say, by the provider's way to search.
 SEARCH_FIELDS = {"web_search_options": frozenset({"search_context_size", "user_location"})}
@@ -38,30 +38,27 @@ class Offer:
     has_hosted: bool = False
 
 
-def offer_of(tools: ToolTable, choice: Any, variant: Variant, table: RequestTable) -> Offer:
+def offer_of(tools: ToolTable, given: Any, variant: Variant, table: RequestTable) -> Offer:
     """The offer. Raises ``UpstreamError`` or ``InvalidRequest`` (400)."""
-    mode, allowed = choice, None
-    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-        table.takes("choices", "allowed_tools", "tool_choice")
-        mode, allowed = choice.get("mode", "auto"), _allowed(choice, tools)
-    if mode == "none" and not variant.knows_none:
-        mode, allowed = None, set()
-    narrowed = tools if allowed is None else tools.narrowed(allowed)
-    is_native = allowed is not None and variant.knows_allowed_tools
+    choice = read_choice(given, tools, table)
+    if choice.mode == "none" and not variant.knows_none:
+        return Offer(tools.narrowed(()))
+    is_native = choice.allowed is not None and variant.knows_allowed_tools
+    narrowed = offered(tools, choice, table)
     offer = Offer(narrowed)
     shown = tools if is_native else narrowed
     offer.tools += [_function(tool, variant) for tool in shown.tools.values()]
+    allowed = None if choice.allowed is None else _types(given)
     for place, tool in tools.hosted:
-        kind = str(tool.get("type"))
-        if table.takes("tools", kind, place) and (allowed is None or kind in allowed):
+        if allowed is None or tool.get("type") in allowed:
             _add_hosted(offer, tool, place, variant)
-    word = _choice(mode, narrowed, variant, table)
-    if is_native and allowed is not None:
-        word = _native(str(word), narrowed)
     if offer.tools:
         offer.fields["tools"] = offer.tools
-        offer.fields |= {"tool_choice": word} if word is not None else {}
-    elif word not in (None, "auto", "none") and not offer.has_hosted:
+        if given is not None:
+            mode = variant.required if choice.mode == "required" else choice.mode
+            named = _named(choice.flat) if choice.flat else mode
+            offer.fields["tool_choice"] = _native(mode, narrowed) if is_native else named
+    elif choice.mode == "required" and not offer.has_hosted:
         raise InvalidRequest("'tool_choice' needs 'tools'.", param="tool_choice")
     return offer
 
@@ -75,39 +72,19 @@ def _function(tool: ClientTool, variant: Variant) -> Json:
     return {"type": "function", "function": function}
 
 
-def _choice(mode: Any, tools: ToolTable, variant: Variant, table: RequestTable) -> Any:
-    """The choice in the provider's form; None: it has to be said nothing."""
-    if mode is None:
-        return None
-    kind = str(mode.get("type")) if isinstance(mode, dict) else str(mode)
-    table.takes("choices", kind, "tool_choice")
-    if not isinstance(mode, dict):
-        return variant.required if kind == "required" else kind
-    tool = tools.named(mode)
-    if tool is None:
-        raise InvalidRequest(
-            f"The tool choice '{str(mode.get('name') or kind)[:64]}' is not among 'tools'.",
-            param="tool_choice",
-        )
-    return {"type": "function", "function": {"name": tool.flat}}
+def _named(flat: str) -> Json:
+    return {"type": "function", "function": {"name": flat}}
 
 
-def _allowed(choice: Json, tools: ToolTable) -> set[str]:
-    """The flat names of the allowed tools, and the types of those that the provider runs."""
-    allowed = set()
-    hosted = {str(tool.get("type")) for _, tool in tools.hosted}
+def _types(choice: Json) -> set[str]:
+    """The types of the tools that a choice allows."""
     given = choice.get("tools")
-    for one in given if isinstance(given, list) else ():
-        tool = tools.named(one) if isinstance(one, dict) else None
-        kind = str(one.get("type")) if isinstance(one, dict) else ""
-        if tool is None and kind not in hosted:
-            raise InvalidRequest("An allowed tool is not among 'tools'.", param="tool_choice.tools")
-        allowed.add(kind if tool is None else tool.flat)
-    return allowed
+    listed = given if isinstance(given, list) else ()
+    return {str(one.get("type")) for one in listed if isinstance(one, dict)}
 
 
 def _native(mode: str, tools: ToolTable) -> Json:
-    names = [{"type": "function", "function": {"name": flat}} for flat in tools.tools]
+    names = [_named(flat) for flat in tools.tools]
     return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": names}}
 
 

@@ -208,6 +208,8 @@ class ChatReader(EventReader):
         if call_id.startswith(OWN_CALL) or (kind.endswith("_call") and kind != "function_call"):
             tool = name if isinstance(name, str) and name else kind.removesuffix("_call")
             return self._own_call(("call", index, call_id), tool, function)
+        if not (call_id or name or function.get("arguments")):
+            return []
         shown = for_client(call_id) if call_id else None
         if shown and isinstance(extra := call.get(EXTRAS), dict):
             self._seal.add_extra(shown, extra)

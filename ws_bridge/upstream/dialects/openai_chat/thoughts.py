@@ -49,7 +49,7 @@ class ThoughtSeal:
                 self.note(name)
                 return text
         return "".join(
-            _text(detail.get(TEXTS.get(detail.get("type", ""), ""))) for detail in details
+            _text(detail.get(TEXTS.get(str(detail.get("type")), ""))) for detail in details
         )
 
     def values(self) -> Json:
