@@ -6,95 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from support.event_checker import check_events
-
-from ws_bridge.errors import UpstreamError
-from ws_bridge.protocol.events import Draft
-from ws_bridge.protocol.tools import ToolTable
-from ws_bridge.upstream.dialects.base import ReaderInput
-from ws_bridge.upstream.dialects.openai_chat import FAMILY
-from ws_bridge.upstream.dialects.seals import MakerSeals
-
-SEALS = MakerSeals("maker")
-TOOLS = ToolTable.of(
-    [
-        {"type": "function", "name": "f"},
-        {"type": "function", "name": "web_search"},
-        {"type": "custom", "name": "say"},
-        {"type": "namespace", "name": "crm", "tools": [{"type": "function", "name": "list"}]},
-    ]
-)
-ENVELOPE = {
-    "id": "resp_1",
-    "object": "response",
-    "created_at": 1.0,
-    "model": "m",
-    "parallel_tool_calls": True,
-    "tool_choice": "auto",
-    "tools": [],
-}
-STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-
-
-def chunk(finish: str | None = None, **delta: Any) -> Any:
-    return {"model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
-
-
-def framed(*chunks: Any, done: bool = True) -> bytes:
-    text = b"".join(b"data: %b\n\n" % orjson.dumps(one) for one in chunks)
-    return text + (b"data: [DONE]\n\n" if done else b"")
-
-
-class Play:
-    """One answer, read: its drafts, its error, its output."""
-
-    def __init__(self, data: bytes, provider: str = "invented", pieces: int = 1 << 20) -> None:
-        reader = FAMILY.reader(ReaderInput(TOOLS, SEALS, provider))
-        self.drafts: list[Draft] = []
-        self.error: UpstreamError | None = None
-        try:
-            for start in range(0, len(data), pieces):
-                self.drafts += reader.feed(data[start : start + pieces])
-            while not reader.is_over:
-                self.drafts += reader.finish()
-        except UpstreamError as error:
-            self.error = error
-        self.end: Any = self.drafts[-1].fields["response"] if self.error is None else {}
-        done = (d for d in self.drafts if d.type == "response.output_item.done")
-        self.output: Any = [draft.fields["item"] for draft in done]
-
-    @property
-    def text(self) -> str:
-        deltas = (d for d in self.drafts if d.type == "response.output_text.delta")
-        return "".join(draft.fields["delta"] for draft in deltas)
-
-    def problems(self) -> list[str]:
-        """What the official types do not allow; a failed answer gets its end from the bridge."""
-        events: list[Any] = []
-        for number, draft in enumerate(self.drafts):
-            event = {"type": draft.type, "sequence_number": number, **draft.fields}
-            if "response" in event:
-                said = {k: v for k, v in event["response"].items() if v is not None}
-                event["response"] = ENVELOPE | said
-            events.append(event)
-        return check_events(events)
-
-
-def play(*chunks: Any, provider: str = "invented", done: bool = True) -> Play:
-    found = Play(framed(*chunks, done=done), provider)
-    assert found.error is None, found.error
-    assert found.problems() == []
-    return found
-
-
-def failing(
-    *chunks: Any, provider: str = "invented", done: bool = True
-) -> tuple[Play, UpstreamError]:
-    found = Play(framed(*chunks, done=done), provider)
-    assert found.error is not None
-    return found, found.error
+from support.chat_play import SEALS, STOP, Play, call, chunk, failing, framed, play
 
 
 def kinds(output: Any) -> list[str]:
@@ -238,21 +150,11 @@ def test_refusals() -> None:
     assert found.output[0]["content"] == [{"type": "refusal", "refusal": "I won't"}]
 
 
-def test_log_probabilities_have_bytes() -> None:
-    top = {"token": "b", "logprob": -1.5, "bytes": [98]}
-    given = {"content": [{"token": "é", "logprob": 0, "bytes": None, "top_logprobs": [top, None]}]}
-    one = {"choices": [{"index": 0, "delta": {"content": "é"}, "logprobs": given}]}
-    expected = {"token": "é", "bytes": [195, 169], "logprob": 0.0}
-    top = {"token": "b", "bytes": [98], "logprob": -1.5}
+def test_log_probabilities_come_with_their_text() -> None:
+    token = {"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}
+    one = {"choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": {"content": [token]}}]}
     (item,) = play(one, STOP).output
-    assert item["content"][0]["logprobs"] == [expected | {"top_logprobs": [top]}]
-
-
-@pytest.mark.parametrize("given", [{"content": None}, {"content": [None]}, [], "x"])
-def test_log_probabilities_that_are_none(given: Any) -> None:
-    one = {"choices": [{"index": 0, "delta": {"content": "a"}, "logprobs": given}]}
-    (item,) = play(one, STOP).output
-    assert item["content"][0]["logprobs"] == []
+    assert item["content"][0]["logprobs"] == [token]
 
 
 # Thoughts
@@ -302,12 +204,6 @@ def test_a_signature_is_sealed_with_its_thought_and_data_after_the_text_alone() 
 
 
 # Calls
-
-
-def call(index: int | None, call_id: str | None, name: str | None, arguments: Any) -> Any:
-    function = {"name": name, "arguments": arguments}
-    found = {"index": index, "id": call_id, "type": "function", "function": function}
-    return {key: value for key, value in found.items() if value is not None}
 
 
 def calls(output: Any) -> list[tuple[str, str]]:
@@ -470,48 +366,6 @@ def test_usage_in_other_places(usage: Any) -> None:
     assert play(chunk(content="a"), STOP, usage).end["usage"]["output_tokens"] == 2
 
 
-# Errors
-
-
-ERRORS: list[tuple[Any, int, str | None, str]] = [
-    ({"error": {"message": "Busy", "code": 503}}, 503, None, "overloaded"),
-    (
-        {"error": {"message": "No", "type": "invalid_request_error", "code": "tool_use_failed"}},
-        400,
-        "tool_use_failed",
-        "No",
-    ),
-    ({"error": "Out of luck"}, 502, None, "Out of luck"),
-    ({"error": {"code": "1302", "message": "Too busy"}}, 502, None, "Too busy"),
-    ({"object": "error", "message": "Bad", "code": 400}, 400, None, "Bad"),
-    ({"type": "error", "message": "Bad"}, 502, None, "Bad"),
-    ({"detail": [{"msg": "Bad field"}]}, 502, None, "Bad field"),
-    ({"errors": [{"message": "Bad"}]}, 502, None, "Bad"),
-    ({"choices": [{"index": 0, "error": {"message": "Bad", "code": 429}}]}, 429, None, "rate"),
-    ({"x_groq": {"error": "over capacity"}, "choices": []}, 502, None, "over capacity"),
-    ("Bad", 502, None, "Bad"),
-]
-
-
-@pytest.mark.parametrize(("given", "status", "code", "words"), ERRORS)
-def test_an_error_keeps_the_providers_words(given: Any, status: int, code: Any, words: str) -> None:
-    found, error = failing(given)
-    assert found.drafts == []
-    assert error.status == status
-    assert words in error.message or error.message
-    assert code in (None, error.code)
-    half, later = failing(chunk(content="half"), chunk("length"), given)
-    assert half.text == "half"
-    assert later.message == error.message
-
-
-def test_an_error_instead_of_a_stream() -> None:
-    for body in ({"detail": "No"}, {"error": {"message": "No"}}, [{"error": {"message": "No"}}]):
-        error = Play(orjson.dumps(body)).error
-        assert error is not None
-        assert error.message == "No"
-
-
 @pytest.mark.parametrize(
     "odd",
     [
@@ -537,47 +391,3 @@ def test_an_event_that_is_no_json_is_one_error() -> None:
     found = Play(framed(chunk(content="a"), done=False) + b"data: {broken\n\n")
     assert found.text == "a"
     assert found.error is not None
-
-
-# Every legal stream, however it is cut
-
-WORDS = st.text(min_size=1, max_size=5)
-DELTAS = st.one_of(
-    st.builds(lambda text: {"content": text}, WORDS),
-    st.builds(lambda text: {"reasoning_content": text}, WORDS),
-    st.builds(lambda text: {"content": [{"type": "text", "text": text}]}, WORDS),
-    st.builds(
-        lambda number, name: {"tool_calls": [call(number, f"c{number}", name, '{"a": 1}')]},
-        st.integers(0, 3),
-        st.sampled_from(["f", "say", "crm__list"]),
-    ),
-    st.just({"executed_tools": [{"index": 0, "type": "search", "output": "x"}]}),
-    st.just({"annotations": [{"type": "url_citation", "url": "https://a"}]}),
-)
-
-
-def named(drafts: list[Draft]) -> Any:
-    """The drafts without the ids, which are minted."""
-    hidden = ("id", "item_id", "call_id")
-
-    def stripped(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: stripped(v) for k, v in value.items() if k not in hidden}
-        return [stripped(one) for one in value] if isinstance(value, list) else value
-
-    return [(draft.type, stripped(draft.fields)) for draft in drafts]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(DELTAS, max_size=8), st.integers(1, 40), st.data())
-def test_any_stream_is_read_alike_in_any_pieces(
-    deltas: list[Any], pieces: int, data: st.DataObject
-) -> None:
-    body = framed(*(chunk(**delta) for delta in deltas))
-    end = framed(chunk("stop"), done=True)
-    whole = play(*(chunk(**delta) for delta in deltas), chunk("stop"))
-    body = body.removesuffix(b"data: [DONE]\n\n")
-    assert named(Play(body + end, pieces=pieces).drafts) == named(whole.drafts)
-    cut = Play(body[: data.draw(st.integers(0, len(body)))], pieces=pieces)
-    assert cut.error is not None
-    assert not any(draft.type == "response.completed" for draft in cut.drafts)

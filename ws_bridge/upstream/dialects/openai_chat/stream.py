@@ -22,18 +22,19 @@ from ws_bridge.upstream.dialects.base import DONE, EventReader, ReaderInput, par
 from ws_bridge.upstream.dialects.entries import DATA_URL
 from ws_bridge.upstream.dialects.openai_chat import hosted_calls
 from ws_bridge.upstream.dialects.openai_chat.call_ids import for_client
+from ws_bridge.upstream.dialects.openai_chat.chunk_errors import check_for_error
 from ws_bridge.upstream.dialects.openai_chat.citations import SOURCE_LISTS, Citations
 from ws_bridge.upstream.dialects.openai_chat.ends import incomplete_reason
+from ws_bridge.upstream.dialects.openai_chat.logprobs import logprobs_of
 from ws_bridge.upstream.dialects.openai_chat.thoughts import EXTRAS, ThoughtSeal, part_text
 from ws_bridge.upstream.dialects.openai_chat.usage import usage_of
 from ws_bridge.upstream.dialects.openai_chat.variants import variant_of
 from ws_bridge.upstream.dialects.sse import ServerSentEvent
 from ws_bridge.upstream.errors import truncated
-from ws_bridge.upstream.provider_errors import error_of, has_error
+from ws_bridge.upstream.provider_errors import error_of
 
 Read = Callable[["ChatReader", Any], list[Draft]]
 SAYS_TEXT_ONLY = frozenset({"content", "role"})
-ERROR_WORDS = ("message", "msg", "detail", "error_message")
 OWN_CALL = "xs_call_"  # xAI's ids of the calls that it runs itself
 
 
@@ -57,13 +58,13 @@ class ChatReader(EventReader):
             if event.name == "error" or isinstance(chunk, str):
                 raise error_of(None, chunk)
             return []
-        _check(chunk, event.name)
+        check_for_error(chunk, event.name)
         return self._chunk(chunk)
 
     def _whole(self, answer: Json) -> list[Draft]:
         if not isinstance(answer, dict) or "choices" not in answer:
             raise error_of(None, answer)
-        _check(answer, "")
+        check_for_error(answer)
         drafts = self._chunk(answer)
         try:
             return drafts + self._end(has_own_end=True)
@@ -293,14 +294,6 @@ class ChatReader(EventReader):
         return drafts
 
 
-def _check(chunk: Json, name: str) -> None:
-    """Raises ``UpstreamError`` for an error in the place of a piece, in any of its shapes."""
-    if has_error(chunk) or name == "error" or "error" in (chunk.get("type"), chunk.get("object")):
-        raise error_of(None, chunk)
-    if "choices" not in chunk and any(chunk.get(word) for word in ERROR_WORDS):
-        raise error_of(None, chunk)
-
-
 def _is_cut(item: Json) -> bool:
     """Whether an item is a call whose arguments are no JSON."""
     try:
@@ -314,26 +307,3 @@ def _arguments(given: Any) -> str:
     if isinstance(given, str):
         return given
     return orjson.dumps(given).decode() if isinstance(given, dict) else ""
-
-
-def logprobs_of(given: Any) -> list[Json]:
-    """Log probabilities in the form of Responses: bytes are there always."""
-    tokens = given.get("content") if isinstance(given, dict) else None
-    read = [_logprob(one) for one in (tokens if isinstance(tokens, list) else ())]
-    return [
-        {**one, "top_logprobs": [top for each in tops if (top := _logprob(each)) is not None]}
-        for one, token in zip(read, tokens or (), strict=True)
-        if one is not None
-        for tops in [token.get("top_logprobs") or ()]
-    ]
-
-
-def _logprob(given: Any) -> Json | None:
-    if not isinstance(given, dict) or not isinstance(given.get("token"), str):
-        return None
-    value, raw = given.get("logprob"), given.get("bytes")
-    return {
-        "token": given["token"],
-        "bytes": raw if isinstance(raw, list) else list(given["token"].encode(errors="replace")),
-        "logprob": float(value) if isinstance(value, int | float) else 0.0,
-    }
