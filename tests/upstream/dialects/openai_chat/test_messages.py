@@ -137,6 +137,7 @@ def test_an_empty_message_is_left_out_where_it_would_be_refused() -> None:
     expected = [{"role": "assistant", "content": "", "reasoning_content": "hm"}]
     assert write(turn) == expected
     assert write(turn, variant=variant_of("moonshot")) == []
+    assert len(write(turn, variant=variant_of("mistral"))) == 1, "a thought is content there"
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,11 @@ def test_items_and_parts_that_cannot_be_said_are_refused(
     assert (raised.value.status, raised.value.param) == (400, param)
 
 
+def test_there_must_be_input() -> None:
+    with pytest.raises(BridgeError, match="no input"):
+        body(items=[{"role": "user", "content": ""}])
+
+
 def test_a_link_goes_as_it_is_where_the_provider_opens_it() -> None:
     image = {"type": "input_image", "image_url": "https://a/b.png"}
     (message,) = body("mistral", [{"role": "user", "content": [image]}])["messages"]

@@ -318,6 +318,17 @@ def test_xais_own_calls_are_never_the_clients() -> None:
     assert found.output[0]["status"] == "completed"
 
 
+def test_perplexitys_steps() -> None:
+    search = {"type": "web_search", "web_search": {"search_keywords": ["a"]}, "thought": "hm"}
+    found = play(
+        chunk(content="", reasoning_steps=[search, None]),
+        chunk(content="a", reasoning_steps=[search]),
+        STOP,
+        provider="perplexity",
+    )
+    assert kinds(found.output) == [*("reasoning", "web_search_call") * 2, "message"]
+
+
 def test_sources_become_citations_of_the_text() -> None:
     sources = {"citations": ["https://a", "https://b"]}
     found = play(chunk(content="so[1]") | sources, chunk("stop") | sources, provider="perplexity")

@@ -18,6 +18,8 @@ SEARCHES = frozenset(
     }
 )
 VISITS = frozenset({"visit", "visit_website", "browser.open", "open_page", "browse_page"})
+# Perplexity's steps, by what they are like.
+STEPS = {"web_search": "web_search", "fetch_url_content": "visit", "execute_python": "python"}
 CODE = frozenset({"python", "code_interpreter", "code_execution"})
 
 
@@ -56,6 +58,21 @@ def ended(item: Json, executed: Json) -> Json:
     ]
     sources = [{"type": "url", "url": address} for address in addresses]
     return {"action": item["action"] | ({"sources": sources} if sources else {})}
+
+
+def of_step(step: Json) -> tuple[Json, Json] | None:
+    """The item of a step of Perplexity's search, and its result; None for a mere thought."""
+    kind = str(step.get("type"))
+    told = step.get(kind)
+    if kind not in STEPS or not isinstance(told, dict):
+        return None
+    arguments: Json = {"code": told.get("code")}
+    if isinstance(words := told.get("search_keywords"), list):
+        arguments["query"] = ", ".join(word for word in words if isinstance(word, str))
+    if isinstance(pages := told.get("contents"), list):
+        arguments["url"] = next((one.get("url") for one in pages if isinstance(one, dict)), "")
+    item = begun(STEPS[kind], arguments, "")
+    return item, ended(item, {**told, "output": told.get("result")})
 
 
 def _object(arguments: Any) -> Json:

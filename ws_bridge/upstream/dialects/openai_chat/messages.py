@@ -42,8 +42,9 @@ class MessageWriter:
                 role = "system"
             yield {"role": role, "content": self._content(turn.parts)}
             return
-        if turn.text or turn.calls or self.variant.takes_empty_turns:
-            yield self._answer(turn)
+        answer = self._answer(turn)
+        if answer["content"] or turn.calls or self.variant.takes_empty_turns:
+            yield answer
         results = turn.answered()
         yield from map(self._result, results)
         pictures = [part for result in results for part in self._shown_after(result)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ws_bridge.errors import UpstreamError
+from ws_bridge.errors import InvalidRequest, UpstreamError
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
 from ws_bridge.upstream.dialects.entries import entries_of, instructions_of
@@ -45,6 +45,8 @@ def write(given: WriterInput) -> ProviderRequest:
         **_calls(options, offer, given),
     }
     body["stream"] = variant.streams_formats or "response_format" not in body
+    if not body["messages"]:
+        raise InvalidRequest("There is no input for the model.", param="input")
     if body["stream"] and variant.stream_options:
         body["stream_options"] = {"include_usage": True}
     return ProviderRequest(body, tools=offer.table)
@@ -101,7 +103,7 @@ def _response_format(wanted: Json, variant: Variant) -> Json:
 def _logprobs(options: Json, given: WriterInput, table: RequestTable) -> Json:
     wanted = False
     for value in options.get("include") or ():
-        if given.drop_params and isinstance(table.includes.get(value), Refuse):
+        if given.drop_params and isinstance(table.includes.get(str(value)), Refuse):
             continue
         if table.takes("includes", str(value), "include"):
             wanted = wanted or value == LOGPROBS
@@ -113,7 +115,7 @@ def _logprobs(options: Json, given: WriterInput, table: RequestTable) -> Json:
 
 def _tier(options: Json, given: WriterInput, variant: Variant) -> Json:
     tier = options.get("service_tier")
-    if tier in variant.tiers:
+    if isinstance(tier, str) and tier in variant.tiers:
         return {"service_tier": tier}
     if tier is not None and tier not in USUAL_TIERS and not given.drop_params:
         raise refused("service tier", str(tier), "service_tier")

@@ -51,7 +51,7 @@ class ChatReader(EventReader):
         self._finish = self._native = ""
 
     def _event(self, event: ServerSentEvent) -> list[Draft]:
-        if event.data == DONE:
+        if event.data.startswith(DONE):
             return self._end(has_own_end=True)
         chunk = parsed(event.data)
         if not isinstance(chunk, dict):
@@ -132,12 +132,17 @@ class ChatReader(EventReader):
         drafts: list[Draft] = []
         if thought := self._seal.take(delta):
             drafts += self._thought(thought)
+        drafts += self._named(self.BEFORE_TEXT, delta)
         content = delta.get("content")
         if isinstance(content, str):
             drafts += self._text(content, logprobs) if content else []
         elif content:
             drafts += self._parts(content)
-        for name, read in self.PIECES.items():
+        return drafts + self._named(self.AFTER_TEXT, delta)
+
+    def _named(self, readers: Mapping[str, Read], delta: Json) -> list[Draft]:
+        drafts: list[Draft] = []
+        for name, read in readers.items():
             if value := delta.get(name):
                 drafts += read(self, value)
         return drafts
@@ -246,6 +251,19 @@ class ChatReader(EventReader):
                 drafts += self._output.end_hosted(str(key), fields)
         return drafts
 
+    def _steps(self, given: Any) -> list[Draft]:
+        """Perplexity's: what it thought before each search, and the search."""
+        drafts: list[Draft] = []
+        for step in given if isinstance(given, list) else ():
+            if not isinstance(step, dict):
+                continue
+            if isinstance(thought := step.get("thought"), str) and thought:
+                drafts += self._thought(thought)
+            if (ran := hosted_calls.of_step(step)) is not None:
+                key = ("step", len(self._hosted))
+                drafts += self._begin(key, ran[0]) + self._output.end_hosted(str(key), ran[1])
+        return drafts
+
     def _begin(self, key: object, item: Json) -> list[Draft]:
         self._hosted[key] = item
         return self._close() + self._output.begin_hosted(str(key), item)
@@ -254,11 +272,14 @@ class ChatReader(EventReader):
         said = given.get("transcript") if isinstance(given, dict) else None
         return self._text(said) if isinstance(said, str) and said else []
 
-    PIECES: ClassVar[Mapping[str, Read]] = {
+    BEFORE_TEXT: ClassVar[Mapping[str, Read]] = {
+        "executed_tools": _executed_tools,
+        "reasoning_steps": _steps,
+    }
+    AFTER_TEXT: ClassVar[Mapping[str, Read]] = {
         "refusal": _refusal,
         "audio": _audio,
         "annotations": _annotations,
-        "executed_tools": _executed_tools,
         "images": _images,
         "tool_calls": _tool_calls,
         "function_call": _function_call,

@@ -27,6 +27,7 @@ class ThoughtSeal:
         self._usual = usual_field
         self._field = ""
         self._details: list[Json] = []
+        self._pieces: list[str] = []  # of the last detail's text
         self._extras: Json = {}
         self.is_open = False  # something may have to be sealed
 
@@ -55,6 +56,7 @@ class ThoughtSeal:
     def values(self) -> Json:
         """The seal's values, and the next thought begins; {} where the text says it all."""
         field, self._field = self._field, ""
+        self._join()
         details, self._details = self._details, []
         extras, self._extras = self._extras, {}
         self.is_open = False
@@ -72,13 +74,20 @@ class ThoughtSeal:
         last = self._details[-1] if self._details else None
         places = [(one.get("type"), one.get("index")) for one in (last, detail) if one is not None]
         if name is None or last is None or places[0] != places[1]:
+            self._join()
             self._details.append(dict(detail))
-            return
-        joined = _text(last.get(name)) + _text(detail.get(name))
-        last.update(
-            {key: value for key, value in detail.items() if value is not None and value != ""}
-        )
-        last[name] = joined
+        else:
+            said = {key: value for key, value in detail.items() if value not in (None, "")}
+            last.update(said)
+        if name is not None:
+            self._pieces.append(_text(detail.get(name)))
+
+    def _join(self) -> None:
+        """The last detail has all of its text: nothing more is added to it."""
+        pieces, self._pieces = self._pieces, []
+        if text := "".join(pieces):
+            last = self._details[-1]
+            last[TEXTS[last["type"]]] = text
 
 
 def part_text(part: Json) -> str:
