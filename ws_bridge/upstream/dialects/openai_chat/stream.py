@@ -34,7 +34,15 @@ from ws_bridge.upstream.errors import truncated
 from ws_bridge.upstream.provider_errors import error_of
 
 Read = Callable[["ChatReader", Any], list[Draft]]
-SAYS_TEXT_ONLY = frozenset({"content", "role"})
+# What stands in a chunk that only adds text, which nearly all do: nothing else has to be looked at.
+PLAIN_CHUNK = frozenset(
+    {
+        *("id", "object", "created", "model", "choices", "usage", "system_fingerprint"),
+        *("service_tier", "obfuscation", "provider"),
+    }
+)
+PLAIN_CHOICE = frozenset({"index", "delta", "finish_reason", "logprobs", "native_finish_reason"})
+PLAIN_DELTA = frozenset({"content", "role"})
 OWN_CALL = "xs_call_"  # xAI's ids of the calls that it runs itself
 
 
@@ -58,6 +66,9 @@ class ChatReader(EventReader):
             if event.name == "error" or isinstance(chunk, str):
                 raise error_of(None, chunk)
             return []
+        may_be_plain = not event.name and self._output.is_open and not self._seal.is_open
+        if may_be_plain and (text := _plain_text(chunk)):
+            return self._output.text(text)
         check_for_error(chunk, event.name)
         return self._chunk(chunk)
 
@@ -104,11 +115,7 @@ class ChatReader(EventReader):
         if error := choice.get("error"):
             raise error_of(None, {"error": error})
         delta = self._delta(choice)
-        text = delta.get("content")
-        if type(text) is str and delta.keys() <= SAYS_TEXT_ONLY:  # nearly always
-            drafts = self._text(text, choice.get("logprobs")) if text else []
-        else:
-            drafts = self._pieces(delta, choice.get("logprobs"))
+        drafts = self._pieces(delta, choice.get("logprobs"))
         if finish := choice.get("finish_reason"):
             self._finish = str(finish)
             self._native = str(choice.get("native_finish_reason") or "")
@@ -313,6 +320,23 @@ class ChatReader(EventReader):
         if any(map(_is_cut, drafts[-1].fields["response"]["output"])):
             raise truncated()
         return drafts
+
+
+def _plain_text(chunk: Json) -> str:
+    """The text of a chunk that has nothing else; "" for every other one."""
+    choices = chunk.get("choices")
+    if not (type(choices) is list and len(choices) == 1 and chunk.keys() <= PLAIN_CHUNK):
+        return ""
+    choice = choices[0]
+    if type(choice) is not dict or not choice.keys() <= PLAIN_CHOICE or chunk.get("usage"):
+        return ""
+    delta = choice.get("delta")
+    if type(delta) is not dict or not delta.keys() <= PLAIN_DELTA:
+        return ""
+    if choice.get("finish_reason") or choice.get("logprobs") or choice.get("index"):
+        return ""
+    text = delta.get("content")
+    return text if type(text) is str else ""
 
 
 def _is_cut(item: Json) -> bool:
