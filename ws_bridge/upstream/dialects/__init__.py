@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ws_bridge.upstream.dialects.anthropic import AnthropicDeltas
 from ws_bridge.upstream.dialects.chat import ChatDeltas
 from ws_bridge.upstream.dialects.frames import Plain
 
 __all__ = ["READERS", "Plain", "reader_of"]
 
 # By the name in a provider's profile. The drafts equal litellm's, as tests/upstream/dialects shows.
-READERS: dict[str, Callable[[], Plain]] = {"anthropic": AnthropicDeltas, "chat": ChatDeltas}
+READERS: dict[str, Callable[[], Plain]] = {"chat": ChatDeltas}
 
 
 def reader_of(name: str) -> Plain | None:
