@@ -19,6 +19,11 @@ from ws_bridge.types import Json
 CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 THINKING = frozenset({"thinking", "redacted_thinking"})
 USES = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
+# What a sealed thought consists of, its seal last; nothing else of it goes back.
+SEALED_KEYS = {
+    "thinking": ("type", "thinking", "signature"),
+    "redacted_thinking": ("type", "data"),
+}
 RESULT = "_tool_result"
 # Deltas: where the text of each stands. A delta without a block begins one of the kind given.
 DELTAS = {
@@ -84,6 +89,14 @@ class MessageBlock:
             block["citations"] = self.citations
         return block
 
+    def sealed(self) -> Json | None:
+        """The thought as it goes back; None if its maker has not signed it."""
+        whole = self.whole()
+        keys = SEALED_KEYS[self.kind]
+        if not all(isinstance(whole.get(key), str) for key in keys) or not whole[keys[-1]]:
+            return None
+        return {key: mended(whole[key]) for key in keys}
+
     def input(self) -> Json:
         """The input of a call: its pieces, or what it began with."""
         parsed = object_in("".join(self.pieces))
@@ -96,7 +109,10 @@ def object_in(text: str) -> Json | None:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return None
+        try:  # half of a surrogate pair, which orjson refuses
+            value = orjson.loads(mended(json.dumps(json.loads(text), ensure_ascii=False)))
+        except (ValueError, RecursionError):
+            return None
     return value if isinstance(value, dict) else None
 
 

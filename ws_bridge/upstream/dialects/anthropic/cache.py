@@ -8,11 +8,10 @@ a quarter more than reading the input.
 
 from __future__ import annotations
 
-import orjson
-
 from ws_bridge.types import Json
+from ws_bridge.upstream.dialects.anthropic.blocks import json_text
 
-LEAST = 4096  # bytes of JSON: about 1,024 tokens, the least that Anthropic caches
+LEAST = 4096  # characters of JSON: about 1,024 tokens, the least that Anthropic caches
 MARK = {"type": "ephemeral"}
 USER_TURNS = 2
 MARKABLE = frozenset({"text", "image", "document", "tool_result"})
@@ -23,7 +22,7 @@ def with_cache_marks(body: Json) -> Json:
     messages = body["messages"]
     has_next = bool(body.get("tools")) or any(one["role"] == "assistant" for one in messages)
     prompt = [body.get(name) for name in ("tools", "system", "messages")]
-    if not has_next or len(orjson.dumps(prompt, default=str)) < LEAST:
+    if not has_next or len(json_text(prompt)) < LEAST:
         return body
     marked = {**body, "messages": list(messages)}
     for name in ("tools", "system"):

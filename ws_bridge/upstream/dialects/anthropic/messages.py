@@ -15,7 +15,12 @@ from typing import Any
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.anthropic.blocks import CALL_ID, THINKING, hashed_id
+from ws_bridge.upstream.dialects.anthropic.blocks import (
+    CALL_ID,
+    SEALED_KEYS,
+    THINKING,
+    hashed_id,
+)
 from ws_bridge.upstream.dialects.anthropic.parts import block_of
 from ws_bridge.upstream.dialects.entries import (
     SYSTEM,
@@ -33,11 +38,6 @@ from ws_bridge.upstream.dialects.table import refused
 BEGINNING = "(The conversation begins here.)"
 GO_ON = "Continue."
 NO_RESULT = "No result was given for this call."
-# What a sealed block consists of; nothing else of a seal is sent.
-SEALED_KEYS = {
-    "thinking": ("type", "thinking", "signature"),
-    "redacted_thinking": ("type", "data"),
-}
 
 
 @dataclass(slots=True)

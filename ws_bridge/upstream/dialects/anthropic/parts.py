@@ -36,6 +36,8 @@ def block_of(part: Part) -> Json | None:
 def _image(part: Part, media_type: str) -> Json:
     if part.url:
         return {"type": "image", "source": {"type": "url", "url": part.url}}
+    if not part.data:
+        raise InvalidRequest("An image has data or a link.", param="input")
     source = {"type": "base64", "media_type": media_type, "data": part.data}
     return {"type": "image", "source": source}
 

@@ -32,13 +32,13 @@ def input_schema(parameters: Mapping[str, Any]) -> Json:
     """The schema of a tool's input: an object, without a union at its top."""
     schema = {key: value for key, value in parameters.items() if key not in UNIONS}
     properties = _properties(parameters)
-    required = list(parameters.get("required") or ())
+    required = _list(parameters, "required")
     for word in UNIONS:
-        branches = [one for one in parameters.get(word) or () if isinstance(one, dict)]
+        branches = [one for one in _list(parameters, word) if isinstance(one, dict)]
         for branch in branches:
             properties = {**_properties(branch), **properties}
             if word == "allOf" or len(branches) == 1:
-                required += [name for name in branch.get("required") or () if name not in required]
+                required += [name for name in _list(branch, "required") if name not in required]
     schema |= {"type": "object", "properties": properties}
     return schema | ({"required": required} if required else {})
 
@@ -63,7 +63,8 @@ def output_schema(schema: Any) -> Any:
     if notes:
         said = str(schema.get("description") or "")
         fitted["description"] = f"{said}\n{'; '.join(notes)}".lstrip("\n")
-    if schema.get("type") == "object" or "properties" in schema:
+    kinds = schema.get("type")
+    if "properties" in schema or "object" in (kinds if isinstance(kinds, list) else [kinds]):
         fitted["additionalProperties"] = False
     return fitted
 
@@ -71,6 +72,11 @@ def output_schema(schema: Any) -> Any:
 def _properties(schema: Mapping[str, Any]) -> Json:
     properties = schema.get("properties")
     return dict(properties) if isinstance(properties, dict) else {}
+
+
+def _list(schema: Mapping[str, Any], word: str) -> list[Any]:
+    value = schema.get(word)
+    return list(value) if isinstance(value, list) else []
 
 
 def _is_enforced(value: Any) -> bool:

@@ -172,9 +172,9 @@ class MessagesReader(EventReader):
         word = self._stop.get("stop_reason")
         if word is None:
             raise truncated()
-        if isinstance(word, str) and word in STOP_REASONS:
-            return STOP_REASONS[word]
-        if word in FAILURES or not self._output.has_output:
+        if (reason := STOP_REASONS.get(str(word))) is not None:
+            return reason
+        if str(word) in FAILURES or not self._output.has_output:
             raise UpstreamError(f"The model provider ended the answer with '{str(word)[:64]}'.")
         return ""
 
@@ -276,12 +276,12 @@ class MessagesReader(EventReader):
         return self._output.annotate(annotations_of(block.citations, begin, end))
 
     def _end_thought(self, block: MessageBlock) -> list[Draft]:
-        if block.kind == "thinking" and not block.signature:
-            self._output.end_text()
+        sealed = block.sealed()
+        if sealed is None or block.kind == "redacted_thinking":
+            self._output.end_text()  # the thought before it is another one
+        if sealed is None:
             return []
-        if block.kind == "redacted_thinking":
-            self._output.end_text()
-        return self._output.seal(self._given.seals.seal({"blocks": [block.whole()]}))
+        return self._output.seal(self._given.seals.seal({"blocks": [sealed]}))
 
     def _end_call(self, block: MessageBlock) -> list[Draft]:
         if not block.is_said and block.input():

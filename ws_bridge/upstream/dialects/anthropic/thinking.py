@@ -62,7 +62,7 @@ def thinking_plan(
             raise _refused_effort(effort, "The model always thinks.")
         off: Json = {"thinking": {"type": "disabled"}} if features.thinks_by_default else {}
         return ThinkingPlan({"max_tokens": limit, **off})
-    if effort not in BUDGETS:
+    if not isinstance(effort, str) or effort not in BUDGETS:
         raise _refused_effort(effort)
     if features.thinking == "adaptive":
         word = effort if effort in features.efforts else LOWER[effort]

@@ -69,10 +69,12 @@ def tools_of(
     for place, tool in table.hosted:
         kind = str(tool.get("type"))
         if TABLE.takes("tools", kind, place):
-            HOSTED["web_search" if kind in SEARCHES else kind](offered, tool, place)
+            kind = "web_search" if kind in SEARCHES else kind
+            _check_options(tool, OPTIONS[kind], place)
+            HOSTED[kind](offered, tool, place)
     _check_names(offered.tools)
     _limit(offered, options.get("max_tool_calls"))
-    if offered.tools:
+    if offered.tools or choice not in (None, "auto", "none"):
         offered.choice = _choice(offered, choice, options.get("parallel_tool_calls"))
     else:
         # Calls in a history need tools that are described, which may not be called now.
@@ -129,9 +131,31 @@ def _limit(offered: OfferedTools, most: Any) -> None:
 # Tools that Anthropic runs
 
 
+# What is read of each; all else is refused.
+OPTIONS: Mapping[str, frozenset[str]] = {
+    "web_search": frozenset(
+        {"external_web_access", "filters", "search_context_size", "user_location"}
+    ),
+    "code_interpreter": frozenset({"container"}),
+    "mcp": frozenset(
+        {
+            *("allowed_tools", "authorization", "headers", "require_approval"),
+            *("server_description", "server_label", "server_url"),
+        }
+    ),
+    "tool_search": frozenset({"execution", "description", "parameters"}),
+}
+
+
+def _check_options(tool: Json, known: frozenset[str], place: str) -> None:
+    for name, value in tool.items():
+        if value is not None and name not in known and name not in ("type", "namespace"):
+            raise refused("option", name, f"{place}.{name}")
+
+
 def _web_search(offered: OfferedTools, tool: Json, place: str) -> None:
     if tool.get("external_web_access") is False:
-        raise refused("option", "external_web_access", place)
+        raise refused("option", "external_web_access", f"{place}.external_web_access")
     search: Json = {"type": "web_search_20250305", "name": "web_search"}
     filters = _object(tool.get("filters"))
     for name in ("allowed_domains", "blocked_domains"):
@@ -163,7 +187,7 @@ def _mcp(offered: OfferedTools, tool: Json, place: str) -> None:
         raise refused("tool", "mcp", place, "It needs a 'server_url'.")
     if tool.get("require_approval") != "never":
         hint = "The provider asks for no approval: send 'require_approval': 'never'."
-        raise refused("option", "require_approval", place, hint)
+        raise refused("option", "require_approval", f"{place}.require_approval", hint)
     server = {"type": "url", "url": tool["server_url"], "name": label}
     if token := _token(tool, place):
         server["authorization_token"] = token
@@ -171,7 +195,7 @@ def _mcp(offered: OfferedTools, tool: Json, place: str) -> None:
     allowed = tool.get("allowed_tools")
     if isinstance(allowed, dict):
         if allowed.get("read_only") is not None:
-            raise refused("option", "allowed_tools.read_only", place, "Name the tools.")
+            raise refused("option", "read_only", f"{place}.allowed_tools", "Name the tools.")
         allowed = allowed.get("tool_names")
     if isinstance(allowed, list):
         toolset["default_config"] = {"enabled": False}
@@ -186,13 +210,17 @@ def _token(tool: Json, place: str) -> str:
     headers = {str(key).lower(): str(value) for key, value in _object(tool.get("headers")).items()}
     token = headers.pop("authorization", "")
     if headers or (token and not token.startswith("Bearer ")):
-        raise refused("option", "headers", place, "Only 'Authorization: Bearer …' can be sent.")
+        raise refused(
+            "option", "headers", f"{place}.headers", "Only 'Authorization: Bearer …' can be sent."
+        )
     return str(tool.get("authorization") or token.removeprefix("Bearer "))
 
 
 def _tool_search(offered: OfferedTools, tool: Json, place: str) -> None:
     if tool.get("execution") == "client":
-        raise refused("option", "execution", place, "The provider runs the search itself.")
+        raise refused(
+            "option", "execution", f"{place}.execution", "The provider runs the search itself."
+        )
     search = {"type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25"}
     offered.tools.append(search)
     offered.betas.append(TOOL_SEARCH)
@@ -243,6 +271,8 @@ def _written(offered: OfferedTools, choice: Any) -> Json:
         return {"type": "auto"}
     kind = str(choice.get("type") if isinstance(choice, dict) else choice)
     TABLE.takes("choices", kind, "tool_choice")
+    if kind == "required" and not offered.tools:
+        raise InvalidRequest("'tool_choice' needs 'tools'.", param="tool_choice")
     if kind in CHOICES:
         return {"type": CHOICES[kind]}
     if not isinstance(choice, dict):
