@@ -61,7 +61,6 @@ PROFILES: Mapping[str, Profile] = {
         address="https://api.anthropic.com",
         dialect="anthropic",
         takes_client=True,
-        reader="anthropic",
     ),
     "gemini": Profile(takes_client=True),
     "ollama": OLLAMA,

@@ -1,22 +1,15 @@
 """Dialects: a stream read with plain deltas taken gives what litellm makes of all of it."""
 
-import json
-
 import orjson
 import pytest
 from transcripts import FAMILIES
 from upstreams.frames import (
     CHAT,
     END_CHAT,
-    END_CLAUDE,
     HELLO_CHAT,
-    HELLO_CLAUDE,
-    block_delta,
     call,
     chat,
     frame,
-    start,
-    stop,
 )
 from upstreams.twice import Provider, Wire, both, read
 
@@ -40,10 +33,6 @@ TAKEN = {
         m-bothreasoning 5 m-length 1 m-cfilter 1 m-midmsgerr 2 m-nofinish 1 m-emptychoices 1
         m-nousage 4 m-annot 1 m-images 1 m-badline 3 m-cleaneof 4 m-rfield-reasoning 7
         m-nousage-rtools 8 m-big50 50""",
-    "anthropic": """
-        claude-text 2 claude-thinking 4 claude-tool 5 claude-noarg 3 claude-thinking-texttool 9
-        claude-redacted-thinking 4 claude-maxtok 2 claude-thinking-interleave 8 claude-refusal 2
-        claude-miderr 2 claude-cite 2 claude-cleaneof 1""",
 }
 CUT = ("drop", "stall")  # how much of it arrives is the network's choice
 SCENARIOS = {
@@ -66,14 +55,9 @@ async def test_every_transcript_comes_out_equal_with_its_plain_deltas_taken(
 
 @pytest.mark.parametrize("name", [name for name, of in PROFILES.items() if of.reader])
 async def test_every_provider_of_the_table_comes_out_equal(provider, name):
-    model = {"anthropic": "anthropic/claude-", "openai": "openai/chat_completions/m-"}
+    model = {"openai": "openai/chat_completions/m-"}
     prefix = model.get(name, f"{name}/m-")
-    scenarios = (
-        ("thinking-texttool", "cite")
-        if name == "anthropic"
-        else ("nousage-rtools", "bothreasoning")
-    )
-    for scenario in scenarios:
+    for scenario in ("nousage-rtools", "bothreasoning"):
         wire = await provider.record(prefix + scenario)
         assert await both(provider, prefix + scenario, wire) > 1
 
@@ -162,36 +146,6 @@ async def test_tags_of_thought_in_a_text_are_text(provider):
     assert await both(provider, "groq/m", Wire(frames)) == len(texts)
 
 
-async def test_a_call_behind_a_tool_of_the_providers_own_keeps_its_input(provider):
-    """Whether litellm counts that tool as a call is its release's affair: it reads the rest."""
-    search = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
-    tool = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
-    piece = {"type": "input_json_delta", "partial_json": '{"a":1}'}
-    frames = [start(search), stop(), start(tool, 1), block_delta(piece, 1), stop(1)]
-    wire = Wire([HELLO_CLAUDE, *frames, *END_CLAUDE])
-    said = await read(provider, "anthropic/claude", wire, reader_of("anthropic"))
-    calls = said.drafts[-1].fields["response"]["output"]
-    assert [call["arguments"] for call in calls if call["call_id"] == "t"] == ['{"a":1}']
-    assert await both(provider, "anthropic/claude", wire) == 0
-
-
-SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
-
-
-async def test_the_input_of_litellms_own_answer_tool_is_left_to_it(provider):
-    """An answer with a schema is asked for as a tool call, and its input becomes the text."""
-    tool = {"type": "tool_use", "id": "t", "name": "json_tool_call", "input": {}}
-    pieces = ('{"a":', ' "b"', "}")
-    deltas = [block_delta({"type": "input_json_delta", "partial_json": piece}) for piece in pieces]
-    wire = Wire([HELLO_CLAUDE, start(tool), *deltas, stop(), *END_CLAUDE])
-    form = {"format": {"type": "json_schema", "name": "n", "schema": SCHEMA, "strict": True}}
-    model = "anthropic/claude-3-5-sonnet-20240620"
-    said = await read(provider, model, wire, reader_of("anthropic"), text=form)
-    text = said.drafts[-1].fields["response"]["output"][0]["content"][0]["text"]
-    assert json.loads(text) == {"a": "b"}  # spaced as it came, or as litellm writes it
-    assert await both(provider, model, wire, text=form) == 0
-
-
 @pytest.mark.parametrize("lost", ["all [DONE] now", "a\u2028b", "a\x85b"])
 async def test_a_text_that_looks_like_an_end_is_taken_and_does_no_harm_in_its_books(provider, lost):
     """Litellm took any line with "[DONE]" for the last, and cut lines where no line ends.
@@ -227,9 +181,6 @@ def test_the_first_frame_that_says_something_is_litellms():
     """From it come the model's name and the time of the first token."""
     reader = reader_after("chat", chat({"content": "", "role": None}), chat({"content": "a"}))
     assert reader.take(chat({"content": "b"})) == Chunk(text="b")
-    text = {"type": "text_delta", "text": "a"}
-    reader = reader_after("anthropic", start({"type": "text", "text": ""}), block_delta(text))
-    assert reader.take(block_delta(text)) == Chunk(text="a")
 
 
 @pytest.mark.parametrize(
@@ -265,45 +216,11 @@ def test_after_what_is_not_understood_nothing_is_taken_any_more(odd):
     assert reader.take(chat({"content": "b"})) is None
 
 
-@pytest.mark.parametrize(
-    "odd",
-    [
-        start({"type": ["text"]}),
-        start({"type": "tool_use", "id": "t"}),
-        start({"type": "text", "text": "", "unknown": 1}),
-        start(None),
-        start({"type": "text", "text": ""}, None),
-        block_delta({"type": "text_delta", "text": "elsewhere"}, 7),
-        block_delta({"type": "text_delta", "text": 1}),
-        block_delta({"type": "unknown_delta"}),
-        block_delta(None),
-        frame({"type": "message_delta", "delta": {}}),
-        frame({"type": "error"}),
-    ],
-)
-def test_after_an_odd_event_nothing_of_anthropics_is_taken_any_more(odd):
-    text, begin = {"type": "text_delta", "text": "a"}, {"type": "text", "text": ""}
-    reader = reader_after("anthropic", start(begin), block_delta(text))
-    assert reader.take(block_delta(text)) == Chunk(text="a")
-    assert reader.take(odd) is None
-    assert reader.take(start(begin, 1)) is None
-    assert reader.take(block_delta(text, 1)) is None
-
-
 def test_what_begins_is_litellms_and_ends_nothing():
-    """A comment, a call, a choice of nothing, a block, a signature."""
+    """A comment, a call, a choice of nothing."""
     reader = reader_after("chat", HELLO_CHAT, b": comment\n\n", chat(call(0, "", "a", "f")))
     assert reader.take(frame({**CHAT, "choices": []})) is None
     assert reader.take(chat(call(0, "{"))).tool_calls[0].arguments == "{"
-    thought = {"type": "thinking_delta", "thinking": "a"}
-    signature = {"type": "signature_delta", "signature": "s"}
-    begun = start({"type": "thinking", "thinking": ""}), block_delta(thought)
-    reader = reader_after("anthropic", HELLO_CLAUDE, *begun, block_delta(signature), stop())
-    assert reader.take(start({"type": "redacted_thinking", "data": "d"}, 1)) is None
-    assert reader.take(block_delta({"type": "unknown_delta"}, 1)) is None
-    reader.take(start({"type": "text", "text": ""}, 2))
-    text = {"type": "text_delta", "text": "b"}
-    assert reader.take(block_delta(text, 2)) == Chunk(text="b")
 
 
 def test_what_is_owed_is_one_frame_in_ascii_and_owed_once():

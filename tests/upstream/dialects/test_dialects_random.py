@@ -5,14 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from upstreams.frames import (
     END_CHAT,
-    END_CLAUDE,
     HELLO_CHAT,
-    HELLO_CLAUDE,
-    block_delta,
     chat,
-    frame,
-    start,
-    stop,
 )
 from upstreams.twice import Provider, Wire, both
 
@@ -99,66 +93,6 @@ CHATS = st.builds(
     st.sampled_from([(), END_CHAT]),
 )
 
-BLOCK_STARTS = st.sampled_from(
-    [
-        {"type": "text", "text": ""},
-        {"type": "text", "text": "Hi", "citations": []},
-        {"type": "thinking", "thinking": "", "signature": ""},
-        {"type": "tool_use", "id": "t1", "name": "f", "input": {}},
-        {"type": "tool_use", "id": "t2", "name": "json_tool_call", "input": {}},
-        {"type": "tool_use", "id": "t3"},
-        {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {}},
-        {"type": "redacted_thinking", "data": "x"},
-        {"type": "unknown"},
-    ]
-)
-BLOCK_DELTAS = st.one_of(
-    TEXTS.map(lambda text: {"type": "text_delta", "text": text}),
-    TEXTS.map(lambda text: {"type": "thinking_delta", "thinking": text}),
-    TEXTS.map(lambda text: {"type": "input_json_delta", "partial_json": text}),
-)
-ODD_BLOCK_DELTAS = st.one_of(
-    TEXTS.map(lambda text: {"type": "signature_delta", "signature": text}),
-    TEXTS.map(lambda text: {"type": "text_delta", "text": text, "unknown": 1}),
-    st.just({"type": "citations_delta", "citation": {"url": "u", "title": "t"}}),
-    st.just({"type": "unknown_delta"}),
-)
-ODD_EVENTS = ODD_FRAMES | st.sampled_from(
-    [
-        frame({"type": "ping"}, "ping"),
-        frame({"type": "unknown"}, "unknown"),
-        frame({"type": "error", "error": {"type": "overloaded_error", "message": "no"}}, "error"),
-        stop(),
-        block_delta({"type": "text_delta", "text": "elsewhere"}, index=5),
-        block_delta({"type": "text_delta", "text": "named"}).replace(
-            b"event: content", b"event: x"
-        ),
-        frame({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta"}}),
-    ]
-)
-
-
-@st.composite
-def messages(draw):
-    """Blocks, mostly with the deltas that belong in them."""
-    frames = [HELLO_CLAUDE]
-    for index in range(draw(st.integers(0, 4))):
-        begin = draw(BLOCK_STARTS)
-        frames.append(start(begin, index))
-        own = OWN_DELTAS.get(begin["type"], BLOCK_DELTAS)
-        deltas = draw(st.lists(own, max_size=4))
-        deltas += draw(st.lists(ODD_BLOCK_DELTAS | BLOCK_DELTAS, max_size=1))
-        frames += [block_delta(delta, index) for delta in deltas]
-        frames += draw(st.lists(ODD_EVENTS, max_size=1)) if draw(st.integers(0, 5)) == 0 else []
-        frames += [stop(index)]
-    return Wire([*frames, *draw(st.sampled_from([(), END_CLAUDE]))])
-
-
-OWN_DELTAS = {
-    "text": TEXTS.map(lambda text: {"type": "text_delta", "text": text}),
-    "thinking": TEXTS.map(lambda text: {"type": "thinking_delta", "thinking": text}),
-    "tool_use": TEXTS.map(lambda text: {"type": "input_json_delta", "partial_json": text}),
-}
 RANDOM = settings(
     deadline=None,  # a loaded machine is no defect
     derandomize=True,  # the same streams each time: what others find is for whoever looks for it
@@ -179,9 +113,3 @@ async def provider(fake):
 @given(wire=CHATS)
 async def test_whatever_a_chat_provider_sends_comes_out_equal(provider, model, wire):
     await both(provider, model, wire)
-
-
-@RANDOM
-@given(wire=messages())
-async def test_whatever_anthropic_sends_comes_out_equal(provider, wire):
-    await both(provider, "anthropic/claude", wire)
