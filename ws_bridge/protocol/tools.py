@@ -114,6 +114,7 @@ class ClientTool:
     description: str = ""
     parameters: Json = field(default_factory=dict)
     strict: bool | None = None
+    is_deferred: bool = False  # it may wait until a tool search finds it
 
     @property
     def call(self) -> str:
@@ -275,6 +276,7 @@ def _client_tool(tool: Json) -> ClientTool:
         description=_description(tool),
         parameters=parameters if isinstance(parameters, dict) else KINDS[kind].parameters,
         strict=tool.get("strict") if isinstance(tool.get("strict"), bool) else None,
+        is_deferred=tool.get("defer_loading") is True,
     )
 
 

@@ -65,7 +65,6 @@ PROFILES: Mapping[str, Profile] = {
         address="https://api.anthropic.com",
         dialect="anthropic",
         takes_client=True,
-        reader="anthropic",
     ),
     "gemini": Profile(dialect="gemini", takes_client=True),
     "cohere": COHERE,
