@@ -1,0 +1,91 @@
+"""Entries → turns, for providers that take answers and results in a strict order (pure).
+
+Rule 1: what the model said in a row is one turn, and the results of its calls come directly after
+it, in the order of the calls, wherever they stand in the history.
+Rule 2: a result whose call is not in the history is text of the user; a call without a result gets
+one that says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ws_bridge.upstream.dialects.entries import (
+    AnswerText,
+    Entry,
+    Part,
+    Thought,
+    ToolResult,
+    ToolUse,
+    UserTurn,
+)
+
+NO_OUTPUT = "(no output)"
+_FITTING = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTurn:
+    """What the model said in a row, and a result for each of its calls."""
+
+    said: tuple[AnswerText | Thought | ToolUse, ...]
+    results: tuple[ToolResult, ...]
+
+
+def turns_of(entries: Iterable[Entry]) -> list[UserTurn | ModelTurn]:
+    """The turns in order; results stand where Rule 1 wants them."""
+    given = list(entries)
+    answers, orphans = _answers(given)
+    turns: list[UserTurn | ModelTurn] = []
+    said: list[AnswerText | Thought | ToolUse] = []
+    for place, entry in enumerate(given):
+        if isinstance(entry, AnswerText | Thought | ToolUse):
+            said.append(entry)
+            continue
+        if said and isinstance(entry, UserTurn | ToolResult):
+            turns.append(_model_turn(said, answers))
+            said = []
+        if isinstance(entry, UserTurn):
+            turns.append(entry)
+        elif place in orphans and isinstance(entry, ToolResult):
+            turns.append(UserTurn("user", filled(entry.parts)))
+    return [*turns, _model_turn(said, answers)] if said else turns
+
+
+def filled(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The parts, or a text that says that there are none: no provider takes empty content."""
+    return parts or (Part("text", NO_OUTPUT),)
+
+
+def fitting_id(call_id: str) -> str:
+    """The id of a call as every provider takes it: at most 64 characters of [A-Za-z0-9_-]."""
+    if _FITTING.fullmatch(call_id):
+        return call_id
+    return f"call_{hashlib.sha256(call_id.encode(errors='replace')).hexdigest()[:32]}"
+
+
+def _answers(entries: list[Entry]) -> tuple[dict[int, ToolResult], set[int]]:
+    """The result of each call, by the call's identity, and the places of results without one."""
+    unanswered: dict[str, list[ToolUse]] = {}
+    answers: dict[int, ToolResult] = {}
+    orphans = set()
+    for place, entry in enumerate(entries):
+        if isinstance(entry, ToolUse):
+            unanswered.setdefault(entry.call_id, []).append(entry)
+        elif isinstance(entry, ToolResult):
+            if waiting := unanswered.get(entry.call_id):
+                answers[id(waiting.pop(0))] = entry
+            else:
+                orphans.add(place)
+    return answers, orphans
+
+
+def _model_turn(
+    said: list[AnswerText | Thought | ToolUse], answers: dict[int, ToolResult]
+) -> ModelTurn:
+    calls = [entry for entry in said if isinstance(entry, ToolUse)]
+    results = (answers.get(id(call)) or ToolResult(call.call_id, call.tool, ()) for call in calls)
+    return ModelTurn(tuple(said), tuple(results))
