@@ -4,6 +4,7 @@ Rule 1: what the model said in a row is one turn, and the results of its calls c
 it, in the order of the calls, wherever they stand in the history.
 Rule 2: a result whose call is not in the history is text of the user; a call without a result gets
 one that says so.
+Rule 3: the ids of calls fit every provider, and no two calls of a history have the same one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
@@ -37,11 +38,10 @@ class ModelTurn:
 
 def turns_of(entries: Iterable[Entry]) -> list[UserTurn | ModelTurn]:
     """The turns in order; results stand where Rule 1 wants them."""
-    given = list(entries)
-    answers, orphans = _answers(given)
     turns: list[UserTurn | ModelTurn] = []
     said: list[AnswerText | Thought | ToolUse] = []
-    for place, entry in enumerate(given):
+    given, answers = _paired(entries)
+    for entry in given:
         if isinstance(entry, AnswerText | Thought | ToolUse):
             said.append(entry)
             continue
@@ -50,8 +50,6 @@ def turns_of(entries: Iterable[Entry]) -> list[UserTurn | ModelTurn]:
             said = []
         if isinstance(entry, UserTurn):
             turns.append(entry)
-        elif place in orphans and isinstance(entry, ToolResult):
-            turns.append(UserTurn("user", filled(entry.parts)))
     return [*turns, _model_turn(said, answers)] if said else turns
 
 
@@ -67,25 +65,41 @@ def fitting_id(call_id: str) -> str:
     return f"call_{hashlib.sha256(call_id.encode(errors='replace')).hexdigest()[:32]}"
 
 
-def _answers(entries: list[Entry]) -> tuple[dict[int, ToolResult], set[int]]:
-    """The result of each call, by the call's identity, and the places of results without one."""
-    unanswered: dict[str, list[ToolUse]] = {}
-    answers: dict[int, ToolResult] = {}
-    orphans = set()
-    for place, entry in enumerate(entries):
+def _paired(entries: Iterable[Entry]) -> tuple[list[Entry], dict[str, ToolResult]]:
+    """The entries under unique ids, and the result of each call by its id."""
+    given: list[Entry] = []
+    answers: dict[str, ToolResult] = {}
+    unanswered: dict[str, list[str]] = {}  # the ids of the calls of one id in the history
+    taken: set[str] = set()
+    for entry in entries:
         if isinstance(entry, ToolUse):
-            unanswered.setdefault(entry.call_id, []).append(entry)
+            unique = _unique(entry.call_id, taken)
+            unanswered.setdefault(entry.call_id, []).append(unique)
+            given.append(replace(entry, call_id=unique))
         elif isinstance(entry, ToolResult):
             if waiting := unanswered.get(entry.call_id):
-                answers[id(waiting.pop(0))] = entry
+                unique = waiting.pop(0)
+                answers[unique] = replace(entry, call_id=unique)
+                given.append(entry)
             else:
-                orphans.add(place)
-    return answers, orphans
+                given.append(UserTurn("user", filled(entry.parts)))
+        else:
+            given.append(entry)
+    return given, answers
+
+
+def _unique(call_id: str, taken: set[str]) -> str:
+    unique, number = fitting_id(call_id), 1
+    while unique in taken:
+        number += 1
+        unique = fitting_id(f"{call_id} {number}")  # with the blank it is hashed
+    taken.add(unique)
+    return unique
 
 
 def _model_turn(
-    said: list[AnswerText | Thought | ToolUse], answers: dict[int, ToolResult]
+    said: list[AnswerText | Thought | ToolUse], answers: dict[str, ToolResult]
 ) -> ModelTurn:
     calls = [entry for entry in said if isinstance(entry, ToolUse)]
-    results = (answers.get(id(call)) or ToolResult(call.call_id, call.tool, ()) for call in calls)
+    results = (answers.get(call.call_id, ToolResult(call.call_id, call.tool, ())) for call in calls)
     return ModelTurn(tuple(said), tuple(results))

@@ -8,8 +8,6 @@ Rule 2: the API has no choice of one tool: that tool is offered alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
 import orjson
 
 from ws_bridge.protocol.tools import ToolTable
@@ -28,9 +26,10 @@ from ws_bridge.upstream.dialects.entries import (
     entries_of,
     instructions_of,
 )
+from ws_bridge.upstream.dialects.options import check_includes, effort_of, text_format_of
 from ws_bridge.upstream.dialects.seals import MakerSeals
 from ws_bridge.upstream.dialects.table import refused
-from ws_bridge.upstream.dialects.turns import ModelTurn, filled, fitting_id, turns_of
+from ws_bridge.upstream.dialects.turns import ModelTurn, filled, turns_of
 
 PLAN = "tool_plan"  # the seal of a plan has this key
 CHOICES = {"required": "REQUIRED", "none": "NONE"}
@@ -56,7 +55,7 @@ def write(given: WriterInput) -> ProviderRequest:
     body: Json = {"model": given.model, "messages": list(_messages(given, options)), "stream": True}
     body |= _tools(choice) | _numbers(options) | _format(options, drop=given.drop_params)
     body |= _thinking(options, given)
-    _check_includes(options)
+    check_includes(options, TABLE)
     if options.get("parallel_tool_calls") is False and choice.tools.tools and not given.drop_params:
         raise refused("parameter", "parallel_tool_calls", "parallel_tool_calls")
     return ProviderRequest(body, tools=choice.tools)
@@ -130,12 +129,12 @@ def _is_plan(thought: Thought, seals: MakerSeals) -> bool:
 def _call(call: ToolUse) -> Json:
     arguments = orjson.dumps(call.arguments).decode()
     function = {"name": call.tool.flat, "arguments": arguments}
-    return {"id": fitting_id(call.call_id), "type": "function", "function": function}
+    return {"id": call.call_id, "type": "function", "function": function}
 
 
 def _result(result: ToolResult) -> Json:
     content = _plain(filled(result.parts))
-    return {"role": "tool", "tool_call_id": fitting_id(result.call_id), "content": content}
+    return {"role": "tool", "tool_call_id": result.call_id, "content": content}
 
 
 def _tools(choice: ToolChoice) -> Json:
@@ -176,12 +175,9 @@ def _numbers(options: Json) -> Json:
 
 
 def _format(options: Json, *, drop: bool) -> Json:
-    text: Any = options.get("text") or {}
-    if text.get("verbosity") not in (None, "medium") and not drop:
-        raise refused("parameter", "text.verbosity", "text.verbosity")
-    wanted = text.get("format") or {}
-    kind = wanted.get("type") or "text"
-    if kind == "text":
+    wanted = text_format_of(options, drop=drop)
+    kind = wanted.get("type")
+    if not wanted:
         return {}
     if kind == "json_object":
         return {"response_format": {"type": "json_object"}}
@@ -192,18 +188,12 @@ def _format(options: Json, *, drop: bool) -> Json:
 
 
 def _thinking(options: Json, given: WriterInput) -> Json:
-    """Thinking by the effort. Models that cannot think refuse the words for it."""
-    effort = (options.get("reasoning") or {}).get("effort")
-    if effort is None or given.supports_reasoning is False:
+    effort = effort_of(options, given)
+    if not effort or (effort == "none" and given.supports_reasoning is False):
         return {}
     if effort == "none":
         return {"thinking": {"type": "disabled"}}
     if effort not in BUDGETS:
-        raise refused("effort", str(effort), "reasoning.effort")
+        raise refused("effort", effort, "reasoning.effort")
     budget = BUDGETS[effort]
     return {"thinking": {"type": "enabled", **({"token_budget": budget} if budget else {})}}
-
-
-def _check_includes(options: Json) -> None:
-    for name in options.get("include") or ():
-        TABLE.takes("includes", str(name), "include")
