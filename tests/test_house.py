@@ -49,6 +49,7 @@ READ_CONFIG = (
 # Where a dependency lives.
 HOMES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("server/*", "processes/serving.py"),
+    "botocore": ("upstream/dialects/bedrock/event_stream.py",),
     "cryptography": ("store/redis/cipher.py",),
     # litellm's timeouts, and its streams
     "httpx": ("upstream/litellm/call.py", "upstream/litellm/tap.py"),

@@ -17,7 +17,10 @@ IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/w
 IMAGES["image/jpg"] = "jpeg"
 SOUNDS = {
     **{f"audio/{name}": name for name in ("mp3", "wav", "aac", "flac", "ogg", "opus", "mp4")},
-    **{"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wave": "wav", "audio/pcm16": "pcm"},
+    "audio/mpeg": "mp3",
+    "audio/x-wav": "wav",
+    "audio/wave": "wav",
+    "audio/pcm16": "pcm",
 }
 _OFFICE = "application/vnd.openxmlformats-officedocument."
 DOCUMENTS = {

@@ -72,8 +72,8 @@ def conversation_of(given: WriterInput, options: Json) -> Conversation:
     draft, writer = _Draft(), BlockWriter()
     turns = turns_of(entries_of(given.items, given.tools, TABLE))
     said = _MakersBlocks(given)
-    for turn in instructions_of(options, TABLE):
-        draft.system += _system(turn)
+    for instruction in instructions_of(options, TABLE):
+        draft.system += _system(instruction)
     for turn in turns:
         if isinstance(turn, ModelTurn):
             draft.append("assistant", said.blocks(turn))

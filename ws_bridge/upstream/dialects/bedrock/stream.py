@@ -174,7 +174,7 @@ class BedrockReader(EventReader):
     def _seal(self, block: _Block) -> list[Draft]:
         if block.pieces:
             self._output.end_text()
-            sealed = {REDACTED: "".join(block.pieces)}
+            sealed: Json = {REDACTED: "".join(block.pieces)}
         else:
             sealed = {SIGNATURE: block.signature} if block.signature else {REASONED: True}
         return self._output.seal(self._given.seals.seal(sealed))

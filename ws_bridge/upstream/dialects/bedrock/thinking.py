@@ -26,32 +26,19 @@ BUDGETS = {
     "xhigh": 32_768,
     "max": 32_768,
 }
+_THREE = {
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "high",
+    "max": "high",
+}
 # The effort in the words of each kind of model.
 EFFORTS = {
-    Thinking.ADAPTIVE: {
-        "minimal": "low",
-        "low": "low",
-        "medium": "medium",
-        "high": "high",
-        "xhigh": "max",
-        "max": "max",
-    },
-    Thinking.NOVA: {
-        "minimal": "low",
-        "low": "low",
-        "medium": "medium",
-        "high": "high",
-        "xhigh": "high",
-        "max": "high",
-    },
-    Thinking.EFFORT: {
-        "minimal": "low",
-        "low": "low",
-        "medium": "medium",
-        "high": "high",
-        "xhigh": "high",
-        "max": "high",
-    },
+    Thinking.ADAPTIVE: _THREE | {"xhigh": "max", "max": "max"},
+    Thinking.NOVA: _THREE,
+    Thinking.EFFORT: _THREE,
 }
 TOKENS_PATH = "/usage/output_tokens_details"  # of Claude's own answer: how much it thought
 
@@ -70,17 +57,21 @@ def thinking_of_request(
 ) -> ThinkingFields:
     """The fields. Raises a 400 for an effort that the model cannot be told."""
     effort, how = effort_of(options, given), thinking_of(given.model)
-    if not effort or (effort == "none" and how is not Thinking.NOVA):
+    if how is Thinking.NOVA and effort == "none":
+        return ThinkingFields({"reasoningConfig": {"type": "disabled"}})
+    if effort in ("", "none"):
         return ThinkingFields()
     if how is Thinking.BUDGET:
         return _budget(effort, options, given, is_off=is_forced or conversation.goes_on_unsigned)
-    if how is Thinking.NOVA and effort == "none":
-        return ThinkingFields({"reasoningConfig": {"type": "disabled"}})
     word = EFFORTS.get(how, {}).get(effort)
-    if word is None:
-        if given.drop_params:
-            return ThinkingFields()
-        raise refused("effort", effort, "reasoning.effort")
+    if word is not None:
+        return _effort(word, how, is_forced=is_forced)
+    if given.drop_params:
+        return ThinkingFields()
+    raise refused("effort", effort, "reasoning.effort")
+
+
+def _effort(word: str, how: Thinking, *, is_forced: bool) -> ThinkingFields:
     if how is Thinking.NOVA:
         return ThinkingFields({"reasoningConfig": {"type": "enabled", "maxReasoningEffort": word}})
     if how is Thinking.EFFORT:

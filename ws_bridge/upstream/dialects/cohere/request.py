@@ -8,6 +8,7 @@ Rule 2: the API has no choice of one tool: that tool is offered alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
+
 import orjson
 
 from ws_bridge.protocol.tools import ToolTable
