@@ -1,6 +1,6 @@
 """Entries → turns, for providers that take answers and results in a strict order (pure).
 
-Rule 1: what the model said in a row is one turn, and the results of its calls come directly after
+Rule 1: what the model wrote in a row is one turn, and the results of its calls come directly after
 it, in the order of the calls, wherever they stand in the history.
 Rule 2: a result whose call is not in the history is text of the user; a call without a result gets
 one that says so.
@@ -30,27 +30,27 @@ _FITTING = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ModelTurn:
-    """What the model said in a row, and a result for each of its calls."""
+    """What the model wrote in a row, and a result for each of its calls."""
 
-    said: tuple[AnswerText | Thought | ToolUse, ...]
+    entries: tuple[AnswerText | Thought | ToolUse, ...]
     results: tuple[ToolResult, ...]
 
 
 def turns_of(entries: Iterable[Entry]) -> list[UserTurn | ModelTurn]:
     """The turns in order; results stand where Rule 1 wants them."""
     turns: list[UserTurn | ModelTurn] = []
-    said: list[AnswerText | Thought | ToolUse] = []
+    output: list[AnswerText | Thought | ToolUse] = []
     given, answers = _paired(entries)
     for entry in given:
         if isinstance(entry, AnswerText | Thought | ToolUse):
-            said.append(entry)
+            output.append(entry)
             continue
-        if said and isinstance(entry, UserTurn | ToolResult):
-            turns.append(_model_turn(said, answers))
-            said = []
+        if output and isinstance(entry, UserTurn | ToolResult):
+            turns.append(_model_turn(output, answers))
+            output = []
         if isinstance(entry, UserTurn):
             turns.append(entry)
-    return [*turns, _model_turn(said, answers)] if said else turns
+    return [*turns, _model_turn(output, answers)] if output else turns
 
 
 def filled(parts: tuple[Part, ...]) -> tuple[Part, ...]:
@@ -98,8 +98,8 @@ def _unique(call_id: str, taken: set[str]) -> str:
 
 
 def _model_turn(
-    said: list[AnswerText | Thought | ToolUse], answers: dict[str, ToolResult]
+    output: list[AnswerText | Thought | ToolUse], answers: dict[str, ToolResult]
 ) -> ModelTurn:
-    calls = [entry for entry in said if isinstance(entry, ToolUse)]
+    calls = [entry for entry in output if isinstance(entry, ToolUse)]
     results = (answers.get(call.call_id, ToolResult(call.call_id, call.tool, ())) for call in calls)
-    return ModelTurn(tuple(said), tuple(results))
+    return ModelTurn(tuple(output), tuple(results))

@@ -66,5 +66,5 @@ def _event(message: EventStreamMessage) -> ServerSentEvent:
         return ServerSentEvent(str(headers.get(":event-type", "")), message.payload)
     if kind == "exception":
         return ServerSentEvent(f"{EXCEPTION}{headers.get(':exception-type', '')}", message.payload)
-    said = {"message": str(headers.get(":error-message", ""))}
-    return ServerSentEvent(f"{EXCEPTION}{headers.get(':error-code', '')}", orjson.dumps(said))
+    body = {"message": str(headers.get(":error-message", ""))}
+    return ServerSentEvent(f"{EXCEPTION}{headers.get(':error-code', '')}", orjson.dumps(body))

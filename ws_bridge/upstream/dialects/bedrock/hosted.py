@@ -46,8 +46,8 @@ def _log(piece: Any) -> str:
         return str(piece["text"])
     value = piece.get("json")
     if isinstance(value, dict):
-        said = [value[key] for key in ("stdOut", "stdErr") if isinstance(value.get(key), str)]
-        return "\n".join(text for text in said if text)
+        logs = [value[key] for key in ("stdOut", "stdErr") if isinstance(value.get(key), str)]
+        return "\n".join(text for text in logs if text)
     return ""
 
 

@@ -39,7 +39,7 @@ REASONED, SIGNATURE, REDACTED, OLD = "reasoned", "signature", "redacted", "block
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class ConverseHistory:
     """The blocks and messages of a request, and what else of it depends on the history."""
 
     system: list[Json]
@@ -49,8 +49,8 @@ class Conversation:
 
 
 @dataclass(slots=True)
-class _Draft:
-    """A conversation while it is written."""
+class _Messages:
+    """The messages while they are written."""
 
     system: list[Json] = field(default_factory=list)
     messages: list[Json] = field(default_factory=list)
@@ -67,23 +67,23 @@ class _Draft:
             self.messages.append({"role": role, "content": blocks})
 
 
-def conversation_of(given: WriterInput, options: Json) -> Conversation:
-    """The conversation. Raises a 400 for what cannot be said."""
-    draft, writer = _Draft(), BlockWriter()
+def history_of(given: WriterInput, options: Json) -> ConverseHistory:
+    """The conversation. Raises a 400 for what the API has no form for."""
+    history, writer = _Messages(), BlockWriter()
     turns = turns_of(entries_of(given.items, given.tools, TABLE))
-    said = _MakersBlocks(given)
+    turn_writer = _TurnWriter(given)
     for instruction in instructions_of(options, TABLE):
-        draft.system += _system(instruction)
+        history.system += _system(instruction)
     for turn in turns:
         if isinstance(turn, ModelTurn):
-            draft.append("assistant", said.blocks(turn))
-            draft.append("user", [_result(one, writer, given.model) for one in turn.results])
-        elif turn.role in SYSTEM and not draft.messages:
-            draft.system += _system(turn)
+            history.append("assistant", turn_writer.blocks(turn))
+            history.append("user", [_result(one, writer, given.model) for one in turn.results])
+        elif turn.role in SYSTEM and not history.messages:
+            history.system += _system(turn)
         else:
-            draft.append("user", writer.blocks(turn.parts))
-    return Conversation(
-        draft.system, draft.messages, _called(turns), _goes_on_unsigned(draft.messages)
+            history.append("user", writer.blocks(turn.parts))
+    return ConverseHistory(
+        history.system, history.messages, _called(turns), _goes_on_unsigned(history.messages)
     )
 
 
@@ -100,7 +100,7 @@ def _called(turns: Sequence[UserTurn | ModelTurn]) -> tuple[str, ...]:
         entry.tool.flat
         for turn in turns
         if isinstance(turn, ModelTurn)
-        for entry in turn.said
+        for entry in turn.entries
         if isinstance(entry, ToolUse)
     )
     return tuple(dict.fromkeys(calls))
@@ -121,7 +121,7 @@ def _result(result: ToolResult, writer: BlockWriter, model: str) -> Json:
     return {"toolResult": block}
 
 
-class _MakersBlocks:
+class _TurnWriter:
     """Writes what the model said, for the model of one request."""
 
     def __init__(self, given: WriterInput) -> None:
@@ -131,7 +131,7 @@ class _MakersBlocks:
     def blocks(self, turn: ModelTurn) -> list[Json]:
         """The blocks of a turn."""
         blocks: list[Json] = []
-        for entry in turn.said:
+        for entry in turn.entries:
             if isinstance(entry, ToolUse):
                 use = {"toolUseId": entry.call_id, "name": entry.tool.flat}
                 blocks.append({"toolUse": {**use, "input": entry.arguments}})

@@ -16,7 +16,7 @@ import orjson
 from ws_bridge.protocol.tools import ClientTool
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
-from ws_bridge.upstream.dialects.bedrock.messages import Conversation, conversation_of
+from ws_bridge.upstream.dialects.bedrock.messages import ConverseHistory, history_of
 from ws_bridge.upstream.dialects.bedrock.models import (
     is_claude,
     is_nova,
@@ -37,7 +37,7 @@ SYSTEM_TOOLS = {
     "web_search_preview": "nova_grounding",
     "code_interpreter": "nova_code_interpreter",
 }
-# Of a hosted tool, what Nova does by itself; all else it cannot be told.
+# Of a hosted tool, what Nova does by itself; all else it does not take.
 USUAL = (("search_context_size", "medium"), ("container", {"type": "auto"}))
 TIERS = frozenset({"default", "flex", "priority"})
 NUMBERS = {"max_output_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP"}
@@ -48,19 +48,17 @@ def write(given: WriterInput) -> ProviderRequest:
     options = TABLE.options_to_translate(given.options, drop=given.drop_params)
     choice = choice_of(options, given.tools, TABLE)
     check_includes(options, TABLE)
-    conversation = conversation_of(given, options)
-    thinking = thinking_of_request(
-        options, given, conversation, is_forced=choice.mode == "required"
-    )
+    history = history_of(given, options)
+    thinking = thinking_of_request(options, given, history, is_forced=choice.mode == "required")
     numbers = {theirs: options[ours] for ours, theirs in NUMBERS.items() if ours in options}
     numbers |= {"maxTokens": thinking.max_tokens} if thinking.max_tokens else {}
-    tools = _tools(choice, given, conversation)
+    tools = _tools(choice, given, history)
     fields = thinking.fields | _claude_choice(choice, options, given, has_tools=bool(tools))
     if tools and "type" not in fields.get("tool_choice", {}) and choice.mode != "none":
         tools |= _tool_choice(choice)
     body: Json = {
-        "system": conversation.system,
-        "messages": conversation.messages,
+        "system": history.system,
+        "messages": history.messages,
         "toolConfig": tools,
         "inferenceConfig": numbers,
         "additionalModelRequestFields": fields,
@@ -74,20 +72,21 @@ def write(given: WriterInput) -> ProviderRequest:
     return ProviderRequest({key: value for key, value in body.items() if value}, tools=offered)
 
 
-def _tools(choice: ToolChoice, given: WriterInput, conversation: Conversation) -> Json:
+def _tools(choice: ToolChoice, given: WriterInput, history: ConverseHistory) -> Json:
     hosted = list(_hosted(given))
     offered = list(choice.tools.tools.values()) if choice.mode != "none" else []
     is_strict = takes_strict_tools(given.model)
     specs = [_spec(tool, is_strict=is_strict) for tool in offered]
     if choice.mode != "none":
         specs += hosted
-    if not specs and conversation.called:
-        specs = [_unavailable(name) for name in conversation.called]
+    if not specs and history.called:
+        specs = [_unavailable(name) for name in history.called]
     return {"tools": specs} if specs else {}
 
 
 def _spec(tool: ClientTool, *, is_strict: bool) -> Json:
-    spec: Json = {"name": tool.flat, "inputSchema": {"json": tool.parameters}}
+    schema = {"type": "object", **tool.parameters}  # the API wants the type
+    spec: Json = {"name": tool.flat, "inputSchema": {"json": schema}}
     if tool.description.strip():
         spec["description"] = tool.description
     if tool.strict and is_strict:
@@ -122,7 +121,7 @@ def _tool_choice(choice: ToolChoice) -> Json:
 def _claude_choice(
     choice: ToolChoice, options: Json, given: WriterInput, *, has_tools: bool
 ) -> Json:
-    """What Claude can be told of a choice, and Converse has no field for.
+    """What Claude takes of a choice, and Converse has no field for.
 
     Converse refuses the field's `type` beside a `toolChoice` of its own.
     """
@@ -133,13 +132,13 @@ def _claude_choice(
         if is_single and not given.drop_params:
             raise refused("parameter", "parallel_tool_calls", "parallel_tool_calls")
         return {}
-    told: Json = {}
+    fields: Json = {}
     if choice.mode == "none" or not (choice.tools.tools or given.tools.hosted):
-        told["type"] = "none"
+        fields["type"] = "none"
     elif is_single:
-        told = {"type": "auto"} if choice.mode == "auto" else {}
-        told["disable_parallel_tool_use"] = True
-    return {"tool_choice": told} if told else {}
+        fields = {"type": "auto"} if choice.mode == "auto" else {}
+        fields["disable_parallel_tool_use"] = True
+    return {"tool_choice": fields} if fields else {}
 
 
 def _output(options: Json, given: WriterInput) -> Json:

@@ -7,6 +7,7 @@ Rule 3: a signature, or a redacted thought, is sealed into the reasoning item th
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import orjson
@@ -21,7 +22,7 @@ from ws_bridge.upstream.dialects.bedrock.citations import annotation
 from ws_bridge.upstream.dialects.bedrock.event_stream import EXCEPTION, EventStreamDecoder
 from ws_bridge.upstream.dialects.bedrock.hosted import hosted_call, hosted_result
 from ws_bridge.upstream.dialects.bedrock.messages import REASONED, REDACTED, SIGNATURE
-from ws_bridge.upstream.dialects.bedrock.usage import usage_of
+from ws_bridge.upstream.dialects.bedrock.usage import thought_tokens, usage_of
 from ws_bridge.upstream.dialects.ends import CUT, FAILURE, FILTERED, GOOD, Ends, incomplete_reason
 from ws_bridge.upstream.dialects.sse import ServerSentEvent
 from ws_bridge.upstream.dialects.turns import fitting_id
@@ -47,6 +48,8 @@ STATUSES = {
     "throttlingException": 429,
     "validationException": 400,
 }
+WORDS = ("originalMessage", "message", "Message")
+CLIENTS = (None, "", "tool_use")  # the types of calls that the client answers
 
 
 class BedrockReader(EventReader):
@@ -72,7 +75,7 @@ class BedrockReader(EventReader):
             data = parsed(event.data)
             return reader(data) if isinstance(data, dict) else []
         if event.name.startswith(EXCEPTION):
-            raise _failure(event.name.removeprefix(EXCEPTION), parsed(event.data or b"{}"))
+            raise _failure(event.name.removeprefix(EXCEPTION), event.data)
         return []
 
     def _whole(self, answer: Json) -> list[Draft]:
@@ -82,7 +85,7 @@ class BedrockReader(EventReader):
         drafts: list[Draft] = []
         for name, data in events_of(message, answer):
             drafts += self._readers[name](data)
-        return drafts if self._output.usage else drafts + self._end_of_wire()
+        return drafts
 
     # Blocks
 
@@ -101,11 +104,12 @@ class BedrockReader(EventReader):
 
     def _begin_call(self, place: int, use: Json) -> list[Draft]:
         call_id, name = str(use.get("toolUseId") or ""), str(use.get("name") or "")
-        if use.get("type"):  # of the provider's own, whatever its type is called
+        if use.get("type") not in CLIENTS:
             self._blocks[place] = _Block("hosted", call_id, name)
             return []
         self._blocks[place] = _Block("call")
-        return self._output.call(ToolDelta(place, fitting_id(call_id) if call_id else None, name))
+        call = ToolDelta(place, fitting_id(call_id) if call_id else None, name or None)
+        return self._output.call(call)
 
     def _delta(self, data: Json) -> list[Draft]:
         delta = data.get("delta")
@@ -153,7 +157,10 @@ class BedrockReader(EventReader):
             block.pieces.append(redacted)
         if isinstance(signature, str):
             block.signature += signature
-        return self._output.reasoning(text) if isinstance(text, str) and text else []
+        if not isinstance(text, str) or not text:
+            return []
+        block.has_text = True
+        return self._output.reasoning(text)
 
     def _end_block(self, data: Json) -> list[Draft]:
         place = _place(data)
@@ -167,16 +174,20 @@ class BedrockReader(EventReader):
         if block.kind == "text":
             return self._cite(block)
         if block.kind == "image":
-            picture = "".join(block.pieces)
+            picture = _joined(block.pieces)
             return self._output.image(picture) if picture else []
         return self._hosted(block)
 
     def _seal(self, block: _Block) -> list[Draft]:
         if block.pieces:
             self._output.end_text()
-            sealed: Json = {REDACTED: "".join(block.pieces)}
+            sealed: Json = {REDACTED: _joined(block.pieces)}
+        elif block.signature:
+            sealed = {SIGNATURE: block.signature}
+        elif block.has_text:
+            sealed = {REASONED: True}
         else:
-            sealed = {SIGNATURE: block.signature} if block.signature else {REASONED: True}
+            return []
         return self._output.seal(self._given.seals.seal(sealed))
 
     def _cite(self, block: _Block) -> list[Draft]:
@@ -200,12 +211,13 @@ class BedrockReader(EventReader):
 
     def _end(self, data: Json) -> list[Draft]:
         self._stop = str(data.get("stopReason") or "")
-        more = _object(_object(data, "additionalModelResponseFields"), "usage")
-        tokens = _object(more, "output_tokens_details").get("thinking_tokens")
-        self._thought_tokens = tokens if isinstance(tokens, int) else 0
         if not self._stop:
             raise truncated()
-        return self._finish() if self._output.usage else []
+        self._thought_tokens = thought_tokens(data.get("additionalModelResponseFields"))
+        drafts: list[Draft] = []
+        for place in [at for at, block in self._blocks.items() if block.kind != "call"]:
+            drafts += self._end_block({"contentBlockIndex": place})  # its own end did not come
+        return drafts + self._finish() if self._output.usage else drafts
 
     def _metadata(self, data: Json) -> list[Draft]:
         self._output.usage = usage_of(data.get("usage"), self._thought_tokens)
@@ -222,25 +234,41 @@ class BedrockReader(EventReader):
 class _Block:
     """A content block between its start and its stop."""
 
-    __slots__ = ("begin", "call_id", "citations", "kind", "name", "pieces", "signature", "status")
+    __slots__ = (
+        *("begin", "call_id", "citations", "has_text", "kind"),
+        *("name", "pieces", "signature", "status"),
+    )
 
     def __init__(self, kind: str, call_id: str = "", name: str = "") -> None:
         self.kind = kind
         self.call_id = call_id
         self.name = name
         self.begin = 0  # where its text begins in the open text
+        self.has_text = False  # of a thought
         self.signature = self.status = ""
         self.pieces: list[Any] = []
         self.citations: list[Json] = []
 
 
-def _failure(kind: str, body: Any) -> UpstreamError:
+def _failure(kind: str, data: bytes) -> UpstreamError:
     """The error of an exception, in the words of the model's maker where they were passed on."""
-    said: Json = body if isinstance(body, dict) else {}
-    message = said.get("originalMessage") or said.get("message") or said.get("Message") or ""
-    status = said.get("originalStatusCode")
-    found = status if isinstance(status, int) and status >= 400 else STATUSES.get(kind, 502)
-    return error_of(found, {"code": kind, "message": message})
+    try:
+        body = parsed(data)
+    except UpstreamError:
+        body = {"message": data.decode(errors="replace")}
+    words = (body.get(name) for name in WORDS) if isinstance(body, dict) else ()
+    message = next((text for text in words if isinstance(text, str) and text), "")
+    return error_of(STATUSES.get(kind, 502), {"code": kind, "message": message})
+
+
+def _joined(pieces: list[str]) -> str:
+    """Base64 that came in pieces, each with an end of its own."""
+    if len(pieces) == 1:
+        return pieces[0]
+    try:
+        return base64.b64encode(b"".join(map(base64.b64decode, pieces))).decode()
+    except ValueError:
+        return "".join(pieces)
 
 
 def _object(data: Any, key: str) -> Json:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import WriterInput
-from ws_bridge.upstream.dialects.bedrock.messages import Conversation
+from ws_bridge.upstream.dialects.bedrock.messages import ConverseHistory
 from ws_bridge.upstream.dialects.bedrock.models import Thinking, thinking_of
 from ws_bridge.upstream.dialects.options import effort_of
 from ws_bridge.upstream.dialects.table import refused
@@ -53,16 +53,16 @@ class ThinkingFields:
 
 
 def thinking_of_request(
-    options: Json, given: WriterInput, conversation: Conversation, *, is_forced: bool
+    options: Json, given: WriterInput, history: ConverseHistory, *, is_forced: bool
 ) -> ThinkingFields:
-    """The fields. Raises a 400 for an effort that the model cannot be told."""
+    """The fields. Raises a 400 for an effort that the model cannot be fields."""
     effort, how = effort_of(options, given), thinking_of(given.model)
     if how is Thinking.NOVA and effort == "none":
         return ThinkingFields({"reasoningConfig": {"type": "disabled"}})
     if effort in ("", "none"):
         return ThinkingFields()
     if how is Thinking.BUDGET:
-        return _budget(effort, options, given, is_off=is_forced or conversation.goes_on_unsigned)
+        return _budget(effort, options, given, is_off=is_forced or history.goes_on_unsigned)
     word = EFFORTS.get(how, {}).get(effort)
     if word is not None:
         return _effort(word, how, is_forced=is_forced)

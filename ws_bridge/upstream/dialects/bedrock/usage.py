@@ -6,6 +6,8 @@ from typing import Any
 
 from ws_bridge.types import Json
 
+MOST = 2**53  # an integer in JSON
+
 
 def usage_of(usage: Any, thought: int = 0) -> Json | None:
     """The usage; None where the wire has none. ``thought``: the tokens of thinking, 0: not told.
@@ -25,6 +27,13 @@ def usage_of(usage: Any, thought: int = 0) -> Json | None:
     }
 
 
+def thought_tokens(fields: Any) -> int:
+    """What Claude says of its thinking, in the fields that a request asks for; 0: nothing."""
+    for name in ("usage", "output_tokens_details"):
+        fields = fields.get(name) if isinstance(fields, dict) else None
+    return _count(fields, "thinking_tokens") if isinstance(fields, dict) else 0
+
+
 def _count(usage: Json, name: str) -> int:
     value = usage.get(name)
-    return int(value) if isinstance(value, int | float) else 0
+    return int(value) if isinstance(value, int | float) and 0 <= value < MOST else 0

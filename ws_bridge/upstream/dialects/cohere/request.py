@@ -103,7 +103,7 @@ def _answer(turn: ModelTurn, seals: MakerSeals, *, thinks: bool) -> Json:
     content: list[Json] = []
     calls: list[Json] = []
     plan = ""
-    for entry in turn.said:
+    for entry in turn.entries:
         if isinstance(entry, AnswerText):
             content.append({"type": "text", "text": entry.text})
         elif isinstance(entry, ToolUse):

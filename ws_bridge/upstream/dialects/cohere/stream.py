@@ -38,6 +38,7 @@ ENDS: Ends = {
     "USER_CANCEL": FAILURE,
 }
 THINKING = "thinking"
+MOST = 2**53  # an integer in JSON
 
 
 class CohereReader(EventReader):
@@ -64,10 +65,11 @@ class CohereReader(EventReader):
         data = parsed(event.data)
         if not isinstance(data, dict):
             return []
-        reader = self._readers.get(data.get("type") or event.name)
+        kind = data.get("type")
+        reader = self._readers.get(kind if isinstance(kind, str) else event.name)
         if reader is not None:
             return reader(data)
-        if has_error(data) or isinstance(data.get("message"), str):
+        if has_error(data) or (isinstance(data.get("message"), str) and kind != "debug"):
             raise error_of(None, data)
         return []
 
@@ -111,7 +113,7 @@ class CohereReader(EventReader):
     def _call(self, data: Json) -> list[Draft]:
         self._begins.clear()
         call = _message(data).get("tool_calls")
-        for one in call if isinstance(call, list) else [call]:
+        for one in _list(call) or [call]:
             if isinstance(one, dict):
                 return self._end_plan() + self._output.call(_tool_delta(one, _place(data)))
         return []
@@ -121,20 +123,21 @@ class CohereReader(EventReader):
 
     def _cite(self, data: Json) -> list[Draft]:
         citations = _message(data).get("citations")
-        many = citations if isinstance(citations, list) else [citations]
-        found = [note for one in many if isinstance(one, dict) for note in self._notes(one, data)]
+        found: list[Json] = []
+        for one in _list(citations) or [citations]:
+            found += self._notes(one) if isinstance(one, dict) else ()
         return self._output.annotate(found) if found else []
 
-    def _notes(self, citation: Json, data: Json) -> Iterator[Json]:
+    def _notes(self, citation: Json) -> Iterator[Json]:
         """The annotations of a citation in text that is open; plans and thoughts have none."""
-        place = citation.get("content_index", data.get("index"))
+        place = citation.get("content_index", max(self._begins, default=0))
         begin = self._begins.get(place) if isinstance(place, int) else None
         length = self._output.text_length
         if begin is None or not length or citation.get("type", "TEXT_CONTENT") != "TEXT_CONTENT":
             return
         start = min(begin + _count(citation.get("start")), length)
         end = max(start, min(begin + _count(citation.get("end")), length))
-        for source in citation.get("sources") or ():
+        for source in _list(citation.get("sources")):
             if isinstance(source, dict) and (note := _note(source, start, end)):
                 yield note
 
@@ -157,11 +160,11 @@ class CohereReader(EventReader):
             raise error_of(None, answer)
         drafts = self._plan({"delta": {"message": message}})
         content = message.get("content")
-        for place, part in enumerate(content if isinstance(content, list) else [content]):
+        for place, part in enumerate([content] if isinstance(content, str) else _list(content)):
             drafts += self._content({"index": place, "delta": {"message": {"content": part}}})
-        for citation in message.get("citations") or ():
-            drafts += self._cite({"delta": {"message": {"citations": citation}}, "index": 0})
-        for place, call in enumerate(message.get("tool_calls") or ()):
+        for citation in _list(message.get("citations")):
+            drafts += self._cite({"delta": {"message": {"citations": citation}}})
+        for place, call in enumerate(_list(message.get("tool_calls"))):
             drafts += self._call({"index": place, "delta": {"message": {"tool_calls": call}}})
             drafts += self._output.end_call(place)
         return drafts + self._finish(answer)
@@ -174,6 +177,10 @@ def _message(data: Json) -> Json:
     return message if isinstance(message, dict) else {}
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _place(data: Json) -> int:
     index = data.get("index")
     return index if isinstance(index, int) else 0
@@ -181,7 +188,7 @@ def _place(data: Json) -> int:
 
 def _count(value: Any) -> int:
     """A count of tokens or characters, which Cohere may write as a fraction."""
-    return max(int(value), 0) if isinstance(value, int | float) else 0
+    return int(value) if isinstance(value, int | float) and 0 <= value < MOST else 0
 
 
 def _tool_delta(call: Json, index: int) -> ToolDelta:
