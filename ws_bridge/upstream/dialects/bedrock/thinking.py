@@ -55,7 +55,7 @@ class ThinkingFields:
 def thinking_of_request(
     options: Json, given: WriterInput, history: ConverseHistory, *, is_forced: bool
 ) -> ThinkingFields:
-    """The fields. Raises a 400 for an effort that the model cannot be fields."""
+    """The fields. Raises a 400 for an effort that the model does not take."""
     effort, how = effort_of(options, given), thinking_of(given.model)
     if how is Thinking.NOVA and effort == "none":
         return ThinkingFields({"reasoningConfig": {"type": "disabled"}})
