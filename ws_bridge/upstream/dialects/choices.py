@@ -26,7 +26,7 @@ class ToolChoice:
 
 def choice_of(options: Json, tools: ToolTable, table: RequestTable) -> ToolChoice:
     """The choice of a request. Raises a 400 for what the dialect cannot say, or is not offered."""
-    choice = _choice(options.get(PARAM) or "auto", tools, table)
+    choice = _choice("auto" if options.get(PARAM) is None else options[PARAM], tools, table)
     if choice.mode == "required" and not (choice.tools.tools or tools.hosted):
         raise InvalidRequest(f"'{PARAM}' requires a tool, and none is given.", param=PARAM)
     return choice
