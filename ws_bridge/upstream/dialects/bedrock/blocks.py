@@ -62,7 +62,7 @@ class BlockWriter:
             return {"text": part.text}
         if part.kind == "audio":
             return _media("audio", part, SOUNDS)
-        if part.kind == "image" or part.media_type in IMAGES:
+        if part.kind == "image" or part.media_type.lower() in IMAGES:
             return _media("image", part, IMAGES)
         return {"document": {**_document(part), "name": self._name(part.name)}}
 
