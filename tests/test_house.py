@@ -49,9 +49,10 @@ READ_CONFIG = (
 # Where a dependency lives.
 HOMES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("server/*", "processes/serving.py", "upstream/http/client.py"),
+    "botocore": ("upstream/dialects/bedrock/event_stream.py",),
     "cryptography": ("store/redis/cipher.py",),
     # litellm's timeouts, and its streams
-    "httpx": ("upstream/litellm/call.py", "upstream/litellm/tap.py"),
+    "httpx": ("upstream/litellm/call.py", "upstream/litellm/sse_tap.py"),
     "litellm": ("upstream/litellm/setup.py",),
     "orjson": ("protocol/*", "config.py", "upstream/*", "store/*", "server/*"),
     "prometheus_client": ("server/metrics.py",),
