@@ -19,7 +19,7 @@ ANNOTATION = {
 
 
 def text_of(random: Random) -> list[str]:
-    return [random.choice(WORDS) for _ in range(random.randint(0, 5))]
+    return [random.choice(WORDS) for _ in range(random.randint(1, 5))]
 
 
 class WireStream:

@@ -255,7 +255,7 @@ class Normaliser:
         given = draft.fields.get("part")
         final: Json = given if isinstance(given, dict) else {}
         kind = str(final.get("type", ""))
-        item = yield from self._owner(draft, WITH_PARTS, starts="")
+        item = yield from self._owner(draft, WITH_PARTS, starts=_made_by_end(draft, owner_of(kind)))
         if item is None:
             return
         part = item.find_part(number, draft.fields.get(number), kind)
@@ -283,8 +283,7 @@ class Normaliser:
             yield from self._delta(draft, part.text, item.at | {kind.number: part.number}, delta)
 
     def _text_done(self, draft: Draft, kind: TextKind) -> Iterator[Draft]:
-        is_named = {"item_id", "output_index"} & draft.fields.keys()
-        starts = next(iter(kind.items)) if is_named else ""
+        starts = _made_by_end(draft, next(iter(kind.items)))
         item = yield from self._owner(draft, kind.items, starts=starts)
         if item is None:
             return
@@ -399,3 +398,8 @@ class Normaliser:
         if not is_final or not all(item.is_final_form(form) for form, item in forms if item):
             response = response | {"output": [item.done for item in items]}
         yield Draft(kind, fields | {"response": response} if response is not given else fields)
+
+
+def _made_by_end(draft: Draft, kind: str) -> str:
+    """The type of item that a part's or text's end makes; "": an end that names none is late."""
+    return kind if {"item_id", "output_index"} & draft.fields.keys() else ""
