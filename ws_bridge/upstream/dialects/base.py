@@ -44,6 +44,7 @@ class WriterInput:
     seals: MakerSeals = field(default_factory=lambda: MakerSeals(""))
     supports_reasoning: bool | None = None  # None: it is not known
     max_output_tokens: int | None = None  # the most that the model writes, where it is known
+    streams: bool = True  # false: the model answers in one piece
     prompt_cache: bool = True
     drop_params: bool = False
 

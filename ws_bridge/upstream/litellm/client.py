@@ -11,7 +11,6 @@ from weakref import WeakKeyDictionary
 
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.dialects.request_adapter import Dialect
 from ws_bridge.upstream.litellm import internals, models
 from ws_bridge.upstream.litellm.call import Call, access
 from ws_bridge.upstream.litellm.setup import litellm
@@ -43,7 +42,7 @@ def _client_of(call: Call) -> Json:
     client = _client()
     setattr(litellm, internals.SDK_CLIENT.name, internals.CLIENT.of(client))
     provider = models.split(call.target.model)[1]
-    takes_it = call.dialect is Dialect.NATIVE or profile_of(provider).takes_client
+    takes_it = call.is_native or profile_of(provider).takes_client
     return {"client": client} if takes_it else {}
 
 
