@@ -164,7 +164,7 @@ class TooLarge(UpstreamError):
 
 
 class NotSent(UpstreamError):
-    """No byte of the request went out: its address or a header is wrong. That does not pass."""
+    """No byte of the request went out: the fault is on this side, and no provider is asked again."""
 
     def __init__(self, message: str = NOT_SENT) -> None:
         super().__init__(message, status=500)

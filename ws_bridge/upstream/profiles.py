@@ -32,6 +32,9 @@ class Profile:
     # How litellm reaches it.
     # The family of its API where it is asked in no Responses API; "": only litellm speaks it.
     dialect: str = ""
+    names: str = ".+"  # a pattern: models whose names it does not match are left to litellm
+    routes: tuple[str, ...] = ()  # litellm's words before a model's name that say how it is asked
+    address_model: str = ""  # the name by which litellm knows the address that takes every model
     signs_itself: bool = False  # with the machine's own identity: a made-up key is in the way
     takes_client: bool = False  # of litellm's own kind; most others go through OpenAI's SDK
     is_asked_for_models: bool = False  # a model without a price is looked up there, blocking
@@ -43,7 +46,7 @@ UNKNOWN = Profile()
 LIKE_OPENAI = Profile(dialect="openai_chat")
 CHAT = Profile(dialect="openai_chat", reader="chat")
 CHAT_WITH_CLIENT = Profile(dialect="openai_chat", reader="chat", takes_client=True)
-COHERE = Profile(dialect="cohere")
+COHERE = Profile(dialect="cohere", names="(?!v1/).+", routes=("v2/",))
 OLLAMA = Profile(takes_client=True, is_asked_for_models=True)
 SIGNING = Profile(signs_itself=True)
 
@@ -88,9 +91,12 @@ PROFILES: Mapping[str, Profile] = {
     "hosted_vllm": LIKE_OPENAI,
     "openrouter": LIKE_OPENAI,
     "perplexity": LIKE_OPENAI,
-    "snowflake": LIKE_OPENAI,
-    "huggingface": Profile(dialect="openai_chat", is_asked_for_models=True),
-    "bedrock": Profile(dialect="bedrock", signs_itself=True),
+    # litellm would ask Claude in Anthropic's dialect there.
+    "snowflake": Profile(dialect="openai_chat", address_model="any"),
+    # An inference provider's own name for a model is looked up, blocking.
+    "huggingface": Profile(dialect="openai_chat", names="[^/]+/[^/]+", is_asked_for_models=True),
+    # Names with a region or of a resource say more than a name.
+    "bedrock": Profile(dialect="bedrock", names="[^/]+", routes=("converse/",), signs_itself=True),
     "bedrock_mantle": SIGNING,
     "chatgpt": SIGNING,
     "github_copilot": SIGNING,

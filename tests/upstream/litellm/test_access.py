@@ -13,6 +13,7 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.errors import NotSent
 from ws_bridge.upstream.litellm import access, client, models
+from ws_bridge.upstream.litellm.call import Call
 from ws_bridge.upstream.litellm.call import access as arguments_of
 from ws_bridge.upstream.litellm.setup import litellm
 
@@ -107,7 +108,8 @@ def target_of(model: str, api_base: str, key: str = KEY) -> Target:
 
 async def litellms(target: Target) -> None:
     """Call the provider through litellm; it refuses."""
-    arguments = arguments_of(target) | {"model": target.model}
+    of_this_loop = client._client_of(Call(target, models.dialect_of(target.model), []))
+    arguments = arguments_of(target) | of_this_loop | {"model": target.model}
     with suppress(Exception):
         stream = await litellm.acompletion(
             **arguments, messages=[{"role": "user", "content": "hi"}], stream=True
@@ -203,12 +205,12 @@ async def test_headers_of_the_dialect_are_added_and_betas_are_joined():
     assert headers["x-api-key"] == KEY
 
 
-async def test_a_machine_without_an_identity_is_our_own_fault(monkeypatch):
+async def test_a_machine_without_an_identity_is_no_fault_of_the_provider(monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     found = await access.find(target_of("bedrock/us.amazon.nova-lite-v1:0", "http://h", key=""))
-    with pytest.raises(NotSent) as failed:
+    with pytest.raises(UpstreamError) as failed:
         await found.headers({}, b"")
     assert (failed.value.status, failed.value.message) == (500, access.NO_IDENTITY)
 
@@ -252,7 +254,3 @@ async def test_finding_does_not_hold_the_loop_for_signing_providers():
     await asyncio.sleep(0)
     assert not finding.done()
     assert isinstance(await finding, access.SignedAccess)
-
-
-def test_errors_of_the_way_are_of_the_seam():
-    assert issubclass(NotSent, UpstreamError)

@@ -35,9 +35,6 @@ NO_WAY = "The bridge does not know how to ask this model's provider."
 NO_IDENTITY = "The bridge has no credentials for this model's provider."
 MESSAGES = "/v1/messages"
 COHERE_CHAT = "https://api.cohere.com/v2/chat"
-# By provider, the name by which its address is asked for: litellm asks Claude at Snowflake in
-# Anthropic's dialect, and its chat address takes every model.
-ASKED_AS = {"snowflake": "any"}
 # Headers of a request whose values are lists: those of the dialect are added to litellm's.
 LISTS = frozenset({"anthropic-beta"})
 HELLO: list[Json] = [{"role": "user", "content": "hi"}]  # the credentials do not depend on it
@@ -88,7 +85,7 @@ class SignedAccess:
                 headers=given,
             )
         except Exception as failure:  # of botocore, and of litellm
-            raise NotSent(NO_IDENTITY) from failure
+            raise UpstreamError(NO_IDENTITY, status=500) from failure
         return dict(prepared.headers)
 
 
@@ -141,7 +138,7 @@ def _found(target: Target) -> Access:
     except UpstreamError:
         raise
     except Exception as failure:  # of litellm: a setting is missing
-        raise NotSent(NO_IDENTITY) from failure
+        raise UpstreamError(NO_IDENTITY, status=500) from failure
 
 
 def _place(target: Target) -> Place:
@@ -159,7 +156,7 @@ def _openai_chat(place: Place) -> Access:
     url = internals.CHAT_URL.of(place.config)(
         api_base=place.api_base or None,
         api_key=place.api_key,
-        model=ASKED_AS.get(place.provider, place.model),
+        model=profile_of(place.provider).address_model or place.model,
         optional_params={},
         litellm_params={},
         stream=True,

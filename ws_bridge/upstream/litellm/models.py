@@ -7,8 +7,9 @@ the latest `WILDCARD_NAMES` stay, and litellm's memory of a name is bounded.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 
@@ -38,9 +39,7 @@ FREE_ENTRY: Json = {
 }
 
 RESPONSES = "responses"  # the family of providers with a Responses API
-CONVERSE = "converse/"
-# By provider: words of litellm before a model's name that say how it is asked.
-ROUTES = {"bedrock": (CONVERSE,), "cohere": ("v2/",), "cohere_chat": ("v2/",)}
+CONVERSE = "bedrock"  # the family that is asked by Converse
 
 _BedrockModels = internals.load(internals.BEDROCK_MODELS)
 _ProviderConfigs = internals.load(internals.PROVIDER_CONFIGS)
@@ -65,49 +64,29 @@ def dialect_of(model: str) -> Dialect:
 
 def family_of(target: Target) -> str:
     """The family in whose dialect the target is asked; "": litellm opens the call."""
-    return "" if target.via == "litellm" else _family(target.model, bool(target.api_base))
+    return "" if target.via == "litellm" else _family(target.model)
 
 
 @lru_cache(maxsize=WILDCARD_NAMES)
-def _family(model: str, has_address: bool) -> str:
+def _family(model: str) -> str:
     if dialect_of(model) is Dialect.NATIVE:
         return RESPONSES
-    name, provider = split(model)
-    is_known = KNOWN_NAMES.get(provider)
-    if is_known is not None and not is_known(name, has_address):
+    name, provider = name_of(model)
+    profile = profile_of(provider)
+    if not re.fullmatch(profile.names, name):
         return ""
-    return profile_of(provider).dialect
-
-
-def _is_routed(name: str, has_address: bool) -> bool:
-    """Hugging Face: litellm looks a model's name at an inference provider up, blocking."""
-    return has_address or name.count("/") == 1
-
-
-def _is_conversed_with(name: str, _: bool) -> bool:
-    """Bedrock: the model is asked by Converse, and its name is no path or resource."""
-    route = _BedrockModels.get_bedrock_route(name)
-    return route == "converse" and "/" not in name.removeprefix(CONVERSE)
-
-
-def _is_second_version(name: str, _: bool) -> bool:
-    """Cohere: the model is asked by the second version of its API."""
-    return not name.startswith("v1/")
-
-
-# By provider: whether a model of this name is asked in the dialect, also without an address.
-KNOWN_NAMES: Mapping[str, Callable[[str, bool], bool]] = {
-    "huggingface": _is_routed,
-    "bedrock": _is_conversed_with,
-    "cohere": _is_second_version,
-    "cohere_chat": _is_second_version,
-}
+    if (
+        profile.dialect == CONVERSE
+        and _BedrockModels.get_bedrock_route(split(model)[0]) != "converse"
+    ):
+        return ""
+    return profile.dialect
 
 
 def name_of(model: str) -> tuple[str, str]:
     """The model's name as its provider knows it, and the provider."""
     name, provider = split(model)
-    for prefix in (CHAT_ONLY, *ROUTES.get(provider, ())):
+    for prefix in (CHAT_ONLY, *profile_of(provider).routes):
         name = name.removeprefix(prefix)
     return name, provider
 
