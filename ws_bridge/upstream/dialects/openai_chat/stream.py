@@ -276,8 +276,8 @@ class ChatReader(EventReader):
         return self._close() + self._output.begin_hosted(str(key), item)
 
     def _audio(self, given: Any) -> list[Draft]:
-        said = given.get("transcript") if isinstance(given, dict) else None
-        return self._text(said) if isinstance(said, str) and said else []
+        transcript = given.get("transcript") if isinstance(given, dict) else None
+        return self._text(transcript) if isinstance(transcript, str) and transcript else []
 
     BEFORE_TEXT: ClassVar[Mapping[str, Read]] = {
         "executed_tools": _executed_tools,
