@@ -5,6 +5,7 @@ None of them is ever a `function_call`: the client would answer it.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -35,14 +36,14 @@ def begun(tool: str, arguments: Any, server: str) -> Json:
     if tool in CODE:
         code = _text(given.get("code")) or _text(arguments)
         return {"type": "code_interpreter_call", "code": code, "container_id": "", "outputs": None}
-    text = arguments if isinstance(arguments, str) else orjson.dumps(given).decode()
+    text = arguments if isinstance(arguments, str) else as_text(given)
     return {"type": "mcp_call", "name": tool, "server_label": server, "arguments": text}
 
 
 def ended(item: Json, executed: Json) -> Json:
     """The fields that a result adds to the item."""
     output = executed.get("output")
-    text = output if isinstance(output, str) or output is None else orjson.dumps(output).decode()
+    text = output if isinstance(output, str) or output is None else as_text(output)
     if item["type"] == "code_interpreter_call":
         return {"outputs": [{"type": "logs", "logs": text}] if text else []}
     if item["type"] == "mcp_call":
@@ -73,6 +74,11 @@ def of_step(step: Json) -> tuple[Json, Json] | None:
         arguments["url"] = next((one.get("url") for one in pages if isinstance(one, dict)), "")
     item = begun(STEPS[kind], arguments, "")
     return item, ended(item, {**details, "output": details.get("result")})
+
+
+def as_text(value: Any) -> str:
+    """The JSON of a value that should have been text; half a character is no hindrance."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _object(arguments: Any) -> Json:
