@@ -104,6 +104,15 @@ def test_what_another_maker_sealed_is_left_out() -> None:
     assert found == []
 
 
+def test_a_seal_of_another_form_is_no_way_in() -> None:
+    values = {"field": 1, "reasoning_details": [1, {"a": 1}], "extra_content": {"c": 1}, "x": 2}
+    (turn,) = turns(Thought("", SEALS.seal(values)))
+    assert isinstance(turn, AnswerTurn)
+    assert turn.thoughts == [
+        OwnThought("", {"reasoning_details": [{"a": 1}], "extra_content": {}}),
+    ]
+
+
 def test_hosted_calls_say_nothing() -> None:
     assert turns(HostedUse({"type": "web_search_call"})) == []
 

@@ -46,12 +46,12 @@ def incomplete_reason(word: str, native: str, *, is_whole: bool) -> str:
     ``native``: the word of the provider behind a broker. ``is_whole``: something was said, and the
     wire came to its own end; only then a word that is in no table is taken for a good one.
     """
-    for said in (native.lower(), word.lower()):
-        if said in FAILURES:
-            raise failed(said)
-    for said in (word.lower(), native.lower()):
-        if said in WORDS:
-            return WORDS[said]
+    for each in (native.lower(), word.lower()):
+        if each in FAILURES:
+            raise failed(each)
+    for each in (word.lower(), native.lower()):
+        if each in WORDS:
+            return WORDS[each]
     if not is_whole:
         raise failed(word or native)
     return COMPLETED

@@ -5,6 +5,7 @@ None of them is ever a `function_call`: the client would answer it.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -35,18 +36,18 @@ def begun(tool: str, arguments: Any, server: str) -> Json:
     if tool in CODE:
         code = _text(given.get("code")) or _text(arguments)
         return {"type": "code_interpreter_call", "code": code, "container_id": "", "outputs": None}
-    said = arguments if isinstance(arguments, str) else orjson.dumps(given).decode()
-    return {"type": "mcp_call", "name": tool, "server_label": server, "arguments": said}
+    text = arguments if isinstance(arguments, str) else as_text(given)
+    return {"type": "mcp_call", "name": tool, "server_label": server, "arguments": text}
 
 
 def ended(item: Json, executed: Json) -> Json:
     """The fields that a result adds to the item."""
     output = executed.get("output")
-    said = output if isinstance(output, str) or output is None else orjson.dumps(output).decode()
+    text = output if isinstance(output, str) or output is None else as_text(output)
     if item["type"] == "code_interpreter_call":
-        return {"outputs": [{"type": "logs", "logs": said}] if said else []}
+        return {"outputs": [{"type": "logs", "logs": text}] if text else []}
     if item["type"] == "mcp_call":
-        return {"output": said}
+        return {"output": text}
     if item["action"]["type"] != "search":
         return {}
     found = executed.get("search_results")
@@ -63,16 +64,21 @@ def ended(item: Json, executed: Json) -> Json:
 def of_step(step: Json) -> tuple[Json, Json] | None:
     """The item of a step of Perplexity's search, and its result; None for a mere thought."""
     kind = str(step.get("type"))
-    told = step.get(kind)
-    if kind not in STEPS or not isinstance(told, dict):
+    details = step.get(kind)
+    if kind not in STEPS or not isinstance(details, dict):
         return None
-    arguments: Json = {"code": told.get("code")}
-    if isinstance(words := told.get("search_keywords"), list):
+    arguments: Json = {"code": details.get("code")}
+    if isinstance(words := details.get("search_keywords"), list):
         arguments["query"] = ", ".join(word for word in words if isinstance(word, str))
-    if isinstance(pages := told.get("contents"), list):
+    if isinstance(pages := details.get("contents"), list):
         arguments["url"] = next((one.get("url") for one in pages if isinstance(one, dict)), "")
     item = begun(STEPS[kind], arguments, "")
-    return item, ended(item, {**told, "output": told.get("result")})
+    return item, ended(item, {**details, "output": details.get("result")})
+
+
+def as_text(value: Any) -> str:
+    """The JSON of a value that should have been text; half a character is no hindrance."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _object(arguments: Any) -> Json:

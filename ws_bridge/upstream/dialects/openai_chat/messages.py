@@ -83,12 +83,12 @@ class MessageWriter:
         """Add a thought where the provider had it."""
         name = thought.values.get("field") or self.variant.reasoning
         if thought.text and name == "thinking":
-            said = {"type": "thinking", "thinking": [{"type": "text", "text": thought.text}]}
+            part = {"type": "thinking", "thinking": [{"type": "text", "text": thought.text}]}
             content = message["content"]
             rest = (
                 [{"type": "text", "text": content}] if isinstance(content, str) and content else []
             )
-            message["content"] = [said, *(content if isinstance(content, list) else rest)]
+            message["content"] = [part, *(content if isinstance(content, list) else rest)]
         elif thought.text and name in FIELDS:
             message[name] = message.get(name, "") + thought.text
         if details := thought.values.get(DETAILS):

@@ -55,7 +55,7 @@ class ChatReader(EventReader):
         self._always_ends = variant.always_ends
         self._seal = ThoughtSeal(variant.reasoning)
         self._citations = Citations()
-        self._hosted: dict[object, Json] = {}  # those that run, by the provider's number
+        self._hosted: dict[str, Json] = {}  # those that run, by the provider's number
         self._finish = self._native = ""
 
     def _event(self, event: ServerSentEvent) -> list[Draft]:
@@ -220,7 +220,7 @@ class ChatReader(EventReader):
         name = function.get("name")
         if call_id.startswith(OWN_CALL) or (kind.endswith("_call") and kind != "function_call"):
             tool = name if isinstance(name, str) and name else kind.removesuffix("_call")
-            return self._own_call(("call", index, call_id), tool, function)
+            return self._own_call(f"call {index} {call_id}", tool, function)
         if not (call_id or name or function.get("arguments")):
             return []
         shown = for_client(call_id) if call_id else None
@@ -230,12 +230,12 @@ class ChatReader(EventReader):
         delta = ToolDelta(index, shown, name, _arguments(arguments))
         return self._close() + self._output.call(delta)
 
-    def _own_call(self, key: object, tool: str, function: Json) -> list[Draft]:
+    def _own_call(self, key: str, tool: str, function: Json) -> list[Draft]:
         """A call that the provider ran; its result is in the text that follows."""
         if key in self._hosted:
             return []
         item = hosted_calls.begun(tool, function.get("arguments"), self._given.provider)
-        return self._begin(key, item) + self._output.end_hosted(str(key), {})
+        return self._begin(key, item) + self._output.end_hosted(key, {})
 
     def _function_call(self, given: Any) -> list[Draft]:
         """The form before `tool_calls`: one call, without an id."""
@@ -247,7 +247,7 @@ class ChatReader(EventReader):
         for place, tool in enumerate(given if isinstance(given, list) else ()):
             if not isinstance(tool, dict):
                 continue
-            key = ("executed", tool.get("index", place))
+            key = f"executed {tool.get('index', place)}"
             if key not in self._hosted:
                 name = str(tool.get("name") or tool.get("type") or "tool")
                 server = str(tool.get("server_label") or self._given.provider)
@@ -255,7 +255,7 @@ class ChatReader(EventReader):
                 drafts += self._begin(key, item)
             if tool.get("output") is not None:
                 fields = hosted_calls.ended(self._hosted[key], tool)
-                drafts += self._output.end_hosted(str(key), fields)
+                drafts += self._output.end_hosted(key, fields)
         return drafts
 
     def _steps(self, given: Any) -> list[Draft]:
@@ -267,17 +267,17 @@ class ChatReader(EventReader):
             if isinstance(thought := step.get("thought"), str) and thought:
                 drafts += self._thought(thought)
             if (ran := hosted_calls.of_step(step)) is not None:
-                key = ("step", len(self._hosted))
-                drafts += self._begin(key, ran[0]) + self._output.end_hosted(str(key), ran[1])
+                key = f"step {len(self._hosted)}"
+                drafts += self._begin(key, ran[0]) + self._output.end_hosted(key, ran[1])
         return drafts
 
-    def _begin(self, key: object, item: Json) -> list[Draft]:
+    def _begin(self, key: str, item: Json) -> list[Draft]:
         self._hosted[key] = item
-        return self._close() + self._output.begin_hosted(str(key), item)
+        return self._close() + self._output.begin_hosted(key, item)
 
     def _audio(self, given: Any) -> list[Draft]:
-        said = given.get("transcript") if isinstance(given, dict) else None
-        return self._text(said) if isinstance(said, str) and said else []
+        transcript = given.get("transcript") if isinstance(given, dict) else None
+        return self._text(transcript) if isinstance(transcript, str) and transcript else []
 
     BEFORE_TEXT: ClassVar[Mapping[str, Read]] = {
         "executed_tools": _executed_tools,
@@ -351,4 +351,4 @@ def _is_cut(item: Json) -> bool:
 def _arguments(given: Any) -> str:
     if isinstance(given, str):
         return given
-    return orjson.dumps(given).decode() if isinstance(given, dict) else ""
+    return hosted_calls.as_text(given) if isinstance(given, dict) else ""

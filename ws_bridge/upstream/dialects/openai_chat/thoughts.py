@@ -77,8 +77,8 @@ class ThoughtSeal:
             self._join()
             self._details.append(dict(detail))
         else:
-            said = {key: value for key, value in detail.items() if value not in (None, "")}
-            last.update(said)
+            fields = {key: value for key, value in detail.items() if value not in (None, "")}
+            last.update(fields)
         if name is not None:
             self._pieces.append(_text(detail.get(name)))
 

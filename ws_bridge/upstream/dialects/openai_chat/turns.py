@@ -23,6 +23,7 @@ from ws_bridge.upstream.dialects.entries import (
     ToolUse,
     UserTurn,
 )
+from ws_bridge.upstream.dialects.openai_chat.thoughts import DETAILS, EXTRAS
 from ws_bridge.upstream.dialects.seals import MakerSeals
 
 UNANSWERED = "This call was not answered."
@@ -111,4 +112,17 @@ def _own(thought: Thought, seals: MakerSeals) -> OwnThought | None:
     if not thought.sealed:
         return OwnThought(thought.text, {})
     values = seals.open(thought.sealed)
-    return None if values is None else OwnThought(thought.text, values)
+    return None if values is None else OwnThought(thought.text, _known(values))
+
+
+def _known(values: Json) -> Json:
+    """The values of a seal that have their form: a server without keys opens forged ones too."""
+    details, extras, name = (values.get(key) for key in (DETAILS, EXTRAS, "field"))
+    known: Json = {}
+    if isinstance(name, str):
+        known["field"] = name
+    if isinstance(details, list):
+        known[DETAILS] = [one for one in details if isinstance(one, dict)]
+    if isinstance(extras, dict):
+        known[EXTRAS] = {call: extra for call, extra in extras.items() if isinstance(extra, dict)}
+    return known

@@ -60,25 +60,25 @@ def _switch(effort: str) -> Json:
     return {"thinking": {"type": "disabled" if effort == "none" else "enabled"}}
 
 
-def _said(effort: str) -> Json:
+def _effort(effort: str) -> Json:
     return {"reasoning_effort": effort}
 
 
 def _two_steps(effort: str) -> Json:
-    return _said("none" if effort in ("none", "minimal") else "high")
+    return _effort("none" if effort in ("none", "minimal") else "high")
 
 
 # `reasoning.effort` → fields of the body.
 EFFORTS: Mapping[str, Callable[[str], Json]] = {
-    "reasoning_effort": _said,
+    "reasoning_effort": _effort,
     "reasoning": lambda effort: {"reasoning": {"effort": effort}},
     "enable_thinking": lambda effort: {"enable_thinking": effort != "none"},
     "high_or_none": _two_steps,
     "thinking": _switch,
     "thinking_and_effort": lambda effort: (
-        _switch(effort) | (_said(effort) if effort != "none" else {})
+        _switch(effort) | (_effort(effort) if effort != "none" else {})
     ),
-    "effort_or_thinking": lambda effort: _said(effort) if effort != "none" else _switch(effort),
+    "effort_or_thinking": lambda effort: _effort(effort) if effort != "none" else _switch(effort),
 }
 
 
