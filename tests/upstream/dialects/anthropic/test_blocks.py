@@ -61,7 +61,7 @@ def test_only_a_signed_thought_is_sealed():
 
 def test_a_delta_that_is_none_is_nothing():
     made = block({"type": "text"}, {"type": "text_delta", "text": 1}, {"type": ["text_delta"]})
-    assert (made.pieces, made.is_said) == ([], False)
+    assert (made.pieces, made.has_pieces) == ([], False)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "1", '{"a"', "[" * 100_000])

@@ -6,9 +6,9 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.upstream.dialects.anthropic.features import features_of
 from ws_bridge.upstream.dialects.anthropic.thinking import (
     SHOWN,
-    ThinkingPlan,
+    ThinkingMode,
     no_thinking,
-    thinking_plan,
+    thinking_mode,
 )
 
 BUDGET, EFFORT, DEFAULT, ALWAYS, NONE = map(
@@ -17,8 +17,8 @@ BUDGET, EFFORT, DEFAULT, ALWAYS, NONE = map(
 )
 
 
-def plan(reasoning, features, max_tokens=None, most=None):
-    return thinking_plan(reasoning, features, max_tokens, most)
+def mode(reasoning, features, max_tokens=None, most=None):
+    return thinking_mode(reasoning, features, max_tokens, most)
 
 
 @pytest.mark.parametrize(
@@ -35,13 +35,13 @@ def plan(reasoning, features, max_tokens=None, most=None):
 )
 def test_a_budget_leaves_room_for_the_answer(effort, max_tokens, most, budget, limit):
     thinking = {"type": "enabled", "budget_tokens": budget}
-    expected = ThinkingPlan({"max_tokens": limit, "thinking": thinking}, is_on=True)
-    assert plan({"effort": effort}, BUDGET, max_tokens, most) == expected
+    expected = ThinkingMode({"max_tokens": limit, "thinking": thinking}, is_on=True)
+    assert mode({"effort": effort}, BUDGET, max_tokens, most) == expected
 
 
 def test_no_room_to_think_is_refused():
     with pytest.raises(UpstreamError) as refusal:
-        plan({"effort": "low"}, BUDGET, 1024)
+        mode({"effort": "low"}, BUDGET, 1024)
     assert refusal.value.param == "max_output_tokens"
 
 
@@ -50,29 +50,29 @@ def test_no_room_to_think_is_refused():
     [("minimal", "low"), ("medium", "medium"), ("xhigh", "high"), ("max", "max")],
 )
 def test_an_effort_is_the_nearest_word_of_the_model(effort, word):
-    made = plan({"effort": effort, "summary": "auto"}, EFFORT, 100)
-    assert made == ThinkingPlan({"max_tokens": 100, "thinking": SHOWN}, word, is_on=True)
+    made = mode({"effort": effort, "summary": "auto"}, EFFORT, 100)
+    assert made == ThinkingMode({"max_tokens": 100, "thinking": SHOWN}, word, is_on=True)
 
 
 def test_without_an_effort_the_model_does_what_it_does():
     for features in (BUDGET, EFFORT, DEFAULT, ALWAYS, NONE):
-        assert plan({}, features) == ThinkingPlan({"max_tokens": 4096})
-        assert plan({}, features, None, 100) == ThinkingPlan({"max_tokens": 100})
+        assert mode({}, features) == ThinkingMode({"max_tokens": 4096})
+        assert mode({}, features, None, 100) == ThinkingMode({"max_tokens": 100})
 
 
 def test_a_summary_is_shown_where_the_model_thinks_by_itself():
-    shown = ThinkingPlan({"max_tokens": 9, "thinking": SHOWN}, is_on=True)
-    assert plan({"summary": "concise"}, DEFAULT, 9) == shown
-    assert plan({"generate_summary": "auto"}, ALWAYS, 9) == shown
-    assert plan({"summary": "auto"}, BUDGET, 9) == ThinkingPlan({"max_tokens": 9})
+    shown = ThinkingMode({"max_tokens": 9, "thinking": SHOWN}, is_on=True)
+    assert mode({"summary": "concise"}, DEFAULT, 9) == shown
+    assert mode({"generate_summary": "auto"}, ALWAYS, 9) == shown
+    assert mode({"summary": "auto"}, BUDGET, 9) == ThinkingMode({"max_tokens": 9})
 
 
 def test_no_effort_is_no_thinking():
     off = {"max_tokens": 9, "thinking": {"type": "disabled"}}
-    assert plan({"effort": "none"}, DEFAULT, 9) == no_thinking(DEFAULT, 9, None)
-    assert no_thinking(DEFAULT, 9, None) == ThinkingPlan(off)
-    assert no_thinking(BUDGET, 9, None) == ThinkingPlan({"max_tokens": 9})
-    assert no_thinking(ALWAYS, 9, None) == ThinkingPlan({"max_tokens": 9})  # it cannot be said
+    assert mode({"effort": "none"}, DEFAULT, 9) == no_thinking(DEFAULT, 9, None)
+    assert no_thinking(DEFAULT, 9, None) == ThinkingMode(off)
+    assert no_thinking(BUDGET, 9, None) == ThinkingMode({"max_tokens": 9})
+    assert no_thinking(ALWAYS, 9, None) == ThinkingMode({"max_tokens": 9})  # it cannot be said
 
 
 @pytest.mark.parametrize(
@@ -87,5 +87,5 @@ def test_no_effort_is_no_thinking():
 )
 def test_what_the_model_cannot_do_is_refused(reasoning, features, param):
     with pytest.raises(UpstreamError) as refusal:
-        plan(reasoning, features)
+        mode(reasoning, features)
     assert (refusal.value.status, refusal.value.param) == (400, param)

@@ -62,8 +62,8 @@ def output_schema(schema: Any) -> Any:
         else:
             fitted[word] = value
     if notes:
-        said = str(schema.get("description") or "")
-        fitted["description"] = f"{said}\n{'; '.join(notes)}".lstrip("\n")
+        described = str(schema.get("description") or "")
+        fitted["description"] = f"{described}\n{'; '.join(notes)}".lstrip("\n")
     kinds = schema.get("type")
     if "properties" in schema or "object" in (kinds if isinstance(kinds, list) else [kinds]):
         fitted["additionalProperties"] = False
