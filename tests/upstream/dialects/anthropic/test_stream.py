@@ -289,6 +289,22 @@ def test_a_stream_without_its_end_is_truncated():
     assert told.response["status"] == "completed"  # all was said but the last event
 
 
+def test_an_unknown_end_needs_the_wires_last_event():
+    wire = goodbye("a_word_of_later_days").removesuffix(STOPPED)
+    assert read(hello(), text(0, "a"), wire).error is not None
+
+
+def test_blocks_without_a_number_or_a_beginning_are_read():
+    begin = {"type": "content_block_start", "content_block": {"type": "text", "text": "a"}}
+    more = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "b"}}
+    ended = {"type": "content_block_stop"}
+    wire = b"".join(map(frame, (begin, more, ended, begin, ended)))
+    assert read(hello(), wire, goodbye()).output[0]["content"][0]["text"] == "aba"
+    alone = block_delta({"type": "thinking_delta", "thinking": "Hm"}, 5)
+    told = read(hello(), alone, block_delta(more["delta"], 6), goodbye())
+    assert [item["type"] for item in told.output] == ["reasoning", "message"]
+
+
 # A pause
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}]}

@@ -53,7 +53,7 @@ class MessageBlock:
     citations: list[Json] = field(default_factory=list)
 
     @property
-    def is_said(self) -> bool:
+    def has_pieces(self) -> bool:
         """Whether any of its pieces says something."""
         return any(piece.strip() for piece in self.pieces)
 
@@ -129,11 +129,11 @@ def mended(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def call_id_of(wire_id: Any) -> str | None:
+def call_id_of(provider_id: Any) -> str | None:
     """The id of a call for clients. The provider pairs by it only, so it gets this one back."""
-    if not isinstance(wire_id, str) or not wire_id:
+    if not isinstance(provider_id, str) or not provider_id:
         return None
-    return wire_id if CALL_ID.fullmatch(wire_id) else hashed_id(wire_id)
+    return provider_id if CALL_ID.fullmatch(provider_id) else hashed_id(provider_id)
 
 
 def hashed_id(name: str) -> str:

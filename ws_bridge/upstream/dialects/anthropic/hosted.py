@@ -112,9 +112,9 @@ def _pages(item: Item, content: Any) -> Json:
 
 
 def _logs(_item: Item, content: Any) -> Json:
-    said = content if isinstance(content, dict) else {}
-    written = [said[key] for key in LOGS if _is_text(said, key)]
-    lines = said.get("lines")  # of an edit
+    output = content if isinstance(content, dict) else {}
+    written = [output[key] for key in LOGS if _is_text(output, key)]
+    lines = output.get("lines")  # of an edit
     written += [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []
     logs = "\n".join(text.removesuffix("\n") for text in written if text)
     return {"outputs": [{"type": "logs", "logs": logs}] if logs else []}

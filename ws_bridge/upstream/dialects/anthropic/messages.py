@@ -41,7 +41,7 @@ NO_RESULT = "No result was given for this call."
 
 
 @dataclass(slots=True)
-class _Answered:
+class _AnsweredCall:
     """A call of the history under the id that Anthropic sees, and its results."""
 
     tool_id: str
@@ -114,7 +114,7 @@ class _History:
     """Messages while they grow."""
 
     def __init__(self) -> None:
-        self.called: list[_Answered] = []  # calls whose results have no place yet
+        self.called: list[_AnsweredCall] = []  # calls whose results have no place yet
         self._messages: list[Json] = []
 
     def append(self, role: str, blocks: list[Json]) -> None:
@@ -165,14 +165,14 @@ class _History:
         return self._messages[-1]["role"] if self._messages else ""
 
 
-def _pairs(entries: Sequence[Entry]) -> dict[int, _Answered]:
+def _pairs(entries: Sequence[Entry]) -> dict[int, _AnsweredCall]:
     """The calls by their place, each with its results; one id may be used again later."""
-    calls: dict[int, _Answered] = {}
-    latest: dict[str, list[_Answered]] = {}
+    calls: dict[int, _AnsweredCall] = {}
+    latest: dict[str, list[_AnsweredCall]] = {}
     taken: set[str] = set()
     for place, entry in enumerate(entries):
         if isinstance(entry, ToolUse):
-            call = calls[place] = _Answered(_tool_id(entry.call_id, taken))
+            call = calls[place] = _AnsweredCall(_tool_id(entry.call_id, taken))
             latest.setdefault(entry.call_id, []).append(call)
         elif isinstance(entry, ToolResult):
             known = latest.get(entry.call_id)

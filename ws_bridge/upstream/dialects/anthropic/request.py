@@ -23,9 +23,9 @@ from ws_bridge.upstream.dialects.anthropic.messages import (
 from ws_bridge.upstream.dialects.anthropic.schemas import output_schema
 from ws_bridge.upstream.dialects.anthropic.table import TABLE
 from ws_bridge.upstream.dialects.anthropic.thinking import (
-    ThinkingPlan,
+    ThinkingMode,
     no_thinking,
-    thinking_plan,
+    thinking_mode,
 )
 from ws_bridge.upstream.dialects.anthropic.tools import OfferedTools, tools_of
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
@@ -44,8 +44,8 @@ LEAST_TOP_P = 0.95  # of a model that thinks
 def write(given: WriterInput) -> ProviderRequest:
     """The request for Anthropic. Raises an ``UpstreamError`` (400) or an ``InvalidRequest``."""
     usual = {name for name, value in USUAL if given.options.get(name) == value}
-    told = {name: value for name, value in given.options.items() if name not in usual}
-    options = TABLE.options_to_translate(told, drop=given.drop_params)
+    named = {name: value for name, value in given.options.items() if name not in usual}
+    options = TABLE.options_to_translate(named, drop=given.drop_params)
     for value in options.get("include") or ():
         TABLE.takes("includes", value, "include")
     entries = [*instructions_of(options, TABLE), *entries_of(given.items, given.tools, TABLE)]
@@ -55,18 +55,18 @@ def write(given: WriterInput) -> ProviderRequest:
     features = features_of(given.model)
     if given.supports_reasoning is False:
         features = replace(features, thinking="")
-    plan = _plan(given, options, features, offered, is_unthought=starts_unthought(messages))
+    mode = _mode(given, options, features, offered, is_unthought=starts_unthought(messages))
     body = {
         "model": given.model,
         "messages": messages,
         "stream": True,
-        **plan.fields,
+        **mode.fields,
         **offered.fields(),
-        **_sampling(given, options, features, plan),
+        **_sampling(given, options, features, mode),
         **_metadata(options),
     }
     written, words = _format(options.get("text") or {}, features, drop=given.drop_params)
-    config = {"effort": plan.effort, "format": written}
+    config = {"effort": mode.effort, "format": written}
     if config := {name: value for name, value in config.items() if value}:
         body["output_config"] = config
     if system := [*system_of(entries), *words]:
@@ -79,53 +79,53 @@ def write(given: WriterInput) -> ProviderRequest:
     return ProviderRequest(body, headers, offered.table)
 
 
-def _plan(
+def _mode(
     given: WriterInput,
     options: Json,
     features: ModelFeatures,
     offered: OfferedTools,
     *,
     is_unthought: bool,
-) -> ThinkingPlan:
+) -> ThinkingMode:
     limits = (options.get("max_output_tokens"), given.max_output_tokens)
     off = no_thinking(features, *limits)
     try:
-        plan = thinking_plan(options.get("reasoning") or {}, features, *limits)
+        mode = thinking_mode(options.get("reasoning") or {}, features, *limits)
     except UpstreamError:
         if not given.drop_params:
             raise
         return no_thinking(features, *limits)
-    if plan.is_on and features.thinking == "budget" and is_unthought:
+    if mode.is_on and features.thinking == "budget" and is_unthought:
         return off  # the turn began without a thought, at another maker: it must end without one
     if not offered.is_forced:
-        return plan
-    if not features.can_be_forced or (plan.is_on and not given.drop_params):
+        return mode
+    if not features.can_be_forced or (mode.is_on and not given.drop_params):
         hint = "The model cannot be forced to call a tool while it thinks."
         raise refused("tool choice", "required", "tool_choice", hint)
     return off
 
 
 def _sampling(
-    given: WriterInput, options: Json, features: ModelFeatures, plan: ThinkingPlan
+    given: WriterInput, options: Json, features: ModelFeatures, mode: ThinkingMode
 ) -> Json:
     taken: Json = {}
     for name in ("temperature", "top_p"):
         if name not in options:
             continue
-        if not (hint := _sampling_fault(name, options[name], features, plan)):
+        if not (hint := _sampling_fault(name, options[name], features, mode)):
             taken[name] = options[name]
         elif not given.drop_params:
             raise refused("value", str(options[name]), name, hint)
     return taken
 
 
-def _sampling_fault(name: str, value: float, features: ModelFeatures, plan: ThinkingPlan) -> str:
+def _sampling_fault(name: str, value: float, features: ModelFeatures, mode: ThinkingMode) -> str:
     """Why the model does not take the value; "" if it does."""
     if not features.takes_sampling:
         return f"The model takes no '{name}'."
     if name == "temperature" and value > 1:
         return "It is at most 1."
-    if plan.is_on and (name == "temperature" or value < LEAST_TOP_P):
+    if mode.is_on and (name == "temperature" or value < LEAST_TOP_P):
         return f"A model that thinks takes no '{name}'."
     return ""
 

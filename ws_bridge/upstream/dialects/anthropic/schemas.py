@@ -14,6 +14,7 @@ from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.anthropic.blocks import json_text
 
 UNIONS = ("anyOf", "oneOf", "allOf")
+MERGED = frozenset({*UNIONS, "required"})
 # Words that constrained decoding does not know, as Anthropic's own SDK takes them out.
 NOT_ENFORCED = frozenset(
     {
@@ -30,7 +31,7 @@ MOST_ENFORCED_ITEMS = 1  # `minItems`
 
 def input_schema(parameters: Mapping[str, Any]) -> Json:
     """The schema of a tool's input: an object, without a union at its top."""
-    schema = {key: value for key, value in parameters.items() if key not in UNIONS}
+    schema = {key: value for key, value in parameters.items() if key not in MERGED}
     properties = _properties(parameters)
     required = _list(parameters, "required")
     for word in UNIONS:
@@ -61,8 +62,8 @@ def output_schema(schema: Any) -> Any:
         else:
             fitted[word] = value
     if notes:
-        said = str(schema.get("description") or "")
-        fitted["description"] = f"{said}\n{'; '.join(notes)}".lstrip("\n")
+        described = str(schema.get("description") or "")
+        fitted["description"] = f"{described}\n{'; '.join(notes)}".lstrip("\n")
     kinds = schema.get("type")
     if "properties" in schema or "object" in (kinds if isinstance(kinds, list) else [kinds]):
         fitted["additionalProperties"] = False

@@ -111,9 +111,9 @@ class MessagesReader(EventReader):
         if self.paused is not None:  # it is not resumed
             self.paused = None
             return self._finish(CUT)
-        if self._stop.get("stop_reason") is None:
+        if str(self._stop.get("stop_reason")) not in STOP_REASONS:
             raise truncated()
-        return self._message_stop({})
+        return self._message_stop({})  # all was said but the last event
 
     # Messages
 
@@ -184,7 +184,7 @@ class MessagesReader(EventReader):
         return bool(self._message) and self._pauses < MOST_PAUSES and not is_clients_turn
 
     def _finish(self, reason: str) -> list[Draft]:
-        is_broken = self._unfinished is not None and self._unfinished.is_said
+        is_broken = self._unfinished is not None and self._unfinished.has_pieces
         drafts = self._end_unfinished() if is_broken or not reason else []
         explanation = _object(self._stop.get("stop_details")).get("explanation")
         if reason == FILTERED and isinstance(explanation, str) and explanation:
@@ -197,8 +197,8 @@ class MessagesReader(EventReader):
     # Blocks
 
     def _delta(self, data: Json) -> list[Draft]:
-        delta, index = data.get("delta"), data.get("index")
-        if type(delta) is not dict or type(index) is not int:
+        delta, index = data.get("delta"), _index(data)
+        if type(delta) is not dict:
             return []
         block = self._blocks.get(index)
         if block is not None and block.kind == "text" and delta.get("type") == "text_delta":
@@ -226,15 +226,12 @@ class MessagesReader(EventReader):
         return []
 
     def _block_start(self, data: Json) -> list[Draft]:
-        index = data.get("index")
-        if type(index) is not int:
-            return []
+        index = _index(data)
         drafts = self._end(index)
         return drafts + self._begin(index, _object(data.get("content_block")))
 
     def _block_stop(self, data: Json) -> list[Draft]:
-        index = data.get("index")
-        return self._end(index) if type(index) is int else []
+        return self._end(_index(data))
 
     def _begin(self, index: int, start: Json) -> list[Draft]:
         drafts = self._end_unfinished()
@@ -284,7 +281,7 @@ class MessagesReader(EventReader):
         return self._output.seal(self._given.seals.seal({"blocks": [sealed]}))
 
     def _end_call(self, block: MessageBlock) -> list[Draft]:
-        if not block.is_said and block.input():
+        if not block.has_pieces and block.input():
             drafts = self._output.call(ToolDelta(block.call, arguments=json_text(block.input())))
             return drafts + self._output.end_call(block.call)
         if object_in("".join(block.pieces)) is not None:
@@ -297,7 +294,7 @@ class MessagesReader(EventReader):
         block, self._unfinished = self._unfinished, None
         if block is None:
             return []
-        if block.is_said:
+        if block.has_pieces:
             return self._output.cut_call(block.call)
         drafts = self._output.call(ToolDelta(block.call, arguments="{}"))
         return drafts + self._output.end_call(block.call)
@@ -319,6 +316,12 @@ class MessagesReader(EventReader):
         if item is None:
             return []
         return self._output.end_hosted(str(key), hosted.outcome_of(item, result))
+
+
+def _index(data: Json) -> int:
+    """The number of a block; where a provider gives none, one block is open at a time."""
+    index = data.get("index")
+    return index if type(index) is int else 0
 
 
 def _object(value: Any) -> Json:

@@ -16,7 +16,7 @@ from ws_bridge.upstream.dialects.anthropic.features import ModelFeatures
 from ws_bridge.upstream.dialects.table import refused
 
 # Tokens of thought, by effort; the least is Anthropic's.
-BUDGETS = {
+TOKENS = {
     "minimal": 1024,
     "low": 1024,
     "medium": 2048,
@@ -32,7 +32,7 @@ SHOWN = {"type": "adaptive", "display": "summarized"}
 
 
 @dataclass(frozen=True, slots=True)
-class ThinkingPlan:
+class ThinkingMode:
     """How the model is told to think. ``fields`` are the body's, but for `output_config`."""
 
     fields: Json
@@ -40,9 +40,9 @@ class ThinkingPlan:
     is_on: bool = False
 
 
-def thinking_plan(
+def thinking_mode(
     reasoning: Json, features: ModelFeatures, max_tokens: int | None, most: int | None
-) -> ThinkingPlan:
+) -> ThinkingMode:
     """``max_tokens``: as the client limits the answer; ``most``: the model's own limit.
 
     Raises a 400 for what the model cannot do.
@@ -54,38 +54,38 @@ def thinking_plan(
     limit = _limit(max_tokens, most)
     if effort is None:
         is_shown = any(reasoning.get(name) for name in ("summary", "generate_summary"))
-        is_on = features.thinking == "adaptive" and (is_shown or features.always_thinks)
-        shown: Json = {"thinking": SHOWN} if is_on and is_shown else {}
-        return ThinkingPlan({"max_tokens": limit, **shown}, is_on=bool(shown))
+        is_on = is_shown and features.thinking == "adaptive"
+        shown: Json = {"thinking": SHOWN} if is_on else {}
+        return ThinkingMode({"max_tokens": limit, **shown}, is_on=is_on)
     if effort == "none":
         if features.always_thinks:
             raise _refused_effort(effort, "The model always thinks.")
         off: Json = {"thinking": {"type": "disabled"}} if features.thinks_by_default else {}
-        return ThinkingPlan({"max_tokens": limit, **off})
-    if not isinstance(effort, str) or effort not in BUDGETS:
+        return ThinkingMode({"max_tokens": limit, **off})
+    if not isinstance(effort, str) or effort not in TOKENS:
         raise _refused_effort(effort)
     if features.thinking == "adaptive":
         word = effort if effort in features.efforts else LOWER[effort]
-        return ThinkingPlan({"max_tokens": limit, "thinking": SHOWN}, word, is_on=True)
+        return ThinkingMode({"max_tokens": limit, "thinking": SHOWN}, word, is_on=True)
     if not features.thinking:
         raise refused("parameter", "reasoning", "reasoning", "The model does not think.")
-    return _by_budget(BUDGETS[effort], max_tokens, most)
+    return _by_budget(TOKENS[effort], max_tokens, most)
 
 
-def no_thinking(features: ModelFeatures, max_tokens: int | None, most: int | None) -> ThinkingPlan:
-    """The plan of a request in which the model may not think, as far as that can be said."""
+def no_thinking(features: ModelFeatures, max_tokens: int | None, most: int | None) -> ThinkingMode:
+    """The mode of a request in which the model may not think, as far as that can be said."""
     reasoning = {} if features.always_thinks else {"effort": "none"}
-    return thinking_plan(reasoning, features, max_tokens, most)
+    return thinking_mode(reasoning, features, max_tokens, most)
 
 
-def _by_budget(budget: int, max_tokens: int | None, most: int | None) -> ThinkingPlan:
+def _by_budget(budget: int, max_tokens: int | None, most: int | None) -> ThinkingMode:
     limit = _limit(max_tokens, most, budget + USUAL_MAX_TOKENS)
     if limit <= LEAST:
         hint = f"To think, the model needs more than {LEAST} tokens."
         raise refused("value", str(limit), "max_output_tokens", hint)
     budget = max(LEAST, min(budget, limit // 2))
     thinking = {"type": "enabled", "budget_tokens": budget}
-    return ThinkingPlan({"max_tokens": limit, "thinking": thinking}, is_on=True)
+    return ThinkingMode({"max_tokens": limit, "thinking": thinking}, is_on=True)
 
 
 def _limit(max_tokens: int | None, most: int | None, usual: int = USUAL_MAX_TOKENS) -> int:
