@@ -41,4 +41,5 @@ def test_text_thoughts_citations_and_results_are_deltas():
 
 def test_what_is_no_block_has_no_events():
     assert events(3, None) == []
+    assert [name for name, _ in events({"citationsContent": {"content": 3}})] == ["Stop"]
     assert [name for name, _ in events_of({"content": "a"}, {})] == ["messageStop", "metadata"]

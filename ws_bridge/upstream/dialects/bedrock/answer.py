@@ -55,4 +55,5 @@ def _inner(block: Json, key: str) -> Json:
 
 def _objects(block: Json, key: str, name: str) -> Iterator[Json]:
     values = _inner(block, key).get(name)
-    yield from (value for value in values or () if isinstance(value, dict))
+    if isinstance(values, list):
+        yield from (value for value in values if isinstance(value, dict))

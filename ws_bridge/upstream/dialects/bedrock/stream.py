@@ -129,9 +129,10 @@ class BedrockReader(EventReader):
         block = self._blocks.get(place) or self._begin_text(place)
         if citation := _object(delta, "citation"):
             block.citations.append(citation)
-        elif isinstance(delta.get("toolResult"), list):
+        elif block.kind == "result" and isinstance(delta.get("toolResult"), list):
             block.pieces += delta["toolResult"]
-        elif image := _object(_object(delta, "image"), "source"):
+        elif block.kind == "image":
+            image = _object(_object(delta, "image"), "source")
             block.pieces.append(str(image.get("bytes") or ""))
         return []
 
