@@ -1,4 +1,4 @@
-"""What is sent to providers of Responses: the client's words, and the model's own as it wants them."""
+"""What is sent to providers of Responses: the client's words as they are, the model's whole."""
 
 import pytest
 from openai.types.responses import ResponseOutputMessage, ResponseReasoningItem

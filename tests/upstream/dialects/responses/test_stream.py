@@ -33,7 +33,7 @@ def drafts_of(data, *, random=None):
 @settings(deadline=None)
 @given(SEEDS)
 def test_a_legal_stream_passes_byte_for_byte_in_any_pieces(seed):
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311
     events = legal_stream(seed)
     data = b"".join(frame_of(event, named=random.random() < 0.5) for event in events)
     drafts = drafts_of(data, random=random)
@@ -49,7 +49,7 @@ def test_a_stream_that_is_cut_is_never_complete(seed):
     data = b"".join(map(frame_of, legal_stream(seed)))
     last = data.rindex(b"data: ")
     with pytest.raises(UpstreamError) as failed:
-        drafts_of(data[: Random(seed).randint(0, last)])
+        drafts_of(data[: Random(seed).randint(0, last)])  # noqa: S311
     assert failed.value.message
 
 
@@ -84,7 +84,7 @@ def test_what_comes_before_an_error_is_given_out_first():
 def test_one_object_instead_of_a_stream_is_replayed():
     response = legal_stream(5)[-1]["response"]
     data = json.dumps(response, indent=1).encode()
-    assert drafts_of(data, random=Random(1)) == list(replay(response))
+    assert drafts_of(data, random=Random(1)) == list(replay(response))  # noqa: S311
     assert drafts_of(data)[-1].type == COMPLETED
 
 
