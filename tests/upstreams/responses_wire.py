@@ -93,7 +93,7 @@ class WireStream:
         stems = ("reasoning_summary_part", "reasoning_summary_text")
         return self._text(at, *stems, {"type": "summary_text"}, "text", {})
 
-    def _text(
+    def _text(  # noqa: PLR0917 - a table's row
         self, at: Json, part: str, stem: str, blank: Json, name: str, more: Json, notes: Any = ()
     ) -> Json:
         pieces = text_of(self._random)
@@ -112,7 +112,7 @@ class WireStream:
 
 def legal_stream(seed: int) -> list[Json]:
     """The events of a legal stream of one to four items."""
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311
     stream = WireStream(random)
     kinds = (stream.message, stream.reasoning, stream.call, stream.search)
     for _ in range(random.randint(1, 4)):

@@ -1,15 +1,19 @@
 """A connection to a provider's WebSocket and its lanes, on real sockets."""
 
 import asyncio
+import json
 
 import pytest
 from upstreams.asking import KEY, ask, request
 from upstreams.native import error_frame, target
 from upstreams.sockets import Accident, FakeSockets, self_signed
 
-from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS
+from ws_bridge.errors import UpstreamError
+from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS, LIFECYCLE, TERMINAL
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.errors import NeverBegan
+from ws_bridge.upstream.dialects.base import UNREADABLE
+from ws_bridge.upstream.dialects.responses.normaliser import Normaliser
+from ws_bridge.upstream.errors import UNTYPED_EVENT, NeverBegan
 from ws_bridge.upstream.websocket import connection
 from ws_bridge.upstream.websocket.connection import ProviderAddress, ProviderFrame, ProviderLane
 from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
@@ -144,6 +148,142 @@ async def test_an_error_that_names_no_lane_is_for_those_that_have_not_begun(fake
     assert (await begun).error is None
     await ask(request(target(fake, ws_lanes=4)), native)
     assert [number for number, _ in fake.places()] == [1, 1, 2]
+
+
+# What a frame is
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "is_broken"),
+    [
+        (b'{"type":"response.x","stream_id":"l","a":1}', ("response.x", "l", {"a": 1}), False),
+        (b'{"type":"response.x","a":"\\ud83d"}', ("response.x", None, {"a": "\ud83d"}), False),
+        (b'{"type":"response.x","stream_id":7}', ("response.x", None, {}), False),
+        (b'{"error":{"message":"m"}}', ("error", None, {"error": {"message": "m"}}), False),
+        (b'{"stream_id":"l"}', ("error", "l", {"error": {"message": UNTYPED_EVENT}}), True),
+        (b'{"stream_id": "l", "de', ("error", "l", {"error": {"message": UNREADABLE}}), True),
+        (b"[]", ("error", None, {"error": {"message": UNREADABLE}}), True),
+        (b"\xff", ("error", None, {"error": {"message": UNREADABLE}}), True),
+    ],
+)
+def test_every_frame_is_an_event_or_an_error_of_its_lane(text, expected, is_broken):
+    parsed = ProviderFrame.parse(text)
+    assert (parsed.type, parsed.lane, parsed.fields) == expected
+    assert (parsed.text, parsed.is_broken) == (text, is_broken)
+
+
+def test_a_draft_has_the_providers_bytes_where_they_may_pass():
+    text = b'{"type":"response.x","a":1}'
+    assert ProviderFrame.parse(text).draft == ("response.x", {"a": 1}, text)
+    half = ProviderFrame.parse(b'{"type":"response.x","a":"\\ud83d"}')
+    assert half.draft == ("response.x", {"a": "\ud83d"}, b"")
+
+
+@pytest.mark.parametrize("kind", [COMPLETED, "error", "response.cancelled"])
+def test_every_end_of_the_provider_frees_its_lane(lane, kind):
+    lane.release()
+    lane.deliver(frame(kind))
+    assert lane.is_free
+
+
+def test_a_broken_frame_ends_no_response_of_the_provider(lane):
+    lane.release()
+    lane.deliver(ProviderFrame.parse(b"{"))
+    assert (lane.is_running, lane.is_free) == (True, False)
+
+
+# Answers, as the normaliser makes them of a lane's frames
+
+
+@pytest.fixture
+async def connection_of(fake):
+    """Opens a connection with so many lanes; all are closed at the end."""
+    opened = []
+
+    async def open_connection(lanes):
+        address = ProviderAddress.of(target(fake, ws_lanes=lanes))
+        opened.append(connection.ProviderConnection(address, lambda: 0.0))
+        opened[-1].start()
+        await opened[-1].wait_until_open()
+        return opened[-1]
+
+    yield open_connection
+    for one in opened:
+        one.close()
+        await one.wait_until_closed()
+
+
+async def begin(on, lane, scenario):
+    """Start a response on a lane."""
+    lane.is_leased = True
+    lane.start()
+    create = {"type": "response.create", "model": "gpt-" + scenario, "input": []}
+    named = {"stream_id": lane.name} if lane.name else {}
+    await on.send(json.dumps(create | named).encode())
+
+
+async def read(lane):
+    """The drafts of a lane's response, up to its end or its error."""
+    normaliser, drafts = Normaliser(), []
+    while not drafts or drafts[-1].type not in TERMINAL:
+        received = await lane.receive()
+        drafts += normaliser.take(received.draft)
+    return drafts
+
+
+async def test_an_answer_that_is_right_keeps_its_bytes(fake, connection_of):
+    on = await connection_of(1)
+    [lane] = on.lanes
+    await begin(on, lane, "tools")
+    drafts = await read(lane)
+    [sent] = fake.sent.values()
+    for draft, text in zip(drafts, sent, strict=True):
+        assert draft.text == (b"" if draft.type in LIFECYCLE else text)
+
+
+BROKEN = {
+    "no JSON": b'{"stream_id": "lane-0", "type": "response.output_',
+    "no type": b'{"stream_id": "lane-0"}',
+    "no object": b"[]",
+}
+
+
+@pytest.mark.parametrize("what", ["no JSON", "no type"])
+async def test_a_broken_frame_ends_one_response_of_a_shared_connection(fake, connection_of, what):
+    on = await connection_of(2)
+    first, second = on.lanes
+    fake.accidents["gpt-text"].append(Accident(3, BROKEN[what]))
+    await begin(on, second, "gate4")
+    await fake.reached("gpt-gate4")
+    await begin(on, first, "text")
+    with pytest.raises(UpstreamError) as failed:
+        await read(first)
+    assert failed.value.message in (UNREADABLE, UNTYPED_EVENT)
+    fake.release("gpt-gate4")
+    assert (await read(second))[-1].type == COMPLETED
+    assert on.is_usable
+    assert (first.is_running, second.is_running) == (True, False)
+
+
+async def test_a_broken_frame_that_names_no_lane_is_the_only_running_ones(fake, connection_of):
+    on = await connection_of(2)
+    fake.accidents["gpt-text"].append(Accident(3, BROKEN["no object"]))
+    await begin(on, on.lanes[0], "text")
+    with pytest.raises(UpstreamError) as failed:
+        await read(on.lanes[0])
+    assert failed.value.message == UNREADABLE
+    await begin(on, on.lanes[1], "text")
+    assert (await read(on.lanes[1]))[-1].type == COMPLETED
+
+
+async def test_half_of_a_character_ends_nothing(fake, connection_of):
+    on = await connection_of(1)
+    [lane] = on.lanes
+    fake.spelling = lambda event: json.dumps(event).replace("Hello", "Hello\\ud83d")
+    await begin(on, lane, "text")
+    drafts = await read(lane)
+    [item] = drafts[-1].fields["response"]["output"]
+    assert item["content"][0]["text"] == "Hello\ufffd, world! This is a test."
 
 
 # Ways to the provider

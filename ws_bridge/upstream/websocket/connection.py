@@ -38,6 +38,7 @@ MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
 MAX_AGE_SECONDS = 50 * 60.0  # OpenAI ends a connection after 60 minutes; a response may last 10
 MAX_UNREAD = 64 * 2**20  # bytes of frames delivered and not received: then the lane is lost
 ERROR = "error"
+ENDS = TERMINAL | {ERROR, "response.cancelled"}
 _LANE = re.compile(rb'"stream_id"\s*:\s*"([^"\\]*)"')  # of a frame that is no JSON
 
 
@@ -176,7 +177,7 @@ class ProviderLane:
             self._frames.put_nowait(None)
         elif self.is_leased:
             self._frames.put_nowait(frame)
-        if frame.type in TERMINAL or (frame.type == ERROR and not frame.is_broken):
+        if frame.type in ENDS and not frame.is_broken:
             self.is_running, self._ended_id = False, self._running_id or self._ended_id
 
     def connection_lost(self) -> None:

@@ -111,7 +111,7 @@ def test_a_legal_stream_is_legal_for_the_official_types(seed):
 
 def test_interleaved_items_stay_as_they_are():
     thought = {"id": "rs_0", "type": "reasoning", "summary": []}
-    stream = WireStream(Random(1))
+    stream = WireStream(Random(1))  # noqa: S311
     stream.add("response.output_item.added", output_index=0, item=thought)
     stream.output.append(thought)
     stream.message()
@@ -142,7 +142,7 @@ def test_an_unknown_event_passes_and_what_is_not_of_the_response_does_not():
 @settings(deadline=None, max_examples=200)
 @given(SEEDS)
 def test_a_stream_with_events_missing_has_a_legal_structure(seed):
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311
     events = legal_stream(seed)
     kept = [event for event in events if not is_droppable(event) or random.random() < 0.6]
     if random.random() < 0.3:
@@ -153,7 +153,7 @@ def test_a_stream_with_events_missing_has_a_legal_structure(seed):
 @settings(deadline=None, max_examples=200)
 @given(SEEDS, st.sampled_from(["ids", "no ids", "no indices", "indices", "places", "neither"]))
 def test_a_stream_with_other_ids_and_indices_has_a_legal_structure(seed, how):
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311
     events = client_events([damaged(event, how, random) for event in legal_stream(seed)])
     assert [words for words in check_events(events) if "missing" not in words] == []
     assert contents(events[-1]) == contents(client_events(legal_stream(seed))[-1])
@@ -399,7 +399,7 @@ def test_an_end_without_an_object_ends_the_answer(response):
 @settings(deadline=None)
 @given(SEEDS)
 def test_nothing_that_a_provider_sends_crashes(seed):
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311
     values = [None, True, -1, 0, 7, "x", "msg_0", [], {}, [None], {"type": "message"}, "\ud83d"]
     events = legal_stream(seed)
     for event in random.sample(events, len(events) // 2):

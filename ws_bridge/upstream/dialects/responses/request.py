@@ -105,7 +105,7 @@ def _part(part: Any) -> Any:
 
 def _reasoning(item: Item, place: int) -> Iterator[Item]:
     if is_sealed_here(item.get("encrypted_content")):
-        del item["encrypted_content"]
+        return  # a thought of a provider of another family
     if not item.get("encrypted_content"):
         item.pop("encrypted_content", None)
         if not item.get("content"):
