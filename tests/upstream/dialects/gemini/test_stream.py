@@ -27,6 +27,20 @@ def opened(seals, item):
 # Text and thoughts
 
 
+def test_figures_are_those_of_the_last_event_that_has_any(play_events):
+    begun, last = event({"text": "a"}), event({"text": "b"})
+    last["usageMetadata"] = {**USAGE, "totalTokenCount": 9}
+    end = {**event(finishReason="STOP"), "usageMetadata": {"trafficType": "ON_DEMAND"}}
+    assert play_events(begun, last, end).response["usage"]["total_tokens"] == 9
+
+
+def test_candidates_need_no_number(play_events):
+    events = [event({"text": "a"}), event({"text": "b"}), event({"text": "c"}, finishReason="STOP")]
+    for one in events:
+        del one["candidates"][0]["index"]
+    assert play_events(*events).text == "abc"
+
+
 def test_text_is_one_message_with_the_wires_model_and_figures(play_events):
     played = play_events(event({"text": "Hel"}), event({"text": "lo"}, finishReason="STOP"))
     assert played.response["status"] == "completed"
@@ -87,6 +101,10 @@ def test_a_call_without_arguments_and_id_is_a_whole_call(play):
     (item,) = played.output
     assert (item["name"], item["arguments"], item["status"]) == ("weather", "{}", "completed")
     assert 0 < len(item["call_id"]) <= 64
+
+
+def test_arguments_as_text_are_taken_as_they_are(play):
+    assert play(call("weather", args='{"a": 1}')).output[0]["arguments"] == '{"a": 1}'
 
 
 def test_an_id_of_the_provider_is_the_clients_too(play):
