@@ -137,6 +137,12 @@ def test_a_thought_before_a_signed_call_has_the_calls_seal(play, seals):
     assert opened(seals, played.output[0]) == Signature(CALL, "c2ln").json()
 
 
+def test_half_of_a_character_in_an_id_or_a_signature_breaks_nothing(play):
+    broken = {**call("weather", id="a\ud83d"), "thoughtSignature": "\ud83d"}
+    played = play(broken, {"text": "a", "thoughtSignature": "\ud83d"})
+    assert played.types == ["function_call", "message"]
+
+
 def test_calls_of_all_tools_of_the_client_are_their_own_items(play):
     tools = [
         {"type": "apply_patch"},

@@ -130,11 +130,12 @@ def _offset(value: Any) -> int:
     return value if type(value) is int and value > 0 else 0
 
 
-def _segment(segment: Json, text: str) -> Segment:
-    """The place of a segment in the open text."""
+def _segment(segment: Json, text: str) -> Segment | None:
+    """The place of a segment in the open text; None if its words are not of this text."""
     raw = text.encode(errors="replace")
     start = min(_offset(segment.get("startIndex")), len(raw))
-    end = min(max(_offset(segment.get("endIndex")) or len(raw), start), len(raw))
+    last = _offset(segment.get("endIndex")) or len(raw)
+    end = min(max(last, start), len(raw))
     words = segment.get("text")
     if isinstance(words, str) and words:
         sought = words.encode(errors="replace")
@@ -142,6 +143,8 @@ def _segment(segment: Json, text: str) -> Segment:
             end = start + len(sought)
         elif (found := _nearest(raw, sought, start)) >= 0:
             start, end = found, found + len(sought)
+        elif last > len(raw):
+            return None
     begin = len(raw[:start].decode(errors="ignore"))
     return Segment(begin, begin + len(raw[start:end].decode(errors="ignore")))
 
@@ -165,8 +168,10 @@ def _source(chunk: Json) -> Json:
     return {"url": urls[0] if urls else "", "title": page.get("title")}
 
 
-def _annotation(source: Json, segment: Segment) -> Iterator[Json]:
-    """The annotation of a source, none where it has no name."""
+def _annotation(source: Json, segment: Segment | None) -> Iterator[Json]:
+    """The annotation of a source, none where it has no name or no place."""
+    if segment is None:
+        return
     title = source["title"] if isinstance(source["title"], str) else ""
     if "file_id" in source:
         file = {"file_id": source["file_id"], "filename": title, "index": segment.end}

@@ -43,6 +43,7 @@ from ws_bridge.upstream.dialects.gemini.signatures import (
     THOUGHT,
     Signature,
     fitting_id,
+    sealable,
 )
 from ws_bridge.upstream.dialects.sse import ServerSentEvent
 from ws_bridge.upstream.errors import redacted, truncated
@@ -137,8 +138,7 @@ class GeminiReader(EventReader):
         """The drafts of one part. Raises ``UpstreamError`` for one of an unknown kind."""
         if not isinstance(part, dict):
             raise UpstreamError(NOT_UNDERSTOOD)
-        given = part.get("thoughtSignature")
-        signature = given if isinstance(given, str) else ""
+        signature = sealable(part.get("thoughtSignature"))
         if isinstance(text := part.get("text", None if part.keys() - SILENT else ""), str):
             if part.get("thought"):
                 return self._thought(text, signature)
@@ -223,7 +223,7 @@ class GeminiReader(EventReader):
             raise UpstreamError(NO_NAME)
         drafts = self._leave()
         fitting = fitting_id(call_id)
-        own = call_id if fitting is not None and fitting != call_id else ""
+        own = sealable(call_id) if fitting != call_id else ""
         if signature or own:
             drafts += self._sealed(Signature(CALL, signature, call_id=own))
         text = arguments if isinstance(arguments, str) else written(arguments or {})
@@ -284,7 +284,7 @@ class GeminiReader(EventReader):
         return drafts
 
     def _inline_data(self, blob: Json, signature: str) -> list[Draft]:
-        media_type, data = str(blob.get("mimeType")), blob.get("data")
+        media_type, data = sealable(blob.get("mimeType")), blob.get("data")
         if not media_type.startswith("image/") or not isinstance(data, str):
             raise UpstreamError(NO_MEDIA.format(redacted(media_type)))
         drafts = self._leave() + self._output.image(data)
