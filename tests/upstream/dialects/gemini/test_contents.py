@@ -235,6 +235,11 @@ def test_a_signature_of_an_empty_text_is_one_also_at_the_end(contents, sealed):
     assert contents(user("a"), said("b"), sealed(TEXT))[1][1] == [{"text": "b"}, signed]
 
 
+def test_a_signature_whose_call_is_gone_is_left_out(contents, sealed):
+    items = [user("a"), sealed(CALL), user("b"), call("1"), result("1")]
+    assert "Signature" not in str(contents(*items))
+
+
 def test_a_signature_whose_text_is_gone_is_left_out(contents, sealed):
     for items in ([], [said("b")], [call("1"), result("1")]):
         assert "Signature" not in str(

@@ -57,6 +57,11 @@ def test_the_words_count_where_the_offsets_are_wrong():
     assert note["start_index"] == 8
 
 
+def test_words_of_another_text_are_not_cited_here():
+    assert cited("the last text", support("an earlier text", 20, 35)) == []
+    assert cited("almost so", support("Almost so", 0, 6)) == [("https://a.example/1", "almost")]
+
+
 @pytest.mark.parametrize("segment", [{}, {"startIndex": -3}, {"endIndex": 999}, {"endIndex": "2"}])
 def test_odd_segments_stay_inside_of_the_text(segment):
     one = {"segment": segment, "groundingChunkIndices": [0]}

@@ -9,6 +9,7 @@ from ws_bridge.upstream.dialects.gemini.signatures import (
     Signature,
     fitting_id,
     read_signature,
+    sealable,
     split_id,
 )
 
@@ -49,6 +50,11 @@ def test_an_id_fits_or_is_mapped_always_alike():
     assert fitting_id("a b") == fitting_id("a b") != fitting_id("a.b")
     assert len(fitting_id("x" * 65)) <= 64
     assert fitting_id("") is fitting_id(None) is fitting_id(7) is None
+
+
+def test_half_of_a_character_is_not_sealed():
+    assert sealable("a\ud83d") == sealable(None) == sealable(1) == ""
+    assert sealable("é🎈") == "é🎈"
 
 
 def test_an_old_id_has_its_signature_behind_it():

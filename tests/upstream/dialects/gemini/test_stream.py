@@ -27,6 +27,20 @@ def opened(seals, item):
 # Text and thoughts
 
 
+def test_figures_are_those_of_the_last_event_that_has_any(play_events):
+    begun, last = event({"text": "a"}), event({"text": "b"})
+    last["usageMetadata"] = {**USAGE, "totalTokenCount": 9}
+    end = {**event(finishReason="STOP"), "usageMetadata": {"trafficType": "ON_DEMAND"}}
+    assert play_events(begun, last, end).response["usage"]["total_tokens"] == 9
+
+
+def test_candidates_need_no_number(play_events):
+    events = [event({"text": "a"}), event({"text": "b"}), event({"text": "c"}, finishReason="STOP")]
+    for one in events:
+        del one["candidates"][0]["index"]
+    assert play_events(*events).text == "abc"
+
+
 def test_text_is_one_message_with_the_wires_model_and_figures(play_events):
     played = play_events(event({"text": "Hel"}), event({"text": "lo"}, finishReason="STOP"))
     assert played.response["status"] == "completed"
@@ -89,6 +103,10 @@ def test_a_call_without_arguments_and_id_is_a_whole_call(play):
     assert 0 < len(item["call_id"]) <= 64
 
 
+def test_arguments_as_text_are_taken_as_they_are(play):
+    assert play(call("weather", args='{"a": 1}')).output[0]["arguments"] == '{"a": 1}'
+
+
 def test_an_id_of_the_provider_is_the_clients_too(play):
     assert play(call("weather", id="96c1su3s", args={"a": 1})).output[0]["call_id"] == "96c1su3s"
 
@@ -117,6 +135,12 @@ def test_a_thought_before_a_signed_call_has_the_calls_seal(play, seals):
     assert played.types == ["reasoning", "function_call"]
     assert played.output[0]["summary"][0]["text"] == "Hm"
     assert opened(seals, played.output[0]) == Signature(CALL, "c2ln").json()
+
+
+def test_half_of_a_character_in_an_id_or_a_signature_breaks_nothing(play):
+    broken = {**call("weather", id="a\ud83d"), "thoughtSignature": "\ud83d"}
+    played = play(broken, {"text": "a", "thoughtSignature": "\ud83d"})
+    assert played.types == ["function_call", "message"]
 
 
 def test_calls_of_all_tools_of_the_client_are_their_own_items(play):

@@ -186,7 +186,8 @@ class History:
     # What the tools said
 
     def _answer(self) -> None:
-        """The results of the last turn's calls."""
+        """The results of the last turn's calls; a signature without its call is left out."""
+        self._next = None
         calls, self._unanswered = self._unanswered, []
         after: list[Json] = []
         for call in calls:

@@ -106,7 +106,7 @@ class Grounding:
         return [one for chunk in self._chunks for one in _annotation(_source(chunk), whole)]
 
     def _new(self, given: Any) -> list[Json]:
-        """Those that no event before this one had: some streams repeat what they said."""
+        """Those that no event before this one had: some streams repeat what they sought."""
         found = [one for one in _objects(given) if repr(one) not in self._taken]
         self._taken.update(map(repr, found))
         return found
@@ -130,25 +130,28 @@ def _offset(value: Any) -> int:
     return value if type(value) is int and value > 0 else 0
 
 
-def _segment(segment: Json, text: str) -> Segment:
-    """The place of a segment in the open text."""
+def _segment(segment: Json, text: str) -> Segment | None:
+    """The place of a segment in the open text; None if its words are not of this text."""
     raw = text.encode(errors="replace")
     start = min(_offset(segment.get("startIndex")), len(raw))
-    end = min(max(_offset(segment.get("endIndex")) or len(raw), start), len(raw))
+    last = _offset(segment.get("endIndex")) or len(raw)
+    end = min(max(last, start), len(raw))
     words = segment.get("text")
     if isinstance(words, str) and words:
-        said = words.encode(errors="replace")
-        if raw[start : start + len(said)] == said:
-            end = start + len(said)
-        elif (found := _nearest(raw, said, start)) >= 0:
-            start, end = found, found + len(said)
+        sought = words.encode(errors="replace")
+        if raw[start : start + len(sought)] == sought:
+            end = start + len(sought)
+        elif (found := _nearest(raw, sought, start)) >= 0:
+            start, end = found, found + len(sought)
+        elif last > len(raw):
+            return None
     begin = len(raw[:start].decode(errors="ignore"))
     return Segment(begin, begin + len(raw[start:end].decode(errors="ignore")))
 
 
-def _nearest(raw: bytes, said: bytes, start: int) -> int:
+def _nearest(raw: bytes, sought: bytes, start: int) -> int:
     """Where the words stand, as near as can be to a place; -1 if nowhere."""
-    after, before = raw.find(said, start), raw.rfind(said, 0, start + len(said))
+    after, before = raw.find(sought, start), raw.rfind(sought, 0, start + len(sought))
     if after < 0 or before < 0:
         return max(after, before)
     return after if after - start <= start - before else before
@@ -165,8 +168,10 @@ def _source(chunk: Json) -> Json:
     return {"url": urls[0] if urls else "", "title": page.get("title")}
 
 
-def _annotation(source: Json, segment: Segment) -> Iterator[Json]:
-    """The annotation of a source, none where it has no name."""
+def _annotation(source: Json, segment: Segment | None) -> Iterator[Json]:
+    """The annotation of a source, none where it has no name or no place."""
+    if segment is None:
+        return
     title = source["title"] if isinstance(source["title"], str) else ""
     if "file_id" in source:
         file = {"file_id": source["file_id"], "filename": title, "index": segment.end}

@@ -19,8 +19,8 @@ from ws_bridge.upstream.dialects.gemini.tools import ToolFields
 from ws_bridge.upstream.dialects.table import refused
 
 # Efforts as tokens of thinking: Google's own table for clients of OpenAI's API.
-BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
-LEAST_BUDGET = 128  # of a model that always thinks
+THINKING_TOKENS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576}
+LEAST_TOKENS = 128  # of a model that always thinks
 LEVELS = ("low", "medium", "high")
 MOST = ("xhigh", "max")  # more than Gemini knows: "high"
 LEAST = ("none", "minimal")
@@ -144,7 +144,7 @@ def _format(value: Any, context: OptionContext) -> Json:  # noqa: ARG001
 
 
 def _effort(value: Any, context: OptionContext) -> Json:
-    if value not in (*BUDGETS, *MOST):
+    if value not in (*THINKING_TOKENS, *MOST):
         raise refused("parameter", "reasoning.effort", "reasoning.effort")
     if context.given.supports_reasoning is False:
         if value == "none":
@@ -154,9 +154,9 @@ def _effort(value: Any, context: OptionContext) -> Json:
     traits = context.traits
     if traits.is_new:
         return _config(thinkingConfig={"thinkingLevel": _level(value, traits)})
-    budget = BUDGETS["high" if value in MOST else value]
+    budget = THINKING_TOKENS["high" if value in MOST else value]
     if traits.always_thinks:
-        budget = max(budget, LEAST_BUDGET)
+        budget = max(budget, LEAST_TOKENS)
     return _config(thinkingConfig={"thinkingBudget": budget})
 
 

@@ -51,8 +51,8 @@ class PartialCall:
         arguments = dict(self._whole)
         for path, value in self._values.items():
             place: Any = arguments
-            for step, following in pairwise(path):
-                place = _child(place, step, [] if isinstance(following, int) else {})
+            for step, after in pairwise(path):
+                place = _child(place, step, [] if isinstance(after, int) else {})
             _child(place, path[-1], value)
         return arguments
 

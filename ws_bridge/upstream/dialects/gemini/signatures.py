@@ -23,6 +23,7 @@ PLACES = (CALL, TEXT, THOUGHT, IMAGE)
 UNSIGNED = "skip_thought_signature_validator"
 
 _OLD_ID = re.compile(r"(.+?)__thought__([A-Za-z0-9+/_-]+={0,2})", re.DOTALL)
+_HALF = re.compile("[\ud800-\udfff]")  # of a character
 _FITTING = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -57,6 +58,11 @@ def read_signature(values: Json | None) -> Signature | None:
     if not all(isinstance(text, str) for text in texts) or type(length) is not int or length < 0:
         return None
     return Signature(values["on"], texts[0], length, texts[1], texts[2])
+
+
+def sealable(value: Any) -> str:
+    """A text that a seal can hold; "" for all else."""
+    return value if isinstance(value, str) and not _HALF.search(value) else ""
 
 
 def fitting_id(call_id: Any) -> str | None:

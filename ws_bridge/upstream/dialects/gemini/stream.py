@@ -43,6 +43,7 @@ from ws_bridge.upstream.dialects.gemini.signatures import (
     THOUGHT,
     Signature,
     fitting_id,
+    sealable,
 )
 from ws_bridge.upstream.dialects.sse import ServerSentEvent
 from ws_bridge.upstream.errors import redacted, truncated
@@ -51,8 +52,12 @@ from ws_bridge.upstream.provider_errors import error_of
 NOT_UNDERSTOOD = "The model provider sent a part of an answer that this server does not understand."
 NO_NAME = "The model provider sent a function call without a name."
 NO_MEDIA = "The model answered with {}, which a response cannot hold."
-# Fields of a candidate beside which a text is nothing but text, and of a part that say nothing.
+# Fields of an event and of a candidate beside which a text is nothing but text.
+PLAIN_EVENT = frozenset(
+    {"candidates", "createTime", "modelVersion", "responseId", "usageMetadata"},
+)
 PLAIN = frozenset({"avgLogprobs", "content", "index", "safetyRatings", "tokenCount"})
+# Fields of a part that have nothing to show.
 SILENT = frozenset({"thought", "thoughtSignature", "partMetadata", "videoMetadata"})
 # Of an event that is no piece of an answer.
 ERRORS = frozenset({"error", "errors", "detail", "message"})
@@ -65,6 +70,7 @@ class GeminiReader(EventReader):
     def __init__(self, given: ReaderInput) -> None:
         super().__init__(given)
         self._usage: Json = {}
+        self._plain: Json = {}  # the last event, if its figures were not noted
         self._finish = self._finish_message = ""
         self._grounding = Grounding()
         self._text: list[str] = []  # of the open message
@@ -91,21 +97,21 @@ class GeminiReader(EventReader):
 
     def _answer(self, data: Any) -> list[Draft]:
         """The drafts of one event."""
+        if self._is_text and (text := _plain_text(data)) is not None:  # nearly all of a stream
+            self._plain = data
+            self._text.append(text)
+            return self._output.text(text)
         if isinstance(data, list) and data and all(map(_is_piece, data)):
             return self._read_each(data, self._answer)
         if not isinstance(data, dict) or any(data.get(name) for name in ERRORS & data.keys()):
             raise error_of(None, data)
-        self._note(data)
+        for one in (self._plain, data):
+            self._note(one)
+        self._plain = {}
         candidate = _first(data.get("candidates"))
         content = candidate.get("content")
         parts = content.get("parts") if isinstance(content, dict) else None
-        parts = parts if isinstance(parts, list) else []
-        if self._is_text and len(parts) == 1 and candidate.keys() <= PLAIN:  # nearly all of it
-            part = parts[0]
-            if type(part) is dict and part.keys() == {"text"} and type(part["text"]) is str:
-                self._text.append(part["text"])
-                return self._output.text(part["text"])
-        return self._candidate(candidate, parts)
+        return self._candidate(candidate, parts if isinstance(parts, list) else [])
 
     def _note(self, data: Json) -> None:
         """The figures and the model's name, of which the last ones count; a refused prompt."""
@@ -132,12 +138,11 @@ class GeminiReader(EventReader):
         """The drafts of one part. Raises ``UpstreamError`` for one of an unknown kind."""
         if not isinstance(part, dict):
             raise UpstreamError(NOT_UNDERSTOOD)
-        given = part.get("thoughtSignature")
-        signature = given if isinstance(given, str) else ""
+        signature = sealable(part.get("thoughtSignature"))
         if isinstance(text := part.get("text", None if part.keys() - SILENT else ""), str):
             if part.get("thought"):
                 return self._thought(text, signature)
-            return self._say(text, signature)
+            return self._answer_text(text, signature)
         if part.get("thought"):  # a draft of a picture, which is no part of the answer
             return []
         for name, read in self.PARTS.items():
@@ -147,7 +152,7 @@ class GeminiReader(EventReader):
 
     # Text
 
-    def _say(self, text: str, signature: str) -> list[Draft]:
+    def _answer_text(self, text: str, signature: str) -> list[Draft]:
         drafts: list[Draft] = []
         logprobs, self._logprobs = self._logprobs, []
         if text or logprobs:
@@ -218,10 +223,10 @@ class GeminiReader(EventReader):
             raise UpstreamError(NO_NAME)
         drafts = self._leave()
         fitting = fitting_id(call_id)
-        own = call_id if fitting is not None and fitting != call_id else ""
+        own = sealable(call_id) if fitting != call_id else ""
         if signature or own:
             drafts += self._sealed(Signature(CALL, signature, call_id=own))
-        text = written(arguments if isinstance(arguments, dict) else {})
+        text = arguments if isinstance(arguments, str) else written(arguments or {})
         self._calls += 1
         text = text.removesuffix("}") if cut else text
         drafts += self._output.call(ToolDelta(self._calls, fitting, name, text))
@@ -279,7 +284,7 @@ class GeminiReader(EventReader):
         return drafts
 
     def _inline_data(self, blob: Json, signature: str) -> list[Draft]:
-        media_type, data = str(blob.get("mimeType")), blob.get("data")
+        media_type, data = sealable(blob.get("mimeType")), blob.get("data")
         if not media_type.startswith("image/") or not isinstance(data, str):
             raise UpstreamError(NO_MEDIA.format(redacted(media_type)))
         drafts = self._leave() + self._output.image(data)
@@ -310,6 +315,7 @@ class GeminiReader(EventReader):
         drafts = self._last_words(reason) + self._end_partial(cut=reason != COMPLETED)
         if reason and (words := redacted(self._finish_message)):
             drafts += self._output.refusal(words)
+        self._note(self._plain)
         self._output.usage = usage_of(self._usage)
         return drafts + self._output.finish(reason)
 
@@ -335,6 +341,20 @@ class GeminiReader(EventReader):
             for key in keys:
                 drafts += self._output.end_hosted(key, {})
         return drafts + self._searches()
+
+
+def _plain_text(data: Any) -> str | None:
+    """The text of an event that has nothing else; None for all others."""
+    try:
+        (candidate,) = data["candidates"]
+        is_plain = data.keys() <= PLAIN_EVENT and candidate.keys() <= PLAIN
+        if not is_plain or candidate.get("index"):
+            return None
+        (part,) = candidate["content"]["parts"]
+        text = part["text"] if len(part) == 1 else None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return text if type(text) is str else None
 
 
 def _is_piece(value: Any) -> bool:

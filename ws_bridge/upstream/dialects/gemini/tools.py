@@ -100,7 +100,9 @@ def _hosted(table: ToolTable, choice: Any, traits: ModelTraits) -> Iterator[str]
 def _allowed_types(choice: Any) -> set[str] | None:
     if not isinstance(choice, dict) or choice.get("type") != "allowed_tools":
         return None
-    return {str(one.get("type")) for one in choice.get("tools") or () if isinstance(one, dict)}
+    given = choice.get("tools")
+    listed = given if isinstance(given, list) else []
+    return {str(one.get("type")) for one in listed if isinstance(one, dict)}
 
 
 def _first_hosted(table: ToolTable) -> str:
