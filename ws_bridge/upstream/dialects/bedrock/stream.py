@@ -251,7 +251,7 @@ class _Block:
 
     __slots__ = (
         *("begin", "call_id", "citations", "has_text", "kind"),
-        *("name", "pieces", "signature", "status"),
+        *("name", "pieces", "signature", "state"),
     )
 
     def __init__(self, kind: str, call_id: str = "", name: str = "") -> None:
