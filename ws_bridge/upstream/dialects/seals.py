@@ -21,9 +21,9 @@ from typing import Any
 
 import orjson
 
+from ws_bridge.protocol.history import SEAL_MARK as MARK
 from ws_bridge.types import Json
 
-MARK = "wsr1."
 MAC_BYTES = 16
 MAX_SEAL = 4 * 2**20  # characters
 THINKING = frozenset({"thinking", "redacted_thinking"})
