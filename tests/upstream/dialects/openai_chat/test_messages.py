@@ -91,6 +91,7 @@ def test_mistral_says_a_word_between_a_result_and_the_user() -> None:
         ("deepseek", {"content": "t", "reasoning_content": "hm"}),
         ("groq", {"content": "t", "reasoning": "hm"}),
         ("perplexity", {"content": "t"}),
+        ("openai", {"content": "t"}),
         (
             "mistral",
             {

@@ -110,6 +110,7 @@ OPENAI = Variant(
     max_tokens="max_completion_tokens",
     takes_developer=True,
     takes_text_lists=True,
+    reasoning="",  # it has none; what servers behind its name write is sealed with its field
     knows_allowed_tools=True,
     verbosity=True,
     tiers=frozenset({"auto", "default", "flex", "priority", "scale"}),
