@@ -48,10 +48,11 @@ READ_CONFIG = (
 )
 # Where a dependency lives.
 HOMES: dict[str, tuple[str, ...]] = {
-    "aiohttp": ("server/*", "processes/serving.py"),
+    "aiohttp": ("server/*", "processes/serving.py", "upstream/http/client.py"),
+    "botocore": ("upstream/dialects/bedrock/event_stream.py",),
     "cryptography": ("store/redis/cipher.py",),
     # litellm's timeouts, and its streams
-    "httpx": ("upstream/litellm/call.py", "upstream/litellm/tap.py"),
+    "httpx": ("upstream/litellm/call.py", "upstream/litellm/sse_tap.py"),
     "litellm": ("upstream/litellm/setup.py",),
     "orjson": ("protocol/*", "config.py", "upstream/*", "store/*", "server/*"),
     "prometheus_client": ("server/metrics.py",),
@@ -60,6 +61,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic_core": ("protocol/*", "config.py"),
     "redis": ("store/redis/*",),
     "uvloop": ("processes/serving.py",),
+    "yarl": ("upstream/http/client.py",),  # aiohttp's addresses
     "websockets": ("terminal/*", "cli.py", "upstream/websocket/connection.py"),
 }
 # The pure room does not wait, look at the clock, or touch the world.

@@ -36,6 +36,7 @@ class Target:
     )
     mode: str = "auto"  # "managed": over HTTP; "native": the provider's own WebSocket; or "auto"
     via: str = "auto"  # "litellm": its `aresponses` opens every call; "auto": a dialect if it can
+    prompt_cache: bool = True  # mark long prompts for the provider's cache, where that is asked for
     ws_lanes: int = 0  # responses at once on one native connection; 0: as its host's profile says
     most_bytes: int = 128 * 2**20  # of one answer, as the provider sends it
     ws_reconnects: int = 2  # further attempts at a native connection that failed

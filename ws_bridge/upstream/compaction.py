@@ -21,7 +21,6 @@ from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.sealing import UNSIGNED, Sealer
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Answer, Preface, Request, Target, TokenCounter, Upstream
-from ws_bridge.upstream.dialects.request_adapter import Dialect
 from ws_bridge.upstream.litellm import models
 from ws_bridge.upstream.profiles import profile_of
 from ws_bridge.upstream.summary import summarise
@@ -40,7 +39,7 @@ def compacts_natively(target: Target) -> bool:
     profile = profile_of(target.provider)
     host = (urlsplit(target.api_base).hostname or "") if target.api_base else profile.host
     is_own = host == profile.host or host.endswith("." + profile.host)
-    is_native = models.dialect_of(target.model) is Dialect.NATIVE
+    is_native = models.is_native(target.model)
     return profile.compacts and is_own and is_native
 
 

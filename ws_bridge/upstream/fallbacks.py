@@ -68,6 +68,7 @@ class Fallbacks:
                 is_over = is_last or spent >= targets[place].timeout_seconds
                 if is_over or not may_pass(failure):
                     raise
+                failure.without_traceback()  # its frames know the answer
             else:
                 answer.tried = (*tried, Tried(target))
                 return answer

@@ -30,7 +30,11 @@ class Profile:
     # What its API does.
     compacts: bool = False  # its `host` shortens long chains by itself: `context_management`
     # How litellm reaches it.
-    dialect: str = "chat"  # what it is asked in where it has no Responses API: a `Dialect`'s value
+    # The family of its API where it is asked in no Responses API; "": only litellm speaks it.
+    dialect: str = ""
+    names: str = ".+"  # a pattern: models whose names it does not match are left to litellm
+    routes: tuple[str, ...] = ()  # litellm's words before a model's name that say how it is asked
+    address_model: str = ""  # the name by which litellm knows the address that takes every model
     signs_itself: bool = False  # with the machine's own identity: a made-up key is in the way
     takes_client: bool = False  # of litellm's own kind; most others go through OpenAI's SDK
     is_asked_for_models: bool = False  # a model without a price is looked up there, blocking
@@ -39,8 +43,10 @@ class Profile:
 
 
 UNKNOWN = Profile()
-CHAT = Profile(reader="chat")
-CHAT_WITH_CLIENT = Profile(reader="chat", takes_client=True)
+LIKE_OPENAI = Profile(dialect="openai_chat")
+CHAT = Profile(dialect="openai_chat", reader="chat")
+CHAT_WITH_CLIENT = Profile(dialect="openai_chat", reader="chat", takes_client=True)
+COHERE = Profile(dialect="cohere", names="(?!v1/).+", routes=("v2/",))
 OLLAMA = Profile(takes_client=True, is_asked_for_models=True)
 SIGNING = Profile(signs_itself=True)
 
@@ -52,18 +58,20 @@ PROFILES: Mapping[str, Profile] = {
         socket_address=OPENAI,
         lanes=16,
         compacts=True,
+        dialect="openai_chat",
         reader="chat",
     ),
     # A resource's bare address lacks the path. litellm refuses to pass `context_management` on.
     "azure": Profile(has_socket=True, socket_path="/openai/v1"),
-    "xai": Profile(has_socket=True, socket_address="https://api.x.ai/v1"),
+    "xai": Profile(has_socket=True, socket_address="https://api.x.ai/v1", dialect="openai_chat"),
     "anthropic": Profile(
         address="https://api.anthropic.com",
         dialect="anthropic",
         takes_client=True,
-        reader="anthropic",
     ),
-    "gemini": Profile(takes_client=True),
+    "gemini": Profile(dialect="gemini", takes_client=True),
+    "cohere": COHERE,
+    "cohere_chat": COHERE,
     "ollama": OLLAMA,
     "ollama_chat": OLLAMA,
     "deepseek": CHAT_WITH_CLIENT,
@@ -79,7 +87,16 @@ PROFILES: Mapping[str, Profile] = {
     "nvidia_nim": CHAT,
     "sambanova": CHAT,
     "zai": CHAT,
-    "bedrock": SIGNING,
+    "fireworks_ai": LIKE_OPENAI,
+    "hosted_vllm": LIKE_OPENAI,
+    "openrouter": LIKE_OPENAI,
+    "perplexity": LIKE_OPENAI,
+    # litellm would ask Claude in Anthropic's dialect there.
+    "snowflake": Profile(dialect="openai_chat", address_model="any"),
+    # An inference provider's own name for a model is looked up, blocking.
+    "huggingface": Profile(dialect="openai_chat", names="[^/]+/[^/]+", is_asked_for_models=True),
+    # Names with a region or of a resource say more than a name.
+    "bedrock": Profile(dialect="bedrock", names="[^/]+", routes=("converse/",), signs_itself=True),
     "bedrock_mantle": SIGNING,
     "chatgpt": SIGNING,
     "github_copilot": SIGNING,

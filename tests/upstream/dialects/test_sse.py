@@ -25,6 +25,12 @@ def test_every_line_end_of_the_standard_is_read(end):
     assert decoded(body) == [ServerSentEvent("a", b"1"), ServerSentEvent("", b"2\n3")]
 
 
+@pytest.mark.parametrize("between", ["\r\n\r\n", "\n\r\n", "\n\n", "\r\r", "\r\n\r\n\r\n"])
+def test_lines_may_end_in_several_ways_in_one_stream(between):
+    body = f"data: 1{between}data: 2\r\n\r\n".encode()
+    assert decoded(body) == decoded(*(bytes([byte]) for byte in body)) == data("1", "2")
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_event():
     assert decoded(b"\xef", b"\xbb", b"\xbfdata: 1\n\n") == data("1")
 

@@ -139,6 +139,14 @@ class OutputBuilder:
         call.is_over = True
         return drafts + self._close(self._over())
 
+    def cut_call(self, index: int) -> list[Draft]:
+        """The last call of this index was cut off: it is over, and stays incomplete."""
+        call = self._calls.latest(index)
+        if call is None or call.is_over:
+            return []
+        call.is_cut = True
+        return self.end_call(index)
+
     def begin_hosted(self, key: str, item: Json) -> list[Draft]:
         """A call of a tool that the provider runs, with what is known of it; it needs no id."""
         drafts = self._announce_named()

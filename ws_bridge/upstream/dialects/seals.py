@@ -73,6 +73,11 @@ class MakerSeals:
         return not keys or any(hmac.compare_digest(mac, _mac(key, body)) for key in keys)
 
 
+def is_sealed_here(sealed: Any) -> bool:
+    """Whether the bridge made it, for whichever maker: no other provider can read it."""
+    return isinstance(sealed, str) and (sealed.startswith(MARK) or _old_form(sealed) is not None)
+
+
 def _written(values: Json) -> bytes:
     try:
         return orjson.dumps(values)

@@ -68,6 +68,15 @@ SDK_CLIENT = LitellmPart("aclient_session", "the httpx client of providers behin
 NEW_CLIENT = LitellmPart("create_client", "makes the httpx client inside of litellm's own")
 NO_MCP = "_skip_mcp_handler"  # an argument: litellm runs no MCP tool by itself
 
+# The way to a provider, where litellm's own code for it is asked for one part.
+CHAT_CONFIG = LitellmPart("get_provider_chat_config", "what litellm knows of a chat provider")
+CHAT_URL = LitellmPart("get_complete_url", "where a provider is asked")
+CREDENTIALS = LitellmPart("validate_environment", "the headers that prove who asks")
+AWS_REGION = LitellmPart("_get_aws_region_name", "the region of the machine's own settings")
+AWS_CREDENTIALS = LitellmPart("get_credentials", "the machine's own identity")
+AWS_ENDPOINT = LitellmPart("get_runtime_endpoint", "where a region's models are asked")
+AWS_HEADERS = LitellmPart("get_request_headers", "the signature of one request")
+
 # The lists of litellm's callbacks.
 LISTENERS = (
     LitellmPart("callbacks", "for everything"),
@@ -93,4 +102,10 @@ CHAT_BRIDGE = (
     ".LiteLLMCompletionResponsesConfig"
 )
 RESPONSE_IDS = "litellm.responses.utils.ResponsesAPIRequestUtils"
+BEDROCK = "litellm.llms.bedrock.chat.converse_handler.BedrockConverseLLM"
+BEDROCK_MODELS = "litellm.llms.bedrock.common_utils.BedrockModelInfo"
+BEARER_OF = "litellm.llms.bedrock.base_aws_llm.bedrock_bearer_token"
+GEMINI_URL = "litellm.llms.vertex_ai.common_utils.get_gemini_url"
+TLS = "litellm.llms.custom_httpx.http_handler.get_ssl_configuration"
+PROVIDER_NAMES = "litellm.types.utils.LlmProviders"
 PROVIDER_CONFIGS = "litellm.utils.ProviderConfigManager"

@@ -7,6 +7,7 @@ the latest `WILDCARD_NAMES` stay, and litellm's memory of a name is bounded.
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import suppress
@@ -15,6 +16,7 @@ from functools import lru_cache
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.dialects.request_adapter import Dialect
+from ws_bridge.upstream.http.base import ModelFacts
 from ws_bridge.upstream.litellm import internals
 from ws_bridge.upstream.litellm.setup import litellm
 from ws_bridge.upstream.profiles import CHAT_ONLY, profile_of
@@ -36,6 +38,10 @@ FREE_ENTRY: Json = {
     "output_cost_per_token": 0.0,
 }
 
+RESPONSES = "responses"  # the family of providers with a Responses API
+CONVERSE = "bedrock"  # the family that is asked by Converse
+
+_BedrockModels = internals.load(internals.BEDROCK_MODELS)
 _ProviderConfigs = internals.load(internals.PROVIDER_CONFIGS)
 _known: OrderedDict[str, None] = OrderedDict()  # names registered at their first call
 _ours: set[str] = set()  # names whose entry is ours, and says nothing about the model
@@ -52,7 +58,60 @@ def dialect_of(model: str) -> Dialect:
         config = _ProviderConfigs.get_provider_responses_api_config(provider, model=name)
     if config is not None:
         return Dialect.NATIVE
-    return Dialect(profile_of(provider).dialect)
+    is_anthropic = profile_of(provider).dialect == Dialect.ANTHROPIC.value
+    return Dialect.ANTHROPIC if is_anthropic else Dialect.CHAT
+
+
+def family_of(target: Target) -> str:
+    """The family in whose dialect the target is asked; "": litellm opens the call."""
+    return "" if target.via == "litellm" else _family(target.model)
+
+
+@lru_cache(maxsize=WILDCARD_NAMES)
+def _family(model: str) -> str:
+    if dialect_of(model) is Dialect.NATIVE:
+        return RESPONSES
+    name, provider = name_of(model)
+    profile = profile_of(provider)
+    if not re.fullmatch(profile.names, name):
+        return ""
+    if (
+        profile.dialect == CONVERSE
+        and _BedrockModels.get_bedrock_route(split(model)[0]) != "converse"
+    ):
+        return ""
+    return profile.dialect
+
+
+def name_of(model: str) -> tuple[str, str]:
+    """The model's name as its provider knows it, and the provider."""
+    name, provider = split(model)
+    for prefix in (CHAT_ONLY, *profile_of(provider).routes):
+        name = name.removeprefix(prefix)
+    return name, provider
+
+
+def facts_of(target: Target) -> ModelFacts:
+    """What the price map knows of the model."""
+    return _facts(target.model)
+
+
+@lru_cache(maxsize=WILDCARD_NAMES)
+def _facts(model: str) -> ModelFacts:
+    name, provider = name_of(model)
+    if profile_of(provider).is_asked_for_models or f"{provider}/{name}" in _ours:
+        return ModelFacts()
+    try:
+        info = litellm.get_model_info(name, custom_llm_provider=provider)
+    except Exception:  # noqa: BLE001 - it raises a bare one for a model it does not know
+        return ModelFacts()
+    # An entry that was guessed from the name says what a model can do, not what it cannot.
+    is_listed = not {name, f"{provider}/{name}"}.isdisjoint(litellm.model_cost)
+    most = info.get("max_output_tokens")
+    return ModelFacts(
+        bool(info.get("supports_reasoning")) or (False if is_listed else None),
+        most if isinstance(most, int) and most > 0 else None,
+    )
 
 
 @lru_cache(maxsize=WILDCARD_NAMES)

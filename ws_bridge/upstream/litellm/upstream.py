@@ -20,13 +20,14 @@ from ws_bridge.pacing import Pacer, aside
 from ws_bridge.protocol.events import TERMINAL, Draft
 from ws_bridge.upstream.base import Answer, Request, Target
 from ws_bridge.upstream.deadlines import Deadlines
-from ws_bridge.upstream.dialects.request_adapter import fit_input, fit_options
+from ws_bridge.upstream.dialects.litellm_chunks import request as litellm_chunks
+from ws_bridge.upstream.dialects.responses import request as responses
+from ws_bridge.upstream.dialects.writing import write_request
 from ws_bridge.upstream.errors import as_upstream_error, truncated
 from ws_bridge.upstream.litellm import client, models
 from ws_bridge.upstream.litellm.call import Call
-from ws_bridge.upstream.litellm.direct import source_of
-from ws_bridge.upstream.litellm.sources import Source
-from ws_bridge.upstream.litellm.tap import catching
+from ws_bridge.upstream.litellm.sources import Source, source_of
+from ws_bridge.upstream.litellm.sse_tap import catching
 from ws_bridge.upstream.retry import Jitter, next_pause
 
 DRAIN_SECONDS = 0.25
@@ -108,27 +109,12 @@ class LitellmAnswer(Answer):
 
 
 def call_of(request: Request) -> Call:
-    """The request in its dialect. Raises ``UpstreamError`` for what the dialect cannot express."""
+    """The request as litellm takes it. Raises ``UpstreamError`` for what cannot be said."""
     target = request.target
-    dialect = models.dialect_of(target.model)
-    options = fit_options(
-        request.options, dialect, supports_reasoning=models.supports_reasoning(target.model)
-    )
-    items = fit_input(request.input(), dialect)
-    return Call(
-        target,
-        dialect,
-        items,
-        options,
-        background=request.background,
-        background_options=request.background_options,
-    )
-
-
-def custom_tools(request: Request) -> frozenset[str]:
-    """The names of tools whose input is free text."""
-    tools = request.options.get("tools") or ()
-    return frozenset(str(tool.get("name")) for tool in tools if tool.get("type") == "custom")
+    is_native = models.is_native(target.model)
+    write = responses.write if is_native else litellm_chunks.write
+    written = write_request(write, request, models.facts_of(target))
+    return Call(target, written, is_native, request.background, request.background_options)
 
 
 async def _attempt(request: Request, deadlines: Deadlines) -> Answer:
@@ -138,8 +124,7 @@ async def _attempt(request: Request, deadlines: Deadlines) -> Answer:
         with deadlines, catching(request.target.most_bytes):
             call = await aside(partial(call_of, request), values=request.weight())
             opened, tap = await client.open_stream(call)
-            tools, report_cost = custom_tools(request), request.target.report_cost
-            source = source_of(opened, tap, tools, report_cost=report_cost)
+            source = source_of(opened, tap, call.written.tools)
             while not (first := await source.read()):
                 if first is None:
                     raise truncated()  # noqa: TRY301 - classified like any other

@@ -23,9 +23,11 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
 from ws_bridge.types import Json
-from ws_bridge.upstream.base import Answer, Request
+from ws_bridge.upstream.base import Answer, Request, Target
 from ws_bridge.upstream.deadlines import Deadlines
-from ws_bridge.upstream.dialects.request_adapter import Dialect, fit_input, fit_options
+from ws_bridge.upstream.dialects.responses.normaliser import Normaliser
+from ws_bridge.upstream.dialects.responses.request import write_frame
+from ws_bridge.upstream.dialects.writing import ModelFacts, write_request
 from ws_bridge.upstream.errors import (
     LOST,
     TOO_LARGE,
@@ -39,15 +41,23 @@ from ws_bridge.upstream.websocket.connection import ERROR, ProviderAddress, Prov
 from ws_bridge.upstream.websocket.errors import parse_error
 from ws_bridge.upstream.websocket.pool import ConnectionPool, LaneLease
 
-SupportsReasoning = Callable[[str], bool | None]
+FindFacts = Callable[[Target], ModelFacts]
 
 # The provider's codes.
 FORGOTTEN = "previous_response_not_found"
 TOO_OLD = "websocket_connection_limit_reached"
 
+LOSS: Json = {"code": TOO_OLD}  # what a lost connection would have said: both mean the same
+
+
+def named(target: Target) -> ModelFacts:
+    """The facts that a target's name tells."""
+    provider, _, name = target.model.partition("/")
+    return ModelFacts(name, provider)
+
 
 class WebSocketUpstream:
-    """An ``Upstream``. ``supports_reasoning`` knows the reasoning models.
+    """An ``Upstream``. ``facts`` knows the models.
 
     It works without ``start`` too; then idle connections are closed at the next turn only.
     """
@@ -55,11 +65,11 @@ class WebSocketUpstream:
     def __init__(
         self,
         *,
-        supports_reasoning: SupportsReasoning = lambda _: None,
+        facts: FindFacts = named,
         clock: Clock = Clock(),  # noqa: B008 - frozen
         jitter: Jitter = random.random,
     ) -> None:
-        self._supports_reasoning = supports_reasoning
+        self._facts = facts
         self._clock = clock
         self._jitter = jitter
         self._pool = ConnectionPool(clock)
@@ -153,17 +163,11 @@ class WebSocketUpstream:
 
     def _encode(self, request: Request, lease: LaneLease) -> bytes:
         """The create: with the parent's id and the new items, or with all of the history."""
-        target, native = request.target, Dialect.NATIVE
         chain = replace(request.chain, parent=None) if lease.previous_id else request.chain
-        items = replace(request, chain=chain).input()
-        reasons = self._supports_reasoning(target.model)
-        frame: Json = {
-            **fit_options(request.options, native, supports_reasoning=reasons),
-            "type": "response.create",
-            "model": target.model.partition("/")[2],
-            "input": fit_input(items, native),
-            "store": request.store,
-        }
+        write = partial(write_frame, store=request.store)
+        facts = self._facts(request.target)
+        written = write_request(write, replace(request, chain=chain), facts)
+        frame = dict(written.body)
         if lease.previous_id:
             frame["previous_response_id"] = lease.previous_id
         if lease.lane.name is not None:
@@ -184,7 +188,8 @@ class LaneAnswer(Answer):
         self._deadlines = deadlines
         self._has_begun = False
         self._is_over = False
-        self._failure: UpstreamError | None = None  # raised by the next read: drafts came before it
+        self._normaliser = Normaliser()
+        self._failing: UpstreamError | None = None  # for the next read to raise
 
     async def read(self) -> Sequence[Draft] | None:
         """See ``Answer``: all frames that wait are one batch."""
@@ -197,9 +202,8 @@ class LaneAnswer(Answer):
 
     async def receive(self) -> Sequence[Draft]:
         """The drafts of all frames that wait, of one frame at least. Raises ``UpstreamError``."""
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+        if self._failing is not None:
+            raise self._failing.without_traceback()
         lane = self._lease.lane
         with self._deadlines:
             frames = await lane.receive()
@@ -213,17 +217,21 @@ class LaneAnswer(Answer):
         return drafts
 
     def _drafts_of(self, frames: Iterable[ProviderFrame | None]) -> list[Draft]:
-        """The drafts up to the end or a failure."""
+        """The drafts up to the end or a failure, which the next read raises if there are any."""
         drafts: list[Draft] = []
-        for frame in frames:
-            if frame is None or frame.type == ERROR:
-                self._failure = _failure_of(frame, has_begun=self._has_begun)
-                break
-            if frame.type.startswith("response."):  # all others are about the connection
-                self._has_begun = True
-                drafts.append(frame.draft)
-            if frame.type in TERMINAL:
-                break
+        try:
+            for frame in frames:
+                if frame is None or frame.type == ERROR:
+                    raise _failure_of(frame.fields if frame else LOSS, has_begun=self._has_begun)
+                if frame.type.startswith("response."):  # all others are about the connection
+                    self._has_begun = True
+                    drafts += self._normaliser.take(frame.draft)
+                if drafts and drafts[-1].type in TERMINAL:
+                    break
+        except UpstreamError as failure:
+            if not drafts:
+                raise
+            self._failing = failure.without_traceback()
         return drafts
 
     async def _end(self, end: Draft) -> None:
@@ -249,9 +257,9 @@ class StaleConnection(Exception):
     """A kept connection had been lost without a sign of it."""
 
 
-def _failure_of(frame: ProviderFrame | None, *, has_begun: bool) -> UpstreamError:
-    """The error of a lost connection, or of an error frame; one that is too old is a lost one."""
-    error = parse_error(frame.fields) if frame else None
-    if error is None or error.code == TOO_OLD:
-        return UpstreamError(LOST) if has_begun else NeverBegan(LOST)
-    return error
+def _failure_of(fields: Json, *, has_begun: bool) -> UpstreamError:
+    """The error of an error frame; a connection that is too old is a lost one."""
+    error = parse_error(fields)
+    if error.code != TOO_OLD:
+        return error
+    return UpstreamError(LOST) if has_begun else NeverBegan(LOST)
