@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter
+from typing import Any
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError, ResponseTakenOver
@@ -28,6 +29,7 @@ from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Answer
+from ws_bridge.upstream.prices import PriceRow
 
 OnEnd = Callable[[JobSpec, Json], Awaitable[None]]
 OnItem = Callable[[Draft, str], None]
@@ -70,6 +72,7 @@ class Publisher:
         self._is_recorded = mirror is None  # the store knows the response
         self._model = ""  # of the target that answers, where that is another than was asked for
         self._preface: PrefacedDrafts | None = None
+        self._prices: PriceRow | None = None  # where the cost is reported
         self._replays = 0  # drafts to come that an earlier server has published
         self._lock = asyncio.Lock()
 
@@ -107,6 +110,7 @@ class Publisher:
         target, preface = answer.target, answer.preface
         self._model = "" if target.name == self.spec.target.name else target.name
         self._preface = PrefacedDrafts(preface.items, preface.usage) if preface else None
+        self._prices = answer.prices
         self.spec = self.spec.answered_by(target)
         if self._mirror is not None:
             self._mirror.replace_record(self.spec.record)
@@ -303,5 +307,15 @@ class Publisher:
         if draft.type in TERMINAL and not has_items(response):
             folded = Reducer().fold([*self.stream.events, *self._pending, *before])
             response = with_items(response, folded.output())
+        if draft.type in TERMINAL and self._prices is not None:
+            response = _priced(response, self._prices)
         is_changed = response is not draft.fields.get("response")
         return Draft(draft.type, {"response": response}) if is_changed else draft
+
+
+def _priced(response: Any, prices: PriceRow) -> Any:
+    """The response with its cost in the usage, where the provider tells none itself."""
+    usage = response.get("usage") if isinstance(response, dict) else None
+    if not isinstance(usage, dict) or "cost" in usage:
+        return response
+    return response | {"usage": usage | {"cost": prices.cost(usage)}}

@@ -16,6 +16,7 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import FAILED, Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.types import Item, Json
+from ws_bridge.upstream.prices import PriceRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Target:
     stall_seconds: float = 120.0  # the longest silence of the provider
     retries: int = 2  # before the first event only
     native_background: bool = False  # background runs in the provider's own background mode
-    report_cost: bool = False  # keep litellm's `usage.cost`
+    report_cost: bool = False  # `usage.cost`, by litellm's prices
     drop_params: bool = (
         False  # leave out parameters that the provider does not know, instead of a 400
     )
@@ -145,6 +146,7 @@ class Answer(ABC):
         self.tried: Sequence[Tried] = (Tried(target),)  # in order; the last one answers
         self.upstream_id = ""  # a background response's id at its provider
         self.preface: Preface | None = None
+        self.prices: PriceRow | None = None  # to reckon the cost by, where that is reported
         self._listeners: list[Callable[[Outcome], None]] = []
 
     @abstractmethod

@@ -22,13 +22,15 @@ from ws_bridge.clock import Clock
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.sealing import UNSIGNED, Sealer
 from ws_bridge.upstream.base import Answer, Request, Target, TokenCounter, Upstream
+from ws_bridge.upstream.prices import PriceRow
 
 log = logging.getLogger(__name__)
 
 # The modules that import litellm, or are of use only with it: none is imported in the event loop.
 MODULES = """
-    compaction prefer_websocket litellm.background litellm.client litellm.demo litellm.models
-    litellm.token_counter litellm.upstream websocket.upstream
+    compaction managed prefer_websocket dialects.families http.upstream litellm.access
+    litellm.background litellm.client litellm.demo litellm.models litellm.token_counter
+    litellm.upstream websocket.upstream
 """.split()
 # Its own limits are long: litellm does not bear that its first call is cut short.
 WARM_UP = Target(
@@ -59,6 +61,7 @@ class Router:
         self._managed: Upstream
         self._background: Upstream
         self._counter: TokenCounter
+        self._prices_of: Callable[[Target], PriceRow | None]
         self._upstreams: dict[str, Upstream]
         self._stops: list[Callable[[], Awaitable[None]]] = []
 
@@ -70,9 +73,13 @@ class Router:
         await _imported(*(f"ws_bridge.upstream.{name}" for name in MODULES))
         from ws_bridge.upstream import (  # noqa: PLC0415 - see rule 1
             compaction,
+            managed,
             prefer_websocket,
         )
+        from ws_bridge.upstream.dialects.families import FAMILIES  # noqa: PLC0415 - see rule 1
+        from ws_bridge.upstream.http import upstream as http  # noqa: PLC0415 - see rule 1
         from ws_bridge.upstream.litellm import (  # noqa: PLC0415 - see rule 1
+            access,
             background,
             client,
             demo,
@@ -86,10 +93,23 @@ class Router:
 
         demo.register()
         models.register(self._targets)
-        self._managed = upstream.LitellmUpstream()
+        own_client = access.http_client()
+        dialects = http.DialectUpstream(
+            client=own_client,
+            families=FAMILIES,
+            family_of=models.family_of,
+            access=access.find,
+            facts=models.facts_of,
+            keys=self._sealer.keys,
+        )
+        self._managed = managed.ManagedUpstream(
+            dialects, upstream.LitellmUpstream(), families=FAMILIES, family_of=models.family_of
+        )
         self._counter = token_counter.LitellmTokenCounter()
-        native = websocket.WebSocketUpstream(supports_reasoning=models.supports_reasoning)
-        self._stops = [native.stop, client.shutdown]
+        native = websocket.WebSocketUpstream(facts=models.facts_of)
+        self._stops = [native.stop, own_client.close, client.shutdown]
+        self._prices_of = models.prices_of
+        await own_client.start()
         await native.start()
         upstreams: dict[str, Upstream] = {
             "managed": self._managed,
@@ -110,7 +130,10 @@ class Router:
     async def open(self, request: Request) -> Answer:
         """See ``Upstream``."""
         await self._started.wait()
-        return await self._upstream_of(request).open(request)
+        answer = await self._upstream_of(request).open(request)
+        if request.target.report_cost:
+            answer.prices = self._prices_of(request.target)
+        return answer
 
     async def count_tokens(self, request: Request) -> int:
         """See ``TokenCounter``."""

@@ -169,8 +169,8 @@ class SseTap(httpx.AsyncByteStream):
                 yield data
             return
         self._is_read = True
-        while data := await self.read():
-            yield data
+        while (piece := await self.read()) is not None:
+            yield piece
 
     async def aclose(self) -> None:
         """Close the provider's connection, and let go of it.

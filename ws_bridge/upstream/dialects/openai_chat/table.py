@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from ws_bridge.upstream.dialects.openai_chat.variants import VARIANTS, Variant, known_as
 from ws_bridge.upstream.dialects.table import (
@@ -60,7 +61,9 @@ TABLE = RequestTable(
 
 
 def _with(variant: Variant) -> RequestTable:
-    columns = {name: {**getattr(TABLE, name), **cells} for name, cells in variant.cells.items()}
+    columns: Any = {
+        name: {**getattr(TABLE, name), **cells} for name, cells in variant.cells.items()
+    }
     return replace(TABLE, **columns)
 
 
