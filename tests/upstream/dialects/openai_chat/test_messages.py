@@ -175,6 +175,18 @@ def test_sound() -> None:
     assert message["content"] == [{"type": "input_audio", "input_audio": sound}]
 
 
+def test_sound_is_bare_for_mistral() -> None:
+    sound = Part("audio", media_type="audio/wav", data="QQ==")
+    (message,) = write(user(sound), variant=variant_of("mistral"))
+    assert message["content"] == [{"type": "input_audio", "input_audio": "QQ=="}]
+
+
+def test_a_result_is_never_empty() -> None:
+    turn = AnswerTurn(calls=[ToolUse("call_1", TOOL, {})])
+    expected = {"role": "tool", "tool_call_id": "call_1", "content": "(no output)"}
+    assert write(turn)[1] == expected
+
+
 def test_turns_alternate_where_they_must() -> None:
     messages = write(
         user("s", role="system"),

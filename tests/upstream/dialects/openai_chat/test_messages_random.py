@@ -60,7 +60,7 @@ def test_messages_keep_the_rules(provider: str, items: list[Any]) -> None:
     variant = variant_of(provider)
     try:
         messages = FAMILY.write(WriterInput("m", provider, items, {})).body["messages"]
-    except InvalidRequest:  # a result without a call, or nothing at all
+    except InvalidRequest:  # nothing is said at all
         return
     for asked, answered in runs(messages):
         assert asked == answered
