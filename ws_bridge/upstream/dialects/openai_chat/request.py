@@ -59,8 +59,8 @@ def _length(options: Json, variant: Variant) -> Json:
 
 def _effort(options: Json, given: WriterInput, variant: Variant) -> Json:
     effort = effort_of(options, given)
-    is_said = effort and (effort != "none" or given.supports_reasoning is not False)
-    return EFFORTS[variant.effort](effort) if is_said else {}
+    is_asked = effort and (effort != "none" or given.supports_reasoning is not False)
+    return EFFORTS[variant.effort](effort) if is_asked else {}
 
 
 def _format(options: Json, given: WriterInput, variant: Variant) -> Json:
