@@ -66,7 +66,6 @@ class MessagesReader(EventReader):
         self._calls = 0
         self._unfinished: MessageBlock | None = None  # the last call, if its input is not whole
         self._readers: Mapping[str, Callable[[Json], list[Draft]]] = {
-            "content_block_delta": self._delta,
             "content_block_start": self._block_start,
             "content_block_stop": self._block_stop,
             "message_start": self._message_start,
@@ -94,6 +93,8 @@ class MessagesReader(EventReader):
         if not isinstance(data, dict):
             return []
         kind = data.get("type") or event.name
+        if kind == "content_block_delta":  # nearly all of a stream
+            return self._delta(data)
         if kind == "error" or has_error(data):
             raise error_of(None, data)
         read = self._readers.get(kind) if isinstance(kind, str) else None
@@ -202,7 +203,7 @@ class MessagesReader(EventReader):
             return []
         block = self._blocks.get(index)
         if block is not None and block.kind == "text" and delta.get("type") == "text_delta":
-            text = block.append_text(delta.get("text"))  # nearly all of a stream
+            text = block.append_text(delta.get("text"))
             return self._output.text(text) if text else []
         if block is not None:
             return self._append(block, delta)
