@@ -18,6 +18,7 @@ MAX_EVENT = 64 * 2**20  # bytes; a terminal event repeats the whole answer
 
 _BOM = b"\xef\xbb\xbf"
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r(?!\n)|\r\n\n|\n\r\n|\n\r(?!\n)|\r\n\r(?!\n)")
+_NAMED = re.compile(rb"event: ([^\r\n]*)\ndata: ([^\r\n]*)")  # nearly all of some streams
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
@@ -94,6 +95,8 @@ def _event(block: bytes) -> ServerSentEvent | None:
     """The event in a block of lines; None if it has no data."""
     if block.startswith(b"data: ") and b"\n" not in block and b"\r" not in block:
         return ServerSentEvent("", block[6:])
+    if (named := _NAMED.fullmatch(block)) is not None:
+        return ServerSentEvent(named[1].decode(errors="replace"), named[2])
     name, data = "", []
     for line in _LINE_END.split(block):
         field, _, value = line.partition(b":")
