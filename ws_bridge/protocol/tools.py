@@ -140,7 +140,7 @@ class ToolTable:
         table: dict[str, ClientTool] = {}
         hosted = []
         for place, tool in _with_places(tools, "tools"):
-            if tool.get("type") not in KINDS:
+            if str(tool.get("type")) not in KINDS:
                 hosted.append((place, tool))
                 continue
             entry = _client_tool(tool)

@@ -58,6 +58,12 @@ class OutputBuilder:
         item = self._text_item
         return item.text_length if item is not None and item.type == "message" else 0
 
+    @property
+    def open_text(self) -> str:
+        """The text that is open now."""
+        item = self._text_item
+        return item.open_text if item is not None and item.type == "message" else ""
+
     def open(self) -> list[Draft]:
         """The response begins, unless it has begun; a piece does it by itself."""
         if self.is_open:
