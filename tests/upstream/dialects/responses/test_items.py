@@ -114,6 +114,11 @@ def test_a_text_ends_with_what_its_deltas_lack(deltas, final, rest, text):
     assert (growing.finish(final), growing.text, growing.is_done) == (rest, text, True)
 
 
+def test_a_text_that_its_item_began_with_needs_no_delta():
+    growing = GrowingText(TEXT, "all")
+    assert (growing.finish("all"), growing.text) == ("", "all")
+
+
 def test_a_final_form_may_be_sealed_and_named_again(items):
     item = items.add({"type": "reasoning", "id": "rs"}, 0)
     item.done = {"type": "reasoning", "id": "rs", "summary": [], "encrypted_content": "a"}

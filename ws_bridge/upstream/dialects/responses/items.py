@@ -26,8 +26,9 @@ Mint = Callable[[str], str]
 class GrowingText:
     """The text of a part or an item: its deltas, and what its end made of them."""
 
-    def __init__(self, kind: TextKind) -> None:
+    def __init__(self, kind: TextKind, begun: Any = "") -> None:
         self.kind = kind
+        self.begun = begun  # what its item had when it was added: some have all of it
         self.pieces: list[str] = []
         self.is_done = False
         self.half = ""  # of a character: the next delta may have the other one
@@ -57,6 +58,8 @@ class GrowingText:
             self._final = so_far
             return rest
         self._final = whole(final)
+        if self._final == self.begun:
+            return rest
         return rest + (self._final[len(so_far) :] if self._final.startswith(so_far) else "")
 
 
@@ -139,7 +142,7 @@ class OpenItem:
     def own_text(self, kind: TextKind) -> GrowingText:
         """Its own text."""
         if self.text is None:
-            self.text = GrowingText(kind)
+            self.text = GrowingText(kind, self.item.get(kind.name))
         return self.text
 
     def add_part(self, number: str, part: Json, text: TextKind | None, wire: Any) -> OpenPart:
