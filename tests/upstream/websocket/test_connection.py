@@ -4,7 +4,6 @@ import asyncio
 import json
 
 import pytest
-from support.scripted_upstream import Scripted, answer
 from upstreams.asking import KEY, ask, request
 from upstreams.native import error_frame, target
 from upstreams.sockets import Accident, FakeSockets, self_signed
@@ -63,10 +62,6 @@ def lane():
     return lane
 
 
-async def received(lane):
-    return [await lane.receive() for _ in range(lane._frames.qsize())]
-
-
 async def test_a_lane_delivers_the_frames_of_its_own_response_only(lane):
     frames = [frame(CREATED, "resp_1"), frame(DELTA), frame(COMPLETED, "resp_1")]
     lane.deliver(frames[0])
@@ -74,35 +69,36 @@ async def test_a_lane_delivers_the_frames_of_its_own_response_only(lane):
     lane.deliver(frames[1])
     lane.deliver(frames[2])
     lane.deliver(frame(DELTA))
-    assert await received(lane) == frames
+    assert await lane.receive() == frames
 
 
 async def test_a_late_frame_of_an_ended_response_is_not_the_next_ones(lane):
     lane.deliver(frame(COMPLETED, "resp_1"))
     lane.start()
     lane.deliver(frame(COMPLETED, "resp_1"))
-    assert (lane.is_running, lane.has_frame()) == (True, False)
+    assert lane.is_running
     lane.deliver(frame(CREATED, "resp_2"))
-    assert await received(lane) == [frame(CREATED, "resp_2")]
+    assert await lane.receive() == [frame(CREATED, "resp_2")]
 
 
-def test_a_lane_is_free_when_it_is_released_and_its_response_has_ended(lane):
+async def test_a_lane_is_free_when_it_is_released_and_its_response_has_ended(lane):
     assert not lane.is_free
     lane.release()
     assert not lane.is_free
     lane.deliver(frame(COMPLETED, "resp_1"))
     assert lane.is_free
-    assert not lane.has_frame()
+    lane.connection_lost()
+    assert await lane.receive() == [None]  # and nothing before it
 
 
 async def test_a_reader_that_is_too_slow_gets_the_end_alone(lane, monkeypatch):
     monkeypatch.setattr(connection, "MAX_UNREAD", 3)
     for _ in range(3):
         lane.deliver(frame(DELTA))
-    assert await received(lane) == [frame(DELTA)] * 3
+    assert await lane.receive() == [frame(DELTA)] * 3
     for _ in range(4):
         lane.deliver(frame(DELTA))
-    assert await received(lane) == [None]
+    assert await lane.receive() == [None]
     assert lane.is_running
 
 
@@ -301,7 +297,7 @@ async def test_a_provider_that_is_not_there_is_unreachable(fake, native):
 
 async def test_tls_is_used_and_certificates_are_checked(tmp_path, monkeypatch):
     pair = self_signed(tmp_path)
-    native = WebSocketUpstream(Scripted(answer("x")))
+    native = WebSocketUpstream()
     with FakeSockets(tls=pair) as fake:
         refused = await ask(request(target(fake)), native)
         assert isinstance(refused.error, NeverBegan)
@@ -309,7 +305,7 @@ async def test_tls_is_used_and_certificates_are_checked(tmp_path, monkeypatch):
         monkeypatch.setenv("SSL_CERT_FILE", str(pair[0]))
         result = await ask(request(target(fake)), native)
         assert (result.error, result.text) == (None, "Hello, world! This is a test.")
-        await native.close()
+        await native.stop()
 
 
 async def test_the_environments_proxy_is_used(fake, native, monkeypatch):
@@ -334,6 +330,6 @@ async def test_the_environments_proxy_is_used(fake, native, monkeypatch):
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
         result = await ask(request(target(fake)), native)
-        await native.close()
+        await native.stop()
     assert result.error is None
     assert asked == [f"CONNECT {fake.base_url.removeprefix('http://')} HTTP/1.1"]

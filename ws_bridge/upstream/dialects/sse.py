@@ -53,6 +53,8 @@ class SseDecoder:
             return []
         if not self._rest and data.endswith(b"\n\n") and b"\r" not in data:  # nearly always
             blocks = data[:-2].split(b"\n\n")
+        elif not self._rest and data.endswith(b"\r\n\r\n") and _has_crlf_only(data):  # Google's
+            blocks = data[:-4].split(b"\r\n\r\n")
         else:
             blocks = self._blocks(data)
         return [event for block in blocks if (event := _event(block)) is not None]
@@ -88,6 +90,10 @@ class SseDecoder:
         if len(self._rest) > MAX_EVENT:
             raise TooLarge(ENDLESS_EVENT)
         return blocks
+
+
+def _has_crlf_only(data: bytes) -> bool:
+    return data.count(b"\r\n") == data.count(b"\n") == data.count(b"\r")
 
 
 def _event(block: bytes) -> ServerSentEvent | None:

@@ -9,7 +9,7 @@ docs/protocol.md has what works with which family, generated from these tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ws_bridge.errors import UpstreamError
@@ -41,7 +41,7 @@ Cell = Translate | Harmless | Refuse
 TRANSLATE = Translate()
 PASSED = Translate("It is sent as it is: the provider judges it.")
 REFUSE = Refuse()
-Cells = Mapping[str, Cell]
+Cells = dict[str, Cell]
 
 SEND_DATA = Refuse("Send a data URL: the bridge opens no links.")
 

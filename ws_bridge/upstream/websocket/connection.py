@@ -185,15 +185,13 @@ class ProviderLane:
         self.is_running = False
         self._frames.put_nowait(None)
 
-    def has_frame(self) -> bool:
-        """Whether `receive` returns at once."""
-        return not self._frames.empty()
-
-    async def receive(self) -> ProviderFrame | None:
-        """The next frame; None once the connection is lost."""
-        frame = await self._frames.get()
-        self._received += len(frame.text) if frame else 0
-        return frame
+    async def receive(self) -> list[ProviderFrame | None]:
+        """All frames that wait, at least one; None is the last of a lost connection."""
+        frames = [await self._frames.get()]
+        while not self._frames.empty():
+            frames.append(self._frames.get_nowait())
+        self._received += sum(len(frame.text) for frame in frames if frame)
+        return frames
 
 
 class ProviderConnection:

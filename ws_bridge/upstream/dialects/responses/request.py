@@ -35,17 +35,18 @@ ID_PREFIXES = {
 def write(given: WriterInput) -> ProviderRequest:
     """The body of an HTTP request. Raises ``UpstreamError`` (400)."""
     return ProviderRequest(
-        {**_body(given), "store": False, "stream": True},  # the bridge keeps the history itself
+        {**_body(given), "store": False, "stream": given.streams},  # the bridge keeps the history
         tools=given.tools,
     )
 
 
-def write_frame(given: WriterInput, *, store: bool) -> Json:
+def write_frame(given: WriterInput, *, store: bool) -> ProviderRequest:
     """The `response.create` of a provider's WebSocket, without lane and parent; raises as `write`.
 
     ``store``: as the client asked.
     """
-    return {"type": "response.create", **_body(given), "store": store}
+    frame = {"type": "response.create", **_body(given), "store": store}
+    return ProviderRequest(frame, tools=given.tools)
 
 
 def _body(given: WriterInput) -> Json:
