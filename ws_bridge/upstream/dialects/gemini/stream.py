@@ -308,24 +308,13 @@ class GeminiReader(EventReader):
         if not self._finish:
             raise truncated()
         has_output = self._output.has_output or self._partial is not None
-        try:
-            reason = incomplete_reason(self._finish, self._finish_message, has_output=has_output)
-        except UpstreamError as failure:
-            return self._fail(failure)
+        reason = incomplete_reason(self._finish, self._finish_message, has_output=has_output)
         drafts = self._last_words(reason) + self._end_partial(cut=reason != COMPLETED)
         if reason and (words := redacted(self._finish_message)):
             drafts += self._output.refusal(words)
         self._note(self._plain)
         self._output.usage = usage_of(self._usage)
         return drafts + self._output.finish(reason)
-
-    def _fail(self, failure: UpstreamError) -> list[Draft]:
-        """What is open is told first; the next call raises."""
-        drafts = self._leave()
-        if not drafts:
-            raise failure
-        self._failure = failure
-        return drafts
 
     def _last_words(self, reason: str) -> list[Draft]:
         """Sources without a place, what is open, and the searches that were not shown."""
