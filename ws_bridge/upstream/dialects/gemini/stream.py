@@ -172,7 +172,7 @@ class GeminiReader(EventReader):
         return [] if text or self._text else self._leave()
 
     def _thought(self, text: str, signature: str) -> list[Draft]:
-        drafts = self._leave()
+        drafts = self._leave() if text or signature else []
         if text:
             drafts += self._output.reasoning(text)
         if signature:
@@ -262,8 +262,8 @@ class GeminiReader(EventReader):
         return drafts
 
     def _tool_response(self, response: Json, signature: str) -> list[Draft]:  # noqa: ARG002
-        """The end of the call that it names, or else of the last one."""
-        drafts = self._leave()
+        """The end of the call that it names, or else of the last one; an open text goes on."""
+        drafts: list[Draft] = []
         number = str(response.get("id") or next(reversed(self._hosted), ""))
         for key, kind in self._hosted.pop(number, {}).items():
             fields = fields_of_response(kind, response.get("response"))
