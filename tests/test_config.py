@@ -223,6 +223,8 @@ def test_an_unknown_key_is_named(write, text, key):
         (MODEL + 'fallbacks = "n"\n', "'models[1].fallbacks'"),
         (MODEL + "fallbacks = [1]\n", "'models[1].fallbacks[1]'"),
         (MODEL + "retries = 11\n", "'models[1].retries'"),
+        (MODEL + 'via = "http"\n', "'models[1].via'"),
+        (MODEL + 'prompt_cache = "no"\n', "'models[1].prompt_cache'"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key(write, text, key):

@@ -149,12 +149,14 @@ class ModelEntry(Section):
     name: Annotated[str, Field(min_length=1)]
     model: Annotated[str, Field(pattern=r"^[^/]+/.+")]
     mode: Literal["auto", "managed", "native"] = "auto"
+    via: Literal["auto", "litellm"] = "auto"
     api_base: str = ""
     api_key_env: str = ""
     timeout_seconds: Positive = 600
     stall_seconds: Positive = 120
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     drop_params: bool = False
+    prompt_cache: bool = True
     ws_lanes: Annotated[int, Field(ge=0)] = 0
     fallbacks: tuple[str, ...] = ()
     enabled: bool = True

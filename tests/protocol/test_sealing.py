@@ -30,6 +30,14 @@ def signing(*keys: bytes) -> Sealer:
     return Sealer(lambda: keys)
 
 
+def test_its_keys_are_those_that_are_known_by_then() -> None:
+    known = [ONE]
+    sealer = Sealer(lambda: known)
+    known.insert(0, TWO)
+    assert list(sealer.keys()) == [TWO, ONE]
+    assert UNSIGNED.keys() == ()
+
+
 def item(content: Any) -> Json:
     return {"type": "compaction", "id": "cmp_1", "encrypted_content": content}
 

@@ -5,7 +5,7 @@ import pytest
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.upstream import errors as errors_module
-from ws_bridge.upstream.errors import classify, redacted, retry_after
+from ws_bridge.upstream.errors import as_upstream_error, classify, redacted, retry_after
 
 
 class ProviderError(Exception):
@@ -67,6 +67,46 @@ def test_a_text_of_this_side_is_not_repeated(text):
 )
 def test_keys_addresses_and_paths_are_redacted_and_other_text_is_not(text, kept):
     assert redacted(text) == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "read https://platform.openai.com/docs/guides/error-codes/api-errors.",
+        "(see https://docs.anthropic.com/en/api/errors#http-errors)",
+        "see https://console.groq.com/docs/tool-use, and try again",
+        "* https://ai.google.dev/gemini-api/docs/rate-limits. * Quota",
+        "https://openrouter.ai",
+    ],
+)
+def test_the_address_of_a_providers_documentation_is_no_secret(text):
+    assert redacted(text) == text
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:pw@openai.com/x",
+        "https://openai.com:8443/x",
+        "https://openai.com/x?key=1",
+        "https://openai.com.evil.example/x",
+        "https://evil-openai.com/x",
+        "https://openai.com@evil.example/",
+        "https://my-resource.openai.azure.com/openai",
+        "http://openai.com/x",
+        "https://openai.com/a%20b",
+        "https://docs.of-the-operator.example/errors",
+        "https://10.0.0.7/docs",
+        "https://docs/errors",
+    ],
+)
+def test_any_other_address_is_one(url):
+    assert redacted(f"see {url} now") == "see [redacted] now"
+
+
+@pytest.mark.parametrize("key", ["sk-abcdefgh", "AIzaSyD0123456789"])
+def test_a_key_in_an_address_of_documentation_is_a_secret(key):
+    assert redacted(f"see https://openai.com/{key}/x") == "see [redacted]"
 
 
 def test_a_long_message_is_cut():
@@ -222,6 +262,15 @@ def test_an_unsupported_parameter_is_named():
     error = classify(refusal(text))
     assert error.message == "The model does not support 'reasoning_effort'."
     assert error.code == "unsupported_parameter"
+
+
+def test_a_providers_failure_is_logged_by_its_kind_and_without_its_words(caplog):
+    caplog.set_level("INFO")
+    error = as_upstream_error(TimeoutError("their words"), "openai/m")
+    assert (error.status, error.code) == (504, "upstream_timeout")
+    assert caplog.messages == [
+        "provider_failed model=openai/m kind=TimeoutError status=504 code=upstream_timeout"
+    ]
 
 
 def test_an_error_of_the_seam_stays_what_it_is():

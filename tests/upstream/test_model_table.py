@@ -121,6 +121,12 @@ def test_an_entrys_settings_are_its_targets():
     target = table().find("fast")
     assert (target.timeout_seconds, target.retries) == (5, 0)
     assert (target.native_background, target.report_cost) == (True, True)
+    assert (target.via, target.prompt_cache) == ("auto", True)
+    plainly = {"name": "x", "model": "groq/x", "via": "litellm", "prompt_cache": False}
+    assert (table(plainly).find("x").via, table(plainly).find("x").prompt_cache) == (
+        "litellm",
+        False,
+    )
     local = table().find("qwen-local")
     assert (local.api_base, local.native_background) == ("http://127.0.0.1:11434", False)
     assert local.maker == "ollama_chat|http://127.0.0.1:11434"

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import re
 from pathlib import Path
 from types import NoneType
 
@@ -12,18 +13,18 @@ import ws_bridge.upstream
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.compaction import compacts_natively
 from ws_bridge.upstream.dialects import reader_of
-from ws_bridge.upstream.dialects.anthropic import AnthropicDeltas
 from ws_bridge.upstream.dialects.chat import ChatDeltas
 from ws_bridge.upstream.dialects.request_adapter import Dialect
 from ws_bridge.upstream.errors import NeverBegan
 from ws_bridge.upstream.litellm import client, models
+from ws_bridge.upstream.litellm.access import _found as access_of
 from ws_bridge.upstream.litellm.call import NO_KEY, Call, access
 from ws_bridge.upstream.prefer_websocket import has_socket
 from ws_bridge.upstream.profiles import PROFILES, Profile, profile_of
 from ws_bridge.upstream.websocket.connection import ProviderAddress
 
 OTHER = "https://elsewhere.example"
-READERS = {"": NoneType, "anthropic": AnthropicDeltas, "chat": ChatDeltas}
+READERS = {"": NoneType, "chat": ChatDeltas}
 ALL = {**PROFILES, "nosuch": Profile()}
 
 
@@ -82,8 +83,30 @@ def compacts(name, profile):
 
 
 def dialect(name, profile):
-    assert models.dialect_of(f"{name}/of-its-own") in (Dialect.NATIVE, Dialect(profile.dialect))
+    fits = next(fit for fit in ("of-its-own", "org/model") if re.fullmatch(profile.names, fit))
+    asked = Target("m", f"{name}/{fits}")
+    assert models.family_of(asked) in (models.RESPONSES, profile.dialect)
+    assert models.family_of(dataclasses.replace(asked, via="litellm")) == ""
     assert models.dialect_of(f"{name}/chat_completions/x") is Dialect.CHAT
+
+
+def names(name, profile):
+    if profile.names != Profile().names:
+        odd = Target("m", f"{name}/v1/to/it")
+        assert models.family_of(odd) == ""
+
+
+def routes(name, profile):
+    for word in (*profile.routes, "chat_completions/"):
+        assert models.name_of(f"{name}/{word}x") == ("x", models.split(f"{name}/x")[1])
+
+
+def address_model(name, profile):
+    if profile.address_model:
+        claude, other = (
+            access_of(Target("m", f"{name}/{model}", f"{OTHER}/v1")) for model in ("claude-x", "x")
+        )
+        assert claude.url == other.url
 
 
 def signs_itself(name, profile):
@@ -118,6 +141,9 @@ FACTS = {
         lanes_,
         compacts,
         dialect,
+        names,
+        routes,
+        address_model,
         signs_itself,
         takes_client,
         is_asked_for_models,
@@ -143,8 +169,10 @@ def test_a_provider_without_a_profile_has_the_defaults():
 
 # A dialect's name and its reader's; they are no providers.
 DIALECTS = {
-    ("dialects/__init__.py", "anthropic"),
+    ("dialects/anthropic/__init__.py", "anthropic"),
     ("dialects/request_adapter.py", "anthropic"),
+    ("litellm/models.py", "bedrock"),
+    *(("litellm/access.py", family) for family in ("anthropic", "bedrock", "cohere", "gemini")),
 }
 
 

@@ -9,6 +9,7 @@ from ws_bridge.upstream.errors import (
     TOO_LARGE,
     DeadlineExceeded,
     NeverBegan,
+    NotSent,
     ProviderRefused,
     TooLarge,
 )
@@ -76,6 +77,11 @@ def test_another_target_may_do_what_this_one_will_not():
         assert may_pass(error)
         assert not is_retryable(error)
     assert not may_pass(UpstreamError(status=400))
+
+
+def test_what_was_never_sent_is_not_sent_elsewhere():
+    assert not may_pass(NotSent())
+    assert not is_retryable(NotSent())
 
 
 def test_the_pause_is_random_up_to_a_limit_that_doubles():

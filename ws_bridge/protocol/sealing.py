@@ -46,6 +46,11 @@ class Sealer:
     def __init__(self, keys: Callable[[], Sequence[bytes]] = tuple) -> None:
         self._keys = keys
 
+    @property
+    def keys(self) -> Callable[[], Sequence[bytes]]:
+        """The secrets as they are known now: other seals are signed with them too."""
+        return self._keys
+
     def seal(self, summary: str) -> Json:
         """A compaction item that holds the summary."""
         plain = summary.encode(errors="replace")

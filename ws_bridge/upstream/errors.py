@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import email.utils
 import json
+import logging
 import math
 import re
 import time
@@ -22,6 +23,8 @@ from typing import Any, ClassVar
 from ws_bridge.errors import TRUNCATED, UpstreamError
 from ws_bridge.types import Json
 from ws_bridge.upstream.error_shortening import CUT_OFF
+
+log = logging.getLogger(__name__)
 
 # Characters.
 MESSAGE_LIMIT = 500
@@ -43,6 +46,8 @@ CANCELLED = "The model provider cancelled the response."
 CREDENTIALS = "The model provider refused the bridge's credentials."
 TOO_LARGE = "The model provider's answer is larger than this server takes."
 COMPRESSED = "The model provider sent a compressed answer, which it was asked not to."
+REDIRECTED = "The model provider answered with a redirect, which is not followed."
+NOT_SENT = "The request to the model provider could not be made."
 ENDLESS_EVENT = "The model provider sent an event without an end."
 UNTYPED_EVENT = "The model provider sent an event without a type."
 NO_SUMMARY = "The model wrote no summary."
@@ -109,10 +114,13 @@ ENDED_EARLY = ("before any terminal event", "before a finish_reason was received
 # Statuses of a refused handshake that any other request could get too. All others are about the
 # WebSocket mode.
 REQUEST_STATUSES = frozenset({401, 403, 408, 429, *range(500, 600)})
-SECRETS = (
+KEYS = (
     re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][\w\-.*=+]{2,}", re.IGNORECASE),
     re.compile(r"\b(?:Bearer|Basic)\s+\S+"),
     re.compile(r"\bAIza[\w\-]{8,}"),
+)
+SECRETS = (
+    *KEYS,
     re.compile(r"\b\w+://\S+"),
     re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?\b"),
     # A name of several parts; the search starts once for each, at its first character.
@@ -120,6 +128,22 @@ SECRETS = (
     re.compile(r"\blocalhost(?::\d+)?\b"),
     re.compile(r"(?<![\w/])(?:~|\.{0,2})/[\w.\-]+(?:/[\w.\-]*)+"),
 )
+# Hosts of providers that no operator of a bridge runs. What they serve beside documentation (an
+# account's own resources) has other hosts.
+PUBLIC_HOSTS = """
+    ai.google.dev aka.ms alibabacloud.com aliyun.com anthropic.com bigmodel.cn cerebras.ai
+    claude.com cloud.google.com cohere.com console.cloud.google.com deepinfra.com deepseek.com
+    developers.google.com docs.aws.amazon.com docs.snowflake.com fireworks.ai groq.com
+    huggingface.co learn.microsoft.com mistral.ai moonshot.ai moonshot.cn nebius.com nvidia.com
+    openai.com openrouter.ai perplexity.ai sambanova.ai together.ai vllm.ai x.ai z.ai
+""".split()
+_HOST = "|".join(map(re.escape, PUBLIC_HOSTS))
+# Without an account, a port or a query.
+DOCUMENTATION = re.compile(
+    rf"https://(?:[a-z0-9\-]+\.){{0,3}}(?:{_HOST})(?:[/#][\w.\-]*)*", re.ASCII
+)
+LINK = re.compile(r"(\bhttps://\S+)")
+AROUND = ".,;:!?*)]}'\"`>"  # what ends a sentence that an address ends
 NAME = re.compile(r"[\w.:/\[\]$ -]{1,100}", re.ASCII)  # of an error's code or parameter
 NOT_FOR_CLIENTS = re.compile(r"litellm|traceback|\.py\b|in-stream error", re.IGNORECASE)
 # Some providers' messages come without their JSON, behind the name of an exception.
@@ -137,6 +161,13 @@ class DeadlineExceeded(UpstreamError):
 
 class TooLarge(UpstreamError):
     """An answer is larger than its bound; another one would be as well."""
+
+
+class NotSent(UpstreamError):
+    """No byte of the request went out: the fault is on this side, and no provider is asked again."""
+
+    def __init__(self, message: str = NOT_SENT) -> None:
+        super().__init__(message, status=500)
 
 
 class NeverBegan(UpstreamError):
@@ -180,6 +211,19 @@ def classify(failure: BaseException) -> UpstreamError:
         param=_named(error.get("param")) or None,
         retry_after=retry_after(getattr(failure, "litellm_response_headers", None) or {}),
     )
+
+
+def as_upstream_error(failure: Exception, model: str) -> UpstreamError:
+    """The error of the seam for what a provider call raised; the log gets its kind, no content."""
+    error = classify(failure)
+    log.info(
+        "provider_failed model=%s kind=%s status=%d code=%s",
+        model,
+        type(failure).__name__,
+        error.status,
+        error.code,
+    )
+    return error
 
 
 def raised_here(failure: BaseException) -> UpstreamError | None:
@@ -237,10 +281,26 @@ def redacted(message: str) -> str:
     shown = " ".join(start.split())
     if len(message) > TEXT_LIMIT or len(shown) > SEARCHED:
         shown = shown[:SEARCHED].rstrip(CUT_OFF)  # half of a secret may not look like one
-    for secret in SECRETS:
-        shown = secret.sub("[redacted]", shown)
+    shown = "".join(
+        piece if _is_documentation(piece) else _without_secrets(piece)
+        for piece in LINK.split(shown)
+    )
     shown = shown.encode(errors="replace").decode()  # half a character cannot be sent on
     return shown[:MESSAGE_LIMIT].rstrip()
+
+
+def _is_documentation(text: str) -> bool:
+    """Whether the text is an address of a provider's public pages, and no key is in it."""
+    address = text.rstrip(AROUND)
+    return DOCUMENTATION.fullmatch(address) is not None and not any(
+        key.search(address) for key in KEYS
+    )
+
+
+def _without_secrets(text: str) -> str:
+    for secret in SECRETS:
+        text = secret.sub("[redacted]", text)
+    return text
 
 
 def _original(failure: BaseException) -> BaseException:

@@ -137,8 +137,10 @@ def _route(config: Config, entry: ModelEntry, environ: Mapping[str, str]) -> Mod
         native_background=entry.name in config.background.native_models,
         report_cost=config.server.report_cost,
         drop_params=entry.drop_params,
+        prompt_cache=entry.prompt_cache,
         ws_lanes=entry.ws_lanes,
         mode=entry.mode,
+        via=entry.via,
         most_bytes=config.limits.response_mib * 2**20,
         account=_account(entry.api_key_env),
     )

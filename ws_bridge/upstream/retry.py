@@ -3,6 +3,7 @@
 Rule 1: a request is made again if its failure passes by itself: a lost connection, 408, 409, 429 or
 5xx. It is not if the next try would meet the same end: a time limit, a size limit, a spent quota,
 a provider without a WebSocket.
+What failed before a byte of it went out fails at any other target too, and no provider is blamed.
 Rule 2: the pause is what the provider asks for; else it is random up to a limit that doubles with
 each attempt ("full jitter"), so that clients that failed together do not come back together.
 Rule 3: a pause that the provider wants longer than `MAX_RETRY_WAIT`, or that outlives the request,
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.upstream.errors import DeadlineExceeded, ProviderRefused, TooLarge
+from ws_bridge.upstream.errors import DeadlineExceeded, NotSent, ProviderRefused, TooLarge
 
 FIRST_PAUSE = 0.5  # seconds, doubled with each attempt
 LONGEST_PAUSE = 8.0
@@ -26,7 +27,7 @@ Jitter = Callable[[], float]  # uniform in [0, 1)
 
 def may_pass(error: UpstreamError) -> bool:
     """Whether the failure is not the request's: another target may succeed with it."""
-    return error.status in PASSING or error.status >= 500
+    return not isinstance(error, NotSent) and (error.status in PASSING or error.status >= 500)
 
 
 def is_retryable(error: UpstreamError) -> bool:

@@ -35,7 +35,7 @@ def new():
 def checked(drafts):
     """The final response, and the events, which are strictly right."""
     sequencer = Sequencer(Envelope("resp_1", "m", 1), None, lambda: 2.0)
-    events = [event.json() for draft in drafts for event in sequencer.sequence(draft)]
+    events = [event.json() for event in sequencer.sequence(drafts)]
     assert check_events(events) == []
     return events[-1]["response"], events
 

@@ -43,7 +43,7 @@ def events_of(chunks, custom_tools=(), mint=None) -> list[Event]:
         drafts += chat.take(chunk)
     drafts += chat.finish()
     sequencer = Sequencer(Envelope("resp_1", "m", 1), None, lambda: 2.0)
-    return [event for draft in drafts for event in sequencer.sequence(draft)]
+    return sequencer.sequence(drafts)
 
 
 def streamed(*chunks, custom_tools=()):

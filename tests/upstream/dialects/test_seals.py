@@ -59,3 +59,8 @@ def test_thinking_blocks_of_older_releases_are_read():
 
 def test_other_blocks_are_no_thinking():
     assert sealer().open(json.dumps([{"type": "tool_use", "id": "x"}])) is None
+
+
+@pytest.mark.parametrize("odd", ["\ud800", 10**30])
+def test_values_that_json_writers_differ_about_come_back_as_they_were(odd):
+    assert sealer().open(sealer().seal({"a": odd})) == {"a": odd}

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 from upstreams.asking import HELLO, ask, request, target
 
-from ws_bridge.upstream.litellm import client, closing, internals, models
+from ws_bridge.upstream.litellm import access, client, closing, internals, models
 from ws_bridge.upstream.litellm.call import Call
 from ws_bridge.upstream.litellm.direct import source_of
 from ws_bridge.upstream.litellm.internals import LitellmPart, MissingPart
@@ -20,6 +20,12 @@ PATHS = [
     internals.RESPONSE_IDS,
     internals.PROVIDER_CONFIGS,
     internals.GUESSES,
+    internals.BEDROCK,
+    internals.BEDROCK_MODELS,
+    internals.BEARER_OF,
+    internals.GEMINI_URL,
+    internals.TLS,
+    internals.PROVIDER_NAMES,
 ]
 GATEWAY = {"type": "mcp", "server_label": "gateway", "server_url": "litellm_proxy"}
 # Parts by the object that they are looked for on.
@@ -36,6 +42,14 @@ HELD = {
     "litellm": [internals.SDK_CLIENT, *internals.LISTENERS],
     "rules": [internals.RULES],
     "guesses": [*internals.GUESSERS],
+    "configs": [internals.CHAT_CONFIG],
+    "config": [internals.CHAT_URL, internals.CREDENTIALS],
+    "aws": [
+        internals.AWS_REGION,
+        internals.AWS_CREDENTIALS,
+        internals.AWS_ENDPOINT,
+        internals.AWS_HEADERS,
+    ],
 }
 PARTS = [(holder, part) for holder, parts in HELD.items() for part in parts]
 
@@ -58,6 +72,9 @@ async def played(fake):
         "litellm": litellm,
         "rules": rules,
         "guesses": internals.RULES.find(rules),
+        "configs": access._ProviderConfigs,
+        "config": access._place(asked).config,
+        "aws": access._aws,
     }
 
 

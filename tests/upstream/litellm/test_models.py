@@ -10,6 +10,7 @@ from upstreams.asking import ask, request, target
 
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.dialects.request_adapter import Dialect
+from ws_bridge.upstream.http.base import ModelFacts
 from ws_bridge.upstream.litellm import internals, models
 
 NAMES = 10_000
@@ -40,6 +41,51 @@ GROWING = (  # what litellm keeps of registered names, besides their entries; no
 )
 def test_a_model_is_asked_in_its_providers_dialect(model, dialect):
     assert models.dialect_of(model) is dialect
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("openai/gpt-4o", "responses"),
+        ("xai/grok-4", "responses"),
+        ("azure/my-deployment", "responses"),
+        ("openai/chat_completions/x", "openai_chat"),
+        ("xai/chat_completions/grok-3", "openai_chat"),
+        ("groq/x", "openai_chat"),
+        ("snowflake/claude-x", "openai_chat"),
+        ("huggingface/org/model", "openai_chat"),
+        ("huggingface/together/org/model", ""),
+        ("anthropic/claude-x", "anthropic"),
+        ("gemini/x", "gemini"),
+        ("cohere/command-a", "cohere"),
+        ("cohere_chat/v2/command-a", "cohere"),
+        ("cohere_chat/v1/command-r", ""),
+        ("bedrock/us.amazon.nova-pro-v1:0", "bedrock"),
+        ("bedrock/converse/us.anthropic.claude-sonnet-4-5-20250929-v1:0", "bedrock"),
+        ("bedrock/invoke/anthropic.claude-v2", ""),
+        ("bedrock/us-east-1/anthropic.claude-3-haiku-20240307-v1:0", ""),
+        ("bedrock/arn:aws:bedrock:us-east-1:1:inference-profile/x", ""),
+        ("vertex_ai/gemini-2.5-pro", ""),
+        ("azure/chat_completions/x", ""),
+        ("ollama_chat/x", ""),
+        ("nosuch/x", ""),
+    ],
+)
+def test_a_model_is_of_a_family_or_litellm_opens_its_calls(model, family):
+    assert models.family_of(Target("x", model)) == family
+    assert models.family_of(Target("x", model, via="litellm")) == ""
+
+
+def test_facts_are_those_of_the_price_map():
+    def facts(model):
+        return models.facts_of(Target("x", model))
+
+    known = facts("anthropic/claude-sonnet-4-5-20250929")
+    assert known.supports_reasoning
+    assert known.max_output_tokens == 64_000
+    assert facts("bedrock/us.amazon.nova-pro-v1:0") == ModelFacts(False, 10_000)
+    for unknown in ("groq/nobody-knows-it", "huggingface/org/model", "ollama/x", "nosuch/x"):
+        assert facts(unknown) == ModelFacts()
 
 
 def test_only_the_price_map_knows_who_reasons():

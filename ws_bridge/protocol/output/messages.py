@@ -47,6 +47,11 @@ class TextPart:
         self.length = 0  # characters
         self._cited = 0  # where the text ended at the last annotation
 
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._text)
+
     def open(self) -> Draft:
         """The part begins."""
         return part_added(self._kind, self._at)
@@ -107,6 +112,12 @@ class TextItems:
         """The characters of the open text part; 0 if none is open."""
         part = self._parts[-1] if self._parts else None
         return part.length if part is not None and part.name == "output_text" else 0
+
+    @property
+    def open_text(self) -> str:
+        """The text of the open text part; "" if none is open."""
+        part = self._parts[-1] if self._parts else None
+        return part.text if part is not None and part.name == "output_text" else ""
 
     @property
     def is_sealed(self) -> bool:

@@ -40,6 +40,7 @@ class ToolCall:
         self.id = call_id  # the provider's
         self.name = ""  # as the provider calls it
         self.is_over = False
+        self.is_cut = False  # it was cut off before the answer ended
         self.item: Json = {}
         self._tools = tools
         self._mint: Mint = str
@@ -127,7 +128,7 @@ class ToolCall:
             yield item_done(self.item, self._at["output_index"])
             return
         # An empty call before other items was not cut off: it has no arguments.
-        cut = cut and (last or self._has_arguments) and not self.is_whole()
+        cut = self.is_cut or (cut and (last or self._has_arguments) and not self.is_whole())
         yield from self._emit(self._reader.flush(cut=cut))
         yield from self._emit(self._halves.flush())
         status = "incomplete" if cut else "completed"

@@ -100,6 +100,10 @@ def _event(block: bytes) -> ServerSentEvent | None:
     """The event in a block of lines; None if it has no data."""
     if block.startswith(b"data: ") and b"\n" not in block and b"\r" not in block:
         return ServerSentEvent("", block[6:])
+    if block.startswith(b"event: ") and block.count(b"\n") == 1 and b"\r" not in block:
+        head, _, line = block.partition(b"\n")
+        if line.startswith(b"data: "):
+            return ServerSentEvent(head[7:].decode(errors="replace"), line[6:])
     name, data = "", []
     for line in _LINE_END.split(block):
         field, _, value = line.partition(b":")

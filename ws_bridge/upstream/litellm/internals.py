@@ -51,7 +51,6 @@ def load(path: str) -> Any:
 CHAT_STREAM = LitellmPart(
     "litellm_custom_stream_wrapper", "an answer's chat chunks; its own events are lossy"
 )
-PROVIDER = LitellmPart("custom_llm_provider", "the provider of a stream of chat chunks")
 FINISH_REASON = LitellmPart(
     "received_finish_reason", "whether the provider has ended a stream of chunks"
 )
@@ -67,6 +66,18 @@ CLIENT = LitellmPart("client", "the httpx client inside of litellm's own")
 SDK_CLIENT = LitellmPart("aclient_session", "the httpx client of providers behind OpenAI's SDK")
 NEW_CLIENT = LitellmPart("create_client", "makes the httpx client inside of litellm's own")
 NO_MCP = "_skip_mcp_handler"  # an argument: litellm runs no MCP tool by itself
+
+# The way to a provider, where litellm's own code for it is asked for one part.
+CHAT_CONFIG = LitellmPart("get_provider_chat_config", "what litellm knows of a chat provider")
+RESPONSES_CONFIG = LitellmPart(
+    "get_provider_responses_api_config", "what litellm knows of a provider with a Responses API"
+)
+CHAT_URL = LitellmPart("get_complete_url", "where a provider is asked")
+CREDENTIALS = LitellmPart("validate_environment", "the headers that prove who asks")
+AWS_REGION = LitellmPart("_get_aws_region_name", "the region of the machine's own settings")
+AWS_CREDENTIALS = LitellmPart("get_credentials", "the machine's own identity")
+AWS_ENDPOINT = LitellmPart("get_runtime_endpoint", "where a region's models are asked")
+AWS_HEADERS = LitellmPart("get_request_headers", "the signature of one request")
 
 # The lists of litellm's callbacks.
 LISTENERS = (
@@ -93,4 +104,11 @@ CHAT_BRIDGE = (
     ".LiteLLMCompletionResponsesConfig"
 )
 RESPONSE_IDS = "litellm.responses.utils.ResponsesAPIRequestUtils"
+BEDROCK = "litellm.llms.bedrock.chat.converse_handler.BedrockConverseLLM"
+BEDROCK_MODELS = "litellm.llms.bedrock.common_utils.BedrockModelInfo"
+BEARER_OF = "litellm.llms.bedrock.base_aws_llm.bedrock_bearer_token"
+GEMINI_URL = "litellm.llms.vertex_ai.common_utils.get_gemini_url"
+TLS = "litellm.llms.custom_httpx.http_handler.get_ssl_configuration"
+PROVIDER_NAMES = "litellm.types.utils.LlmProviders"
+LITELLM_PARAMS = "litellm.types.router.GenericLiteLLMParams"
 PROVIDER_CONFIGS = "litellm.utils.ProviderConfigManager"
