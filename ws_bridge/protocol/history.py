@@ -54,7 +54,7 @@ PROVIDER_ONLY = frozenset(
 )
 # One item for a turn's whole output: `side_data`, and the `items` that clients see. Never stored.
 PROVIDER_TURN = "provider_turn"
-SEAL_MARK = "wsr1."  # how the seals begin that dialects put into reasoning (`dialects.seals`)
+SEAL_MARK = "wsr1."  # how the bridge's seals of reasoning begin; in clients' histories for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,18 +245,20 @@ def _kind_words(kind: str) -> str:
 
 
 def _finished(output: Sequence[Item]) -> Iterator[Item]:
-    """The items a chain continues from: without cut calls, and without reasoning at the end.
-
-    A seal at the end stays: a dialect's maker signs its texts there.
-    """
+    """The items a chain continues from: without cut calls, and without thoughts at the end."""
     last = len(output)
-    while last and output[last - 1].get("type") == "reasoning" and not _is_seal(output[last - 1]):
+    while last and output[last - 1].get("type") == "reasoning":
         last -= 1
+    if 0 < last < len(output) and _signs(output[last]):
+        last += 1
     return (item for item in output[:last] if not _is_unfinished_call(item))
 
 
-def _is_seal(item: Item) -> bool:
-    return str(item.get("encrypted_content") or "").startswith(SEAL_MARK)
+def _signs(reasoning: Item) -> bool:
+    """Whether it has no thought of its own: the bridge sealed in it what signs the words before."""
+    sealed = reasoning.get("encrypted_content")
+    is_sealed = isinstance(sealed, str) and sealed.startswith(SEAL_MARK)
+    return is_sealed and not (reasoning.get("summary") or reasoning.get("content"))
 
 
 def _is_unfinished_call(item: Item) -> bool:
