@@ -254,6 +254,20 @@ async def test_a_fault_of_the_writer_is_ours(provider, upstream, request_of, cap
     assert "sk-secret" not in caplog.text
 
 
+async def test_a_target_without_credentials_is_told_and_logged(
+    provider, upstream, request_of, caplog
+):
+    async def nowhere(_):
+        raise UpstreamError("No credentials.", status=500)
+
+    caplog.set_level(logging.INFO)
+    upstream._access = nowhere
+    failure = await failure_of(upstream, request_of(retries=2))
+    assert (failure.status, failure.message) == (500, "No credentials.")
+    assert provider.requests == []
+    assert "provider_failed model=small/model-1 kind=UpstreamError status=500" in caplog.text
+
+
 # Errors of the provider
 
 PASSING = {

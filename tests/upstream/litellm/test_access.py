@@ -41,7 +41,7 @@ PLACES = [
     ("lm_studio/x", "/v1", "/v1/chat/completions"),
     ("xai/chat_completions/grok-3-mini", "/v1", "/v1/chat/completions"),
     ("anthropic/claude-sonnet-4-5", "", "/v1/messages"),
-    ("anthropic/claude-sonnet-4-5", "/proxy/", "/proxy/v1/messages"),
+    ("anthropic/claude-sonnet-4-5", "/proxy", "/proxy/v1/messages"),
     ("anthropic/claude-sonnet-4-5", "/v1/messages", "/v1/messages"),
     (
         "gemini/gemini-2.5-pro",
@@ -152,6 +152,12 @@ async def test_a_model_has_the_name_that_its_provider_knows(provider):
     }
     for model, name in names.items():
         assert (await access.find(target_of(model, provider.base_url))).model == name
+
+
+async def test_a_slash_at_the_end_of_an_address_is_not_doubled():
+    for model, end in (("anthropic/claude-x", "/v1/messages"), ("gemini/x", "/models/x:")):
+        found = await access.find(target_of(model, "http://h/proxy/"))
+        assert found.url.startswith(f"http://h/proxy{end}")
 
 
 async def test_claude_at_snowflake_is_asked_in_its_chat_dialect():

@@ -90,7 +90,7 @@ class SignedAccess:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LitellmTarget:
     """What litellm needs to know of a target: its names, address and key."""
 
     model: str
@@ -141,7 +141,7 @@ def _found(target: Target) -> Access:
         raise UpstreamError(NO_IDENTITY, status=500) from failure
 
 
-def _place(target: Target) -> Place:
+def _place(target: Target) -> LitellmTarget:
     given = access_of(target)
     base, key = given.get("api_base"), given.get("api_key")
     name, provider = models.name_of(target.model)
@@ -149,10 +149,12 @@ def _place(target: Target) -> Place:
         target.model, api_base=base, api_key=key
     )
     config = internals.CHAT_CONFIG.of(_ProviderConfigs)(name, _ProviderNames(provider))
-    return Place(name, provider, litellms_base or base or "", litellms_key or key or "", config)
+    return LitellmTarget(
+        name, provider, litellms_base or base or "", litellms_key or key or "", config
+    )
 
 
-def _openai_chat(place: Place) -> Access:
+def _openai_chat(place: LitellmTarget) -> Access:
     url = internals.CHAT_URL.of(place.config)(
         api_base=place.api_base or None,
         api_key=place.api_key,
@@ -164,25 +166,25 @@ def _openai_chat(place: Place) -> Access:
     return KeyAccess(url, place.model, place.provider, place.credentials())
 
 
-def _anthropic(place: Place) -> Access:
+def _anthropic(place: LitellmTarget) -> Access:
     base = place.api_base.rstrip("/")
     url = base if base.endswith(MESSAGES) else base + MESSAGES
     return KeyAccess(url, place.model, place.provider, place.credentials())
 
 
-def _gemini(place: Place) -> Access:
+def _gemini(place: LitellmTarget) -> Access:
     url, action = _gemini_url(mode="chat", model=place.model, stream=True)
     if place.api_base:
         url = f"{place.api_base.rstrip('/')}/models/{place.model}:{action}?alt=sse"
     return KeyAccess(url, place.model, place.provider, {"x-goog-api-key": place.api_key})
 
 
-def _cohere(place: Place) -> Access:
+def _cohere(place: LitellmTarget) -> Access:
     url = place.api_base or COHERE_CHAT
     return KeyAccess(url, place.model, place.provider, place.credentials())
 
 
-def _bedrock(place: Place) -> Access:
+def _bedrock(place: LitellmTarget) -> Access:
     region = internals.AWS_REGION.of(_aws)(optional_params={}, model=place.model)
     _, endpoint = internals.AWS_ENDPOINT.of(_aws)(
         api_base=place.api_base or None,
@@ -198,7 +200,7 @@ def _bedrock(place: Place) -> Access:
 
 
 # By family.
-WAYS: Mapping[str, Callable[[Place], Access]] = {
+WAYS: Mapping[str, Callable[[LitellmTarget], Access]] = {
     "anthropic": _anthropic,
     "bedrock": _bedrock,
     "cohere": _cohere,
