@@ -57,15 +57,11 @@ class SmallReader(EventReader):
         )
 
     def _end_of_wire(self):
-        return [] if self.paused else super()._end_of_wire()
+        return [terminal(INCOMPLETE)] if self.paused else super()._end_of_wire()
 
     def continuation(self, body):
         paused, self.paused = self.paused, None
         return {**body, "said": [*body.get("said", ()), paused]}
-
-    def finish_paused(self):
-        self.paused = None
-        return self._checked([terminal(INCOMPLETE)])
 
 
 def terminal(kind):
@@ -458,6 +454,15 @@ async def test_it_is_asked_so_often_and_then_the_answer_is_incomplete(
     provider.scripts = [says(sse(SAY, PAUSE))]
     said = await rest_of(await upstream.open(request_of()))
     assert said == [*["hi"] * (CONTINUATIONS + 1), INCOMPLETE]
+    assert len(provider.requests) == CONTINUATIONS + 1
+
+
+async def test_a_reader_that_never_ends_is_no_endless_loop(
+    provider, upstream, request_of, monkeypatch
+):
+    monkeypatch.setattr(SmallReader, "_end_of_wire", lambda _: [])
+    provider.scripts = [says(sse(PAUSE))]
+    assert (await failure_of(upstream, request_of())).message == TRUNCATED
     assert len(provider.requests) == CONTINUATIONS + 1
 
 

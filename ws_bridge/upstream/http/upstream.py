@@ -196,7 +196,10 @@ class DialectCall:
         """Ask a provider that has paused; without a turn left the answer is incomplete."""
         await self.close(keep=True)
         if self._continued == CONTINUATIONS:
-            return paused.finish_paused()
+            drafts = self._reader.finish()
+            if not self._reader.is_over:
+                raise truncated()
+            return drafts
         self._continued += 1
         self._body = paused.continuation(self._body)
         body = await aside(partial(_encoded, self._body), size=len(self._prepared.body))
