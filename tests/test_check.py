@@ -5,6 +5,7 @@ import io
 import re
 
 import pytest
+from support.scripted_upstream import Scripted
 
 from ws_bridge.check import check
 from ws_bridge.config import Config, ModelEntry
@@ -21,28 +22,11 @@ def end(status="completed", **response):
     return Draft(f"response.{status}", {"response": {"status": status, **response}})
 
 
-class Scripted:
-    """An upstream that yields, or raises, what stands in a table under the model's name."""
+class ByModel(Scripted):
+    """An upstream with a script for each model."""
 
     def __init__(self, **scripts):
-        self.scripts = scripts
-        self.requests = []
-        self.closed = 0
-
-    async def respond(self, request):
-        self.requests.append(request)
-        try:
-            for step in self.scripts[request.target.name]:
-                if isinstance(step, Exception):
-                    raise step
-                if step is None:
-                    await asyncio.Event().wait()
-                yield step
-        finally:
-            self.closed += 1
-
-    async def count_tokens(self, _request):
-        return 0
+        super().__init__(lambda request: scripts[request.target.name])
 
 
 def table(*names, environ=None, **fields):
@@ -57,19 +41,19 @@ async def checked(entries, upstream, **options):
 
 
 async def test_each_model_is_asked_once_and_gets_a_line():
-    upstream = Scripted(demo=[delta("OK"), delta(", here."), end()], gpt=[delta("OK"), end()])
+    upstream = ByModel(demo=[delta("OK"), delta(", here."), end()], gpt=[delta("OK"), end()])
     code, out = await checked(table("demo", "gpt"), upstream)
     assert out == "ok   demo  0.21 s  OK, here.\nok   gpt   0.21 s  OK\n"
     assert code == 0
     (request, _) = upstream.requests
     assert request.options == {"max_output_tokens": 16}
     assert [item["content"] for item in request.input()] == ["Say OK."]
-    assert upstream.closed == 2
+    assert upstream.open_now == 0
 
 
 async def test_a_refusal_is_one_line_and_fails_the_check():
     refusal = UpstreamError("The model provider refused\nthe bridge's credentials.", status=401)
-    upstream = Scripted(bad=[refusal], good=[delta("OK"), end()])
+    upstream = ByModel(bad=[refusal], good=[delta("OK"), end()])
     code, out = await checked(table("bad", "good"), upstream)
     first, second = out.splitlines()
     assert first == "FAIL bad   401 The model provider refused the bridge's credentials."
@@ -84,41 +68,41 @@ async def test_a_refusal_is_one_line_and_fails_the_check():
         ([end("failed", error=None)], "502 The model failed."),
         ([delta("O")], "502 The answer ended without an end."),
         ([delta("O"), UpstreamError("Gone.", status=503)], "503 Gone."),
-        ([None], "no answer within 0.01 s"),
+        ([asyncio.Event()], "no answer within 0.01 s"),
     ],
 )
 async def test_every_other_way_to_fail_is_one_line_too(script, text):
-    upstream = Scripted(m=script)
+    upstream = ByModel(m=script)
     code, out = await checked(table("m"), upstream, limit_seconds=0.01)
     assert (code, out) == (1, f"FAIL m  {text}\n")
-    assert upstream.closed == 1
+    assert upstream.open_now == 0
 
 
 async def test_a_model_that_thinks_until_the_limit_is_fine():
     details = {"reason": "max_output_tokens"}
-    upstream = Scripted(m=[end("incomplete", incomplete_details=details)])
+    upstream = ByModel(m=[end("incomplete", incomplete_details=details)])
     code, out = await checked(table("m"), upstream)
     assert (code, out) == (0, "ok   m  0.21 s  (no text)\n")
 
 
 async def test_entries_that_are_off_have_their_reason_and_do_not_fail():
     off = table("claude-3", api_key_env="ANTHROPIC_API_KEY")
-    code, out = await checked(off, Scripted())
+    code, out = await checked(off, ByModel())
     assert (code, out) == (0, "off  claude-3  ANTHROPIC_API_KEY is not set\n")
 
 
 async def test_wildcards_are_skipped_with_a_word_why():
     entry = ModelEntry(name="gpt-*", model="openai/gpt-*")
-    code, out = await checked(model_table.build(Config(models=(entry,)), {}).all, Scripted())
+    code, out = await checked(model_table.build(Config(models=(entry,)), {}).all, ByModel())
     assert code == 0
     assert out.startswith("skip gpt-*  a wildcard ")
 
 
 async def test_a_models_text_stays_in_its_line():
-    upstream = Scripted(m=[delta("a\x1b[2J\n" + "long " * 50), end()])
+    upstream = ByModel(m=[delta("a\x1b[2J\n" + "long " * 50), end()])
     _, out = await checked(table("m"), upstream)
     assert re.fullmatch(r"ok   m  0\.21 s  a \[2J( long){1,12} ?\w*\n", out)
 
 
 async def test_an_empty_table_passes():
-    assert await checked((), Scripted()) == (0, "")
+    assert await checked((), ByModel()) == (0, "")

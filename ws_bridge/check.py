@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Iterable
-from contextlib import aclosing
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TextIO
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.protocol.events import COMPLETED, INCOMPLETE, TERMINAL, Draft
+from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.types import Now
-from ws_bridge.upstream.base import Request, Target, Upstream
+from ws_bridge.upstream.base import Answer, Request, Target, Upstream
 
 QUESTION = {"type": "message", "role": "user", "content": "Say OK."}
 OPTIONS = {"max_output_tokens": 16}  # the least that OpenAI's models take
@@ -107,20 +106,27 @@ async def _check_entry(
 async def _try(target: Target, upstream: Upstream) -> str:
     """The text of one short answer. Raises ``UpstreamError``."""
     request = Request(target=target, chain=Chain(None, (QUESTION,)), options=OPTIONS)
+    answer = await upstream.open(request)
+    try:
+        return await _text_of(answer)
+    finally:
+        await answer.close()
+
+
+async def _text_of(answer: Answer) -> str:
+    """The text up to the answer's end. Raises ``UpstreamError``."""
     text = ""
-    end: Draft | None = None
-    async with aclosing(upstream.respond(request)) as drafts:
-        async for draft in drafts:
+    batch: Sequence[Draft] | None = answer.first
+    while batch is not None:
+        for draft in batch:
             if draft.type == "response.output_text.delta":
                 text += str(draft.fields.get("delta", ""))
-            if draft.type in TERMINAL:
-                end = draft
-    if end is None:
-        raise UpstreamError("The answer ended without an end.")
-    # Incomplete is fine: sixteen tokens are not enough for a model that thinks first.
-    if end.type not in (COMPLETED, INCOMPLETE):
-        raise _failure(end)
-    return text
+            elif draft.type == FAILED:
+                raise _failure(draft)
+            elif draft.type in TERMINAL:  # incomplete is fine: a model may think first
+                return text
+        batch = await answer.read()
+    raise UpstreamError("The answer ended without an end.")
 
 
 def _failure(end: Draft) -> UpstreamError:

@@ -87,14 +87,14 @@ def _check(options: argparse.Namespace) -> int:
     async def try_models() -> int:
         upstream = Router(routes.targets())
         try:
-            await upstream.open()
+            await upstream.start()
         except ImportError as failure:
             print(f"ws-bridge: no model can be tried: {failure}", file=sys.stderr)
             return 1
         try:
             return await check.check(routes.all, upstream)
         finally:
-            await upstream.close()
+            await upstream.stop()
 
     return serving.run(try_models())
 

@@ -231,7 +231,7 @@ def outputs(rng: Random) -> None:
         sequencer = Sequencer(envelope, None, lambda: 9.0)
         draft = Draft(COMPLETED, {"response": response}, rng.choice((b"", text)))
         opening = Draft(CREATED, {"response": response | {"status": "in_progress", "output": []}})
-        said = [event for one in (opening, draft) for event in sequencer.sequence(one)]
+        said = sequencer.sequence([opening, draft])
         ours = envelope.snapshot("completed")
         for told in (one.json()["response"] for one in said):
             assert all(

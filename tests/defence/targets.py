@@ -143,8 +143,7 @@ def events(rng: Random) -> None:
         script = script or [Draft("response.failed", {})]
     sequencer = Sequencer(Envelope("resp_1", "m", 1, {"tools": []}), rng.choice((None, "a")), _now)
     said: list[Event] = sequencer.open() if rng.random() < 0.3 else []
-    for draft in script:
-        said += sequencer.sequence(draft)
+    said += sequencer.sequence(script)
     cut = [event for event in said[: rng.randint(0, len(said))] if not event.is_terminal]
     if not sequencer.is_ended:
         said += _an_end(sequencer, said, rng)

@@ -5,7 +5,15 @@ from dataclasses import replace
 
 import pytest
 from support.fake_clock import FakeClock, FaultyStore, wait_until
-from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
+from support.scripted_upstream import (
+    Scripted,
+    ScriptedAnswer,
+    answer,
+    completed,
+    done_item,
+    message,
+    opening,
+)
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import ResponseTakenOver, StoreUnavailable, UpstreamError
@@ -13,13 +21,13 @@ from ws_bridge.jobs.job import Job
 from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.jobs.observe import JobFinished, line_of
 from ws_bridge.jobs.spec import EndReason, JobSpec, Timing
-from ws_bridge.protocol.events import TERMINAL
+from ws_bridge.protocol.events import FAILED, INCOMPLETE, TERMINAL, Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.store.base import Record
 from ws_bridge.store.memory import MemoryStore
-from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.base import ABANDONED, COMPLETE, Target, Tried
 
 TARGET = Target("m", "openai/m")
 INPUT = ({"type": "message", "role": "user", "content": "hi"},)
@@ -33,10 +41,23 @@ def new_mirror(store, clock=None):
     return Mirror(store, MirrorTiming(end_waits=0), clock or Clock())
 
 
-def new_job(upstream, store=None, seen=None, *, mirror=None, background=False, clock=None):
+def new_job(
+    upstream,
+    store=None,
+    seen=None,
+    *,
+    mirror=None,
+    background=False,
+    clock=None,
+    on_item=None,
+    generate=True,
+    is_stored=True,
+):
     clock = clock or Clock()
     record = Record("resp_1", "me", INPUT, TARGET.maker, background=background)
-    spec = JobSpec(record, Envelope("resp_1", "m", 1), TARGET, Chain(None, INPUT), "websocket")
+    envelope = Envelope("resp_1", "m", 1, store=is_stored)
+    chain = Chain(None, INPUT)
+    spec = JobSpec(record, envelope, TARGET, chain, "websocket", generate=generate)
     observed = seen if seen is not None else []
     return Job(
         spec,
@@ -45,6 +66,7 @@ def new_job(upstream, store=None, seen=None, *, mirror=None, background=False, c
         observe=observed.append,
         clock=clock,
         timing=Timing(created_after=3600, keepalive=0),
+        on_item=on_item,
     )
 
 
@@ -80,14 +102,13 @@ STEPS = [*opening(), *message("a", "b"), completed(done_item("ab"))]
 async def test_stopped_at_any_point_it_has_one_terminal_event_and_closes_the_provider(cut, ending):
     reached = asyncio.Event()
 
-    class Reaching(Scripted):
-        async def respond(self, request):
-            async for draft in super().respond(request):
-                if draft is STEPS[cut]:
-                    reached.set()
-                yield draft
+    def steps(_request):
+        yield from STEPS[:cut]
+        reached.set()
+        yield STEPS[cut]
+        yield asyncio.Event()
 
-    upstream = Reaching([*STEPS[: cut + 1], asyncio.Event()])
+    upstream = Scripted(steps)
     job = new_job(upstream, new_store())
     task = asyncio.create_task(job.run())
     await reached.wait()
@@ -304,3 +325,188 @@ async def test_the_log_line_has_milliseconds():
     assert " first_ms=37.5 seconds=2.000 " in fields % tuple(values)
     fields, *values = line_of(replace(seen[-1], first_event_seconds=None))
     assert " first_ms=- " in fields % tuple(values)
+
+
+# The answer is closed, once, with how it went
+
+
+async def closes_of(job, upstream):
+    """How the job's answer was closed, by its end."""
+    await job.run()
+    assert len(terminals(job)) == 1
+    [answer_] = upstream.answers
+    assert upstream.open_now == 0
+    return answer_.closes
+
+
+def failed(code):
+    return Draft(FAILED, {"response": {"error": {"code": code, "message": "No."}}})
+
+
+@pytest.mark.parametrize(
+    "end", [completed(), Draft(INCOMPLETE, {"response": {}})], ids=["completed", "incomplete"]
+)
+@pytest.mark.parametrize("more", [[], [*message("late"), completed()]], ids=["last", "more"])
+async def test_an_answer_that_ended_is_closed_as_complete(end, more):
+    """What comes after its end, in the same batch, is ignored."""
+    upstream = Scripted([[*opening(), *message("x"), end, *more]])
+    assert await closes_of(new_job(upstream, new_store()), upstream) == [(COMPLETE, False)]
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("server_error", 502), ("rate_limit_exceeded", 429), ("other", None)]
+)
+async def test_a_failed_response_is_its_providers_failure_where_it_says_so(code, status):
+    upstream = Scripted([*opening(), failed(code)])
+    [(outcome, keep_running)] = await closes_of(new_job(upstream), upstream)
+    assert (outcome.error.status if outcome.error else None) == status
+    assert (outcome.is_complete, keep_running) == (False, False)
+
+
+async def test_an_error_of_the_answer_is_how_it_went():
+    broken = UpstreamError("Gone.", status=503)
+    upstream = Scripted([*opening(), broken])
+    [(outcome, _)] = await closes_of(new_job(upstream), upstream)
+    assert outcome.error is broken
+
+
+async def test_an_answer_that_stops_without_an_end_has_failed():
+    upstream = Scripted([*opening(), *message("x")])
+    job = new_job(upstream)
+    [(outcome, _)] = await closes_of(job, upstream)
+    assert (outcome.error.status, job.result["status"]) == (502, "failed")
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_stored", "keep_running"),
+    [
+        (EndReason.CANCELLED, True, False),
+        (EndReason.INTERRUPTED, True, False),
+        (EndReason.STEERED, True, False),
+        (EndReason.SHUTDOWN, True, True),
+        (EndReason.SHUTDOWN, False, False),
+        (EndReason.TAKEN_OVER, True, True),
+        (EndReason.TAKEN_OVER, False, False),
+    ],
+)
+async def test_a_job_that_is_stopped_abandons_its_answer_and_a_successor_may_have_it(
+    reason, is_stored, keep_running
+):
+    upstream = Scripted([*opening(), asyncio.Event()])
+    job = new_job(upstream, is_stored=is_stored)
+    task = asyncio.create_task(job.run())
+    await wait_until(lambda: len(job.stream.events) == 2)
+    await job.stop(reason)
+    await task
+    [answer_] = upstream.answers
+    assert answer_.closes == [(ABANDONED, keep_running)]
+
+
+async def test_a_stop_while_the_target_is_being_asked_leaves_no_answer():
+    upstream = Scripted([asyncio.Event()])
+    job = new_job(upstream)
+    task = asyncio.create_task(job.run())
+    await wait_until(lambda: upstream.requests)
+    await job.stop(EndReason.CANCELLED)
+    await task
+    assert (terminals(job), upstream.open_now) == ([FAILED], 0)
+
+
+async def test_a_crash_while_a_batch_is_published_abandons_the_answer(caplog):
+    def crash(*_):
+        raise ValueError
+
+    upstream = Scripted([opening(), message("x"), [completed()]])
+    job = new_job(upstream, on_item=crash)
+    assert await closes_of(job, upstream) == [(ABANDONED, False)]
+    assert job.result["status"] == "failed"
+    assert "job_crashed" in caplog.text
+
+
+async def test_a_cancel_does_not_cut_short_the_close_of_an_answer_that_failed():
+    gate = asyncio.Event()
+
+    class SlowAnswer(ScriptedAnswer):
+        async def _release(self, **how):
+            await gate.wait()
+            await super()._release(**how)
+
+    class Slow(Scripted):
+        def make(self, request, steps):
+            return SlowAnswer(self, request, steps)
+
+    upstream = Slow([*opening(), UpstreamError("Gone.")])
+    job = new_job(upstream)
+    task = asyncio.create_task(job.run())
+    await wait_until(lambda: upstream.answers and upstream.answers[0].closes)
+    job.stop_soon(EndReason.CANCELLED)
+    gate.set()
+    await task
+    assert (job.result["error"]["message"], upstream.open_now) == ("Gone.", 0)
+
+
+# What a job learns of its answer
+
+
+async def test_the_targets_that_were_asked_are_observed_whether_one_answers_or_not():
+    seen: list[object] = []
+    other = Target("m", "anthropic/c")
+    tried = (Tried(TARGET, "503"), Tried(other))
+
+    class Second(Scripted):
+        async def open(self, request):
+            answer_ = await super().open(request)
+            answer_.target, answer_.tried = other, tried
+            return answer_
+
+    job = new_job(Second(answer("x")), seen=seen)
+    await job.run()
+    assert (seen[-1].tried, seen[-1].provider) == (tried, "anthropic")
+    assert job.turn().maker == "anthropic|"
+    refused = UpstreamError("no", status=503)
+    refused.tried = tried[:1]
+    await new_job(Scripted([refused]), seen=seen).run()
+    assert (seen[-1].tried, seen[-1].outcome) == (tried[:1], "refused")
+
+
+async def test_a_warm_up_asks_no_target():
+    seen: list[object] = []
+    upstream = Scripted(answer("x"))
+    job = new_job(upstream, new_store(), seen, generate=False)
+    await job.run()
+    assert (job.result["status"], job.result["output"]) == ("completed", [])
+    assert job.result["usage"]["total_tokens"] == 0
+    assert (upstream.requests, seen[-1].tried) == ([], ())
+
+
+# Steered
+
+
+def two_items():
+    return [*message("a"), *message("b", index=1, item_id="msg_2")]
+
+
+@pytest.mark.parametrize("begun", [1, 3, 5])
+async def test_a_steered_response_ends_at_its_next_whole_item_also_within_a_batch(begun):
+    gate = asyncio.Event()
+    drafts = two_items()
+    upstream = Scripted([[*opening(), *drafts[:begun]], gate, [*drafts[begun:], completed()]])
+    job = new_job(upstream, new_store())
+    task = asyncio.create_task(job.run())
+    await wait_until(lambda: len(job.stream.events) == 2 + begun)
+    job.steer()
+    gate.set()
+    await task
+    types = [event.type for event in job.stream.events]
+    assert types == [one.type for one in [*opening(), *message("a")]] + [INCOMPLETE]
+    assert job.result["incomplete_details"] == {"reason": "steered"}
+    assert upstream.answers[0].closes == [(ABANDONED, False)]
+
+
+async def test_a_response_that_is_not_steered_takes_a_batch_as_one():
+    sizes = []
+    upstream = Scripted([opening(), two_items(), [completed()]])
+    job = new_job(upstream)
+    job.stream.on_append = sizes.append
+    await job.run()
+    assert len(sizes) == 3

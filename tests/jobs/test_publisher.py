@@ -3,10 +3,19 @@
 import asyncio
 
 import pytest
+from support.event_checker import check_events
 from support.fake_clock import OWNER, FakeClock, FaultyStore, let_others_run, wait_until
-from support.scripted_upstream import answer, completed, done_item, message, opening
+from support.scripted_upstream import (
+    Scripted,
+    ScriptedAnswer,
+    answer,
+    completed,
+    done_item,
+    message,
+    opening,
+)
 
-from ws_bridge.errors import RateLimited, StoreUnavailable
+from ws_bridge.errors import RateLimited, StoreUnavailable, UpstreamError
 from ws_bridge.jobs.cancel_scope import CancelScope
 from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.jobs.publisher import Publisher
@@ -15,17 +24,23 @@ from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.store.base import Claim, Lease, Record
-from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.base import Preface, Request, Target
 
 ID = "resp_1"
 TARGET = Target("m", "openai/m", native_background=True)
 OWN = Draft("ws_bridge.note", {"note": "by the bridge"})
 
 
+def an_answer(target=TARGET, *, upstream_id="", preface=None):
+    one = ScriptedAnswer(Scripted([]), Request(target, Chain(None, ()), {}), [])
+    one.upstream_id, one.preface = upstream_id, preface
+    return one
+
+
 class Desk:
     """A publisher over a store that a test can hold up."""
 
-    def __init__(self, *, is_stored=True, background=False, on_end=None):
+    def __init__(self, *, is_stored=True, background=False, on_item=None, on_end=None):
         self.clock = FakeClock()
         self.store = FaultyStore(self.clock.now)
         self.mirror = Mirror(self.store, MirrorTiming(end_waits=0), self.clock.clock())
@@ -39,6 +54,7 @@ class Desk:
             self.spec,
             self.scope,
             mirror=self.mirror if is_stored else None,
+            on_item=on_item,
             on_end=on_end,
             clock=self.clock.clock(),
         )
@@ -50,7 +66,7 @@ class Desk:
     async def publish(self, *drafts):
         """As a job does it."""
         for draft in drafts:
-            if not self.publisher.publish(draft):
+            if not self.publisher.publish([draft]):
                 await self.publisher.flush()
 
 
@@ -58,7 +74,7 @@ async def test_the_first_events_and_the_end_wait_for_the_store_and_no_others():
     desk, drafts = Desk(), answer("a", "b")
     waited = []
     for draft in drafts:
-        if not desk.publisher.publish(draft):
+        if not desk.publisher.publish([draft]):
             waited.append(draft.type)
             await desk.publisher.flush()
     assert waited == ["response.created", "response.completed"]
@@ -69,7 +85,7 @@ async def test_the_first_events_and_the_end_wait_for_the_store_and_no_others():
 
 async def test_without_a_store_only_the_end_is_flushed():
     desk = Desk(is_stored=False)
-    assert [desk.publisher.publish(draft) for draft in answer("a")].count(False) == 1
+    assert [desk.publisher.publish([draft]) for draft in answer("a")].count(False) == 1
     await desk.publisher.flush()
     assert desk.types[-1] == "response.completed"
 
@@ -94,7 +110,7 @@ async def test_what_waits_for_the_lease_is_published_before_what_comes_after_its
     desk.clock.advance(16)
     assert desk.publisher.publish_own(OWN) is False
     await desk.mirror.drain()  # as the flusher does, which renews the lease
-    assert desk.publisher.publish(message("a")[0]) is True
+    assert desk.publisher.publish(message("a")[:1]) is True
     assert desk.types[2:] == [OWN.type, "response.output_item.added"]
     assert [event.number for event in desk.publisher.stream.events] == [0, 1, 2, 3]
 
@@ -115,7 +131,7 @@ async def test_where_the_lease_may_have_expired_the_store_is_asked_first():
     desk.clock.advance(16)
     claim = await desk.store.claim(ID)
     assert claim is not None
-    assert desk.publisher.publish(message("a")[0]) is False
+    assert desk.publisher.publish(message("a")[:1]) is False
     await desk.publisher.flush()
     assert desk.types == ["response.created", "response.in_progress"]
     assert desk.scope.reason is EndReason.TAKEN_OVER
@@ -225,7 +241,7 @@ async def test_who_answers_is_in_the_record_when_it_is_known_only_during_its_cre
     desk.store.answers = [gate]
     beginning = asyncio.create_task(desk.publish(*opening()))
     await wait_until(lambda: desk.store.created)
-    desk.publisher.set_target(Target("m", "anthropic/c"))
+    desk.publisher.set_answer(an_answer(Target("m", "anthropic/c")))
     gate.set()
     await beginning
     await desk.publisher.cancel()
@@ -244,7 +260,7 @@ async def test_what_an_earlier_server_has_published_is_not_published_again():
     before = list(desk.publisher.stream.events)
     await desk.publish(*drafts[:5])
     assert desk.publisher.stream.events == before
-    assert desk.publisher.publish(drafts[5])
+    assert desk.publisher.publish(drafts[5:6])
     assert desk.publisher.stream.events[-1].json()["delta"] == "b"
     numbers = [event.number for event in desk.publisher.stream.events]
     assert numbers == list(range(len(numbers)))
@@ -254,3 +270,128 @@ async def test_an_end_without_items_gets_those_that_were_published():
     desk = Desk()
     await desk.publish(*opening(), *message("whole"), completed())
     assert desk.publisher.result["output"] == [done_item("whole")]
+
+
+# Batches
+
+
+async def test_a_batch_is_one_addition_to_the_stream_and_one_batch_for_its_readers():
+    desk = Desk()
+    await desk.publish(*opening())
+    taken, sizes = [], []
+    desk.publisher.stream.on_append = sizes.append
+    reading = asyncio.create_task(
+        desk.publisher.stream.subscribe(lambda batch: taken.append(len(batch)) or True, after=1)
+    )
+    await let_others_run()
+    drafts = message("a", "b", "c")
+    assert desk.publisher.publish(drafts)
+    await let_others_run()
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    texts = [event.text for event in desk.publisher.stream.events[2:]]
+    assert (taken, sizes) == ([len(drafts)], [sum(map(len, texts))])
+
+
+async def test_a_whole_response_in_one_batch_is_stored_with_its_begin_and_its_end():
+    desk = Desk()
+    assert not desk.publisher.publish([*answer("a", "b"), *message("late")])
+    assert desk.types == []
+    await desk.publisher.flush()
+    assert desk.types == [draft.type for draft in answer("a", "b")]
+    assert desk.publisher.stream.events == desk.store.log(ID)
+    assert desk.publisher.stream.is_closed
+
+
+async def test_an_empty_batch_changes_nothing():
+    desk = Desk()
+    assert desk.publisher.publish([])
+    await desk.publish(*opening())
+    desk.clock.advance(16)
+    assert desk.publisher.publish([])
+    assert desk.types == ["response.created", "response.in_progress"]
+
+
+async def test_an_end_in_the_batch_of_its_items_gets_those_that_it_lacks():
+    desk = Desk()
+    await desk.publish(*opening(), *message("whole")[:3])
+    desk.publisher.publish([*message("whole")[3:], completed()])
+    await desk.publisher.flush()
+    assert desk.publisher.result["output"] == [done_item("whole")]
+
+
+async def test_what_comes_before_a_draft_that_cannot_be_written_is_published():
+    desk = Desk()
+    await desk.publish(*opening())
+    bad = Draft("response.output_text.delta", {"delta": object()})
+    item_done = message("a")[-1]
+    with pytest.raises(UpstreamError) as raised:
+        desk.publisher.publish([*message("a"), bad, item_done])
+    await desk.publisher.fail(raised.value)
+    assert desk.publisher.result["output"] == [done_item("a")]
+    assert check_events([event.json() for event in desk.publisher.stream.events]) == []
+
+
+# What is known of the answer
+
+
+async def test_each_finished_item_is_noted_with_the_maker_that_answers():
+    seen = []
+    desk = Desk(on_item=lambda draft, maker: seen.append((draft, maker)))
+    desk.publisher.set_answer(an_answer(Target("m", "anthropic/c")))
+    drafts = answer("a")
+    desk.publisher.publish(drafts)
+    assert seen == [(drafts[-2], "anthropic|")]
+
+
+async def test_items_that_an_earlier_server_has_published_are_noted_here_too():
+    first, drafts, seen = Desk(background=True), answer("a"), []
+    await first.publish(*drafts[:-1])
+    desk = Desk(background=True, on_item=lambda *item: seen.append(item))
+    events = first.publisher.stream.events
+    desk.publisher.resume(Claim(Lease(ID, 2), first.spec.record, events, False, True, "up_1"))
+    desk.publisher.set_answer(an_answer(upstream_id="up_1"))
+    assert desk.publisher.publish(drafts[:-1])
+    assert seen == [(drafts[-2], TARGET.maker)]
+    assert desk.publisher.stream.events == events
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "model"),
+    [
+        ("m", {}, "m"),
+        ("spare", {}, "spare"),
+        ("spare", {"model": ""}, "spare"),
+        ("spare", {"model": "gpt-real"}, "gpt-real"),
+    ],
+)
+async def test_the_model_is_the_providers_or_else_that_of_the_target_that_answers(
+    name, said, model
+):
+    desk = Desk()
+    desk.publisher.set_answer(an_answer(Target(name, "openai/x")))
+    kinds = ("response.created", "response.in_progress", "response.completed")
+    await desk.publish(*(Draft(kind, {"response": {"output": [], **said}}) for kind in kinds))
+    objects = [event.json()["response"] for event in desk.publisher.stream.events]
+    assert [one["model"] for one in objects] == [model] * 3
+
+
+async def test_the_id_at_the_provider_is_stored_with_the_first_events_after_it():
+    desk = Desk(background=True)
+    await desk.publisher.open(queued=True)
+    desk.publisher.set_answer(an_answer(upstream_id="up_1"))
+    assert desk.publisher.publish(opening()[1:])
+    await desk.mirror.drain()
+    desk.clock.advance(16)
+    assert (await desk.store.claim(ID)).upstream_id == "up_1"
+
+
+async def test_a_preface_is_part_of_the_response():
+    summary = {"id": "cmp_1", "type": "compaction", "encrypted_content": "sealed"}
+    usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    desk = Desk()
+    desk.publisher.set_answer(an_answer(preface=Preface((summary,), usage)))
+    await desk.publish(*opening(), *message("a"), completed())
+    assert desk.publisher.result["output"] == [summary, done_item("a")]
+    assert desk.publisher.result["usage"]["total_tokens"] == 7
+    assert check_events([event.json() for event in desk.publisher.stream.events]) == []

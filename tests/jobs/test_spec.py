@@ -10,7 +10,7 @@ from ws_bridge.jobs.spec import Create, JobSpec, build_spec
 from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.store.base import MAX_ANCESTORS, Claim, Lease
-from ws_bridge.upstream.base import Target, Tried
+from ws_bridge.upstream.base import Target
 
 TARGET = Target("m", "openai/m")
 NATIVE = Target("n", "openai/n", native_background=True)
@@ -62,13 +62,10 @@ def test_a_record_names_its_nearest_ancestors_first():
 
 def test_the_provider_is_asked_with_what_it_may_know():
     spec = spec_of(create(temperature=0.5, store=False), parent=chain_of(1))
-    outcomes = []
-    request = spec.request(lambda: True, outcomes.append)
+    request = spec.request()
     assert request.options == {"temperature": 0.5}
     assert (request.target, request.chain, request.store) == (TARGET, spec.chain, False)
     assert (request.background, request.background_id, request.response_id) == (False, "", "resp_1")
-    request.tried(Tried(TARGET))
-    assert (request.outlives(), outcomes) == (True, [Tried(TARGET)])
     assert spec.parent.id == "resp_0"
 
 
@@ -95,7 +92,7 @@ def test_a_claim_continues_the_record_and_the_time_it_began_at():
     spec = spec_of(one, claim=claim)
     assert spec.record is record
     assert (spec.envelope.id, spec.envelope.created_at) == (begun.id, 0)
-    assert spec.request(lambda: False, lambda _: None).background_id == "up_1"
+    assert spec.request().background_id == "up_1"
     assert spec_of(one, claim=replace(claim, events=())).envelope.created_at == 7
 
 

@@ -34,7 +34,7 @@ from ws_bridge.jobs.takeover import SEARCH_SECONDS, Takeover
 from ws_bridge.protocol.events import CREATED, TERMINAL
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.store.base import Lease, Verdict, Write
-from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.base import ABANDONED, Target
 
 LEASE_SECONDS = 15.0
 NEVER = Timing(created_after=10_000.0, keepalive=0.0)  # a dead server publishes nothing by itself
@@ -509,8 +509,9 @@ async def test_the_old_server_leaves_a_providers_response_to_the_new_one(fleet):
     await second.takeover.settle(job.id)
     await first.mirror.drain()
     await job.stream.wait_until_closed()
-    assert first.upstream.requests[0].outlives()
-    assert not second.upstream.requests[0].outlives()
+    [left], [running] = first.upstream.answers, second.upstream.answers
+    assert left.closes == [(ABANDONED, True)]
+    assert running.closes == []
 
 
 # The search

@@ -17,6 +17,7 @@ from ws_bridge.protocol.response import (
     no_usage,
     strict_error,
     strict_usage,
+    sum_usage,
 )
 
 Json = dict[str, Any]
@@ -184,6 +185,19 @@ COUNTS: Json = {
 
 def test_a_complete_usage_stays_as_it_is():
     assert strict_usage(COUNTS) == COUNTS
+
+
+def test_two_usages_are_summed_count_by_count_at_any_depth():
+    one = {"input_tokens": 3, "output_tokens_details": {"reasoning_tokens": 1}, "tier": "flex"}
+    more = {"input_tokens": 4, "cost": 0.5, "output_tokens_details": {"audio": 2}, "tier": "fast"}
+    assert sum_usage(one, more) == {
+        "input_tokens": 7,
+        "cost": 0.5,
+        "output_tokens_details": {"reasoning_tokens": 1, "audio": 2},
+        "tier": "flex",
+    }
+    assert sum_usage({"details": None}, {"details": {"a": 1}}) == {"details": {"a": 1}}
+    assert one["input_tokens"] == 3
 
 
 @pytest.mark.parametrize("usage", [None, "x", 5, []])

@@ -41,7 +41,7 @@ def new(lane: str | None = None, now: float = NOW) -> Sequencer:
 
 def run(*drafts: Draft, sequencer: Sequencer | None = None) -> list[Event]:
     sequencer = sequencer or new()
-    return [event for draft in drafts for event in sequencer.sequence(draft)]
+    return sequencer.sequence(drafts)
 
 
 def kinds(events: list[Event]) -> list[str]:
@@ -142,12 +142,38 @@ def test_nothing_comes_after_the_end(late):
     sequencer = new()
     run(*answer("hi"), sequencer=sequencer)
     result = sequencer.result
-    assert sequencer.sequence(late) == []
+    assert sequencer.sequence([late]) == []
     assert sequencer.fail(ServerShutdown(), []) == []
     assert sequencer.cancel() == []
     assert sequencer.interrupt([]) == []
     assert sequencer.keepalive({}) == []
     assert sequencer.result is result
+
+
+def test_what_a_batch_has_after_its_end_is_ignored():
+    events = run(*answer("hi"), *message("late"), completed(done_item("late")))
+    assert [event.type for event in events] == [draft.type for draft in answer("hi")]
+    check(events)
+
+
+def test_how_drafts_are_batched_makes_no_difference():
+    script = answer("a", "b", "c")
+    one_by_one = new()
+    assert run(*script) == [event for draft in script for event in one_by_one.sequence([draft])]
+
+
+UNWRITABLE = Draft("response.output_text.delta", {"delta": object()})
+
+
+@pytest.mark.parametrize("begun", [0, 2, 5])
+def test_a_draft_that_cannot_be_written_ends_its_batch_and_takes_no_number(begun):
+    sequencer = new()
+    assert sequencer.failure is None
+    drafts = [*opening(), *message("a", "b")]
+    events = run(*drafts[:begun], UNWRITABLE, *drafts[begun:], sequencer=sequencer)
+    assert len(events) == max(begun, 2)  # it is opened in any case
+    assert isinstance(sequencer.failure, UpstreamError)
+    check(events + sequencer.fail(sequencer.failure, []))
 
 
 def test_every_event_of_a_named_lane_carries_it_and_none_of_the_default_lane():
@@ -358,7 +384,7 @@ def test_whatever_comes_in_whatever_order_a_response_stays_one(steps):
 
 def _step(sequencer: Sequencer, step: Draft | str, events: list[Event]) -> list[Event]:
     if isinstance(step, Draft):
-        return sequencer.sequence(step)
+        return sequencer.sequence([step])
     return {
         "open": sequencer.open,
         "queue": lambda: sequencer.open(queued=True),

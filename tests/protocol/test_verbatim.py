@@ -40,7 +40,7 @@ def draft(kind: str, **response: Any) -> Draft:
 
 def run(*drafts: Draft, sequencer: Sequencer | None = None) -> list[Event]:
     sequencer = sequencer or Sequencer(ENVELOPE, None, lambda: 9.0)
-    events = [event for each in drafts for event in sequencer.sequence(each)]
+    events = sequencer.sequence(drafts)
     assert [event.json()["sequence_number"] for event in events] == [e.number for e in events]
     for event in events:
         if event.type in STATUS:

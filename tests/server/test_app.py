@@ -11,17 +11,17 @@ from ws_bridge.config import Config
 from ws_bridge.server.app import MIB, Bridge
 
 
-async def test_health_is_at_once_and_readiness_when_the_upstream_is_open(serve):
-    opened = asyncio.Event()
+async def test_health_is_at_once_and_readiness_when_the_upstream_has_started(serve):
+    started = asyncio.Event()
 
     class Slow(Scripted):
-        async def open(self):
-            await opened.wait()
+        async def start(self):
+            await started.wait()
 
     bridge = await serve(Slow(answer("x")))
     assert (await bridge.get("/healthz"))[0] == 200
     assert (await bridge.get("/readyz"))[0] == 503
-    opened.set()
+    started.set()
     while (await bridge.get("/readyz"))[0] != 200:
         pass
     assert await bridge.get("/readyz") == (200, {"status": "ready"})

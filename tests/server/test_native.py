@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from support.scripted_upstream import Scripted, answer
 from upstreams.asking import KEY
 from upstreams.sockets import FakeSockets
 
@@ -22,7 +21,7 @@ def behind(serve, fake):
     async def start(scenario, **more):
         entry = {"name": "m", "model": f"openai/gpt-{scenario}", "api_base": fake.base_url + "/v1"}
         config = {"models": [entry | {"api_key_env": "K"} | more]}
-        native = WebSocketUpstream(Scripted(answer("x")))
+        native = WebSocketUpstream()
         return await serve(native, config, {"K": KEY})
 
     return start

@@ -5,7 +5,6 @@ import json
 import re
 
 import pytest
-from support.scripted_upstream import Scripted, answer
 from upstreams.server import FakeProviders
 from upstreams.sockets import FakeSockets
 
@@ -55,7 +54,7 @@ def fake(family):
 async def bridge(fake, serve, family):
     model, path, *_ = FAMILIES[family]
     entry = {"name": "*", "model": model, "api_base": fake.base_url + path, "api_key_env": "KEY"}
-    native = WebSocketUpstream(Scripted(answer("x"))) if family == "socket" else None
+    native = WebSocketUpstream() if family == "socket" else None
     running = await serve(native, {"models": [entry | {"retries": 0}]}, {"KEY": "sk-operators"})
     while (await running.get("/readyz"))[0] != 200:  # noqa: ASYNC110 - asks a server
         await asyncio.sleep(0.05)

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import WSMsgType
 from support.scripted_upstream import (
     Scripted,
+    ScriptedAnswer,
     answer,
     call,
     completed,
@@ -340,15 +341,15 @@ async def test_a_cancel_counts_while_the_steered_response_still_ends(serve):
     """Its provider takes long to close; no successor is wanted any more."""
     closing, left = asyncio.Event(), asyncio.Event()
 
+    class SlowAnswer(ScriptedAnswer):
+        async def close(self, *how, **more):
+            closing.set()
+            await left.wait()
+            await super().close(*how, **more)
+
     class Slow(Scripted):
-        async def respond(self, request):
-            try:
-                async for draft in super().respond(request):
-                    yield draft
-            finally:
-                if len(self.requests) == 1:
-                    closing.set()
-                    await left.wait()
+        def make(self, request, steps):
+            return SlowAnswer(self, request, steps)
 
     upstream = Slow([*opening(), asyncio.Event()], answer("y"))
     client = await (await serve(upstream)).connect()

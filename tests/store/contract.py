@@ -59,7 +59,7 @@ def events_of(kept: Record, *deltas: str) -> list[Event]:
     """A whole response, as a job would append it."""
     sequencer = Sequencer(Envelope(kept.id, "m", 1_795_200_000), None, lambda: 1_795_200_001.0)
     drafts = answer(*(deltas or ("Hel", "lo")))
-    return [event for draft in drafts for event in sequencer.sequence(draft)]
+    return sequencer.sequence(drafts)
 
 
 async def collect(store: Store, kept: Record, after: int = -1) -> list[Event]:

@@ -157,7 +157,7 @@ class ScriptedResponse:
         self.record = Record(self.id, OWNER, (), "openai|", background=background)
         sequencer = Sequencer(Envelope(self.id, "m", 0), None, lambda: 1.0)
         drafts = answer(*(deltas or ("Hel", "lo")))
-        self.events = [event for draft in drafts for event in sequencer.sequence(draft)]
+        self.events = sequencer.sequence(drafts)
         self.stream = Stream()
         self.notices: list[str] = []  # what the mirror called: "cancelled", "taken over"
 

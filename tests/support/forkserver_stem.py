@@ -51,7 +51,7 @@ def _of_a_first_call(upstream: Any) -> Sequence[str]:
     reads, writes = os.pipe()
     if not os.fork():
         try:
-            asyncio.run(upstream.open())
+            asyncio.run(upstream.start())
         except BaseException:  # noqa: BLE001 - a fork that is to end here, whatever comes
             traceback.print_exc()
         with os.fdopen(writes, "w") as said:

@@ -4,7 +4,7 @@ It is another implementation of the seam, not a mock: the same promises, without
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ws_bridge.errors import BridgeError
 from ws_bridge.jobs.lineage import Lineage
@@ -12,9 +12,9 @@ from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS, Draft
 from ws_bridge.store.base import Store
 from ws_bridge.store.conversations import MemoryConversations
 from ws_bridge.types import Json
-from ws_bridge.upstream.base import Request
+from ws_bridge.upstream.base import ABANDONED, Answer, Outcome, Request
 
-Step = Draft | BridgeError | asyncio.Event
+Step = Draft | list[Draft] | BridgeError | asyncio.Event
 
 
 def opening(model: str = "gpt-scripted") -> list[Draft]:
@@ -93,46 +93,82 @@ def tool_call(**fields: str) -> list[Draft]:
     ]
 
 
+class ScriptedAnswer(Answer):
+    """An answer that reads its steps one after the other. ``closes`` has how it was closed."""
+
+    def __init__(self, upstream: "Scripted", request: Request, steps: Iterable[Step]) -> None:
+        super().__init__(request.target)
+        self.closes: list[tuple[Outcome, bool]] = []
+        self._upstream: Scripted | None = upstream
+        self._steps = iter(steps)
+        self._has_ended = False
+
+    async def read(self) -> Sequence[Draft] | None:
+        for step in self._steps:
+            if isinstance(step, asyncio.Event):
+                await step.wait()
+            elif isinstance(step, BridgeError):
+                self._has_ended = True
+                raise step
+            else:
+                batch = [step] if isinstance(step, Draft) else step
+                self._has_ended = any(draft.type == COMPLETED for draft in batch)
+                return batch
+        return None
+
+    async def close(self, outcome: Outcome = ABANDONED, *, keep_running: bool = False) -> None:
+        self.closes.append((outcome, keep_running))
+        await super().close(outcome, keep_running=keep_running)
+
+    async def _release(self, **_: bool) -> None:
+        if self._upstream is not None:
+            self._upstream.open_now -= 1
+            self._upstream.closed += not self._has_ended
+            self._upstream = None
+
+
 class Scripted:
     """An upstream ``Service``. A script is a list of steps, or a function of the request.
 
-    A step is a draft (yielded), an error (raised) or a gate (waited for). ``requests`` has all
-    requests, ``closed`` counts the responses that ended before their script did.
+    A step is a draft or a list of drafts (a batch), an error (raised) or a gate (waited for).
+    ``requests`` has all requests and ``answers`` their answers, ``closed`` counts the responses
+    that ended before their script did.
     """
 
     def __init__(self, *scripts: Iterable[Step] | Callable[[Request], Iterable[Step]]) -> None:
         self.scripts = list(scripts)
         self.requests: list[Request] = []
+        self.answers: list[ScriptedAnswer] = []
         self.closed = 0
         self.open_now = 0
 
-    async def open(self) -> None:
+    async def start(self) -> None:
         pass
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         pass
 
     async def count_tokens(self, request: Request) -> int:
         return len(request.input())
 
-    async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
+    async def open(self, request: Request) -> Answer:
         self.requests.append(request)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+        answer = self.make(request, script(request) if callable(script) else script)
+        self.answers.append(answer)
         self.open_now += 1
-        ended = False
         try:
-            for step in script(request) if callable(script) else script:
-                if isinstance(step, asyncio.Event):
-                    await step.wait()
-                elif isinstance(step, BridgeError):
-                    ended = True
-                    raise step
-                else:
-                    ended = step.type == COMPLETED
-                    yield step
-        finally:
-            self.open_now -= 1
-            self.closed += not ended
+            answer.first = await answer.read() or ()
+        except BaseException:
+            await answer.close()
+            raise
+        if request.background:
+            answer.upstream_id = "resp_upstream"
+        return answer
+
+    def make(self, request: Request, steps: Iterable[Step]) -> ScriptedAnswer:
+        """The answer to a request, which has read nothing yet."""
+        return ScriptedAnswer(self, request, steps)
 
 
 def lineage_over(store: Store) -> Lineage:

@@ -1,5 +1,7 @@
 """One scenario through litellm: the drafts it gave, and the error it ended with, if it did."""
 
+from support.answers import opened
+
 from transcripts import FAMILIES
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
@@ -29,7 +31,7 @@ async def record(base_url: str, family: str, scenario: str) -> list[Draft | Upst
     models.register([asked])
     steps: list[Draft | UpstreamError] = []
     try:
-        async for draft in LitellmUpstream().respond(Request(asked, Chain(None, (HELLO,)), {})):
+        async for draft in opened(LitellmUpstream(), Request(asked, Chain(None, (HELLO,)), {})):
             steps.append(draft)  # noqa: PERF401 - what came before an error counts
     except UpstreamError as error:
         steps.append(error)

@@ -19,7 +19,7 @@ from support.scripted_upstream import (
     opening,
     tool_call,
 )
-from upstreams.asking import Answer, ask, name_of, take, target, types
+from upstreams.asking import ask, name_of, target, types
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
@@ -29,6 +29,7 @@ from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.protocol.sealing import UNSIGNED
 from ws_bridge.upstream.base import Request, Target
 from ws_bridge.upstream.compaction import CompactingUpstream, compacts_natively
+from ws_bridge.upstream.litellm.token_counter import LitellmTokenCounter
 from ws_bridge.upstream.litellm.upstream import LitellmUpstream
 
 Json = dict[str, Any]
@@ -37,6 +38,10 @@ CLAUDE = Target("c", "anthropic/c")
 OPENAI = Target("m", "openai/gpt-5")
 THRESHOLD = 10  # the scripted upstream counts items
 USAGE = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
+
+
+def compacting(upstream: Scripted, **more: Any) -> CompactingUpstream:
+    return CompactingUpstream(upstream, upstream, **more)
 
 
 def wanted(threshold: int | None = 1) -> list[Json]:
@@ -74,8 +79,8 @@ async def test_a_chain_of_120_000_items_is_not_looked_through_on_the_loop():
     chain = Chain(asked().chain.parent, (user("hi"),) * 120_000)
     replies = [lambda _: answer("the gist"), lambda _: answer("yes")]
     with calls() as counted:
-        compacting = CompactingUpstream(Counting(*replies))
-        result = await ask(Request(CLAUDE, chain, {"context_management": wanted()}), compacting)
+        upstream = compacting(Counting(*replies))
+        result = await ask(Request(CLAUDE, chain, {"context_management": wanted()}), upstream)
     assert types(result.drafts)[-1] == "response.completed"
     check(counted)
 
@@ -115,7 +120,7 @@ async def grown(house: House, turns: int, **options: Any) -> str:
 
 async def test_a_chain_of_forty_turns_stays_under_the_threshold_and_forgets_nothing():
     upstream = Scripted(remembering)
-    house = House(CompactingUpstream(upstream))
+    house = House(compacting(upstream))
     options = {"context_management": wanted(THRESHOLD)}
     last = await grown(house, 40, **options)
     answers = [one for one in upstream.requests if not is_for_summary(one)]
@@ -131,12 +136,12 @@ async def test_a_chain_of_forty_turns_stays_under_the_threshold_and_forgets_noth
 
 async def test_without_compaction_the_same_chain_grows():
     upstream = Scripted(remembering)
-    await grown(House(CompactingUpstream(upstream)), 20)
+    await grown(House(compacting(upstream)), 20)
     assert len(upstream.requests[-1].input()) == 39
 
 
 async def test_a_response_with_a_summary_is_stored_and_reduced_like_any_other():
-    house = House(CompactingUpstream(Scripted(remembering)))
+    house = House(compacting(Scripted(remembering)))
     first = await house.done(model="c", input="the 1 is heron")
     options = {"previous_response_id": first.id, "context_management": wanted()}
     job = await house.done(model="c", input="the 2 is crane", **options)
@@ -150,10 +155,10 @@ async def test_a_client_with_its_own_history_may_drop_what_lies_before_the_summa
     upstream = Scripted(remembering)
     history: list[Json] = [user("the 1 is heron"), done_item("noted"), user("the 2 is crane")]
     wish = Request(CLAUDE, Chain(None, (*history,)), {"context_management": wanted()})
-    first = await ask(wish, CompactingUpstream(upstream))
+    first = await ask(wish, compacting(upstream))
     for kept in (history, []):
         chain = UNSIGNED.open(Chain(None, (*kept, *first.output, user("what is 2?"))))
-        second = await ask(Request(CLAUDE, chain, {}), CompactingUpstream(upstream))
+        second = await ask(Request(CLAUDE, chain, {}), compacting(upstream))
         assert second.text == "crane"
 
 
@@ -162,7 +167,7 @@ async def test_a_client_with_its_own_history_may_drop_what_lies_before_the_summa
 
 async def test_the_summary_is_the_first_item_and_all_others_move_by_one():
     upstream = Scripted(answer("Ada."), tool_call())
-    result = await ask(asked(), CompactingUpstream(upstream))
+    result = await ask(asked(), compacting(upstream))
     events = result.events()
     assert check_events(events) == []
     kinds = [event["type"].removeprefix("response.") for event in events[:5]]
@@ -176,7 +181,7 @@ async def test_the_summary_is_the_first_item_and_all_others_move_by_one():
 
 async def test_the_answer_is_made_from_the_summary_and_the_newest_items():
     upstream = Scripted(answer("Ada."), answer("You are Ada."))
-    await ask(asked(), CompactingUpstream(upstream))
+    await ask(asked(), compacting(upstream))
     assert texts(upstream.requests[0].input()) == ["I am Ada", "Hello Ada", "who am I?", PROMPT]
     assert texts(upstream.requests[1].input()) == [HEADING + "Ada.", "who am I?"]
     assert upstream.requests[1].chain.parent is None  # a provider's memory of it holds more
@@ -188,7 +193,7 @@ async def test_the_usage_is_that_of_both_calls():
     script[-1].fields["response"]["usage"] = counted
     for ending, cost in (([*script], 1.0), ([*opening(), Draft(FAILED, {"response": {}})], 0.5)):
         result = await ask(
-            asked(), CompactingUpstream(Scripted([*answer("Ada.")[:-1], script[-1]], ending))
+            asked(), compacting(Scripted([*answer("Ada.")[:-1], script[-1]], ending))
         )
         usage = result.response["usage"]
         assert usage["total_tokens"] == 5 * (cost / 0.5)
@@ -199,7 +204,7 @@ async def test_the_usage_is_that_of_both_calls():
 
 async def test_items_that_the_provider_leaves_out_of_its_end_are_there():
     bare = [*opening(), *message("x"), completed()]
-    house = House(CompactingUpstream(Scripted(answer("noted"), answer("summary"), bare)))
+    house = House(compacting(Scripted(answer("noted"), answer("summary"), bare)))
     first = await house.done(model="c")
     options = {"previous_response_id": first.id, "context_management": wanted()}
     job = await house.done(model="c", **options)
@@ -211,7 +216,7 @@ async def test_a_providers_own_text_is_not_passed_on_where_its_numbers_are_wrong
         Draft(draft.type, draft.fields, orjson.dumps({"type": draft.type, **draft.fields}))
         for draft in answer("x")
     ]
-    result = await ask(asked(), CompactingUpstream(Scripted(answer("Ada."), script)))
+    result = await ask(asked(), compacting(Scripted(answer("Ada."), script)))
     assert check_events(result.events()) == []
     assert [event["output_index"] for event in result.events() if "output_index" in event][2:] == (
         [1] * 6
@@ -233,7 +238,7 @@ async def test_a_providers_own_text_is_not_passed_on_where_its_numbers_are_wrong
 )
 async def test_what_need_not_be_compacted_is_asked_as_it_is_without_the_option(request_):
     upstream = Scripted(answer("x"))
-    result = await ask(request_, CompactingUpstream(upstream))
+    result = await ask(request_, compacting(upstream))
     (sent,) = upstream.requests
     assert (sent.chain, sent.options) == (request_.chain, {})
     assert result.drafts == answer("x")
@@ -244,7 +249,7 @@ async def test_a_provider_that_compacts_by_itself_is_asked_as_the_client_asked(i
     upstream = Scripted(answer("x"))
     wish = asked(at=CLAUDE if is_background else OPENAI)
     wish = Request(wish.target, wish.chain, wish.options, background=is_background)
-    await ask(wish, CompactingUpstream(upstream))
+    await ask(wish, compacting(upstream))
     assert upstream.requests == [wish]
     assert upstream.requests[0] is wish
 
@@ -272,7 +277,7 @@ async def test_the_summary_is_asked_for_as_text_of_any_length_and_leaves_no_trac
     options = {"instructions": "be kind", "max_output_tokens": 5, "tools": [{"type": "x"}]}
     wish = asked(**options)
     wish = Request(wish.target, wish.chain, wish.options, response_id="resp_2", store=True)
-    await ask(wish, CompactingUpstream(upstream))
+    await ask(wish, compacting(upstream))
     summary, sent = upstream.requests
     assert (summary.options, summary.response_id, summary.store) == (
         {"instructions": "be kind"},
@@ -297,7 +302,7 @@ async def test_no_call_is_parted_from_its_output():
     upstream = Scripted(answer("One is done."), tool_call(call_id="call_4"))
     options = {"context_management": wanted()}
     wish = Request(CLAUDE, Chain(second, (*outputs,)), options)
-    result = await ask(wish, CompactingUpstream(upstream))
+    result = await ask(wish, compacting(upstream))
     sent = upstream.requests[1].input()
     assert texts(sent) == [HEADING + "One is done.", "next"]
     assert sent[2:] == [*calls, *outputs]
@@ -318,7 +323,7 @@ TOO_LONG = UpstreamError("Too long.", status=400, code="context_length_exceeded"
 async def test_if_no_summary_can_be_had_the_answer_is_made_from_all_there_is(failing, caplog):
     caplog.set_level("INFO")
     upstream = Scripted(failing, answer("You are Ada."))
-    result = await ask(asked(), CompactingUpstream(upstream))
+    result = await ask(asked(), compacting(upstream))
     assert result.drafts == answer("You are Ada.")
     assert texts(upstream.requests[1].input()) == ["I am Ada", "Hello Ada", "who am I?"]
     assert upstream.requests[1].options == {}
@@ -328,7 +333,7 @@ async def test_if_no_summary_can_be_had_the_answer_is_made_from_all_there_is(fai
 
 
 async def test_a_chain_too_long_for_its_summary_too_is_refused_as_the_provider_refuses_it():
-    result = await ask(asked(), CompactingUpstream(Scripted([TOO_LONG])))
+    result = await ask(asked(), compacting(Scripted([TOO_LONG])))
     assert (result.drafts, result.error) == ([], TOO_LONG)
 
 
@@ -338,16 +343,16 @@ async def test_tokens_that_cannot_be_counted_are_no_reason_to_refuse():
             raise UpstreamError
 
     upstream = Uncountable(answer("x"))
-    result = await ask(asked(), CompactingUpstream(upstream))
+    result = await ask(asked(), compacting(upstream))
     assert (result.drafts, len(upstream.requests)) == (answer("x"), 1)
 
 
-async def test_nothing_is_yielded_before_the_provider_answers():
+async def test_nothing_is_seen_of_a_summary_before_the_provider_answers():
     """Another target can then be asked as if this one had not been."""
-    result = await ask(asked(), CompactingUpstream(Scripted(answer("Ada."), [UpstreamError()])))
+    result = await ask(asked(), compacting(Scripted(answer("Ada."), [UpstreamError()])))
     assert (result.drafts, result.error.status) == ([], 502)
     failed = [*opening(), Draft(FAILED, {"response": {"output": [], "usage": USAGE}})]
-    result = await ask(asked(), CompactingUpstream(Scripted(answer("Ada."), failed)))
+    result = await ask(asked(), compacting(Scripted(answer("Ada."), failed)))
     assert types(result.drafts) == types(failed)
 
 
@@ -362,13 +367,13 @@ async def test_the_summary_and_the_answer_share_one_life():
     clock = Clock(monotonic=lambda: time[0])
     await ask(
         asked(at=Target("c", "anthropic/c", timeout_seconds=100)),
-        CompactingUpstream(upstream, clock=clock),
+        compacting(upstream, clock=clock),
     )
     assert [one.target.timeout_seconds for one in upstream.requests] == [50, 80]
 
 
 @pytest.mark.parametrize("before", [[], [answer("Ada.")]], ids=["summary", "answer"])
-async def test_cancelling_it_closes_the_summary_as_well_as_the_answer(before):
+async def test_an_open_that_is_cancelled_closes_the_summary_as_well_as_the_answer(before):
     is_asked = asyncio.Event()
 
     def endless(_request: Request) -> list[asyncio.Event]:
@@ -376,21 +381,23 @@ async def test_cancelling_it_closes_the_summary_as_well_as_the_answer(before):
         return [asyncio.Event()]
 
     upstream = Scripted(*before, endless)
-    reading = asyncio.create_task(ask(asked(), CompactingUpstream(upstream)))
+    opening_ = asyncio.create_task(compacting(upstream).open(asked()))
     await is_asked.wait()
     assert upstream.open_now == 1
-    reading.cancel()
+    opening_.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await reading
+        await opening_
     assert (upstream.open_now, upstream.closed) == (0, 1)
 
 
-async def test_closing_it_closes_the_answer():
+async def test_its_answer_is_that_of_the_upstream_with_the_summary_as_its_preface():
     upstream = Scripted(answer("Ada."), answer("x"))
-    drafts = CompactingUpstream(upstream).respond(asked())
-    await take(drafts, "output_item.added")
+    result = await compacting(upstream).open(asked())
+    assert result is upstream.answers[1]
+    assert result.preface.usage["total_tokens"] == 5
+    assert [unseal(item) for item in result.preface.items] == ["Ada."]
     assert upstream.open_now == 1
-    await drafts.aclose()
+    await result.close()
     assert (upstream.open_now, upstream.closed) == (0, 1)
 
 
@@ -400,7 +407,8 @@ async def test_closing_it_closes_the_answer():
 @pytest.mark.parametrize("family", ["native", "vllm", "chat", "anthropic"])
 async def test_every_family_answers_from_the_summary(fake, family):
     at = target(fake, family, "text")
-    result: Answer = await ask(asked(at=at), CompactingUpstream(LitellmUpstream()))
+    upstream = CompactingUpstream(LitellmUpstream(), LitellmTokenCounter())
+    result = await ask(asked(at=at), upstream)
     assert result.error is None
     assert check_events(result.events()) == []
     assert [item["type"] for item in result.output] == ["compaction", "message"]

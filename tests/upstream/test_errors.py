@@ -5,7 +5,7 @@ import pytest
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.upstream import errors as errors_module
-from ws_bridge.upstream.errors import classify, redacted, retry_after
+from ws_bridge.upstream.errors import as_upstream_error, classify, redacted, retry_after
 
 
 class ProviderError(Exception):
@@ -262,6 +262,15 @@ def test_an_unsupported_parameter_is_named():
     error = classify(refusal(text))
     assert error.message == "The model does not support 'reasoning_effort'."
     assert error.code == "unsupported_parameter"
+
+
+def test_a_providers_failure_is_logged_by_its_kind_and_without_its_words(caplog):
+    caplog.set_level("INFO")
+    error = as_upstream_error(TimeoutError("their words"), "openai/m")
+    assert (error.status, error.code) == (504, "upstream_timeout")
+    assert caplog.messages == [
+        "provider_failed model=openai/m kind=TimeoutError status=504 code=upstream_timeout"
+    ]
 
 
 def test_an_error_of_the_seam_stays_what_it_is():

@@ -1,20 +1,19 @@
 """One target after the other until one answers; of a failed try nothing is seen."""
 
 import asyncio
-from contextlib import aclosing
 
 import pytest
+from support.answers import drafts_of
 from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import ModelNotFound, UpstreamError
 from ws_bridge.protocol.events import COMPLETED, CREATED, FAILED, IN_PROGRESS, QUEUED, Draft
 from ws_bridge.protocol.history import Chain, Turn
-from ws_bridge.protocol.response import Envelope
-from ws_bridge.protocol.sequencer import Sequencer
-from ws_bridge.upstream.base import Request, Target
+from ws_bridge.upstream.base import ABANDONED, COMPLETE, Outcome, Request, Target, Tried
 from ws_bridge.upstream.fallbacks import Fallbacks
 from ws_bridge.upstream.model_table import ModelRoute, ModelTable
+from ws_bridge.upstream.sealed_items import SealedItems
 
 HELLO = {"type": "message", "role": "user", "content": "hi"}
 A, B, C = Target("a", "openai/a"), Target("b", "groq/b"), Target("c", "anthropic/c")
@@ -29,25 +28,37 @@ class Bridge:
         self.time = 1000.0
         self.scripted = {name: Scripted(*script) for name, script in scripts.items()}
         self.asked = []
-        self.tried = []
+        self.tried = ()
         chain = [ModelRoute("a", A, fallbacks=("b", "c")), ModelRoute("b", B), ModelRoute("c", C)]
         self.routes = ModelTable(routes or chain)
         clock = Clock(monotonic=lambda: self.time)
-        self.upstream = Fallbacks(self, self.routes.candidates, clock)
+        self.sealed_items = SealedItems()
+        self.upstream = Fallbacks(self, self.routes.candidates, self.sealed_items, clock)
 
-    def respond(self, request):
+    async def open(self, request):
         self.asked.append(request)
-        return self.scripted[name_of(request)].respond(request)
-
-    async def count_tokens(self, request):
-        return len(request.input())
+        return await self.scripted[name_of(request)].open(request)
 
     def request(self, name="a", chain=Chain(None, (HELLO,)), **more):  # noqa: B008 - frozen
-        return Request(self.routes.find(name), chain, {}, tried=self.tried.append, **more)
+        return Request(self.routes.find(name), chain, {}, **more)
+
+    async def open_answer(self, name="a", **more):
+        """The answer; ``tried`` has all that were asked for it."""
+        try:
+            answer = await self.upstream.open(self.request(name, **more))
+        except UpstreamError as error:
+            self.tried = error.tried
+            raise
+        self.tried = answer.tried
+        return answer
 
     async def ask(self, name="a", **more):
-        async with aclosing(self.upstream.respond(self.request(name, **more))) as drafts:
-            return [draft async for draft in drafts]
+        return await drafts_of(await self.open_answer(name, **more))
+
+    def running(self):
+        """The requests that each model runs."""
+        states = self.upstream._health._states.items()
+        return {model: state.running for (_, model), state in states if state.running}
 
     def names(self):
         return [name_of(request) for request in self.asked]
@@ -97,6 +108,7 @@ async def test_when_all_fail_the_last_ones_error_is_raised_and_each_was_asked_on
         await bridge.ask()
     assert (raised.value.status, raised.value.message) == (503, "its words")
     assert bridge.names() == ["a", "b", "c"]
+    assert raised.value.tried == (Tried(A, "500"), Tried(B, "429"), Tried(C, "503"))
 
 
 OPENINGS = [opening("gpt-a"), opening("gpt-a")[:1], [Draft(QUEUED, {"response": {}})]]
@@ -135,8 +147,9 @@ async def test_a_target_without_an_alternative_opens_at_once():
     gate = asyncio.Event()
     bridge = Bridge(a=[[UpstreamError()]], b=[[UpstreamError()]], c=[[*opening(), gate]])
     for name in ("c", "a"):
-        async with aclosing(bridge.upstream.respond(bridge.request(name))) as drafts:
-            assert (await anext(drafts)).type == CREATED
+        answer = await bridge.open_answer(name)
+        assert [draft.type for draft in answer.first] == [CREATED]
+        await answer.close()
 
 
 async def test_a_resting_target_is_asked_last_and_again_when_it_has_rested():
@@ -165,9 +178,9 @@ async def test_only_the_last_one_is_asked_with_its_retries():
 
 async def test_a_response_has_one_life_however_many_are_asked():
     class Slow(Bridge):
-        def respond(self, request):
+        async def open(self, request):
             self.time += 400
-            return super().respond(request)
+            return await super().open(request)
 
     bridge = Slow(a=[[UpstreamError()]], b=[[UpstreamError()]], c=[answer("c")])
     with pytest.raises(UpstreamError):
@@ -203,6 +216,7 @@ async def test_sealed_reasoning_reaches_its_maker_only():
     first = [*opening(), done, completed(made)]
     bridge = Bridge(a=[first, [UpstreamError()]], b=[answer("b")])
     await bridge.ask()
+    bridge.sealed_items.record(done, A.maker)  # as it was published
     await bridge.ask(chain=Chain(None, (HELLO, made, HELLO)))
     assert bridge.names() == ["a", "a", "b"]
     assert [item["type"] for item in bridge.asked[1].input()][1] == "reasoning"
@@ -219,18 +233,58 @@ async def test_a_chain_keeps_its_text_and_loses_its_seals_where_another_answers(
     assert not any("id" in item for item in bridge.asked[1].input())
 
 
-async def test_the_model_in_a_response_is_who_answered():
-    bare = [Draft(draft.type, {"response": {"output": []}}) for draft in (*opening(), completed())]
-    bridge = Bridge(a=[[UpstreamError()]], b=[bare])
-    sequencer = Sequencer(Envelope("resp_1", "a", 1), None, lambda: 2.0)
-    events = [event for draft in await bridge.ask() for event in sequencer.sequence(draft)]
-    assert [event.json()["response"]["model"] for event in events] == ["b", "b", "b"]
-    named = Bridge(a=[[UpstreamError()]], b=[answer("x")])
-    assert (await named.ask())[0].fields["response"]["model"] == "gpt-scripted"
+async def test_nothing_stands_between_its_answer_and_the_reader():
+    bridge = Bridge(a=[[UpstreamError()]], b=[answer("b")])
+    opened = await bridge.open_answer()
+    assert opened is bridge.scripted["b"].answers[0]
+    assert opened.target == B  # as the table has it, whatever is left of its life
+    await opened.close()
+
+
+SETTLED = [*opening(), *message("x")[:1]]
+
+
+@pytest.mark.parametrize("batches", [[[draft] for draft in SETTLED], [SETTLED]], ids=["3", "1"])
+async def test_what_settles_who_answers_is_the_end_of_its_first_drafts(batches):
+    bridge = Bridge(a=[[*batches, asyncio.Event()]], b=[answer("b")])
+    opened = await bridge.open_answer()
+    assert opened.first == SETTLED
+    await opened.close()
+
+
+OUTCOMES = {
+    "complete": (COMPLETE, "a"),
+    "abandoned": (ABANDONED, "a"),
+    "refused": (Outcome(UpstreamError(status=400)), "a"),
+    "failed": (Outcome(UpstreamError(status=500)), "b"),
+}
+
+
+@pytest.mark.parametrize("how", OUTCOMES)
+async def test_its_load_is_released_once_and_its_outcome_is_noted(how):
+    outcome, then = OUTCOMES[how]
+    bridge = Bridge(a=[[*SETTLED, asyncio.Event()]], b=[answer("b")])
+    opened = await bridge.open_answer()
+    assert bridge.running() == {"openai/a": 1}
+    for _ in range(3):
+        await opened.close(outcome)
+    assert bridge.running() == {}
+    other = await bridge.open_answer()
+    assert other.target.name == then
+    await other.close()
+    assert bridge.running() == {}
+
+
+async def test_what_fails_leaves_no_load():
+    failing = [[UpstreamError(status=500)], [*opening(), UpstreamError()], [failed("server_error")]]
+    bridge = Bridge(**{name: [script] for name, script in zip("abc", failing, strict=True)})
+    assert (await bridge.ask())[-1].type == FAILED  # the last one's is the answer
+    assert bridge.outcomes() == ["a 500", "b 502", "c answers"]
+    assert bridge.running() == {}
 
 
 @pytest.mark.parametrize("script", [[], [*opening()], [*opening(), *message("x")]])
-async def test_closing_it_at_any_point_closes_the_provider(script):
+async def test_a_cancelled_caller_leaves_nothing_open_and_no_load(script):
     bridge = Bridge(a=[[*script, asyncio.Event()]], b=[answer("b")])
     reading = asyncio.create_task(bridge.ask())
     while not bridge.scripted["a"].open_now:  # noqa: ASYNC110 - a script runs
@@ -242,6 +296,7 @@ async def test_closing_it_at_any_point_closes_the_provider(script):
         await reading
     assert bridge.scripted["a"].open_now == 0
     assert bridge.names() == ["a"]
+    assert bridge.running() == {}
 
 
 async def test_a_background_response_that_goes_on_is_asked_of_its_maker_only():
@@ -259,18 +314,14 @@ async def test_a_provider_that_runs_a_background_response_itself_has_answered_on
     routes = [ModelRoute("a", own, fallbacks=("b",)), ModelRoute("b", B)]
     script = [*opening(), UpstreamError()]
     bridge = Bridge(routes, a=[script, [UpstreamError()]], b=[answer("b")])
+    opened = await bridge.open_answer(background=True)
+    assert [draft.type for draft in opened.first] == [CREATED]
     with pytest.raises(UpstreamError):
-        await bridge.ask(background=True)
+        await drafts_of(opened)
     assert bridge.outcomes() == ["a answers"]
     bridge.time += 60
     assert text_of(await bridge.ask(background=True)) == "b"
     assert [request.background for request in bridge.asked] == [True, True, False]
-
-
-async def test_tokens_are_counted_without_asking_anybody():
-    bridge = Bridge(a=[[UpstreamError()]])
-    assert await bridge.upstream.count_tokens(bridge.request()) == 1
-    assert bridge.asked == []
 
 
 async def test_an_unknown_name_is_not_found():

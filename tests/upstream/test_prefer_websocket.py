@@ -2,26 +2,24 @@
 
 import asyncio
 import random
-from contextlib import aclosing
 
 import pytest
 from support.event_checker import check_events
 from support.scripted_upstream import Scripted, answer
-from upstreams.asking import KEY, Pauses, ask, request, take, types
+from upstreams.asking import KEY, Pauses, ask, request, types
 from upstreams.sockets import Accident, FakeSockets
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import UpstreamError
-from ws_bridge.protocol.events import CREATED, IN_PROGRESS, TERMINAL
+from ws_bridge.protocol.events import CREATED, TERMINAL
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.litellm.upstream import LitellmUpstream
+from ws_bridge.upstream.litellm.upstream import LitellmAnswer, LitellmUpstream
 from ws_bridge.upstream.prefer_websocket import (
     FIRST_COOLDOWN,
     LONGEST_COOLDOWN,
     PreferWebSocket,
     has_socket,
 )
-from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
+from ws_bridge.upstream.websocket.upstream import LaneAnswer, WebSocketUpstream
 
 LOST = "The connection to the model provider was lost."
 INVALID = {"type": "invalid_request_error", "code": "invalid_prompt", "message": "no"}
@@ -42,9 +40,9 @@ async def both():
     now = [1000.0]
     clock = Clock(monotonic=lambda: now[0])
     managed = LitellmUpstream()
-    native = WebSocketUpstream(managed, clock=Pauses().clock)
+    native = WebSocketUpstream(clock=Pauses().clock)
     yield PreferWebSocket(native, managed, clock), now
-    await native.close()
+    await native.stop()
     await client.shutdown()
 
 
@@ -111,21 +109,19 @@ async def test_a_loss_before_the_first_event_is_answered_the_managed_way(fake, b
 
 async def test_no_connection_at_all_is_answered_the_managed_way():
     managed = Scripted(answer("hello"))
-    native = WebSocketUpstream(managed)
+    native = WebSocketUpstream()
     asked = Target("m", "openai/gpt", "http://127.0.0.1:1/v1", retries=0)
     result = await ask(request(asked), PreferWebSocket(native, managed, Clock()))
     assert result.error is None
     assert [draft.text for draft in result.drafts] == [b""] * len(result.drafts)
     assert managed.requests == [request(asked)]
-    await native.close()
+    await native.stop()
 
 
 async def test_a_target_without_an_address_is_answered_the_managed_way():
     managed = Scripted(answer("hello"))
     asked = request(Target("m", "azure/gpt", retries=0))
-    assert (
-        await ask(asked, PreferWebSocket(WebSocketUpstream(managed), managed, Clock()))
-    ).error is None
+    assert (await ask(asked, PreferWebSocket(WebSocketUpstream(), managed, Clock()))).error is None
 
 
 @pytest.mark.parametrize("how", ["abort", 1000, 1011])
@@ -192,36 +188,52 @@ async def test_after_the_rest_one_turn_tries_for_all(fake, both):
     await ask(request(target(fake)), auto)
     now[0] += FIRST_COOLDOWN
     handshakes = len(fake.handshakes)
-    drafts = auto.respond(request(target(fake, "gate1")))
-    first = asyncio.ensure_future(anext(drafts))
+    opening = asyncio.ensure_future(auto.open(request(target(fake, "gate1"))))
     await fake.reached("gpt-gate1")
     await ask(request(target(fake)), auto)
     assert len(fake.handshakes) == handshakes + 1
+    assert auto._cooldowns != {}
     fake.release("gpt-gate1")
-    assert (await first).text
-    await drafts.aclose()
-    assert auto._cooldowns == {}
+    answer = await opening
+    assert answer.first[0].text
+    assert auto._cooldowns == {}  # though nothing more of it was read
+    await answer.close()
 
 
-async def test_closing_it_closes_the_providers_connection(fake, both):
+async def test_nothing_stands_between_its_answer_and_the_reader(fake, both):
     auto, _ = both
-    drafts = auto.respond(request(target(fake, "gate5")))
-    assert await take(drafts, "in_progress") == [CREATED, IN_PROGRESS]
-    await drafts.aclose()
+    native = await auto.open(request(target(fake)))
+    fake.handshake_statuses.append(404)
+    managed = await auto.open(request(target(fake, api_key="another")))
+    assert [type(native), type(managed)] == [LaneAnswer, LitellmAnswer]
+    await asyncio.gather(native.close(), managed.close())
+
+
+async def test_closing_its_answer_closes_the_providers_connection(fake, both):
+    auto, _ = both
+    answer = await auto.open(request(target(fake, "gate5")))
+    assert answer.first[0].type == CREATED
+    await answer.close()
     await fake.wait_closed(closed_early=1)
 
 
-async def test_tokens_are_counted_the_managed_way(fake):
-    managed = Scripted(answer("x"))
-    auto = PreferWebSocket(WebSocketUpstream(managed), managed, Clock())
-    assert await auto.count_tokens(request(target(fake))) == 1
+@pytest.mark.parametrize("refused", [[], [404]], ids=["native", "managed"])
+async def test_an_open_that_is_cancelled_leaves_nothing_open(fake, both, refused):
+    auto, _ = both
+    fake.handshake_statuses += refused
+    opening = asyncio.create_task(auto.open(request(target(fake, "gate1"))))
+    await fake.reached("gpt-gate1")
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    await fake.wait_closed(closed_early=1)
 
 
 async def test_of_500_failures_at_random_points_nothing_is_lost_or_doubled(fake):
     """One answer each: all of the socket's, a beginning of it and an error, or the managed one."""
     chance = random.Random(11)  # noqa: S311 - accidents, the same in each run
     managed = Scripted(answer("managed ", "answer"))
-    native = WebSocketUpstream(managed, clock=Pauses().clock, jitter=lambda: 0.0)
+    native = WebSocketUpstream(clock=Pauses().clock, jitter=lambda: 0.0)
     now = [0.0]
     auto = PreferWebSocket(native, managed, Clock(monotonic=lambda: now[0]))
     seen = {"whole": 0, "cut": 0, "managed": 0}
@@ -234,13 +246,8 @@ async def test_of_500_failures_at_random_points_nothing_is_lost_or_doubled(fake)
             chance.random() < 0.2
         )
         asked = request(target(fake, model, ws_lanes=lanes))
-        async with aclosing(auto.respond(asked)) as drafts:
-            received, failure = [], None
-            try:
-                async for draft in drafts:
-                    received.append(draft)  # noqa: PERF401 - what came before an error counts too
-            except UpstreamError as error:
-                failure = error
+        answered = await ask(asked, auto)
+        received, failure = answered.drafts, answered.error
         texts = [draft.text for draft in received]
         if not any(texts):
             assert failure is None
@@ -256,7 +263,7 @@ async def test_of_500_failures_at_random_points_nothing_is_lost_or_doubled(fake)
         models = [f"{chance.choice(['text', 'tools', 'reasoning'])}-{n}-{m}" for m in range(4)]
         await asyncio.gather(*(one(model, chance.choice([1, 4])) for model in models))
         now[0] += LONGEST_COOLDOWN
-    await native.close()
+    await native.stop()
     assert sum(seen.values()) == 500
     assert seen["cut"] > 50
     assert seen["managed"] > 50

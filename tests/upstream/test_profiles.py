@@ -13,7 +13,6 @@ import ws_bridge.upstream
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.compaction import compacts_natively
 from ws_bridge.upstream.dialects import reader_of
-from ws_bridge.upstream.dialects.anthropic import AnthropicDeltas
 from ws_bridge.upstream.dialects.chat import ChatDeltas
 from ws_bridge.upstream.dialects.request_adapter import Dialect
 from ws_bridge.upstream.errors import NeverBegan
@@ -25,7 +24,7 @@ from ws_bridge.upstream.profiles import PROFILES, Profile, profile_of
 from ws_bridge.upstream.websocket.connection import ProviderAddress
 
 OTHER = "https://elsewhere.example"
-READERS = {"": NoneType, "anthropic": AnthropicDeltas, "chat": ChatDeltas}
+READERS = {"": NoneType, "chat": ChatDeltas}
 ALL = {**PROFILES, "nosuch": Profile()}
 
 
@@ -170,7 +169,7 @@ def test_a_provider_without_a_profile_has_the_defaults():
 
 # A dialect's name and its reader's; they are no providers.
 DIALECTS = {
-    ("dialects/__init__.py", "anthropic"),
+    ("dialects/anthropic/__init__.py", "anthropic"),
     ("dialects/request_adapter.py", "anthropic"),
     ("litellm/models.py", "bedrock"),
     *(("litellm/access.py", family) for family in ("anthropic", "bedrock", "cohere", "gemini")),

@@ -9,11 +9,12 @@ import socket
 import ssl
 import struct
 import zlib
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import openai
 import pytest
+from support.answers import drafts_of
 from support.hang import HANG_SECONDS
 from upstreams.anthropic import anthropic_events
 from upstreams.asking import KEY, ask, request, target
@@ -27,7 +28,7 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.errors import TOO_LARGE, classify
 from ws_bridge.upstream.litellm import client, internals
-from ws_bridge.upstream.litellm.upstream import LitellmUpstream, call_of
+from ws_bridge.upstream.litellm.upstream import call_of
 from ws_bridge.upstream.retry import is_retryable
 from ws_bridge.upstream.websocket import connection
 from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
@@ -440,9 +441,9 @@ async def test_so_is_what_a_background_call_is_answered_with(asked, status):
 @asynccontextmanager
 async def native():
     """The provider's own WebSocket, as an upstream."""
-    upstream = WebSocketUpstream(LitellmUpstream())
+    upstream = WebSocketUpstream()
     yield upstream
-    await upstream.close()
+    await upstream.stop()
 
 
 @pytest.mark.catalogue("A7")
@@ -503,15 +504,14 @@ async def test_what_is_not_read_from_a_websocket_is_kept_up_to_a_bound(monkeypat
         to = Target(
             "m", "openai/gpt-wire", f"http://127.0.0.1:{port}/v1", KEY, most_bytes=512 * MIB
         )
-        async with aclosing(upstream.respond(request(to))) as drafts:
-            assert (await anext(drafts)).type == "response.created"
-            [lane] = upstream._pool._connections[0].lanes
-            async with asyncio.timeout(HANG_SECONDS):
-                while lane.is_leased:  # noqa: ASYNC110 - the connection's own task
-                    await asyncio.sleep(0)
-            with pytest.raises(UpstreamError, match="lost"):
-                async for _ in drafts:
-                    pass
+        answer = await upstream.open(request(to))
+        assert answer.first[0].type == "response.created"
+        [lane] = upstream._pool._connections[0].lanes
+        async with asyncio.timeout(HANG_SECONDS):
+            while lane.is_leased:  # noqa: ASYNC110 - the connection's own task
+                await asyncio.sleep(0)
+        with pytest.raises(UpstreamError, match="lost"):
+            await drafts_of(answer)
         async with asyncio.timeout(HANG_SECONDS):
             await provider.is_gone.wait()
     assert provider.sent < 200 * MIB

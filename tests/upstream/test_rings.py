@@ -7,21 +7,32 @@ grows with every answer.
 import asyncio
 import gc
 import types
-from contextlib import aclosing, contextmanager
+from contextlib import contextmanager
 
 import httpx
 import pytest
+from support.answers import drafts_of
 from support.hang import HANG_SECONDS
-from upstreams.asking import ask, request, take, target
+from support.scripted_upstream import Scripted, ScriptedAnswer, answer, opening
+from upstreams.asking import ask, request, target
+from upstreams.native import target as native_target
+from upstreams.sockets import Accident, FakeSockets
 
+from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
+from ws_bridge.protocol.events import FAILED, Draft
+from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.fallbacks import Fallbacks
 from ws_bridge.upstream.litellm.tap import Fed
-from ws_bridge.upstream.litellm.upstream import LitellmUpstream
+from ws_bridge.upstream.litellm.upstream import LitellmAnswer, LitellmUpstream
+from ws_bridge.upstream.sealed_items import SealedItems
 from ws_bridge.upstream.websocket.connection import ProviderAddress, ProviderConnection
+from ws_bridge.upstream.websocket.upstream import LaneAnswer, WebSocketUpstream
 
 THREE = ("native", "chat", "anthropic")
 # No `Tap`: the context in which a connection was opened keeps the first, which then has nothing.
-KINDS = (Fed, httpx.Response, UpstreamError, ProviderConnection)
+ANSWERS = (LitellmAnswer, LaneAnswer, ScriptedAnswer)
+KINDS = (*ANSWERS, Fed, httpx.Response, UpstreamError, ProviderConnection)
 
 
 @contextmanager
@@ -60,12 +71,48 @@ async def test_an_answer_is_freed_when_it_is_over(fake, family):
 async def test_an_answer_is_freed_when_it_is_left_in_the_middle(fake, family):
     await ask(request(target(fake, family, "text")))
     with no_collection() as left:
-        async with aclosing(
-            LitellmUpstream().respond(request(target(fake, family, "slow-text")))
-        ) as all_:
-            await take(all_, "delta")
-        del all_
+        answer = await LitellmUpstream().open(request(target(fake, family, "slow-text")))
+        await answer.read()
+        await answer.close()
+        del answer
         await until_none(left)
+
+
+HOW = {"whole": None, "left": None, "lost": Accident(3), "refused": Accident(0, 1011)}
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_so_is_an_answer_of_a_socket(how):
+    with FakeSockets() as fake:
+        upstream = WebSocketUpstream()
+
+        async def answered():
+            fake.accidents["gpt-text"] += [HOW[how]] if HOW[how] else []
+            try:
+                answer = await upstream.open(request(native_target(fake)))
+                await answer.close() if how == "left" else await drafts_of(answer)
+            except UpstreamError as error:
+                assert how in ("lost", "refused")
+                error.without_traceback()  # as the job keeps it
+
+        await answered()
+        with no_collection() as left:
+            await answered()
+            assert "LaneAnswer" not in left()
+        await upstream.stop()
+
+
+async def test_so_are_the_answer_and_the_error_of_a_target_that_failed():
+    failed = Draft(FAILED, {"response": {"error": {"code": "server_error"}}})
+    scripted = Scripted([*opening(), failed], answer("x"))
+    candidates = [[Target("m", "openai/a"), Target("m", "openai/b")]]
+    fallbacks = Fallbacks(scripted, lambda _: candidates, SealedItems(), Clock())
+    with no_collection() as left:
+        answered = await fallbacks.open(request(candidates[0][0]))
+        assert [tried.outcome for tried in answered.tried] == ["502", "answers"]
+        scripted.answers.clear()
+        assert left() == ["ScriptedAnswer"]
+        await answered.close()
 
 
 async def test_litellm_is_not_asked_about_what_follows_a_native_end(fake, monkeypatch):

@@ -6,13 +6,14 @@ The first call is made of a loopback provider that hangs or refuses; time is tur
 import asyncio
 
 import pytest
+from support.answers import drafts_of
 from support.fake_clock import FakeClock, wait_until
 from upstreams.asking import ask, name_of, request, target
 
 from ws_bridge.protocol.events import COMPLETED
 from ws_bridge.protocol.history import Chain
 from ws_bridge.upstream.base import Request, Target
-from ws_bridge.upstream.router import WARM_UP_CLOSE_SECONDS, WARM_UP_SECONDS, Router
+from ws_bridge.upstream.router import WARM_UP_SECONDS, WARM_UP_STOP_SECONDS, Router
 
 DEMO = Target("demo", "demo/demo", drop_params=True)
 HELLO = Chain(None, ({"type": "message", "role": "user", "content": "hello"},))
@@ -22,15 +23,17 @@ FAMILIES = ("native", "chat", "anthropic", "gemini")
 async def test_a_create_waits_until_the_providers_are_open_and_then_runs():
     providers = Router([DEMO])
     asked = Request(DEMO, HELLO, {"max_output_tokens": 3})
-    early = asyncio.create_task(anext(providers.respond(asked)))
+    early = asyncio.create_task(providers.open(asked))
+    counting = asyncio.create_task(providers.count_tokens(asked))
     await asyncio.sleep(0)
     assert not early.done()
-    await providers.open()
-    assert (await early).type == "response.created"
-    kinds = [draft.type async for draft in providers.respond(asked)]
-    assert kinds[-1] in (COMPLETED, "response.incomplete")
-    assert await providers.count_tokens(asked) > 0
-    await providers.close()
+    assert not counting.done()
+    await providers.start()
+    drafts = await drafts_of(await early)
+    assert drafts[0].type == "response.created"
+    assert drafts[-1].type in (COMPLETED, "response.incomplete")
+    assert await counting > 0
+    await providers.stop()
 
 
 @pytest.fixture
@@ -40,12 +43,12 @@ async def slow(fake):
     hung = target(fake, "native", "hang")
     targets = [target(fake, family, "text") for family in FAMILIES]
     providers = Router([hung, *targets], warm_up=hung, clock=hands.clock())
-    opening = asyncio.create_task(providers.open())
+    opening = asyncio.create_task(providers.start())
     await fake.reached(name_of(hung))
     yield providers, opening, hands
-    closing = asyncio.create_task(providers.close())
+    closing = asyncio.create_task(providers.stop())
     await wait_until(lambda: hands.sleepers)
-    hands.advance(WARM_UP_CLOSE_SECONDS)  # what hangs is not waited for
+    hands.advance(WARM_UP_STOP_SECONDS)  # what hangs is not waited for
     await closing
     await fake.wait_closed(closed_early=1)
 
@@ -79,24 +82,24 @@ async def test_a_first_call_that_fails_is_one_warning(fake, caplog, scenario):
     broken = target(fake, "native", scenario)
     whole = target(fake, "chat", "text")
     providers = Router([broken, whole], warm_up=broken, clock=FakeClock().clock())
-    await providers.open()
+    await providers.start()
     assert (await ask(request(whole), providers)).response["status"] == "completed"
     assert warnings(caplog) == ["warm_up_failed kind=UpstreamError: ready without it"]
-    await providers.close()
+    await providers.stop()
 
 
 async def test_a_first_call_that_is_slow_and_then_fails_is_still_one_warning(fake, caplog):
     broken = target(fake, "native", "gate0-zerobytes")
     hands = FakeClock()
     providers = Router([broken], warm_up=broken, clock=hands.clock())
-    opening = asyncio.create_task(providers.open())
+    opening = asyncio.create_task(providers.start())
     await wait_until(lambda: hands.sleepers)
     hands.advance(WARM_UP_SECONDS)
     await opening
     fake.release(name_of(broken))
     await asyncio.wait((providers._warming,))
     assert len(warnings(caplog)) == 1
-    await providers.close()
+    await providers.stop()
 
 
 def warnings(caplog):

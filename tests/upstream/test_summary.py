@@ -4,8 +4,9 @@ import pytest
 from support.scripted_upstream import Scripted, answer, completed, opening
 
 from ws_bridge.errors import UpstreamError
+from ws_bridge.protocol.events import FAILED, Draft
 from ws_bridge.protocol.history import Chain
-from ws_bridge.upstream.base import Request, Target
+from ws_bridge.upstream.base import COMPLETE, Request, Target
 from ws_bridge.upstream.summary import summarise
 
 USER = {"type": "message", "role": "user", "content": "I am Ada"}
@@ -25,7 +26,24 @@ async def test_the_model_is_asked_after_the_conversation_and_without_tools():
     assert upstream.requests[0].options == {"instructions": "be brief"}
 
 
-@pytest.mark.parametrize("script", [[*opening(), completed()], opening()])
-async def test_no_summary_is_an_error(script):
+async def test_the_answer_is_read_to_its_end_and_closed_as_complete():
+    upstream = Scripted(answer("Ada."))
+    await summarise(upstream, asked())
+    assert upstream.answers[0].closes == [(COMPLETE, False)]
+    assert upstream.open_now == 0
+
+
+FAILURES = {
+    "empty": [*opening(), completed()],
+    "cut off": opening(),
+    "failed": [*opening(), Draft(FAILED, {"response": {}})],
+    "broken": [*opening(), UpstreamError()],
+}
+
+
+@pytest.mark.parametrize("how", FAILURES)
+async def test_no_summary_is_an_error_and_leaves_nothing_open(how):
+    upstream = Scripted(FAILURES[how])
     with pytest.raises(UpstreamError):
-        await summarise(Scripted(script), asked())
+        await summarise(upstream, asked())
+    assert upstream.open_now == 0

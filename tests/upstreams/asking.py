@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
+
+from support.answers import each_draft, events_of
 
 from upstreams.server import FakeProviders
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain, Turn
-from ws_bridge.protocol.response import Envelope
-from ws_bridge.protocol.sequencer import Sequencer
+from ws_bridge.protocol.preface import PrefacedDrafts
 from ws_bridge.upstream.base import Request, Target, Upstream
 from ws_bridge.upstream.litellm.upstream import LitellmUpstream
 
@@ -69,7 +69,7 @@ def request(
 
 
 @dataclass
-class Answer:
+class Answered:
     """What one request came to."""
 
     drafts: list[Draft] = field(default_factory=list)
@@ -91,20 +91,20 @@ class Answer:
 
     def events(self) -> list[Json]:
         """As a client would see them."""
-        sequencer = Sequencer(Envelope("resp_1", "m", 1), None, lambda: 2.0)
-        events = [event for draft in self.drafts for event in sequencer.sequence(draft)]
-        return [event.json() for event in events]
+        return [event.json() for event in events_of(self.drafts)]
 
 
-async def ask(wanted: Request, upstream: Upstream | None = None) -> Answer:
-    answer = Answer()
+async def ask(wanted: Request, upstream: Upstream | None = None) -> Answered:
+    answered = Answered()
     try:
-        async with aclosing((upstream or LitellmUpstream()).respond(wanted)) as drafts:
-            async for draft in drafts:
-                answer.drafts.append(draft)
+        answer = await (upstream or LitellmUpstream()).open(wanted)
+        preface = answer.preface
+        prefaced = PrefacedDrafts(preface.items, preface.usage) if preface else None
+        async for draft in each_draft(answer):
+            answered.drafts += prefaced.of((draft,)) if prefaced else (draft,)
     except UpstreamError as error:
-        answer.error = error
-    return answer
+        answered.error = error
+    return answered
 
 
 async def take(drafts: AsyncGenerator[Draft, None], until: str) -> list[str]:

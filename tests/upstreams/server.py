@@ -206,7 +206,9 @@ class FakeProviders:
         except ValueError:
             body = (await request.read()).decode()
         entry = {"method": request.method, "path": str(request.rel_url), "body": body}
-        self.log.append({**entry, "headers": dict(request.headers)})
+        assert request.transport is not None
+        _, port, *_ = request.transport.get_extra_info("peername")
+        self.log.append({**entry, "headers": dict(request.headers), "port": port})
         self._note()
         return body
 

@@ -8,8 +8,7 @@ Rule 2: a reader, slow or gone, changes nothing here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Iterator, Sequence
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
@@ -22,16 +21,20 @@ from ws_bridge.errors import (
 from ws_bridge.jobs.cancel_scope import CancelScope
 from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.observe import JobFinished, JobStarted, Observe, finished
-from ws_bridge.jobs.publisher import OnEnd, Publisher
+from ws_bridge.jobs.publisher import OnEnd, OnItem, Publisher
 from ws_bridge.jobs.spec import EndReason, JobSpec, Reason, Timing
-from ws_bridge.protocol.events import COMPLETED, Draft
+from ws_bridge.protocol.events import COMPLETED, TERMINAL, Draft
 from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.output.items import DONE
 from ws_bridge.protocol.response import no_usage
 from ws_bridge.protocol.steering import required_outputs
 from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
-from ws_bridge.upstream.base import Tried, Upstream, read_out
+from ws_bridge.upstream.base import ABANDONED, Answer, Outcome, Tried, Upstream, outcome_of
+
+# What a warm-up publishes; no provider is asked (docs/protocol.md §2.4).
+WARM_UP = (Draft(COMPLETED, {"response": {"output": [], "usage": no_usage()}}),)
 
 
 class Job:
@@ -49,6 +52,7 @@ class Job:
         observe: Observe,
         clock: Clock,
         timing: Timing,
+        on_item: OnItem | None = None,
         on_end: OnEnd | None = None,
         claim: Claim | None = None,
     ) -> None:
@@ -56,8 +60,10 @@ class Job:
         self._upstream = upstream
         self._observe, self._clock, self._timing = observe, clock, timing
         self._scope = CancelScope(self.id)
-        self._publisher = Publisher(spec, self._scope, mirror=mirror, on_end=on_end, clock=clock)
-        self._tried: list[Tried] = []
+        self._publisher = Publisher(
+            spec, self._scope, mirror=mirror, on_item=on_item, on_end=on_end, clock=clock
+        )
+        self._tried: tuple[Tried, ...] = ()  # in order; the last one may answer
         self._is_steered = False
         self._began_at = clock.monotonic()
         if claim is not None:
@@ -66,44 +72,70 @@ class Job:
     # The main path
 
     async def run(self) -> None:
-        """Open the answer, read its drafts, publish each, and publish the end if there is none yet.
+        """Open the answer, publish each batch of it, and publish the end if there is none yet.
 
         Returns when the response has ended and the store knows.
         """
-        publisher, scope, spec = self._publisher, self._scope, self.spec
-        self._observe(JobStarted(self.id, spec.target.name, spec.transport))
+        self._observe(JobStarted(self.id, self.spec.target.name, self.spec.transport))
         silence = asyncio.create_task(self._break_silence())
-        with scope:
+        with self._scope as scope:
             scope.checkpoint()
-            async with aclosing(self._open()) as drafts:
-                async for draft in drafts:
-                    if not publisher.publish(draft):
-                        await publisher.flush()
-                        if publisher.is_ended:
-                            await read_out(drafts)
-                            break
-                    if self._is_steered and self._may_end_here():
-                        scope.request(EndReason.STEERED)
-                    if scope.reason is not None:  # a request from this task does not cancel it
-                        break
-                else:
-                    raise UpstreamError(TRUNCATED)
+            if self.spec.generate:
+                await self._generate()
+            else:
+                await self._publish_batch(WARM_UP)
         silence.cancel()
         await asyncio.gather(silence, return_exceptions=True)
         if scope.reason is not None:
             await self._publish_end(scope.reason)
         self._observe(self._finished())
 
-    def _open(self) -> AsyncGenerator[Draft, None]:
-        """The drafts of the target that answers.
+    async def _generate(self) -> None:
+        """Open the answer, read it to its end or that of the response, and close it."""
+        answer, outcome = await self._open(), ABANDONED
+        try:
+            outcome = await self._read(answer)
+        except UpstreamError as error:
+            outcome = Outcome(error=error.without_traceback())
+            self._scope.request(error)  # before the close: no later reason cancels that
+        finally:
+            await answer.close(outcome, keep_running=self._is_left_running())
 
-        The upstream's seam takes two callables that point to this job. So the job never holds the
-        generator: only ``run`` does, and when that returns no ring of objects is left.
-        """
-        spec = self.spec
-        if not spec.generate:
-            return warm_up()
-        return self._upstream.respond(spec.request(self._outlives, self._record_try))
+    async def _open(self) -> Answer:
+        """The answer of the target that gives one. Raises ``UpstreamError``."""
+        try:
+            answer = await self._upstream.open(self.spec.request())
+        except UpstreamError as error:
+            self._tried = tuple(one for one in error.tried if isinstance(one, Tried))
+            raise
+        self._tried = tuple(answer.tried)
+        self._publisher.set_answer(answer)
+        return answer
+
+    async def _read(self, answer: Answer) -> Outcome:
+        """Publish the answer's batches; how it went. Raises ``UpstreamError``."""
+        batch: Sequence[Draft] | None = answer.first
+        while batch is not None:
+            if await self._publish_batch(batch):
+                return outcome_of(next(draft for draft in batch if draft.type in TERMINAL))
+            if self._scope.reason is not None:  # a request from this task does not cancel it
+                return ABANDONED
+            batch = await answer.read()
+        raise UpstreamError(TRUNCATED)
+
+    async def _publish_batch(self, batch: Sequence[Draft]) -> bool:
+        """Publish a batch, or the part of it up to a steer; whether the response has ended."""
+        publisher = self._publisher
+        for drafts in split_after_items(batch) if self._is_steered else (batch,):
+            if not publisher.publish(drafts):
+                await publisher.flush()
+                if publisher.is_ended:
+                    return True
+            if self._is_steered and self._may_end_here():
+                self._scope.request(EndReason.STEERED)
+            if self._scope.reason is not None:
+                break
+        return False
 
     async def _publish_end(self, reason: Reason) -> None:
         """Publish the end that the provider did not send."""
@@ -209,18 +241,13 @@ class Job:
         is_new = spec.record.may_run_again and not self._publisher.folded().output()
         return (is_new or spec.is_provider_run) and not self._publisher.is_ended
 
-    def _outlives(self) -> bool:
+    def _is_left_running(self) -> bool:
         """Whether a provider that generates the response by itself is to continue: for a successor.
 
-        Asked while the job is cancelled, before anything can be handed over.
+        Asked before anything can be handed over.
         """
         is_left = self._scope.reason in (EndReason.SHUTDOWN, EndReason.TAKEN_OVER)
         return is_left and self.spec.envelope.store
-
-    def _record_try(self, tried: Tried) -> None:
-        self._tried.append(tried)
-        if tried.answers:
-            self._publisher.set_target(tried.target)
 
     def _finished(self) -> JobFinished:
         first_at, error = self._publisher.first_at, self.stream.error
@@ -231,10 +258,14 @@ class Job:
             events=len(self.stream.events),
             first_event_seconds=None if first_at is None else first_at - self._began_at,
             seconds=self._clock.monotonic() - self._began_at,
-            tried=tuple(self._tried),
+            tried=self._tried,
         )
 
 
-async def warm_up() -> AsyncGenerator[Draft, None]:
-    """The drafts of a warm-up; no provider is asked (docs/protocol.md §2.4)."""
-    yield Draft(COMPLETED, {"response": {"output": [], "usage": no_usage()}})
+def split_after_items(drafts: Sequence[Draft]) -> Iterator[Sequence[Draft]]:
+    """The batch in parts, each of which but the last ends with a finished item."""
+    start = 0
+    for end, draft in enumerate(drafts, 1):
+        if draft.type == DONE or end == len(drafts):
+            yield drafts[start:end]
+            start = end

@@ -18,7 +18,7 @@ from typing import Any
 from ws_bridge.clock import Clock
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.jobs.backlog import Backlog, MirrorListener, shorten
-from ws_bridge.jobs.store_timeout import Outcome, wait_until_settled, wait_while_answering
+from ws_bridge.jobs.store_timeout import StepResult, wait_until_settled, wait_while_answering
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Claim, Lease, Receipt, Record, Store, Verdict
 from ws_bridge.stream import Stream
@@ -330,7 +330,7 @@ class Mirror:
             self._behind[backlog.record.id] = backlog
             self._signal.add()
 
-    async def _answered(self, step: Coroutine[Any, Any, Outcome]) -> Outcome:
+    async def _answered(self, step: Coroutine[Any, Any, StepResult]) -> StepResult:
         """The step's outcome, waited for as long as the store answers. Raises ``TimeoutError``."""
         return await wait_while_answering(self._store.answer_count, step)
 

@@ -10,30 +10,40 @@ nothing is published under numbers that another server has given out.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from operator import attrgetter
+from typing import Any
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError, ResponseTakenOver
 from ws_bridge.jobs.cancel_scope import CancelScope
 from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.spec import JobSpec
-from ws_bridge.protocol.events import CREATED, LIFECYCLE, TERMINAL, Draft, Event
+from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Draft, Event
+from ws_bridge.protocol.output.items import DONE
 from ws_bridge.protocol.output.received import has_items, with_items
+from ws_bridge.protocol.preface import PrefacedDrafts
 from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.sequencer import Sequencer, end_for
 from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
-from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.base import Answer
+from ws_bridge.upstream.prices import PriceRow
 
 OnEnd = Callable[[JobSpec, Json], Awaitable[None]]
+OnItem = Callable[[Draft, str], None]
+
+# Of these more is wanted than an event.
+INSPECTED = LIFECYCLE | {DONE}
+_type_of = attrgetter("type")
 
 
 class Publisher:
     """Numbers the drafts of one response and publishes their events.
 
-    Without a mirror nothing is stored. ``on_end`` is awaited with the final object before the
-    terminal event is published.
+    Without a mirror nothing is stored. ``on_item`` is called with each finished item's draft and
+    its maker. ``on_end`` is awaited with the final object before the terminal event is published.
     """
 
     def __init__(
@@ -42,6 +52,7 @@ class Publisher:
         scope: CancelScope,
         *,
         mirror: Mirror | None,
+        on_item: OnItem | None,
         on_end: OnEnd | None,
         clock: Clock,
     ) -> None:
@@ -52,12 +63,16 @@ class Publisher:
         self._id = spec.record.id
         self._scope = scope
         self._mirror = mirror
+        self._on_item = on_item
         self._on_end = on_end
         self._clock = clock
         self._sequencer = Sequencer(spec.envelope, spec.lane, clock.wall)
         self._reducer = Reducer()
         self._pending: list[Event] = []  # numbered, and not published yet
         self._is_recorded = mirror is None  # the store knows the response
+        self._model = ""  # of the target that answers, where that is another than was asked for
+        self._preface: PrefacedDrafts | None = None
+        self._prices: PriceRow | None = None  # where the cost is reported
         self._replays = 0  # drafts to come that an earlier server has published
         self._lock = asyncio.Lock()
 
@@ -90,25 +105,41 @@ class Publisher:
         if self._mirror is not None:
             self._mirror.resume(claim, self.stream, self._scope.listener())
 
-    def set_target(self, target: Target) -> None:
-        """This target answers: the store is to know it."""
+    def set_answer(self, answer: Answer) -> None:
+        """This answer comes: the store is to know its target, and its id at the provider."""
+        target, preface = answer.target, answer.preface
+        self._model = "" if target.name == self.spec.target.name else target.name
+        self._preface = PrefacedDrafts(preface.items, preface.usage) if preface else None
+        self._prices = answer.prices
         self.spec = self.spec.answered_by(target)
         if self._mirror is not None:
             self._mirror.replace_record(self.spec.record)
+            if answer.upstream_id:
+                self._mirror.set_upstream_id(self._id, answer.upstream_id)
 
     # Events
 
-    def publish(self, draft: Draft) -> bool:
-        """Publish a draft of the provider; false if ``flush`` has to wait for the store first."""
-        if draft.type in LIFECYCLE or self._replays:
-            if self._is_replay(draft):
-                return True
-            draft = self._with_items(draft)
-        return self._publish(self._sequencer.sequence(draft))
+    def publish(self, drafts: Sequence[Draft]) -> bool:
+        """Publish a batch of the provider; false if ``flush`` has to wait for the store first.
+
+        Raises ``UpstreamError`` for a draft that cannot be written; those before it are published.
+        """
+        is_plain = INSPECTED.isdisjoint(map(_type_of, drafts))  # nearly all of a stream is
+        if not is_plain:
+            self._note_items(drafts)
+        if self._replays:
+            drafts = self._without_replays(drafts)
+        if self._preface is not None:
+            drafts = self._preface.of(drafts)
+        events = self._sequencer.sequence(drafts) if is_plain else self._sequence_each(drafts)
+        is_published = self._publish(events)
+        if self._sequencer.failure is not None:
+            raise self._sequencer.failure
+        return is_published
 
     def publish_own(self, draft: Draft) -> bool:
         """Publish a draft of the bridge; false as ``publish``."""
-        return self._publish(self._sequencer.sequence(draft))
+        return self._publish(self._sequencer.sequence((draft,)))
 
     async def open(self, *, queued: bool = False) -> None:
         """Publish what a response begins with, unless it has begun. Raises as ``flush``."""
@@ -241,18 +272,50 @@ class Publisher:
 
     # Drafts of a provider
 
-    def _is_replay(self, draft: Draft) -> bool:
-        """Whether an earlier server has published it."""
-        if draft.type == CREATED and self.spec.is_provider_run and self._mirror is not None:
-            self._mirror.set_upstream_id(self._id, str(draft.fields["response"]["id"]))
-        if draft.type in LIFECYCLE or not self._replays:
-            return False
-        self._replays -= 1
-        return True
+    def _note_items(self, drafts: Sequence[Draft]) -> None:
+        if self._on_item is not None:
+            for draft in drafts:
+                if draft.type == DONE:
+                    self._on_item(draft, self.spec.record.maker)
 
-    def _with_items(self, draft: Draft) -> Draft:
-        """A terminal draft with the items that the provider left out of it."""
+    def _without_replays(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """The drafts without those that an earlier server has published."""
+        new = []
+        for draft in drafts:
+            if self._replays and draft.type not in LIFECYCLE:
+                self._replays -= 1
+            else:
+                new.append(draft)
+        return new
+
+    def _sequence_each(self, drafts: Sequence[Draft]) -> list[Event]:
+        """The events of a batch with lifecycle drafts, which are completed."""
+        events: list[Event] = []
+        for draft in drafts:
+            is_lifecycle = draft.type in LIFECYCLE
+            whole = self._completed(draft, events) if is_lifecycle else draft
+            events += self._sequencer.sequence((whole,))
+            if self._sequencer.failure is not None:
+                break
+        return events
+
+    def _completed(self, draft: Draft, before: Sequence[Event]) -> Draft:
+        """A lifecycle draft with what the provider left out: the model's name, the items."""
         response = draft.fields.get("response")
-        if draft.type not in TERMINAL or has_items(response):
-            return draft
-        return Draft(draft.type, {"response": with_items(response, self.folded().output())})
+        if self._model and isinstance(response, dict) and not response.get("model"):
+            response = response | {"model": self._model}
+        if draft.type in TERMINAL and not has_items(response):
+            folded = Reducer().fold([*self.stream.events, *self._pending, *before])
+            response = with_items(response, folded.output())
+        if draft.type in TERMINAL and self._prices is not None:
+            response = _priced(response, self._prices)
+        is_changed = response is not draft.fields.get("response")
+        return Draft(draft.type, {"response": response}) if is_changed else draft
+
+
+def _priced(response: Any, prices: PriceRow) -> Any:
+    """The response with its cost in the usage, where the provider tells none itself."""
+    usage = response.get("usage") if isinstance(response, dict) else None
+    if not isinstance(usage, dict) or "cost" in usage:
+        return response
+    return response | {"usage": usage | {"cost": prices.cost(usage)}}

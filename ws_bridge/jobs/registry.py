@@ -19,6 +19,7 @@ from ws_bridge.jobs.lineage import Lineage, build_chain
 from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.observe import Observe
 from ws_bridge.jobs.output_quotas import OutputQuotas
+from ws_bridge.jobs.publisher import OnItem
 from ws_bridge.jobs.spec import Create, EndReason, JobSpec, Timing, build_spec
 from ws_bridge.pacing import Pacer, aside
 from ws_bridge.protocol.conversation import conversation_id
@@ -51,6 +52,7 @@ class JobRegistry:
         policy: JobPolicy,
         clock: Clock,
         sealer: Sealer = UNSIGNED,
+        on_item: OnItem | None = None,
     ) -> None:
         self._upstream = upstream
         self._find_target = find_target
@@ -60,6 +62,7 @@ class JobRegistry:
         self._policy = policy
         self._clock = clock
         self._sealer = sealer
+        self._on_item = on_item
         self._running: dict[str, Job] = {}
         self.outputs = policy.outputs
         self._tasks: set[asyncio.Task[None]] = set()
@@ -194,6 +197,7 @@ class JobRegistry:
             observe=self._observe,
             clock=self._clock,
             timing=self._policy.timing,
+            on_item=self._on_item,
             on_end=self.lineage.append_to_conversation,
             claim=claim,
         )

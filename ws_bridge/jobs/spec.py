@@ -5,7 +5,6 @@ Pure: it starts no task, asks no clock and makes up no id. What it needs of both
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -18,7 +17,7 @@ from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.protocol.response import Envelope, echo_of
 from ws_bridge.store.base import MAX_ANCESTORS, Claim, Record
 from ws_bridge.types import Json
-from ws_bridge.upstream.base import Request, Target, Tried
+from ws_bridge.upstream.base import Request, Target
 
 
 class EndReason(Enum):
@@ -92,8 +91,8 @@ class JobSpec:
         is_run = self.is_provider_run and target.native_background
         return replace(self, record=record, target=target, is_provider_run=is_run)
 
-    def request(self, outlives: Callable[[], bool], tried: Callable[[Tried], None]) -> Request:
-        """What the upstream is asked, with the two callables that its seam takes."""
+    def request(self) -> Request:
+        """What the upstream is asked."""
         return Request(
             target=self.target,
             chain=self.chain,
@@ -103,8 +102,6 @@ class JobSpec:
             response_id=self.record.id,
             store=self.envelope.store,
             background_id=self.background_id,
-            outlives=outlives,
-            tried=tried,
         )
 
 

@@ -20,12 +20,12 @@ CHECKS = 4  # in SILENCE_SECONDS: whether an answer has come
 CHECK_SECONDS = 0.25  # between two checks whether this process stood still
 STANDSTILL_SECONDS = 1.0  # a check that is so late was held up by one
 
-Outcome = TypeVar("Outcome")
+StepResult = TypeVar("StepResult")
 
 
 async def wait_while_answering(
-    answers: Callable[[], int], step: Coroutine[Any, Any, Outcome]
-) -> Outcome:
+    answers: Callable[[], int], step: Coroutine[Any, Any, StepResult]
+) -> StepResult:
     """The step's outcome; ``answers`` counts the store's answers to all calls of this process.
 
     Raises ``TimeoutError``, and what the step raises; the step is over in any case.

@@ -251,6 +251,20 @@ def _count(value: Any) -> int:
     return int(value) if whole and abs(value) <= MOST_COUNTED else 0
 
 
+def sum_usage(usage: Mapping[str, Any], more: Mapping[str, Any]) -> Json:
+    """The sum of all counts of two usage objects, at any depth."""
+    total = dict(usage)
+    for name, value in more.items():
+        known = total.get(name)
+        if isinstance(value, Mapping):
+            total[name] = sum_usage(known if isinstance(known, Mapping) else {}, value)
+        elif isinstance(value, int | float) and isinstance(known, int | float):
+            total[name] = known + value
+        else:
+            total.setdefault(name, value)
+    return total
+
+
 def _present(values: Mapping[str, Any]) -> Json:
     return {key: value for key, value in values.items() if value is not None}
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ws_bridge.errors import BridgeError
+from ws_bridge.errors import BridgeError, UpstreamError
 from ws_bridge.protocol.events import (
     COMPLETED,
     CREATED,
@@ -57,6 +57,7 @@ class Sequencer:
         )
         self._upstream: Json = {}  # the provider's latest response object
         self.result: Json | None = None  # the terminal event's response
+        self.failure: UpstreamError | None = None  # of a draft that cannot be written
 
     @property
     def is_open(self) -> bool:
@@ -81,18 +82,38 @@ class Sequencer:
         kinds = (CREATED, QUEUED if waits else IN_PROGRESS)
         return [self._emit_opening(kind, status) for kind in kinds if kind not in self._emitted]
 
-    def sequence(self, draft: Draft) -> list[Event]:
-        """The events that one draft of the upstream becomes; none after the end."""
+    def sequence(self, drafts: Sequence[Draft]) -> list[Event]:
+        """The events that a batch of the upstream's drafts becomes; none after the end.
+
+        A draft that cannot be written ends the batch, and ``failure`` is why.
+        """
+        events: list[Event] = []
+        is_flowing = self._is_flowing()
+        try:
+            for draft in drafts:
+                if is_flowing and draft.type not in INSPECTED:  # nearly all of a stream
+                    events.append(Event.of(draft, self._next, self._lane))
+                    self._next += 1
+                else:
+                    self._sequence_inspected(draft, events)
+                    is_flowing = self._is_flowing()
+        except UpstreamError as failure:
+            self.failure = failure.without_traceback()
+        return events
+
+    def _is_flowing(self) -> bool:
+        """Whether the response is open, and has not ended."""
+        return IN_PROGRESS in self._emitted and self.result is None
+
+    def _sequence_inspected(self, draft: Draft, events: list[Event]) -> None:
+        """Append the events of a draft that may open or end the response, or be left out."""
         if self.is_ended:
-            return []
-        if draft.type not in INSPECTED and IN_PROGRESS in self._emitted:  # nearly all of a stream
-            return [self._number(draft)]
+            return
         if draft.type in LIFECYCLE:
-            return self._sequence_lifecycle(draft)
-        if draft.type in (ADDED, DONE) and not is_item(draft.fields.get("item")):
-            return []
-        events = self.open() if IN_PROGRESS not in self._emitted else []
-        return [*events, self._number(draft)]
+            events += self._sequence_lifecycle(draft)
+        elif draft.type not in (ADDED, DONE) or is_item(draft.fields.get("item")):
+            events += self.open() if IN_PROGRESS not in self._emitted else []
+            events.append(self._number(draft))
 
     def keepalive(self, snapshot: Json) -> list[Event]:
         """`response.in_progress` once more, with the current snapshot (docs/protocol.md §3.6)."""
@@ -179,8 +200,9 @@ class Sequencer:
         return self._emit(kind, response | {"output": [], "usage": None})
 
     def _emit_terminal(self, kind: str, response: Json) -> Event:
+        event = self._emit(kind, response)
         self.result = response
-        return self._emit(kind, response)
+        return event
 
     def _emit(self, kind: str, response: Json) -> Event:
         self._emitted.add(kind)

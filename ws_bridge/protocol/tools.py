@@ -114,6 +114,7 @@ class ClientTool:
     description: str = ""
     parameters: Json = field(default_factory=dict)
     strict: bool | None = None
+    is_deferred: bool = False  # it may wait until a tool search finds it
 
     @property
     def call(self) -> str:
@@ -139,7 +140,7 @@ class ToolTable:
         table: dict[str, ClientTool] = {}
         hosted = []
         for place, tool in _with_places(tools, "tools"):
-            if tool.get("type") not in KINDS:
+            if str(tool.get("type")) not in KINDS:
                 hosted.append((place, tool))
                 continue
             entry = _client_tool(tool)
@@ -275,6 +276,7 @@ def _client_tool(tool: Json) -> ClientTool:
         description=_description(tool),
         parameters=parameters if isinstance(parameters, dict) else KINDS[kind].parameters,
         strict=tool.get("strict") if isinstance(tool.get("strict"), bool) else None,
+        is_deferred=tool.get("defer_loading") is True,
     )
 
 

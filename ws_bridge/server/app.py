@@ -56,6 +56,7 @@ from ws_bridge.upstream.base import Service
 from ws_bridge.upstream.fallbacks import Fallbacks
 from ws_bridge.upstream.model_table import build
 from ws_bridge.upstream.router import Router
+from ws_bridge.upstream.sealed_items import SealedItems
 
 log = logging.getLogger("ws_bridge")
 
@@ -80,14 +81,15 @@ class Bridge:
         self._clock = clock = clock or Clock()
         self.force = asyncio.Event()  # set from outside: a drain waits no longer
         self.ready = asyncio.Event()  # set: responses can be made
-        self.broken = asyncio.Event()  # set: the upstream could not be opened
+        self.broken = asyncio.Event()  # set: the upstream could not be started
         # Where answers are kept, and where they come from.
         self._store, self._conversations = _stores(config, environ, clock)
         self._is_store_open = False
         self._sealer = sealer_of(config, environ, self._store)
         self._models = models = build(config, environ)
         self._upstream = upstream or Router(models.targets(), self._sealer, clock=clock)
-        self._answers = Fallbacks(self._upstream, models.candidates, clock)
+        sealed_items = SealedItems()
+        self._answers = Fallbacks(self._upstream, models.candidates, sealed_items, clock)
         # The jobs between the two.
         self._metrics = Metrics(worker)
         self._mirror = Mirror(self._store, _mirror_timing(config), clock)
@@ -100,6 +102,7 @@ class Bridge:
             policy=_job_policy(config),
             clock=clock,
             sealer=self._sealer,
+            on_item=sealed_items.record,
         )
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.set_callbacks(
@@ -129,6 +132,7 @@ class Bridge:
             self._models.names(),
             self._models.find,
             upstream=self._answers,
+            token_counter=self._upstream,
             jobs=jobs,
             sealer=self._sealer,
             clock=clock,
@@ -178,23 +182,23 @@ class Bridge:
     async def _live(self, _app: web.Application) -> AsyncIterator[None]:
         """Run what runs beside the requests; at the end, stop it and close the parts."""
         await self.open_store()
-        opening = asyncio.create_task(self._open())
+        starting = asyncio.create_task(self._start())
         bodies = (self._mirror.run(), self._takeover.run(), self._sockets.run())
         tasks = [asyncio.create_task(body) for body in bodies]
         yield
-        for task in (opening, *tasks):
+        for task in (starting, *tasks):
             task.cancel()
-        await asyncio.gather(opening, *tasks, return_exceptions=True)
+        await asyncio.gather(starting, *tasks, return_exceptions=True)
         await self._mirror.drain()
         await self._store.close()
-        await self._upstream.close()
+        await self._upstream.stop()
 
-    async def _open(self) -> None:
+    async def _start(self) -> None:
         # All that litellm's import makes lives for ever: to walk it again and again, and once more
         # at the end, would take a third of the start.
         gc.disable()
         try:
-            await self._upstream.open()
+            await self._upstream.start()
         except ImportError as failure:  # a server without an upstream cannot serve
             log.error("upstream_cannot_open reason=%s", failure)  # noqa: TRY400 - the reason is enough
             self.broken.set()

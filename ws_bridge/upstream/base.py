@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.events import FAILED, Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.types import Item, Json
+from ws_bridge.upstream.prices import PriceRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Target:
     stall_seconds: float = 120.0  # the longest silence of the provider
     retries: int = 2  # before the first event only
     native_background: bool = False  # background runs in the provider's own background mode
-    report_cost: bool = False  # keep litellm's `usage.cost`
+    report_cost: bool = False  # `usage.cost`, by litellm's prices
     drop_params: bool = (
         False  # leave out parameters that the provider does not know, instead of a 400
     )
@@ -104,7 +105,7 @@ class Preface:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an answer went: it was complete, it failed with an error, or nobody wanted the rest."""
+    """How an answer went: it was complete, it failed with an error, or it was left unfinished."""
 
     error: UpstreamError | None = None
     is_complete: bool = False
@@ -112,6 +113,23 @@ class Outcome:
 
 COMPLETE = Outcome(is_complete=True)
 ABANDONED = Outcome()
+
+# The codes by which a failed response says that the provider is at fault, and their status.
+PROVIDER_FAULTS = {"server_error": 502, "rate_limit_exceeded": 429}
+
+
+def outcome_of(end: Draft) -> Outcome:
+    """How an answer went that ends with this terminal draft.
+
+    A failed response that does not blame its provider says nothing about the target.
+    """
+    if end.type != FAILED:
+        return COMPLETE
+    response = end.fields.get("response")
+    error = response.get("error") if isinstance(response, dict) else None
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    status = PROVIDER_FAULTS.get(code)
+    return Outcome(UpstreamError(status=status, code=code)) if status else ABANDONED
 
 
 class Answer(ABC):
@@ -128,6 +146,7 @@ class Answer(ABC):
         self.tried: Sequence[Tried] = (Tried(target),)  # in order; the last one answers
         self.upstream_id = ""  # a background response's id at its provider
         self.preface: Preface | None = None
+        self.prices: PriceRow | None = None  # to reckon the cost by, where that is reported
         self._listeners: list[Callable[[Outcome], None]] = []
 
     @abstractmethod
@@ -161,7 +180,7 @@ class Upstream(Protocol):
     """The source of responses."""
 
     async def open(self, request: Request) -> Answer:
-        """The answer of the first target that gives one; whoever opens it closes it.
+        """The answer of the first target that gives one; the caller closes it.
 
         Raises ``UpstreamError`` and nothing else; ``tried`` of it has the targets that were asked.
         A caller that is cancelled leaves nothing open, nor running at a provider.

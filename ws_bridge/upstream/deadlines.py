@@ -14,8 +14,9 @@ from ws_bridge.upstream.errors import SILENT, TIMED_OUT, DeadlineExceeded
 
 
 class Deadlines:
-    """``with deadlines:`` around each wait, ``record_activity`` after each draft, ``cancel`` last.
+    """``with deadlines:`` around each wait, ``record_activity`` where a silence begins.
 
+    ``cancel`` comes last, but a further wait starts the watch again.
     A wait that outlives a limit is cancelled and raises ``DeadlineExceeded`` (504). Both limits are
     in seconds.
     """

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import email.utils
 import json
+import logging
 import math
 import re
 import time
@@ -22,6 +23,8 @@ from typing import Any, ClassVar
 from ws_bridge.errors import TRUNCATED, UpstreamError
 from ws_bridge.types import Json
 from ws_bridge.upstream.error_shortening import CUT_OFF
+
+log = logging.getLogger(__name__)
 
 # Characters.
 MESSAGE_LIMIT = 500
@@ -208,6 +211,19 @@ def classify(failure: BaseException) -> UpstreamError:
         param=_named(error.get("param")) or None,
         retry_after=retry_after(getattr(failure, "litellm_response_headers", None) or {}),
     )
+
+
+def as_upstream_error(failure: Exception, model: str) -> UpstreamError:
+    """The error of the seam for what a provider call raised; the log gets its kind, no content."""
+    error = classify(failure)
+    log.info(
+        "provider_failed model=%s kind=%s status=%d code=%s",
+        model,
+        type(failure).__name__,
+        error.status,
+        error.code,
+    )
+    return error
 
 
 def raised_here(failure: BaseException) -> UpstreamError | None:

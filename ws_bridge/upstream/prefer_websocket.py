@@ -1,19 +1,16 @@
-"""An upstream over two others: the provider's own WebSocket, else litellm.
+"""An upstream over two others: the provider's own WebSocket, else the managed way.
 
-Rule 1: litellm is asked only while no event of the socket's answer has come: there is one answer.
+Rule 1: the managed way is asked only if the socket's answer never began: there is one answer.
 Rule 2: an address whose socket failed cools down, each time for longer, and is then tried again.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from ws_bridge.clock import Clock
-from ws_bridge.protocol.events import Draft
-from ws_bridge.upstream.base import Request, Target, Upstream
+from ws_bridge.upstream.base import Answer, Request, Target, Upstream
 from ws_bridge.upstream.errors import NeverBegan
 from ws_bridge.upstream.profiles import CHAT_ONLY, profile_of
 
@@ -38,7 +35,7 @@ class Cooldown:
 
 
 class PreferWebSocket:
-    """An ``Upstream`` for targets that may be asked either way; ``managed`` is litellm."""
+    """An ``Upstream`` for targets that may be asked either way."""
 
     def __init__(self, native: Upstream, managed: Upstream, clock: Clock) -> None:
         self._native = native
@@ -46,28 +43,21 @@ class PreferWebSocket:
         self._now = clock.monotonic
         self._cooldowns: dict[tuple[str, ...], Cooldown] = {}  # by address and key
 
-    async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
+    async def open(self, request: Request) -> Answer:
         """See ``Upstream``."""
-        if self._is_due(request.target):
-            # The other way is faster than further attempts at the socket.
-            once = replace(request, target=replace(request.target, ws_reconnects=0))
-            before = self._cooldowns.get(_key(request.target))
-            try:
-                async with aclosing(self._native.respond(once)) as drafts:
-                    async for draft in drafts:
-                        self._end_cooldown(request.target, before)
-                        yield draft
-            except NeverBegan as failure:
-                self._start_cooldown(request.target, failure, before)
-            else:
-                return
-        async with aclosing(self._managed.respond(request)) as drafts:
-            async for draft in drafts:
-                yield draft
-
-    async def count_tokens(self, request: Request) -> int:
-        """See ``Upstream``."""
-        return await self._managed.count_tokens(request)
+        if not self._is_due(request.target):
+            return await self._managed.open(request)
+        # The other way is faster than further attempts at the socket.
+        once = replace(request, target=replace(request.target, ws_reconnects=0))
+        before = self._cooldowns.get(_key(request.target))
+        try:
+            answer = await self._native.open(once)
+        except NeverBegan as failure:
+            self._start_cooldown(request.target, failure, before)
+        else:
+            self._end_cooldown(request.target, before)
+            return answer
+        return await self._managed.open(request)
 
     def _is_due(self, target: Target) -> bool:
         """Whether the socket is to be tried; after a cooldown, one of many requests tries it."""

@@ -30,6 +30,8 @@ class Profile:
     # What its API does.
     compacts: bool = False  # its `host` shortens long chains by itself: `context_management`
     # How litellm reaches it.
+    # Its Responses API takes what OpenAI's takes; of the others litellm changes the requests.
+    speaks_plain_responses: bool = False
     # The family of its API where it is asked in no Responses API; "": only litellm speaks it.
     dialect: str = ""
     names: str = ".+"  # a pattern: models whose names it does not match are left to litellm
@@ -38,14 +40,11 @@ class Profile:
     signs_itself: bool = False  # with the machine's own identity: a made-up key is in the way
     takes_client: bool = False  # of litellm's own kind; most others go through OpenAI's SDK
     is_asked_for_models: bool = False  # a model without a price is looked up there, blocking
-    # How its stream is read.
-    reader: str = ""  # the reader of plain deltas whose drafts equal litellm's; "": litellm reads
 
 
 UNKNOWN = Profile()
-LIKE_OPENAI = Profile(dialect="openai_chat")
-CHAT = Profile(dialect="openai_chat", reader="chat")
-CHAT_WITH_CLIENT = Profile(dialect="openai_chat", reader="chat", takes_client=True)
+CHAT = Profile(dialect="openai_chat")
+PLAIN_RESPONSES = Profile(speaks_plain_responses=True, dialect="openai_chat")
 COHERE = Profile(dialect="cohere", names="(?!v1/).+", routes=("v2/",))
 OLLAMA = Profile(takes_client=True, is_asked_for_models=True)
 SIGNING = Profile(signs_itself=True)
@@ -58,27 +57,31 @@ PROFILES: Mapping[str, Profile] = {
         socket_address=OPENAI,
         lanes=16,
         compacts=True,
+        speaks_plain_responses=True,
         dialect="openai_chat",
-        reader="chat",
     ),
     # A resource's bare address lacks the path. litellm refuses to pass `context_management` on.
     "azure": Profile(has_socket=True, socket_path="/openai/v1"),
-    "xai": Profile(has_socket=True, socket_address="https://api.x.ai/v1", dialect="openai_chat"),
+    "xai": Profile(
+        has_socket=True,
+        socket_address="https://api.x.ai/v1",
+        speaks_plain_responses=True,
+        dialect="openai_chat",
+    ),
     "anthropic": Profile(
         address="https://api.anthropic.com",
         dialect="anthropic",
         takes_client=True,
-        reader="anthropic",
     ),
     "gemini": Profile(dialect="gemini", takes_client=True),
     "cohere": COHERE,
     "cohere_chat": COHERE,
     "ollama": OLLAMA,
     "ollama_chat": OLLAMA,
-    "deepseek": CHAT_WITH_CLIENT,
-    "groq": CHAT_WITH_CLIENT,
-    "mistral": CHAT_WITH_CLIENT,
-    "together_ai": CHAT_WITH_CLIENT,
+    "deepseek": CHAT,
+    "groq": CHAT,
+    "mistral": CHAT,
+    "together_ai": CHAT,
     "cerebras": CHAT,
     "dashscope": CHAT,
     "deepinfra": CHAT,
@@ -88,10 +91,11 @@ PROFILES: Mapping[str, Profile] = {
     "nvidia_nim": CHAT,
     "sambanova": CHAT,
     "zai": CHAT,
-    "fireworks_ai": LIKE_OPENAI,
-    "hosted_vllm": LIKE_OPENAI,
-    "openrouter": LIKE_OPENAI,
-    "perplexity": LIKE_OPENAI,
+    "fireworks_ai": CHAT,
+    "hosted_vllm": PLAIN_RESPONSES,
+    "openrouter": PLAIN_RESPONSES,
+    "litellm_proxy": PLAIN_RESPONSES,
+    "perplexity": CHAT,
     # litellm would ask Claude in Anthropic's dialect there.
     "snowflake": Profile(dialect="openai_chat", address_model="any"),
     # An inference provider's own name for a model is looked up, blocking.

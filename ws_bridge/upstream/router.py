@@ -1,9 +1,9 @@
-"""All providers behind one `Upstream`; litellm is opened while the server already answers.
+"""All providers behind one `Service`; litellm is imported while the server already answers.
 
 Rule 1: importing litellm takes seconds; it happens in a thread, and creates wait for it. The end of
 the process does not: the thread is a daemon.
-Rule 2: `open` fails only if an import raises. The first call of litellm costs more than later ones
-and is made beforehand; `open` waits a while for its end, which may be a failure.
+Rule 2: `start` fails only if an import raises. The first call of litellm costs more than later ones
+and is made beforehand; `start` waits a while for its end, which may be a failure.
 Rule 3: a background response of a model that has its own background mode runs there.
 """
 
@@ -13,24 +13,23 @@ import asyncio
 import importlib
 import logging
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any
 
 from ws_bridge.clock import Clock
-from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.sealing import UNSIGNED, Sealer
-from ws_bridge.upstream.base import Request, Service, Target, Upstream
+from ws_bridge.upstream.base import Answer, Request, Target, TokenCounter, Upstream
+from ws_bridge.upstream.prices import PriceRow
 
 log = logging.getLogger(__name__)
 
 # The modules that import litellm, or are of use only with it: none is imported in the event loop.
 MODULES = """
-    compaction prefer_websocket litellm.background litellm.client litellm.demo litellm.models
+    compaction managed prefer_websocket dialects.families http.upstream litellm.access
+    litellm.background litellm.client litellm.demo litellm.models litellm.token_counter
     litellm.upstream websocket.upstream
 """.split()
 # Its own limits are long: litellm does not bear that its first call is cut short.
@@ -39,7 +38,7 @@ WARM_UP = Target(
 )
 WARM_UP_SECONDS = 10.0  # it takes a third of a second of a core; creates gain no more by waiting
 MESSAGE_LIMIT = 500  # characters of what an import raised
-WARM_UP_CLOSE_SECONDS = 5.0  # `close` waits so long for a first call that still runs
+WARM_UP_STOP_SECONDS = 5.0  # `stop` waits so long for a first call that still runs
 
 
 class Router:
@@ -57,15 +56,16 @@ class Router:
         self._sealer = sealer
         self._first = warm_up
         self._clock = clock
-        self._opened = asyncio.Event()
-        self._client: Any = None
+        self._started = asyncio.Event()
         self._warming: asyncio.Task[None] | None = None
         self._managed: Upstream
         self._background: Upstream
-        self._native: Service
+        self._counter: TokenCounter
+        self._prices_of: Callable[[Target], PriceRow | None]
         self._upstreams: dict[str, Upstream]
+        self._stops: list[Callable[[], Awaitable[None]]] = []
 
-    async def open(self) -> None:
+    async def start(self) -> None:
         """Import litellm, register the models, and make a first call, so that later ones are fast.
 
         Raises ``ImportError``, in one line that says what was raised and where.
@@ -73,13 +73,18 @@ class Router:
         await _imported(*(f"ws_bridge.upstream.{name}" for name in MODULES))
         from ws_bridge.upstream import (  # noqa: PLC0415 - see rule 1
             compaction,
+            managed,
             prefer_websocket,
         )
+        from ws_bridge.upstream.dialects.families import FAMILIES  # noqa: PLC0415 - see rule 1
+        from ws_bridge.upstream.http import upstream as http  # noqa: PLC0415 - see rule 1
         from ws_bridge.upstream.litellm import (  # noqa: PLC0415 - see rule 1
+            access,
             background,
             client,
             demo,
             models,
+            token_counter,
             upstream,
         )
         from ws_bridge.upstream.websocket import (  # noqa: PLC0415 - see rule 1
@@ -88,19 +93,31 @@ class Router:
 
         demo.register()
         models.register(self._targets)
-        self._client = client
-        self._managed = upstream.LitellmUpstream()
-        self._native = websocket.WebSocketUpstream(
-            self._managed, supports_reasoning=models.supports_reasoning
+        own_client = access.http_client()
+        dialects = http.DialectUpstream(
+            client=own_client,
+            families=FAMILIES,
+            family_of=models.family_of,
+            access=access.find,
+            facts=models.facts_of,
+            keys=self._sealer.keys,
         )
-        await self._native.open()
+        self._managed = managed.ManagedUpstream(
+            dialects, upstream.LitellmUpstream(), families=FAMILIES, family_of=models.family_of
+        )
+        self._counter = token_counter.LitellmTokenCounter()
+        native = websocket.WebSocketUpstream(facts=models.facts_of)
+        self._stops = [native.stop, own_client.close, client.shutdown]
+        self._prices_of = models.prices_of
+        await own_client.start()
+        await native.start()
         upstreams: dict[str, Upstream] = {
             "managed": self._managed,
-            "native": self._native,
-            "auto": prefer_websocket.PreferWebSocket(self._native, self._managed, Clock()),
+            "native": native,
+            "auto": prefer_websocket.PreferWebSocket(native, self._managed, Clock()),
         }
         self._upstreams = {
-            mode: compaction.CompactingUpstream(plain, sealer=self._sealer)
+            mode: compaction.CompactingUpstream(plain, self._counter, sealer=self._sealer)
             for mode, plain in upstreams.items()
         }
         self._background = background.BackgroundUpstream()
@@ -108,29 +125,43 @@ class Router:
         self._warming = asyncio.create_task(self._warm_up())
         if not await self._done_within(self._warming, WARM_UP_SECONDS):
             log.warning("warm_up_slow seconds=%g: ready without it", WARM_UP_SECONDS)
-        self._opened.set()
+        self._started.set()
 
-    def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
+    async def open(self, request: Request) -> Answer:
         """See ``Upstream``."""
-        if self._opened.is_set():  # no generator of this class between a draft and its job
-            return self._upstream_of(request).respond(request)
-        return self._respond_later(request)
+        await self._started.wait()
+        answer = await self._upstream_of(request).open(request)
+        if request.target.report_cost:
+            answer.prices = self._prices_of(request.target)
+        return answer
 
-    async def _respond_later(self, request: Request) -> AsyncGenerator[Draft, None]:
-        await self._opened.wait()
-        async with aclosing(self._upstream_of(request).respond(request)) as drafts:
-            async for draft in drafts:
-                yield draft
+    async def count_tokens(self, request: Request) -> int:
+        """See ``TokenCounter``."""
+        await self._started.wait()
+        return await self._counter.count_tokens(request)
+
+    async def stop(self) -> None:
+        """Close all connections; ``open`` must not be called afterwards."""
+        if self._warming is not None:
+            if not await self._done_within(self._warming, WARM_UP_STOP_SECONDS):
+                self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
+        for stop in self._stops:
+            await stop()
 
     async def _warm_up(self) -> None:
         hello = Chain(None, ({"type": "message", "role": "user", "content": "hello"},))
         asked = Request(self._first, hello, {"max_output_tokens": 1})
         try:
-            async for _ in self._managed.respond(asked):
-                pass
+            answer = await self._managed.open(asked)
+            try:
+                while await answer.read() is not None:
+                    pass
+            finally:
+                await answer.close()
         except Exception as failure:  # noqa: BLE001 - creates raise what is wrong
             # A slow call was warned of already, when the server became ready without it.
-            level = logging.INFO if self._opened.is_set() else logging.WARNING
+            level = logging.INFO if self._started.is_set() else logging.WARNING
             log.log(level, "warm_up_failed kind=%s: ready without it", type(failure).__name__)
 
     async def _done_within(self, task: asyncio.Task[None], seconds: float) -> bool:
@@ -146,21 +177,6 @@ class Router:
         if request.background:
             return self._background
         return self._upstreams[request.target.mode]
-
-    async def count_tokens(self, request: Request) -> int:
-        """See ``Upstream``."""
-        await self._opened.wait()
-        return await self._managed.count_tokens(request)
-
-    async def close(self) -> None:
-        """Close all connections; ``respond`` must not be called afterwards."""
-        if self._warming is not None:
-            if not await self._done_within(self._warming, WARM_UP_CLOSE_SECONDS):
-                self._warming.cancel()
-            await asyncio.gather(self._warming, return_exceptions=True)
-        if self._client is not None:
-            await self._native.close()
-            await self._client.shutdown()
 
 
 async def _imported(*modules: str) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ws_bridge.errors import UpstreamError
@@ -12,7 +11,7 @@ from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
 from ws_bridge.protocol.output.received import items_of
 from ws_bridge.protocol.response import no_usage, strict_usage
 from ws_bridge.types import Json
-from ws_bridge.upstream.base import Request, Upstream
+from ws_bridge.upstream.base import ABANDONED, COMPLETE, Answer, Request, Upstream
 from ws_bridge.upstream.errors import NO_SUMMARY, SUMMARY_FAILED, truncated
 
 # A summary is text: no tools to call, no format to keep.
@@ -32,7 +31,13 @@ async def summarise(upstream: Upstream, request: Request) -> SummaryAnswer:
     ask = {"type": "message", "role": "user", "content": PROMPT}
     chain = replace(request.chain, input=(*request.chain.input, ask))
     options = {name: request.options[name] for name in KEPT if name in request.options}
-    response = await _final(upstream.respond(replace(request, chain=chain, options=options)))
+    answer = await upstream.open(replace(request, chain=chain, options=options))
+    outcome = ABANDONED
+    try:
+        response = await _final(answer)
+        outcome = COMPLETE
+    finally:
+        await answer.close(outcome)
     text = "".join(
         part.get("text") or ""
         for item in items_of(response.get("output"))
@@ -44,12 +49,15 @@ async def summarise(upstream: Upstream, request: Request) -> SummaryAnswer:
     return SummaryAnswer(text, strict_usage(response.get("usage")) or no_usage())
 
 
-async def _final(drafts: AsyncGenerator[Draft, None]) -> Json:
-    async with aclosing(drafts):
-        async for draft in drafts:
+async def _final(answer: Answer) -> Json:
+    """The response that the answer ends with. Raises ``UpstreamError``."""
+    drafts: Sequence[Draft] | None = answer.first
+    while drafts is not None:
+        for draft in drafts:
             if draft.type == FAILED:
                 raise UpstreamError(SUMMARY_FAILED)
             if draft.type in TERMINAL:
                 response: Json = draft.fields.get("response") or {}
                 return response
+        drafts = await answer.read()
     raise truncated()

@@ -13,6 +13,7 @@ from ws_bridge.protocol.output.chat import ChatTranslator, Chunk, ToolDelta, min
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.protocol.sequencer import Sequencer
+from ws_bridge.protocol.tools import ToolTable
 
 USAGE = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
 CITATION = {
@@ -30,15 +31,19 @@ def numbered():
     return lambda prefix: f"{prefix}_{next(count)}"
 
 
+def table_of(custom_tools):
+    return ToolTable.of({"type": "custom", "name": name} for name in custom_tools)
+
+
 def events_of(chunks, custom_tools=(), mint=None) -> list[Event]:
     """The whole bridge path that is pure: translator, then sequencer."""
-    chat = ChatTranslator(frozenset(custom_tools), mint or numbered())
-    drafts = chat.open()
+    chat = ChatTranslator(table_of(custom_tools), mint or numbered())
+    drafts = []
     for chunk in chunks:
         drafts += chat.take(chunk)
     drafts += chat.finish()
     sequencer = Sequencer(Envelope("resp_1", "m", 1), None, lambda: 2.0)
-    return [event for draft in drafts for event in sequencer.sequence(draft)]
+    return sequencer.sequence(drafts)
 
 
 def streamed(*chunks, custom_tools=()):
@@ -107,7 +112,7 @@ def test_an_empty_answer_has_no_items():
 
 
 def test_the_finish_reason_tells_a_whole_answer_from_one_that_was_cut_off():
-    chat = ChatTranslator(frozenset())
+    chat = ChatTranslator()
     chat.take(Chunk(text="a"))
     assert chat.finish_reason is None
     chat.take(stop())
@@ -115,9 +120,10 @@ def test_the_finish_reason_tells_a_whole_answer_from_one_that_was_cut_off():
 
 
 def test_a_model_is_only_named_where_it_is_known():
-    opening = ChatTranslator(frozenset()).open()
+    opening = ChatTranslator().take(Chunk(text="a"))[:2]
     assert all("model" not in draft.fields["response"] for draft in opening)
-    assert ChatTranslator(model="m").open()[0].fields["response"]["model"] == "m"
+    named = ChatTranslator().take(Chunk(text="a", model="m"))
+    assert named[0].fields["response"]["model"] == "m"
 
 
 def test_reasoning_and_text_in_one_chunk_are_both_kept():

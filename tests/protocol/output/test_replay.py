@@ -122,7 +122,7 @@ def finished(*items, **fields):
 
 def streamed(response) -> list[Event]:
     sequencer = Sequencer(Envelope("resp_1", "m", 1), None, lambda: 2.0)
-    return [event for draft in replay(response) for event in sequencer.sequence(draft)]
+    return sequencer.sequence(list(replay(response)))
 
 
 def checked(*items, **fields):

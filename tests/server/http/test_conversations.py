@@ -606,7 +606,7 @@ async def test_a_providers_own_events_name_the_conversation_too(serve):
     with FakeSockets() as fake:
         entry = {"name": "m", "model": "openai/gpt-echo", "api_base": fake.base_url + "/v1"}
         config = {"models": [entry | {"api_key_env": "K"}]}
-        bridge = await serve(WebSocketUpstream(Scripted(answer("x"))), config, {"K": KEY})
+        bridge = await serve(WebSocketUpstream(), config, {"K": KEY})
         conversation_id = await begin(bridge, {"role": "user", "content": "heron"})
         client = await bridge.connect()
         for text in ("a", "b"):

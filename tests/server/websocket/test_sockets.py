@@ -367,12 +367,10 @@ async def test_closing_a_socket_cancels_what_is_not_stored(serve):
     gone = asyncio.Event()
 
     class Watched(Scripted):
-        async def respond(self, request):
-            try:
-                async for draft in super().respond(request):
-                    yield draft
-            finally:
-                gone.set()
+        async def open(self, request):
+            answer = await super().open(request)
+            answer.on_close(lambda _: gone.set())
+            return answer
 
     bridge = await serve(Watched([*opening(), asyncio.Event()]))
     client = await bridge.connect()

@@ -17,6 +17,7 @@ from ws_bridge.protocol.history import Chain
 from ws_bridge.upstream.base import COMPLETE, Request, Target
 from ws_bridge.upstream.dialects.base import EventReader, Family, ProviderRequest
 from ws_bridge.upstream.dialects.table import RequestTable
+from ws_bridge.upstream.dialects.writing import ModelFacts
 from ws_bridge.upstream.errors import (
     LOST,
     NOT_SENT,
@@ -26,7 +27,6 @@ from ws_bridge.upstream.errors import (
     TOO_LARGE,
     NotSent,
 )
-from ws_bridge.upstream.http.base import ModelFacts
 from ws_bridge.upstream.http.upstream import CONTINUATIONS, UNWRITABLE, DialectUpstream
 from ws_bridge.upstream.provider_errors import error_of
 
@@ -85,8 +85,6 @@ FAMILY = Family("small", RequestTable({}, {}, {}, {}, {}), write, SmallReader)
 @dataclass(frozen=True)
 class SmallAccess:
     url: str
-    model: str = "model-1"
-    provider: str = "small"
 
     async def headers(self, given, body):
         return {**given, "authorization": f"Bearer k{len(body)}"}
@@ -107,7 +105,7 @@ def upstream(client, pauses):
         families={"small": FAMILY},
         family_of=lambda _: "small",
         access=access,
-        facts=lambda _: ModelFacts(True, 64_000),
+        facts=lambda _: ModelFacts("model-1", "small", True, 64_000),
         clock=pauses.clock,
         jitter=lambda: 0.5,
     )

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from support.answers import drafts_of, opened
 from support.event_checker import check_events
 from support.fake_clock import FakeClock
 from support.hang import HANG_SECONDS
@@ -101,7 +102,7 @@ async def test_an_item_is_yielded_as_soon_as_it_is_done(fake):
     """Of two calls, the first is visible in a poll before the last one."""
     pauses = Pauses()
     upstream = BackgroundUpstream(clock=pauses.clock)
-    drafts = upstream.respond(background(fake, "tools"))
+    drafts = opened(upstream, background(fake, "tools"))
     await take(drafts, "output_item.done")
     polls_then = calls(fake).count("GET response")
     await take(drafts, "response.completed")
@@ -111,10 +112,48 @@ async def test_an_item_is_yielded_as_soon_as_it_is_done(fake):
 
 async def test_closing_early_cancels_it_at_the_provider(fake):
     upstream = BackgroundUpstream(clock=Pauses().clock)
-    drafts = upstream.respond(background(fake, "text-gate"))
-    await take(drafts, "response.in_progress")
-    await drafts.aclose()
-    assert calls(fake)[-1] == "POST cancel"
+    answer = await upstream.open(background(fake, "text-gate"))
+    await answer.read()
+    for _ in range(2):
+        await answer.close()
+    assert calls(fake) == ["POST response", "GET response", "POST cancel"]
+
+
+async def test_what_is_to_keep_running_is_left_running_and_can_be_opened_again(fake):
+    wanted = background(fake, "text-gate")
+    upstream = BackgroundUpstream(clock=Pauses().clock)
+    answer = await upstream.open(wanted)
+    await answer.close(keep_running=True)
+    await answer.close()
+    assert calls(fake) == ["POST response"]
+    fake.release(name_of(wanted.target))
+    again = await ask(replace(wanted, background_id=answer.upstream_id), upstream)
+    assert again.text == "Hello, world! This is a test."
+    assert calls(fake).count("POST response") == 1
+
+
+async def test_a_response_that_runs_already_is_asked_for_at_the_first_read(fake):
+    """So it is the close that says whether it is to keep running."""
+    upstream = BackgroundUpstream(clock=Pauses().clock)
+    first = await upstream.open(background(fake, "text-gate"))
+    again = await upstream.open(
+        replace(background(fake, "text-gate"), background_id=first.upstream_id)
+    )
+    assert (again.first, again.upstream_id) == ((), first.upstream_id)
+    assert calls(fake) == ["POST response"]
+    assert types(await again.read())[0] == "response.created"
+    await again.close()
+    assert calls(fake)[1:] == ["GET response", "POST cancel"]
+
+
+async def test_an_open_that_is_cancelled_cancels_what_it_has_created(fake):
+    """The creation cannot be called back: it is waited for."""
+    opening = asyncio.create_task(BackgroundUpstream().open(background(fake, "text")))
+    await fake.until(lambda: fake.log)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert calls(fake) == ["POST response", "POST cancel"]
 
 
 async def test_cancelling_the_reader_cancels_it_at_the_provider(fake):
@@ -164,20 +203,16 @@ async def test_a_response_that_outlives_its_time_is_cancelled(fake):
 
 async def test_a_response_cancelled_elsewhere_is_an_error(fake):
     wanted = background(fake, "text-gate")
-    drafts = BackgroundUpstream(clock=Pauses().clock).respond(wanted)
-    first = await anext(drafts)
-    await client.cancel_background(wanted.target, first.fields["response"]["id"])
+    answer = await BackgroundUpstream(clock=Pauses().clock).open(wanted)
+    await client.cancel_background(wanted.target, answer.upstream_id)
     with pytest.raises(UpstreamError, match=r"The model provider cancelled the response\."):
-        await take(drafts, "never")
+        await drafts_of(answer)
+    assert calls(fake).count("POST cancel") == 1
 
 
-async def test_the_first_draft_carries_an_id_that_finds_the_response_again(fake):
+async def test_an_answer_has_an_id_that_finds_the_response_again(fake):
     wanted = background(fake, "text")
-    answer = await ask(wanted, BackgroundUpstream(clock=Pauses().clock))
-    response_id = answer.drafts[0].fields["response"]["id"]
-    found = await client.get_background(wanted.target, response_id)
-    assert found["output"] == list(answer.output)
-
-
-async def test_tokens_are_counted_as_for_any_request(fake):
-    assert await BackgroundUpstream().count_tokens(background(fake, "text")) > 0
+    answer = await BackgroundUpstream(clock=Pauses().clock).open(wanted)
+    drafts = await drafts_of(answer)
+    found = await client.get_background(wanted.target, answer.upstream_id)
+    assert found["output"] == drafts[-1].fields["response"]["output"]

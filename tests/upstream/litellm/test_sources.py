@@ -1,7 +1,7 @@
 """Sources: answers that are no stream become one; `test_managed.py` has the streams."""
 
 from support.event_checker import check_events
-from upstreams.asking import Answer
+from upstreams.asking import Answered
 from upstreams.responses import final_response
 
 from ws_bridge.upstream.litellm.direct import source_of
@@ -10,7 +10,7 @@ from ws_bridge.upstream.litellm.direct import source_of
 async def test_a_finished_response_is_replayed_once():
     response = final_response("gpt-rtools", {})
     source = source_of(response, None, frozenset(), report_cost=False)
-    answer = Answer(list(await source.read()))
+    answer = Answered(list(await source.read()))
     assert check_events(answer.events()) == []
     assert answer.response["output"] == response["output"]
     assert await source.read() is None

@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
+from support.answers import opened
 from support.event_checker import check_events
 from support.fake_clock import let_others_run
 from support.turned_loop import silence
 from upstreams.asking import (
-    FAMILIES,
     HELLO,
     KEY,
     Pauses,
@@ -23,9 +22,11 @@ from upstreams.asking import (
 )
 from upstreams.responses import ResponsesScript
 
+from ws_bridge.clock import Clock
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.protocol.sealing import UNSIGNED
+from ws_bridge.upstream.base import COMPLETE
 from ws_bridge.upstream.litellm.upstream import LitellmUpstream
 from ws_bridge.upstream.retry import MAX_RETRY_WAIT
 
@@ -265,14 +266,13 @@ async def test_a_slow_reader_is_no_silence_of_the_provider(fake):
     asked = target(fake, "native", "gate6", stall_seconds=SILENCE)
     fake.release(name_of(asked))
     read = []
-    async with aclosing(LitellmUpstream().respond(request(asked))) as drafts:
-        async for draft in drafts:
-            if not read:
-                await fake.wait_closed()  # it has sent all: only the reader is slow
-                await let_others_run()
-                asyncio.get_running_loop().turn(2 * SILENCE)
-                await let_others_run()
-            read.append(draft)
+    async for draft in opened(LitellmUpstream(), request(asked)):
+        if not read:
+            await fake.wait_closed()  # it has sent all: only the reader is slow
+            await let_others_run()
+            asyncio.get_running_loop().turn(2 * SILENCE)
+            await let_others_run()
+        read.append(draft)
     assert read[-1].type == "response.completed"
 
 
@@ -292,18 +292,50 @@ async def test_cancelling_the_reader_closes_the_providers_connection(fake, famil
 
 
 @pytest.mark.parametrize("family", [*THREE, "sdk"])
-async def test_closing_the_generator_mid_stream_closes_the_providers_connection(fake, family):
+async def test_closing_an_answer_mid_stream_closes_the_providers_connection(fake, family):
     asked = target(fake, family, "stall")
-    drafts = LitellmUpstream().respond(request(asked))
-    await take(drafts, "output_text.delta")
-    await drafts.aclose()
+    answer = await LitellmUpstream().open(request(asked))
+    await answer.close()
+    await answer.close()
     await fake.wait_closed(closed_early=1)
 
 
-async def test_a_generator_that_was_never_started_asks_no_provider(fake):
-    asked = target(fake, "native", "text")
-    await LitellmUpstream().respond(request(asked)).aclose()
-    assert fake.log == []
+@pytest.mark.parametrize("family", [*THREE, "sdk"])
+async def test_a_complete_answers_connection_is_used_again(fake, family):
+    for _ in range(2):
+        assert (await ask(request(target(fake, family, "text")))).error is None
+    assert fake.live["closed_early"] == 0
+    ports = {entry["port"] for entry in fake.log}
+    assert len(ports) == 1
+
+
+@pytest.mark.parametrize("family", THREE)
+async def test_after_the_end_there_is_nothing_to_read(fake, family):
+    answer = await LitellmUpstream().open(request(target(fake, family, "text")))
+    drafts = [*answer.first]
+    while drafts[-1].type != "response.completed":
+        drafts += await answer.read()
+    assert [await answer.read(), await answer.read()] == [None, None]
+    for _ in range(2):
+        await answer.close(COMPLETE)
+
+
+@pytest.mark.parametrize("family", [*THREE, "sdk"])
+async def test_of_an_open_that_is_cancelled_between_attempts_nothing_is_left(fake, family):
+    asked = target(fake, family, "err500", retries=2)
+    pauses, hands = asyncio.Event(), asyncio.Event()
+
+    async def sleep(_seconds):
+        pauses.set()
+        await hands.wait()
+
+    opening = asyncio.create_task(LitellmUpstream(clock=Clock(sleep=sleep)).open(request(asked)))
+    await pauses.wait()
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert len(fake.requests(name_of(asked))) == 1
+    assert fake.live["open"] == 0
 
 
 # Streaming
@@ -312,7 +344,7 @@ async def test_a_generator_that_was_never_started_asks_no_provider(fake):
 @pytest.mark.parametrize("family", ["native", "vllm", "chat", "anthropic"])
 async def test_an_unknown_model_is_really_streamed(fake, family):
     asked = target(fake, family, "gate6-unknown-model")
-    drafts = LitellmUpstream().respond(request(asked))
+    drafts = opened(LitellmUpstream(), request(asked))
     read = await take(drafts, "output_text.delta")
     assert "response.created" in read
     assert fake.live["finished"] == 0  # the provider still waits at the gate
@@ -528,44 +560,3 @@ async def test_a_custom_tools_call_is_one_of_its_kind(fake):
     tool = {"type": "custom", "name": "get_weather"}
     answer = await ask(request(target(fake, "chat", "oneshottool"), tools=[tool]))
     assert [item["type"] for item in answer.output] == ["custom_tool_call"]
-
-
-# Counting
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-async def test_more_input_is_more_tokens_and_no_provider_is_asked(fake, family):
-    asked = target(fake, family, "text")
-    long = {**HELLO, "content": "many more words " * 50}
-    little = await LitellmUpstream().count_tokens(request(asked))
-    much = await LitellmUpstream().count_tokens(request(asked, long, instructions="Be brief."))
-    assert 0 < little < 20
-    assert much > 100
-    assert fake.log == []
-
-
-async def test_whatever_can_be_sent_can_be_counted(fake):
-    png = "data:image/png;base64,iVBORw0KGgo="
-    parts = [
-        {"type": "input_text", "text": "x"},
-        {"type": "input_image", "image_url": png},
-        {"type": "input_image", "image_url": "http://10.0.0.1/never-fetched.png"},
-        {"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,eA=="},
-    ]
-    items = [
-        {"type": "message", "role": "user", "content": parts},
-        {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "t"}]},
-        {"type": "custom_tool_call", "call_id": "c1", "name": "f", "input": "y"},
-        {"type": "custom_tool_call_output", "call_id": "c1", "output": "z"},
-        {"type": "function_call", "call_id": "c2", "name": "g", "arguments": "{}"},
-        {"type": "function_call_output", "call_id": "c2", "output": parts[:2]},
-        {"type": "web_search_call", "id": "ws_1", "status": "completed"},
-        {"type": "message", "role": "assistant", "content": [{"type": "refusal", "refusal": "n"}]},
-    ]
-    tools = [
-        {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}},
-        {"type": "custom", "name": "g"},
-        {"type": "web_search"},
-    ]
-    asked = target(fake, "native", "text")
-    assert await LitellmUpstream().count_tokens(request(asked, *items, tools=tools)) > 0

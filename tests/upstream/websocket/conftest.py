@@ -1,7 +1,6 @@
 """A fake provider with a WebSocket, and the upstream that asks it."""
 
 import pytest
-from support.scripted_upstream import Scripted, answer
 from upstreams.asking import Pauses
 from upstreams.sockets import FakeSockets
 
@@ -17,8 +16,6 @@ def fake():
 
 @pytest.fixture
 async def native():
-    upstream = WebSocketUpstream(
-        Scripted(answer("unused")), clock=Pauses().clock, jitter=lambda: 0.0
-    )
+    upstream = WebSocketUpstream(clock=Pauses().clock, jitter=lambda: 0.0)
     yield upstream
-    await upstream.close()
+    await upstream.stop()

@@ -1,16 +1,19 @@
 """A connection to a provider's WebSocket and its lanes, on real sockets."""
 
 import asyncio
+import json
 
 import pytest
-from support.scripted_upstream import Scripted, answer
 from upstreams.asking import KEY, ask, request
 from upstreams.native import error_frame, target
 from upstreams.sockets import Accident, FakeSockets, self_signed
 
-from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS
+from ws_bridge.errors import UpstreamError
+from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS, LIFECYCLE, TERMINAL
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.errors import NeverBegan
+from ws_bridge.upstream.dialects.base import UNREADABLE
+from ws_bridge.upstream.dialects.responses.normaliser import Normaliser
+from ws_bridge.upstream.errors import UNTYPED_EVENT, NeverBegan
 from ws_bridge.upstream.websocket import connection
 from ws_bridge.upstream.websocket.connection import ProviderAddress, ProviderFrame, ProviderLane
 from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
@@ -59,10 +62,6 @@ def lane():
     return lane
 
 
-async def received(lane):
-    return [await lane.receive() for _ in range(lane._frames.qsize())]
-
-
 async def test_a_lane_delivers_the_frames_of_its_own_response_only(lane):
     frames = [frame(CREATED, "resp_1"), frame(DELTA), frame(COMPLETED, "resp_1")]
     lane.deliver(frames[0])
@@ -70,35 +69,36 @@ async def test_a_lane_delivers_the_frames_of_its_own_response_only(lane):
     lane.deliver(frames[1])
     lane.deliver(frames[2])
     lane.deliver(frame(DELTA))
-    assert await received(lane) == frames
+    assert await lane.receive() == frames
 
 
 async def test_a_late_frame_of_an_ended_response_is_not_the_next_ones(lane):
     lane.deliver(frame(COMPLETED, "resp_1"))
     lane.start()
     lane.deliver(frame(COMPLETED, "resp_1"))
-    assert (lane.is_running, lane.has_frame()) == (True, False)
+    assert lane.is_running
     lane.deliver(frame(CREATED, "resp_2"))
-    assert await received(lane) == [frame(CREATED, "resp_2")]
+    assert await lane.receive() == [frame(CREATED, "resp_2")]
 
 
-def test_a_lane_is_free_when_it_is_released_and_its_response_has_ended(lane):
+async def test_a_lane_is_free_when_it_is_released_and_its_response_has_ended(lane):
     assert not lane.is_free
     lane.release()
     assert not lane.is_free
     lane.deliver(frame(COMPLETED, "resp_1"))
     assert lane.is_free
-    assert not lane.has_frame()
+    lane.connection_lost()
+    assert await lane.receive() == [None]  # and nothing before it
 
 
 async def test_a_reader_that_is_too_slow_gets_the_end_alone(lane, monkeypatch):
     monkeypatch.setattr(connection, "MAX_UNREAD", 3)
     for _ in range(3):
         lane.deliver(frame(DELTA))
-    assert await received(lane) == [frame(DELTA)] * 3
+    assert await lane.receive() == [frame(DELTA)] * 3
     for _ in range(4):
         lane.deliver(frame(DELTA))
-    assert await received(lane) == [None]
+    assert await lane.receive() == [None]
     assert lane.is_running
 
 
@@ -150,6 +150,142 @@ async def test_an_error_that_names_no_lane_is_for_those_that_have_not_begun(fake
     assert [number for number, _ in fake.places()] == [1, 1, 2]
 
 
+# What a frame is
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "is_broken"),
+    [
+        (b'{"type":"response.x","stream_id":"l","a":1}', ("response.x", "l", {"a": 1}), False),
+        (b'{"type":"response.x","a":"\\ud83d"}', ("response.x", None, {"a": "\ud83d"}), False),
+        (b'{"type":"response.x","stream_id":7}', ("response.x", None, {}), False),
+        (b'{"error":{"message":"m"}}', ("error", None, {"error": {"message": "m"}}), False),
+        (b'{"stream_id":"l"}', ("error", "l", {"error": {"message": UNTYPED_EVENT}}), True),
+        (b'{"stream_id": "l", "de', ("error", "l", {"error": {"message": UNREADABLE}}), True),
+        (b"[]", ("error", None, {"error": {"message": UNREADABLE}}), True),
+        (b"\xff", ("error", None, {"error": {"message": UNREADABLE}}), True),
+    ],
+)
+def test_every_frame_is_an_event_or_an_error_of_its_lane(text, expected, is_broken):
+    parsed = ProviderFrame.parse(text)
+    assert (parsed.type, parsed.lane, parsed.fields) == expected
+    assert (parsed.text, parsed.is_broken) == (text, is_broken)
+
+
+def test_a_draft_has_the_providers_bytes_where_they_may_pass():
+    text = b'{"type":"response.x","a":1}'
+    assert ProviderFrame.parse(text).draft == ("response.x", {"a": 1}, text)
+    half = ProviderFrame.parse(b'{"type":"response.x","a":"\\ud83d"}')
+    assert half.draft == ("response.x", {"a": "\ud83d"}, b"")
+
+
+@pytest.mark.parametrize("kind", [COMPLETED, "error", "response.cancelled"])
+def test_every_end_of_the_provider_frees_its_lane(lane, kind):
+    lane.release()
+    lane.deliver(frame(kind))
+    assert lane.is_free
+
+
+def test_a_broken_frame_ends_no_response_of_the_provider(lane):
+    lane.release()
+    lane.deliver(ProviderFrame.parse(b"{"))
+    assert (lane.is_running, lane.is_free) == (True, False)
+
+
+# Answers, as the normaliser makes them of a lane's frames
+
+
+@pytest.fixture
+async def connection_of(fake):
+    """Opens a connection with so many lanes; all are closed at the end."""
+    opened = []
+
+    async def open_connection(lanes):
+        address = ProviderAddress.of(target(fake, ws_lanes=lanes))
+        opened.append(connection.ProviderConnection(address, lambda: 0.0))
+        opened[-1].start()
+        await opened[-1].wait_until_open()
+        return opened[-1]
+
+    yield open_connection
+    for one in opened:
+        one.close()
+        await one.wait_until_closed()
+
+
+async def begin(on, lane, scenario):
+    """Start a response on a lane."""
+    lane.is_leased = True
+    lane.start()
+    create = {"type": "response.create", "model": "gpt-" + scenario, "input": []}
+    named = {"stream_id": lane.name} if lane.name else {}
+    await on.send(json.dumps(create | named).encode())
+
+
+async def read(lane):
+    """The drafts of a lane's response, up to its end or its error."""
+    normaliser, drafts = Normaliser(), []
+    while not drafts or drafts[-1].type not in TERMINAL:
+        received = await lane.receive()
+        drafts += normaliser.take(received.draft)
+    return drafts
+
+
+async def test_an_answer_that_is_right_keeps_its_bytes(fake, connection_of):
+    on = await connection_of(1)
+    [lane] = on.lanes
+    await begin(on, lane, "tools")
+    drafts = await read(lane)
+    [sent] = fake.sent.values()
+    for draft, text in zip(drafts, sent, strict=True):
+        assert draft.text == (b"" if draft.type in LIFECYCLE else text)
+
+
+BROKEN = {
+    "no JSON": b'{"stream_id": "lane-0", "type": "response.output_',
+    "no type": b'{"stream_id": "lane-0"}',
+    "no object": b"[]",
+}
+
+
+@pytest.mark.parametrize("what", ["no JSON", "no type"])
+async def test_a_broken_frame_ends_one_response_of_a_shared_connection(fake, connection_of, what):
+    on = await connection_of(2)
+    first, second = on.lanes
+    fake.accidents["gpt-text"].append(Accident(3, BROKEN[what]))
+    await begin(on, second, "gate4")
+    await fake.reached("gpt-gate4")
+    await begin(on, first, "text")
+    with pytest.raises(UpstreamError) as failed:
+        await read(first)
+    assert failed.value.message in (UNREADABLE, UNTYPED_EVENT)
+    fake.release("gpt-gate4")
+    assert (await read(second))[-1].type == COMPLETED
+    assert on.is_usable
+    assert (first.is_running, second.is_running) == (True, False)
+
+
+async def test_a_broken_frame_that_names_no_lane_is_the_only_running_ones(fake, connection_of):
+    on = await connection_of(2)
+    fake.accidents["gpt-text"].append(Accident(3, BROKEN["no object"]))
+    await begin(on, on.lanes[0], "text")
+    with pytest.raises(UpstreamError) as failed:
+        await read(on.lanes[0])
+    assert failed.value.message == UNREADABLE
+    await begin(on, on.lanes[1], "text")
+    assert (await read(on.lanes[1]))[-1].type == COMPLETED
+
+
+async def test_half_of_a_character_ends_nothing(fake, connection_of):
+    on = await connection_of(1)
+    [lane] = on.lanes
+    fake.spelling = lambda event: json.dumps(event).replace("Hello", "Hello\\ud83d")
+    await begin(on, lane, "text")
+    drafts = await read(lane)
+    [item] = drafts[-1].fields["response"]["output"]
+    assert item["content"][0]["text"] == "Hello\ufffd, world! This is a test."
+
+
 # Ways to the provider
 
 
@@ -161,7 +297,7 @@ async def test_a_provider_that_is_not_there_is_unreachable(fake, native):
 
 async def test_tls_is_used_and_certificates_are_checked(tmp_path, monkeypatch):
     pair = self_signed(tmp_path)
-    native = WebSocketUpstream(Scripted(answer("x")))
+    native = WebSocketUpstream()
     with FakeSockets(tls=pair) as fake:
         refused = await ask(request(target(fake)), native)
         assert isinstance(refused.error, NeverBegan)
@@ -169,7 +305,7 @@ async def test_tls_is_used_and_certificates_are_checked(tmp_path, monkeypatch):
         monkeypatch.setenv("SSL_CERT_FILE", str(pair[0]))
         result = await ask(request(target(fake)), native)
         assert (result.error, result.text) == (None, "Hello, world! This is a test.")
-        await native.close()
+        await native.stop()
 
 
 async def test_the_environments_proxy_is_used(fake, native, monkeypatch):
@@ -194,6 +330,6 @@ async def test_the_environments_proxy_is_used(fake, native, monkeypatch):
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
         result = await ask(request(target(fake)), native)
-        await native.close()
+        await native.stop()
     assert result.error is None
     assert asked == [f"CONNECT {fake.base_url.removeprefix('http://')} HTTP/1.1"]

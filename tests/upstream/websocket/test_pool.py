@@ -2,16 +2,14 @@
 
 import asyncio
 import json
-from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
-from support.scripted_upstream import Scripted, answer
-from upstreams.asking import HELLO, ask, request, take
+from upstreams.asking import HELLO, ask, request, types
 from upstreams.native import AGAIN, Talk, TurnedClock, error_frame, target
 from upstreams.sockets import Accident
 
-from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS
+from ws_bridge.protocol.events import COMPLETED, CREATED
 from ws_bridge.protocol.history import Turn
 from ws_bridge.upstream.websocket.connection import MAX_AGE_SECONDS
 from ws_bridge.upstream.websocket.pool import IDLE_SECONDS, MAX_IDLE, SWEEP_SECONDS, WARM
@@ -120,15 +118,17 @@ async def test_a_chain_is_known_to_its_own_address_and_key_only(fake, native):
     assert [number for number, _ in fake.places()] == [1, 2]
 
 
-async def test_the_next_turn_may_come_before_the_generator_ends(fake, native):
+async def test_the_next_turn_may_come_before_the_answer_is_closed(fake, native):
     """A client may continue at once when it gets the end: the connection is ready by then."""
     asked = replace(request(target(fake, "echo")), response_id="resp_first")
-    async with aclosing(native.respond(asked)) as drafts:
-        async for draft in drafts:
-            if draft.type == COMPLETED:
-                break
-        turn = Turn("resp_first", (HELLO,), tuple(draft.fields["response"]["output"]), "openai|")
-        await ask(request(target(fake, "echo"), AGAIN, parent=turn), native)
+    first = await native.open(asked)
+    drafts = first.first
+    while drafts[-1].type != COMPLETED:
+        drafts = await first.read()
+    output = tuple(drafts[-1].fields["response"]["output"])
+    turn = Turn("resp_first", (HELLO,), output, "openai|")
+    await ask(request(target(fake, "echo"), AGAIN, parent=turn), native)
+    await first.close()
     assert "previous_response_id" in fake.creates()[1]
     assert [number for number, _ in fake.places()] == [1, 1]
 
@@ -167,9 +167,10 @@ async def test_more_responses_than_lanes_need_another_connection(fake, native):
 
 
 async def test_a_closed_response_loses_its_connection(fake, native):
-    drafts = native.respond(request(target(fake, "gate5")))
-    assert await take(drafts, "in_progress") == [CREATED, IN_PROGRESS]
-    await drafts.aclose()
+    answer = await native.open(request(target(fake, "gate5")))
+    assert types(answer.first)[0] == CREATED
+    for _ in range(2):
+        await answer.close()
     await fake.wait_closed(closed_early=1)
     result = await ask(request(target(fake)), native)
     assert result.error is None
@@ -189,11 +190,11 @@ async def test_a_cancelled_caller_leaves_nothing_running(fake, native, scenario,
 
 async def test_on_a_shared_connection_it_runs_to_its_end_and_keeps_its_lane(fake, native):
     """The others go on, and the lane is not used again before the provider has ended it."""
-    unwanted = native.respond(request(target(fake, "gate5-a", ws_lanes=2)))
+    unwanted = asyncio.ensure_future(native.open(request(target(fake, "gate5-a", ws_lanes=2))))
+    await fake.reached("gpt-gate5-a")
     wanted = asyncio.ensure_future(ask(request(target(fake, "gate5-b", ws_lanes=2)), native))
-    await take(unwanted, "in_progress")
     await fake.reached("gpt-gate5-b")
-    await unwanted.aclose()
+    await (await unwanted).close()
     third = await ask(request(target(fake, "text", ws_lanes=2)), native)
     assert third.error is None
     assert fake.places()[2][0] == 2  # both lanes of the first connection are taken
@@ -207,8 +208,7 @@ async def test_on_a_shared_connection_it_runs_to_its_end_and_keeps_its_lane(fake
 
 
 async def test_a_turn_cancelled_while_it_connects_leaves_the_connection_to_others(fake, native):
-    drafts = native.respond(request(target(fake, ws_lanes=4)))
-    first = asyncio.ensure_future(anext(drafts))
+    first = asyncio.ensure_future(native.open(request(target(fake, ws_lanes=4))))
     second = asyncio.ensure_future(ask(request(target(fake, ws_lanes=4)), native))
     await asyncio.sleep(0)
     first.cancel()
@@ -240,7 +240,7 @@ async def test_a_connection_that_has_reached_its_age_is_replaced_unseen(fake, na
 
 async def test_a_connection_is_replaced_before_its_hour_is_over(fake):
     time = TurnedClock()
-    native = WebSocketUpstream(Scripted(answer("x")), clock=time.clock)
+    native = WebSocketUpstream(clock=time.clock)
     talk = Talk(native, target(fake, "echo"))
     await talk.ask()
     time.advance(IDLE_SECONDS - 1)
@@ -258,13 +258,13 @@ async def test_a_connection_is_replaced_before_its_hour_is_over(fake):
     await talk.ask(AGAIN)
     await fake.until(lambda: list(fake.connections) == [2])
     assert MAX_AGE_SECONDS + talk.target.timeout_seconds <= 3600
-    await native.close()
+    await native.stop()
 
 
 async def test_idle_connections_are_closed_in_quiet_times_too(fake):
     time = TurnedClock()
-    native = WebSocketUpstream(Scripted(answer("x")), clock=time.clock)
-    await native.open()
+    native = WebSocketUpstream(clock=time.clock)
+    await native.start()
     await ask(request(target(fake)), native)
     await time.waiting.wait()
     time.advance(SWEEP_SECONDS)
@@ -272,7 +272,7 @@ async def test_idle_connections_are_closed_in_quiet_times_too(fake):
     assert list(fake.connections) == [1]
     time.advance(IDLE_SECONDS)
     await fake.gone()
-    await native.close()
+    await native.stop()
     assert set(time.pauses) == {SWEEP_SECONDS}
 
 
@@ -284,12 +284,12 @@ async def test_idle_connections_are_bounded_in_number(fake, native):
     assert 1 not in fake.connections
 
 
-async def test_close_ends_every_connection(fake):
-    native = WebSocketUpstream(Scripted(answer("x")), clock=TurnedClock().clock)
-    await native.open()
+async def test_stop_ends_every_connection(fake):
+    native = WebSocketUpstream(clock=TurnedClock().clock)
+    await native.start()
     running = asyncio.ensure_future(ask(request(target(fake, "gate5")), native))
     await fake.reached("gpt-gate5")
     await ask(request(target(fake)), native)
-    await native.close()
+    await native.stop()
     assert (await running).error.message == LOST
     await fake.gone()

@@ -7,18 +7,18 @@ import random
 from dataclasses import replace
 
 import pytest
+from support.answers import events_of
 from support.event_checker import check_events
-from support.scripted_upstream import Scripted, answer
 from support.turned_loop import silence
 from upstreams.asking import HELLO, KEY, Pauses, ask, request
-from upstreams.native import AGAIN, error_frame, target
+from upstreams.native import error_frame, target
 from upstreams.responses import CREATED_AT
 from upstreams.sockets import Accident
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.protocol.events import TERMINAL
+from ws_bridge.protocol.events import COMPLETED, TERMINAL
 from ws_bridge.protocol.response import Envelope
-from ws_bridge.protocol.sequencer import Sequencer
+from ws_bridge.upstream.base import COMPLETE
 from ws_bridge.upstream.errors import NeverBegan, ProviderRefused
 from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
@@ -93,8 +93,7 @@ async def test_every_byte_is_the_providers_but_ids_number_and_lane(
     result = await ask(request(target(fake, scenario, ws_lanes=lanes), metadata=trap), native)
     options = {"metadata": trap}
     envelope = Envelope("resp_ours", "m", CREATED_AT, options, "resp_parent")
-    sequencer = Sequencer(envelope, lane, lambda: 2.0)
-    events = [event for draft in result.drafts for event in sequencer.sequence(draft)]
+    events = events_of(result.drafts, envelope, lane)
     ((theirs, sent),) = fake.sent.items()
     expected = [
         as_ours(text.decode(), spelling, number, lane, theirs) for number, text in enumerate(sent)
@@ -106,24 +105,43 @@ async def test_every_byte_is_the_providers_but_ids_number_and_lane(
 @pytest.mark.parametrize("scenario", SCENARIOS)
 async def test_every_scenario_is_a_strict_stream(fake, native, scenario):
     result = await ask(request(target(fake, scenario)), native)
-    sequencer = Sequencer(Envelope("resp_1", "m", 1), None, lambda: 2.0)
     # The fake's snapshots lack some keys that strict clients want; those are the provider's affair.
     drafts = [draft._replace(text=b"") for draft in result.drafts]
-    events = [event.json() for draft in drafts for event in sequencer.sequence(draft)]
+    events = [event.json() for event in events_of(drafts)]
     assert check_events(events) == []
 
 
 async def test_a_pretty_printed_frame_becomes_one_line(fake, native):
     fake.spelling = lambda event: json.dumps(event, indent=2)
     result = await ask(request(target(fake)), native)
-    sequencer = Sequencer(Envelope("resp_ours", "m", 1), None, lambda: 2.0)
-    events = [event for draft in result.drafts for event in sequencer.sequence(draft)]
+    events = events_of(result.drafts, Envelope("resp_ours", "m", 1))
     assert not any(b"\n" in event.text for event in events)
     assert events[-1].json()["response"]["id"] == "resp_ours"
 
 
-async def test_tokens_are_counted_by_the_counter(fake, native):
-    assert await native.count_tokens(request(target(fake), HELLO, AGAIN)) == 2
+async def test_all_frames_that_wait_are_one_batch(fake, native):
+    """A slow reader gets them with one read, the last one is terminal, and nothing follows."""
+    answer = await native.open(request(target(fake)))
+    [lane] = native._pool._connections[0].lanes
+    while lane.is_running:  # noqa: ASYNC110 - the connection's own task delivers
+        await asyncio.sleep(0)
+    batch = await answer.read()
+    ((_, sent),) = fake.sent.items()
+    assert [draft.text for draft in (*answer.first, *batch)] == sent
+    assert batch[-1].type == COMPLETED
+    assert await answer.read() is None
+    await answer.close(COMPLETE)
+
+
+async def test_drafts_before_a_failure_are_read_before_it(fake, native):
+    fake.accidents["gpt-text"].append(Accident(4, "abort"))
+    answer = await native.open(request(target(fake)))
+    [connection] = native._pool._connections
+    await connection.wait_until_closed()
+    assert len([*answer.first, *await answer.read()]) == 4
+    with pytest.raises(UpstreamError, match="lost"):
+        await answer.read()
+    await answer.close()
 
 
 async def test_an_error_after_the_first_event_ends_the_response(fake, native):
@@ -188,18 +206,18 @@ async def test_what_may_pass_is_tried_again_while_nothing_was_yielded(
     fake, accident, retries, reconnects, tries
 ):
     pauses = Pauses()
-    native = WebSocketUpstream(Scripted(answer("x")), clock=pauses.clock, jitter=lambda: 0.5)
+    native = WebSocketUpstream(clock=pauses.clock, jitter=lambda: 0.5)
     fake.accidents["gpt-text"] += [accident] * 5
     asked = target(fake, retries=retries, ws_reconnects=reconnects)
     assert (await ask(request(asked), native)).error is not None
     assert len(fake.frames) == tries
     assert pauses.taken == [0.25, 0.5][: tries - 1]
-    await native.close()
+    await native.stop()
 
 
 async def test_a_failed_connection_is_tried_again_with_pauses(fake):
     pauses = Pauses()
-    native = WebSocketUpstream(Scripted(answer("x")), clock=pauses.clock, jitter=lambda: 0.5)
+    native = WebSocketUpstream(clock=pauses.clock, jitter=lambda: 0.5)
     fake.handshake_statuses += [503, 503]
     asked = target(fake, ws_reconnects=2)
     assert (await ask(request(asked), native)).error is None
@@ -208,13 +226,13 @@ async def test_a_failed_connection_is_tried_again_with_pauses(fake):
     refused = await ask(request(replace(asked, api_key="another")), native)
     assert isinstance(refused.error, ProviderRefused)
     assert fake.handshake_statuses == []
-    await native.close()
+    await native.stop()
 
 
 async def test_of_500_responses_with_accidents_no_draft_is_lost_or_doubled(fake):
     """The drafts are always a start of what the provider sent, and all of it if it ended."""
     chance = random.Random(7)  # noqa: S311 - accidents, the same in each run
-    native = WebSocketUpstream(Scripted(answer("x")), clock=Pauses().clock, jitter=lambda: 0.0)
+    native = WebSocketUpstream(clock=Pauses().clock, jitter=lambda: 0.0)
     how = ["abort", 1000, 1011, b"?", error_frame(500, "server_error")]
     models = [f"{chance.choice(SCENARIOS)}-{n}" for n in range(500)]
     outcomes = {"whole": 0, "failed": 0}
@@ -238,6 +256,6 @@ async def test_of_500_responses_with_accidents_no_draft_is_lost_or_doubled(fake)
 
     for n in range(0, 500, 4):
         await asyncio.gather(*(one(model) for model in models[n : n + 4]))
-    await native.close()
+    await native.stop()
     assert outcomes["whole"] + outcomes["failed"] == 500
     assert min(outcomes.values()) > 50

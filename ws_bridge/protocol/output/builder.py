@@ -58,6 +58,12 @@ class OutputBuilder:
         item = self._text_item
         return item.text_length if item is not None and item.type == "message" else 0
 
+    @property
+    def open_text(self) -> str:
+        """The text that is open now."""
+        item = self._text_item
+        return item.open_text if item is not None and item.type == "message" else ""
+
     def open(self) -> list[Draft]:
         """The response begins, unless it has begun; a piece does it by itself."""
         if self.is_open:
@@ -132,6 +138,14 @@ class OutputBuilder:
         drafts = [] if call.is_announced else self._announce_named()
         call.is_over = True
         return drafts + self._close(self._over())
+
+    def cut_call(self, index: int) -> list[Draft]:
+        """The last call of this index was cut off: it is over, and stays incomplete."""
+        call = self._calls.latest(index)
+        if call is None or call.is_over:
+            return []
+        call.is_cut = True
+        return self.end_call(index)
 
     def begin_hosted(self, key: str, item: Json) -> list[Draft]:
         """A call of a tool that the provider runs, with what is known of it; it needs no id."""

@@ -114,6 +114,8 @@ ITEMS: dict[str, ItemKind] = {
     "apply_patch_call": ItemKind("apc", (_STARTED,)),
     "shell_call": ItemKind("sh", (_STARTED,)),
     "local_shell_call": ItemKind("lsh", (_STARTED,)),
+    "apply_patch_call_output": ItemKind("apco"),  # these are added with the status that they end in
+    "program_output": ItemKind("po"),
     "tool_search_call": ItemKind("tsc", (_STARTED,)),
     "web_search_call": ItemKind("ws", (_STARTED,), ("in_progress", "searching")),
     "file_search_call": ItemKind("fs", (_STARTED, ("results", None)), ("in_progress", "searching")),

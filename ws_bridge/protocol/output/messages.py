@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.output.half_characters import HalfCharacters
 from ws_bridge.protocol.output.items import (
     ITEMS,
     PARTS,
@@ -40,23 +41,32 @@ class TextPart:
         self._delta = f"{self._kind.text_events}.delta"
         self._has_logprobs = name == "output_text"
         self._text: list[str] = []
+        self._halves = HalfCharacters()
         self._logprobs: list[Json] = []
         self._annotations: list[Json] = []
         self.length = 0  # characters
         self._cited = 0  # where the text ended at the last annotation
 
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._text)
+
     def open(self) -> Draft:
         """The part begins."""
         return part_added(self._kind, self._at)
 
-    def append_text(self, text: str, logprobs: Sequence[Json]) -> Draft:
-        """The next piece of the text."""
+    def append_text(self, text: str, logprobs: Sequence[Json]) -> list[Draft]:
+        """The next piece of the text; nothing while half of its one character is missing."""
+        text = self._halves.join(text)
         self._text.append(text)
         self.length += len(text)
+        if not text:
+            return []
         if not self._has_logprobs:
-            return Draft(self._delta, {**self._at, "delta": text})
+            return [Draft(self._delta, {**self._at, "delta": text})]
         self._logprobs += logprobs
-        return Draft(self._delta, {**self._at, "delta": text, "logprobs": list(logprobs)})
+        return [Draft(self._delta, {**self._at, "delta": text, "logprobs": list(logprobs)})]
 
     def annotate(self, annotation: Json) -> Draft:
         """One more annotation; a link without a place cites the text since the last one."""
@@ -68,7 +78,9 @@ class TextPart:
 
     def close(self) -> Iterator[Draft]:
         """The part ends."""
-        return part_done(self._kind, self._at, self.json())
+        if half := self._halves.flush():
+            yield from self.append_text(half, ())
+        yield from part_done(self._kind, self._at, self.json())
 
     def json(self) -> Json:
         """The part as it is now."""
@@ -102,6 +114,12 @@ class TextItems:
         return part.length if part is not None and part.name == "output_text" else 0
 
     @property
+    def open_text(self) -> str:
+        """The text of the open text part; "" if none is open."""
+        part = self._parts[-1] if self._parts else None
+        return part.text if part is not None and part.name == "output_text" else ""
+
+    @property
     def is_sealed(self) -> bool:
         """Whether its maker has signed it: what follows is another item."""
         return bool(self._sealed)
@@ -114,9 +132,9 @@ class TextItems:
     def append_text(self, name: str, text: str, logprobs: Sequence[Json] = ()) -> list[Draft]:
         """A piece of text for a part of the kind ``name``."""
         if self._parts and self._parts[-1].name == name:
-            return [self._parts[-1].append_text(text, logprobs)]
+            return self._parts[-1].append_text(text, logprobs)
         part, drafts = self._part(name)
-        return [*drafts, part.append_text(text, logprobs)]
+        return drafts + part.append_text(text, logprobs)
 
     def annotate(self, annotations: Iterable[Json]) -> list[Draft]:
         """Annotations of the text so far."""

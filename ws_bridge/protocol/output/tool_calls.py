@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.output.half_characters import HalfCharacters
 from ws_bridge.protocol.output.items import ITEMS, item_added, item_done, text_done
 from ws_bridge.protocol.output.tool_arguments import ArgumentReader, CustomInput, JsonArguments
 from ws_bridge.protocol.tools import ClientTool, ToolTable, fields_of
@@ -36,14 +37,17 @@ class ToolCall:
     type = "function_call"
 
     def __init__(self, call_id: str | None, tools: ToolTable) -> None:
-        self.id = call_id
+        self.id = call_id  # the provider's
         self.name = ""  # as the provider calls it
         self.is_over = False
+        self.is_cut = False  # it was cut off before the answer ended
         self.item: Json = {}
         self._tools = tools
         self._mint: Mint = str
+        self._call_id = ""  # as clients see it
         self._early: list[str] = []  # fragments from before the announcement
         self._emitted: list[str] = []
+        self._halves = HalfCharacters()
         self._has_arguments = False
         self._reader: ArgumentReader = JsonArguments()
         self._at: Json = {}
@@ -77,7 +81,7 @@ class ToolCall:
 
     def give_ids(self, mint: Mint, call_id: str) -> None:
         """The ids that clients see."""
-        self._mint, self.id = mint, call_id
+        self._mint, self._call_id = mint, call_id
 
     def open(self, index: int) -> Iterator[Draft]:
         """The item begins, with what was learned of its text."""
@@ -102,7 +106,7 @@ class ToolCall:
         yield from self.append(text)
 
     def _begun(self, fields: Json) -> Json:
-        ids = {"id": self._mint(ITEMS[self.type].prefix), "call_id": self.id}
+        ids = {"id": self._mint(ITEMS[self.type].prefix), "call_id": self._call_id}
         return {"type": self.type, "status": "in_progress", **ids, **fields}
 
     def append(self, fragment: str) -> list[Draft]:
@@ -124,8 +128,9 @@ class ToolCall:
             yield item_done(self.item, self._at["output_index"])
             return
         # An empty call before other items was not cut off: it has no arguments.
-        cut = cut and (last or self._has_arguments) and not self.is_whole()
+        cut = self.is_cut or (cut and (last or self._has_arguments) and not self.is_whole())
         yield from self._emit(self._reader.flush(cut=cut))
+        yield from self._emit(self._halves.flush())
         status = "incomplete" if cut else "completed"
         self.item = self.item | {"status": status, self._text: "".join(self._emitted)}
         yield text_done(self.item, self._at)
@@ -138,6 +143,7 @@ class ToolCall:
         return delta.name != self.name or (bool(delta.arguments) and self.is_whole())
 
     def _emit(self, text: str) -> list[Draft]:
+        text = self._halves.join(text)
         if not text:
             return []
         self._emitted.append(text)

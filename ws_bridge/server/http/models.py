@@ -18,7 +18,7 @@ from ws_bridge.server.auth import OWNER
 from ws_bridge.server.http.json import read_create, read_json
 from ws_bridge.server.json_responses import json_response
 from ws_bridge.types import Json
-from ws_bridge.upstream.base import FindTarget, Request, Upstream
+from ws_bridge.upstream.base import FindTarget, Request, TokenCounter, Upstream
 from ws_bridge.upstream.summary import summarise
 
 # So many large counts of one key run at once: each takes a thread and several times its memory.
@@ -36,6 +36,7 @@ class ModelRoutes:
         find_target: FindTarget,
         *,
         upstream: Upstream,
+        token_counter: TokenCounter,
         jobs: JobRegistry,
         sealer: Sealer,
         clock: Clock,
@@ -43,6 +44,7 @@ class ModelRoutes:
         self._names = names
         self._find_target = find_target
         self._upstream = upstream
+        self._token_counter = token_counter
         self._jobs = jobs
         self._sealer = sealer
         self._clock = clock
@@ -72,7 +74,7 @@ class ModelRoutes:
         size = request.content_length
         is_small = size is not None and size < LARGE
         async with nullcontext() if is_small else self._counting[request[OWNER]]:
-            count = await self._upstream.count_tokens(await self._read_request(request))
+            count = await self._token_counter.count_tokens(await self._read_request(request))
         return json_response({"object": "response.input_tokens", "input_tokens": count})
 
     async def compact(self, request: web.Request) -> web.Response:

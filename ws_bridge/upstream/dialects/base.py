@@ -44,6 +44,7 @@ class WriterInput:
     seals: MakerSeals = field(default_factory=lambda: MakerSeals(""))
     supports_reasoning: bool | None = None  # None: it is not known
     max_output_tokens: int | None = None  # the most that the model writes, where it is known
+    streams: bool = True  # false: the model answers in one piece
     prompt_cache: bool = True
     drop_params: bool = False
 
@@ -98,13 +99,35 @@ class Family:
     reader: Callable[[ReaderInput], StreamReader]
 
 
-class EventReader(ABC):
-    """A ``StreamReader`` of server-sent events; subclasses read one event, or a whole answer."""
+class EventDecoder(Protocol):
+    """Bytes → events, in any framing; see ``SseDecoder``."""
 
-    def __init__(self, given: ReaderInput) -> None:
+    is_json: bool
+
+    @property
+    def whole_json(self) -> bytes:
+        """The body so far, of an answer that is JSON."""
+        ...
+
+    def feed(self, data: bytes) -> list[ServerSentEvent]:
+        """The events that the data completes. Raises ``UpstreamError``."""
+        ...
+
+    def finish(self) -> list[ServerSentEvent]:
+        """The stream is over: the last events. Raises ``UpstreamError``."""
+        ...
+
+
+class EventReader(ABC):
+    """A ``StreamReader`` of events; subclasses read one event, or a whole answer.
+
+    ``decoder``: for events in another framing than that of server-sent events.
+    """
+
+    def __init__(self, given: ReaderInput, decoder: EventDecoder | None = None) -> None:
         self._given = given
         self._output = OutputBuilder(given.tools)
-        self._decoder = SseDecoder()
+        self._decoder = decoder or SseDecoder()
         self._failure: UpstreamError | None = None
         self.is_over = False
 

@@ -53,6 +53,8 @@ class SseDecoder:
             return []
         if not self._rest and data.endswith(b"\n\n") and b"\r" not in data:  # nearly always
             blocks = data[:-2].split(b"\n\n")
+        elif not self._rest and data.endswith(b"\r\n\r\n") and _has_crlf_only(data):  # Google's
+            blocks = data[:-4].split(b"\r\n\r\n")
         else:
             blocks = self._blocks(data)
         return [event for block in blocks if (event := _event(block)) is not None]
@@ -90,10 +92,18 @@ class SseDecoder:
         return blocks
 
 
+def _has_crlf_only(data: bytes) -> bool:
+    return data.count(b"\r\n") == data.count(b"\n") == data.count(b"\r")
+
+
 def _event(block: bytes) -> ServerSentEvent | None:
     """The event in a block of lines; None if it has no data."""
     if block.startswith(b"data: ") and b"\n" not in block and b"\r" not in block:
         return ServerSentEvent("", block[6:])
+    if block.startswith(b"event: ") and block.count(b"\n") == 1 and b"\r" not in block:
+        head, _, line = block.partition(b"\n")
+        if line.startswith(b"data: "):
+            return ServerSentEvent(head[7:].decode(errors="replace"), line[6:])
     name, data = "", []
     for line in _LINE_END.split(block):
         field, _, value = line.partition(b":")

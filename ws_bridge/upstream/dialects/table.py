@@ -1,7 +1,7 @@
 """What a family of providers can be sent, as data: one table a dialect (pure).
 
 Rule 1: each type of tool, tool choice, item and part, and each option, is translated, harmless to
-leave out, or refused. What a table does not name is refused.
+leave out, or refused. What a table does not name is refused, unless its ``default`` passes it.
 Rule 2: "harmless" says why no answer can change.
 Rule 3: a refusal is a 400 `unsupported_parameter` whose `param` names the place.
 docs/protocol.md has what works with which family, generated from these tables.
@@ -9,7 +9,7 @@ docs/protocol.md has what works with which family, generated from these tables.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ws_bridge.errors import UpstreamError
@@ -39,8 +39,9 @@ class Refuse:
 
 Cell = Translate | Harmless | Refuse
 TRANSLATE = Translate()
+PASSED = Translate("It is sent as it is: the provider judges it.")
 REFUSE = Refuse()
-Cells = Mapping[str, Cell]
+Cells = dict[str, Cell]
 
 SEND_DATA = Refuse("Send a data URL: the bridge opens no links.")
 
@@ -55,11 +56,12 @@ class RequestTable:
     parts: Cells  # "input_text", "input_image.url", "input_image.data", "input_file.data", …
     options: Cells
     includes: Cells = field(default_factory=dict)  # values of `include`
+    default: Cell = REFUSE  # of all that is not named
 
     def takes(self, column: str, name: str, param: str) -> bool:
         """True: it is to be translated; False: it is left out. Raises ``UpstreamError`` (400)."""
         cells: Cells = getattr(self, column)
-        cell = cells.get(name, REFUSE)
+        cell = cells.get(name, self.default)
         if isinstance(cell, Refuse):
             raise refused(NOUNS[column], name, param, cell.hint)
         return isinstance(cell, Translate)
@@ -71,7 +73,7 @@ class RequestTable:
         """
         taken = {}
         for name, value in options.items():
-            if drop and isinstance(self.options.get(name, REFUSE), Refuse):
+            if drop and isinstance(self.options.get(name, self.default), Refuse):
                 continue
             if self.takes("options", name, name):
                 taken[name] = value

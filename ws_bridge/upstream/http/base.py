@@ -1,9 +1,8 @@
-"""What the dialects' upstream is given about a target: the way to it, and facts of its model."""
+"""What the dialects' upstream is given about a target: the way to it."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from ws_bridge.types import Json
@@ -18,16 +17,6 @@ class Access(Protocol):
         """Where a streamed answer is asked for."""
         ...
 
-    @property
-    def model(self) -> str:
-        """The model's name at the provider."""
-        ...
-
-    @property
-    def provider(self) -> str:
-        """The provider, in litellm's word."""
-        ...
-
     async def headers(self, given: Mapping[str, str], body: bytes) -> Mapping[str, str]:
         """The headers of one request: those of the dialect, credentials, and the signature.
 
@@ -38,14 +27,6 @@ class Access(Protocol):
 
 FindAccess = Callable[[Target], Awaitable[Access]]
 """A target → the way to it. Raises ``UpstreamError``."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What is known of a model; None: it is not known."""
-
-    supports_reasoning: bool | None = None
-    max_output_tokens: int | None = None
 
 
 class Continuation(Protocol):

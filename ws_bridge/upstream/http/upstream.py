@@ -16,17 +16,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
-from traceback import walk_tb
 from typing import TypeVar, cast
 
 import orjson
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import BridgeError, UpstreamError
+from ws_bridge.errors import UpstreamError
 from ws_bridge.pacing import Pacer, aside
 from ws_bridge.protocol.events import Draft
-from ws_bridge.protocol.tools import ToolTable
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Answer, Request, Target
 from ws_bridge.upstream.deadlines import Deadlines
@@ -35,11 +32,11 @@ from ws_bridge.upstream.dialects.base import (
     ProviderRequest,
     ReaderInput,
     StreamReader,
-    WriterInput,
 )
 from ws_bridge.upstream.dialects.seals import Keys, MakerSeals
-from ws_bridge.upstream.errors import REDIRECTED, NotSent, classify, truncated
-from ws_bridge.upstream.http.base import Access, Continuation, FindAccess, ModelFacts
+from ws_bridge.upstream.dialects.writing import ModelFacts, write_request
+from ws_bridge.upstream.errors import REDIRECTED, classify, truncated
+from ws_bridge.upstream.http.base import Access, Continuation, FindAccess
 from ws_bridge.upstream.http.client import HttpAnswer, HttpClient
 from ws_bridge.upstream.provider_errors import error_of
 from ws_bridge.upstream.retry import Jitter, next_pause
@@ -115,14 +112,14 @@ class DialectUpstream:
         """All that is sent, and what reads the answer. Raises ``UpstreamError``."""
         family = self._families[self._family_of(request.target)]
         access = await self._access(request.target)
-        seals = MakerSeals(request.target.maker, self._keys)
         facts = self._facts(request.target)
         written, body = await aside(
-            partial(_written, family, request, access, seals, facts),
+            partial(_written, family, request, facts, self._keys),
             values=request.weight(),
             size=request.chain.weight(),
         )
-        given = ReaderInput(written.tools, seals, access.provider, request.options)
+        seals = MakerSeals(request.target.maker, self._keys)
+        given = ReaderInput(written.tools, seals, facts.provider, request.options)
         return WrittenRequest(access, written, body, partial(family.reader, given))
 
     async def _asked(
@@ -276,46 +273,10 @@ def _paused(reader: StreamReader) -> Continuation | None:
 
 
 def _written(
-    family: Family, request: Request, access: Access, seals: MakerSeals, facts: ModelFacts
+    family: Family, request: Request, facts: ModelFacts, keys: Keys
 ) -> tuple[ProviderRequest, bytes]:
-    """The request in its dialect. Raises ``UpstreamError``: 400 for what it cannot say."""
-    target, options = request.target, request.options
-    try:
-        written = family.write(
-            WriterInput(
-                access.model,
-                access.provider,
-                request.input(),
-                options,
-                ToolTable.of(options.get("tools") or ()),
-                seals,
-                supports_reasoning=facts.supports_reasoning,
-                max_output_tokens=facts.max_output_tokens,
-                prompt_cache=target.prompt_cache,
-                drop_params=target.drop_params,
-            )
-        )
-        return written, _encoded(written.body)
-    except UpstreamError:
-        raise
-    except BridgeError as refused:
-        raise UpstreamError(
-            refused.message, status=refused.status, code=refused.code, param=refused.param
-        ) from None
-    except Exception as failure:
-        log.error(  # noqa: TRY400 - the traceback's last line may hold content
-            "request_not_written model=%s kind=%s place=%s",
-            target.model,
-            type(failure).__name__,
-            place_of(failure),
-        )
-        raise NotSent from failure
-
-
-def place_of(failure: Exception) -> str:
-    """Where it was raised: "request.py:17"."""
-    *_, (frame, line) = walk_tb(failure.__traceback__)
-    return f"{Path(frame.f_code.co_filename).name}:{line}"
+    written = write_request(family.write, request, facts, keys)
+    return written, _encoded(written.body)
 
 
 def _encoded(body: Json) -> bytes:

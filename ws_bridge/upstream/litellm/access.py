@@ -41,6 +41,7 @@ HELLO: list[Json] = [{"role": "user", "content": "hi"}]  # the credentials do no
 
 _ProviderConfigs = internals.load(internals.PROVIDER_CONFIGS)
 _ProviderNames = internals.load(internals.PROVIDER_NAMES)
+_LitellmParams = internals.load(internals.LITELLM_PARAMS)
 _gemini_url = internals.load(internals.GEMINI_URL)
 _bearer_token = internals.load(internals.BEARER_OF)
 _aws = internals.load(internals.BEDROCK)()  # one, because it remembers identities
@@ -51,8 +52,6 @@ class KeyAccess:
     """An ``Access`` by a key: every request has the same headers."""
 
     url: str
-    model: str
-    provider: str
     credentials: Mapping[str, str] = field(repr=False)
 
     async def headers(self, given: Mapping[str, str], body: bytes) -> Mapping[str, str]:  # noqa: ARG002
@@ -65,8 +64,6 @@ class SignedAccess:
     """An ``Access`` by the machine's own AWS identity: every request is signed."""
 
     url: str
-    model: str
-    provider: str
     region: str
 
     async def headers(self, given: Mapping[str, str], body: bytes) -> Mapping[str, str]:
@@ -163,25 +160,33 @@ def _openai_chat(place: LitellmTarget) -> Access:
         litellm_params={},
         stream=True,
     )
-    return KeyAccess(url, place.model, place.provider, place.credentials())
+    return KeyAccess(url, place.credentials())
+
+
+def _responses(place: LitellmTarget) -> Access:
+    config = internals.RESPONSES_CONFIG.of(_ProviderConfigs)(place.provider, model=place.model)
+    url = internals.CHAT_URL.of(config)(api_base=place.api_base or None, litellm_params={})
+    key = _LitellmParams(api_key=place.api_key, api_base=place.api_base or None)
+    given = internals.CREDENTIALS.of(config)(headers={}, model=place.model, litellm_params=key)
+    return KeyAccess(url, {str(name).lower(): str(value) for name, value in given.items()})
 
 
 def _anthropic(place: LitellmTarget) -> Access:
     base = place.api_base.rstrip("/")
     url = base if base.endswith(MESSAGES) else base + MESSAGES
-    return KeyAccess(url, place.model, place.provider, place.credentials())
+    return KeyAccess(url, place.credentials())
 
 
 def _gemini(place: LitellmTarget) -> Access:
     url, action = _gemini_url(mode="chat", model=place.model, stream=True)
     if place.api_base:
         url = f"{place.api_base.rstrip('/')}/models/{place.model}:{action}?alt=sse"
-    return KeyAccess(url, place.model, place.provider, {"x-goog-api-key": place.api_key})
+    return KeyAccess(url, {"x-goog-api-key": place.api_key})
 
 
 def _cohere(place: LitellmTarget) -> Access:
     url = place.api_base or COHERE_CHAT
-    return KeyAccess(url, place.model, place.provider, place.credentials())
+    return KeyAccess(url, place.credentials())
 
 
 def _bedrock(place: LitellmTarget) -> Access:
@@ -195,8 +200,8 @@ def _bedrock(place: LitellmTarget) -> Access:
     url = f"{endpoint.rstrip('/')}/model/{model}/converse-stream"
     if token := _bearer_token(place.api_key or None):
         credentials = {"authorization": f"Bearer {token}"}
-        return KeyAccess(url, place.model, place.provider, credentials)
-    return SignedAccess(url, place.model, place.provider, region)
+        return KeyAccess(url, credentials)
+    return SignedAccess(url, region)
 
 
 # By family.
@@ -206,6 +211,7 @@ WAYS: Mapping[str, Callable[[LitellmTarget], Access]] = {
     "cohere": _cohere,
     "gemini": _gemini,
     "openai_chat": _openai_chat,
+    "responses": _responses,
 }
 
 

@@ -1,18 +1,18 @@
 """Responses that run in the provider's own background mode, seen by polling.
 
-Rule 1: the provider makes the response and stores it; here each poll yields the items that are new.
+Rule 1: the provider makes the response and stores it; here each poll brings the items that are new.
 Rule 2: the completion window that the client grants comes on top of the response's own time.
-Rule 3: closing the generator before the end cancels the response at the provider, unless the
-request outlives it.
+Rule 3: closing an answer before its end cancels the response at the provider, unless it is to keep
+running there.
 
-The first draft's response carries the provider's id as litellm encodes it: a request with that
-``background_id`` yields the same response again, from its beginning.
+The answer's ``upstream_id`` is the provider's id as litellm encodes it: a request with that
+``background_id`` opens the same response again, from its beginning.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -24,10 +24,10 @@ from ws_bridge.protocol.output.received import items_of
 from ws_bridge.protocol.output.replay import replay_items, terminal
 from ws_bridge.protocol.request import COMPLETION_WINDOWS
 from ws_bridge.types import Json
-from ws_bridge.upstream.base import Request, Target
+from ws_bridge.upstream.base import Answer, Request, Target
 from ws_bridge.upstream.errors import CANCELLED, TIMED_OUT, DeadlineExceeded, classify
 from ws_bridge.upstream.litellm import client
-from ws_bridge.upstream.litellm.upstream import LitellmUpstream, call_of
+from ws_bridge.upstream.litellm.upstream import call_of
 from ws_bridge.upstream.retry import is_retryable
 
 FIRST_POLL = 0.5  # seconds, growing by half
@@ -43,75 +43,95 @@ class BackgroundUpstream:
 
     def __init__(self, *, clock: Clock = Clock()) -> None:  # noqa: B008 - frozen
         self._clock = clock
-        self._managed = LitellmUpstream(clock=clock)
 
-    async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
-        """See ``Upstream``."""
-        target = request.target
+    async def open(self, request: Request) -> Answer:
+        """See ``Upstream``. A response that runs already is not asked for before the first read."""
         window = COMPLETION_WINDOWS[request.background_options.get("completion_window", "soonest")]
-        deadline = self._clock.monotonic() + target.timeout_seconds + window
-        response_id = request.background_id
-        if response_id:
-            response = await self._poll(target, response_id, deadline, 0)
-        else:
-            response = await _create(request)
-            response_id = str(response["id"])
-        progress = BackgroundProgress()
-        try:
-            for draft in progress.of(response):
-                yield draft
-            while not progress.is_over:
-                response = await self._poll(target, response_id, deadline, progress.polls)
-                for draft in progress.of(response):
-                    yield draft
-        finally:
-            if not progress.is_over and not request.outlives():
-                await _cancel(target, response_id)
+        deadline = self._clock.monotonic() + request.target.timeout_seconds + window
+        if request.background_id:
+            return BackgroundAnswer(request.target, request.background_id, deadline, self._clock)
+        response = await _create(request)
+        answer = BackgroundAnswer(request.target, str(response["id"]), deadline, self._clock)
+        answer.first = answer.progress.drafts_of(response)
+        return answer
 
-    async def count_tokens(self, request: Request) -> int:
-        """See ``Upstream``."""
-        return await self._managed.count_tokens(request)
 
-    async def _poll(self, target: Target, response_id: str, deadline: float, polls: int) -> Json:
-        """The response after a pause; ``MISSES`` - 1 polls in a row may fail."""
+class BackgroundAnswer(Answer):
+    """The answer of a response that its provider runs; a read is a poll, after a pause.
+
+    ``deadline`` is monotonic, in seconds.
+    """
+
+    def __init__(self, target: Target, upstream_id: str, deadline: float, clock: Clock) -> None:
+        super().__init__(target)
+        self.upstream_id = upstream_id
+        self.progress = BackgroundProgress()
+        self._deadline = deadline
+        self._clock = clock
+        self._polls = 0
+        self._is_released = False
+
+    async def read(self) -> Sequence[Draft] | None:
+        """See ``Answer``; ``MISSES`` - 1 polls in a row may fail."""
+        if self.progress.is_cancelled:
+            raise UpstreamError(CANCELLED)
+        if self.progress.is_over:
+            return None
         for miss in range(MISSES):
-            pause = min(LONGEST_POLL, FIRST_POLL * 1.5 ** (polls + miss))
-            if self._clock.monotonic() + pause >= deadline:
+            pause = min(LONGEST_POLL, FIRST_POLL * 1.5 ** (self._polls + miss))
+            if self._clock.monotonic() + pause >= self._deadline:
                 raise DeadlineExceeded(TIMED_OUT)
             await self._clock.sleep(pause)
             try:
-                return await client.get_background(target, response_id)
+                response = await client.get_background(self.target, self.upstream_id)
             except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
                 error = classify(failure)
                 if not is_retryable(error) or miss == MISSES - 1:
                     raise error from None
+            else:
+                self._polls += 1
+                return self.progress.drafts_of(response)
         raise AssertionError  # the last miss has raised
+
+    async def _release(
+        self,
+        *,
+        is_complete: bool,  # noqa: ARG002 - as the seam has it
+        keep_running: bool,
+    ) -> None:
+        is_first, self._is_released = not self._is_released, True
+        if is_first and not (self.progress.is_over or keep_running):
+            await _cancel(self.target, self.upstream_id)
 
 
 class BackgroundProgress:
-    """Which part of a polled response has been yielded."""
+    """Which part of a polled response was read."""
 
     def __init__(self) -> None:
-        self.is_over = False
-        self.polls = -1
-        self._yielded: set[str] = set()
+        self.is_over = False  # the provider has ended it
+        self.is_cancelled = False  # not by this bridge
+        self._opened: set[str] = set()
         self._items = 0
 
-    def of(self, response: Json) -> Iterator[Draft]:
+    def drafts_of(self, response: Json) -> list[Draft]:
         """The drafts that this state of the response adds."""
-        self.polls += 1
+        return [*self._opening(response), *self._items_and_end(response)]
+
+    def _opening(self, response: Json) -> Iterator[Draft]:
         status = str(response.get("status"))
         for kind in (CREATED, OPENING.get(status, IN_PROGRESS)):
-            if kind not in self._yielded:
-                self._yielded.add(kind)
+            if kind not in self._opened:
+                self._opened.add(kind)
                 yield Draft(kind, {"response": response | {"output": []}})
-        visible = _finished_items(response, status)
-        yield from replay_items(visible[self._items :], self._items)
-        self._items = max(self._items, len(visible))
-        if status in TERMINAL_STATUS:
-            self.is_over = True
-            if status == "cancelled":
-                raise UpstreamError(CANCELLED)
+
+    def _items_and_end(self, response: Json) -> Iterator[Draft]:
+        status = str(response.get("status"))
+        finished = _finished_items(response, status)
+        yield from replay_items(finished[self._items :], self._items)
+        self._items = max(self._items, len(finished))
+        self.is_over = status in TERMINAL_STATUS
+        self.is_cancelled = status == "cancelled"
+        if self.is_over and not self.is_cancelled:
             yield terminal(response)
 
 

@@ -14,7 +14,7 @@ import httpx
 
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.dialects.request_adapter import Dialect
+from ws_bridge.upstream.dialects.base import ProviderRequest
 from ws_bridge.upstream.litellm import internals
 from ws_bridge.upstream.profiles import profile_of
 
@@ -22,34 +22,34 @@ CONNECT_SECONDS = 10.0
 WRITE_SECONDS = 30.0
 READ_GRACE_SECONDS = 5.0  # the caller watches the silence; this limit only ends what slips through
 
+OWN = frozenset({"model", "stream", "store"})  # of a body: the call says them itself
 NO_KEY = "none"  # a server without keys ignores it; without any, litellm looks into the environment
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One create in the target's dialect. litellm may change its values."""
+    """One create as litellm is asked for it. litellm may change the body's values."""
 
     target: Target
-    dialect: Dialect
-    input: list[Json]
-    options: Json = field(default_factory=dict)
+    written: ProviderRequest
+    is_native: bool  # the provider has a Responses API
     background: bool = False
     background_options: Json = field(default_factory=dict)
 
     def arguments(self) -> Json:
         """The arguments of ``aresponses``."""
+        body = {name: self.written.body[name] for name in self.written.body if name not in OWN}
         more: Json = {"drop_params": True} if self.target.drop_params else {}
-        if self.dialect is Dialect.NATIVE:
+        if self.is_native:
             more["store"] = self.background  # the bridge keeps the history itself
             if self.background and self.background_options:  # litellm knows no such option yet
                 more["extra_body"] = {"background_options": self.background_options}
         more["background" if self.background else "stream"] = True
         return {
-            **self.options,
+            **body,
             **more,
             **access(self.target),
             "model": self.target.model,
-            "input": self.input,
             internals.NO_MCP: True,  # else litellm runs some MCP tools itself
         }
 

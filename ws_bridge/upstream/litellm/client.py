@@ -11,11 +11,10 @@ from weakref import WeakKeyDictionary
 
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.dialects.request_adapter import Dialect
 from ws_bridge.upstream.litellm import internals, models
 from ws_bridge.upstream.litellm.call import Call, access
 from ws_bridge.upstream.litellm.setup import litellm
-from ws_bridge.upstream.litellm.tap import Tap, ask_plainly, bound, catching, hook
+from ws_bridge.upstream.litellm.sse_tap import SseTap, ask_plainly, bound, catching, hook
 from ws_bridge.upstream.profiles import profile_of
 
 _Handler = internals.load(internals.HTTP_HANDLER)
@@ -27,7 +26,7 @@ ITS_OWN = "cache"  # a callback of litellm's own, since its first call of Gemini
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
 
 
-async def open_stream(call: Call) -> tuple[Any, Tap | None]:
+async def open_stream(call: Call) -> tuple[Any, SseTap | None]:
     """Litellm's answer: an iterator of one of its kinds, or a finished response.
 
     With it comes the tap into the provider's bytes, if there is one and it may be used.
@@ -35,7 +34,7 @@ async def open_stream(call: Call) -> tuple[Any, Tap | None]:
     models.register_at_first_call(call.target.model)
     with catching(call.target.most_bytes) as catch:
         opened = await litellm.aresponses(**call.arguments(), **_client_of(call))
-    return opened, None if internals.LISTENERS[0].of(litellm) else catch.tap
+    return opened, catch.tap
 
 
 def _client_of(call: Call) -> Json:
@@ -43,7 +42,7 @@ def _client_of(call: Call) -> Json:
     client = _client()
     setattr(litellm, internals.SDK_CLIENT.name, internals.CLIENT.of(client))
     provider = models.split(call.target.model)[1]
-    takes_it = call.dialect is Dialect.NATIVE or profile_of(provider).takes_client
+    takes_it = call.is_native or profile_of(provider).takes_client
     return {"client": client} if takes_it else {}
 
 

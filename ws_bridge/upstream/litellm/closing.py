@@ -1,4 +1,4 @@
-"""The end of what litellm opened, and of its books."""
+"""The end of what litellm opened."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ async def close(opened: Any) -> None:
     aclose = getattr(opened, "aclose", None)
     if aclose is None:
         return
-    # Whatever a half-read stream has to say about its end interests nobody any more.
+    # What a half-read stream raises at its end changes nothing.
     with suppress(Exception):
         async with asyncio.timeout(CLOSE_SECONDS):
             await aclose()
 
 
-def keep_no_books(chunks: Any) -> None:
-    """Spare litellm the last act of a bridged stream: its cost, and an entry for nobody's log.
+def skip_cost_logging(chunks: Any) -> None:
+    """Spare litellm the last act of a bridged stream: its cost, and a log entry that is not read.
 
-    Call it only where nobody listens to litellm: it costs a sixth of a short answer. The slot is
-    the one in which litellm's proxy says that it writes the entry itself, later.
+    Call it only where no callback listens: it costs a sixth of a short answer. The slot is the one
+    in which litellm's proxy says that it writes the entry itself, later.
     """
     logger = internals.LOGGER.find(chunks)
     if logger is not None:

@@ -51,7 +51,6 @@ def load(path: str) -> Any:
 CHAT_STREAM = LitellmPart(
     "litellm_custom_stream_wrapper", "an answer's chat chunks; its own events are lossy"
 )
-PROVIDER = LitellmPart("custom_llm_provider", "the provider of a stream of chat chunks")
 FINISH_REASON = LitellmPart(
     "received_finish_reason", "whether the provider has ended a stream of chunks"
 )
@@ -70,6 +69,9 @@ NO_MCP = "_skip_mcp_handler"  # an argument: litellm runs no MCP tool by itself
 
 # The way to a provider, where litellm's own code for it is asked for one part.
 CHAT_CONFIG = LitellmPart("get_provider_chat_config", "what litellm knows of a chat provider")
+RESPONSES_CONFIG = LitellmPart(
+    "get_provider_responses_api_config", "what litellm knows of a provider with a Responses API"
+)
 CHAT_URL = LitellmPart("get_complete_url", "where a provider is asked")
 CREDENTIALS = LitellmPart("validate_environment", "the headers that prove who asks")
 AWS_REGION = LitellmPart("_get_aws_region_name", "the region of the machine's own settings")
@@ -108,4 +110,5 @@ BEARER_OF = "litellm.llms.bedrock.base_aws_llm.bedrock_bearer_token"
 GEMINI_URL = "litellm.llms.vertex_ai.common_utils.get_gemini_url"
 TLS = "litellm.llms.custom_httpx.http_handler.get_ssl_configuration"
 PROVIDER_NAMES = "litellm.types.utils.LlmProviders"
+LITELLM_PARAMS = "litellm.types.router.GenericLiteLLMParams"
 PROVIDER_CONFIGS = "litellm.utils.ProviderConfigManager"

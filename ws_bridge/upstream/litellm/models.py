@@ -15,10 +15,10 @@ from functools import lru_cache
 
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.dialects.request_adapter import Dialect
-from ws_bridge.upstream.http.base import ModelFacts
+from ws_bridge.upstream.dialects.writing import ModelFacts
 from ws_bridge.upstream.litellm import internals
 from ws_bridge.upstream.litellm.setup import litellm
+from ws_bridge.upstream.prices import PriceRow
 from ws_bridge.upstream.profiles import CHAT_ONLY, profile_of
 
 WILDCARD_NAMES = 1024  # clients make these up: only the latest stay registered
@@ -48,18 +48,15 @@ _ours: set[str] = set()  # names whose entry is ours, and says nothing about the
 
 
 @lru_cache(maxsize=WILDCARD_NAMES)
-def dialect_of(model: str) -> Dialect:
-    """The dialect in which the model's provider is asked; chat for an unknown provider."""
+def is_native(model: str) -> bool:
+    """Whether the model's provider is asked in its Responses API."""
     name, provider = split(model)
     if name.startswith(CHAT_ONLY):
-        return Dialect.CHAT
-    config = None
+        return False
     with suppress(Exception):  # litellm's list has no custom providers
-        config = _ProviderConfigs.get_provider_responses_api_config(provider, model=name)
-    if config is not None:
-        return Dialect.NATIVE
-    is_anthropic = profile_of(provider).dialect == Dialect.ANTHROPIC.value
-    return Dialect.ANTHROPIC if is_anthropic else Dialect.CHAT
+        found = internals.RESPONSES_CONFIG.of(_ProviderConfigs)(provider, model=name)
+        return found is not None
+    return False
 
 
 def family_of(target: Target) -> str:
@@ -69,16 +66,14 @@ def family_of(target: Target) -> str:
 
 @lru_cache(maxsize=WILDCARD_NAMES)
 def _family(model: str) -> str:
-    if dialect_of(model) is Dialect.NATIVE:
-        return RESPONSES
     name, provider = name_of(model)
     profile = profile_of(provider)
+    if is_native(model):
+        return RESPONSES if profile.speaks_plain_responses else ""
     if not re.fullmatch(profile.names, name):
         return ""
-    if (
-        profile.dialect == CONVERSE
-        and _BedrockModels.get_bedrock_route(split(model)[0]) != "converse"
-    ):
+    route = split(model)[0]
+    if profile.dialect == CONVERSE and _BedrockModels.get_bedrock_route(route) != "converse":
         return ""
     return profile.dialect
 
@@ -99,35 +94,45 @@ def facts_of(target: Target) -> ModelFacts:
 @lru_cache(maxsize=WILDCARD_NAMES)
 def _facts(model: str) -> ModelFacts:
     name, provider = name_of(model)
-    if profile_of(provider).is_asked_for_models or f"{provider}/{name}" in _ours:
-        return ModelFacts()
-    try:
-        info = litellm.get_model_info(name, custom_llm_provider=provider)
-    except Exception:  # noqa: BLE001 - it raises a bare one for a model it does not know
-        return ModelFacts()
+    info = _info(name, provider)
+    if info is None:
+        return ModelFacts(name, provider)
     # An entry that was guessed from the name says what a model can do, not what it cannot.
     is_listed = not {name, f"{provider}/{name}"}.isdisjoint(litellm.model_cost)
     most = info.get("max_output_tokens")
     return ModelFacts(
+        name,
+        provider,
         bool(info.get("supports_reasoning")) or (False if is_listed else None),
         most if isinstance(most, int) and most > 0 else None,
+        streams=info.get("supports_native_streaming") is not False,
     )
 
 
-@lru_cache(maxsize=WILDCARD_NAMES)
-def supports_reasoning(model: str) -> bool | None:
-    """Whether a native model reasons; None if the price map does not know the model.
+def prices_of(target: Target) -> PriceRow | None:
+    """The prices of the target's model; None if they are not known."""
+    return _prices(target.model)
 
-    Only native models are looked up: for some others litellm would ask a server, blocking.
+
+@lru_cache(maxsize=WILDCARD_NAMES)
+def _prices(model: str) -> PriceRow | None:
+    name, provider = name_of(model)
+    info = _info(name, provider)
+    return None if info is None else PriceRow.of(litellm.model_cost.get(info["key"]) or {})
+
+
+def _info(name: str, provider: str) -> Json | None:
+    """The price map's entry of a model; None if it has none of litellm's own.
+
+    For some providers litellm would ask a server, blocking: their models are not looked up.
     """
-    name, provider = split(model)
-    if dialect_of(model) is not Dialect.NATIVE or f"{provider}/{name}" in _ours:
+    if profile_of(provider).is_asked_for_models or f"{provider}/{name}" in _ours:
         return None
     try:
-        info = litellm.get_model_info(name, custom_llm_provider=provider)
+        info: Json = litellm.get_model_info(name, custom_llm_provider=provider)
     except Exception:  # noqa: BLE001 - it raises a bare one for a model it does not know
         return None
-    return bool(info.get("supports_reasoning"))
+    return info
 
 
 def register(targets: Iterable[Target]) -> None:
@@ -154,8 +159,7 @@ def _register(model: str) -> None:
     if profile_of(provider).is_asked_for_models:
         entry, is_known = FREE_ENTRY, key in litellm.model_cost
     else:
-        entry, is_known = NATIVE_ENTRY, supports_reasoning(model) is not None
-        is_known = is_known or dialect_of(model) is not Dialect.NATIVE
+        entry, is_known = NATIVE_ENTRY, not is_native(model) or _info(name, provider) is not None
     if not is_known and key not in _ours:
         _ours.add(key)
         _write(key, {"litellm_provider": provider, **entry})

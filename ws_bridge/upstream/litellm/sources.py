@@ -1,9 +1,8 @@
-"""What litellm answered → drafts, batch by batch, for each of its three kinds of answers.
+"""What litellm opened → drafts, batch by batch, for each kind of its answers.
 
-The slow way: what can be read off the wire is read there (``direct``).
-
-Rule 1: a native event is said as the provider sent it: no field more, none less, but its number.
-Rule 2: a bridged stream is read as chat chunks; litellm's own events of it are lossy.
+Rule 1: a provider that speaks Responses is read off the wire by that dialect's reader, beside
+litellm; only where its bytes cannot be had are litellm's events read.
+Rule 2: all others are read as litellm's chat chunks; its own events of them are lossy.
 Rule 3: what was not streamed is replayed, and a chat stream without a finish reason has failed.
 """
 
@@ -14,13 +13,17 @@ from typing import Any, Protocol
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
-from ws_bridge.protocol.output.chat import ChatTranslator, Chunk
+from ws_bridge.protocol.output.chat import ChatTranslator
 from ws_bridge.protocol.output.replay import replay
+from ws_bridge.protocol.tools import ToolTable
 from ws_bridge.types import Json
+from ws_bridge.upstream.dialects.base import ReaderInput
+from ws_bridge.upstream.dialects.responses import FAMILY
 from ws_bridge.upstream.errors import CANCELLED, UNTYPED_EVENT, truncated
 from ws_bridge.upstream.litellm import client
 from ws_bridge.upstream.litellm.chunks import chunk_of
-from ws_bridge.upstream.litellm.closing import close
+from ws_bridge.upstream.litellm.closing import close, skip_cost_logging
+from ws_bridge.upstream.litellm.sse_tap import SseTap
 
 NOT_OURS = frozenset({"type", "sequence_number", "obfuscation"})
 SCALARS = frozenset({str, int, float, bool, type(None)})
@@ -51,12 +54,33 @@ class Opened:
         await close(self._opened)
 
 
-class Native(Opened):
-    """Events of a provider that speaks Responses."""
+class Tapped(Opened):
+    """The bytes of a provider that speaks Responses."""
 
-    def __init__(self, opened: Any, *, report_cost: bool) -> None:
+    def __init__(self, opened: Any, tap: SseTap) -> None:
         super().__init__(opened)
-        self._report_cost = report_cost
+        self._tap = tap
+        self._reader = FAMILY.reader(ReaderInput())
+        self._has_ended = False
+        if client.has_listeners():
+            tap.copy_to(opened)
+
+    async def read(self) -> Sequence[Draft] | None:
+        """What one read of the wire brings; after the answer's end, what is left of the wire."""
+        data = None if self._has_ended else await self._tap.read()
+        if data is not None:
+            return self._reader.feed(data)
+        self._has_ended = True
+        return None if self._reader.is_over else self._reader.finish()
+
+    async def close(self) -> None:
+        """Close the provider's connection, and litellm's half of the stream."""
+        await close(self._tap)
+        await super().close()
+
+
+class Events(Opened):
+    """litellm's events of a provider that speaks Responses."""
 
     async def read(self) -> Sequence[Draft] | None:
         """One event is one draft."""
@@ -64,62 +88,39 @@ class Native(Opened):
             event = await self._opened.__anext__()
         except StopAsyncIteration:
             return None
-        return (native_draft(event, report_cost=self._report_cost),)
+        return (native_draft(event),)
 
 
-class ChatDrafts:
-    """The drafts of one stream of chat chunks."""
+class Chunks(Opened):
+    """Chat chunks of a provider that only litellm speaks to."""
 
-    def __init__(self, chunks: Any, custom_tools: frozenset[str]) -> None:
-        self._chunks = chunks
-        self._translator = ChatTranslator(custom_tools)
-        self._is_open = False
-
-    def take(self, chunk: Chunk) -> Sequence[Draft]:
-        """One chunk is any number of drafts."""
-        return self._begun(self._translator.take(chunk))
-
-    def finish(self) -> Sequence[Draft]:
-        """The end of the stream. Raises ``UpstreamError`` if it was cut off."""
-        if client.is_truncated(self._chunks) or self._translator.finish_reason is None:
-            raise truncated()
-        return self._begun(self._translator.finish())
-
-    def _begun(self, drafts: list[Draft]) -> Sequence[Draft]:
-        """Nothing is said before there is something to say: until then it can be tried again."""
-        if self._is_open or not drafts:
-            return drafts
-        self._is_open = True
-        return [*self._translator.open(), *drafts]
-
-
-class Chat(Opened):
-    """Chunks of a provider that speaks anything else."""
-
-    def __init__(self, opened: Any, chunks: Any, custom_tools: frozenset[str]) -> None:
+    def __init__(self, opened: Any, chunks: Any, tools: ToolTable) -> None:
         super().__init__(opened)
         self._chunks = chunks
-        self._drafts = ChatDrafts(chunks, custom_tools)
+        self._translator = ChatTranslator(tools)
         self._is_over = False
+        if not client.has_listeners():
+            skip_cost_logging(chunks)
 
     async def read(self) -> Sequence[Draft] | None:
-        """The drafts of one chunk."""
+        """The drafts of one chunk. Raises ``UpstreamError`` if the stream was cut off."""
         if self._is_over:
             return None
         try:
             chunk = await self._chunks.__anext__()
         except StopAsyncIteration:
             self._is_over = True
-            return self._drafts.finish()
-        return self._drafts.take(chunk_of(chunk))
+            if client.is_truncated(self._chunks) or self._translator.finish_reason is None:
+                raise truncated() from None
+            return self._translator.finish()
+        return self._translator.take(chunk_of(chunk))
 
 
 class Whole(Opened):
     """A finished response, from a model that cannot stream."""
 
-    def __init__(self, opened: Any, *, report_cost: bool) -> None:
+    def __init__(self, opened: Any) -> None:
         super().__init__(opened)
-        self._report_cost = report_cost
         self._is_over = False
 
     async def read(self) -> Sequence[Draft] | None:
@@ -127,7 +128,7 @@ class Whole(Opened):
         if self._is_over:
             return None
         self._is_over = True
-        return [*replay(_undo({"response": await self._response()}, self._report_cost)["response"])]
+        return [*replay(_undo({"response": await self._response()})["response"])]
 
     async def _response(self) -> Json:
         """The object itself, or what litellm's imitation of a stream ends with."""
@@ -142,7 +143,17 @@ class Whole(Opened):
         return client.plain(response)
 
 
-def native_draft(event: Any, *, report_cost: bool) -> Draft:
+def source_of(opened: Any, tap: SseTap | None, tools: ToolTable) -> Source:
+    """The source for whatever litellm answered."""
+    chunks = client.chat_stream(opened)
+    if chunks is not None:
+        return Chunks(opened, chunks, tools)
+    if not client.is_stream(opened):
+        return Whole(opened)
+    return Tapped(opened, tap) if tap is not None and tap.is_free else Events(opened)
+
+
+def native_draft(event: Any) -> Draft:
     """The draft of one native event. Raises ``UpstreamError`` for `response.cancelled`.
 
     Deltas, nearly all of a stream, are copied as they lie; the rest is dumped by pydantic.
@@ -155,7 +166,7 @@ def native_draft(event: Any, *, report_cost: bool) -> Draft:
         raise UpstreamError(CANCELLED)
     fields = _flat(event)
     if fields is None:
-        fields = _undo(client.plain(event), report_cost)
+        fields = _undo(client.plain(event))
     for name in NOT_OURS:
         fields.pop(name, None)
     return Draft(kind, fields)
@@ -177,12 +188,12 @@ def _flat(event: Any) -> Json | None:
     return fields
 
 
-def _undo(fields: Json, report_cost: bool) -> Json:
+def _undo(fields: Json) -> Json:
     """The fields without what litellm put into them."""
     response = fields.get("response")
     if isinstance(response, dict):
         usage = response.get("usage")
-        if isinstance(usage, dict) and not report_cost:
+        if isinstance(usage, dict):
             usage.pop("cost", None)
     for name in WITH_CONTAINERS:
         _restore_container_ids(fields.get(name))

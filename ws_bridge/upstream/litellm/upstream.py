@@ -1,36 +1,34 @@
 """Every provider that litellm reaches, as one `Upstream`.
 
 Rule 1: what a client may not choose (address, key, headers, retries) is not in the call at all.
-Rule 2: a request is sent again only while nothing of its answer has been yielded, and never because
-the provider was slow: that time is gone.
-Rule 3: however `respond` ends, the provider's connection is closed.
+Rule 2: a request is sent again only while its answer is being opened, and never because the
+provider was slow: that time is gone.
+Rule 3: however an answer is closed, the provider's connection is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
-from ws_bridge.pacing import HEAVY, HEAVY_BYTES, Pacer, aside, counted
+from ws_bridge.pacing import Pacer, aside
 from ws_bridge.protocol.events import TERMINAL, Draft
-from ws_bridge.upstream.base import Request
+from ws_bridge.upstream.base import Answer, Request, Target
 from ws_bridge.upstream.deadlines import Deadlines
-from ws_bridge.upstream.dialects.request_adapter import Dialect, fit_input, fit_options
-from ws_bridge.upstream.errors import classify, truncated
+from ws_bridge.upstream.dialects.litellm_chunks import request as litellm_chunks
+from ws_bridge.upstream.dialects.responses import request as responses
+from ws_bridge.upstream.dialects.writing import write_request
+from ws_bridge.upstream.errors import as_upstream_error, truncated
 from ws_bridge.upstream.litellm import client, models
 from ws_bridge.upstream.litellm.call import Call
-from ws_bridge.upstream.litellm.direct import source_of
-from ws_bridge.upstream.litellm.sources import Source
-from ws_bridge.upstream.litellm.tap import catching
+from ws_bridge.upstream.litellm.sources import Source, source_of
+from ws_bridge.upstream.litellm.sse_tap import catching
 from ws_bridge.upstream.retry import Jitter, next_pause
-
-log = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 0.25
 
@@ -48,41 +46,9 @@ class LitellmUpstream:
         self._jitter = jitter
         self._pacer = Pacer()  # litellm takes milliseconds to open a call
 
-    async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
-        """See ``Upstream``."""
+    async def open(self, request: Request) -> Answer:
+        """See ``Upstream``: the answer of the first attempt that goes well."""
         deadlines = Deadlines(request.target.timeout_seconds, request.target.stall_seconds)
-        source: Source | None = None
-        drafts: Sequence[Draft] | None
-        try:
-            source, drafts = await self._begin(request, deadlines)
-            while drafts is not None:
-                for draft in drafts:
-                    yield draft
-                if drafts and drafts[-1].type in TERMINAL:
-                    await _drain(source)
-                    return
-                if drafts:
-                    deadlines.record_activity()
-                drafts = await _read(request, source, deadlines)
-            raise truncated()
-        finally:
-            deadlines.cancel()
-            if source is not None:
-                await source.close()
-
-    async def count_tokens(self, request: Request) -> int:
-        """See ``Upstream``."""
-        try:
-            # Of many items it is enough to know that.
-            size = HEAVY_BYTES if request.weight() >= HEAVY else request.chain.weight()
-            return await counted(partial(_count_tokens, request), size=size)
-        except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
-            raise _as_upstream_error(request, failure) from None
-
-    async def _begin(
-        self, request: Request, deadlines: Deadlines
-    ) -> tuple[Source, Sequence[Draft]]:
-        """The answer and its first drafts, after as many attempts as are allowed."""
         attempt = 0
         while True:
             await self._pacer.wait_turn()
@@ -103,57 +69,77 @@ class LitellmUpstream:
             attempt += 1
 
 
-def _count_tokens(request: Request) -> int:
-    # In the dialect that refuses no item: every request can be counted.
-    items = fit_input(request.input(), Dialect.ANTHROPIC)
-    return client.count_tokens(request.target.model, items, request.options)
+class LitellmAnswer(Answer):
+    """The answer of one call of litellm."""
+
+    def __init__(
+        self, target: Target, first: Sequence[Draft], source: Source, deadlines: Deadlines
+    ) -> None:
+        super().__init__(target, first)
+        self._source = source
+        self._deadlines = deadlines
+        self._latest = first  # what the last read has brought
+
+    async def read(self) -> Sequence[Draft] | None:
+        """See ``Answer``."""
+        if _is_end(self._latest):
+            return None
+        if self._latest:  # comments are silence too
+            self._deadlines.record_activity()
+        try:
+            with self._deadlines:
+                drafts = await self._source.read()
+        except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
+            raise as_upstream_error(failure, self.target.model) from None
+        if drafts is None:
+            raise truncated()
+        self._latest = drafts
+        return drafts
+
+    async def _release(
+        self,
+        *,
+        is_complete: bool,
+        keep_running: bool,  # noqa: ARG002 - as the seam has it
+    ) -> None:
+        self._deadlines.cancel()
+        if is_complete:
+            await _drain(self._source)
+        await self._source.close()
 
 
 def call_of(request: Request) -> Call:
-    """The request in its dialect. Raises ``UpstreamError`` for what the dialect cannot express."""
+    """The request as litellm takes it. Raises ``UpstreamError`` for what cannot be said."""
     target = request.target
-    dialect = models.dialect_of(target.model)
-    options = fit_options(
-        request.options, dialect, supports_reasoning=models.supports_reasoning(target.model)
-    )
-    items = fit_input(request.input(), dialect)
-    return Call(
-        target,
-        dialect,
-        items,
-        options,
-        background=request.background,
-        background_options=request.background_options,
-    )
+    is_native = models.is_native(target.model)
+    write = responses.write if is_native else litellm_chunks.write
+    written = write_request(write, request, models.facts_of(target))
+    return Call(target, written, is_native, request.background, request.background_options)
 
 
-async def _attempt(request: Request, deadlines: Deadlines) -> tuple[Source, Sequence[Draft]]:
+async def _attempt(request: Request, deadlines: Deadlines) -> Answer:
     source = None
     try:
         # Some of litellm's streams call their provider only when they are read.
         with deadlines, catching(request.target.most_bytes):
             call = await aside(partial(call_of, request), values=request.weight())
             opened, tap = await client.open_stream(call)
-            tools, report_cost = custom_tools(request), request.target.report_cost
-            source = source_of(opened, tap, tools, report_cost=report_cost)
-            while not (drafts := await source.read()):
-                if drafts is None:
+            source = source_of(opened, tap, call.written.tools)
+            while not (first := await source.read()):
+                if first is None:
                     raise truncated()  # noqa: TRY301 - classified like any other
     except BaseException as failure:
+        deadlines.cancel()
         if source is not None:  # a cancelled caller leaves no connection behind either
             await source.close()
         if not isinstance(failure, Exception):
             raise
-        raise _as_upstream_error(request, failure) from None
-    return source, drafts
+        raise as_upstream_error(failure, request.target.model) from None
+    return LitellmAnswer(request.target, first, source, deadlines)
 
 
-async def _read(request: Request, source: Source, deadlines: Deadlines) -> Sequence[Draft] | None:
-    try:
-        with deadlines:
-            return await source.read()
-    except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
-        raise _as_upstream_error(request, failure) from None
+def _is_end(drafts: Sequence[Draft]) -> bool:
+    return bool(drafts) and drafts[-1].type in TERMINAL
 
 
 async def _drain(source: Source) -> None:
@@ -162,22 +148,3 @@ async def _drain(source: Source) -> None:
         async with asyncio.timeout(DRAIN_SECONDS):
             while await source.read() is not None:
                 pass
-
-
-def custom_tools(request: Request) -> frozenset[str]:
-    """The names of tools whose input is free text."""
-    tools = request.options.get("tools") or ()
-    return frozenset(str(tool.get("name")) for tool in tools if tool.get("type") == "custom")
-
-
-def _as_upstream_error(request: Request, failure: Exception) -> UpstreamError:
-    """The error of the seam; the log gets its kind, and no content."""
-    error = classify(failure)
-    log.info(
-        "provider_failed model=%s kind=%s status=%d code=%s",
-        request.target.model,
-        type(failure).__name__,
-        error.status,
-        error.code,
-    )
-    return error

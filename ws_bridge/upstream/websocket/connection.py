@@ -3,25 +3,31 @@
 Rule 1: a lane runs one response at a time, and is free only when the provider has ended that one.
 Rule 2: frames are delivered to their lane at once: a slow reader of one lane holds up no other.
 Rule 3: a connection that ends ends all of its lanes: no reader waits for what cannot come.
+Rule 4: a frame that cannot be read ends the response on its lane, and no other one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Draft
 from ws_bridge.protocol.json_edit import OWN_KEYS, is_plain
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.errors import LOST, UNREACHABLE, NeverBegan
+from ws_bridge.upstream.dialects.base import UNREADABLE, parsed
+from ws_bridge.upstream.errors import LOST, UNREACHABLE, UNTYPED_EVENT, NeverBegan
 from ws_bridge.upstream.profiles import lanes_at, profile_of
+from ws_bridge.upstream.provider_errors import has_error
 from ws_bridge.upstream.websocket.errors import connect_error
 
 CONNECT_SECONDS = 10.0
@@ -32,6 +38,8 @@ MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
 MAX_AGE_SECONDS = 50 * 60.0  # OpenAI ends a connection after 60 minutes; a response may last 10
 MAX_UNREAD = 64 * 2**20  # bytes of frames delivered and not received: then the lane is lost
 ERROR = "error"
+ENDS = TERMINAL | {ERROR, "response.cancelled"}
+_LANE = re.compile(rb'"stream_id"\s*:\s*"([^"\\]*)"')  # of a frame that is no JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +69,49 @@ class ProviderAddress:
 
 @dataclass(frozen=True, slots=True)
 class ProviderFrame:
-    """One event as it came."""
+    """One event as it came. One that cannot be read is an error of its lane, and ``is_broken``."""
 
     type: str
     lane: str | None
     fields: Json
     text: bytes
+    is_broken: bool = False  # the provider's response goes on
+    is_exact: bool = True  # its text is JSON that every reader takes
 
     @classmethod
     def parse(cls, text: bytes) -> ProviderFrame:
-        """Raises ``ValueError``, ``TypeError`` or ``KeyError`` for what is no event."""
-        fields = orjson.loads(text)
-        kind, lane = fields.pop("type"), fields.pop("stream_id", None)
+        """The event in a text frame."""
+        try:
+            fields = orjson.loads(text)
+        except orjson.JSONDecodeError:  # half of a character, or worse
+            return cls._parse_slowly(text)
+        return cls._of(fields, text)
+
+    @classmethod
+    def _parse_slowly(cls, text: bytes) -> ProviderFrame:
+        try:
+            return replace(cls._of(parsed(text), text), is_exact=False)
+        except UpstreamError as unreadable:
+            named = _LANE.search(text)
+            lane = named[1].decode(errors="replace") if named else None
+            return cls._broken(unreadable.message, lane, text)
+
+    @classmethod
+    def _of(cls, fields: Any, text: bytes) -> ProviderFrame:
+        if not isinstance(fields, dict):
+            return cls._broken(UNREADABLE, None, text)
+        kind, lane = fields.pop("type", None), fields.pop("stream_id", None)
         fields.pop("sequence_number", None)
-        if not isinstance(kind, str):
-            raise TypeError
-        return cls(kind, lane, fields, text)
+        lane = lane if isinstance(lane, str) else None
+        if isinstance(kind, str):
+            return cls(kind, lane, fields, text)
+        if has_error(fields):
+            return cls(ERROR, lane, fields, text)
+        return cls._broken(UNTYPED_EVENT, lane, text)
+
+    @classmethod
+    def _broken(cls, message: str, lane: str | None, text: bytes) -> ProviderFrame:
+        return cls(ERROR, lane, {"error": {"message": message}}, text, is_broken=True)
 
     @property
     def response_id(self) -> object:
@@ -86,8 +121,9 @@ class ProviderFrame:
 
     @property
     def draft(self) -> Draft:
-        """The event as a draft, in the provider's own bytes."""
-        return Draft(self.type, self.fields, self.text if is_plain(self.text, OWN_KEYS) else b"")
+        """The event as a draft for the normaliser: with the provider's bytes, if they may pass."""
+        can_pass = self.is_exact and is_plain(self.text, OWN_KEYS)
+        return Draft(self.type, self.fields, self.text if can_pass else b"")
 
 
 class ProviderLane:
@@ -141,7 +177,7 @@ class ProviderLane:
             self._frames.put_nowait(None)
         elif self.is_leased:
             self._frames.put_nowait(frame)
-        if frame.type in TERMINAL or frame.type == ERROR:
+        if frame.type in ENDS and not frame.is_broken:
             self.is_running, self._ended_id = False, self._running_id or self._ended_id
 
     def connection_lost(self) -> None:
@@ -149,15 +185,13 @@ class ProviderLane:
         self.is_running = False
         self._frames.put_nowait(None)
 
-    def has_frame(self) -> bool:
-        """Whether `receive` returns at once."""
-        return not self._frames.empty()
-
-    async def receive(self) -> ProviderFrame | None:
-        """The next frame; None once the connection is lost."""
-        frame = await self._frames.get()
-        self._received += len(frame.text) if frame else 0
-        return frame
+    async def receive(self) -> list[ProviderFrame | None]:
+        """All frames that wait, at least one; None is the last of a lost connection."""
+        frames = [await self._frames.get()]
+        while not self._frames.empty():
+            frames.append(self._frames.get_nowait())
+        self._received += sum(len(frame.text) for frame in frames if frame)
+        return frames
 
 
 class ProviderConnection:
@@ -250,7 +284,8 @@ class ProviderConnection:
             self._failure = failure.with_traceback(None)  # the traceback refers to this object
 
     def _deliver(self, frame: ProviderFrame) -> None:
-        if frame.type == ERROR and frame.lane is None and len(self.lanes) > 1:
+        is_unnamed = frame.lane is None and len(self.lanes) > 1
+        if frame.type == ERROR and is_unnamed and not frame.is_broken:
             self.is_retired = True  # about the connection, or about a create that has no name
         for lane in self._recipients(frame):
             lane.deliver(frame)
@@ -261,6 +296,8 @@ class ProviderConnection:
         if frame.lane is not None:
             return [lane] if (lane := self._named.get(frame.lane)) else []
         running = [lane for lane in self.lanes if lane.is_running]
+        if frame.is_broken:
+            return running  # it could be any lane's
         if frame.type == ERROR:
             return [lane for lane in running if not lane.has_begun]
         if frame.type.startswith("response.") and len(running) > 1:

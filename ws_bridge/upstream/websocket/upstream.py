@@ -3,7 +3,7 @@
 Rule 1: drafts carry the provider's own bytes; only ids, numbers and lanes become the bridge's.
 Rule 2: where the provider remembers the parent, only the new items are sent; else all of the
 history. Clients see no difference.
-Rule 3: a request is sent again only while nothing of its answer has been yielded.
+Rule 3: a request is sent again only while its answer is being opened.
 Rule 4: the protocol has no cancel. A response that is not wanted any more loses its connection; if
 other responses share that, its events are dropped until it ends.
 """
@@ -11,9 +11,8 @@ other responses share that, its events are dropped until it ends.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -24,86 +23,79 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
 from ws_bridge.types import Json
-from ws_bridge.upstream.base import Request, Upstream
+from ws_bridge.upstream.base import Answer, Request, Target
 from ws_bridge.upstream.deadlines import Deadlines
-from ws_bridge.upstream.dialects.request_adapter import Dialect, fit_input, fit_options
-from ws_bridge.upstream.errors import LOST, TOO_LARGE, NeverBegan, TooLarge, classify
+from ws_bridge.upstream.dialects.responses.normaliser import Normaliser
+from ws_bridge.upstream.dialects.responses.request import write_frame
+from ws_bridge.upstream.dialects.writing import ModelFacts, write_request
+from ws_bridge.upstream.errors import (
+    LOST,
+    TOO_LARGE,
+    NeverBegan,
+    TooLarge,
+    as_upstream_error,
+    classify,
+)
 from ws_bridge.upstream.retry import Jitter, next_pause
-from ws_bridge.upstream.websocket.connection import ERROR, ProviderAddress
+from ws_bridge.upstream.websocket.connection import ERROR, ProviderAddress, ProviderFrame
 from ws_bridge.upstream.websocket.errors import parse_error
 from ws_bridge.upstream.websocket.pool import ConnectionPool, LaneLease
 
-log = logging.getLogger(__name__)
-
-SupportsReasoning = Callable[[str], bool | None]
+FindFacts = Callable[[Target], ModelFacts]
 
 # The provider's codes.
 FORGOTTEN = "previous_response_not_found"
 TOO_OLD = "websocket_connection_limit_reached"
 
+LOSS: Json = {"code": TOO_OLD}  # what a lost connection would have said: both mean the same
+
+
+def named(target: Target) -> ModelFacts:
+    """The facts that a target's name tells."""
+    provider, _, name = target.model.partition("/")
+    return ModelFacts(name, provider)
+
 
 class WebSocketUpstream:
-    """A ``Service``. ``counter`` counts tokens; ``supports_reasoning`` knows the reasoning models.
+    """An ``Upstream``. ``facts`` knows the models.
 
-    It works without ``open`` too; then idle connections are closed at the next turn only.
+    It works without ``start`` too; then idle connections are closed at the next turn only.
     """
 
     def __init__(
         self,
-        counter: Upstream,
         *,
-        supports_reasoning: SupportsReasoning = lambda _: None,
+        facts: FindFacts = named,
         clock: Clock = Clock(),  # noqa: B008 - frozen
         jitter: Jitter = random.random,
     ) -> None:
-        self._counter = counter
-        self._supports_reasoning = supports_reasoning
+        self._facts = facts
         self._clock = clock
         self._jitter = jitter
         self._pool = ConnectionPool(clock)
         self._sweeper: asyncio.Task[None] | None = None
 
-    async def open(self) -> None:
+    async def start(self) -> None:
         """Start to close idle connections in time."""
         self._sweeper = asyncio.create_task(self._pool.sweep_periodically(), name="native")
 
-    async def close(self) -> None:
-        """Close every connection; ``respond`` must not be called afterwards."""
+    async def stop(self) -> None:
+        """Close every connection; ``open`` must not be called afterwards."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
         await self._pool.close()
 
-    async def respond(self, request: Request) -> AsyncGenerator[Draft, None]:
-        """See ``Upstream``."""
-        deadlines = Deadlines(request.target.timeout_seconds, request.target.stall_seconds)
-        lease = None
+    async def open(self, request: Request) -> Answer:
+        """See ``Upstream``: the answer of the first attempt that goes well."""
         try:
-            lease, draft = await self._begin(request, ProviderAddress.of(request.target), deadlines)
-            while draft.type not in TERMINAL:
-                yield draft
-                draft = await self._receive(lease, deadlines, has_begun=True)
-                if lease.lane.bytes > request.target.most_bytes:
-                    raise TooLarge(TOO_LARGE)
-            await self._end(request, lease, draft)
-            yield draft
+            return await self._attempts(request, ProviderAddress.of(request.target))
         except UpstreamError as failure:
-            _log_failure(request, failure)
-            raise
-        finally:
-            deadlines.cancel()
-            if lease is not None:
-                await self._pool.release(lease)
+            raise as_upstream_error(failure, request.target.model) from None
 
-    async def count_tokens(self, request: Request) -> int:
-        """See ``Upstream``."""
-        return await self._counter.count_tokens(request)
-
-    async def _begin(
-        self, request: Request, address: ProviderAddress, deadlines: Deadlines
-    ) -> tuple[LaneLease, Draft]:
-        """A lane and the first draft, after as many attempts as are allowed."""
+    async def _attempts(self, request: Request, address: ProviderAddress) -> Answer:
         target = request.target
+        deadlines = Deadlines(target.timeout_seconds, target.stall_seconds)
         attempt, fresh = 0, False
         while True:
             try:
@@ -128,24 +120,28 @@ class WebSocketUpstream:
 
     async def _attempt(
         self, request: Request, address: ProviderAddress, deadlines: Deadlines, *, fresh: bool
-    ) -> tuple[LaneLease, Draft]:
+    ) -> Answer:
         parent = request.chain.parent
         lease = self._pool.acquire(address, parent.id if parent else "", fresh=fresh)
+        answer = LaneAnswer(request, lease, self._pool, deadlines)
         try:
             with deadlines:
                 await lease.connection.wait_until_open()
             deadlines.record_activity()
-            return lease, await self._create(request, lease, deadlines)
+            answer.first = await self._create(request, lease, answer, deadlines)
         except BaseException as failure:  # a cancelled caller leaves nothing running either
-            await self._pool.release(lease)
+            await answer.close()
             if isinstance(failure, NeverBegan) and lease.is_warm:
                 raise StaleConnection from None
             if isinstance(failure, Exception):
                 raise classify(failure) from None
             raise
+        return answer
 
-    async def _create(self, request: Request, lease: LaneLease, deadlines: Deadlines) -> Draft:
-        """Send the create; the first draft of its answer."""
+    async def _create(
+        self, request: Request, lease: LaneLease, answer: LaneAnswer, deadlines: Deadlines
+    ) -> Sequence[Draft]:
+        """Send the create; the first drafts of its answer."""
         while True:
             encode = partial(self._encode, request, lease)
             frame = await aside(encode, values=request.weight())
@@ -154,77 +150,116 @@ class WebSocketUpstream:
             with deadlines:
                 await lease.connection.send(frame)
             try:
-                return await self._receive(lease, deadlines, has_begun=False)
+                while not (first := await answer.receive()):
+                    pass
             except UpstreamError as failure:
                 if not lease.previous_id or failure.code != FORGOTTEN:
                     raise
+            else:
+                return first
             parent = request.chain.parent
             self._pool.forget(parent.id if parent else "")
             lease.previous_id = ""
 
     def _encode(self, request: Request, lease: LaneLease) -> bytes:
         """The create: with the parent's id and the new items, or with all of the history."""
-        target, native = request.target, Dialect.NATIVE
         chain = replace(request.chain, parent=None) if lease.previous_id else request.chain
-        items = replace(request, chain=chain).input()
-        reasons = self._supports_reasoning(target.model)
-        frame: Json = {
-            **fit_options(request.options, native, supports_reasoning=reasons),
-            "type": "response.create",
-            "model": target.model.partition("/")[2],
-            "input": fit_input(items, native),
-            "store": request.store,
-        }
+        write = partial(write_frame, store=request.store)
+        facts = self._facts(request.target)
+        written = write_request(write, replace(request, chain=chain), facts)
+        frame = dict(written.body)
         if lease.previous_id:
             frame["previous_response_id"] = lease.previous_id
         if lease.lane.name is not None:
             frame["stream_id"] = lease.lane.name
         return orjson.dumps(frame)
 
-    async def _receive(self, lease: LaneLease, deadlines: Deadlines, *, has_begun: bool) -> Draft:
-        """The next draft. Raises ``UpstreamError``."""
-        while True:
-            if lease.lane.has_frame():
-                frame = await lease.lane.receive()
-            else:
-                with deadlines:
-                    frame = await lease.lane.receive()
-            deadlines.record_activity()
-            if frame is None:
-                raise UpstreamError(LOST) if has_begun else NeverBegan(LOST)
-            if frame.type == ERROR:
-                raise _answer_error(frame.fields, has_begun=has_begun)
-            if frame.type.startswith("response."):  # all others are about the connection
-                return frame.draft
 
-    async def _end(self, request: Request, lease: LaneLease, draft: Draft) -> None:
-        """Release the lane before the last draft is yielded: the next turn may come at once."""
-        response = draft.fields.get("response")
+class LaneAnswer(Answer):
+    """The answer to one create on a leased lane."""
+
+    def __init__(
+        self, request: Request, lease: LaneLease, pool: ConnectionPool, deadlines: Deadlines
+    ) -> None:
+        super().__init__(request.target)
+        self._response_id = request.response_id
+        self._lease = lease
+        self._pool = pool
+        self._deadlines = deadlines
+        self._has_begun = False
+        self._is_over = False
+        self._normaliser = Normaliser()
+        self._failing: UpstreamError | None = None  # for the next read to raise
+
+    async def read(self) -> Sequence[Draft] | None:
+        """See ``Answer``: all frames that wait are one batch."""
+        if self._is_over:
+            return None
+        try:
+            return await self.receive()
+        except UpstreamError as failure:
+            raise as_upstream_error(failure, self.target.model) from None
+
+    async def receive(self) -> Sequence[Draft]:
+        """The drafts of all frames that wait, of one frame at least. Raises ``UpstreamError``."""
+        if self._failing is not None:
+            raise self._failing.without_traceback()
+        lane = self._lease.lane
+        with self._deadlines:
+            frames = await lane.receive()
+        self._deadlines.record_activity()
+        if lane.bytes > self.target.most_bytes:
+            raise TooLarge(TOO_LARGE)
+        drafts = self._drafts_of(frames)
+        if drafts and drafts[-1].type in TERMINAL:
+            self._is_over = True
+            await self._end(drafts[-1])
+        return drafts
+
+    def _drafts_of(self, frames: Iterable[ProviderFrame | None]) -> list[Draft]:
+        """The drafts up to the end or a failure, which the next read raises if there are any."""
+        drafts: list[Draft] = []
+        try:
+            for frame in frames:
+                if frame is None or frame.type == ERROR:
+                    raise _failure_of(frame.fields if frame else LOSS, has_begun=self._has_begun)
+                if frame.type.startswith("response."):  # all others are about the connection
+                    self._has_begun = True
+                    drafts += self._normaliser.take(frame.draft)
+                if drafts and drafts[-1].type in TERMINAL:
+                    break
+        except UpstreamError as failure:
+            if not drafts:
+                raise
+            self._failing = failure.without_traceback()
+        return drafts
+
+    async def _end(self, end: Draft) -> None:
+        """Release the lane before the last draft is returned: the next turn may come at once."""
+        response = end.fields.get("response")
         provider_id = response.get("id") if isinstance(response, dict) else None
-        if draft.type == FAILED or not isinstance(provider_id, str):
-            await self._pool.release(lease)
+        if end.type == FAILED or not isinstance(provider_id, str):
+            await self._pool.release(self._lease)
         else:
-            self._pool.complete(lease, request.response_id, provider_id)
+            self._pool.complete(self._lease, self._response_id, provider_id)
+
+    async def _release(
+        self,
+        *,
+        is_complete: bool,  # noqa: ARG002 - as the seam has it
+        keep_running: bool,  # noqa: ARG002 - as the seam has it
+    ) -> None:
+        self._deadlines.cancel()
+        await self._pool.release(self._lease)
 
 
 class StaleConnection(Exception):
     """A kept connection had been lost without a sign of it."""
 
 
-def _answer_error(fields: Json, *, has_begun: bool) -> UpstreamError:
+def _failure_of(fields: Json, *, has_begun: bool) -> UpstreamError:
     """The error of an error frame; a connection that is too old is a lost one."""
     error = parse_error(fields)
-    if error.code == TOO_OLD:
-        return UpstreamError(LOST) if has_begun else NeverBegan(LOST)
-    return error
-
-
-def _log_failure(request: Request, failure: UpstreamError) -> None:
-    """Log one line: the failure's kind, and no content."""
-    log.info(
-        "provider_failed model=%s kind=%s status=%d code=%s",
-        request.target.model,
-        type(failure).__name__,
-        failure.status,
-        failure.code,
-    )
+    if error.code != TOO_OLD:
+        return error
+    return UpstreamError(LOST) if has_begun else NeverBegan(LOST)

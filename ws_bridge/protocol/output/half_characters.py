@@ -1,0 +1,33 @@
+"""Halves of characters at the ends of deltas, joined (pure).
+
+Some providers cut a surrogate pair between two deltas. Half of a character cannot be sent on: it
+waits for the other half, which comes with the next delta of the same text.
+"""
+
+from __future__ import annotations
+
+import re
+
+_HALF = re.compile("[\ud800-\udfff]")
+REPLACEMENT = "\ufffd"
+
+
+class HalfCharacters:
+    """The pieces of one text, whole characters only."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def join(self, text: str) -> str:
+        """The characters that are whole now; a lone half in the middle is replaced."""
+        if not self._held and (text.isascii() or not _HALF.search(text)):
+            return text
+        text = self._held + text
+        self._held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        text = text[: len(text) - len(self._held)]
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+    def flush(self) -> str:
+        """What takes the place of a half whose other half did not come."""
+        held, self._held = self._held, ""
+        return REPLACEMENT if held else ""

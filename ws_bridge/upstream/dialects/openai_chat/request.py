@@ -1,0 +1,141 @@
+"""A request in the words of Chat Completions (pure)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ws_bridge.errors import InvalidRequest, UpstreamError
+from ws_bridge.types import Json
+from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
+from ws_bridge.upstream.dialects.entries import entries_of, instructions_of
+from ws_bridge.upstream.dialects.openai_chat.messages import MessageWriter
+from ws_bridge.upstream.dialects.openai_chat.offered_tools import Offer, offer_of
+from ws_bridge.upstream.dialects.openai_chat.table import table_of
+from ws_bridge.upstream.dialects.openai_chat.turns import turns_of
+from ws_bridge.upstream.dialects.openai_chat.variants import EFFORTS, Variant, variant_of
+from ws_bridge.upstream.dialects.table import Refuse, RequestTable, refused
+from ws_bridge.upstream.errors import NO_REASONING
+
+LOGPROBS = "message.output_text.logprobs"
+AS_THEY_ARE = ("temperature", "top_p")
+USUAL_TIERS = ("auto", "default")
+
+
+def write(given: WriterInput) -> ProviderRequest:
+    """The request. Raises ``UpstreamError`` or ``InvalidRequest`` (400)."""
+    variant, table = variant_of(given.provider), table_of(given.provider)
+    options = table.options_to_translate(given.options, drop=given.drop_params)
+    offer = offer_of(given.tools, options.get("tool_choice"), variant, table)
+    entries = [
+        *instructions_of(options, table),
+        *entries_of(given.items, given.tools, table),
+    ]
+    writer = MessageWriter(variant, thinks=given.supports_reasoning is True)
+    body: Json = {
+        "model": given.model,
+        "messages": writer.write(turns_of(entries, given.seals)),
+        **{name: options[name] for name in AS_THEY_ARE if name in options},
+        **_length(options, variant),
+        **_effort(options, given, variant),
+        **_format(options, given, variant),
+        **_logprobs(options, given, table),
+        **_tier(options, given, variant),
+        **_truncation(options, given, variant),
+        **offer.fields,
+        **_calls(options, offer, given),
+    }
+    body["stream"] = variant.streams_formats or "response_format" not in body
+    if not body["messages"]:
+        raise InvalidRequest("There is no input for the model.", param="input")
+    if body["stream"] and variant.stream_options:
+        body["stream_options"] = {"include_usage": True}
+    return ProviderRequest(body, tools=offer.table)
+
+
+def _length(options: Json, variant: Variant) -> Json:
+    limit = options.get("max_output_tokens")
+    return {} if limit is None else {variant.max_tokens: limit}
+
+
+def _effort(options: Json, given: WriterInput, variant: Variant) -> Json:
+    reasoning = options.get("reasoning")
+    effort = reasoning.get("effort") if isinstance(reasoning, dict) else None
+    if effort is None or (given.supports_reasoning is False and effort == "none"):
+        return {}
+    if given.supports_reasoning is False:
+        if given.drop_params:
+            return {}
+        raise UpstreamError(
+            NO_REASONING, status=400, code="unsupported_parameter", param="reasoning.effort"
+        )
+    return EFFORTS[variant.effort](str(effort))
+
+
+def _format(options: Json, given: WriterInput, variant: Variant) -> Json:
+    text = options.get("text")
+    if not isinstance(text, dict):
+        return {}
+    fields: Json = {}
+    verbosity = text.get("verbosity")
+    if verbosity is not None and variant.verbosity:
+        fields["verbosity"] = verbosity
+    elif verbosity not in (None, "medium") and not given.drop_params:
+        raise refused("parameter", "text.verbosity", "text.verbosity")
+    wanted = text.get("format")
+    if isinstance(wanted, dict):
+        fields |= _response_format(wanted, variant)
+    return fields
+
+
+def _response_format(wanted: Json, variant: Variant) -> Json:
+    kind = str(wanted.get("type"))
+    if kind == "text":
+        return {}
+    if kind == "json_object":
+        return {"response_format": {"type": kind}}
+    if kind != "json_schema" or not variant.schemas:
+        raise refused("format", kind, "text.format.type", "Ask for a 'json_object'.")
+    names = ("name", "description", "schema", "strict")
+    schema = {name: wanted[name] for name in names if wanted.get(name) is not None}
+    return {"response_format": {"type": kind, "json_schema": schema}}
+
+
+def _logprobs(options: Json, given: WriterInput, table: RequestTable) -> Json:
+    wanted = False
+    for value in options.get("include") or ():
+        if given.drop_params and isinstance(table.includes.get(str(value)), Refuse):
+            continue
+        if table.takes("includes", str(value), "include"):
+            wanted = wanted or value == LOGPROBS
+    count = options.get("top_logprobs")
+    if not wanted and not count:
+        return {}
+    return {"logprobs": True} | ({"top_logprobs": count} if count else {})
+
+
+def _tier(options: Json, given: WriterInput, variant: Variant) -> Json:
+    tier = options.get("service_tier")
+    if isinstance(tier, str) and tier in variant.tiers:
+        return {"service_tier": tier}
+    if tier is not None and tier not in USUAL_TIERS and not given.drop_params:
+        raise refused("service tier", str(tier), "service_tier")
+    return {}
+
+
+def _truncation(options: Json, given: WriterInput, variant: Variant) -> Json:
+    if options.get("truncation") != "auto":
+        return {}
+    if variant.truncates:
+        return {"transforms": ["middle-out"]}
+    if given.drop_params:
+        return {}
+    raise refused("truncation", "auto", "truncation")
+
+
+def _calls(options: Json, offer: Offer, given: WriterInput) -> Json:
+    """What is said of calls beside the tools."""
+    limit: Any = options.get("max_tool_calls")
+    if limit is not None and offer.has_hosted and not given.drop_params:
+        raise refused("parameter", "max_tool_calls", "max_tool_calls")
+    parallel = options.get("parallel_tool_calls")
+    return {} if parallel is None or not offer.tools else {"parallel_tool_calls": parallel}

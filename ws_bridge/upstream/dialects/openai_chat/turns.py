@@ -1,0 +1,128 @@
+"""Entries → turns as chat providers know them: calls stand with their results (pure).
+
+Rule 1: results follow their calls directly, wherever they stand in the request; a call that was
+never answered gets a result that says so, and a result without a call is refused.
+Rule 2: one message has one text. A further text, or a thought after a text, begins another message;
+a thought that is only a seal belongs to the message that it follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ws_bridge.errors import InvalidRequest
+from ws_bridge.types import Json
+from ws_bridge.upstream.dialects.entries import (
+    AnswerText,
+    Entry,
+    HostedUse,
+    Part,
+    Thought,
+    ToolResult,
+    ToolUse,
+    UserTurn,
+)
+from ws_bridge.upstream.dialects.openai_chat.thoughts import DETAILS, EXTRAS
+from ws_bridge.upstream.dialects.seals import MakerSeals
+
+UNANSWERED = "This call was not answered."
+
+
+@dataclass(slots=True)
+class OwnThought:
+    """A thought that this maker may have back, and what its seal says of it."""
+
+    text: str
+    values: Json
+
+
+@dataclass(slots=True)
+class AnswerTurn:
+    """One message of the assistant's, and the results of its calls in the calls' order."""
+
+    thoughts: list[OwnThought] = field(default_factory=list)
+    text: str = ""
+    calls: list[ToolUse] = field(default_factory=list)
+    results: dict[str, ToolResult] = field(default_factory=dict)  # by call id
+
+    def takes(self, entry: AnswerText | Thought | ToolUse) -> bool:
+        """Whether the entry may stand in the same message."""
+        if self.results:
+            return False
+        if isinstance(entry, AnswerText):
+            return not self.text
+        if isinstance(entry, Thought):
+            return not entry.text or not (self.text or self.calls)
+        return all(call.call_id != entry.call_id for call in self.calls)
+
+    def answered(self) -> list[ToolResult]:
+        """A result for each call."""
+        return [
+            self.results.get(call.call_id)
+            or ToolResult(call.call_id, call.tool, (Part("text", UNANSWERED),))
+            for call in self.calls
+        ]
+
+
+Turn = UserTurn | AnswerTurn
+
+
+def turns_of(entries: Iterable[Entry], seals: MakerSeals) -> list[Turn]:
+    """The turns in order. Raises ``InvalidRequest`` for a result without a call."""
+    turns: list[Turn] = []
+    asked: dict[str, AnswerTurn] = {}  # the last turn that has a call of this id
+    for entry in entries:
+        if isinstance(entry, UserTurn):
+            turns.append(entry)
+        elif isinstance(entry, ToolResult):
+            turn = asked.get(entry.call_id)
+            if turn is None:
+                raise InvalidRequest(
+                    f"No tool call found for the output with call_id '{entry.call_id[:64]}'.",
+                    param="input",
+                )
+            turn.results[entry.call_id] = entry
+        elif not isinstance(entry, HostedUse):
+            thought = _own(entry, seals) if isinstance(entry, Thought) else None
+            if isinstance(entry, Thought) and thought is None:
+                continue  # another maker's
+            turn = _open_turn(turns, entry)
+            if isinstance(entry, AnswerText):
+                turn.text = entry.text
+            elif isinstance(entry, ToolUse):
+                turn.calls.append(entry)
+                asked[entry.call_id] = turn
+            elif thought is not None:
+                turn.thoughts.append(thought)
+    return turns
+
+
+def _open_turn(turns: list[Turn], entry: AnswerText | Thought | ToolUse) -> AnswerTurn:
+    last = turns[-1] if turns else None
+    if isinstance(last, AnswerTurn) and last.takes(entry):
+        return last
+    turn = AnswerTurn()
+    turns.append(turn)
+    return turn
+
+
+def _own(thought: Thought, seals: MakerSeals) -> OwnThought | None:
+    """The thought with its seal open; None for what another maker has sealed."""
+    if not thought.sealed:
+        return OwnThought(thought.text, {})
+    values = seals.open(thought.sealed)
+    return None if values is None else OwnThought(thought.text, _known(values))
+
+
+def _known(values: Json) -> Json:
+    """The values of a seal that have their form: a server without keys opens forged ones too."""
+    details, extras, name = (values.get(key) for key in (DETAILS, EXTRAS, "field"))
+    known: Json = {}
+    if isinstance(name, str):
+        known["field"] = name
+    if isinstance(details, list):
+        known[DETAILS] = [one for one in details if isinstance(one, dict)]
+    if isinstance(extras, dict):
+        known[EXTRAS] = {call: extra for call, extra in extras.items() if isinstance(extra, dict)}
+    return known
