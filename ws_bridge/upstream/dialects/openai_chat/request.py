@@ -7,7 +7,7 @@ from typing import Any
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
-from ws_bridge.upstream.dialects.entries import entries_of, instructions_of
+from ws_bridge.upstream.dialects.entries import instructions_of, plain_entries_of
 from ws_bridge.upstream.dialects.openai_chat.messages import MessageWriter
 from ws_bridge.upstream.dialects.openai_chat.offered_tools import Offer, offer_of
 from ws_bridge.upstream.dialects.openai_chat.table import table_of
@@ -27,7 +27,7 @@ def write(given: WriterInput) -> ProviderRequest:
     offer = offer_of(given.tools, options.get("tool_choice"), variant, table)
     entries = [
         *instructions_of(options, table),
-        *entries_of(given.items, given.tools, table),
+        *plain_entries_of(given.items, given.tools, table),
     ]
     writer = MessageWriter(variant, thinks=given.supports_reasoning is True)
     body: Json = {

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
-    Entry,
     HostedUse,
+    PlainEntry,
     Thought,
     ToolResult,
     ToolUse,
@@ -64,7 +64,7 @@ class AnswerTurn:
 Turn = UserTurn | AnswerTurn
 
 
-def turns_of(entries: Iterable[Entry], seals: MakerSeals) -> list[Turn]:
+def turns_of(entries: Iterable[PlainEntry], seals: MakerSeals) -> list[Turn]:
     """The turns in order."""
     turns: list[Turn] = []
     asked: dict[str, AnswerTurn] = {}  # the last turn that has a call of this id
