@@ -58,7 +58,8 @@ class Lineage:
             if snapshot.status not in ("completed", "incomplete"):
                 raise PreviousResponseNotFound(response_id)
             record, output = snapshot.record, tuple(items_of(snapshot.response.get("output")))
-            turn = Turn(record.id, record.input, output, record.maker, turn)
+            side_data = snapshot.side_data
+            turn = Turn(record.id, record.input, output, record.maker, turn, side_data)
         if turn is None:
             raise PreviousResponseNotFound(response_id)
         return turn
