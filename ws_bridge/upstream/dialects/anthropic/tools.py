@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
+from ws_bridge.protocol.history import unfolded
 from ws_bridge.protocol.tools import ClientTool, ToolTable
 from ws_bridge.types import Item, Json
 from ws_bridge.upstream.dialects.anthropic.schemas import input_schema
@@ -87,7 +88,7 @@ def _with_found(table: ToolTable, items: Iterable[Item]) -> ToolTable:
     """The table with the tools that a search in the history has found."""
     found = [
         tool
-        for item in items
+        for item in unfolded(items)
         if item.get("type") == "tool_search_output" and isinstance(item.get("tools"), list)
         for tool in item["tools"]
         if isinstance(tool, dict)
