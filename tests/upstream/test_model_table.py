@@ -183,7 +183,7 @@ def test_a_maker_is_a_provider_an_address_and_an_account():
         return target.maker
 
     old = maker(api_key_env="OLD_KEY")
-    assert old == "openai||8c87b9c1"
+    assert old == "openai||3177ffe4"
     assert old == maker(api_key_env="NEW_KEY", account="OLD_KEY") == maker(account="OLD_KEY")
     assert len({old, maker(), maker(api_key_env="NEW_KEY"), maker(account="team-a")}) == 4
 
