@@ -123,12 +123,14 @@ def error_of(
     text = _text(inner)
     code = _class(text, words, found)
     is_own = found in OWN_MESSAGE and code is None
+    told = _code((inner, outer), words, found)
     return UpstreamError(
         (MESSAGES[found] if is_own else redacted(text)) or MESSAGES.get(found, ""),
         status=found,
-        code=code or _code((inner, outer), words, found),
+        code=code or told,
         param=_word(inner.get("param")) or _place(inner.get("loc")) or None,
         retry_after=retry_after({**_delay(inner), **(headers or {})}),
+        has_own_code=code is None and not is_own and told in words,
     )
 
 

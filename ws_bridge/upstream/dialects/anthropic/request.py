@@ -132,8 +132,8 @@ def _sampling_fault(name: str, value: float, features: ModelFeatures, mode: Thin
 
 def _format(text: Json, features: ModelFeatures, *, drop: bool) -> tuple[Json, list[Json]]:
     """The answer's format, and what of it is said in words."""
-    for name in text:
-        if name not in ("format", "verbosity"):
+    for name, value in text.items():
+        if value is not None and name not in ("format", "verbosity"):
             raise refused("parameter", f"text.{name}", f"text.{name}")
     if text.get("verbosity") not in (None, "medium") and not drop:
         raise refused("parameter", "text.verbosity", "text.verbosity")
