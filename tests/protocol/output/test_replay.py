@@ -270,6 +270,18 @@ def test_an_item_that_nobody_knows_is_added_and_done():
     assert done.fields == {"output_index": 4, "item": item}
 
 
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "program_output", "id": "x", "call_id": "c", "result": "4"},
+        {"type": "apply_patch_call_output", "id": "x", "call_id": "c", "output": ""},
+    ],
+)
+def test_an_item_that_is_never_in_progress_is_added_with_its_end(item):
+    added, done = replay_items([item | {"status": "completed"}], 0)
+    assert added.fields["item"] == done.fields["item"] == item | {"status": "completed"}
+
+
 def test_a_part_that_nobody_knows_is_added_and_done():
     part = {"type": "output_hologram", "data": "…"}
     drafts = list(replay_items([MESSAGE | {"content": [part]}], 0))

@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from ws_bridge.errors import InvalidRequest
+from ws_bridge.protocol.history import PROVIDER_TURN
 from ws_bridge.protocol.tools import (
     CALLS,
     OUTPUTS,
@@ -109,7 +110,15 @@ class HostedUse:
     item: Item
 
 
-Entry = UserTurn | AnswerText | Thought | ToolUse | ToolResult | HostedUse
+@dataclass(frozen=True, slots=True)
+class MakerTurn:
+    """A turn that this maker made, in its own words: ``side_data`` as its reader gave it out."""
+
+    side_data: Json
+    entries: tuple[Entry, ...]  # the same turn as all other dialects see it
+
+
+Entry = UserTurn | AnswerText | Thought | ToolUse | ToolResult | HostedUse | MakerTurn
 
 
 def entries_of(items: Sequence[Item], tools: ToolTable, table: RequestTable) -> Iterator[Entry]:
@@ -117,6 +126,11 @@ def entries_of(items: Sequence[Item], tools: ToolTable, table: RequestTable) -> 
     called: dict[str, ClientTool] = {}
     for item in items:
         kind = str(item.get("type") or "message")
+        if kind == PROVIDER_TURN:
+            entries = tuple(entries_of(item["items"], tools, table))
+            called |= {each.call_id: each.tool for each in entries if isinstance(each, ToolUse)}
+            yield MakerTurn(item["side_data"], entries)
+            continue
         if not table.takes("items", kind, "input"):
             continue
         if kind == "message":

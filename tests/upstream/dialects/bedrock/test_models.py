@@ -3,7 +3,7 @@
 import pytest
 
 from ws_bridge.upstream.dialects.bedrock.models import (
-    Thinking,
+    ThinkingKind,
     is_claude,
     is_nova,
     takes_cache_points,
@@ -11,7 +11,7 @@ from ws_bridge.upstream.dialects.bedrock.models import (
     thinking_of,
 )
 
-BUDGET, ADAPTIVE, UNTOLD = Thinking.BUDGET, Thinking.ADAPTIVE, Thinking.UNTOLD
+BUDGET, ADAPTIVE, UNTOLD = ThinkingKind.BUDGET, ThinkingKind.ADAPTIVE, ThinkingKind.UNTOLD
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,9 @@ BUDGET, ADAPTIVE, UNTOLD = Thinking.BUDGET, Thinking.ADAPTIVE, Thinking.UNTOLD
         ("anthropic.claude-opus-4-7", ADAPTIVE, True, False),
         ("anthropic.claude-sonnet-5", ADAPTIVE, True, False),
         ("amazon.nova-micro-v1:0", UNTOLD, True, False),
-        ("us.amazon.nova-2-lite-v1:0", Thinking.NOVA, True, False),
-        ("openai.gpt-oss-120b-1:0", Thinking.EFFORT, False, False),
-        ("deepseek.v3-v1:0", Thinking.EFFORT, False, False),
+        ("us.amazon.nova-2-lite-v1:0", ThinkingKind.NOVA, True, False),
+        ("openai.gpt-oss-120b-1:0", ThinkingKind.EFFORT, False, False),
+        ("deepseek.v3-v1:0", ThinkingKind.EFFORT, False, False),
         ("us.deepseek.r1-v1:0", UNTOLD, False, False),
         ("meta.llama4-scout-17b-instruct-v1:0", UNTOLD, False, False),
         (

@@ -311,12 +311,22 @@ def test_a_stream_without_its_end_is_cut_off(raw):
     assert "ended" in answered(raw).failure.message
 
 
-def test_a_call_cut_in_its_arguments_is_incomplete():
-    use = start(0, toolUse={"toolUseId": "tooluse_1", "name": "f"})
-    answer = answered(use, delta(0, toolUse={"input": '{"a'}), end("max_tokens"), METADATA)
+USE = start(0, toolUse={"toolUseId": "tooluse_1", "name": "f"})
+CUT_CALL = USE + delta(0, toolUse={"input": '{"a'})
+
+
+@pytest.mark.parametrize("raw", [CUT_CALL, CUT_CALL + stop(0), USE, USE + stop(0)])
+def test_a_call_cut_in_its_arguments_is_incomplete(raw):
+    answer = answered(raw, end("max_tokens"), METADATA)
 
     assert answer.end == INCOMPLETE
     assert answer.output[0]["status"] == "incomplete"
+
+
+def test_a_whole_call_of_an_answer_that_was_cut_is_completed():
+    answer = answered(call(0, "{}"), delta(1, text="H"), end("max_tokens"), METADATA)
+
+    assert [item["status"] for item in answer.output] == ["completed", "incomplete"]
 
 
 def test_a_thought_cut_before_its_blocks_end_keeps_what_came():

@@ -5,7 +5,7 @@ import pytest
 from ws_bridge.errors import BridgeError
 from ws_bridge.upstream.dialects.base import WriterInput
 from ws_bridge.upstream.dialects.bedrock.messages import ConverseHistory
-from ws_bridge.upstream.dialects.bedrock.thinking import ThinkingFields, thinking_of_request
+from ws_bridge.upstream.dialects.bedrock.thinking import ThinkingRequest, thinking_of_request
 
 SONNET_4, OPUS_4_6 = "anthropic.claude-sonnet-4-20250514-v1:0", "anthropic.claude-opus-4-6-v1"
 NOVA_2, GPT_OSS, LLAMA = "amazon.nova-2-lite-v1:0", "openai.gpt-oss-20b-1:0", "meta.llama4"
@@ -20,7 +20,7 @@ def thinking(model, effort, *, is_forced=False, goes_on_unsigned=False, more=Non
 
 
 def budget(tokens, limit=0):
-    return ThinkingFields({"thinking": {"type": "enabled", "budget_tokens": tokens}}, limit, PATH)
+    return ThinkingRequest({"thinking": {"type": "enabled", "budget_tokens": tokens}}, limit, PATH)
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,9 @@ def budget(tokens, limit=0):
         ("high", {}, {"max_output_tokens": 8_000}, budget(4_000, 8_000)),
         ("medium", {"max_output_tokens": 6_000}, {}, budget(3_000)),
         ("medium", {"max_output_tokens": 1_500}, {}, budget(1_024)),
-        ("medium", {"max_output_tokens": 1_024}, {}, ThinkingFields()),
-        ("none", {}, {}, ThinkingFields()),
-        (None, {}, {}, ThinkingFields()),
+        ("medium", {"max_output_tokens": 1_024}, {}, ThinkingRequest()),
+        ("none", {}, {}, ThinkingRequest()),
+        (None, {}, {}, ThinkingRequest()),
     ],
 )
 def test_a_budget_leaves_room_for_the_answer(effort, options, more, expected):
@@ -41,8 +41,8 @@ def test_a_budget_leaves_room_for_the_answer(effort, options, more, expected):
 
 
 def test_a_budget_is_not_given_where_the_api_refuses_it():
-    assert thinking(SONNET_4, "low", is_forced=True) == ThinkingFields()
-    assert thinking(SONNET_4, "low", goes_on_unsigned=True) == ThinkingFields()
+    assert thinking(SONNET_4, "low", is_forced=True) == ThinkingRequest()
+    assert thinking(SONNET_4, "low", goes_on_unsigned=True) == ThinkingRequest()
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_an_effort_that_the_model_does_not_take_is_refused(model, effort):
 
 
 def test_it_is_left_out_where_the_operator_drops_it():
-    assert thinking(LLAMA, "low", more={"drop_params": True}) == ThinkingFields()
+    assert thinking(LLAMA, "low", more={"drop_params": True}) == ThinkingRequest()

@@ -231,11 +231,22 @@ def test_a_stream_without_its_end_is_cut_off(events):
     assert "ended" in answered(*events).failure.message
 
 
-def test_a_call_cut_in_its_arguments_is_incomplete():
-    answer = answered(call(0), arguments(0, '{"city":"Ro'), end("MAX_TOKENS"))
+CUT_CALL = (call(0), arguments(0, '{"city":"Ro'))
+END_OF_CALL = {"type": "tool-call-end", "index": 0}
+
+
+@pytest.mark.parametrize("events", [CUT_CALL, (*CUT_CALL, END_OF_CALL), (call(0), END_OF_CALL)])
+def test_a_call_cut_in_its_arguments_is_incomplete(events):
+    answer = answered(*events, end("MAX_TOKENS"))
 
     assert answer.end == INCOMPLETE
     assert answer.output[0]["status"] == "incomplete"
+
+
+def test_a_whole_call_of_an_answer_that_was_cut_is_completed():
+    answer = answered(call(0), arguments(0, "{}"), END_OF_CALL, delta(0, "H"), end("MAX_TOKENS"))
+
+    assert [item["status"] for item in answer.output] == ["completed", "incomplete"]
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,20 @@ def test_an_id_that_was_given_already_is_not_given_again(items):
     assert items.find("a", None, MESSAGE) is second
 
 
+def test_an_item_that_was_made_up_takes_the_names_that_it_gets(items):
+    made = items.make_up("message", None, None)
+    assert items.has_begun(message("a"), 3)
+    assert items.find("a", None, MESSAGE) is items.find(None, 3, MESSAGE) is made
+    assert not items.has_begun(message("b"), 4)
+
+
+def test_an_item_that_is_added_twice_has_begun(items):
+    items.add(message("a"), 0)
+    assert items.has_begun(message("a"), 0)
+    assert not items.has_begun(message("b"), 0)
+    assert not items.has_begun(call("c", "a"), 0)
+
+
 def test_what_is_new_by_id_and_index_is_another_item(items):
     items.add(message("a"), 0)
     assert items.find("b", 1, MESSAGE) is None
@@ -112,6 +126,11 @@ def test_a_text_ends_with_what_its_deltas_lack(deltas, final, rest, text):
     for delta in deltas:
         growing.take(delta)
     assert (growing.finish(final), growing.text, growing.is_done) == (rest, text, True)
+
+
+def test_a_text_that_its_item_began_with_needs_no_delta():
+    growing = GrowingText(TEXT, "all")
+    assert (growing.finish("all"), growing.text) == ("", "all")
 
 
 def test_a_final_form_may_be_sealed_and_named_again(items):

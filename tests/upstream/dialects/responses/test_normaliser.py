@@ -188,12 +188,9 @@ def contents(end):
 
 
 def assert_legal(events):
-    """A client gets a legal stream, but for the order in which items end, and missing names.
-
-    A thought may come whole, in the done event of its item.
-    """
+    """A client gets a legal stream, but for the order in which items end, and missing names."""
     seen = published(drafts_of(events))
-    allowed = ("out of order", "missing", "summary is not the done parts")
+    allowed = ("out of order", "missing")
     problems = check_events([event.json() for event in seen])
     assert [words for words in problems if not any(word in words for word in allowed)] == []
     assert fold(seen) == seen[-1].json()["response"]
@@ -226,6 +223,37 @@ def test_a_calls_deltas_wait_for_its_name():
         "output_item.done",
     ]
     assert check_events(events) == []
+
+
+def test_a_call_that_comes_whole_is_not_repeated_in_a_delta():
+    call = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}"}
+    ended = {"type": "response.function_call_arguments.done", "item_id": "fc_1"}
+    ended |= {"output_index": 0, "arguments": "{}", "name": "f"}
+    finished = call | {"status": "completed"}
+    events = client_events(stream_of(added(call), ended, done(finished), output=[finished]))
+    assert types(events)[2:-1] == [
+        "output_item.added",
+        "function_call_arguments.done",
+        "output_item.done",
+    ]
+
+
+def test_a_finished_thought_has_a_summary():
+    thought = {"id": "rs_0", "type": "reasoning", "content": [], "summary": None}
+    events = client_events(stream_of(added(thought), done(thought), output=[thought]))
+    assert events[-1]["response"]["output"] == [thought | {"summary": []}]
+
+
+@pytest.mark.parametrize("name", ["output_item", "output_text", "content_part"])
+def test_what_ends_twice_ends_once(name):
+    stream = legal_stream(2)
+    twice = [again for event in stream for again in [event] * (1 + is_end_of(name, event))]
+    assert len(twice) > len(stream)
+    assert drafts_of(twice) == drafts_of(stream)
+
+
+def is_end_of(name, event):
+    return event["type"] == f"response.{name}.done"
 
 
 def test_items_that_only_the_final_object_has_are_added():

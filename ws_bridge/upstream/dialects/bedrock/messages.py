@@ -49,7 +49,7 @@ class ConverseHistory:
 
 
 @dataclass(slots=True)
-class _Messages:
+class _MessageWriter:
     """The messages while they are written."""
 
     system: list[Json] = field(default_factory=list)
@@ -69,7 +69,7 @@ class _Messages:
 
 def history_of(given: WriterInput, options: Json) -> ConverseHistory:
     """The conversation. Raises a 400 for what the API has no form for."""
-    history, writer = _Messages(), BlockWriter()
+    history, writer = _MessageWriter(), BlockWriter()
     turns = turns_of(entries_of(given.items, given.tools, TABLE))
     turn_writer = _TurnWriter(given)
     for instruction in instructions_of(options, TABLE):

@@ -10,7 +10,7 @@ import re
 from enum import Enum
 
 
-class Thinking(Enum):
+class ThinkingKind(Enum):
     """How a model is told to think."""
 
     BUDGET = "budget"  # Claude until 4.5: a budget of tokens
@@ -22,11 +22,11 @@ class Thinking(Enum):
 
 # The first match counts.
 _THINKING = (
-    (r"claude-(?:v\d|instant)|claude-3-(?!7)", Thinking.UNTOLD),
-    (r"claude-3-7|claude-\w+-4-(?:2\d{7}|[0-5]\b)", Thinking.BUDGET),
-    (r"claude", Thinking.ADAPTIVE),
-    (r"amazon\.nova-2", Thinking.NOVA),
-    (r"openai\.|gpt-oss|deepseek\.v3", Thinking.EFFORT),
+    (r"claude-(?:v\d|instant)|claude-3-(?!7)", ThinkingKind.UNTOLD),
+    (r"claude-3-7|claude-\w+-4-(?:2\d{7}|[0-5]\b)", ThinkingKind.BUDGET),
+    (r"claude", ThinkingKind.ADAPTIVE),
+    (r"amazon\.nova-2", ThinkingKind.NOVA),
+    (r"openai\.|gpt-oss|deepseek\.v3", ThinkingKind.EFFORT),
 )
 _CLAUDE = re.compile("claude")
 _NOVA = re.compile(r"amazon\.nova|\bnova-")
@@ -36,9 +36,9 @@ _CACHING = re.compile(
 _STRICT = re.compile(r"claude-(?:haiku|sonnet|opus)-4-[56]\b")
 
 
-def thinking_of(model: str) -> Thinking:
+def thinking_of(model: str) -> ThinkingKind:
     """How the model is told to think."""
-    return next((how for name, how in _THINKING if re.search(name, model)), Thinking.UNTOLD)
+    return next((how for name, how in _THINKING if re.search(name, model)), ThinkingKind.UNTOLD)
 
 
 def is_claude(model: str) -> bool:

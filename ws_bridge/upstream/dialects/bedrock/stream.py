@@ -2,7 +2,9 @@
 
 Rule 1: the metadata, with the usage, come after the end of the message, before it or not at all.
 Rule 2: a citation is of the text of its own block; in a block without text, of that before it.
-Rule 3: a signature, or a redacted thought, is sealed into the reasoning item that it belongs to.
+Rule 3: a call is over when something follows it, or the answer is whole: the block of one that was
+cut has an end as well.
+Rule 4: a signature, or a redacted thought, is sealed into the reasoning item that it belongs to.
 """
 
 from __future__ import annotations
@@ -60,6 +62,7 @@ class BedrockReader(EventReader):
         self._stop = ""  # why the message ended; "": it has not
         self._thought_tokens = 0
         self._blocks: dict[int, _Block] = {}  # those that are open
+        self._last_call: int | None = None  # the call whose block was the last to end
         self._cited = 0  # where the open text ended at the last citation
         self._readers = {
             "contentBlockStart": self._start,
@@ -90,17 +93,18 @@ class BedrockReader(EventReader):
     # Blocks
 
     def _start(self, data: Json) -> list[Draft]:
+        drafts = self._end_last_call()
         start, place = _object(data, "start"), _place(data)
         if use := _object(start, "toolUse"):
-            return self._begin_call(place, use)
+            return drafts + self._begin_call(place, use)
         if result := _object(start, "toolResult"):
             self._blocks[place] = _Block("result", str(result.get("toolUseId")))
-            self._blocks[place].status = str(result.get("status") or "")
+            self._blocks[place].state = str(result.get("status") or "")
         elif "image" in start:
             self._blocks[place] = _Block("image")
         elif thought := _object(start, "reasoningContent"):
-            return self._think(place, thought)
-        return []
+            return drafts + self._think(place, thought)
+        return drafts
 
     def _begin_call(self, place: int, use: Json) -> list[Draft]:
         call_id, name = str(use.get("toolUseId") or ""), str(use.get("name") or "")
@@ -116,16 +120,21 @@ class BedrockReader(EventReader):
         if type(delta) is not dict:
             return []
         place = _place(data)
+        drafts = self._end_last_call() if self._last_call is not None else []
         text = delta.get("text")
         if type(text) is str:  # nearly always
-            block = self._blocks.get(place)
-            if block is None:
-                block = self._begin_text(place)
-            return self._output.text(text) if text else []
+            if place not in self._blocks:
+                self._begin_text(place)
+            return drafts + self._output.text(text) if text else drafts
         if use := _object(delta, "toolUse"):
-            return self._input(place, use.get("input"))
+            return drafts + self._input(place, use.get("input"))
         if thought := _object(delta, "reasoningContent"):
-            return self._think(place, thought)
+            return drafts + self._think(place, thought)
+        self._collect(place, delta)
+        return drafts
+
+    def _collect(self, place: int, delta: Json) -> None:
+        """Keep what is shown at the end of the block."""
         block = self._blocks.get(place) or self._begin_text(place)
         if citation := _object(delta, "citation"):
             block.citations.append(citation)
@@ -134,7 +143,6 @@ class BedrockReader(EventReader):
         elif block.kind == "image":
             image = _object(_object(delta, "image"), "source")
             block.pieces.append(str(image.get("bytes") or ""))
-        return []
 
     def _begin_text(self, place: int) -> _Block:
         block = self._blocks[place] = _Block("text")
@@ -169,7 +177,8 @@ class BedrockReader(EventReader):
         if block is None:
             return []
         if block.kind == "call":
-            return self._output.end_call(place)
+            self._last_call = place
+            return []
         if block.kind == "thought":
             return self._seal(block)
         if block.kind == "text":
@@ -178,6 +187,10 @@ class BedrockReader(EventReader):
             picture = _joined(block.pieces)
             return self._output.image(picture) if picture else []
         return self._hosted(block)
+
+    def _end_last_call(self) -> list[Draft]:
+        place, self._last_call = self._last_call, None
+        return [] if place is None else self._output.end_call(place)
 
     def _seal(self, block: _Block) -> list[Draft]:
         if block.pieces:
@@ -205,7 +218,7 @@ class BedrockReader(EventReader):
         if block.kind == "hosted":
             item = hosted_call(block.name, "".join(block.pieces))
             return self._output.begin_hosted(block.call_id, item) if item else []
-        fields = hosted_result(block.pieces, is_error=block.status == "error")
+        fields = hosted_result(block.pieces, is_error=block.state == "error")
         return self._output.end_hosted(block.call_id, fields)
 
     # Ends
@@ -229,7 +242,8 @@ class BedrockReader(EventReader):
 
     def _finish(self) -> list[Draft]:
         reason = incomplete_reason(self._stop, ENDS, has_output=self._output.has_output)
-        return self._output.finish(reason)
+        drafts = [] if reason else self._end_last_call()
+        return drafts + self._output.finish(reason)
 
 
 class _Block:
@@ -237,7 +251,7 @@ class _Block:
 
     __slots__ = (
         *("begin", "call_id", "citations", "has_text", "kind"),
-        *("name", "pieces", "signature", "status"),
+        *("name", "pieces", "signature", "state"),
     )
 
     def __init__(self, kind: str, call_id: str = "", name: str = "") -> None:
@@ -246,7 +260,7 @@ class _Block:
         self.name = name
         self.begin = 0  # where its text begins in the open text
         self.has_text = False  # of a thought
-        self.signature = self.status = ""
+        self.signature = self.state = ""
         self.pieces: list[Any] = []
         self.citations: list[Json] = []
 

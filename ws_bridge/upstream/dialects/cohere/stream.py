@@ -1,7 +1,9 @@
 """Cohere's chat stream, version 2 → drafts (pure).
 
 Rule 1: a plan of tool calls is reasoning; its seal says that it was a plan.
-Rule 2: a citation's places count from the beginning of the content that it is in.
+Rule 2: a call is over when something follows it, or the answer is whole: one that was cut has an
+end of its own as well.
+Rule 3: a citation's places count from the beginning of the content that it is in.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ class CohereReader(EventReader):
         super().__init__(given)
         self._begins: dict[int, int] = {}  # where the open text of each content begins
         self._is_planning = False
+        self._last_call: int | None = None  # the call that was the last to end
         self._readers = {
             "content-start": self._content,
             "content-delta": self._content,
@@ -84,42 +87,47 @@ class CohereReader(EventReader):
         return self._think(thought) if isinstance(thought, str) and thought else []
 
     def _text(self, place: int, text: str) -> list[Draft]:
-        drafts = self._end_plan() if self._is_planning else []
+        drafts = self._end_before() if self._is_planning or self._last_call is not None else []
         if place not in self._begins:
             self._begins[place] = self._output.text_length
         return drafts + self._output.text(text) if text else drafts
 
     def _think(self, text: str) -> list[Draft]:
         self._begins.clear()
-        return self._end_plan() + self._output.reasoning(text)
+        return self._end_before() + self._output.reasoning(text)
 
     def _plan(self, data: Json) -> list[Draft]:
         plan = _message(data).get(PLAN)
         if not isinstance(plan, str) or not plan:
             return []
         self._begins.clear()
-        if not self._is_planning:
-            self._output.end_text()
-            self._is_planning = True
-        return self._output.reasoning(plan)
+        if self._is_planning:
+            return self._output.reasoning(plan)
+        drafts = self._end_before()
+        self._output.end_text()
+        self._is_planning = True
+        return drafts + self._output.reasoning(plan)
 
-    def _end_plan(self) -> list[Draft]:
-        """The plan, if there is one, is whole: what follows is something else."""
-        if not self._is_planning:
-            return []
-        self._is_planning = False
-        return self._output.seal(self._given.seals.seal({PLAN: True}))
+    def _end_before(self) -> list[Draft]:
+        """What came before is whole, a plan or a call: what follows is something else."""
+        place, self._last_call = self._last_call, None
+        drafts = [] if place is None else self._output.end_call(place)
+        if self._is_planning:
+            self._is_planning = False
+            drafts += self._output.seal(self._given.seals.seal({PLAN: True}))
+        return drafts
 
     def _call(self, data: Json) -> list[Draft]:
         self._begins.clear()
         call = _message(data).get("tool_calls")
         for one in _list(call) or [call]:
             if isinstance(one, dict):
-                return self._end_plan() + self._output.call(_tool_delta(one, _place(data)))
+                return self._end_before() + self._output.call(_tool_delta(one, _place(data)))
         return []
 
     def _end_call(self, data: Json) -> list[Draft]:
-        return self._output.end_call(_place(data))
+        self._last_call = _place(data)
+        return []
 
     def _cite(self, data: Json) -> list[Draft]:
         citations = _message(data).get("citations")
@@ -149,10 +157,11 @@ class CohereReader(EventReader):
         self._output.usage = usage_of(end.get("usage"))
         if has_error(end):
             raise error_of(None, end)
-        drafts = self._end_plan()
         word = str(end.get("finish_reason") or "")
         reason = incomplete_reason(word, ENDS, has_output=self._output.has_output)
-        return drafts + self._output.finish(reason)
+        if reason:
+            self._last_call = None  # it may be cut, whatever its end says
+        return self._end_before() + self._output.finish(reason)
 
     def _whole(self, answer: Json) -> list[Draft]:
         message = answer.get("message") if isinstance(answer, dict) else None
@@ -166,7 +175,7 @@ class CohereReader(EventReader):
             drafts += self._cite({"delta": {"message": {"citations": citation}}})
         for place, call in enumerate(_list(message.get("tool_calls"))):
             drafts += self._call({"index": place, "delta": {"message": {"tool_calls": call}}})
-            drafts += self._output.end_call(place)
+            self._last_call = place
         return drafts + self._finish(answer)
 
 

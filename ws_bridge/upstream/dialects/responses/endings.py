@@ -86,9 +86,12 @@ def filled(item: OpenItem, given: Json) -> Json:
                 missing[name] = finals
     if item.text is not None and item.text.text and not given.get(item.text.kind.name):
         missing[item.text.kind.name] = item.text.text
-    if needed := {k: v for k, v in in_official_words(given).items() if k not in given}:
-        missing = {**needed, **missing}
-        if "status" in needed:
+    official = in_official_words(given)
+    if official is not given:  # a status that is no official word is the provider's own
+        missing = {
+            k: v for k, v in official.items() if v is not None and given.get(k) is None
+        } | missing
+        if "status" in missing:
             missing["status"] = "completed"
     return {**given, **missing} if missing else given
 

@@ -26,8 +26,9 @@ Mint = Callable[[str], str]
 class GrowingText:
     """The text of a part or an item: its deltas, and what its end made of them."""
 
-    def __init__(self, kind: TextKind) -> None:
+    def __init__(self, kind: TextKind, begun: Any = "") -> None:
         self.kind = kind
+        self.begun = begun  # what its item had when it was added: some have all of it
         self.pieces: list[str] = []
         self.is_done = False
         self.half = ""  # of a character: the next delta may have the other one
@@ -57,6 +58,8 @@ class GrowingText:
             self._final = so_far
             return rest
         self._final = whole(final)
+        if self._final == self.begun:
+            return rest
         return rest + (self._final[len(so_far) :] if self._final.startswith(so_far) else "")
 
 
@@ -102,6 +105,7 @@ class OpenItem:
         self.type: str = item.get("type", "")
         self.index = index
         self.is_made_up = is_made_up  # the provider has not added it
+        self.has_wire_name = False  # an id or an index of the provider's
         self.item = item
         self.done: Json | None = None
         self.has_own_id = not is_made_up  # the provider calls it so, from its first event on
@@ -139,7 +143,7 @@ class OpenItem:
     def own_text(self, kind: TextKind) -> GrowingText:
         """Its own text."""
         if self.text is None:
-            self.text = GrowingText(kind)
+            self.text = GrowingText(kind, self.item.get(kind.name))
         return self.text
 
     def add_part(self, number: str, part: Json, text: TextKind | None, wire: Any) -> OpenPart:
@@ -183,16 +187,37 @@ class OpenItems:
         added.has_own_id = item.get("id") == own and not is_made_up
         self.items.append(added)
         self._by_id[item["id"]] = added
-        for name in (own, item.get("call_id")):  # some name an item without an id by its call
-            if isinstance(name, str) and name:
-                self._by_id[name] = added
-        if type(wire_index) is int:
-            self._by_index[wire_index] = added
+        self._name(added, item.get("call_id"), None)  # some name an item without an id by its call
+        self._name(added, own, wire_index)
         return added
+
+    def _name(self, item: OpenItem, own: Any, wire_index: Any) -> None:
+        """Find the item by these names of the provider's from now on."""
+        if isinstance(own, str) and own:
+            self._by_id[own] = item
+            item.has_wire_name = True
+        if type(wire_index) is int:
+            self._by_index[wire_index] = item
+            item.has_wire_name = True
 
     def make_up(self, kind: str, item_id: Any, wire_index: Any) -> OpenItem:
         """An item that the provider has not added, of one of the types ``MADE_UP``."""
         return self.add({**MADE_UP[kind], "id": item_id}, wire_index, is_made_up=True)
+
+    def has_begun(self, item: Json, wire_index: Any) -> bool:
+        """Whether an item that is added has begun already; it has these names from now on."""
+        kind, own = item.get("type", ""), item.get("id")
+        known = self.named(own) or self.placed(wire_index)
+        if known is None:
+            nameless = (i for i in self.items if i.is_made_up and not i.has_wire_name)
+            known = next((i for i in nameless if i.is_open and i.type == kind), None)
+        if known is None or not known.is_open or known.type != kind:
+            return False
+        if not known.is_made_up and known.id != own:
+            return False
+        known.is_made_up = False
+        self._name(known, own, wire_index)
+        return True
 
     def named(self, name: Any) -> OpenItem | None:
         """The item of an id, or of a call id."""

@@ -154,11 +154,8 @@ class Normaliser:
         item, index = draft.fields.get("item"), draft.fields.get("output_index")
         if not isinstance(item, dict) or not is_item(item):
             return
-        known = self._items.named(item.get("id")) or self._items.placed(index)
-        if known is not None and known.is_open and known.type == item.get("type"):
-            is_second = known.id == item.get("id") or known.is_made_up
-            if is_second:
-                return
+        if self._items.has_begun(item, index):
+            return
         added = self._items.add(in_official_words(item), index)
         if added.item is item and type(index) is int and index == added.index:
             yield draft
@@ -202,12 +199,10 @@ class Normaliser:
         for number, name in LISTS.items():
             parts = given.get(name)
             finals: list[Json] = parts if isinstance(parts, list) else []
-            for part in item.parts[name]:
+            for part in (one for one in item.parts[name] if not one.is_done):
                 final = finals[part.number] if part.number < len(finals) else {}
-                if not part.is_done and final.get("type", part.type) == part.type:
-                    yield from part_end(item, number, part, final)
-                elif not part.is_done:
-                    yield from part_end(item, number, part, {})
+                is_same = final.get("type") == part.type
+                yield from part_end(item, number, part, final if is_same else {})
             if item.type in MESSAGE and name == "content":
                 for final in finals[len(item.parts[name]) :]:
                     yield from self._whole_part(item, number, final)
@@ -240,11 +235,10 @@ class Normaliser:
         item = yield from self._owner(draft, WITH_PARTS, starts=owner_of(part.get("type", usual)))
         if item is None or item.is_second(number, fields.get(number)):
             return
-        usual = (
-            "reasoning_text" if item.type == "reasoning" and number == "content_index" else usual
-        )
+        if item.type == "reasoning" and number == "content_index":
+            usual = "reasoning_text"
         kind = PARTS.get(part.get("type", usual))
-        blank = part or (kind.blank if kind is not None else {})
+        blank = part or PARTS[usual].blank
         text = TEXTS[kind.text_events] if kind is not None else None
         added = item.add_part(number, blank, text, fields.get(number))
         at = item.at | {number: added.number}
@@ -287,21 +281,15 @@ class Normaliser:
         item = yield from self._owner(draft, kind.items, starts=starts)
         if item is None:
             return
-        text, at = item.text, item.at
-        if kind.part:
-            wire = draft.fields.get(kind.number)
-            part = item.find_part(kind.number, wire, kind.part, growing=True)
-            if part is None and not item.parts[LISTS[kind.number]]:
-                part = yield from self._part_of(item, kind, wire)
-            text = part.text if part is not None else None
-            at = at | {kind.number: part.number} if part is not None else at
-        else:
-            text = item.own_text(kind)
-        if text is None or text.is_done:
+        if not kind.part:
+            yield from _text_finished(draft, item.own_text(kind), item.at)
             return
-        if rest := text.finish(draft.fields.get(kind.name)):
-            yield delta_of(kind, at, rest)
-        yield placed(draft, at | {kind.name: text.text})
+        wire = draft.fields.get(kind.number)
+        part = item.find_part(kind.number, wire, kind.part, growing=True)
+        if part is None and not item.parts[LISTS[kind.number]]:
+            part = yield from self._part_of(item, kind, wire)
+        if part is not None and part.text is not None:
+            yield from _text_finished(draft, part.text, item.at | {kind.number: part.number})
 
     def _part_of(
         self, item: OpenItem, kind: TextKind, wire: Any
@@ -403,3 +391,12 @@ class Normaliser:
 def _made_by_end(draft: Draft, kind: str) -> str:
     """The type of item that a part's or text's end makes; "": an end that names none is late."""
     return kind if {"item_id", "output_index"} & draft.fields.keys() else ""
+
+
+def _text_finished(draft: Draft, text: GrowingText, at: Json) -> Iterator[Draft]:
+    """The end of a text, after what its deltas lack; nothing if it is done."""
+    if text.is_done:
+        return
+    if rest := text.finish(draft.fields.get(text.kind.name)):
+        yield delta_of(text.kind, at, rest)
+    yield placed(draft, at | {text.kind.name: text.text})
