@@ -16,7 +16,7 @@ from ws_bridge.types import Json
 
 # The values of `response.error.code`. The first lines are the closed enum of the openai types; the
 # last two are outside of it, but codex stops retrying on exactly these (docs/protocol.md §4.3).
-# Every other code is replaced by the nearest one of these.
+# Every other code of the bridge is replaced by the nearest one of these; a provider's own stands.
 RESPONSE_ERROR_CODES = frozenset(
     """
     server_error rate_limit_exceeded invalid_prompt data_residency_mismatch bio_policy
@@ -123,7 +123,7 @@ class BridgeError(Exception):
         return frame
 
     def response_error(self) -> Json:
-        """The form inside a failed response: ``code`` of the closed enum, and ``message``."""
+        """The form inside a failed response: ``code`` of OpenAI's list, and ``message``."""
         code = self.code
         if code not in RESPONSE_ERROR_CODES or code == BridgeError.code:
             code = NEAREST_CODE.get(self.status, BridgeError.code)
@@ -396,14 +396,24 @@ class UpstreamError(BridgeError):
         code: str | None = None,
         param: str | None = None,
         retry_after: float | None = None,
+        has_own_code: bool = False,
     ) -> None:
-        """The type follows from the status, and so does the code of a 429."""
+        """The type follows from the status, and so does the code of a 429.
+
+        ``has_own_code``: the code is the provider's word, and is told as it is everywhere.
+        """
         known = RateLimited.code if status == RateLimited.status else None
         super().__init__(
             message, status=status, code=code or known, param=param, retry_after=retry_after
         )
+        self._has_own_code = has_own_code
         self.tried: Sequence[object] = ()  # the targets that were asked, `upstream.base.Tried`
         if self.status == RateLimited.status:
             self.type = RateLimited.type
         elif 400 <= self.status < 500:
             self.type = InvalidRequest.type
+
+    def response_error(self) -> Json:
+        """The form inside a failed response, with the provider's own code where it has one."""
+        error = super().response_error()
+        return error | {"code": self.code} if self._has_own_code else error

@@ -332,6 +332,22 @@ def test_listing_changes_nothing():
     assert orjson.dumps(HELLO) == before
 
 
+def test_what_signs_the_last_words_goes_back_with_them():
+    """Gemini signs a text with its last piece: the seal stands after the message."""
+    signs = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "wsr1.x"}
+    thought = {**signs, "summary": [{"type": "summary_text", "text": "Hm"}]}
+    said = {"type": "message", "role": "assistant", "content": "ok"}
+    for output, kept in (
+        ((said, signs), [said, signs]),
+        ((said, signs, thought), [said, signs]),
+        ((said, thought), [said]),
+        ((signs,), []),
+        ((said, {**signs, "encrypted_content": None}), [said]),
+    ):
+        turn = Turn("resp_1", (), output, "gemini|")
+        assert Chain(turn, ()).items_for("gemini|") == kept
+
+
 def test_a_thought_that_led_to_nothing_is_not_sent_again():
     """The answer was steered or interrupted right after it: no provider takes it alone."""
     thought = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "x"}

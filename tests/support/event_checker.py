@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -26,8 +27,8 @@ Json = dict[str, Any]
 TERMINAL = ("response.completed", "response.incomplete", "response.failed")
 OPENING = ("response.created", "response.queued", "response.in_progress")
 NEVER_NULL = frozenset({"phase", "logprobs", "encrypted_content", "created_by", "stream_id"})
-# Codes that clients know, and the closed enum of the types does not.
-OTHER_CODES = frozenset({"context_length_exceeded", "insufficient_quota"})
+# The enum of the types is closed; providers have codes of their own, and clients take any word.
+CODE = re.compile(r"[A-Za-z][\w.-]{0,99}")
 
 # Texts: event stem → the field of its done event and of what holds it, and the field that says
 # which part of the item holds it (None: the item itself).
@@ -93,7 +94,7 @@ def type_problems(event: Json) -> list[str]:
 def _with_known_code(event: Json) -> Json:
     response = event.get("response")
     error = response.get("error") if isinstance(response, dict) else None
-    if not isinstance(error, dict) or error.get("code") not in OTHER_CODES:
+    if not isinstance(error, dict) or not CODE.fullmatch(str(error.get("code"))):
         return event
     return event | {"response": response | {"error": error | {"code": "server_error"}}}
 

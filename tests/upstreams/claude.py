@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import orjson
 from support.event_checker import check_events
 
 from upstreams.frames import block_delta, frame, start, stop
@@ -127,4 +128,5 @@ def read_on(reading, *frames, size=0):
         told.error = error
     if told.error is None and told.drafts and told.drafts[0].type == CREATED and reading.is_over:
         assert check_events(told.events) == []
+        assert orjson.dumps(told.events)  # it can be sent on
     return told

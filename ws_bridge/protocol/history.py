@@ -7,12 +7,16 @@ only; elsewhere it is translated or dropped cleanly.
 Rule 4: where a summary sealed here stands, it is sent instead of what lies before it, but for the
 newest items: the next turn sees what the turn of the summary saw. Other seals of this bridge are
 never sent: the newest one covers them, or they cannot be opened.
+Rule 5: where a turn has side data, its maker gets that in the place of the turn's output, as one
+item `PROVIDER_TURN`; all others, and a chain that a summary cuts, get the items.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
@@ -48,6 +52,9 @@ PROVIDER_ONLY = frozenset(
         "web_search_call",
     }
 )
+# One item for a turn's whole output: `side_data`, and the `items` that clients see. Never stored.
+PROVIDER_TURN = "provider_turn"
+SEAL_MARK = "wsr1."  # how the bridge's seals of reasoning begin; in clients' histories for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +66,14 @@ class Turn:
     output: tuple[Item, ...]
     maker: str  # `Target.maker` of the deployment that wrote `output`
     parent: Turn | None = None
+    side_data: Json | None = None  # what the maker must get back; no client sees it
     size: int = field(default=-1, compare=False)  # bytes of memory; -1: it was not weighed
 
     def weight(self) -> int:
-        """Bytes of memory that its items take."""
-        return self.size if self.size >= 0 else weigh(self.input) + weigh(self.output)
+        """Bytes of memory that its items and side data take."""
+        if self.size >= 0:
+            return self.size
+        return weigh(self.input) + weigh(self.output) + weigh(self.side_data or ())
 
     def weighed(self) -> Turn:
         """It, with its weight known."""
@@ -97,18 +107,33 @@ class Chain:
 
     def items_with_maker(self) -> Iterator[tuple[str | None, Item]]:
         """All items in order, each with its maker (None: the client wrote it)."""
+        for turn, item in self._items():
+            yield turn.maker if turn else None, item
+
+    def _items(self) -> Iterator[tuple[Turn | None, Item]]:
+        """All items in order, each with the turn whose output it is of."""
         for turn in self.parent.lineage() if self.parent else ():
             for item in turn.input:
                 yield None, item
             for item in _finished(turn.output):
-                yield turn.maker, item
+                yield turn, item
         for item in self.input:
             yield None, item
 
     def items_for(self, maker: str) -> list[Item]:
         """The items as the deployment ``maker`` may see them: deep copies, ready to send."""
-        fitted = (self._adapted(item, by, maker) for by, item in self._window())
-        return [item for item in fitted if item is not None]
+        fitted: list[Item] = []
+        for turn, group in groupby(self._window(), key=itemgetter(0)):
+            items = [item for _, item in group]
+            if turn is not None and turn.side_data is not None and turn.maker == maker:
+                whole = list(_finished(turn.output))
+                if whole == items:
+                    given = {"side_data": turn.side_data, "items": whole}
+                    fitted.append({"type": PROVIDER_TURN, **copy_json(given)})
+                    continue
+            by = turn.maker if turn else None
+            fitted += [one for item in items if (one := self._adapted(item, by, maker)) is not None]
+        return fitted
 
     def summarizable(self) -> list[Item]:
         """The items that a new summary would replace; [] if only an earlier summary would be."""
@@ -119,9 +144,9 @@ class Chain:
         """The chain with one more item at its end: a summary of all that comes before it."""
         return replace(self, input=(*self.input, item), summary=Summary(own_seal(item), text))
 
-    def _window(self) -> list[tuple[str | None, Item]]:
+    def _window(self) -> list[tuple[Turn | None, Item]]:
         """The items to send: the last summary, the newest items before it, and all after it."""
-        tagged = list(self.items_with_maker())
+        tagged = list(self._items())
         for place in reversed(range(len(tagged)) if self.summary else ()):
             if self._is_summary(tagged[place][1]):
                 before = tagged[:place]
@@ -220,11 +245,20 @@ def _kind_words(kind: str) -> str:
 
 
 def _finished(output: Sequence[Item]) -> Iterator[Item]:
-    """The items a chain continues from: without cut calls, and without reasoning at the end."""
+    """The items a chain continues from: without cut calls, and without thoughts at the end."""
     last = len(output)
     while last and output[last - 1].get("type") == "reasoning":
         last -= 1
+    if 0 < last < len(output) and _signs(output[last]):
+        last += 1
     return (item for item in output[:last] if not _is_unfinished_call(item))
+
+
+def _signs(reasoning: Item) -> bool:
+    """Whether it has no thought of its own: the bridge sealed in it what signs the words before."""
+    sealed = reasoning.get("encrypted_content")
+    is_sealed = isinstance(sealed, str) and sealed.startswith(SEAL_MARK)
+    return is_sealed and not (reasoning.get("summary") or reasoning.get("content"))
 
 
 def _is_unfinished_call(item: Item) -> bool:

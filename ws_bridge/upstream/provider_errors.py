@@ -123,12 +123,14 @@ def error_of(
     text = _text(inner)
     code = _class(text, words, found)
     is_own = found in OWN_MESSAGE and code is None
+    told = _code((inner, outer), words, found)
     return UpstreamError(
         (MESSAGES[found] if is_own else redacted(text)) or MESSAGES.get(found, ""),
         status=found,
-        code=code or _code((inner, outer), words, found),
+        code=code or told,
         param=_word(inner.get("param")) or _place(inner.get("loc")) or None,
         retry_after=retry_after({**_delay(inner), **(headers or {})}),
+        has_own_code=code is None and not is_own and told in words,
     )
 
 
@@ -161,8 +163,8 @@ def _raw(inner: Mapping[str, Any]) -> Mapping[str, Any]:
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     if isinstance(raw, str):
         raw = _parsed(raw) or raw
-    said = _innermost(raw) if raw else {}
-    return {**inner, **said} if _text(said) else {}
+    theirs = _innermost(raw) if raw else {}
+    return {**inner, **theirs} if _text(theirs) else {}
 
 
 def _parsed(text: str) -> Any:
@@ -173,13 +175,13 @@ def _parsed(text: str) -> Any:
 
 
 def _text(inner: Mapping[str, Any]) -> str:
-    said = next((text for name in TEXTS if isinstance(text := inner.get(name), str) and text), "")
-    if said.startswith(("{", "[")) and (nested := _parsed(said)):  # an error in an error's message
-        return _text(_innermost(nested)) or said
-    if said.lstrip().startswith("<"):
+    text = next((one for name in TEXTS if isinstance(one := inner.get(name), str) and one), "")
+    if text.startswith(("{", "[")) and (nested := _parsed(text)):  # an error in an error's message
+        return _text(_innermost(nested)) or text
+    if text.lstrip().startswith("<"):
         return ""
     place = _place(inner.get("loc"))
-    return f"{place}: {said}" if place and said else said
+    return f"{place}: {text}" if place and text else text
 
 
 def _place(path: Any) -> str:

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from ws_bridge.upstream.dialects.seals import MARK, MakerSeals
+from ws_bridge.protocol.history import SEAL_MARK
+from ws_bridge.upstream.dialects.seals import MakerSeals
 
 VALUES = {"signature": "s", "é": [1]}
 KEY = b"k" * 32
@@ -30,18 +31,30 @@ def test_an_older_key_still_opens():
 
 def test_it_shows_neither_address_nor_key():
     sealed = MakerSeals("anthropic|https://inner.host|acct").seal({})
-    assert b"inner.host" not in base64.urlsafe_b64decode(sealed.removeprefix(MARK))
+    assert b"inner.host" not in base64.urlsafe_b64decode(sealed.removeprefix(SEAL_MARK))
 
 
 @pytest.mark.parametrize("place", [0, 5, 20, 40])
 def test_a_changed_byte_makes_it_nothing(place):
-    raw = bytearray(base64.urlsafe_b64decode(sealer().seal(VALUES).removeprefix(MARK)))
+    raw = bytearray(base64.urlsafe_b64decode(sealer().seal(VALUES).removeprefix(SEAL_MARK)))
     raw[place] ^= 1
-    assert sealer().open(MARK + base64.urlsafe_b64encode(raw).decode()) is None
+    assert sealer().open(SEAL_MARK + base64.urlsafe_b64encode(raw).decode()) is None
 
 
 @pytest.mark.parametrize(
-    "sealed", [None, 5, "", MARK, MARK + "!!", MARK + "QUJD", "gAAAA-of-openai", "[", "[1]", "{}"]
+    "sealed",
+    [
+        None,
+        5,
+        "",
+        SEAL_MARK,
+        SEAL_MARK + "!!",
+        SEAL_MARK + "QUJD",
+        "gAAAA-of-openai",
+        "[",
+        "[1]",
+        "{}",
+    ],
 )
 def test_what_is_no_seal_of_ours_opens_to_nothing(sealed):
     assert sealer().open(sealed) is None

@@ -188,7 +188,7 @@ async def test_what_is_no_http_is_a_failure_of_the_provider(provider, client):
     assert failed.value.status == 502
 
 
-async def test_where_nobody_listens_is_not_reached(client):
+async def test_a_port_without_a_server_is_not_reached(client):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -262,7 +262,7 @@ async def test_a_large_body_arrives_whole(provider, client):
     assert provider.requests[0][2] == body
 
 
-async def test_whoever_gives_up_before_the_answer_leaves_nothing_open(provider, client):
+async def test_a_caller_that_gives_up_before_the_answer_leaves_nothing_open(provider, client):
     provider.scripts = [is_silent]
     asking = asyncio.ensure_future(ask(client, provider.base_url))
     await provider.until(lambda: len(provider.requests) == 1)

@@ -17,6 +17,7 @@ from ws_bridge.protocol.history import Chain
 from ws_bridge.upstream.base import COMPLETE, Request, Target
 from ws_bridge.upstream.dialects.base import EventReader, Family, ProviderRequest
 from ws_bridge.upstream.dialects.table import RequestTable
+from ws_bridge.upstream.dialects.writing import ModelFacts
 from ws_bridge.upstream.errors import (
     LOST,
     NOT_SENT,
@@ -26,7 +27,6 @@ from ws_bridge.upstream.errors import (
     TOO_LARGE,
     NotSent,
 )
-from ws_bridge.upstream.http.base import ModelFacts
 from ws_bridge.upstream.http.upstream import CONTINUATIONS, UNWRITABLE, DialectUpstream
 from ws_bridge.upstream.provider_errors import error_of
 
@@ -57,15 +57,11 @@ class SmallReader(EventReader):
         )
 
     def _end_of_wire(self):
-        return [] if self.paused else super()._end_of_wire()
+        return [terminal(INCOMPLETE)] if self.paused else super()._end_of_wire()
 
     def continuation(self, body):
         paused, self.paused = self.paused, None
         return {**body, "said": [*body.get("said", ()), paused]}
-
-    def finish_paused(self):
-        self.paused = None
-        return self._checked([terminal(INCOMPLETE)])
 
 
 def terminal(kind):
@@ -89,8 +85,6 @@ FAMILY = Family("small", RequestTable({}, {}, {}, {}, {}), write, SmallReader)
 @dataclass(frozen=True)
 class SmallAccess:
     url: str
-    model: str = "model-1"
-    provider: str = "small"
 
     async def headers(self, given, body):
         return {**given, "authorization": f"Bearer k{len(body)}"}
@@ -111,7 +105,7 @@ def upstream(client, pauses):
         families={"small": FAMILY},
         family_of=lambda _: "small",
         access=access,
-        facts=lambda _: ModelFacts(True, 64_000),
+        facts=lambda _: ModelFacts("model-1", "small", True, 64_000),
         clock=pauses.clock,
         jitter=lambda: 0.5,
     )
@@ -252,6 +246,20 @@ async def test_a_fault_of_the_writer_is_ours(provider, upstream, request_of, cap
     assert provider.requests == []
     assert "request_not_written" in caplog.text
     assert "sk-secret" not in caplog.text
+
+
+async def test_a_target_without_credentials_is_told_and_logged(
+    provider, upstream, request_of, caplog
+):
+    async def nowhere(_):
+        raise UpstreamError("No credentials.", status=500)
+
+    caplog.set_level(logging.INFO)
+    upstream._access = nowhere
+    failure = await failure_of(upstream, request_of(retries=2))
+    assert (failure.status, failure.message) == (500, "No credentials.")
+    assert provider.requests == []
+    assert "provider_failed model=small/model-1 kind=UpstreamError status=500" in caplog.text
 
 
 # Errors of the provider
@@ -444,6 +452,15 @@ async def test_it_is_asked_so_often_and_then_the_answer_is_incomplete(
     provider.scripts = [says(sse(SAY, PAUSE))]
     said = await rest_of(await upstream.open(request_of()))
     assert said == [*["hi"] * (CONTINUATIONS + 1), INCOMPLETE]
+    assert len(provider.requests) == CONTINUATIONS + 1
+
+
+async def test_a_reader_that_never_ends_is_no_endless_loop(
+    provider, upstream, request_of, monkeypatch
+):
+    monkeypatch.setattr(SmallReader, "_end_of_wire", lambda _: [])
+    provider.scripts = [says(sse(PAUSE))]
+    assert (await failure_of(upstream, request_of())).message == TRUNCATED
     assert len(provider.requests) == CONTINUATIONS + 1
 
 

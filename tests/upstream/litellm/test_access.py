@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestServer
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.dialects.base import ProviderRequest
 from ws_bridge.upstream.errors import NotSent
 from ws_bridge.upstream.litellm import access, client, models
 from ws_bridge.upstream.litellm.call import Call
@@ -40,8 +41,11 @@ PLACES = [
     ("sambanova/x", "/v1", "/v1/chat/completions"),
     ("lm_studio/x", "/v1", "/v1/chat/completions"),
     ("xai/chat_completions/grok-3-mini", "/v1", "/v1/chat/completions"),
+    ("openai/gpt-4o", "/v1", "/v1/responses"),
+    ("openai/of-their-own", "", "/responses"),
+    ("xai/grok-4", "/v1", "/v1/responses"),
     ("anthropic/claude-sonnet-4-5", "", "/v1/messages"),
-    ("anthropic/claude-sonnet-4-5", "/proxy/", "/proxy/v1/messages"),
+    ("anthropic/claude-sonnet-4-5", "/proxy", "/proxy/v1/messages"),
     ("anthropic/claude-sonnet-4-5", "/v1/messages", "/v1/messages"),
     (
         "gemini/gemini-2.5-pro",
@@ -108,12 +112,15 @@ def target_of(model: str, api_base: str, key: str = KEY) -> Target:
 
 async def litellms(target: Target) -> None:
     """Call the provider through litellm; it refuses."""
-    of_this_loop = client._client_of(Call(target, models.dialect_of(target.model), []))
-    arguments = arguments_of(target) | of_this_loop | {"model": target.model}
+    is_native = models.is_native(target.model)
+    of_this_loop = client._client_of(Call(target, ProviderRequest({}), is_native))
+    arguments = arguments_of(target) | of_this_loop | {"model": target.model, "stream": True}
     with suppress(Exception):
-        stream = await litellm.acompletion(
-            **arguments, messages=[{"role": "user", "content": "hi"}], stream=True
-        )
+        if is_native:
+            stream = await litellm.aresponses(**arguments, input="hi")
+        else:
+            hello = [{"role": "user", "content": "hi"}]
+            stream = await litellm.acompletion(**arguments, messages=hello)
         async for _ in stream:
             pass
 
@@ -142,16 +149,10 @@ async def test_a_provider_is_asked_where_litellm_asks_it_and_with_the_same_proof
     assert ours[0] == expected
 
 
-async def test_a_model_has_the_name_that_its_provider_knows(provider):
-    names = {
-        "openai/chat_completions/gpt-4o": "gpt-4o",
-        "bedrock/converse/us.amazon.nova-pro-v1:0": "us.amazon.nova-pro-v1:0",
-        "cohere_chat/v2/command-a": "command-a",
-        "anthropic/claude-sonnet-4-5": "claude-sonnet-4-5",
-        "huggingface/meta-llama/llama-3.1-8b-instruct": "meta-llama/llama-3.1-8b-instruct",
-    }
-    for model, name in names.items():
-        assert (await access.find(target_of(model, provider.base_url))).model == name
+async def test_a_slash_at_the_end_of_an_address_is_not_doubled():
+    for model, end in (("anthropic/claude-x", "/v1/messages"), ("gemini/x", "/models/x:")):
+        found = await access.find(target_of(model, "http://h/proxy/"))
+        assert found.url.startswith(f"http://h/proxy{end}")
 
 
 async def test_claude_at_snowflake_is_asked_in_its_chat_dialect():
@@ -216,7 +217,7 @@ async def test_a_machine_without_an_identity_is_no_fault_of_the_provider(monkeyp
 
 
 async def test_what_litellm_opens_has_no_way_here():
-    for model in ("azure/gpt", "vertex_ai/gemini-2.5-pro", "ollama_chat/x", "openai/gpt-4o"):
+    for model in ("azure/gpt", "vertex_ai/gemini-2.5-pro", "ollama_chat/x"):
         with pytest.raises(NotSent):
             await access.find(target_of(model, "http://h"))
 

@@ -84,7 +84,7 @@ def test_facts_are_those_of_the_price_map():
     assert known.supports_reasoning
     assert known.max_output_tokens == 64_000
     assert facts("bedrock/us.amazon.nova-pro-v1:0") == ModelFacts(False, 10_000)
-    for unknown in ("groq/nobody-knows-it", "huggingface/org/model", "ollama/x", "nosuch/x"):
+    for unknown in ("groq/an-unknown-one", "huggingface/org/model", "ollama/x", "nosuch/x"):
         assert facts(unknown) == ModelFacts()
 
 

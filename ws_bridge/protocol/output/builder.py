@@ -33,12 +33,14 @@ def mint_id(prefix: str) -> str:
 class OutputBuilder:
     """The output of one answer while it grows. Every method returns the drafts of what is new.
 
-    ``model`` and ``usage`` (a Responses usage) are set by the reader when it learns of them.
+    ``model``, ``usage`` (a Responses usage) and ``side_data`` are set by the reader when it learns
+    of them; the last draft carries ``side_data`` beside the response, for the publisher alone.
     """
 
     def __init__(self, tools: ToolTable = NO_TOOLS, mint: Mint = mint_id, model: str = "") -> None:
         self.model = model
         self.usage: Json | None = None
+        self.side_data: Json | None = None  # what the maker must get back with the next turn
         self.is_open = False  # the opening drafts were returned
         self._mint = mint
         self._calls = ToolCalls(tools)
@@ -174,7 +176,8 @@ class OutputBuilder:
             **self._known_model(),
         }
         kind = INCOMPLETE if incomplete_reason else COMPLETED
-        return [*drafts, Draft(kind, {"response": response})]
+        side_data = {"side_data": self.side_data} if self.side_data else {}
+        return [*drafts, Draft(kind, {"response": response, **side_data})]
 
     # How items come and go
 

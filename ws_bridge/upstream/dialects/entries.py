@@ -19,6 +19,7 @@ from typing import Any
 import orjson
 
 from ws_bridge.errors import InvalidRequest
+from ws_bridge.protocol.history import PROVIDER_TURN
 from ws_bridge.protocol.tools import (
     CALLS,
     OUTPUTS,
@@ -109,7 +110,16 @@ class HostedUse:
     item: Item
 
 
-Entry = UserTurn | AnswerText | Thought | ToolUse | ToolResult | HostedUse
+@dataclass(frozen=True, slots=True)
+class MakerTurn:
+    """A turn that this maker made, in its own words: ``side_data`` as its reader gave it out."""
+
+    side_data: Json
+    entries: tuple[PlainEntry, ...]  # the same turn as all other dialects see it
+
+
+PlainEntry = UserTurn | AnswerText | Thought | ToolUse | ToolResult | HostedUse
+Entry = PlainEntry | MakerTurn
 
 
 def entries_of(items: Sequence[Item], tools: ToolTable, table: RequestTable) -> Iterator[Entry]:
@@ -117,6 +127,11 @@ def entries_of(items: Sequence[Item], tools: ToolTable, table: RequestTable) -> 
     called: dict[str, ClientTool] = {}
     for item in items:
         kind = str(item.get("type") or "message")
+        if kind == PROVIDER_TURN:
+            entries = tuple(plain_entries_of(item["items"], tools, table))
+            called |= {each.call_id: each.tool for each in entries if isinstance(each, ToolUse)}
+            yield MakerTurn(item["side_data"], entries)
+            continue
         if not table.takes("items", kind, "input"):
             continue
         if kind == "message":
@@ -135,6 +150,17 @@ def entries_of(items: Sequence[Item], tools: ToolTable, table: RequestTable) -> 
             yield ToolResult(call_id, called.get(call_id), parts, is_error)
         else:
             yield HostedUse(item)
+
+
+def plain_entries_of(
+    items: Sequence[Item], tools: ToolTable, table: RequestTable
+) -> Iterator[PlainEntry]:
+    """As ``entries_of``, without side data."""
+    for entry in entries_of(items, tools, table):
+        if isinstance(entry, MakerTurn):
+            yield from entry.entries
+        else:
+            yield entry
 
 
 def instructions_of(options: Json, table: RequestTable) -> tuple[UserTurn, ...]:

@@ -21,9 +21,9 @@ from typing import Any
 
 import orjson
 
+from ws_bridge.protocol.history import SEAL_MARK
 from ws_bridge.types import Json
 
-MARK = "wsr1."
 MAC_BYTES = 16
 MAX_SEAL = 4 * 2**20  # characters
 THINKING = frozenset({"thinking", "redacted_thinking"})
@@ -47,16 +47,16 @@ class MakerSeals:
         body = self._maker + _written(values)
         keys = self._keys()
         mac = _mac(keys[0], body) if keys else bytes(MAC_BYTES)
-        return MARK + base64.urlsafe_b64encode(mac + body).decode()
+        return SEAL_MARK + base64.urlsafe_b64encode(mac + body).decode()
 
     def open(self, sealed: Any) -> Json | None:
         """The values in a seal of this maker; None for all else."""
         if not isinstance(sealed, str) or len(sealed) > MAX_SEAL:
             return None
-        if not sealed.startswith(MARK):
+        if not sealed.startswith(SEAL_MARK):
             return _old_form(sealed)
         try:
-            raw = base64.b64decode(sealed.removeprefix(MARK), altchars=b"-_", validate=True)
+            raw = base64.b64decode(sealed.removeprefix(SEAL_MARK), altchars=b"-_", validate=True)
         except ValueError:
             return None
         mac, body = raw[:MAC_BYTES], raw[MAC_BYTES:]
@@ -75,7 +75,9 @@ class MakerSeals:
 
 def is_sealed_here(sealed: Any) -> bool:
     """Whether the bridge made it, for whichever maker: no other provider can read it."""
-    return isinstance(sealed, str) and (sealed.startswith(MARK) or _old_form(sealed) is not None)
+    return isinstance(sealed, str) and (
+        sealed.startswith(SEAL_MARK) or _old_form(sealed) is not None
+    )
 
 
 def _written(values: Json) -> bytes:

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
-    Entry,
     Part,
+    PlainEntry,
     Thought,
     ToolResult,
     ToolUse,
@@ -36,7 +36,7 @@ class ModelTurn:
     results: tuple[ToolResult, ...]
 
 
-def turns_of(entries: Iterable[Entry]) -> list[UserTurn | ModelTurn]:
+def turns_of(entries: Iterable[PlainEntry]) -> list[UserTurn | ModelTurn]:
     """The turns in order; results stand where Rule 1 wants them."""
     turns: list[UserTurn | ModelTurn] = []
     output: list[AnswerText | Thought | ToolUse] = []
@@ -65,9 +65,9 @@ def fitting_id(call_id: str) -> str:
     return f"call_{hashlib.sha256(call_id.encode(errors='replace')).hexdigest()[:32]}"
 
 
-def _paired(entries: Iterable[Entry]) -> tuple[list[Entry], dict[str, ToolResult]]:
+def _paired(entries: Iterable[PlainEntry]) -> tuple[list[PlainEntry], dict[str, ToolResult]]:
     """The entries under unique ids, and the result of each call by its id."""
-    given: list[Entry] = []
+    given: list[PlainEntry] = []
     answers: dict[str, ToolResult] = {}
     unanswered: dict[str, list[str]] = {}  # the ids of the calls of one id in the history
     taken: set[str] = set()

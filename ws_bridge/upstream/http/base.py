@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
-from ws_bridge.protocol.events import Draft
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
 
@@ -33,7 +32,8 @@ FindAccess = Callable[[Target], Awaitable[Access]]
 class Continuation(Protocol):
     """A reader of a provider that pauses: it wants to be asked to go on with its own words.
 
-    The reader is one for the whole answer: after ``continuation`` the new answer's bytes are fed.
+    The reader is one for the whole answer: after ``continuation`` it is fed the new one's bytes. If
+    it is asked to ``finish`` while it is paused, the answer is incomplete.
     """
 
     @property
@@ -43,8 +43,4 @@ class Continuation(Protocol):
 
     def continuation(self, body: Json) -> Json:
         """The body that asks it to go on, made from the one before; it is not paused any more."""
-        ...
-
-    def finish_paused(self) -> list[Draft]:
-        """The last drafts of an answer that is asked no more: it is incomplete."""
         ...

@@ -93,7 +93,7 @@ class HttpClient:
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, most_bytes: int
     ) -> HttpAnswer:
-        """The answer to the body, whatever its status; whoever gets it closes it.
+        """The answer to the body, whatever its status; the caller closes it.
 
         Raises ``NotSent`` if the request cannot be made, and ``UpstreamError``.
         """

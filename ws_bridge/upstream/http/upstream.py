@@ -35,7 +35,7 @@ from ws_bridge.upstream.dialects.base import (
 )
 from ws_bridge.upstream.dialects.seals import Keys, MakerSeals
 from ws_bridge.upstream.dialects.writing import ModelFacts, write_request
-from ws_bridge.upstream.errors import REDIRECTED, NotSent, classify, truncated
+from ws_bridge.upstream.errors import REDIRECTED, classify, truncated
 from ws_bridge.upstream.http.base import Access, Continuation, FindAccess
 from ws_bridge.upstream.http.client import HttpAnswer, HttpClient
 from ws_bridge.upstream.provider_errors import error_of
@@ -51,7 +51,7 @@ BODY_HEADERS = {"content-type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class WrittenRequest:
     """A request that was written, the way to its target, and a maker of readers for its answer."""
 
     access: Access
@@ -94,13 +94,21 @@ class DialectUpstream:
         deadlines = Deadlines(request.target.timeout_seconds, request.target.stall_seconds)
         try:
             await self._pacer.wait_turn()
-            prepared = await _within(deadlines, self._prepared(request))
-            return await self._answer(request.target, prepared, deadlines)
+            prepared = await self._prepared_within(deadlines, request)
+            return await self._asked(request.target, prepared, deadlines)
         except BaseException:
             deadlines.cancel()
             raise
 
-    async def _prepared(self, request: Request) -> Prepared:
+    async def _prepared_within(self, deadlines: Deadlines, request: Request) -> WrittenRequest:
+        try:
+            return await _within(deadlines, self._prepared(request))
+        except UpstreamError as failure:
+            if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # else it is the client's
+                _log_failure(request.target, failure)
+            raise
+
+    async def _prepared(self, request: Request) -> WrittenRequest:
         """All that is sent, and what reads the answer. Raises ``UpstreamError``."""
         family = self._families[self._family_of(request.target)]
         access = await self._access(request.target)
@@ -112,17 +120,19 @@ class DialectUpstream:
         )
         seals = MakerSeals(request.target.maker, self._keys)
         given = ReaderInput(written.tools, seals, facts.provider, request.options)
-        return Prepared(access, written, body, partial(family.reader, given))
+        return WrittenRequest(access, written, body, partial(family.reader, given))
 
-    async def _answer(self, target: Target, prepared: Prepared, deadlines: Deadlines) -> Answer:
+    async def _asked(
+        self, target: Target, prepared: WrittenRequest, deadlines: Deadlines
+    ) -> Answer:
         """The answer, after as many attempts as are allowed."""
         attempt = 0
         while True:
             deadlines.record_activity()
-            exchange = Exchange(self._client, prepared, target.most_bytes)
+            call = DialectCall(self._client, prepared, target.most_bytes)
             try:
-                first = await _first(exchange, deadlines)
-                return DialectAnswer(target, first, exchange, deadlines)
+                first = await _first(call, deadlines)
+                return DialectAnswer(target, first, call, deadlines)
             except UpstreamError as failure:
                 _log_failure(target, failure)
                 pause = next_pause(
@@ -139,15 +149,15 @@ class DialectUpstream:
             attempt += 1
 
 
-class Exchange:
+class DialectCall:
     """One request and the drafts of its answer; where the provider pauses, several in a row."""
 
-    def __init__(self, client: HttpClient, prepared: Prepared, most_bytes: int) -> None:
+    def __init__(self, client: HttpClient, prepared: WrittenRequest, most_bytes: int) -> None:
         self._client = client
         self._prepared = prepared
         self._reader = prepared.reader()
         self._most_bytes = most_bytes
-        self._wire: HttpAnswer | None = None
+        self._answer: HttpAnswer | None = None
         self._body = prepared.written.body
         self._continued = 0
         self._has_ended = False  # the wire
@@ -164,7 +174,7 @@ class Exchange:
             return await self._go_on(paused)
         if pending := self._reader.feed(b""):  # raises what came with the drafts before
             return pending
-        data = None if self._has_ended or self._wire is None else await self._wire.read()
+        data = None if self._has_ended or self._answer is None else await self._answer.read()
         if data is not None:
             return self._reader.feed(data)
         self._has_ended = True
@@ -175,15 +185,18 @@ class Exchange:
 
     async def close(self, *, keep: bool) -> None:
         """Close the connection; ``keep``: it is used again if its end is near."""
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            await wire.close(keep=keep)
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            await answer.close(keep=keep)
 
     async def _go_on(self, paused: Continuation) -> Sequence[Draft]:
         """Ask a provider that has paused; without a turn left the answer is incomplete."""
         await self.close(keep=True)
         if self._continued == CONTINUATIONS:
-            return paused.finish_paused()
+            drafts = self._reader.finish()
+            if not self._reader.is_over:
+                raise truncated()
+            return drafts
         self._continued += 1
         self._body = paused.continuation(self._body)
         body = await aside(partial(_encoded, self._body), size=len(self._prepared.body))
@@ -194,29 +207,29 @@ class Exchange:
     async def _post(self, body: bytes) -> None:
         access, own = self._prepared.access, self._prepared.written.headers
         headers = await access.headers({**BODY_HEADERS, **own}, body)
-        wire = await self._client.post(access.url, headers, body, self._most_bytes)
-        self._wire = wire
-        if wire.status < HTTPStatus.MULTIPLE_CHOICES:
+        answer = await self._client.post(access.url, headers, body, self._most_bytes)
+        self._answer = answer
+        if answer.status < HTTPStatus.MULTIPLE_CHOICES:
             return
-        if wire.status < HTTPStatus.BAD_REQUEST:
+        if answer.status < HTTPStatus.BAD_REQUEST:
             raise UpstreamError(REDIRECTED)
-        raise error_of(wire.status, _readable(await wire.read_error()), wire.headers)
+        raise error_of(answer.status, _readable(await answer.read_error()), answer.headers)
 
 
 class DialectAnswer(Answer):
     """The answer of a provider that is asked in a dialect."""
 
     def __init__(
-        self, target: Target, first: Sequence[Draft], exchange: Exchange, deadlines: Deadlines
+        self, target: Target, first: Sequence[Draft], call: DialectCall, deadlines: Deadlines
     ) -> None:
         super().__init__(target, first)
-        self._exchange = exchange
+        self._call = call
         self._deadlines = deadlines
 
     async def read(self) -> Sequence[Draft] | None:
         """See ``Answer``."""
         try:
-            drafts = await _within(self._deadlines, self._exchange.read())
+            drafts = await _within(self._deadlines, self._call.read())
         except UpstreamError as failure:
             _log_failure(self.target, failure)
             raise
@@ -226,18 +239,18 @@ class DialectAnswer(Answer):
 
     async def _release(self, *, is_complete: bool, keep_running: bool) -> None:  # noqa: ARG002
         self._deadlines.cancel()
-        await self._exchange.close(keep=is_complete)
+        await self._call.close(keep=is_complete)
 
 
-async def _first(exchange: Exchange, deadlines: Deadlines) -> Sequence[Draft]:
+async def _first(call: DialectCall, deadlines: Deadlines) -> Sequence[Draft]:
     """The drafts that come first. Raises ``UpstreamError``, and then nothing is left open."""
     try:
-        await _within(deadlines, exchange.start())
-        while not (drafts := await _within(deadlines, exchange.read())):
+        await _within(deadlines, call.start())
+        while not (drafts := await _within(deadlines, call.read())):
             if drafts is None:
                 raise truncated()  # noqa: TRY301 - closes like any other failure
     except BaseException:
-        await exchange.close(keep=False)
+        await call.close(keep=False)
         raise
     return drafts
 

@@ -87,7 +87,7 @@ class SignedAccess:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LitellmTarget:
     """What litellm needs to know of a target: its names, address and key."""
 
     model: str
@@ -138,7 +138,7 @@ def _found(target: Target) -> Access:
         raise UpstreamError(NO_IDENTITY, status=500) from failure
 
 
-def _place(target: Target) -> Place:
+def _place(target: Target) -> LitellmTarget:
     given = access_of(target)
     base, key = given.get("api_base"), given.get("api_key")
     name, provider = models.name_of(target.model)
@@ -146,10 +146,12 @@ def _place(target: Target) -> Place:
         target.model, api_base=base, api_key=key
     )
     config = internals.CHAT_CONFIG.of(_ProviderConfigs)(name, _ProviderNames(provider))
-    return Place(name, provider, litellms_base or base or "", litellms_key or key or "", config)
+    return LitellmTarget(
+        name, provider, litellms_base or base or "", litellms_key or key or "", config
+    )
 
 
-def _openai_chat(place: Place) -> Access:
+def _openai_chat(place: LitellmTarget) -> Access:
     url = internals.CHAT_URL.of(place.config)(
         api_base=place.api_base or None,
         api_key=place.api_key,
@@ -161,7 +163,7 @@ def _openai_chat(place: Place) -> Access:
     return KeyAccess(url, place.credentials())
 
 
-def _responses(place: Place) -> Access:
+def _responses(place: LitellmTarget) -> Access:
     config = internals.RESPONSES_CONFIG.of(_ProviderConfigs)(place.provider, model=place.model)
     url = internals.CHAT_URL.of(config)(api_base=place.api_base or None, litellm_params={})
     key = _LitellmParams(api_key=place.api_key, api_base=place.api_base or None)
@@ -169,25 +171,25 @@ def _responses(place: Place) -> Access:
     return KeyAccess(url, {str(name).lower(): str(value) for name, value in given.items()})
 
 
-def _anthropic(place: Place) -> Access:
+def _anthropic(place: LitellmTarget) -> Access:
     base = place.api_base.rstrip("/")
     url = base if base.endswith(MESSAGES) else base + MESSAGES
     return KeyAccess(url, place.credentials())
 
 
-def _gemini(place: Place) -> Access:
+def _gemini(place: LitellmTarget) -> Access:
     url, action = _gemini_url(mode="chat", model=place.model, stream=True)
     if place.api_base:
         url = f"{place.api_base.rstrip('/')}/models/{place.model}:{action}?alt=sse"
     return KeyAccess(url, {"x-goog-api-key": place.api_key})
 
 
-def _cohere(place: Place) -> Access:
+def _cohere(place: LitellmTarget) -> Access:
     url = place.api_base or COHERE_CHAT
     return KeyAccess(url, place.credentials())
 
 
-def _bedrock(place: Place) -> Access:
+def _bedrock(place: LitellmTarget) -> Access:
     region = internals.AWS_REGION.of(_aws)(optional_params={}, model=place.model)
     _, endpoint = internals.AWS_ENDPOINT.of(_aws)(
         api_base=place.api_base or None,
@@ -203,7 +205,7 @@ def _bedrock(place: Place) -> Access:
 
 
 # By family.
-WAYS: Mapping[str, Callable[[Place], Access]] = {
+WAYS: Mapping[str, Callable[[LitellmTarget], Access]] = {
     "anthropic": _anthropic,
     "bedrock": _bedrock,
     "cohere": _cohere,

@@ -121,6 +121,7 @@ def test_a_whole_turn_goes_back_as_it_came():
         ({"service_tier": "default"}, {"service_tier": "standard_only"}),
         ({"service_tier": "priority", "truncation": "auto", "metadata": {"a": "b"}}, {}),
         ({"text": {"format": {"type": "text"}, "verbosity": "medium"}}, {}),
+        ({"text": {"format": None, "new": None}, "reasoning": {"effort": None, "new": None}}, {}),
         ({"include": ["reasoning.encrypted_content"], "prompt_cache_key": "k"}, {}),
     ],
 )

@@ -22,6 +22,7 @@ from upstreams.claude import (
 from upstreams.frames import block_delta, frame, start, stop
 
 from ws_bridge.protocol.tools import ToolTable
+from ws_bridge.upstream.dialects.anthropic import MessagesReader
 
 TOOLS = ToolTable.of(
     [
@@ -355,19 +356,22 @@ def test_a_paused_answer_goes_on_in_the_same_response():
     assert last.response["usage"]["total_tokens"] == 3 * (3 + 7)
 
 
-def test_an_answer_that_pauses_for_ever_is_incomplete():
+@pytest.mark.parametrize("end", [MessagesReader.finish, MessagesReader.finish_paused])
+def test_a_pause_that_is_not_resumed_is_incomplete(end):
     reading = reader()
-    for _ in range(8):
-        read_on(reading, hello(), text(0, "a"), goodbye("pause_turn"))
-        reading.continuation(BODY)
-    told = read_on(reading, hello(), text(0, "a"), goodbye("pause_turn"))
+    told = read_on(reading, hello(), SEARCH, goodbye("pause_turn"))
+    told.drafts += end(reading)
+    assert check_events(told.events) == []
     assert told.response["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert told.output[0]["status"] == "incomplete"
+    assert (reading.is_over, reading.paused) == (True, None)
 
 
-def test_a_pause_that_is_not_resumed_is_incomplete():
-    reading = reader()
-    read_on(reading, hello(), text(0, "a"), goodbye("pause_turn"))
-    assert reading.finish()[-1].type == "response.incomplete"
+@pytest.mark.parametrize("blocks", [(), (call(0, "f", "{}"),)])
+def test_a_pause_in_which_the_provider_has_nothing_to_do_is_incomplete(blocks):
+    """There are no words of its own, or the client must answer first."""
+    told = read(hello(), *blocks, goodbye("pause_turn"))
+    assert told.response["incomplete_details"] == {"reason": "max_output_tokens"}
 
 
 def test_a_resumed_answer_that_is_cut_off_is_truncated():
@@ -419,7 +423,7 @@ def test_any_stream_ends_once_and_the_same_in_any_pieces(wire, size, data):
 
 
 ODD = st.recursive(
-    st.none() | st.booleans() | st.integers() | WORDS,
+    st.just("\ud83d") | st.none() | st.booleans() | st.integers() | WORDS,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=2),
     max_leaves=4,
 )
@@ -446,7 +450,7 @@ ODD_EVENTS = st.builds(
                 },
                 optional={
                     **dict.fromkeys(("id", "input", "text", "citations", "tool_use_id"), ODD),
-                    "name": st.sampled_from(["web_search", "code_execution", "f", 1]),
+                    "name": st.sampled_from(["web_search", "code_execution", "f", 1, "\ud83d"]),
                 },
             ),
         },

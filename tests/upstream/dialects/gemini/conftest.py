@@ -76,7 +76,7 @@ def run(raw, *, piece=10**9, tools=NO_TOOLS):
 def checked(played):
     """The same, after the official types have taken every event."""
     sequencer = Sequencer(Envelope("resp_1", model="m", created_at=0), None, lambda: 0)
-    events = [event.json() for draft in played.drafts for event in sequencer.sequence(draft)]
+    events = [event.json() for event in sequencer.sequence(played.drafts)]
     if played.error is None:
         assert check_events(events) == []
     return played

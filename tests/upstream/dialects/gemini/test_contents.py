@@ -241,6 +241,8 @@ def test_a_signature_whose_call_is_gone_is_left_out(contents, sealed):
 
 
 def test_a_signature_whose_text_is_gone_is_left_out(contents, sealed):
+    twice = [said("bcd"), sealed(TEXT, "b25l", length=2), sealed(TEXT, length=2)]
+    assert "c2ln" not in str(contents(user("a"), *twice))
     for items in ([], [said("b")], [call("1"), result("1")]):
         assert "Signature" not in str(
             contents(user("a"), *items, sealed(TEXT, length=2), user("b"))

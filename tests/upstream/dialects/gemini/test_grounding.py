@@ -166,6 +166,16 @@ def test_a_stream_cites_its_words_and_shows_its_search(play):
     assert (note["url"], words) == ("https://a.example/1", "69°F (21°C)")
 
 
+@pytest.mark.parametrize(
+    "between", [{"text": "", "thought": True}, {"toolResponse": {"id": "1", "response": {}}}]
+)
+def test_what_ends_no_text_moves_no_citation(play, between):
+    metadata = {"groundingChunks": [PAGE], "groundingSupports": [support("ab c", 0, 4)]}
+    tool = {"toolCall": {"toolType": "FILE_SEARCH", "id": "1", "args": {"query": "q"}}}
+    played = play(tool, {"text": "ab "}, between, {"text": "cd"}, groundingMetadata=metadata)
+    assert [words for _, words in played.annotations] == ["ab c"]
+
+
 def test_a_page_that_was_read_stands_before_the_text(play_events):
     read = {"urlMetadata": [{"retrievedUrl": "https://p"}]}
     one = {"content": {"parts": [{"text": "a"}]}, "urlContextMetadata": read}

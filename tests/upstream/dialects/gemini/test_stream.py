@@ -303,8 +303,20 @@ def test_a_part_that_cannot_be_shown_fails_the_answer(play, part):
 def test_later_events_may_follow_a_finish_reason(play_events):
     early = event({"text": "a"}, finishReason="STOP")
     late = event({"text": "b"}, finishReason="MAX_TOKENS")
-    played = play_events(early, late)
-    assert (played.text, played.response["status"]) == ("ab", "incomplete")
+    last = {**event({"text": "c"}), "usageMetadata": {**USAGE, "totalTokenCount": 9}}
+    played = play_events(early, late, last)
+    assert (played.text, played.response["status"]) == ("abc", "incomplete")
+    assert played.response["usage"]["total_tokens"] == 9
+
+
+def test_a_failure_comes_after_what_was_said(play):
+    signed = {"text": "a", "thoughtSignature": "c2ln"}
+    played = play(signed, end="MALFORMED_FUNCTION_CALL", finishMessage="Malformed call: f(")
+    assert (played.error.message, played.error.code) == (
+        "Malformed call: f(",
+        "MALFORMED_FUNCTION_CALL",
+    )
+    assert played.drafts[-1].fields["delta"] == "a"
 
 
 def test_a_stream_without_a_finish_reason_is_cut_off(play_events):
@@ -317,8 +329,9 @@ def test_only_the_first_candidate_is_read(play_events):
     both = event({"text": "a"}, finishReason="STOP")
     other = {"content": {"parts": [{"text": "z"}]}, "index": 1, "finishReason": "SAFETY"}
     both["candidates"].insert(0, other)
-    played = play_events(both, {"candidates": [other]})
-    assert (played.text, played.response["status"]) == ("a", "completed")
+    plain = {"candidates": [{"content": {"parts": [{"text": "y"}]}, "index": 1}]}
+    played = play_events(event({"text": "b"}), plain, both, {"candidates": [other]})
+    assert (played.text, played.response["status"]) == ("ba", "completed")
 
 
 ERROR = {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}

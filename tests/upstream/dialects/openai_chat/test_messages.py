@@ -91,6 +91,7 @@ def test_mistral_says_a_word_between_a_result_and_the_user() -> None:
         ("deepseek", {"content": "t", "reasoning_content": "hm"}),
         ("groq", {"content": "t", "reasoning": "hm"}),
         ("perplexity", {"content": "t"}),
+        ("openai", {"content": "t"}),
         (
             "mistral",
             {
@@ -172,6 +173,18 @@ def test_sound() -> None:
     (message,) = write(user(Part("audio", media_type="audio/wav", data="QQ==")))
     sound = {"data": "QQ==", "format": "wav"}
     assert message["content"] == [{"type": "input_audio", "input_audio": sound}]
+
+
+def test_sound_is_bare_for_mistral() -> None:
+    sound = Part("audio", media_type="audio/wav", data="QQ==")
+    (message,) = write(user(sound), variant=variant_of("mistral"))
+    assert message["content"] == [{"type": "input_audio", "input_audio": "QQ=="}]
+
+
+def test_a_result_is_never_empty() -> None:
+    turn = AnswerTurn(calls=[ToolUse("call_1", TOOL, {})])
+    expected = {"role": "tool", "tool_call_id": "call_1", "content": "(no output)"}
+    assert write(turn)[1] == expected
 
 
 def test_turns_alternate_where_they_must() -> None:

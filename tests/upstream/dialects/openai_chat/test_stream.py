@@ -167,6 +167,7 @@ def test_log_probabilities_come_with_their_text() -> None:
         ("groq", {"reasoning": "hm"}, None),
         ("groq", {"reasoning_content": "hm", "reasoning": "hm"}, {"field": "reasoning_content"}),
         ("openai", {"reasoning": "hm"}, {"field": "reasoning"}),
+        ("openai", {"reasoning_content": "hm"}, {"field": "reasoning_content"}),
         ("mistral", {"content": [{"type": "thinking", "thinking": [{"text": "hm"}]}]}, None),
         ("openai", {"content": [{"type": "thinking", "thinking": "hm"}]}, {"field": "thinking"}),
         ("openrouter", {"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}, None),

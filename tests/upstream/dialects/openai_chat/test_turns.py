@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.tools import ClientTool
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
@@ -17,7 +14,6 @@ from ws_bridge.upstream.dialects.entries import (
     UserTurn,
 )
 from ws_bridge.upstream.dialects.openai_chat.turns import (
-    UNANSWERED,
     AnswerTurn,
     OwnThought,
     Turn,
@@ -120,9 +116,8 @@ def test_hosted_calls_say_nothing() -> None:
 def test_a_call_without_a_result_gets_one() -> None:
     (turn,) = turns(use("a"))
     assert isinstance(turn, AnswerTurn)
-    assert turn.answered() == [result("a", UNANSWERED)]
+    assert turn.answered() == [ToolResult("a", TOOL, ())]
 
 
-def test_a_result_without_a_call_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="'a'"):
-        turns(HELLO, result("a"))
+def test_a_result_without_a_call_is_the_users_text() -> None:
+    assert turns(result("a", "r")) == [UserTurn("user", (Part("text", "r"),))]

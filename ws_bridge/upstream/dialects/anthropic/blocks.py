@@ -68,7 +68,7 @@ class MessageBlock:
         """Keep a delta; its text, "" if it has none."""
         kind = str(delta.get("type"))
         if kind == "citations_delta" and isinstance(delta.get("citation"), dict):
-            self.citations.append(delta["citation"])
+            self.citations.append(in_whole_characters(delta["citation"]))
         text = delta.get(DELTAS.get(kind, ""))
         if kind != "signature_delta":
             return self.append_text(text)
@@ -110,7 +110,7 @@ def object_in(text: str) -> Json | None:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
         try:  # half of a surrogate pair, which orjson refuses
-            value = orjson.loads(mended(json.dumps(json.loads(text), ensure_ascii=False)))
+            value = in_whole_characters(json.loads(text))
         except (ValueError, RecursionError):
             return None
     return value if isinstance(value, dict) else None
@@ -122,6 +122,15 @@ def json_text(value: Any) -> str:
         return orjson.dumps(value).decode()
     except TypeError:
         return json.dumps(value, separators=(",", ":"))
+
+
+def in_whole_characters(value: Any) -> Any:
+    """A value of JSON without halves of surrogate pairs: it can be sent on."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return orjson.loads(mended(json.dumps(value, ensure_ascii=False)))
+    return value
 
 
 def mended(text: str) -> str:

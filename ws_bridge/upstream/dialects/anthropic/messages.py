@@ -25,8 +25,8 @@ from ws_bridge.upstream.dialects.anthropic.parts import block_of
 from ws_bridge.upstream.dialects.entries import (
     SYSTEM,
     AnswerText,
-    Entry,
     Part,
+    PlainEntry,
     Thought,
     ToolResult,
     ToolUse,
@@ -60,7 +60,7 @@ class _AnsweredCall:
         }
 
 
-def system_of(entries: Iterable[Entry]) -> list[Json]:
+def system_of(entries: Iterable[PlainEntry]) -> list[Json]:
     """The blocks of all turns of the system. Raises a 400 for what is no text."""
     blocks = []
     for entry in entries:
@@ -71,7 +71,7 @@ def system_of(entries: Iterable[Entry]) -> list[Json]:
     return blocks
 
 
-def messages_of(entries: Sequence[Entry], seals: MakerSeals) -> list[Json]:
+def messages_of(entries: Sequence[PlainEntry], seals: MakerSeals) -> list[Json]:
     """The messages of all other entries. Raises a 400 for a result without its call."""
     answered = _pairs(entries)
     history = _History()
@@ -165,7 +165,7 @@ class _History:
         return self._messages[-1]["role"] if self._messages else ""
 
 
-def _pairs(entries: Sequence[Entry]) -> dict[int, _AnsweredCall]:
+def _pairs(entries: Sequence[PlainEntry]) -> dict[int, _AnsweredCall]:
     """The calls by their place, each with its results; one id may be used again later."""
     calls: dict[int, _AnsweredCall] = {}
     latest: dict[str, list[_AnsweredCall]] = {}

@@ -29,7 +29,7 @@ from ws_bridge.upstream.dialects.anthropic.thinking import (
 )
 from ws_bridge.upstream.dialects.anthropic.tools import OfferedTools, tools_of
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
-from ws_bridge.upstream.dialects.entries import ToolUse, entries_of, instructions_of
+from ws_bridge.upstream.dialects.entries import ToolUse, instructions_of, plain_entries_of
 from ws_bridge.upstream.dialects.table import refused
 
 VERSION = "2023-06-01"
@@ -48,7 +48,7 @@ def write(given: WriterInput) -> ProviderRequest:
     options = TABLE.options_to_translate(named, drop=given.drop_params)
     for value in options.get("include") or ():
         TABLE.takes("includes", value, "include")
-    entries = [*instructions_of(options, TABLE), *entries_of(given.items, given.tools, TABLE)]
+    entries = [*instructions_of(options, TABLE), *plain_entries_of(given.items, given.tools, TABLE)]
     called = [entry.tool for entry in entries if isinstance(entry, ToolUse)]
     offered = tools_of(given.tools, given.items, options, called)
     messages = messages_of(entries, given.seals)
@@ -132,8 +132,8 @@ def _sampling_fault(name: str, value: float, features: ModelFeatures, mode: Thin
 
 def _format(text: Json, features: ModelFeatures, *, drop: bool) -> tuple[Json, list[Json]]:
     """The answer's format, and what of it is said in words."""
-    for name in text:
-        if name not in ("format", "verbosity"):
+    for name, value in text.items():
+        if value is not None and name not in ("format", "verbosity"):
             raise refused("parameter", f"text.{name}", f"text.{name}")
     if text.get("verbosity") not in (None, "medium") and not drop:
         raise refused("parameter", "text.verbosity", "text.verbosity")

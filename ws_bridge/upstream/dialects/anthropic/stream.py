@@ -24,7 +24,9 @@ from ws_bridge.upstream.dialects.anthropic.blocks import (
     THINKING,
     MessageBlock,
     call_id_of,
+    in_whole_characters,
     json_text,
+    mended,
     object_in,
 )
 from ws_bridge.upstream.dialects.anthropic.citations import annotations_of
@@ -36,7 +38,6 @@ from ws_bridge.upstream.provider_errors import error_of, has_error
 
 CUT, FILTERED = "max_output_tokens", "content_filter"
 PAUSED = "pause_turn"
-MOST_PAUSES = 8
 # The words of Anthropic, and of others who speak its dialect: "" or why the answer is incomplete.
 STOP_REASONS: Mapping[str, str] = {
     **dict.fromkeys(("end_turn", "stop_sequence", "tool_use", "stop", "tool_calls"), ""),
@@ -55,7 +56,6 @@ class MessagesReader(EventReader):
     def __init__(self, given: ReaderInput) -> None:
         super().__init__(given)
         self.paused: list[Json] | None = None  # the answer's blocks, where it waits to be resumed
-        self._pauses = 0
         self._is_begun = False
         self._container = ""
         self._usage = UsageCounter()
@@ -66,7 +66,6 @@ class MessagesReader(EventReader):
         self._calls = 0
         self._unfinished: MessageBlock | None = None  # the last call, if its input is not whole
         self._readers: Mapping[str, Callable[[Json], list[Draft]]] = {
-            "content_block_delta": self._delta,
             "content_block_start": self._block_start,
             "content_block_stop": self._block_stop,
             "message_start": self._message_start,
@@ -87,6 +86,11 @@ class MessagesReader(EventReader):
         container = {"container": self._container} if self._container else {}
         return {**body, "messages": messages, **container}
 
+    def finish_paused(self) -> list[Draft]:
+        """The last drafts of a paused answer that is not resumed: it is incomplete."""
+        self.paused = None
+        return self._checked(self._finish(CUT))
+
     def _event(self, event: ServerSentEvent) -> list[Draft]:
         if event.data == DONE:
             return []
@@ -94,6 +98,8 @@ class MessagesReader(EventReader):
         if not isinstance(data, dict):
             return []
         kind = data.get("type") or event.name
+        if kind == "content_block_delta":  # nearly all of a stream
+            return self._delta(data)
         if kind == "error" or has_error(data):
             raise error_of(None, data)
         read = self._readers.get(kind) if isinstance(kind, str) else None
@@ -108,9 +114,8 @@ class MessagesReader(EventReader):
         return drafts + self._message_stop({})
 
     def _end_of_wire(self) -> list[Draft]:
-        if self.paused is not None:  # it is not resumed
-            self.paused = None
-            return self._finish(CUT)
+        if self.paused is not None:
+            return self.finish_paused()
         if str(self._stop.get("stop_reason")) not in STOP_REASONS:
             raise truncated()
         return self._message_stop({})  # all was said but the last event
@@ -123,7 +128,7 @@ class MessagesReader(EventReader):
         self._is_begun = True
         self._message, self._stop = [], {}
         if isinstance(message.get("model"), str):
-            self._output.model = message["model"]
+            self._output.model = mended(message["model"])
         self._usage.update(message.get("usage"))
         self._note_end(message)
         content = message.get("content")
@@ -154,7 +159,7 @@ class MessagesReader(EventReader):
         known = {key: fields[key] for key in ("stop_reason", "stop_details") if fields.get(key)}
         self._stop |= known
         container = _object(fields.get("container")).get("id")
-        self._container = container if isinstance(container, str) else self._container
+        self._container = mended(container) if isinstance(container, str) else self._container
 
     def _message_stop(self, _data: Json) -> list[Draft]:
         reason = self._reason()
@@ -163,7 +168,6 @@ class MessagesReader(EventReader):
             drafts += self._end(index)
         if self._stop.get("stop_reason") == PAUSED and self._can_go_on():
             self.paused = [block.whole() for block in self._message]
-            self._pauses += 1
             return drafts
         return drafts + self._finish(reason)
 
@@ -175,13 +179,14 @@ class MessagesReader(EventReader):
         if (reason := STOP_REASONS.get(str(word))) is not None:
             return reason
         if str(word) in FAILURES or not self._output.has_output:
-            raise UpstreamError(f"The model provider ended the answer with '{str(word)[:64]}'.")
+            name = mended(str(word)[:64])
+            raise UpstreamError(f"The model provider ended the answer with '{name}'.")
         return ""
 
     def _can_go_on(self) -> bool:
-        """Whether the provider can be asked to go on: with words of its own, and not for ever."""
+        """Whether the provider can be asked to go on: with words of its own, and no call open."""
         is_clients_turn = any(block.call >= 0 for block in self._message)
-        return bool(self._message) and self._pauses < MOST_PAUSES and not is_clients_turn
+        return bool(self._message) and not is_clients_turn
 
     def _finish(self, reason: str) -> list[Draft]:
         is_broken = self._unfinished is not None and self._unfinished.has_pieces
@@ -202,7 +207,7 @@ class MessagesReader(EventReader):
             return []
         block = self._blocks.get(index)
         if block is not None and block.kind == "text" and delta.get("type") == "text_delta":
-            text = block.append_text(delta.get("text"))  # nearly all of a stream
+            text = block.append_text(delta.get("text"))
             return self._output.text(text) if text else []
         if block is not None:
             return self._append(block, delta)
@@ -235,6 +240,7 @@ class MessagesReader(EventReader):
 
     def _begin(self, index: int, start: Json) -> list[Draft]:
         drafts = self._end_unfinished()
+        start = in_whole_characters(start)
         block = MessageBlock(str(start.get("type")), start, self._output.text_length)
         self._blocks[index] = block
         self._message.append(block)

@@ -47,8 +47,8 @@ def thinking_mode(
 
     Raises a 400 for what the model cannot do.
     """
-    for name in reasoning:
-        if name not in OPTIONS:
+    for name, value in reasoning.items():
+        if value is not None and name not in OPTIONS:
             raise refused("parameter", f"reasoning.{name}", f"reasoning.{name}")
     effort = reasoning.get("effort")
     limit = _limit(max_tokens, most)

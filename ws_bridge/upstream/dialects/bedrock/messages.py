@@ -27,8 +27,8 @@ from ws_bridge.upstream.dialects.entries import (
     ToolResult,
     ToolUse,
     UserTurn,
-    entries_of,
     instructions_of,
+    plain_entries_of,
 )
 from ws_bridge.upstream.dialects.table import refused
 from ws_bridge.upstream.dialects.turns import NO_OUTPUT, ModelTurn, turns_of
@@ -70,7 +70,7 @@ class _MessageWriter:
 def history_of(given: WriterInput, options: Json) -> ConverseHistory:
     """The conversation. Raises a 400 for what the API has no form for."""
     history, writer = _MessageWriter(), BlockWriter()
-    turns = turns_of(entries_of(given.items, given.tools, TABLE))
+    turns = turns_of(plain_entries_of(given.items, given.tools, TABLE))
     turn_writer = _TurnWriter(given)
     for instruction in instructions_of(options, TABLE):
         history.system += _system(instruction)

@@ -99,7 +99,7 @@ class BedrockReader(EventReader):
             return drafts + self._begin_call(place, use)
         if result := _object(start, "toolResult"):
             self._blocks[place] = _Block("result", str(result.get("toolUseId")))
-            self._blocks[place].status = str(result.get("status") or "")
+            self._blocks[place].state = str(result.get("status") or "")
         elif "image" in start:
             self._blocks[place] = _Block("image")
         elif thought := _object(start, "reasoningContent"):
@@ -218,7 +218,7 @@ class BedrockReader(EventReader):
         if block.kind == "hosted":
             item = hosted_call(block.name, "".join(block.pieces))
             return self._output.begin_hosted(block.call_id, item) if item else []
-        fields = hosted_result(block.pieces, is_error=block.status == "error")
+        fields = hosted_result(block.pieces, is_error=block.state == "error")
         return self._output.end_hosted(block.call_id, fields)
 
     # Ends
@@ -251,7 +251,7 @@ class _Block:
 
     __slots__ = (
         *("begin", "call_id", "citations", "has_text", "kind"),
-        *("name", "pieces", "signature", "status"),
+        *("name", "pieces", "signature", "state"),
     )
 
     def __init__(self, kind: str, call_id: str = "", name: str = "") -> None:
@@ -260,7 +260,7 @@ class _Block:
         self.name = name
         self.begin = 0  # where its text begins in the open text
         self.has_text = False  # of a thought
-        self.signature = self.status = ""
+        self.signature = self.state = ""
         self.pieces: list[Any] = []
         self.citations: list[Json] = []
 

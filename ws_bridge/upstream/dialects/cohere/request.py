@@ -24,8 +24,8 @@ from ws_bridge.upstream.dialects.entries import (
     ToolResult,
     ToolUse,
     UserTurn,
-    entries_of,
     instructions_of,
+    plain_entries_of,
 )
 from ws_bridge.upstream.dialects.options import check_includes, effort_of, text_format_of
 from ws_bridge.upstream.dialects.seals import MakerSeals
@@ -64,7 +64,7 @@ def write(given: WriterInput) -> ProviderRequest:
 
 def _messages(given: WriterInput, options: Json) -> Iterator[Json]:
     yield from map(_written, instructions_of(options, TABLE))
-    for turn in turns_of(entries_of(given.items, given.tools, TABLE)):
+    for turn in turns_of(plain_entries_of(given.items, given.tools, TABLE)):
         if isinstance(turn, UserTurn):
             yield _written(turn)
             continue

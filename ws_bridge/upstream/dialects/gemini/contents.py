@@ -19,14 +19,14 @@ from ws_bridge.upstream.dialects.base import WriterInput
 from ws_bridge.upstream.dialects.entries import (
     SYSTEM,
     AnswerText,
-    Entry,
     Part,
+    PlainEntry,
     Thought,
     ToolResult,
     ToolUse,
     UserTurn,
-    entries_of,
     instructions_of,
+    plain_entries_of,
 )
 from ws_bridge.upstream.dialects.gemini.models import ModelTraits
 from ws_bridge.upstream.dialects.gemini.signatures import (
@@ -56,7 +56,7 @@ _OTHER_NAMES = {"image/jpg": "image/jpeg"}
 
 def write_contents(given: WriterInput, traits: ModelTraits) -> Json:
     """`contents`, and `systemInstruction` if there is one. Raises a 400 for what cannot be said."""
-    entries = list(entries_of(given.items, given.tools, TABLE))
+    entries = list(plain_entries_of(given.items, given.tools, TABLE))
     system = list(instructions_of(given.options, TABLE))
     for entry in entries.copy():  # what the system says first; later words stand where they are
         if not isinstance(entry, UserTurn) or entry.role not in SYSTEM:
@@ -81,7 +81,9 @@ def write_contents(given: WriterInput, traits: ModelTraits) -> Json:
 class History:
     """The turns while they grow."""
 
-    def __init__(self, given: WriterInput, traits: ModelTraits, entries: Sequence[Entry]) -> None:
+    def __init__(
+        self, given: WriterInput, traits: ModelTraits, entries: Sequence[PlainEntry]
+    ) -> None:
         self._given = given
         self._traits = traits
         self._turns: list[Json] = []
@@ -92,7 +94,7 @@ class History:
         self._unanswered: list[ToolUse] = []  # calls of the last turn
         self._next: Signature | None = None  # of the call that follows
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: PlainEntry) -> None:
         """One entry more."""
         if isinstance(entry, UserTurn):
             self._answer()

@@ -172,7 +172,7 @@ class GeminiReader(EventReader):
         return [] if text or self._text else self._leave()
 
     def _thought(self, text: str, signature: str) -> list[Draft]:
-        drafts = self._leave()
+        drafts = self._leave() if text or signature else []
         if text:
             drafts += self._output.reasoning(text)
         if signature:
@@ -262,8 +262,8 @@ class GeminiReader(EventReader):
         return drafts
 
     def _tool_response(self, response: Json, signature: str) -> list[Draft]:  # noqa: ARG002
-        """The end of the call that it names, or else of the last one."""
-        drafts = self._leave()
+        """The end of the call that it names, or else of the last one; an open text goes on."""
+        drafts: list[Draft] = []
         number = str(response.get("id") or next(reversed(self._hosted), ""))
         for key, kind in self._hosted.pop(number, {}).items():
             fields = fields_of_response(kind, response.get("response"))
@@ -308,24 +308,13 @@ class GeminiReader(EventReader):
         if not self._finish:
             raise truncated()
         has_output = self._output.has_output or self._partial is not None
-        try:
-            reason = incomplete_reason(self._finish, self._finish_message, has_output=has_output)
-        except UpstreamError as failure:
-            return self._fail(failure)
+        reason = incomplete_reason(self._finish, self._finish_message, has_output=has_output)
         drafts = self._last_words(reason) + self._end_partial(cut=reason != COMPLETED)
         if reason and (words := redacted(self._finish_message)):
             drafts += self._output.refusal(words)
         self._note(self._plain)
         self._output.usage = usage_of(self._usage)
         return drafts + self._output.finish(reason)
-
-    def _fail(self, failure: UpstreamError) -> list[Draft]:
-        """What is open is told first; the next call raises."""
-        drafts = self._leave()
-        if not drafts:
-            raise failure
-        self._failure = failure
-        return drafts
 
     def _last_words(self, reason: str) -> list[Draft]:
         """Sources without a place, what is open, and the searches that were not shown."""

@@ -17,14 +17,14 @@ from ws_bridge.types import Item, Json
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
-    Entry,
     Part,
+    PlainEntry,
     Thought,
     ToolResult,
     ToolUse,
     UserTurn,
-    entries_of,
     instructions_of,
+    plain_entries_of,
 )
 from ws_bridge.upstream.dialects.litellm_chunks.table import TABLE
 from ws_bridge.upstream.dialects.table import SEND_DATA, refused
@@ -46,7 +46,7 @@ def write(given: WriterInput) -> ProviderRequest:
     body.pop("tools", None)
     if system := [_message(turn) for turn in instructions_of(options, TABLE)]:
         body["instructions"] = "\n\n".join(part["text"] for m in system for part in m["content"])
-    body["input"] = [_item(entry) for entry in entries_of(given.items, given.tools, TABLE)]
+    body["input"] = [_item(entry) for entry in plain_entries_of(given.items, given.tools, TABLE)]
     if given.provider not in OPEN_LINKS:
         _check_links(body["input"])
     if not body["input"]:
@@ -82,7 +82,7 @@ def _functions(tools: ToolTable) -> Iterable[Json]:
         yield function
 
 
-def _item(entry: Entry) -> Item:
+def _item(entry: PlainEntry) -> Item:
     if isinstance(entry, UserTurn):
         return _message(entry)
     if isinstance(entry, AnswerText):

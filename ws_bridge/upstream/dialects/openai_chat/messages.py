@@ -15,6 +15,7 @@ from ws_bridge.upstream.dialects.openai_chat.call_ids import for_provider
 from ws_bridge.upstream.dialects.openai_chat.thoughts import DETAILS, EXTRAS, FIELDS
 from ws_bridge.upstream.dialects.openai_chat.turns import AnswerTurn, OwnThought, Turn
 from ws_bridge.upstream.dialects.openai_chat.variants import Variant
+from ws_bridge.upstream.dialects.turns import NO_OUTPUT
 
 GO_ON: Json = {"role": "assistant", "content": "OK"}  # between a result and the user's next words
 NO_THOUGHT = " "  # for providers that want a thought with every message
@@ -98,7 +99,7 @@ class MessageWriter:
 
     def _result(self, result: ToolResult) -> Json:
         call_id = for_provider(result.call_id, self.variant.call_ids)
-        content: object = result.text
+        content: object = result.text or ("" if self._shown_after(result) else NO_OUTPUT)
         if self.variant.takes_tool_parts and any(part.kind != "text" for part in result.parts):
             content = [self._part(part) for part in result.parts]
         return {"role": "tool", "tool_call_id": call_id, "content": content}
@@ -127,7 +128,9 @@ class MessageWriter:
             return {"type": "image_url", "image_url": {"url": part.data_url, **detail}}
         if part.kind == "file":
             return FILES[self.variant.files](part)
-        sound: Json = {"data": part.data, "format": part.media_type.partition("/")[2]}
+        sound: str | Json = part.data
+        if self.variant.nests_audio:
+            sound = {"data": part.data, "format": part.media_type.partition("/")[2]}
         return {"type": "input_audio", "input_audio": sound}
 
 

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from ws_bridge.errors import InvalidRequest, UpstreamError
+from ws_bridge.errors import InvalidRequest
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
-from ws_bridge.upstream.dialects.entries import entries_of, instructions_of
+from ws_bridge.upstream.dialects.entries import instructions_of, plain_entries_of
 from ws_bridge.upstream.dialects.openai_chat.messages import MessageWriter
 from ws_bridge.upstream.dialects.openai_chat.offered_tools import Offer, offer_of
 from ws_bridge.upstream.dialects.openai_chat.table import table_of
 from ws_bridge.upstream.dialects.openai_chat.turns import turns_of
 from ws_bridge.upstream.dialects.openai_chat.variants import EFFORTS, Variant, variant_of
+from ws_bridge.upstream.dialects.options import effort_of
 from ws_bridge.upstream.dialects.table import Refuse, RequestTable, refused
-from ws_bridge.upstream.errors import NO_REASONING
 
 LOGPROBS = "message.output_text.logprobs"
 AS_THEY_ARE = ("temperature", "top_p")
-USUAL_TIERS = ("auto", "default")
 
 
 def write(given: WriterInput) -> ProviderRequest:
@@ -28,7 +27,7 @@ def write(given: WriterInput) -> ProviderRequest:
     offer = offer_of(given.tools, options.get("tool_choice"), variant, table)
     entries = [
         *instructions_of(options, table),
-        *entries_of(given.items, given.tools, table),
+        *plain_entries_of(given.items, given.tools, table),
     ]
     writer = MessageWriter(variant, thinks=given.supports_reasoning is True)
     body: Json = {
@@ -39,12 +38,13 @@ def write(given: WriterInput) -> ProviderRequest:
         **_effort(options, given, variant),
         **_format(options, given, variant),
         **_logprobs(options, given, table),
-        **_tier(options, given, variant),
-        **_truncation(options, given, variant),
+        **_tier(options, variant),
+        **_truncation(options),
         **offer.fields,
         **_calls(options, offer, given),
     }
-    body["stream"] = variant.streams_formats or "response_format" not in body
+    may_stream = variant.streams_formats or "response_format" not in body
+    body["stream"] = given.streams and may_stream
     if not body["messages"]:
         raise InvalidRequest("There is no input for the model.", param="input")
     if body["stream"] and variant.stream_options:
@@ -58,17 +58,9 @@ def _length(options: Json, variant: Variant) -> Json:
 
 
 def _effort(options: Json, given: WriterInput, variant: Variant) -> Json:
-    reasoning = options.get("reasoning")
-    effort = reasoning.get("effort") if isinstance(reasoning, dict) else None
-    if effort is None or (given.supports_reasoning is False and effort == "none"):
-        return {}
-    if given.supports_reasoning is False:
-        if given.drop_params:
-            return {}
-        raise UpstreamError(
-            NO_REASONING, status=400, code="unsupported_parameter", param="reasoning.effort"
-        )
-    return EFFORTS[variant.effort](str(effort))
+    effort = effort_of(options, given)
+    is_asked = effort and (effort != "none" or given.supports_reasoning is not False)
+    return EFFORTS[variant.effort](effort) if is_asked else {}
 
 
 def _format(options: Json, given: WriterInput, variant: Variant) -> Json:
@@ -113,23 +105,14 @@ def _logprobs(options: Json, given: WriterInput, table: RequestTable) -> Json:
     return {"logprobs": True} | ({"top_logprobs": count} if count else {})
 
 
-def _tier(options: Json, given: WriterInput, variant: Variant) -> Json:
+def _tier(options: Json, variant: Variant) -> Json:
     tier = options.get("service_tier")
-    if isinstance(tier, str) and tier in variant.tiers:
-        return {"service_tier": tier}
-    if tier is not None and tier not in USUAL_TIERS and not given.drop_params:
-        raise refused("service tier", str(tier), "service_tier")
-    return {}
+    return {"service_tier": tier} if isinstance(tier, str) and tier in variant.tiers else {}
 
 
-def _truncation(options: Json, given: WriterInput, variant: Variant) -> Json:
-    if options.get("truncation") != "auto":
-        return {}
-    if variant.truncates:
-        return {"transforms": ["middle-out"]}
-    if given.drop_params:
-        return {}
-    raise refused("truncation", "auto", "truncation")
+def _truncation(options: Json) -> Json:
+    """Only a table that has the option lets it through."""
+    return {"transforms": ["middle-out"]} if options.get("truncation") == "auto" else {}
 
 
 def _calls(options: Json, offer: Offer, given: WriterInput) -> Json:

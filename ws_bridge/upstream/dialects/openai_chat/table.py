@@ -15,6 +15,7 @@ from ws_bridge.upstream.dialects.table import (
     INCLUDES,
     TEXT_PARTS,
     TRANSLATE,
+    Harmless,
     Refuse,
     RequestTable,
     Translate,
@@ -47,14 +48,16 @@ TABLE = RequestTable(
         "max_tool_calls": Translate("It is refused beside tools that the provider runs."),
         "parallel_tool_calls": TRANSLATE,
         "reasoning": Translate("The effort; thoughts are shown as they come."),
-        "service_tier": Translate("Of a provider that has tiers; elsewhere auto and default."),
+        "service_tier": Translate(
+            "Elsewhere than at OpenAI and Groq it is left out, as a mere price."
+        ),
         "temperature": TRANSLATE,
         "text": Translate("The verbosity is OpenAI's; elsewhere it can be medium only."),
         "tool_choice": TRANSLATE,
         "tools": TRANSLATE,
         "top_logprobs": TRANSLATE,
         "top_p": TRANSLATE,
-        "truncation": Translate("OpenRouter's 'auto'; elsewhere it can be disabled only."),
+        "truncation": Harmless("Nothing is cut off: a prompt that is too long is an error."),
     },
     includes={**INCLUDES, "message.output_text.logprobs": TRANSLATE},
 )

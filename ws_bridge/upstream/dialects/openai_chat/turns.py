@@ -1,7 +1,7 @@
 """Entries → turns as chat providers know them: calls stand with their results (pure).
 
 Rule 1: results follow their calls directly, wherever they stand in the request; a call that was
-never answered gets a result that says so, and a result without a call is refused.
+never answered gets a result that says so, and a result without a call is the user's text.
 Rule 2: one message has one text. A further text, or a thought after a text, begins another message;
 a thought that is only a seal belongs to the message that it follows.
 """
@@ -11,13 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ws_bridge.errors import InvalidRequest
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
-    Entry,
     HostedUse,
-    Part,
+    PlainEntry,
     Thought,
     ToolResult,
     ToolUse,
@@ -25,8 +23,7 @@ from ws_bridge.upstream.dialects.entries import (
 )
 from ws_bridge.upstream.dialects.openai_chat.thoughts import DETAILS, EXTRAS
 from ws_bridge.upstream.dialects.seals import MakerSeals
-
-UNANSWERED = "This call was not answered."
+from ws_bridge.upstream.dialects.turns import filled
 
 
 @dataclass(slots=True)
@@ -59,8 +56,7 @@ class AnswerTurn:
     def answered(self) -> list[ToolResult]:
         """A result for each call."""
         return [
-            self.results.get(call.call_id)
-            or ToolResult(call.call_id, call.tool, (Part("text", UNANSWERED),))
+            self.results.get(call.call_id) or ToolResult(call.call_id, call.tool, ())
             for call in self.calls
         ]
 
@@ -68,21 +64,18 @@ class AnswerTurn:
 Turn = UserTurn | AnswerTurn
 
 
-def turns_of(entries: Iterable[Entry], seals: MakerSeals) -> list[Turn]:
-    """The turns in order. Raises ``InvalidRequest`` for a result without a call."""
+def turns_of(entries: Iterable[PlainEntry], seals: MakerSeals) -> list[Turn]:
+    """The turns in order."""
     turns: list[Turn] = []
     asked: dict[str, AnswerTurn] = {}  # the last turn that has a call of this id
     for entry in entries:
         if isinstance(entry, UserTurn):
             turns.append(entry)
         elif isinstance(entry, ToolResult):
-            turn = asked.get(entry.call_id)
-            if turn is None:
-                raise InvalidRequest(
-                    f"No tool call found for the output with call_id '{entry.call_id[:64]}'.",
-                    param="input",
-                )
-            turn.results[entry.call_id] = entry
+            if (turn := asked.get(entry.call_id)) is None:
+                turns.append(UserTurn("user", filled(entry.parts)))
+            else:
+                turn.results[entry.call_id] = entry
         elif not isinstance(entry, HostedUse):
             thought = _own(entry, seals) if isinstance(entry, Thought) else None
             if isinstance(entry, Thought) and thought is None:

@@ -35,6 +35,7 @@ class Variant:
     takes_user_after_tool: bool = True
     takes_text_lists: bool = False  # else several texts are one
     takes_tool_parts: bool = False  # images in the messages of tools
+    nests_audio: bool = True  # else sound is bare base64
     takes_empty_turns: bool = True  # an assistant's message without text and calls
     reasoning: str = "reasoning_content"  # the field of thoughts in the history; "": none
     wants_reasoning: bool = False  # with each of the assistant's messages, where the model thinks
@@ -48,7 +49,6 @@ class Variant:
     stream_options: bool = True
     always_ends: bool = True  # else an answer may end with [DONE] and no finish reason
     verbosity: bool = False
-    truncates: bool = False
     tiers: frozenset[str] = frozenset()  # of `service_tier`
     search: str = ""  # how the provider's web search is asked for: a key of `SEARCHES`
     files: str = ""  # the form of file parts: a key of `messages.FILES`
@@ -110,6 +110,7 @@ OPENAI = Variant(
     max_tokens="max_completion_tokens",
     takes_developer=True,
     takes_text_lists=True,
+    reasoning="",  # it has none; what servers behind its name write is sealed with its field
     knows_allowed_tools=True,
     verbosity=True,
     tiers=frozenset({"auto", "default", "flex", "priority", "scale"}),
@@ -147,6 +148,7 @@ VARIANTS: Mapping[str, Variant] = {
         takes_user_after_tool=False,
         takes_text_lists=True,
         takes_tool_parts=True,
+        nests_audio=False,
         takes_empty_turns=False,
         reasoning="thinking",
         effort="high_or_none",
@@ -185,12 +187,12 @@ VARIANTS: Mapping[str, Variant] = {
         reasoning="reasoning",
         effort="reasoning",
         verbosity=True,
-        truncates=True,
         search="plugin",
         files="file",
         cells={
             "parts": {**FILE_LINKS, **AUDIO},
             "tools": SEARCH,
+            "options": {"truncation": Translate("Its transform 'middle-out'.")},
         },
     ),
     "perplexity": Variant(
