@@ -138,6 +138,11 @@ async def test_all_frames_that_wait_are_one_batch(fake, native):
     await answer.close(COMPLETE)
 
 
+async def read_into(drafts, answer):
+    while (batch := await answer.read()) is not None:
+        drafts += batch
+
+
 async def test_drafts_before_a_failure_are_read_before_it(fake, native):
     fake.accidents["gpt-text"].append(Accident(4, "abort"))
     answer = await native.open(request(target(fake)))
@@ -145,8 +150,7 @@ async def test_drafts_before_a_failure_are_read_before_it(fake, native):
     await connection.wait_until_closed()
     drafts = [*answer.first]
     with pytest.raises(UpstreamError, match="lost"):
-        while True:
-            drafts += await answer.read()
+        await read_into(drafts, answer)
     assert len(drafts) == 4
     await answer.close()
 
