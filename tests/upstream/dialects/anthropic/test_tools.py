@@ -3,6 +3,7 @@
 import pytest
 
 from ws_bridge.errors import InvalidRequest, UpstreamError
+from ws_bridge.protocol.history import PROVIDER_TURN
 from ws_bridge.protocol.tools import ClientTool, ToolTable
 from ws_bridge.upstream.dialects.anthropic.tools import tools_of
 
@@ -102,9 +103,11 @@ def test_deferred_tools_wait_where_they_can_be_searched():
 
 def test_what_a_search_has_found_is_offered():
     found = {"type": "tool_search_output", "call_id": None, "tools": [{**G, "name": "late"}, F, 7]}
-    made = offered(F, items=[found, {"type": "tool_search_output"}])
-    assert sorted(tool["name"] for tool in made.tools) == ["f", "late"]
-    assert set(made.table.tools) == {"f", "late"}
+    items = [found, {"type": "tool_search_output"}]
+    in_turn = {"type": PROVIDER_TURN, "side_data": {}, "items": items}
+    for made in (offered(F, items=items), offered(F, items=[in_turn])):
+        assert sorted(tool["name"] for tool in made.tools) == ["f", "late"]
+        assert set(made.table.tools) == {"f", "late"}
 
 
 @pytest.mark.parametrize(
