@@ -253,13 +253,22 @@ def test_a_seal_before_the_turn_signs_no_call_after_it(kept, contents, seals):
         {"parts": [CODE, call(id=7)]},
         {"parts": [CODE, call(args=[])]},
         {"parts": [CODE, call(of_a_later_release=True)]},
-        {"parts": [CODE, call("another")]},
-        {"parts": [CODE]},  # without the call of the items
         {"content": [{"text": "a"}]},
     ],
 )
 def test_side_data_of_another_form_is_nothing_and_the_items_are_sent(kept, contents, side_data):
+    _, items = kept(CODE, RAN, {"text": "2"})
+    assert contents(USER, turn(side_data, items), USER) == [
+        GO_ON,
+        {"role": "model", "parts": [{"text": "2"}]},
+        GO_ON,
+    ]
+
+
+@pytest.mark.parametrize("calls", [[], [call("another")]])
+def test_parts_without_the_calls_of_the_items_are_nothing(kept, contents, calls):
     _, items = kept(CODE, RAN, {"text": "2"}, signed(call(id="f1", args={"a": 1})))
+    side_data = {"parts": [CODE, RAN, *calls]}
     assert contents(USER, turn(side_data, items), *answers(items)) == [
         GO_ON,
         {"role": "model", "parts": [{"text": "2"}, signed(call(id="f1", args={"a": 1}))]},
