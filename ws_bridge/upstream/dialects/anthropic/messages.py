@@ -17,16 +17,16 @@ from ws_bridge.upstream.dialects.anthropic.parts import block_of
 from ws_bridge.upstream.dialects.entries import (
     SYSTEM,
     AnswerText,
+    OwnBlock,
     Part,
     PlainEntry,
     Thought,
     ToolResult,
-    ToolUse,
     UserTurn,
 )
 from ws_bridge.upstream.dialects.seals import MakerSeals
 from ws_bridge.upstream.dialects.table import refused
-from ws_bridge.upstream.dialects.turns import filled, turns_of
+from ws_bridge.upstream.dialects.turns import ModelEntry, filled, turns_of
 
 BEGINNING = "(The conversation begins here.)"
 GO_ON = "Continue."
@@ -122,7 +122,9 @@ def _is_system(entry: PlainEntry) -> bool:
     return isinstance(entry, UserTurn) and entry.role in SYSTEM
 
 
-def _output(entry: AnswerText | Thought | ToolUse, seals: MakerSeals) -> list[Json]:
+def _output(entry: ModelEntry, seals: MakerSeals) -> list[Json]:
+    if isinstance(entry, OwnBlock):
+        return [entry.block]
     if isinstance(entry, Thought):
         return _sealed_blocks(entry, seals)
     if isinstance(entry, AnswerText):
