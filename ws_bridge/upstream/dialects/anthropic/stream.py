@@ -30,6 +30,7 @@ from ws_bridge.upstream.dialects.anthropic.blocks import (
     object_in,
 )
 from ws_bridge.upstream.dialects.anthropic.citations import annotations_of
+from ws_bridge.upstream.dialects.anthropic.own_blocks import side_data_of
 from ws_bridge.upstream.dialects.anthropic.usage import UsageCounter
 from ws_bridge.upstream.dialects.base import DONE, EventReader, ReaderInput, parsed
 from ws_bridge.upstream.dialects.sse import ServerSentEvent, SseDecoder
@@ -60,6 +61,7 @@ class MessagesReader(EventReader):
         self._container = ""
         self._usage = UsageCounter()
         self._stop: Json = {}  # `stop_reason` and `stop_details`
+        self._before: list[MessageBlock] = []  # the blocks of the answer's messages that are over
         self._message: list[MessageBlock] = []  # all blocks of the message
         self._blocks: dict[int, MessageBlock] = {}  # those that are open, by index
         self._hosted: dict[str, Item] = {}  # calls without a result, by Anthropic's id
@@ -126,6 +128,7 @@ class MessagesReader(EventReader):
         message = _object(data.get("message"))
         drafts = self._cut_message() if self._is_begun else []
         self._is_begun = True
+        self._before += self._message
         self._message, self._stop = [], {}
         if isinstance(message.get("model"), str):
             self._output.model = mended(message["model"])
@@ -197,6 +200,7 @@ class MessagesReader(EventReader):
         for key in self._hosted:
             drafts += self._output.end_hosted(key, {"status": hosted.UNFINISHED})
         self._output.usage = self._usage.json()
+        self._output.side_data = side_data_of([*self._before, *self._message], self._container)
         return drafts + self._output.finish(reason or (CUT if is_broken else ""))
 
     # Blocks
