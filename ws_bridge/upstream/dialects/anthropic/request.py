@@ -19,7 +19,7 @@ from ws_bridge.upstream.dialects.anthropic.messages import (
     starts_unthought,
     system_of,
 )
-from ws_bridge.upstream.dialects.anthropic.own_blocks import unfolded
+from ws_bridge.upstream.dialects.anthropic.own_blocks import betas_of, unfolded
 from ws_bridge.upstream.dialects.anthropic.schemas import output_schema
 from ws_bridge.upstream.dialects.anthropic.table import TABLE
 from ws_bridge.upstream.dialects.anthropic.thinking import (
@@ -74,8 +74,8 @@ def write(given: WriterInput) -> ProviderRequest:
     if given.prompt_cache:
         body = with_cache_marks(body)
     headers = {"anthropic-version": VERSION}
-    if offered.betas:
-        headers["anthropic-beta"] = ",".join(dict.fromkeys(offered.betas))
+    if betas := [*offered.betas, *betas_of(messages, history.container)]:
+        headers["anthropic-beta"] = ",".join(dict.fromkeys(betas))
     return ProviderRequest(body, headers, offered.table)
 
 
