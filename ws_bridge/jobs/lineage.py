@@ -22,6 +22,7 @@ from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.protocol.output.received import items_of
 from ws_bridge.protocol.request import CreateResponse
 from ws_bridge.protocol.sealing import Sealer, sealed_bytes
+from ws_bridge.protocol.tools import provider_calls
 from ws_bridge.store.base import Snapshot, Store
 from ws_bridge.store.conversations import Conversations
 from ws_bridge.stream import Stream
@@ -58,7 +59,10 @@ class Lineage:
             if snapshot.status not in ("completed", "incomplete"):
                 raise PreviousResponseNotFound(response_id)
             record, output = snapshot.record, tuple(items_of(snapshot.response.get("output")))
-            turn = Turn(record.id, record.input, output, record.maker, turn)
+            turn = Turn(
+                *(record.id, record.input, output, record.maker, turn),
+                provider_calls=provider_calls(output, snapshot.response.get("tools") or ()),
+            )
         if turn is None:
             raise PreviousResponseNotFound(response_id)
         return turn
@@ -141,5 +145,5 @@ async def build_chain(parent: Turn | None, request: CreateResponse, sealer: Seal
 
 def _checked_chain(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:
     chain = sealer.open(Chain(parent, request.items()))
-    chain.check_calls()
+    chain.check_calls(provider_calls(chain.input, request.tools or ()))
     return chain

@@ -32,6 +32,8 @@ from ws_bridge.protocol.compaction import threshold_of
 from ws_bridge.protocol.json_limits import USUAL, JsonLimits, check_limits, read_object
 from ws_bridge.types import Item, Json
 
+# Outputs of tools that a provider ran itself: where it needs no call id, theirs is null.
+NEEDS_NO_CALL = frozenset({"tool_search_output"})
 STREAM_ID = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
 
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
@@ -249,6 +251,8 @@ def check_item(item: Item, where: str) -> None:
         raise InvalidRequest(f"Invalid type for '{where}.type': expected a string.", param="input")
     if kind == "message":
         _check_message(item, where)
+    elif item.get("call_id") is None and kind in NEEDS_NO_CALL:
+        return
     elif kind.endswith("_output") and "call_id" in item and not isinstance(item["call_id"], str):
         raise InvalidRequest(
             f"Invalid type for '{where}.call_id': expected a string.", param="input"

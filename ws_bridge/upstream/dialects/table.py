@@ -137,9 +137,12 @@ HOSTED_ITEMS: Cells = dict.fromkeys(
     (
         *("web_search_call", "file_search_call", "code_interpreter_call"),
         *("image_generation_call", "mcp_call", "mcp_list_tools", "tool_search_call"),
-        *("tool_search_output", "mcp_approval_request", "mcp_approval_response"),
+        *("mcp_approval_request", "mcp_approval_response"),
     ),
     _SHOWN,
+) | dict.fromkeys(
+    ("tool_search_output", "additional_tools"),
+    Harmless("Its tools are offered with those of the request."),
 )
 TEXT_PARTS: Cells = dict.fromkeys(
     ("input_text", "output_text", "refusal", "text", "summary_text", "reasoning_text"), TRANSLATE

@@ -50,7 +50,7 @@ def write(given: WriterInput) -> ProviderRequest:
         TABLE.takes("includes", value, "include")
     entries = [*instructions_of(options, TABLE), *plain_entries_of(given.items, given.tools, TABLE)]
     called = [entry.tool for entry in entries if isinstance(entry, ToolUse)]
-    offered = tools_of(given.tools, given.items, options, called)
+    offered = tools_of(given.tools, options, called)
     messages = messages_of(entries, given.seals)
     features = features_of(given.model)
     if given.supports_reasoning is False:
