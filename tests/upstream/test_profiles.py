@@ -4,17 +4,13 @@ import ast
 import dataclasses
 import re
 from pathlib import Path
-from types import NoneType
 
 import pytest
-from upstreams.asking import HELLO
 
 import ws_bridge.upstream
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.compaction import compacts_natively
-from ws_bridge.upstream.dialects import reader_of
-from ws_bridge.upstream.dialects.chat import ChatDeltas
-from ws_bridge.upstream.dialects.request_adapter import Dialect
+from ws_bridge.upstream.dialects.base import ProviderRequest
 from ws_bridge.upstream.errors import NeverBegan
 from ws_bridge.upstream.litellm import client, models
 from ws_bridge.upstream.litellm.access import _found as access_of
@@ -24,7 +20,6 @@ from ws_bridge.upstream.profiles import PROFILES, Profile, profile_of
 from ws_bridge.upstream.websocket.connection import ProviderAddress
 
 OTHER = "https://elsewhere.example"
-READERS = {"": NoneType, "chat": ChatDeltas}
 ALL = {**PROFILES, "nosuch": Profile()}
 
 
@@ -82,12 +77,19 @@ def compacts(name, profile):
         assert compacts_natively(there) is profile.compacts
 
 
+def speaks_plain_responses(name, profile):
+    if profile.speaks_plain_responses:
+        plain = Target("m", f"{name}/of-its-own", f"{OTHER}/v1")
+        assert access_of(plain).url == f"{OTHER}/v1/responses"
+
+
 def dialect(name, profile):
     fits = next(fit for fit in ("of-its-own", "org/model") if re.fullmatch(profile.names, fit))
     asked = Target("m", f"{name}/{fits}")
-    assert models.family_of(asked) in (models.RESPONSES, profile.dialect)
+    own = models.RESPONSES if profile.speaks_plain_responses else ""
+    assert models.family_of(asked) == (own if models.is_native(asked.model) else profile.dialect)
     assert models.family_of(dataclasses.replace(asked, via="litellm")) == ""
-    assert models.dialect_of(f"{name}/chat_completions/x") is Dialect.CHAT
+    assert not models.is_native(f"{name}/chat_completions/x")
 
 
 def names(name, profile):
@@ -115,19 +117,15 @@ def signs_itself(name, profile):
 
 
 def takes_client(name, profile):
-    call = Call(target(name), Dialect.CHAT, [HELLO])
+    call = Call(target(name), ProviderRequest({}), is_native=False)
     assert ("client" in client._client_of(call)) is profile.takes_client
-    assert "client" in client._client_of(dataclasses.replace(call, dialect=Dialect.NATIVE))
+    assert "client" in client._client_of(dataclasses.replace(call, is_native=True))
 
 
 def is_asked_for_models(name, profile):
     models.register([target(name)])
     entry = models.litellm.model_cost.get(f"{name}/of-its-own", {})
     assert (entry.get("mode") == "chat") is profile.is_asked_for_models
-
-
-def reader(name, profile):
-    assert type(reader_of(profile_of(name).reader)) is READERS[profile.reader]
 
 
 FACTS = {
@@ -140,6 +138,7 @@ FACTS = {
         socket_path,
         lanes_,
         compacts,
+        speaks_plain_responses,
         dialect,
         names,
         routes,
@@ -147,7 +146,6 @@ FACTS = {
         signs_itself,
         takes_client,
         is_asked_for_models,
-        reader,
     )
 }
 
@@ -167,16 +165,14 @@ def test_a_provider_without_a_profile_has_the_defaults():
     assert profile_of("nosuch") == Profile()
 
 
-# A dialect's name and its reader's; they are no providers.
-DIALECTS = {
-    ("dialects/anthropic/__init__.py", "anthropic"),
-    ("dialects/request_adapter.py", "anthropic"),
+# The names of families; they are no providers.
+FAMILIES = {
     ("litellm/models.py", "bedrock"),
     *(("litellm/access.py", family) for family in ("anthropic", "bedrock", "cohere", "gemini")),
 }
 
 
-def test_no_other_module_names_a_provider():
+def test_no_module_but_a_dialect_names_a_provider():
     home = Path(ws_bridge.upstream.__file__).parent
     named = {
         (path.relative_to(home).as_posix(), node.value)
@@ -184,4 +180,5 @@ def test_no_other_module_names_a_provider():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and node.value in PROFILES
     }
-    assert {one for one in named if one[0] != "profiles.py"} == DIALECTS
+    known = ("profiles.py", "dialects/")  # a dialect has the facts of its own family
+    assert {one for one in named if not one[0].startswith(known)} == FAMILIES

@@ -7,6 +7,7 @@ waits for the other half, which comes with the next delta of the same text.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 _HALF = re.compile("[\ud800-\udfff]")
 REPLACEMENT = "\ufffd"
@@ -31,3 +32,20 @@ class HalfCharacters:
         """What takes the place of a half whose other half did not come."""
         held, self._held = self._held, ""
         return REPLACEMENT if held else ""
+
+
+def whole(text: str) -> str:
+    """A text that is all there: a half alone is replaced."""
+    halves = HalfCharacters()
+    return halves.join(text) + halves.flush()
+
+
+def all_whole(value: Any) -> Any:
+    """A copy of parsed JSON in whole characters only."""
+    if isinstance(value, str):
+        return whole(value)
+    if isinstance(value, list):
+        return [all_whole(each) for each in value]
+    if isinstance(value, dict):
+        return {whole(key): all_whole(each) for key, each in value.items()}
+    return value

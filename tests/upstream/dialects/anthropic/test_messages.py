@@ -5,12 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from upstreams.claude import SEALS
 
-from ws_bridge.errors import InvalidRequest, UpstreamError
+from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.tools import NO_TOOLS
 from ws_bridge.upstream.dialects.anthropic.messages import (
     BEGINNING,
     GO_ON,
-    NO_RESULT,
     messages_of,
     starts_unthought,
     system_of,
@@ -18,6 +17,7 @@ from ws_bridge.upstream.dialects.anthropic.messages import (
 from ws_bridge.upstream.dialects.anthropic.table import TABLE
 from ws_bridge.upstream.dialects.entries import entries_of
 from ws_bridge.upstream.dialects.seals import MakerSeals
+from ws_bridge.upstream.dialects.turns import NO_OUTPUT
 
 THINKING = {"type": "thinking", "thinking": "Hm", "signature": "S"}
 REDACTED = {"type": "redacted_thinking", "data": "D"}
@@ -115,22 +115,20 @@ def test_parallel_calls_are_answered_in_one_message():
 
 def test_a_call_without_a_result_gets_one_that_says_so():
     messages = written(say("q"), use("a"), say("b"))
-    missing = {"type": "tool_result", "tool_use_id": "a", "content": NO_RESULT, "is_error": True}
-    assert messages[2] == {"role": "user", "content": [missing, text("b")]}
+    assert messages[2] == {"role": "user", "content": [tool_result("a", NO_OUTPUT), text("b")]}
 
 
 def test_a_result_may_fail_be_empty_or_have_an_image():
     image = {"type": "input_image", "image_url": "data:image/png;base64,AA"}
     items = [use("a"), done("a", "", status="failed"), use("b"), done("b", [image])]
     messages = written(say("q"), *items)
-    assert messages[2]["content"] == [tool_result("a", is_error=True)]
+    assert messages[2]["content"] == [tool_result("a", NO_OUTPUT, is_error=True)]
     [block] = messages[4]["content"][0]["content"]
     assert block["source"] == {"type": "base64", "media_type": "image/png", "data": "AA"}
 
 
-def test_a_result_without_a_call_is_refused():
-    with pytest.raises(InvalidRequest, match="c9"):
-        written(say("q"), done("c9"), use("c9"))
+def test_a_result_without_a_call_is_text_of_the_user():
+    assert written(say("q"), done("c9")) == [{"role": "user", "content": [text("q"), text("ok")]}]
 
 
 def test_an_id_that_comes_again_is_another_call():
@@ -198,10 +196,7 @@ ITEMS = st.lists(
 @settings(deadline=None, derandomize=True, max_examples=200)
 @given(ITEMS)
 def test_the_rules_hold_for_every_history(items):
-    try:
-        messages = written(*items)
-    except InvalidRequest:
-        return  # a result without its call
+    messages = written(*items)
     roles = [message["role"] for message in messages]
     assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
     used = []

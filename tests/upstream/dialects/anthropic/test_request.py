@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from upstreams.claude import SEALS, call, goodbye, hello, read, text, thought
 
-from ws_bridge.errors import UpstreamError
+from ws_bridge.errors import InvalidRequest, UpstreamError
 from ws_bridge.protocol.tools import ToolTable
 from ws_bridge.upstream.dialects.anthropic import FAMILY
 from ws_bridge.upstream.dialects.base import WriterInput
@@ -121,7 +121,7 @@ def test_a_whole_turn_goes_back_as_it_came():
         ({"service_tier": "default"}, {"service_tier": "standard_only"}),
         ({"service_tier": "priority", "truncation": "auto", "metadata": {"a": "b"}}, {}),
         ({"text": {"format": {"type": "text"}, "verbosity": "medium"}}, {}),
-        ({"text": {"format": None, "new": None}, "reasoning": {"effort": None, "new": None}}, {}),
+        ({"text": {"format": None}, "reasoning": {"effort": None, "summary": None}}, {}),
         ({"include": ["reasoning.encrypted_content"], "prompt_cache_key": "k"}, {}),
     ],
 )
@@ -164,7 +164,6 @@ def test_json_without_a_schema_is_asked_for_in_words():
         ("top_p", {"top_p": 0.5, "reasoning": {"effort": "low"}}),
         ("top_p", {"top_p": 0.5, "model": "claude-opus-4-7"}),
         ("text.verbosity", {"text": {"verbosity": "low"}}),
-        ("text.new", {"text": {"new": 1}}),
         ("text.format", {"text": {"format": {"type": "grammar"}}}),
         ("text.format", {"text": {"format": {"type": "json_schema"}}}),
         (
@@ -178,6 +177,8 @@ def test_json_without_a_schema_is_asked_for_in_words():
         ("tool_choice", {"tools": [F], "tool_choice": "required", "reasoning": {"effort": "low"}}),
         ("tool_choice", {"tools": [F], "tool_choice": "required", "model": "claude-opus-5-5"}),
         ("reasoning", {"reasoning": {"effort": "low"}, "model": "claude-3-haiku"}),
+        ("reasoning.mode", {"reasoning": {"mode": "pro"}}),
+        ("reasoning.effort", {"reasoning": {"effort": ["low"]}}),
     ],
 )
 def test_what_cannot_be_said_is_refused_at_its_place(param, options):
@@ -218,9 +219,12 @@ def test_a_turn_that_began_at_another_maker_ends_without_a_thought():
 
 
 def test_a_model_that_is_known_not_to_think_is_not_asked_to():
-    with pytest.raises(UpstreamError) as refusal:
-        write(more={"supports_reasoning": False}, reasoning={"effort": "low"}, model="other")
-    assert refusal.value.param == "reasoning"
+    options = {"reasoning": {"effort": "low"}, "model": "other"}
+    with pytest.raises(InvalidRequest) as refusal:
+        write(more={"supports_reasoning": False}, **options)
+    assert refusal.value.param == "reasoning.effort"
+    left_out = write(more={"supports_reasoning": False, "drop_params": True}, **options)
+    assert "thinking" not in left_out.body
 
 
 def test_the_prompt_is_cached_unless_the_operator_says_no():

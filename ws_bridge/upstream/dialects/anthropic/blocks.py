@@ -6,17 +6,15 @@ wants back.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from ws_bridge.types import Json
+from ws_bridge.upstream.dialects.turns import fitting_id
 
-CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 THINKING = frozenset({"thinking", "redacted_thinking"})
 USES = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
 # What a sealed thought consists of, its seal last; nothing else of it goes back.
@@ -140,11 +138,4 @@ def mended(text: str) -> str:
 
 def call_id_of(provider_id: Any) -> str | None:
     """The id of a call for clients. The provider pairs by it only, so it gets this one back."""
-    if not isinstance(provider_id, str) or not provider_id:
-        return None
-    return provider_id if CALL_ID.fullmatch(provider_id) else hashed_id(provider_id)
-
-
-def hashed_id(name: str) -> str:
-    """An id that is short and plain, always the same for a name."""
-    return f"call_{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:32]}"
+    return fitting_id(provider_id) if isinstance(provider_id, str) and provider_id else None

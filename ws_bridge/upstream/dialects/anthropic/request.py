@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import replace
 from typing import Any
 
 from ws_bridge.errors import UpstreamError
@@ -30,6 +29,7 @@ from ws_bridge.upstream.dialects.anthropic.thinking import (
 from ws_bridge.upstream.dialects.anthropic.tools import OfferedTools, tools_of
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
 from ws_bridge.upstream.dialects.entries import ToolUse, instructions_of, plain_entries_of
+from ws_bridge.upstream.dialects.options import check_includes, effort_of, text_format_of
 from ws_bridge.upstream.dialects.table import refused
 
 VERSION = "2023-06-01"
@@ -46,15 +46,12 @@ def write(given: WriterInput) -> ProviderRequest:
     usual = {name for name, value in USUAL if given.options.get(name) == value}
     named = {name: value for name, value in given.options.items() if name not in usual}
     options = TABLE.options_to_translate(named, drop=given.drop_params)
-    for value in options.get("include") or ():
-        TABLE.takes("includes", value, "include")
+    check_includes(options, TABLE)
     entries = [*instructions_of(options, TABLE), *plain_entries_of(given.items, given.tools, TABLE)]
     called = [entry.tool for entry in entries if isinstance(entry, ToolUse)]
     offered = tools_of(given.tools, options, called)
     messages = messages_of(entries, given.seals)
     features = features_of(given.model)
-    if given.supports_reasoning is False:
-        features = replace(features, thinking="")
     mode = _mode(given, options, features, offered, is_unthought=starts_unthought(messages))
     body = {
         "model": given.model,
@@ -65,7 +62,7 @@ def write(given: WriterInput) -> ProviderRequest:
         **_sampling(given, options, features, mode),
         **_metadata(options),
     }
-    written, words = _format(options.get("text") or {}, features, drop=given.drop_params)
+    written, words = _format(text_format_of(options, drop=given.drop_params), features)
     config = {"effort": mode.effort, "format": written}
     if config := {name: value for name, value in config.items() if value}:
         body["output_config"] = config
@@ -90,7 +87,10 @@ def _mode(
     limits = (options.get("max_output_tokens"), given.max_output_tokens)
     off = no_thinking(features, *limits)
     try:
-        mode = thinking_mode(options.get("reasoning") or {}, features, *limits)
+        reasoning = options.get("reasoning") or {}
+        is_shown = any(reasoning.get(name) for name in ("summary", "generate_summary"))
+        effort = effort_of(options, given)
+        mode = thinking_mode(effort, features, *limits, is_shown=is_shown)
     except UpstreamError:
         if not given.drop_params:
             raise
@@ -130,24 +130,18 @@ def _sampling_fault(name: str, value: float, features: ModelFeatures, mode: Thin
     return ""
 
 
-def _format(text: Json, features: ModelFeatures, *, drop: bool) -> tuple[Json, list[Json]]:
+def _format(wanted: Json, features: ModelFeatures) -> tuple[Json, list[Json]]:
     """The answer's format, and what of it is said in words."""
-    for name, value in text.items():
-        if value is not None and name not in ("format", "verbosity"):
-            raise refused("parameter", f"text.{name}", f"text.{name}")
-    if text.get("verbosity") not in (None, "medium") and not drop:
-        raise refused("parameter", "text.verbosity", "text.verbosity")
-    given = text.get("format") or {}
-    kind = str(given.get("type") or "text")
-    if kind == "text":
+    if not wanted:
         return {}, []
+    kind = str(wanted.get("type"))
     if kind == "json_object":
         return {}, [{"type": "text", "text": IN_JSON}]
-    if kind != "json_schema" or not isinstance(given.get("schema"), dict):
+    if kind != "json_schema" or not isinstance(wanted.get("schema"), dict):
         raise refused("format", kind, "text.format")
     if not features.has_output_format:
         raise refused("format", kind, "text.format", "The model writes no JSON by a schema.")
-    return {"type": "json_schema", "schema": output_schema(given["schema"])}, []
+    return {"type": "json_schema", "schema": output_schema(wanted["schema"])}, []
 
 
 def _metadata(options: Json) -> Json:

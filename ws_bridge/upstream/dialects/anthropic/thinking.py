@@ -9,7 +9,6 @@ Rule 3: an effort that a model has no word for is the nearest lower one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.anthropic.features import ModelFeatures
@@ -27,7 +26,6 @@ TOKENS = {
 LEAST = 1024
 USUAL_MAX_TOKENS = 4096  # of an answer, without its thoughts, where nothing else is known
 LOWER = {"minimal": "low", "xhigh": "high", "max": "high"}
-OPTIONS = frozenset({"effort", "summary", "generate_summary"})
 SHOWN = {"type": "adaptive", "display": "summarized"}
 
 
@@ -41,19 +39,20 @@ class ThinkingMode:
 
 
 def thinking_mode(
-    reasoning: Json, features: ModelFeatures, max_tokens: int | None, most: int | None
+    effort: str,
+    features: ModelFeatures,
+    max_tokens: int | None,
+    most: int | None,
+    *,
+    is_shown: bool = False,
 ) -> ThinkingMode:
-    """``max_tokens``: as the client limits the answer; ``most``: the model's own limit.
+    """The mode of an effort, "" if the client names none; ``is_shown``: it wants a summary.
 
-    Raises a 400 for what the model cannot do.
+    ``max_tokens``: as the client limits the answer; ``most``: the model's own limit. Raises a 400
+    for what the model cannot do.
     """
-    for name, value in reasoning.items():
-        if value is not None and name not in OPTIONS:
-            raise refused("parameter", f"reasoning.{name}", f"reasoning.{name}")
-    effort = reasoning.get("effort")
     limit = _limit(max_tokens, most)
-    if effort is None:
-        is_shown = any(reasoning.get(name) for name in ("summary", "generate_summary"))
+    if not effort:
         is_on = is_shown and features.thinking == "adaptive"
         shown: Json = {"thinking": SHOWN} if is_on else {}
         return ThinkingMode({"max_tokens": limit, **shown}, is_on=is_on)
@@ -62,7 +61,7 @@ def thinking_mode(
             raise _refused_effort(effort, "The model always thinks.")
         off: Json = {"thinking": {"type": "disabled"}} if features.thinks_by_default else {}
         return ThinkingMode({"max_tokens": limit, **off})
-    if not isinstance(effort, str) or effort not in TOKENS:
+    if effort not in TOKENS:
         raise _refused_effort(effort)
     if features.thinking == "adaptive":
         word = effort if effort in features.efforts else LOWER[effort]
@@ -74,8 +73,8 @@ def thinking_mode(
 
 def no_thinking(features: ModelFeatures, max_tokens: int | None, most: int | None) -> ThinkingMode:
     """The mode of a request in which the model may not think, as far as that can be said."""
-    reasoning = {} if features.always_thinks else {"effort": "none"}
-    return thinking_mode(reasoning, features, max_tokens, most)
+    effort = "" if features.always_thinks else "none"
+    return thinking_mode(effort, features, max_tokens, most)
 
 
 def _by_budget(budget: int, max_tokens: int | None, most: int | None) -> ThinkingMode:
@@ -93,5 +92,5 @@ def _limit(max_tokens: int | None, most: int | None, usual: int = USUAL_MAX_TOKE
     return min(max_tokens or most or usual, most or max_tokens or usual)
 
 
-def _refused_effort(effort: Any, hint: str = "") -> Exception:
-    return refused("effort", str(effort), "reasoning.effort", hint)
+def _refused_effort(effort: str, hint: str = "") -> Exception:
+    return refused("effort", effort, "reasoning.effort", hint)

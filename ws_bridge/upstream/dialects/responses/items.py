@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ws_bridge.protocol.output.builder import mint_id
+from ws_bridge.protocol.output.half_characters import HalfCharacters, whole
 from ws_bridge.protocol.output.items import ITEMS, UNKNOWN
 from ws_bridge.protocol.output.received import is_item
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.responses.characters import REPLACEMENT, split_half, whole
 from ws_bridge.upstream.dialects.responses.kinds import LISTS, MADE_UP, TextKind
 
 # What a provider may make again for its final object: a seal of the same thought, a name for it.
@@ -31,7 +31,7 @@ class GrowingText:
         self.begun = begun  # what its item had when it was added: some have all of it
         self.pieces: list[str] = []
         self.is_done = False
-        self.half = ""  # of a character: the next delta may have the other one
+        self._halves = HalfCharacters()
         self._final: str | None = None
 
     @property
@@ -41,7 +41,7 @@ class GrowingText:
 
     def take(self, delta: str) -> str:
         """The delta in whole characters; "" while half of one waits."""
-        taken, self.half = split_half(self.half + delta)
+        taken = self._halves.join(delta)
         self.pieces.append(taken)
         return taken
 
@@ -50,8 +50,7 @@ class GrowingText:
 
         An end without a text ends what the deltas have.
         """
-        rest = REPLACEMENT if self.half else ""
-        self.half = ""
+        rest = self._halves.flush()
         so_far = "".join(self.pieces) + rest
         self.is_done = True
         if not isinstance(final, str) or not final:

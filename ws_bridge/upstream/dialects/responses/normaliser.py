@@ -20,6 +20,7 @@ from typing import Any
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import COMPLETED, FAILED, INCOMPLETE, LIFECYCLE, TERMINAL, Draft
 from ws_bridge.protocol.output.builder import mint_id
+from ws_bridge.protocol.output.half_characters import all_whole
 from ws_bridge.protocol.output.items import (
     ADDED,
     ANNOTATION,
@@ -33,7 +34,6 @@ from ws_bridge.protocol.output.items import (
 from ws_bridge.protocol.output.received import is_item, items_of
 from ws_bridge.protocol.reducer import STATES
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.responses.characters import all_whole
 from ws_bridge.upstream.dialects.responses.endings import (
     built,
     delta_of,

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.output.half_characters import all_whole
 from ws_bridge.protocol.output.replay import TERMINAL_OF, replay
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import DONE, EventReader, ReaderInput
-from ws_bridge.upstream.dialects.responses.characters import all_whole
 from ws_bridge.upstream.dialects.responses.normaliser import Normaliser
 from ws_bridge.upstream.dialects.responses.wire import draft_of
 from ws_bridge.upstream.dialects.sse import ServerSentEvent
