@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 
 from ws_bridge.protocol.events import IN_PROGRESS, Draft, Event
 from ws_bridge.protocol.reducer import Reducer
+from ws_bridge.protocol.side_data import side_data_size
 from ws_bridge.store.base import Lease, Record, Write
 from ws_bridge.stream import Stream
+from ws_bridge.types import Json
 
 log = logging.getLogger(__name__)
 REWRITTEN_BYTES = 8 * 2**20  # of a log, at its end: one call to the store, which others wait for
@@ -48,6 +50,7 @@ class Backlog:
     is_unconfirmed: bool = False  # the end is published, and the store has not answered
     upstream_id: str = ""
     is_record_replaced: bool = False  # since the store got it
+    side_data: Json | None = None  # goes with the end
     gap: list[Event] = field(default_factory=list)  # the snapshot that replaces what was cut
     kept_bytes: int = 0  # as measured last
     _measured_until: int = -1  # the number of the last event in it
@@ -85,8 +88,13 @@ class Backlog:
         record = self.record if is_needed else None  # of the target that answers
         is_small = self.stream.size <= REWRITTEN_BYTES
         if is_end and known and known[0].number == 0 and is_small:
-            return Write(self.lease, [*known, *ahead], False, self.upstream_id, record)
-        return Write(self.lease, events, bool(self.gap), self.upstream_id, record)
+            return self._write([*known, *ahead], record)
+        return self._write(events, record, has_gap=bool(self.gap))
+
+    def _write(
+        self, events: Sequence[Event], record: Record | None, *, has_gap: bool = False
+    ) -> Write:
+        return Write(self.lease, events, has_gap, self.upstream_id, record, self.side_data)
 
     def replace_record(self, record: Record) -> None:
         """Keep a record that differs from the store's: another target answers."""
@@ -171,6 +179,7 @@ class Backlog:
 
     def _reset_measure(self) -> None:
         self.kept_bytes = sum(len(event.text) for event in self.gap)
+        self.kept_bytes += side_data_size(self.side_data)
         self._measured_until = -1
 
 

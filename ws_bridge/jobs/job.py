@@ -194,9 +194,10 @@ class Job:
         result, spec = self.result, self.spec
         if result is None or result["status"] not in ("completed", "incomplete"):
             return None
-        output = tuple(result["output"])
+        record, output = spec.record, tuple(result["output"])
+        side_data = self._publisher.side_data
         return Turn(
-            *(self.id, spec.record.input, output, spec.record.maker, spec.parent),
+            *(self.id, record.input, output, record.maker, spec.parent, side_data),
             provider_calls=provider_calls(output, spec.options.get("tools") or ()),
         )
 

@@ -60,7 +60,7 @@ class Lineage:
                 raise PreviousResponseNotFound(response_id)
             record, output = snapshot.record, tuple(items_of(snapshot.response.get("output")))
             turn = Turn(
-                *(record.id, record.input, output, record.maker, turn),
+                *(record.id, record.input, output, record.maker, turn, snapshot.side_data),
                 provider_calls=provider_calls(output, snapshot.response.get("tools") or ()),
             )
         if turn is None:

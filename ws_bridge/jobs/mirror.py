@@ -22,6 +22,7 @@ from ws_bridge.jobs.store_timeout import StepResult, wait_until_settled, wait_wh
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Claim, Lease, Receipt, Record, Store, Verdict
 from ws_bridge.stream import Stream
+from ws_bridge.types import Json
 
 log = logging.getLogger(__name__)
 
@@ -167,15 +168,17 @@ class Mirror:
                 await self._answered(self._flush([backlog]))
             backlog.asked_at = self._clock.monotonic()
 
-    async def append_end(self, response_id: str, end: Sequence[Event]) -> bool:
-        """Let the store know the end first; false if it has another one.
+    async def append_end(
+        self, response_id: str, end: Sequence[Event], side_data: Json | None = None
+    ) -> bool:
+        """Let the store know the end first, and its side data; false if it has another one.
 
         A store that is away is waited for, ``MirrorTiming.end_waits`` seconds of the time in which
         this process runs. Then the end may be published, and is written when the store is back.
         """
         if (backlog := self._tracked.get(response_id)) is None:
             return False
-        backlog.end = end
+        backlog.end, backlog.side_data = end, side_data
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             await self._answered(self._flush([backlog]))
         if self._is_tracked(backlog):

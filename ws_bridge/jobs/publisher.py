@@ -3,13 +3,15 @@
 Rule 1: the store knows the response before its first event is published, and its end before the
 terminal event is; only a store that is away is not waited for (``mirror``).
 Rule 2: events are published in the order of their numbers, from whichever task they come.
-Rule 3: where the lease may have expired, as after a standstill, the store is asked first, so that
+Rule 3: the side data of the provider's end goes to the store with it, and into no event.
+Rule 4: where the lease may have expired, as after a standstill, the store is asked first, so that
 nothing is published under numbers that another server has given out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -19,17 +21,20 @@ from ws_bridge.errors import BridgeError, ResponseTakenOver
 from ws_bridge.jobs.cancel_scope import CancelScope
 from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.spec import JobSpec
-from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Draft, Event
+from ws_bridge.protocol.events import FAILED, LIFECYCLE, TERMINAL, Draft, Event
 from ws_bridge.protocol.output.items import DONE
 from ws_bridge.protocol.output.received import has_items, with_items
 from ws_bridge.protocol.preface import PrefacedDrafts
 from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.sequencer import Sequencer, end_for
+from ws_bridge.protocol.side_data import MAX_SIDE_DATA, side_data_size
 from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Answer
 from ws_bridge.upstream.prices import PriceRow
+
+log = logging.getLogger(__name__)
 
 OnEnd = Callable[[JobSpec, Json], Awaitable[None]]
 OnItem = Callable[[Draft, str], None]
@@ -59,6 +64,7 @@ class Publisher:
         self.spec = spec  # with the target that answers, once it is known
         self.stream = Stream()
         self.first_at: float | None = None  # when the first event was published; monotonic, seconds
+        self.side_data: Json | None = None  # of the provider's end; bounded
         self.last_at = clock.monotonic()  # when the last one was, or when the publisher was made
         self._id = spec.record.id
         self._scope = scope
@@ -256,9 +262,11 @@ class Publisher:
         """Publish the terminal event, if it is pending."""
         if not self._pending or not self._pending[-1].is_terminal:
             return
-        is_stored = self._mirror is None or await self._mirror.append_end(self._id, self._pending)
+        is_stored = self._mirror is None or await self._mirror.append_end(
+            self._id, self._pending, self.side_data
+        )
         if not is_stored:
-            self._pending = [self._taken_over()]
+            self._pending, self.side_data = [self._taken_over()], None
         elif self._on_end is not None and self.result is not None:
             await self._on_end(self.spec, self.result)
         self._append(self._pending, self._clock.monotonic())
@@ -294,10 +302,24 @@ class Publisher:
         for draft in drafts:
             is_lifecycle = draft.type in LIFECYCLE
             whole = self._completed(draft, events) if is_lifecycle else draft
+            was_ended = self.is_ended
             events += self._sequencer.sequence((whole,))
             if self._sequencer.failure is not None:
                 break
+            if self.is_ended and not was_ended:
+                self.side_data = self._side_data_of(draft)
         return events
+
+    def _side_data_of(self, end: Draft) -> Json | None:
+        """What the end's maker must get back. A provider's own event has none for us."""
+        given = end.fields.get("side_data")
+        if given is None or end.text or end.type == FAILED:
+            return None
+        size = side_data_size(given)
+        if 0 <= size <= MAX_SIDE_DATA:
+            return given  # type: ignore[no-any-return]
+        log.warning("side_data_dropped id=%s bytes=%d", self._id, size)
+        return None
 
     def _completed(self, draft: Draft, before: Sequence[Event]) -> Draft:
         """A lifecycle draft with what the provider left out: the model's name, the items."""

@@ -7,8 +7,9 @@ only; elsewhere it is translated or dropped cleanly.
 Rule 4: where a summary sealed here stands, it is sent instead of what lies before it, but for the
 newest items: the next turn sees what the turn of the summary saw. Other seals of this bridge are
 never sent: the newest one covers them, or they cannot be opened.
-Rule 5: where a turn has side data, its maker gets that in the place of the turn's output, as one
-item `PROVIDER_TURN`; all others, and a chain that a summary cuts, get the items.
+Rule 5: where a turn has side data, its maker gets that in the place of the turn's answer, as one
+item `PROVIDER_TURN`; all others, and a chain in which not all of the answer is sent, get the items.
+No client, provider or store can bring such an item along.
 """
 
 from __future__ import annotations
@@ -125,8 +126,9 @@ class Chain:
         """All items in order, each with the turn whose output it is of, and its maker."""
         for turn in self.parent.lineage() if self.parent else ():
             for maker, item in with_makers(turn.input, turn.input_makers):
-                yield None, maker, item
-            for item in _finished(turn.output):
+                if item.get("type") != PROVIDER_TURN:
+                    yield None, maker, item
+            for item in _native(_finished(turn.output)):
                 yield turn, turn.maker, item
         for maker, item in with_makers(self.input, self.input_makers):
             yield None, maker, item
@@ -135,20 +137,19 @@ class Chain:
         """The items as the deployment ``maker`` may see them: deep copies, ready to send."""
         fitted: list[Item] = []
         for turn, group in groupby(self._window(), key=itemgetter(0)):
-            placed = list(group)
-            items = [item for _, _, item in placed]
-            if turn is not None and turn.side_data is not None and turn.maker == maker:
-                whole = list(_finished(turn.output))
-                if whole == items:
-                    given = {"side_data": turn.side_data, "items": whole}
-                    fitted.append({"type": PROVIDER_TURN, **copy_json(given)})
-                    continue
-            adapted = (
-                self._adapted(item, by, maker)
-                for _, by, item in placed
-                if turn is None or by == maker or not _is_run_by(turn, item)
-            )
-            fitted += [one for one in adapted if one is not None]
+            placed = [(by, item) for _, by, item in group]
+            given: Json | None = None
+            if turn is not None and turn.maker != maker:
+                placed = [(by, item) for by, item in placed if not _is_run_by(turn, item)]
+            elif turn is not None and turn.side_data is not None:
+                answer = [item for _, item in placed if not own_seal(item)]
+                if _is_whole(answer, turn):
+                    given = {"side_data": turn.side_data, "items": answer}
+                    placed = [(by, item) for by, item in placed if own_seal(item)]
+            adapted = (self._adapted(item, by, maker) for by, item in placed)
+            fitted += [item for item in adapted if item is not None]
+            if given is not None:
+                fitted.append({"type": PROVIDER_TURN, **copy_json(given)})
         return fitted
 
     def summarizable(self) -> list[Item]:
@@ -193,7 +194,8 @@ class Chain:
     def check_calls(self, provider_calls: Collection[str] = ()) -> None:
         """Every tool output answers a call, every call of an earlier turn is answered.
 
-        ``provider_calls``: the ids of calls of the input that a provider ran itself. Raises ``InvalidRequest`` with OpenAI's words, ``param`` "input".
+        ``provider_calls``: the ids of calls of the input that a provider ran itself. Raises
+        ``InvalidRequest`` with OpenAI's words, ``param`` "input".
         """
         calls: dict[str, str] = {}
         answered: set[str] = set()
@@ -273,6 +275,27 @@ def _orphan(kind: str, call_id: str) -> InvalidRequest:
 
 def _kind_words(kind: str) -> str:
     return kind.replace("_", " ")
+
+
+def unfolded(items: Iterable[Item]) -> Iterator[Item]:
+    """The items of a chain without side data, for those who cannot read it."""
+    for item in items:
+        if item.get("type") == PROVIDER_TURN:
+            yield from item["items"]
+        else:
+            yield item
+
+
+def _native(items: Iterable[Item]) -> Iterator[Item]:
+    """The items that are not called what only `Chain.items_for` makes."""
+    return (item for item in items if item.get("type") != PROVIDER_TURN)
+
+
+def _is_whole(answer: Sequence[Item], turn: Turn) -> bool:
+    """Whether it is all that the turn's maker has said, with no call that was cut."""
+    said = [item for item in turn.output if not own_seal(item)]
+    is_cut = any(map(_is_unfinished_call, said))
+    return bool(answer) and not is_cut and list(answer) == list(_native(_finished(said)))
 
 
 def _finished(output: Sequence[Item]) -> Iterator[Item]:

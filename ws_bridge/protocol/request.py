@@ -29,6 +29,7 @@ from ws_bridge.errors import (
     UnsupportedParameter,
 )
 from ws_bridge.protocol.compaction import threshold_of
+from ws_bridge.protocol.history import PROVIDER_TURN
 from ws_bridge.protocol.json_limits import USUAL, JsonLimits, check_limits, read_object
 from ws_bridge.types import Item, Json
 
@@ -249,6 +250,8 @@ def check_item(item: Item, where: str) -> None:
     kind = item["type"]
     if not isinstance(kind, str):
         raise InvalidRequest(f"Invalid type for '{where}.type': expected a string.", param="input")
+    if kind == PROVIDER_TURN:
+        raise InvalidRequest(f"Invalid value for '{where}.type': '{kind}'.", param="input")
     if kind == "message":
         _check_message(item, where)
     elif item.get("call_id") is None and kind in NEEDS_NO_CALL:

@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.history import PROVIDER_TURN
+from ws_bridge.protocol.history import unfolded
 from ws_bridge.types import Item, Json
 
 LONGEST_NAME = 64
@@ -213,14 +213,13 @@ def flat_name(name: str, namespace: str = "") -> str:
 
 def offered_tools(items: Iterable[Item]) -> list[Json]:
     """The tools that items of a history offer."""
-    found: list[Json] = []
-    for item in items:
-        kind = item.get("type")
-        if kind == PROVIDER_TURN:
-            found += offered_tools(item["items"])
-        elif kind in OFFERING and isinstance(item.get("tools"), list):
-            found += [tool for tool in item["tools"] if isinstance(tool, dict)]
-    return found
+    return [
+        tool
+        for item in unfolded(items)
+        if item.get("type") in OFFERING and isinstance(item.get("tools"), list)
+        for tool in item["tools"]
+        if isinstance(tool, dict)
+    ]
 
 
 def provider_calls(items: Iterable[Item], tools: Iterable[Json]) -> frozenset[str]:

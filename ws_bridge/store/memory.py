@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
 import orjson
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.protocol.events import LIFECYCLE, Event
 from ws_bridge.protocol.reducer import Reducer
+from ws_bridge.protocol.side_data import side_data_size
 from ws_bridge.store.base import (
     KEY_BYTES,
     MAX_ATTEMPTS,
@@ -29,6 +31,7 @@ from ws_bridge.store.base import (
     Write,
 )
 from ws_bridge.stream import Stream
+from ws_bridge.types import Json
 
 FOREVER = float("inf")
 TOMBSTONE_SECONDS = 3600.0  # the id of a deleted response is known: longer than its writer may run
@@ -48,6 +51,7 @@ class StoredResponse:
         self.expires_at = FOREVER  # while it runs
         self.is_cancelled = False
         self.upstream_id = ""
+        self.side_data: Json | None = None
 
     @property
     def last_number(self) -> int:
@@ -63,8 +67,8 @@ class StoredResponse:
 class MemoryStore:
     """A ``Store``. ``now`` is in seconds.
 
-    ``max_bytes`` bounds all events and creates. ``ttl_seconds`` count from a response's end. Only
-    the id of a deleted response is kept.
+    ``max_bytes`` bounds all events, creates and side data. ``ttl_seconds`` count from a response's
+    end. Only the id of a deleted response is kept.
     """
 
     def __init__(
@@ -138,9 +142,10 @@ class MemoryStore:
         """See ``Store``."""
         chain: list[Snapshot] = []
         wanted: str | None = response_id
-        while wanted is not None and (snapshot := await self.get(wanted, owner)) is not None:
-            chain.append(snapshot)
-            wanted = snapshot.record.previous_response_id
+        while wanted is not None and (entry := self._find(wanted, owner)) is not None:
+            snapshot = entry.snapshot(is_overdue=self._is_overdue(entry))
+            chain.append(replace(snapshot, side_data=entry.side_data))
+            wanted = entry.record.previous_response_id
         return chain
 
     async def read(
@@ -227,7 +232,8 @@ class MemoryStore:
         if [event.number for event in new] != list(range(first, first + len(new))):
             return Verdict.GAP
         entry.log.append(new)
-        self._grow(entry, sum(len(event.text) for event in new))
+        entry.side_data = write.final_side_data
+        self._grow(entry, sum(len(event.text) for event in new) + side_data_size(entry.side_data))
         if new[-1].is_terminal:
             self._finish(entry)
         return Verdict.APPENDED

@@ -21,6 +21,7 @@ import orjson
 
 from ws_bridge.pacing import HEAVY, HEAVY_BYTES
 from ws_bridge.protocol.events import Event
+from ws_bridge.protocol.side_data import is_side_data
 from ws_bridge.store.base import Record, Unreadable
 from ws_bridge.store.redis.cipher import Cipher
 from ws_bridge.types import Json
@@ -128,6 +129,19 @@ def decode_final(value: bytes, codec: Codec = CODEC, key: str = "") -> tuple[Eve
     if not isinstance(response, dict) or not isinstance(response.setdefault("output", []), list):
         raise Unreadable("final event")
     return event, response
+
+
+def encode_side_data(side_data: Json, codec: Codec = CODEC, key: str = "") -> bytes:
+    """Side data as one value."""
+    return codec.encode(orjson.dumps(side_data), key)
+
+
+def decode_side_data(value: bytes, codec: Codec = CODEC, key: str = "") -> Json:
+    """The side data that was encoded. Raises ``Unreadable``."""
+    side_data: Json = decode_json(value, codec, key)
+    if not is_side_data(side_data):
+        raise Unreadable("side data")
+    return side_data
 
 
 def record_size(record: Record) -> int:

@@ -26,6 +26,11 @@ class ResponseKeys:
     input: str
     leases: str
 
+    @property
+    def side(self) -> str:
+        """What the side data, a field of the meta hash, is bound to when it is encrypted."""
+        return f"{self.meta}:side"
+
 
 def is_id(text: str) -> bool:
     """Whether it may be an id; nothing else becomes a part of a key."""

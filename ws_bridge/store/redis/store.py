@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from ws_bridge.pacing import aside
@@ -75,10 +76,15 @@ class Logs:
         self._owners = owners
 
     async def read_pages(
-        self, cursors: Sequence[Cursor], *, with_record: bool = False
+        self,
+        cursors: Sequence[Cursor],
+        *,
+        with_record: bool = False,
+        with_side_data: bool = False,
     ) -> list[ResponsePage | None]:
-        """See ``PageSource``; for ``with_record`` see ``read_call``."""
-        calls = [read_call(cursor, self._owners, with_record=with_record) for cursor in cursors]
+        """See ``PageSource``; for the flags see ``read_call``."""
+        flags = {"with_record": with_record, "with_side_data": with_side_data}
+        calls = [read_call(cursor, self._owners, **flags) for cursor in cursors]
         answers = await self._scripts.call_all(calls)
         decode = partial(decode_pages, cursors, answers, self._codec, self._owners)
         return await aside(decode, size=decoded_size(answers))
@@ -185,16 +191,21 @@ class RedisStore:
                 and rest
                 and rest[0].number == receipt.last_number + 1
             ):
-                again = Write(write.lease, rest, False, write.upstream_id, write.record)
+                again = replace(write, events=rest, has_gap=False)
                 [receipts[index]] = await self._append([again])
         return receipts
 
     async def get(self, response_id: str, owner: str) -> Snapshot | None:
         """See ``Store``."""
+        return await self._get(response_id, owner, with_side_data=False)
+
+    async def _get(self, response_id: str, owner: str, *, with_side_data: bool) -> Snapshot | None:
         while is_id(response_id):
             folded = self._snapshots.last_number(response_id)
             [page] = await self._logs.read_pages(
-                [Cursor(response_id, owner, folded)], with_record=True
+                [Cursor(response_id, owner, folded)],
+                with_record=True,
+                with_side_data=with_side_data,
             )
             if page is None or page.record is None:
                 self._snapshots.forget(response_id)
@@ -207,11 +218,11 @@ class RedisStore:
     async def get_chain(self, response_id: str, owner: str) -> Sequence[Snapshot]:
         """See ``Store``: ``MAX_ANCESTORS`` turns in a round trip."""
         chain: list[Snapshot] = []
-        snapshot = await self.get(response_id, owner)
+        snapshot = await self._get(response_id, owner, with_side_data=True)
         while snapshot is not None:
             chain.append(snapshot)
             ancestors = [Cursor(key, owner, END_OF_LOG) for key in snapshot.record.ancestors]
-            pages = await self._logs.read_pages(ancestors, with_record=True)
+            pages = await self._logs.read_pages(ancestors, with_record=True, with_side_data=True)
             snapshot = None
             for page in pages:
                 if page is None:
@@ -221,7 +232,8 @@ class RedisStore:
                     return chain
                 chain.append(turn)
             if pages and chain[-1].record.previous_response_id is not None:
-                snapshot = await self.get(chain[-1].record.previous_response_id, owner)
+                previous = chain[-1].record.previous_response_id
+                snapshot = await self._get(previous, owner, with_side_data=True)
         return chain
 
     async def read(
