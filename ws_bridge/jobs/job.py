@@ -198,6 +198,7 @@ class Job:
         side_data = self._publisher.side_data
         return Turn(
             *(self.id, record.input, output, record.maker, spec.parent, side_data),
+            input_makers=record.input_makers,
             provider_calls=provider_calls(output, spec.options.get("tools") or ()),
         )
 

@@ -346,13 +346,17 @@ def input_items(response_id: str, items: Iterable[Item]) -> list[Item]:
 
     ``response_id`` is the response whose input they are; the same call gives the same ids.
     """
-    stem = response_id.removeprefix("resp_")
-    return [_listed(item, f"{stem}_{index}") for index, item in enumerate(items)]
+    return [_listed(item, listed_id(response_id, index, item)) for index, item in enumerate(items)]
 
 
-def _listed(item: Item, stem: str) -> Item:
+def listed_id(response_id: str, index: int, item: Item) -> str:
+    """The id under which an item without one is listed."""
     prefix = {"message": "msg", "reasoning": "rs", "function_call": "fc"}.get(item["type"], "item")
-    listed = {**item, "id": item.get("id") or f"{prefix}_{stem}"}
+    return f"{prefix}_{response_id.removeprefix('resp_')}_{index}"
+
+
+def _listed(item: Item, spare: str) -> Item:
+    listed = {**item, "id": item.get("id") or spare}
     if listed["type"] == "message":
         listed.setdefault("status", "completed")
         if isinstance(listed.get("content"), str):
