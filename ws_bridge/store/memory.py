@@ -243,8 +243,8 @@ class MemoryStore:
         entry.side_data = write.final_side_data
         self._grow(entry, sum(len(event.text) for event in new) + side_data_size(entry.side_data))
         if new[-1].is_terminal:
-            self._finish(entry)
             self._index(entry, write.final_item_ids)
+            self._finish(entry)
         return Verdict.APPENDED
 
     def _index(self, entry: StoredResponse, item_ids: Sequence[str]) -> None:
