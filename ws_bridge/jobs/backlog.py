@@ -51,6 +51,7 @@ class Backlog:
     upstream_id: str = ""
     is_record_replaced: bool = False  # since the store got it
     side_data: Json | None = None  # goes with the end
+    item_ids: Sequence[str] = ()  # too: by which the store is to find the response
     gap: list[Event] = field(default_factory=list)  # the snapshot that replaces what was cut
     kept_bytes: int = 0  # as measured last
     _measured_until: int = -1  # the number of the last event in it
@@ -94,7 +95,10 @@ class Backlog:
     def _write(
         self, events: Sequence[Event], record: Record | None, *, has_gap: bool = False
     ) -> Write:
-        return Write(self.lease, events, has_gap, self.upstream_id, record, self.side_data)
+        return Write(
+            *(self.lease, events, has_gap, self.upstream_id, record, self.side_data),
+            *(self.record.owner, self.item_ids),
+        )
 
     def replace_record(self, record: Record) -> None:
         """Keep a record that differs from the store's: another target answers."""

@@ -169,16 +169,20 @@ class Mirror:
             backlog.asked_at = self._clock.monotonic()
 
     async def append_end(
-        self, response_id: str, end: Sequence[Event], side_data: Json | None = None
+        self,
+        response_id: str,
+        end: Sequence[Event],
+        side_data: Json | None = None,
+        item_ids: Sequence[str] = (),
     ) -> bool:
-        """Let the store know the end first, and its side data; false if it has another one.
+        """Let the store know the end first, and what goes with it; false if it has another one.
 
         A store that is away is waited for, ``MirrorTiming.end_waits`` seconds of the time in which
         this process runs. Then the end may be published, and is written when the store is back.
         """
         if (backlog := self._tracked.get(response_id)) is None:
             return False
-        backlog.end, backlog.side_data = end, side_data
+        backlog.end, backlog.side_data, backlog.item_ids = end, side_data, item_ids
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             await self._answered(self._flush([backlog]))
         if self._is_tracked(backlog):

@@ -26,6 +26,7 @@ from ws_bridge.protocol.output.items import DONE
 from ws_bridge.protocol.output.received import has_items, with_items
 from ws_bridge.protocol.preface import PrefacedDrafts
 from ws_bridge.protocol.reducer import Reducer
+from ws_bridge.protocol.references import ids_to_index
 from ws_bridge.protocol.sequencer import Sequencer, end_for
 from ws_bridge.protocol.side_data import MAX_SIDE_DATA, side_data_size
 from ws_bridge.store.base import Claim
@@ -262,8 +263,9 @@ class Publisher:
         """Publish the terminal event, if it is pending."""
         if not self._pending or not self._pending[-1].is_terminal:
             return
+        item_ids = ids_to_index((self.result or {}).get("output") or ())
         is_stored = self._mirror is None or await self._mirror.append_end(
-            self._id, self._pending, self.side_data
+            self._id, self._pending, self.side_data, item_ids
         )
         if not is_stored:
             self._pending, self.side_data = [self._taken_over()], None

@@ -20,7 +20,8 @@ import orjson
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import TERMINAL, Draft
-from ws_bridge.protocol.output.builder import OutputBuilder
+from ws_bridge.protocol.output.builder import OutputBuilder, mint_id
+from ws_bridge.protocol.references import minting
 from ws_bridge.protocol.tools import NO_TOOLS, ToolTable
 from ws_bridge.types import Item, Json
 from ws_bridge.upstream.dialects.seals import MakerSeals
@@ -86,6 +87,7 @@ class ReaderInput:
     seals: MakerSeals = field(default_factory=lambda: MakerSeals(""))
     provider: str = ""
     options: Json = field(default_factory=dict)
+    response_id: str = ""  # the bridge's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class EventReader(ABC):
 
     def __init__(self, given: ReaderInput, decoder: EventDecoder | None = None) -> None:
         self._given = given
-        self._output = OutputBuilder(given.tools)
+        self._output = OutputBuilder(given.tools, minting(given.response_id, mint_id))
         self._decoder = decoder or SseDecoder()
         self._failure: UpstreamError | None = None
         self.is_over = False

@@ -119,7 +119,8 @@ class DialectUpstream:
             size=request.chain.weight(),
         )
         seals = MakerSeals(request.target.maker, self._keys)
-        given = ReaderInput(written.tools, seals, facts.provider, request.options)
+        known = (written.tools, seals, facts.provider, request.options)
+        given = ReaderInput(*known, response_id=request.response_id)
         return WrittenRequest(access, written, body, partial(family.reader, given))
 
     async def _asked(

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.output.builder import mint_id
 from ws_bridge.protocol.output.half_characters import all_whole
 from ws_bridge.protocol.output.replay import TERMINAL_OF, replay
+from ws_bridge.protocol.references import minting
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import DONE, EventReader, ReaderInput
 from ws_bridge.upstream.dialects.responses.normaliser import Normaliser
@@ -25,7 +27,7 @@ class ResponsesReader(EventReader):
 
     def __init__(self, given: ReaderInput) -> None:
         super().__init__(given)
-        self._normaliser = Normaliser()
+        self._normaliser = Normaliser(minting(given.response_id, mint_id))
 
     def _event(self, event: ServerSentEvent) -> list[Draft]:
         name, data = event
