@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -30,6 +31,14 @@ class MirrorListener:
 
 
 @dataclass(slots=True, eq=False)
+class HeldLease:
+    """What the mirror tells a response's writer, who looks at it before and after each event."""
+
+    valid_until: float = math.inf  # until then the store need not be asked; monotonic, seconds
+    is_noted: bool = False  # the next flush writes the response anyway
+
+
+@dataclass(slots=True, eq=False)
 class Backlog:
     """A response and how far the store knows it."""
 
@@ -46,6 +55,7 @@ class Backlog:
     end: Sequence[Event] = ()  # what the store is to know before the stream has it
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # set: the end waits no longer
     is_unconfirmed: bool = False  # the end is published, and the store has not answered
+    held: HeldLease = field(default_factory=HeldLease)
     upstream_id: str = ""
     is_record_replaced: bool = False  # since the store got it
     gap: list[Event] = field(default_factory=list)  # the snapshot that replaces what was cut
