@@ -40,7 +40,7 @@ def drafts_of(events):
 def published(drafts):
     """The events that a client gets."""
     sequencer = Sequencer(Envelope("resp_1", "m", 1), None, lambda: 2.0)
-    return [event for draft in drafts for event in sequencer.sequence(draft)]
+    return sequencer.sequence(drafts)
 
 
 def client_events(events):
