@@ -6,13 +6,14 @@ A release without one of them fails that part's test, with its name.
 import asyncio
 
 import pytest
-from upstreams.asking import HELLO, ask, request, target
+from upstreams.asking import ask, request, target
 
-from ws_bridge.upstream.litellm import access, client, closing, internals, models
-from ws_bridge.upstream.litellm.call import Call
-from ws_bridge.upstream.litellm.direct import source_of
+from ws_bridge.protocol.tools import NO_TOOLS
+from ws_bridge.upstream.litellm import access, client, closing, internals
 from ws_bridge.upstream.litellm.internals import LitellmPart, MissingPart
 from ws_bridge.upstream.litellm.setup import litellm
+from ws_bridge.upstream.litellm.sources import source_of
+from ws_bridge.upstream.litellm.upstream import call_of
 
 PATHS = [
     internals.HTTP_HANDLER,
@@ -26,13 +27,13 @@ PATHS = [
     internals.GEMINI_URL,
     internals.TLS,
     internals.PROVIDER_NAMES,
+    internals.LITELLM_PARAMS,
 ]
 GATEWAY = {"type": "mcp", "server_label": "gateway", "server_url": "litellm_proxy"}
 # Parts by the object that they are looked for on.
 HELD = {
     "answer": [internals.CHAT_STREAM],
     "chunks": [
-        internals.PROVIDER,
         internals.FINISH_REASON,
         internals.EARLY_FINISH_REASON,
         internals.LOGGER,
@@ -42,7 +43,7 @@ HELD = {
     "litellm": [internals.SDK_CLIENT, *internals.LISTENERS],
     "rules": [internals.RULES],
     "guesses": [*internals.GUESSERS],
-    "configs": [internals.CHAT_CONFIG],
+    "configs": [internals.CHAT_CONFIG, internals.RESPONSES_CONFIG],
     "config": [internals.CHAT_URL, internals.CREDENTIALS],
     "aws": [
         internals.AWS_REGION,
@@ -57,8 +58,8 @@ PARTS = [(holder, part) for holder, parts in HELD.items() for part in parts]
 async def played(fake):
     """What holds the parts, after a chat stream was read to its end."""
     asked = target(fake, "chat", "text")
-    opened, tap = await client.open_stream(Call(asked, models.dialect_of(asked.model), [HELLO]))
-    source = source_of(opened, tap, frozenset(), report_cost=False)
+    opened, tap = await client.open_stream(call_of(request(asked)))
+    source = source_of(opened, tap, NO_TOOLS)
     while await source.read() is not None:
         pass
     await source.close()
@@ -122,7 +123,7 @@ def test_every_part_has_its_test():
 async def test_an_answer_of_any_family_can_be_closed(fake):
     for family in ("native", "chat", "sdk", "anthropic", "gemini"):
         asked = target(fake, family, "text")
-        opened, _ = await client.open_stream(Call(asked, models.dialect_of(asked.model), [HELLO]))
+        opened, _ = await client.open_stream(call_of(request(asked)))
         assert hasattr(opened, "aclose"), f"litellm's answer of {family} has no aclose any more"
         await closing.close(opened)
 
@@ -143,10 +144,10 @@ async def test_without_its_argument_the_gateways_tools_are_not(fake, monkeypatch
 
 async def test_what_litellm_only_pretends_to_stream_is_known_by_its_class(fake):
     asked = target(fake, "native", "text")
-    given = Call(asked, models.dialect_of(asked.model), [HELLO]).arguments()
+    given = call_of(request(asked)).arguments()
     unknown = await litellm.aresponses(**{**given, "model": "openai/of-its-own"})
     assert not client.is_stream(unknown)
-    opened, _ = await client.open_stream(Call(asked, models.dialect_of(asked.model), [HELLO]))
+    opened, _ = await client.open_stream(call_of(request(asked)))
     assert client.is_stream(opened)
     await asyncio.gather(closing.close(opened), closing.close(unknown))
 

@@ -9,8 +9,7 @@ import pytest
 from upstreams.asking import ask, request, target
 
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.dialects.request_adapter import Dialect
-from ws_bridge.upstream.http.base import ModelFacts
+from ws_bridge.upstream.dialects.writing import ModelFacts
 from ws_bridge.upstream.litellm import internals, models
 
 NAMES = 10_000
@@ -25,22 +24,22 @@ GROWING = (  # what litellm keeps of registered names, besides their entries; no
 
 
 @pytest.mark.parametrize(
-    ("model", "dialect"),
+    ("model", "is_native"),
     [
-        ("openai/gpt-4o", Dialect.NATIVE),
-        ("openai/anything", Dialect.NATIVE),
-        ("azure/my-deployment", Dialect.NATIVE),
-        ("hosted_vllm/org/model", Dialect.NATIVE),
-        ("openai/chat_completions/x", Dialect.CHAT),
-        ("groq/x", Dialect.CHAT),
-        ("gemini/x", Dialect.CHAT),
-        ("ollama_chat/x", Dialect.CHAT),
-        ("nosuch/x", Dialect.CHAT),
-        ("anthropic/claude-x", Dialect.ANTHROPIC),
+        ("openai/gpt-4o", True),
+        ("openai/anything", True),
+        ("azure/my-deployment", True),
+        ("hosted_vllm/org/model", True),
+        ("openai/chat_completions/x", False),
+        ("groq/x", False),
+        ("gemini/x", False),
+        ("ollama_chat/x", False),
+        ("nosuch/x", False),
+        ("anthropic/claude-x", False),
     ],
 )
-def test_a_model_is_asked_in_its_providers_dialect(model, dialect):
-    assert models.dialect_of(model) is dialect
+def test_a_native_model_is_one_whose_provider_has_a_responses_api(model, is_native):
+    assert models.is_native(model) is is_native
 
 
 @pytest.mark.parametrize(
@@ -48,7 +47,9 @@ def test_a_model_is_asked_in_its_providers_dialect(model, dialect):
     [
         ("openai/gpt-4o", "responses"),
         ("xai/grok-4", "responses"),
-        ("azure/my-deployment", "responses"),
+        ("hosted_vllm/org/model", "responses"),
+        ("openrouter/org/model", "responses"),
+        ("azure/my-deployment", ""),
         ("openai/chat_completions/x", "openai_chat"),
         ("xai/chat_completions/grok-3", "openai_chat"),
         ("groq/x", "openai_chat"),
@@ -83,16 +84,21 @@ def test_facts_are_those_of_the_price_map():
     known = facts("anthropic/claude-sonnet-4-5-20250929")
     assert known.supports_reasoning
     assert known.max_output_tokens == 64_000
-    assert facts("bedrock/us.amazon.nova-pro-v1:0") == ModelFacts(False, 10_000)
-    for unknown in ("groq/an-unknown-one", "huggingface/org/model", "ollama/x", "nosuch/x"):
-        assert facts(unknown) == ModelFacts()
+    nova = facts("bedrock/us.amazon.nova-pro-v1:0")
+    assert nova == ModelFacts("us.amazon.nova-pro-v1:0", "bedrock", False, 10_000)
+    assert not facts("openai/o1-pro").streams
+    for provider, name in (("groq", "x-unknown"), ("huggingface", "org/model"), ("nosuch", "x")):
+        assert facts(f"{provider}/{name}") == ModelFacts(name, provider)
 
 
 def test_only_the_price_map_knows_who_reasons():
-    assert models.supports_reasoning("openai/gpt-4o") is False
-    assert models.supports_reasoning("openai/gpt-5") is True
+    def reasons(model):
+        return models.facts_of(Target("x", model)).supports_reasoning
+
+    assert reasons("openai/gpt-4o") is False
+    assert reasons("openai/gpt-5") is True
     models.register([Target("x", "openai/of-my-own")])
-    assert models.supports_reasoning("openai/of-my-own") is None
+    assert reasons("openai/of-my-own") is None
 
 
 def test_a_known_model_keeps_its_entry_and_a_wildcard_waits_for_its_names():
@@ -111,7 +117,7 @@ def test_a_name_of_the_table_leaves_nothing_but_its_entry():
 
 def test_an_entry_is_written_whole(monkeypatch):
     monkeypatch.setitem(models.litellm.model_cost, "openai/priced", {"input_cost_per_token": 1.0})
-    monkeypatch.setattr(models, "supports_reasoning", lambda _: None)  # an unknown model
+    monkeypatch.setattr(models, "_info", lambda *_: None)  # an unknown model
     models.register([Target("x", "openai/priced")])
     entry = models.litellm.model_cost["openai/priced"]
     assert entry["mode"] == "responses"
@@ -163,8 +169,8 @@ class Counting:
 def make_up(word, count):
     for number in range(count):
         model = f"openai/{word}-{number}"
-        models.dialect_of(model)
-        models.supports_reasoning(model)
+        models.family_of(Target("x", model))
+        models.facts_of(Target("x", model))
         models.register_at_first_call(model)
 
 

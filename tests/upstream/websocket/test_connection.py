@@ -226,8 +226,8 @@ async def read(lane):
     """The drafts of a lane's response, up to its end or its error."""
     normaliser, drafts = Normaliser(), []
     while not drafts or drafts[-1].type not in TERMINAL:
-        received = await lane.receive()
-        drafts += normaliser.take(received.draft)
+        for frame in await lane.receive():
+            drafts += normaliser.take(frame.draft)
     return drafts
 
 

@@ -47,7 +47,7 @@ def test_a_body_streams_and_stores_nothing():
 
 @pytest.mark.parametrize("store", [True, False])
 def test_a_frame_is_a_create_without_stream(store):
-    assert write_frame(given(options={"truncation": "auto"}), store=store) == {
+    assert write_frame(given(options={"truncation": "auto"}), store=store).body == {
         "type": "response.create",
         "model": "m",
         "input": [HELLO],
