@@ -27,7 +27,7 @@ from ws_bridge.upstream.dialects.families import FAMILIES
 
 Json = dict[str, Any]
 
-MINTED = re.compile(r"\b[a-z]+_[0-9a-f]{24,}[0-9a-f-]*")
+MINTED = re.compile(r"\b[a-z]+_[0-9a-f]{8}-?[0-9a-f-]{24,}")
 ASKED: Json = {"messages": [], "stream_options": {"include_usage": True}}
 SCENARIOS = "text tools thinking reasoning refusal annot miderr images logprobs".split()
 COHERE: list[Json] = [
