@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from support.answers import events_of
@@ -15,6 +17,7 @@ from ws_bridge.protocol.events import TERMINAL, Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.sequencer import end_for
+from ws_bridge.protocol.tools import NO_TOOLS
 from ws_bridge.upstream.base import Request, Target
 from ws_bridge.upstream.dialects.base import ReaderInput
 from ws_bridge.upstream.dialects.families import FAMILIES
@@ -24,17 +27,17 @@ from ws_bridge.upstream.errors import as_upstream_error, truncated
 Json = dict[str, Any]
 Reading = tuple[list[Draft], UpstreamError | None]
 
-HELLO = {"type": "message", "role": "user", "content": "hi"}
+HELLO = {"role": "user", "content": "hi"}
+ASKED = "asked"  # the model's name in the request: where an answer repeats it, it says nothing
 ROUTES = {
-    "anthropic": "anthropic/claude-1",
-    "bedrock": "bedrock/converse/anthropic.claude-1",
-    "cohere": "cohere_chat/command-1",
-    "gemini": "gemini/gemini-1",
-    "responses": "openai/gpt-1",
+    "anthropic": f"anthropic/{ASKED}",
+    "bedrock": f"bedrock/converse/anthropic.{ASKED}",
+    "cohere": f"cohere_chat/{ASKED}",
+    "gemini": f"gemini/{ASKED}",
+    "responses": f"openai/{ASKED}",
 }
 KINDS = {"bedrock": "application/vnd.amazon.eventstream"}
 CALLS = ("function_call", "custom_tool_call")
-INPUTS = ("arguments", "input")
 
 
 def by_the_reader(wire: Wire, sizes: Iterable[int] = ()) -> Reading:
@@ -71,31 +74,31 @@ async def all_by_litellm(wires: Iterable[Wire]) -> dict[Wire, Reading]:
     for wire in wires:
         kind = KINDS.get(wire.family, "text/event-stream")
         kind = "application/json" if wire.is_json else kind
-        provider.scripts = [says(wire.body, headers=f"content-type: {kind}\r\n")]
+        provider.scripts = [says(_as_litellm_asks(wire), headers=f"content-type: {kind}\r\n")]
         found[wire] = await _by_litellm(wire, base_url)
     await client.shutdown()
     server.close()
     return found
 
 
+def _as_litellm_asks(wire: Wire) -> bytes:
+    """The body; of Cohere litellm does not ask for server-sent events, but for lines of JSON."""
+    if wire.family == "cohere":
+        return wire.body.replace(b"data: ", b"").replace(b"\n\n", b"\n")
+    return wire.body
+
+
 async def _by_litellm(wire: Wire, base_url: str) -> Reading:
-    """As the bridge reads a provider that only litellm speaks to.
+    """What litellm makes of one wire; of Responses its own events, and not the reader beside it."""
+    from ws_bridge.upstream.litellm.sources import Chunks, Events  # noqa: PLC0415 - takes seconds
 
-    A provider of Responses is read by litellm's own events, and not beside it.
-    """
-    from ws_bridge.upstream.litellm import client, models  # noqa: PLC0415
-    from ws_bridge.upstream.litellm.sources import source_of  # noqa: PLC0415
-    from ws_bridge.upstream.litellm.upstream import call_of  # noqa: PLC0415
-
-    model = ROUTES.get(wire.family, f"{wire.provider}/m-1")
-    target = Target("m", model, api_base=base_url, api_key="sk-x", retries=0)
-    models.register([target])
+    model = ROUTES.get(wire.family, f"{wire.provider}/{ASKED}")
     drafts: list[Draft] = []
     source = None
     try:
-        call = call_of(Request(target, Chain(None, (HELLO,)), {}))
-        opened, _ = await client.open_stream(call)
-        source = source_of(opened, None, call.written.tools)
+        opened = await _opened(wire, model, base_url)
+        is_native = wire.family == "responses"
+        source = Events(opened) if is_native else Chunks(opened, opened, NO_TOOLS)
         while (batch := await source.read()) is not None:
             drafts += batch
             if batch and batch[-1].type in TERMINAL:
@@ -108,7 +111,35 @@ async def _by_litellm(wire: Wire, base_url: str) -> Reading:
             await source.close()
 
 
-def compared(reading: Reading) -> Json:
+async def _opened(wire: Wire, model: str, base_url: str) -> Any:
+    from ws_bridge.upstream.litellm import client  # noqa: PLC0415
+    from ws_bridge.upstream.litellm.setup import litellm  # noqa: PLC0415
+    from ws_bridge.upstream.litellm.upstream import call_of  # noqa: PLC0415
+
+    if wire.family == "responses":
+        target = Target("m", model, api_base=base_url, api_key="sk-x")
+        opened, _ = await client.open_stream(call_of(Request(target, Chain(None, (HELLO,)), {})))
+        return opened
+    return await litellm.acompletion(
+        model=model,
+        messages=[HELLO],
+        api_base=base_url,
+        api_key="sk-x",
+        max_retries=0,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+
+
+def differences(wire: Wire, one: Reading, other: Reading) -> set[str]:
+    """The fields of the final responses that are not alike."""
+    this, that = _compared(wire, one), _compared(wire, other)
+    if ("refused" in this) != ("refused" in that):
+        return {"refused"}
+    return {name for name in this | that if this[name] != that[name]}
+
+
+def _compared(wire: Wire, reading: Reading) -> Json:
     """The final response field by field, without what is minted."""
     drafts, failure = reading
     events = events_of(drafts)
@@ -117,15 +148,26 @@ def compared(reading: Reading) -> Json:
     if failure is not None:
         events.append(end_for("resp_1", events, failure))
     response = fold(events)
-    error = response.get("error") or {}
+    output = [_bare(item, wire) for item in response["output"]]
+    model = drafts[0].fields["response"].get("model")
     return {
         "status": response["status"],
         "reason": (response.get("incomplete_details") or {}).get("reason"),
-        "error": error.get("message"),
-        "model": drafts[0].fields.get("response", {}).get("model"),
+        "error": (response.get("error") or {}).get("message"),
+        "model": None if model and model.endswith(ASKED) else model,
         "usage": response.get("usage"),
-        **{name: read(response["output"]) for name, read in FIELDS.items()},
+        **{name: read(output) for name, read in FIELDS.items()},
     }
+
+
+def _bare(item: Json, wire: Wire) -> Json:
+    """An item without its id, its call's id if the wire has it, its arguments as they are meant."""
+    bare = {key: value for key, value in item.items() if key not in {"id", "container_id"}}
+    if "call_id" in bare and bare["call_id"].encode() not in wire.body:
+        bare["call_id"] = "minted"
+    with suppress(KeyError, ValueError):  # a cut call's are no JSON
+        bare["arguments"] = json.loads(bare["arguments"])
+    return bare
 
 
 def _texts(kind: str, field: str) -> Callable[[list[Json]], list[str]]:
@@ -155,21 +197,8 @@ def _seals(output: list[Json]) -> list[bool]:
     return [bool(item.get("encrypted_content")) for item in thoughts]
 
 
-def _calls(output: list[Json]) -> list[Json]:
-    return [
-        {key: item.get(key) for key in ("type", "call_id", "name", *INPUTS, "status")}
-        for item in output
-        if item["type"] in CALLS
-    ]
-
-
-def _hosted(output: list[Json]) -> list[Json]:
-    known = {"message", "reasoning", *CALLS}
-    return [
-        {key: value for key, value in item.items() if key not in {"id", "container_id"}}
-        for item in output
-        if item["type"] not in known
-    ]
+def _of(wanted: Callable[[str], bool]) -> Callable[[list[Json]], list[Json]]:
+    return lambda output: [item for item in output if wanted(item["type"])]
 
 
 FIELDS: dict[str, Callable[[list[Json]], Any]] = {
@@ -178,8 +207,8 @@ FIELDS: dict[str, Callable[[list[Json]], Any]] = {
     "refusal": _texts("refusal", "refusal"),
     "reasoning": _reasoning,
     "seals": _seals,
-    "calls": _calls,
-    "hosted": _hosted,
+    "calls": _of(lambda kind: kind in CALLS),
+    "hosted": _of(lambda kind: kind not in {"message", "reasoning", *CALLS}),
     "annotations": lambda output: [part.get("annotations", []) for part in _parts(output)],
     "logprobs": lambda output: [part.get("logprobs", []) for part in _parts(output)],
 }
