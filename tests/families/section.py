@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ws_bridge.upstream.dialects.table import (
-    REFUSE,
     Cell,
     Harmless,
     Refuse,
@@ -44,15 +43,24 @@ def replaced(page: str, text: str) -> str:
 def _lines(tables: Mapping[str, RequestTable]) -> Iterator[str]:
     notes: dict[str, int] = {}
     for column, title in COLUMNS.items():
-        names = known(tables.values(), column)
         yield f"| {title} | {' | '.join(tables)} |"
         yield "|---|" + "---|" * len(tables)
-        for name in names:
-            cells = [getattr(table, column).get(name, REFUSE) for table in tables.values()]
-            yield f"| `{name}` | {' | '.join(_shown(cell, notes) for cell in cells)} |"
+        for row, names in _rows(tables, column, notes).items():
+            yield f"| {', '.join(f'`{name}`' for name in names)} | {row} |"
         yield ""
     for note, number in notes.items():
         yield f"{number}. {note}"
+
+
+def _rows(
+    tables: Mapping[str, RequestTable], column: str, notes: dict[str, int]
+) -> dict[str, list[str]]:
+    """Each row's cells, with the names that have them."""
+    rows: dict[str, list[str]] = {}
+    for name in known(tables.values(), column):
+        cells = [getattr(table, column).get(name, table.default) for table in tables.values()]
+        rows.setdefault(" | ".join(_shown(cell, notes) for cell in cells), []).append(name)
+    return rows
 
 
 def _shown(cell: Cell, notes: dict[str, int]) -> str:

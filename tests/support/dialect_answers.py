@@ -77,6 +77,6 @@ def answer_of(reader, *pieces):
         failure = error
     if failure is None:
         sequencer = Sequencer(Envelope("resp_1", "m", 1), None, lambda: 2.0)
-        events = [event.json() for draft in drafts for event in sequencer.sequence(draft)]
+        events = [event.json() for event in sequencer.sequence(drafts)]
         assert check_events(events) == []
     return Answer(drafts, failure)

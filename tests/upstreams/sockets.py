@@ -24,6 +24,7 @@ from aiohttp import WSMsgType, web
 
 from upstreams.responses import ResponsesScript
 from upstreams.server import FakeProviders
+from ws_bridge.protocol.events import LIFECYCLE
 
 Json = dict[str, Any]
 Spelling = Callable[[Json], str]
@@ -112,6 +113,11 @@ class FakeSockets(FakeProviders):
     def places(self) -> list[tuple[int, str | None]]:
         """On which connection and lane each create came."""
         return [(number, frame.get("stream_id")) for number, frame in self.frames]
+
+    def passed_on(self) -> list[bytes]:
+        """The frames of the latest response as drafts have them: without response objects."""
+        texts = list(self.sent.values())[-1]
+        return [b"" if json.loads(text)["type"] in LIFECYCLE else text for text in texts]
 
     async def gone(self) -> None:
         """Wait until no connection is open."""

@@ -207,7 +207,7 @@ class JobRegistry:
 
     def _launch(self, job: Job) -> None:
         self._running[job.id] = job
-        job.stream.on_append = self.outputs.start(job.id, job.spec.record.owner, job.stop_soon)
+        job.stream.on_growth = self.outputs.start(job.id, job.spec.record.owner, job.stop_soon)
         task = asyncio.create_task(job.run(), name=job.id)
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._forget(job, task))

@@ -293,9 +293,9 @@ def _native(items: Iterable[Item]) -> Iterator[Item]:
 
 def _is_whole(answer: Sequence[Item], turn: Turn) -> bool:
     """Whether it is all that the turn's maker has said, with no call that was cut."""
-    said = [item for item in turn.output if not own_seal(item)]
-    is_cut = any(map(_is_unfinished_call, said))
-    return bool(answer) and not is_cut and list(answer) == list(_native(_finished(said)))
+    own = [item for item in turn.output if not own_seal(item)]
+    is_cut = any(map(_is_unfinished_call, own))
+    return bool(answer) and not is_cut and list(answer) == list(_native(_finished(own)))
 
 
 def _finished(output: Sequence[Item]) -> Iterator[Item]:

@@ -4,7 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ws_bridge.protocol.tools import ClientTool
-from ws_bridge.upstream.dialects.entries import AnswerText, Part, ToolResult, ToolUse, UserTurn
+from ws_bridge.upstream.dialects.entries import (
+    AnswerText,
+    OwnBlock,
+    Part,
+    ToolResult,
+    ToolUse,
+    UserTurn,
+)
 from ws_bridge.upstream.dialects.turns import NO_OUTPUT, ModelTurn, fitting_id, turns_of
 
 TOOL = ClientTool("f", "function", "f")
@@ -39,6 +46,14 @@ def test_what_the_model_wrote_in_a_row_is_one_turn():
     (turn,) = turns_of([AnswerText("a"), use("1"), use("2"), result("2"), result("1")])
 
     assert turn == ModelTurn((AnswerText("a"), use("1"), use("2")), (result("1"), result("2")))
+
+
+def test_a_makers_own_blocks_stay_where_they_are():
+    entries = (OwnBlock({"a": 1}), use("1"), OwnBlock({"b": 2}))
+    assert turns_of([*entries, user()]) == [
+        ModelTurn(entries, (ToolResult("1", TOOL, ()),)),
+        user(),
+    ]
 
 
 def test_results_stand_after_their_calls_wherever_they_came():

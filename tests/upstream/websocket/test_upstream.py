@@ -16,9 +16,10 @@ from upstreams.responses import CREATED_AT
 from upstreams.sockets import Accident
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.protocol.events import COMPLETED, TERMINAL
+from ws_bridge.protocol.events import COMPLETED, LIFECYCLE, TERMINAL
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.upstream.base import COMPLETE
+from ws_bridge.upstream.dialects.base import UNREADABLE
 from ws_bridge.upstream.errors import NeverBegan, ProviderRefused
 from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
@@ -44,7 +45,7 @@ async def test_one_create_is_one_frame_with_the_requests_options(fake, native):
 
 
 SCENARIOS = """text reasoning rawreasoning tools rtools refusal annot logprobs phase image custom
-    x-ci mcp incomplete failed""".split()
+    x-ci mcp incomplete""".split()
 
 
 SPELLINGS = {
@@ -95,20 +96,25 @@ async def test_every_byte_is_the_providers_but_ids_number_and_lane(
     envelope = Envelope("resp_ours", "m", CREATED_AT, options, "resp_parent")
     events = events_of(result.drafts, envelope, lane)
     ((theirs, sent),) = fake.sent.items()
-    expected = [
-        as_ours(text.decode(), spelling, number, lane, theirs) for number, text in enumerate(sent)
-    ]
-    assert [event.text.decode() for event in events] == expected
+    for number, (event, text) in enumerate(zip(events, sent, strict=True)):
+        if event.type in LIFECYCLE:  # its response is made whole
+            assert event.json()["response"]["id"] == "resp_ours"
+        else:
+            assert event.text.decode() == as_ours(text.decode(), spelling, number, lane, theirs)
     assert [event.json()["sequence_number"] for event in events] == list(range(len(sent)))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 async def test_every_scenario_is_a_strict_stream(fake, native, scenario):
     result = await ask(request(target(fake, scenario)), native)
-    # The fake's snapshots lack some keys that strict clients want; those are the provider's affair.
-    drafts = [draft._replace(text=b"") for draft in result.drafts]
-    events = [event.json() for event in events_of(drafts)]
-    assert check_events(events) == []
+    assert check_events([event.json() for event in events_of(result.drafts)]) == []
+
+
+async def test_a_failed_response_is_its_providers_error(fake, native):
+    result = await ask(request(target(fake, "failed")), native)
+    assert result.drafts[-1].type not in TERMINAL
+    theirs = json.loads(next(iter(fake.sent.values()))[-1])["response"]["error"]
+    assert result.error.message == theirs["message"]
 
 
 async def test_a_pretty_printed_frame_becomes_one_line(fake, native):
@@ -126,11 +132,15 @@ async def test_all_frames_that_wait_are_one_batch(fake, native):
     while lane.is_running:  # noqa: ASYNC110 - the connection's own task delivers
         await asyncio.sleep(0)
     batch = await answer.read()
-    ((_, sent),) = fake.sent.items()
-    assert [draft.text for draft in (*answer.first, *batch)] == sent
+    assert [draft.text for draft in (*answer.first, *batch)] == fake.passed_on()
     assert batch[-1].type == COMPLETED
     assert await answer.read() is None
     await answer.close(COMPLETE)
+
+
+async def read_into(drafts, answer):
+    while (batch := await answer.read()) is not None:
+        drafts += batch
 
 
 async def test_drafts_before_a_failure_are_read_before_it(fake, native):
@@ -138,9 +148,10 @@ async def test_drafts_before_a_failure_are_read_before_it(fake, native):
     answer = await native.open(request(target(fake)))
     [connection] = native._pool._connections
     await connection.wait_until_closed()
-    assert len([*answer.first, *await answer.read()]) == 4
+    drafts = [*answer.first]
     with pytest.raises(UpstreamError, match="lost"):
-        await answer.read()
+        await read_into(drafts, answer)
+    assert len(drafts) == 4
     await answer.close()
 
 
@@ -159,7 +170,7 @@ async def test_a_loss_before_the_first_event_never_began(fake, native, how):
     fake.accidents["gpt-text"].append(Accident(0, how))
     result = await ask(request(target(fake)), native)
     assert isinstance(result.error, NeverBegan)
-    assert (result.error.message, result.drafts) == (LOST, [])
+    assert (result.error.message, result.drafts) == (UNREADABLE if how == b"binary" else LOST, [])
 
 
 @pytest.mark.parametrize("lanes", [1, 4])
@@ -169,7 +180,8 @@ async def test_a_loss_after_the_first_event_is_raised_at_once(fake, native, afte
     fake.accidents["gpt-text"].append(Accident(after, how))
     result = await ask(request(target(fake, ws_lanes=lanes)), native)
     assert len(result.drafts) == after
-    assert (result.error.message, result.error.status) == (LOST, 502)  # and not the stall's 504
+    message = UNREADABLE if how == b"binary" else LOST
+    assert (result.error.message, result.error.status) == (message, 502)  # not the stall's 504
     assert not isinstance(result.error, NeverBegan)
 
 
@@ -244,13 +256,15 @@ async def test_of_500_responses_with_accidents_no_draft_is_lost_or_doubled(fake)
         fake.handshake_statuses += [503] * (chance.random() < 0.1)
         asked = target(fake, model, ws_lanes=4, retries=1, ws_reconnects=1)
         result = await ask(request(asked), native)
-        texts = [draft.text for draft in result.drafts]
+        types = [draft.type for draft in result.drafts]
+        texts = [draft.text for draft in result.drafts if draft.type not in LIFECYCLE]
         outcomes["whole" if result.error is None else "failed"] += 1
-        if not texts:
+        if not types:
             assert isinstance(result.error, UpstreamError)
             return
         sent = fake.sent[result.drafts[0].fields["response"]["id"]]
-        assert texts == sent[: len(texts)]
+        assert types == [json.loads(text)["type"] for text in sent[: len(types)]]
+        assert texts == [text for text in sent if text in texts]
         assert len(texts) == len(set(texts))
         assert (result.drafts[-1].type in TERMINAL) is (result.error is None)
 

@@ -118,6 +118,13 @@ class MakerTurn:
     entries: tuple[PlainEntry, ...]  # the same turn as all other dialects see it
 
 
+@dataclass(frozen=True, slots=True)
+class OwnBlock:
+    """What the model wrote in its maker's form, out of the side data: it goes back as it is."""
+
+    block: Json
+
+
 PlainEntry = UserTurn | AnswerText | Thought | ToolUse | ToolResult | HostedUse
 Entry = PlainEntry | MakerTurn
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
+    OwnBlock,
     Part,
     PlainEntry,
     Thought,
@@ -25,6 +26,7 @@ from ws_bridge.upstream.dialects.entries import (
 )
 
 NO_OUTPUT = "(no output)"
+ModelEntry = AnswerText | Thought | ToolUse | OwnBlock
 _FITTING = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
@@ -32,17 +34,17 @@ _FITTING = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 class ModelTurn:
     """What the model wrote in a row, and a result for each of its calls."""
 
-    entries: tuple[AnswerText | Thought | ToolUse, ...]
+    entries: tuple[ModelEntry, ...]
     results: tuple[ToolResult, ...]
 
 
-def turns_of(entries: Iterable[PlainEntry]) -> list[UserTurn | ModelTurn]:
+def turns_of(entries: Iterable[PlainEntry | OwnBlock]) -> list[UserTurn | ModelTurn]:
     """The turns in order; results stand where Rule 1 wants them."""
     turns: list[UserTurn | ModelTurn] = []
-    output: list[AnswerText | Thought | ToolUse] = []
+    output: list[ModelEntry] = []
     given, answers = _paired(entries)
     for entry in given:
-        if isinstance(entry, AnswerText | Thought | ToolUse):
+        if isinstance(entry, ModelEntry):
             output.append(entry)
             continue
         if output and isinstance(entry, UserTurn | ToolResult):
@@ -65,9 +67,11 @@ def fitting_id(call_id: str) -> str:
     return f"call_{hashlib.sha256(call_id.encode(errors='replace')).hexdigest()[:32]}"
 
 
-def _paired(entries: Iterable[PlainEntry]) -> tuple[list[PlainEntry], dict[str, ToolResult]]:
+def _paired(
+    entries: Iterable[PlainEntry | OwnBlock],
+) -> tuple[list[PlainEntry | OwnBlock], dict[str, ToolResult]]:
     """The entries under unique ids, and the result of each call by its id."""
-    given: list[PlainEntry] = []
+    given: list[PlainEntry | OwnBlock] = []
     answers: dict[str, ToolResult] = {}
     unanswered: dict[str, list[str]] = {}  # the ids of the calls of one id in the history
     taken: set[str] = set()
@@ -97,9 +101,7 @@ def _unique(call_id: str, taken: set[str]) -> str:
     return unique
 
 
-def _model_turn(
-    output: list[AnswerText | Thought | ToolUse], answers: dict[str, ToolResult]
-) -> ModelTurn:
+def _model_turn(output: list[ModelEntry], answers: dict[str, ToolResult]) -> ModelTurn:
     calls = [entry for entry in output if isinstance(entry, ToolUse)]
     results = (answers.get(call.call_id, ToolResult(call.call_id, call.tool, ())) for call in calls)
     return ModelTurn(tuple(output), tuple(results))

@@ -22,7 +22,6 @@ from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
-from ws_bridge.types import Json
 from ws_bridge.upstream.base import Answer, Request, Target
 from ws_bridge.upstream.deadlines import Deadlines
 from ws_bridge.upstream.dialects.responses.normaliser import Normaliser
@@ -46,8 +45,6 @@ FindFacts = Callable[[Target], ModelFacts]
 # The provider's codes.
 FORGOTTEN = "previous_response_not_found"
 TOO_OLD = "websocket_connection_limit_reached"
-
-LOSS: Json = {"code": TOO_OLD}  # what a lost connection would have said: both mean the same
 
 
 def named(target: Target) -> ModelFacts:
@@ -204,10 +201,13 @@ class LaneAnswer(Answer):
         """The drafts of all frames that wait, of one frame at least. Raises ``UpstreamError``."""
         if self._failing is not None:
             raise self._failing.without_traceback()
-        lane = self._lease.lane
-        with self._deadlines:
+        lane, deadlines = self._lease.lane, self._deadlines
+        deadlines.waiting = asyncio.current_task()
+        try:
             frames = await lane.receive()
-        self._deadlines.record_activity()
+        except BaseException as error:  # noqa: BLE001 - raised as what it is
+            raise deadlines.cause_of(error) from None
+        deadlines.waiting, deadlines.since = None, deadlines.now()
         if lane.bytes > self.target.most_bytes:
             raise TooLarge(TOO_LARGE)
         drafts = self._drafts_of(frames)
@@ -222,7 +222,7 @@ class LaneAnswer(Answer):
         try:
             for frame in frames:
                 if frame is None or frame.type == ERROR:
-                    raise _failure_of(frame.fields if frame else LOSS, has_begun=self._has_begun)
+                    raise _failure_of(frame, has_begun=self._has_begun)
                 if frame.type.startswith("response."):  # all others are about the connection
                     self._has_begun = True
                     drafts += self._normaliser.take(frame.draft)
@@ -257,9 +257,9 @@ class StaleConnection(Exception):
     """A kept connection had been lost without a sign of it."""
 
 
-def _failure_of(fields: Json, *, has_begun: bool) -> UpstreamError:
-    """The error of an error frame; a connection that is too old is a lost one."""
-    error = parse_error(fields)
-    if error.code != TOO_OLD:
-        return error
-    return UpstreamError(LOST) if has_begun else NeverBegan(LOST)
+def _failure_of(frame: ProviderFrame | None, *, has_begun: bool) -> UpstreamError:
+    """The error of an error frame; None, and a connection that is too old, are a lost one."""
+    error = parse_error(frame.fields) if frame is not None else None
+    if frame is None or error is None or error.code == TOO_OLD:
+        return UpstreamError(LOST) if has_begun else NeverBegan(LOST)
+    return NeverBegan(error.message) if frame.is_broken and not has_begun else error

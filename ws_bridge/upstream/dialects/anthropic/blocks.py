@@ -67,6 +67,8 @@ class MessageBlock:
         kind = str(delta.get("type"))
         if kind == "citations_delta" and isinstance(delta.get("citation"), dict):
             self.citations.append(in_whole_characters(delta["citation"]))
+        if kind == "compaction_delta" and isinstance(delta.get("encrypted_content"), str):
+            self.start = {**self.start, "encrypted_content": mended(delta["encrypted_content"])}
         text = delta.get(DELTAS.get(kind, ""))
         if kind != "signature_delta":
             return self.append_text(text)

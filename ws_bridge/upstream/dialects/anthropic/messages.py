@@ -3,36 +3,38 @@
 Rule 1: roles alternate, beginning and ending with the user; no message and no text is empty.
 Rule 2: the results of calls stand first in the message after the calls, one for each (``turns``).
 Rule 3: thoughts go back only as their maker sealed them, and never as the end of a message.
-Rule 4: the dialect has no system messages between others: they all stand in `system`, in order.
+Rule 4: a turn with side data goes back in the blocks that the model wrote (``own_blocks``).
+Rule 5: the dialect has no system messages between others: they all stand in `system`, in order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.anthropic.blocks import SEALED_KEYS, THINKING
+from ws_bridge.upstream.dialects.anthropic.own_blocks import caller_of, may_go, paired_ids
 from ws_bridge.upstream.dialects.anthropic.parts import block_of
 from ws_bridge.upstream.dialects.entries import (
     SYSTEM,
     AnswerText,
+    OwnBlock,
     Part,
     PlainEntry,
     Thought,
     ToolResult,
-    ToolUse,
     UserTurn,
 )
 from ws_bridge.upstream.dialects.seals import MakerSeals
 from ws_bridge.upstream.dialects.table import refused
-from ws_bridge.upstream.dialects.turns import filled, turns_of
+from ws_bridge.upstream.dialects.turns import ModelEntry, filled, turns_of
 
 BEGINNING = "(The conversation begins here.)"
 GO_ON = "Continue."
 
 
-def system_of(entries: Iterable[PlainEntry]) -> list[Json]:
+def system_of(entries: Iterable[PlainEntry | OwnBlock]) -> list[Json]:
     """The blocks of all turns of the system. Raises a 400 for what is no text."""
     blocks = []
     for entry in entries:
@@ -43,16 +45,20 @@ def system_of(entries: Iterable[PlainEntry]) -> list[Json]:
     return blocks
 
 
-def messages_of(entries: Iterable[PlainEntry], seals: MakerSeals) -> list[Json]:
-    """The messages of all other entries."""
+def messages_of(
+    entries: Iterable[PlainEntry | OwnBlock],
+    seals: MakerSeals,
+    callers: Mapping[str, Json] | None = None,
+) -> list[Json]:
+    """The messages of all other entries. ``callers``: of calls that code has made, by their ids."""
     history = _History()
-    for turn in turns_of(entry for entry in entries if not _is_system(entry)):
+    turns = turns_of(entry for entry in entries if not _is_system(entry))
+    writer = _OutputWriter(seals, callers or {}, paired_ids(turns))
+    for turn in turns:
         if isinstance(turn, UserTurn):
             history.append("user", blocks_of(turn.parts))
             continue
-        history.append(
-            "assistant", [one for entry in turn.entries for one in _output(entry, seals)]
-        )
+        history.append("assistant", [one for entry in turn.entries for one in writer.blocks(entry)])
         history.append("user", [_result(result) for result in turn.results])
     return history.finish()
 
@@ -118,17 +124,31 @@ class _History:
         return self._messages[-1]["role"] if self._messages else ""
 
 
-def _is_system(entry: PlainEntry) -> bool:
+def _is_system(entry: PlainEntry | OwnBlock) -> bool:
     return isinstance(entry, UserTurn) and entry.role in SYSTEM
 
 
-def _output(entry: AnswerText | Thought | ToolUse, seals: MakerSeals) -> list[Json]:
-    if isinstance(entry, Thought):
-        return _sealed_blocks(entry, seals)
-    if isinstance(entry, AnswerText):
-        return [{"type": "text", "text": entry.text}] if entry.text.strip() else []
-    call = {"type": "tool_use", "id": entry.call_id, "name": entry.tool.flat}
-    return [{**call, "input": entry.arguments}]
+class _OutputWriter:
+    """Writes what the model said, in one history."""
+
+    def __init__(
+        self, seals: MakerSeals, callers: Mapping[str, Json], paired: frozenset[str]
+    ) -> None:
+        self._seals = seals
+        self._callers = callers
+        self._paired = paired
+
+    def blocks(self, entry: ModelEntry) -> list[Json]:
+        """The blocks of an entry."""
+        if isinstance(entry, OwnBlock):
+            return [entry.block] if may_go(entry.block, self._paired) else []
+        if isinstance(entry, Thought):
+            return _sealed_blocks(entry, self._seals)
+        if isinstance(entry, AnswerText):
+            return [{"type": "text", "text": entry.text}] if entry.text.strip() else []
+        call = {"type": "tool_use", "id": entry.call_id, "name": entry.tool.flat}
+        caller = caller_of(self._callers.get(entry.call_id, {}), self._paired)
+        return [{**call, "input": entry.arguments, **caller}]
 
 
 def _result(result: ToolResult) -> Json:

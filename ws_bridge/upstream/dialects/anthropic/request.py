@@ -19,6 +19,7 @@ from ws_bridge.upstream.dialects.anthropic.messages import (
     starts_unthought,
     system_of,
 )
+from ws_bridge.upstream.dialects.anthropic.own_blocks import betas_of, unfolded
 from ws_bridge.upstream.dialects.anthropic.schemas import output_schema
 from ws_bridge.upstream.dialects.anthropic.table import TABLE
 from ws_bridge.upstream.dialects.anthropic.thinking import (
@@ -28,7 +29,7 @@ from ws_bridge.upstream.dialects.anthropic.thinking import (
 )
 from ws_bridge.upstream.dialects.anthropic.tools import OfferedTools, tools_of
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
-from ws_bridge.upstream.dialects.entries import ToolUse, instructions_of, plain_entries_of
+from ws_bridge.upstream.dialects.entries import ToolUse, entries_of, instructions_of
 from ws_bridge.upstream.dialects.options import check_includes, effort_of, text_format_of
 from ws_bridge.upstream.dialects.table import refused
 
@@ -47,10 +48,11 @@ def write(given: WriterInput) -> ProviderRequest:
     named = {name: value for name, value in given.options.items() if name not in usual}
     options = TABLE.options_to_translate(named, drop=given.drop_params)
     check_includes(options, TABLE)
-    entries = [*instructions_of(options, TABLE), *plain_entries_of(given.items, given.tools, TABLE)]
+    history = unfolded(entries_of(given.items, given.tools, TABLE))
+    entries = [*instructions_of(options, TABLE), *history.entries]
     called = [entry.tool for entry in entries if isinstance(entry, ToolUse)]
     offered = tools_of(given.tools, options, called)
-    messages = messages_of(entries, given.seals)
+    messages = messages_of(entries, given.seals, history.callers)
     features = features_of(given.model)
     mode = _mode(given, options, features, offered, is_unthought=starts_unthought(messages))
     body = {
@@ -58,6 +60,7 @@ def write(given: WriterInput) -> ProviderRequest:
         "messages": messages,
         "stream": True,
         **mode.fields,
+        **({"container": history.container} if history.container else {}),
         **offered.fields(),
         **_sampling(given, options, features, mode),
         **_metadata(options),
@@ -71,8 +74,8 @@ def write(given: WriterInput) -> ProviderRequest:
     if given.prompt_cache:
         body = with_cache_marks(body)
     headers = {"anthropic-version": VERSION}
-    if offered.betas:
-        headers["anthropic-beta"] = ",".join(dict.fromkeys(offered.betas))
+    if betas := [*offered.betas, *betas_of(messages, history.container)]:
+        headers["anthropic-beta"] = ",".join(dict.fromkeys(betas))
     return ProviderRequest(body, headers, offered.table)
 
 

@@ -59,6 +59,7 @@ TABLE = RequestTable(
         "text": Translate("`json_object` is said in words."),
         "tool_choice": TRANSLATE,
         "tools": TRANSLATE,
+        "top_logprobs": Refuse("Claude tells no log probabilities."),
         "top_p": TRANSLATE,
         "truncation": Harmless("An input that is too long is the provider's error."),
         "user": Translate("As `metadata.user_id`, hashed where it names a person."),

@@ -16,7 +16,7 @@ SEARCH, CODE = "nova_grounding", "nova_code_interpreter"
 
 def hosted_call(name: str, arguments: str) -> Json | None:
     """The item of a call as it begins; None for a tool that no item can show."""
-    given = _object(arguments)
+    given = input_of(arguments)
     if name == SEARCH:
         query = str(given.get("query") or "")
         action = {"type": "search", "query": query, "queries": [query] if query else []}
@@ -51,7 +51,8 @@ def _log(piece: Any) -> str:
     return ""
 
 
-def _object(text: str) -> Json:
+def input_of(text: str) -> Json:
+    """The input of a call, from its JSON; {} for what is no object."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -3,7 +3,8 @@
 Rule 1: roles alternate, the user begins, and the results of calls begin the message after them.
 Rule 2: a signed or redacted thought goes back to its maker as it was. Claude takes no other, and
 none at the end of a message.
-Rule 3: a system turn amid the conversation stays there, as text of the user: the API has system
+Rule 3: a turn with side data goes back in the blocks that the model wrote.
+Rule 4: a system turn amid the conversation stays there, as text of the user: the API has system
 text before the first message only.
 """
 
@@ -19,16 +20,20 @@ from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import WriterInput
 from ws_bridge.upstream.dialects.bedrock.blocks import BlockWriter
 from ws_bridge.upstream.dialects.bedrock.models import is_claude, is_nova
+from ws_bridge.upstream.dialects.bedrock.own_blocks import own_entries
 from ws_bridge.upstream.dialects.bedrock.table import TABLE
 from ws_bridge.upstream.dialects.entries import (
     SYSTEM,
     AnswerText,
+    MakerTurn,
+    OwnBlock,
+    PlainEntry,
     Thought,
     ToolResult,
     ToolUse,
     UserTurn,
+    entries_of,
     instructions_of,
-    plain_entries_of,
 )
 from ws_bridge.upstream.dialects.table import refused
 from ws_bridge.upstream.dialects.turns import NO_OUTPUT, ModelTurn, turns_of
@@ -70,7 +75,7 @@ class _MessageWriter:
 def history_of(given: WriterInput, options: Json) -> ConverseHistory:
     """The conversation. Raises a 400 for what the API has no form for."""
     history, writer = _MessageWriter(), BlockWriter()
-    turns = turns_of(plain_entries_of(given.items, given.tools, TABLE))
+    turns = turns_of(_entries(given))
     turn_writer = _TurnWriter(given)
     for instruction in instructions_of(options, TABLE):
         history.system += _system(instruction)
@@ -87,6 +92,17 @@ def history_of(given: WriterInput, options: Json) -> ConverseHistory:
     )
 
 
+def _entries(given: WriterInput) -> Iterator[PlainEntry | OwnBlock]:
+    """All entries; of a turn in which Nova ran tools its own blocks, which no other model reads."""
+    for entry in entries_of(given.items, given.tools, TABLE):
+        if not isinstance(entry, MakerTurn):
+            yield entry
+        elif is_nova(given.model) and (own := own_entries(entry)) is not None:
+            yield from own
+        else:
+            yield from entry.entries
+
+
 def _system(turn: UserTurn) -> Iterator[Json]:
     for part in turn.parts:
         if part.kind != "text":
@@ -96,14 +112,10 @@ def _system(turn: UserTurn) -> Iterator[Json]:
 
 
 def _called(turns: Sequence[UserTurn | ModelTurn]) -> tuple[str, ...]:
-    calls = (
-        entry.tool.flat
-        for turn in turns
-        if isinstance(turn, ModelTurn)
-        for entry in turn.entries
-        if isinstance(entry, ToolUse)
-    )
-    return tuple(dict.fromkeys(calls))
+    entries = [one for turn in turns if isinstance(turn, ModelTurn) for one in turn.entries]
+    calls = [entry.tool.flat for entry in entries if isinstance(entry, ToolUse)]
+    own = [entry.block.get("toolUse") for entry in entries if isinstance(entry, OwnBlock)]
+    return tuple(dict.fromkeys([*calls, *(use["name"] for use in own if use)]))
 
 
 def _goes_on_unsigned(messages: list[Json]) -> bool:
@@ -135,6 +147,8 @@ class _TurnWriter:
             if isinstance(entry, ToolUse):
                 use = {"toolUseId": entry.call_id, "name": entry.tool.flat}
                 blocks.append({"toolUse": {**use, "input": entry.arguments}})
+            elif isinstance(entry, OwnBlock):
+                blocks.append(entry.block)
             elif isinstance(entry, AnswerText):
                 blocks += [{"text": entry.text}] if entry.text.strip() else []
             else:

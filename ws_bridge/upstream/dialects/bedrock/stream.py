@@ -18,15 +18,23 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.output.tool_calls import ToolDelta
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.base import EventReader, ReaderInput, parsed
+from ws_bridge.upstream.dialects.base import ReaderInput
 from ws_bridge.upstream.dialects.bedrock.answer import events_of
 from ws_bridge.upstream.dialects.bedrock.citations import annotation
 from ws_bridge.upstream.dialects.bedrock.event_stream import EXCEPTION, EventStreamDecoder
 from ws_bridge.upstream.dialects.bedrock.hosted import hosted_call, hosted_result
 from ws_bridge.upstream.dialects.bedrock.messages import REASONED, REDACTED, SIGNATURE
+from ws_bridge.upstream.dialects.bedrock.own_blocks import (
+    call_block,
+    hosted_block,
+    result_block,
+    side_data_of,
+    text_blocks,
+    thought_blocks,
+)
 from ws_bridge.upstream.dialects.bedrock.usage import thought_tokens, usage_of
 from ws_bridge.upstream.dialects.ends import CUT, FAILURE, FILTERED, GOOD, Ends, incomplete_reason
-from ws_bridge.upstream.dialects.sse import ServerSentEvent
+from ws_bridge.upstream.dialects.event_reader import EventReader, ServerSentEvent, parsed
 from ws_bridge.upstream.dialects.turns import fitting_id
 from ws_bridge.upstream.errors import truncated
 from ws_bridge.upstream.provider_errors import error_of
@@ -63,6 +71,7 @@ class BedrockReader(EventReader):
         self._thought_tokens = 0
         self._blocks: dict[int, _Block] = {}  # those that are open
         self._last_call: int | None = None  # the call whose block was the last to end
+        self._own: list[Json] = []  # the blocks that have ended, as they may go back
         self._cited = 0  # where the open text ended at the last citation
         self._readers = {
             "contentBlockStart": self._start,
@@ -98,8 +107,7 @@ class BedrockReader(EventReader):
         if use := _object(start, "toolUse"):
             return drafts + self._begin_call(place, use)
         if result := _object(start, "toolResult"):
-            self._blocks[place] = _Block("result", str(result.get("toolUseId")))
-            self._blocks[place].state = str(result.get("status") or "")
+            self._blocks[place] = _Block("result", str(result.get("toolUseId")), start=result)
         elif "image" in start:
             self._blocks[place] = _Block("image")
         elif thought := _object(start, "reasoningContent"):
@@ -109,9 +117,9 @@ class BedrockReader(EventReader):
     def _begin_call(self, place: int, use: Json) -> list[Draft]:
         call_id, name = str(use.get("toolUseId") or ""), str(use.get("name") or "")
         if use.get("type") not in CLIENTS:
-            self._blocks[place] = _Block("hosted", call_id, name)
+            self._blocks[place] = _Block("hosted", call_id, name, start=use)
             return []
-        self._blocks[place] = _Block("call")
+        self._blocks[place] = _Block("call", name=name)
         call = ToolDelta(place, fitting_id(call_id) if call_id else None, name or None)
         return self._output.call(call)
 
@@ -123,8 +131,9 @@ class BedrockReader(EventReader):
         drafts = self._end_last_call() if self._last_call is not None else []
         text = delta.get("text")
         if type(text) is str:  # nearly always
-            if place not in self._blocks:
-                self._begin_text(place)
+            block = self._blocks.get(place) or self._begin_text(place)
+            if block.kind == "text":
+                block.pieces.append(text)
             return drafts + self._output.text(text) if text else drafts
         if use := _object(delta, "toolUse"):
             return drafts + self._input(place, use.get("input"))
@@ -168,7 +177,7 @@ class BedrockReader(EventReader):
             block.signature += signature
         if not isinstance(text, str) or not text:
             return []
-        block.has_text = True
+        block.thought.append(text)
         return self._output.reasoning(text)
 
     def _end_block(self, data: Json) -> list[Draft]:
@@ -176,6 +185,7 @@ class BedrockReader(EventReader):
         block = self._blocks.pop(place, None)
         if block is None:
             return []
+        self._own += _own_blocks(block)
         if block.kind == "call":
             self._last_call = place
             return []
@@ -198,7 +208,7 @@ class BedrockReader(EventReader):
             sealed: Json = {REDACTED: _joined(block.pieces)}
         elif block.signature:
             sealed = {SIGNATURE: block.signature}
-        elif block.has_text:
+        elif block.thought:
             sealed = {REASONED: True}
         else:
             return []
@@ -218,7 +228,7 @@ class BedrockReader(EventReader):
         if block.kind == "hosted":
             item = hosted_call(block.name, "".join(block.pieces))
             return self._output.begin_hosted(block.call_id, item) if item else []
-        fields = hosted_result(block.pieces, is_error=block.state == "error")
+        fields = hosted_result(block.pieces, is_error=block.start.get("status") == "error")
         return self._output.end_hosted(block.call_id, fields)
 
     # Ends
@@ -243,6 +253,7 @@ class BedrockReader(EventReader):
     def _finish(self) -> list[Draft]:
         reason = incomplete_reason(self._stop, ENDS, has_output=self._output.has_output)
         drafts = [] if reason else self._end_last_call()
+        self._output.side_data = side_data_of(self._own)
         return drafts + self._output.finish(reason)
 
 
@@ -250,18 +261,21 @@ class _Block:
     """A content block between its start and its stop."""
 
     __slots__ = (
-        *("begin", "call_id", "citations", "has_text", "kind"),
-        *("name", "pieces", "signature", "state"),
+        *("begin", "call_id", "citations", "kind", "name"),
+        *("pieces", "signature", "start", "thought"),
     )
 
-    def __init__(self, kind: str, call_id: str = "", name: str = "") -> None:
+    def __init__(
+        self, kind: str, call_id: str = "", name: str = "", start: Json | None = None
+    ) -> None:
         self.kind = kind
         self.call_id = call_id
         self.name = name
         self.begin = 0  # where its text begins in the open text
-        self.has_text = False  # of a thought
-        self.signature = self.state = ""
-        self.pieces: list[Any] = []
+        self.start: Json = start or {}  # of a hosted call, or of its result
+        self.signature = ""
+        self.thought: list[str] = []
+        self.pieces: list[Any] = []  # of all else than a thought's text
         self.citations: list[Json] = []
 
 
@@ -274,6 +288,23 @@ def _failure(kind: str, data: bytes) -> UpstreamError:
     words = (body.get(name) for name in WORDS) if isinstance(body, dict) else ()
     message = next((text for text in words if isinstance(text, str) and text), "")
     return error_of(STATUSES.get(kind, 502), {"code": kind, "message": message})
+
+
+def _own_blocks(block: _Block) -> list[Json]:
+    """A block that has ended, as it may go back."""
+    if block.kind == "text":
+        return list(text_blocks("".join(block.pieces), block.citations))
+    if block.kind == "thought":
+        redacted = _joined(block.pieces) if block.pieces else ""
+        return list(thought_blocks("".join(block.thought), block.signature, redacted))
+    if block.kind == "call":
+        return [call_block(block.name)]
+    if block.kind == "hosted":
+        kind = str(block.start.get("type"))
+        return [hosted_block(block.call_id, block.name, kind, "".join(block.pieces))]
+    return (
+        [result_block(block.call_id, block.start, block.pieces)] if block.kind == "result" else []
+    )
 
 
 def _joined(pieces: list[str]) -> str:

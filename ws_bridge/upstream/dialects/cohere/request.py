@@ -108,10 +108,11 @@ def _answer(turn: ModelTurn, seals: MakerSeals, *, thinks: bool) -> Json:
             content.append({"type": "text", "text": entry.text})
         elif isinstance(entry, ToolUse):
             calls.append(_call(entry))
-        elif _is_plan(entry, seals):
-            plan += entry.text
-        elif thinks and entry.text and not entry.sealed:
-            content.append({"type": "thinking", "thinking": entry.text})
+        elif isinstance(entry, Thought):
+            if _is_plan(entry, seals):
+                plan += entry.text
+            elif thinks and entry.text and not entry.sealed:
+                content.append({"type": "thinking", "thinking": entry.text})
     message: Json = {"role": "assistant"}
     if content:
         is_text = len(content) == 1 and content[0]["type"] == "text"

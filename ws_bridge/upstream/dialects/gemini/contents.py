@@ -6,6 +6,7 @@ else; a call that was not answered gets a result that says so.
 Rule 3: a signature goes back with the part that it came with, or not at all. Models that demand
 one for each step get Google's own placeholder where another model made the call.
 Rule 4: what the model thought is sent only where it is signed.
+Rule 5: a turn with side data goes back in the parts that the model wrote.
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ from ws_bridge.upstream.dialects.base import WriterInput
 from ws_bridge.upstream.dialects.entries import (
     SYSTEM,
     AnswerText,
+    Entry,
+    MakerTurn,
     Part,
-    PlainEntry,
     Thought,
     ToolResult,
     ToolUse,
     UserTurn,
+    entries_of,
     instructions_of,
-    plain_entries_of,
 )
 from ws_bridge.upstream.dialects.gemini.models import ModelTraits
+from ws_bridge.upstream.dialects.gemini.own_parts import FUNCTION_CALL, SIGNATURE, own_parts
 from ws_bridge.upstream.dialects.gemini.signatures import (
     CALL,
     IMAGE,
@@ -56,7 +59,7 @@ _OTHER_NAMES = {"image/jpg": "image/jpeg"}
 
 def write_contents(given: WriterInput, traits: ModelTraits) -> Json:
     """`contents`, and `systemInstruction` if there is one. Raises a 400 for what cannot be said."""
-    entries = list(plain_entries_of(given.items, given.tools, TABLE))
+    entries = list(entries_of(given.items, given.tools, TABLE))
     system = list(instructions_of(given.options, TABLE))
     for entry in entries.copy():  # what the system says first; later words stand where they are
         if not isinstance(entry, UserTurn) or entry.role not in SYSTEM:
@@ -81,9 +84,7 @@ def write_contents(given: WriterInput, traits: ModelTraits) -> Json:
 class History:
     """The turns while they grow."""
 
-    def __init__(
-        self, given: WriterInput, traits: ModelTraits, entries: Sequence[PlainEntry]
-    ) -> None:
+    def __init__(self, given: WriterInput, traits: ModelTraits, entries: Sequence[Entry]) -> None:
         self._given = given
         self._traits = traits
         self._turns: list[Json] = []
@@ -94,7 +95,7 @@ class History:
         self._unanswered: list[ToolUse] = []  # calls of the last turn
         self._next: Signature | None = None  # of the call that follows
 
-    def write(self, entry: PlainEntry) -> None:
+    def write(self, entry: Entry) -> None:
         """One entry more."""
         if isinstance(entry, UserTurn):
             self._answer()
@@ -105,6 +106,8 @@ class History:
             self._sign(entry)
         elif isinstance(entry, ToolUse):
             self._call(entry)
+        elif isinstance(entry, MakerTurn):
+            self._own_turn(entry)
         elif isinstance(entry, ToolResult):
             if split_id(entry.call_id)[0] not in self._called:
                 raise InvalidRequest(NO_CALL.format(entry.call_id[:64]), param="input")
@@ -175,15 +178,38 @@ class History:
         call: Json = {"name": entry.tool.flat, "args": entry.arguments}
         own = signature.call_id if signature else ""
         if own or self._traits.is_new:
-            self._ids[call_id] = own or call_id
-            call["id"] = self._ids[call_id]
+            call["id"] = own or call_id
         value = (signature.value if signature else "") or old
-        is_first = not any("functionCall" in part for part in self._parts())
-        if not value and self._traits.is_new and is_first:
-            value = UNSIGNED
-        self.add(MODEL, {"functionCall": call, **({"thoughtSignature": value} if value else {})})
+        self._add_call(entry, call, value or self._placeholder())
+
+    def _placeholder(self) -> str:
+        """What stands for the signature of a call that has none, where the model wants one."""
+        is_first = not any(FUNCTION_CALL in part for part in self._parts())
+        return UNSIGNED if self._traits.is_new and is_first else ""
+
+    def _add_call(self, entry: ToolUse, call: Json, signature: str) -> None:
+        call_id = split_id(entry.call_id)[0]
+        if "id" in call:
+            self._ids[call_id] = call["id"]
+        self.add(MODEL, {FUNCTION_CALL: call, **({SIGNATURE: signature} if signature else {})})
         self._called.add(call_id)
         self._unanswered.append(entry)
+
+    def _own_turn(self, turn: MakerTurn) -> None:
+        """A turn in the model's own parts; in its items where the parts do not fit."""
+        parts = own_parts(turn, takes_tool_calls=self._traits.is_new)
+        if parts is None:
+            for entry in turn.entries:
+                self.write(entry)
+            return
+        self._next = None
+        is_signed = any(SIGNATURE in part for part, _ in parts)
+        for part, use in parts:
+            if use is None:
+                self.add(MODEL, part)
+                continue
+            signature = part.get(SIGNATURE) or ("" if is_signed else self._placeholder())
+            self._add_call(use, {"args": use.arguments, **part[FUNCTION_CALL]}, signature)
 
     # What the tools said
 

@@ -19,7 +19,8 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.output.tool_calls import ToolDelta
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.base import DONE, EventReader, ReaderInput, parsed
+from ws_bridge.upstream.dialects.base import ReaderInput
+from ws_bridge.upstream.dialects.event_reader import DONE, EventReader, ServerSentEvent, parsed
 from ws_bridge.upstream.dialects.gemini.ends import (
     COMPLETED,
     has_figures,
@@ -35,6 +36,7 @@ from ws_bridge.upstream.dialects.gemini.hosted import (
     written,
 )
 from ws_bridge.upstream.dialects.gemini.logprobs import logprobs_of
+from ws_bridge.upstream.dialects.gemini.own_parts import FUNCTION_CALL, AnswerParts
 from ws_bridge.upstream.dialects.gemini.partial_calls import PartialCall
 from ws_bridge.upstream.dialects.gemini.signatures import (
     CALL,
@@ -45,7 +47,6 @@ from ws_bridge.upstream.dialects.gemini.signatures import (
     fitting_id,
     sealable,
 )
-from ws_bridge.upstream.dialects.sse import ServerSentEvent
 from ws_bridge.upstream.errors import redacted, truncated
 from ws_bridge.upstream.provider_errors import error_of
 
@@ -80,10 +81,11 @@ class GeminiReader(EventReader):
         self._calls = 0
         self._partial: PartialCall | None = None
         self._code: Json | None = None  # what came of the code that is open
+        self._own = AnswerParts()
         self._hosted: dict[str, dict[str, str]] = {}  # open calls: the types of items, by keys
 
     def _event(self, event: ServerSentEvent) -> list[Draft]:
-        if self._failure is not None:  # it is told first
+        if self.failure is not None:  # it is told first
             return []
         if event.data == DONE:
             return self._end_of_wire()
@@ -93,13 +95,14 @@ class GeminiReader(EventReader):
         """One answer, or a list of pieces: the form of a stream that is not SSE."""
         pieces = answer if isinstance(answer, list) else [answer]
         drafts = self._read_each(pieces, self._answer)
-        return drafts if self._failure is not None else drafts + self._end_of_wire()
+        return drafts if self.failure is not None else drafts + self._end_of_wire()
 
     def _answer(self, data: Any) -> list[Draft]:
         """The drafts of one event."""
         if self._is_text and (text := _plain_text(data)) is not None:  # nearly all of a stream
             self._plain = data
             self._text.append(text)
+            self._own.texts.append(text)
             return self._output.text(text)
         if isinstance(data, list) and data and all(map(_is_piece, data)):
             return self._read_each(data, self._answer)
@@ -147,6 +150,8 @@ class GeminiReader(EventReader):
             return []
         for name, read in self.PARTS.items():
             if isinstance(value := part.get(name), dict):
+                if name != FUNCTION_CALL:
+                    self._own.add({name: value}, signature)
                 return read(self, value, signature)
         raise UpstreamError(NOT_UNDERSTOOD)
 
@@ -155,6 +160,7 @@ class GeminiReader(EventReader):
     def _answer_text(self, text: str, signature: str) -> list[Draft]:
         drafts: list[Draft] = []
         logprobs, self._logprobs = self._logprobs, []
+        self._own.add_text(text, signature)
         if text or logprobs:
             if not self._is_text:
                 drafts += self._leave()
@@ -176,6 +182,7 @@ class GeminiReader(EventReader):
         if text:
             drafts += self._output.reasoning(text)
         if signature:
+            self._own.add({"text": text, "thought": True}, signature)
             drafts += self._sealed(Signature(THOUGHT, signature))
         return drafts
 
@@ -222,6 +229,7 @@ class GeminiReader(EventReader):
         if not isinstance(name, str) or not name:
             raise UpstreamError(NO_NAME)
         drafts = self._leave()
+        self._own.add_call(name, call_id, arguments, signature)
         fitting = fitting_id(call_id)
         own = sealable(call_id) if fitting != call_id else ""
         if signature or own:
@@ -314,6 +322,7 @@ class GeminiReader(EventReader):
             drafts += self._output.refusal(words)
         self._note(self._plain)
         self._output.usage = usage_of(self._usage)
+        self._output.side_data = self._own.side_data(is_cut=reason != COMPLETED)
         return drafts + self._output.finish(reason)
 
     def _last_words(self, reason: str) -> list[Draft]:

@@ -1,6 +1,7 @@
 """Calls of tools that a chat provider ran itself → items of their own types (pure).
 
-None of them is ever a `function_call`: the client would answer it.
+None of them is ever a `function_call`: the client would answer it. And none goes back with the next
+turn: Groq, xAI and Perplexity have no field for them in a request, and the text has what was found.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class MessageWriter:
             message["tool_calls"] = [
                 self._call(call, extras.get(call.call_id)) for call in turn.calls
             ]
-        return message
+        return message | turn.own
 
     def _call(self, call: ToolUse, extra: Json | None) -> Json:
         return {

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
-from ws_bridge.upstream.dialects.entries import instructions_of, plain_entries_of
+from ws_bridge.upstream.dialects.entries import (
+    MakerTurn,
+    OwnBlock,
+    PlainEntry,
+    entries_of,
+    instructions_of,
+)
+from ws_bridge.upstream.dialects.openai_chat.file_annotations import own_block
 from ws_bridge.upstream.dialects.openai_chat.messages import MessageWriter
 from ws_bridge.upstream.dialects.openai_chat.offered_tools import Offer, offer_of
 from ws_bridge.upstream.dialects.openai_chat.table import table_of
@@ -25,10 +33,7 @@ def write(given: WriterInput) -> ProviderRequest:
     variant, table = variant_of(given.provider), table_of(given.provider)
     options = table.options_to_translate(given.options, drop=given.drop_params)
     offer = offer_of(given.tools, options.get("tool_choice"), variant, table)
-    entries = [
-        *instructions_of(options, table),
-        *plain_entries_of(given.items, given.tools, table),
-    ]
+    entries = [*instructions_of(options, table), *_entries(given, variant, table)]
     writer = MessageWriter(variant, thinks=given.supports_reasoning is True)
     body: Json = {
         "model": given.model,
@@ -50,6 +55,19 @@ def write(given: WriterInput) -> ProviderRequest:
     if body["stream"] and variant.stream_options:
         body["stream_options"] = {"include_usage": True}
     return ProviderRequest(body, tools=offer.table)
+
+
+def _entries(
+    given: WriterInput, variant: Variant, table: RequestTable
+) -> Iterator[PlainEntry | OwnBlock]:
+    """All entries; after those of a turn what else its message has."""
+    for entry in entries_of(given.items, given.tools, table):
+        if not isinstance(entry, MakerTurn):
+            yield entry
+            continue
+        yield from entry.entries
+        if variant.remembers_files and (own := own_block(entry)) is not None:
+            yield own
 
 
 def _length(options: Json, variant: Variant) -> Json:

@@ -18,18 +18,19 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.output.tool_calls import ToolDelta
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.base import DONE, EventReader, ReaderInput, parsed
+from ws_bridge.upstream.dialects.base import ReaderInput
 from ws_bridge.upstream.dialects.entries import DATA_URL
+from ws_bridge.upstream.dialects.event_reader import DONE, EventReader, ServerSentEvent, parsed
 from ws_bridge.upstream.dialects.openai_chat import hosted_calls
 from ws_bridge.upstream.dialects.openai_chat.call_ids import for_client
 from ws_bridge.upstream.dialects.openai_chat.chunk_errors import check_for_error
 from ws_bridge.upstream.dialects.openai_chat.citations import SOURCE_LISTS, Citations
 from ws_bridge.upstream.dialects.openai_chat.ends import incomplete_reason
+from ws_bridge.upstream.dialects.openai_chat.file_annotations import read_files, side_data_of
 from ws_bridge.upstream.dialects.openai_chat.logprobs import logprobs_of
 from ws_bridge.upstream.dialects.openai_chat.thoughts import EXTRAS, ThoughtSeal, part_text
 from ws_bridge.upstream.dialects.openai_chat.usage import usage_of
 from ws_bridge.upstream.dialects.openai_chat.variants import variant_of
-from ws_bridge.upstream.dialects.sse import ServerSentEvent
 from ws_bridge.upstream.errors import truncated
 from ws_bridge.upstream.provider_errors import error_of
 
@@ -52,9 +53,10 @@ class ChatReader(EventReader):
     def __init__(self, given: ReaderInput) -> None:
         super().__init__(given)
         variant = variant_of(given.provider)
-        self._always_ends = variant.always_ends
+        self._always_ends, self._remembers_files = variant.always_ends, variant.remembers_files
         self._seal = ThoughtSeal(variant.reasoning)
         self._citations = Citations()
+        self._files: dict[str, Json] = {}  # that the provider has read, by their digests
         self._hosted: dict[str, Json] = {}  # those that run, by the provider's number
         self._finish = self._native = ""
 
@@ -82,7 +84,7 @@ class ChatReader(EventReader):
         except UpstreamError as failure:
             if not drafts:
                 raise
-            self._failure = failure
+            self.failure = failure
             return drafts
 
     def _end_of_wire(self) -> list[Draft]:
@@ -189,6 +191,8 @@ class ChatReader(EventReader):
 
     def _annotations(self, given: Any) -> list[Draft]:
         self._citations.take_annotations(given)
+        if self._remembers_files:
+            self._files |= read_files(given)
         return []
 
     def _images(self, given: Any) -> list[Draft]:
@@ -311,6 +315,7 @@ class ChatReader(EventReader):
     def _end(self, *, has_own_end: bool) -> list[Draft]:
         """The last drafts. Raises ``UpstreamError`` if the answer failed or was cut off."""
         is_whole = has_own_end and self._output.has_output
+        self._output.side_data = side_data_of(self._files)
         if self._finish:
             reason = incomplete_reason(self._finish, self._native, is_whole=is_whole)
             return self._close() + self._output.finish(reason)

@@ -15,6 +15,7 @@ from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
     HostedUse,
+    OwnBlock,
     PlainEntry,
     Thought,
     ToolResult,
@@ -42,16 +43,30 @@ class AnswerTurn:
     text: str = ""
     calls: list[ToolUse] = field(default_factory=list)
     results: dict[str, ToolResult] = field(default_factory=dict)  # by call id
+    own: Json = field(default_factory=dict)  # more fields of the message, for its maker
 
-    def takes(self, entry: AnswerText | Thought | ToolUse) -> bool:
+    def takes(self, entry: AnswerText | Thought | ToolUse | OwnBlock) -> bool:
         """Whether the entry may stand in the same message."""
         if self.results:
             return False
+        if isinstance(entry, OwnBlock):
+            return True
         if isinstance(entry, AnswerText):
             return not self.text
         if isinstance(entry, Thought):
             return not entry.text or not (self.text or self.calls)
         return all(call.call_id != entry.call_id for call in self.calls)
+
+    def add(self, entry: AnswerText | OwnThought | ToolUse | OwnBlock) -> None:
+        """An entry that it takes."""
+        if isinstance(entry, AnswerText):
+            self.text = entry.text
+        elif isinstance(entry, ToolUse):
+            self.calls.append(entry)
+        elif isinstance(entry, OwnBlock):
+            self.own |= entry.block
+        else:
+            self.thoughts.append(entry)
 
     def answered(self) -> list[ToolResult]:
         """A result for each call."""
@@ -64,7 +79,7 @@ class AnswerTurn:
 Turn = UserTurn | AnswerTurn
 
 
-def turns_of(entries: Iterable[PlainEntry], seals: MakerSeals) -> list[Turn]:
+def turns_of(entries: Iterable[PlainEntry | OwnBlock], seals: MakerSeals) -> list[Turn]:
     """The turns in order."""
     turns: list[Turn] = []
     asked: dict[str, AnswerTurn] = {}  # the last turn that has a call of this id
@@ -77,21 +92,17 @@ def turns_of(entries: Iterable[PlainEntry], seals: MakerSeals) -> list[Turn]:
             else:
                 turn.results[entry.call_id] = entry
         elif not isinstance(entry, HostedUse):
-            thought = _own(entry, seals) if isinstance(entry, Thought) else None
-            if isinstance(entry, Thought) and thought is None:
+            own = _own(entry, seals) if isinstance(entry, Thought) else entry
+            if own is None:
                 continue  # another maker's
             turn = _open_turn(turns, entry)
-            if isinstance(entry, AnswerText):
-                turn.text = entry.text
-            elif isinstance(entry, ToolUse):
-                turn.calls.append(entry)
-                asked[entry.call_id] = turn
-            elif thought is not None:
-                turn.thoughts.append(thought)
+            turn.add(own)
+            if isinstance(own, ToolUse):
+                asked[own.call_id] = turn
     return turns
 
 
-def _open_turn(turns: list[Turn], entry: AnswerText | Thought | ToolUse) -> AnswerTurn:
+def _open_turn(turns: list[Turn], entry: AnswerText | Thought | ToolUse | OwnBlock) -> AnswerTurn:
     last = turns[-1] if turns else None
     if isinstance(last, AnswerTurn) and last.takes(entry):
         return last

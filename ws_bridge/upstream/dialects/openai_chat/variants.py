@@ -51,6 +51,7 @@ class Variant:
     verbosity: bool = False
     tiers: frozenset[str] = frozenset()  # of `service_tier`
     search: str = ""  # how the provider's web search is asked for: a key of `SEARCHES`
+    remembers_files: bool = False  # the files that it has read are annotations of its answer
     files: str = ""  # the form of file parts: a key of `messages.FILES`
     call_ids: re.Pattern[str] = USUAL_ID
     cells: Mapping[str, Cells] = field(default_factory=dict)  # by the columns of the table
@@ -182,6 +183,7 @@ VARIANTS: Mapping[str, Variant] = {
         },
     ),
     "openrouter": Variant(
+        remembers_files=True,
         takes_developer=True,
         takes_text_lists=True,
         reasoning="reasoning",
