@@ -165,6 +165,8 @@ def encode_record(record: Record, codec: Codec = CODEC, key: str = "") -> bytes:
     """A record as one value, with the fields that a newer release has written into it."""
     known = {one.name: getattr(record, one.name) for one in fields_of(record)}  # no item is copied
     unknown = known.pop("unknown")
+    if not record.input_makers:  # a release before this field refuses it
+        del known["input_makers"]
     return codec.encode(orjson.dumps(known | unknown), key)
 
 
