@@ -152,6 +152,7 @@ class ModelEntry(Section):
     via: Literal["auto", "litellm"] = "auto"
     api_base: str = ""
     api_key_env: str = ""
+    account: str = ""
     timeout_seconds: Positive = 600
     stall_seconds: Positive = 120
     retries: Annotated[int, Field(ge=0, le=10)] = 2

@@ -37,7 +37,13 @@ from ws_bridge.server.app import Bridge
 from ws_bridge.server.auth import Authenticator
 from ws_bridge.server.transport.listener import serve_on
 from ws_bridge.store.base import Owners, Record
-from ws_bridge.store.redis.codec import CODEC, compress, encode_entries, encode_record
+from ws_bridge.store.redis.codec import (
+    CODEC,
+    compress,
+    encode_entries,
+    encode_record,
+    encode_side_data,
+)
 from ws_bridge.store.redis.commands import Cursor, decode_page
 from ws_bridge.upstream.dialects.request_adapter import Dialect, fit_input
 from ws_bridge.upstream.model_table import LONGEST_STAR, build
@@ -281,10 +287,11 @@ def stored(rng: Random) -> None:
     entries = [[b"%d-0" % number, [b"e", text]] for number, text in encode_entries(KEPT)]
     response = wrong(rng.choice(FINAL), rng, 3)
     last = Event.of(Draft(COMPLETED, {"response": response}), 2, None)
-    kept = [b"completed", compress(last.text), encode_record(RECORD), entries[0][1][1]]
+    side = encode_side_data({"a": ["x", {"b": 1}]})
+    kept = [b"completed", compress(last.text), encode_record(RECORD), side, entries[0][1][1]]
     kept = [torn(one, rng, 2) if rng.random() < 0.3 else one for one in kept]
-    status, final, record, entries[0][1][1] = kept
-    answer_ = [status, 2, 0, 0, entries, final, record]
+    status, final, record, side, entries[0][1][1] = kept
+    answer_ = [status, 2, 0, 0, entries, final, record, side]
     with _quiet(), contextlib.suppress(StoreUnavailable):
         view = decode_page(Cursor("resp_1", "me", -1), answer_, CODEC, Owners())
         if view is not None:

@@ -244,6 +244,20 @@ def test_of_what_is_over_all_is_kept_for_the_store():
     assert backlog.measure() == sum(len(event.text) for event in one.events)
 
 
+def test_side_data_goes_with_the_end_and_counts():
+    one = ScriptedResponse(*WORDS)
+    backlog = backlog_of(one, one.last - 1, 4)
+    backlog.end, backlog.side_data = one.events[-1:], {"a": 1}
+    assert backlog.next_write().final_side_data == {"a": 1}
+    one.append_until(one.last)
+    backlog.mark_lost()
+    assert backlog.measure() == sum(len(event.text) for event in one.events) + len('{"a":1}')
+    backlog.mark_created([])
+    backlog.cut()
+    assert backlog.next_write().has_gap
+    assert backlog.next_write().final_side_data == {"a": 1}
+
+
 def test_below_the_bound_nothing_is_cut():
     backlog = backlog_of(ScriptedResponse(*WORDS), 20)
     assert shorten([backlog], backlog.measure()) == ([], [])

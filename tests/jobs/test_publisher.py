@@ -20,9 +20,10 @@ from ws_bridge.jobs.cancel_scope import CancelScope
 from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.jobs.publisher import Publisher
 from ws_bridge.jobs.spec import EndReason, JobSpec
-from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.events import COMPLETED, FAILED, INCOMPLETE, Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.response import Envelope
+from ws_bridge.protocol.side_data import MAX_SIDE_DATA
 from ws_bridge.store.base import Claim, Lease, Record
 from ws_bridge.upstream.base import Preface, Request, Target
 
@@ -278,8 +279,7 @@ async def test_an_end_without_items_gets_those_that_were_published():
 async def test_a_batch_is_one_addition_to_the_stream_and_one_batch_for_its_readers():
     desk = Desk()
     await desk.publish(*opening())
-    taken, sizes = [], []
-    desk.publisher.stream.on_append = sizes.append
+    taken = []
     reading = asyncio.create_task(
         desk.publisher.stream.subscribe(lambda batch: taken.append(len(batch)) or True, after=1)
     )
@@ -289,8 +289,7 @@ async def test_a_batch_is_one_addition_to_the_stream_and_one_batch_for_its_reade
     await let_others_run()
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
-    texts = [event.text for event in desk.publisher.stream.events[2:]]
-    assert (taken, sizes) == ([len(drafts)], [sum(map(len, texts))])
+    assert taken == [len(drafts)]
 
 
 async def test_a_whole_response_in_one_batch_is_stored_with_its_begin_and_its_end():
@@ -395,3 +394,78 @@ async def test_a_preface_is_part_of_the_response():
     assert desk.publisher.result["output"] == [summary, done_item("a")]
     assert desk.publisher.result["usage"]["total_tokens"] == 7
     assert check_events([event.json() for event in desk.publisher.stream.events]) == []
+
+
+# Side data
+
+SIDE_DATA = {"blocks": ["side-canary"]}
+
+
+def telling(*items, kind=COMPLETED, side_data=SIDE_DATA, text=b""):
+    """A provider's end with side data."""
+    return Draft(kind, {"response": {"output": list(items)}, "side_data": side_data}, text)
+
+
+async def stored(desk):
+    return [one.side_data for one in await desk.store.get_chain(ID, OWNER)]
+
+
+@pytest.mark.parametrize("kind", [COMPLETED, INCOMPLETE])
+@pytest.mark.parametrize("items", [(), (done_item("a"),)])
+async def test_side_data_is_stored_with_the_end_and_is_in_no_event(kind, items):
+    desk = Desk()
+    desk.publisher.set_answer(an_answer())
+    await desk.publish(*opening(), *message("a"), telling(*items, kind=kind))
+    assert desk.publisher.side_data == SIDE_DATA
+    assert await stored(desk) == [SIDE_DATA]
+    assert desk.publisher.result["output"] == [done_item("a")]
+    assert not [one for one in desk.publisher.stream.events if b"side" in one.text]
+
+
+async def test_side_data_of_a_prefaced_answer_is_kept():
+    summary = {"id": "cmp_1", "type": "compaction", "encrypted_content": "sealed"}
+    desk = Desk()
+    desk.publisher.set_answer(an_answer(preface=Preface((summary,), {})))
+    await desk.publish(*opening(), *message("a"), telling(done_item("a")))
+    assert desk.publisher.result["output"] == [summary, done_item("a")]
+    assert await stored(desk) == [SIDE_DATA]
+
+
+async def test_only_the_end_that_is_published_has_side_data():
+    desk = Desk()
+    end = Draft(FAILED, {"response": {"error": None}, "side_data": SIDE_DATA})
+    await desk.publish(*opening(), end, telling())
+    assert (desk.types[-1], desk.publisher.side_data) == (FAILED, None)
+    for stop in ("cancel", "interrupt", "steer"):
+        desk = Desk()
+        await desk.publish(*opening())
+        await getattr(desk.publisher, stop)()
+        await desk.publish(telling())
+        assert desk.publisher.side_data is None
+        assert await stored(desk) == [None]
+
+
+async def test_what_a_provider_calls_side_data_in_its_own_event_is_its_own():
+    desk = Desk()
+    await desk.publish(*opening(), telling(text=b'{"type":"response.completed","side_data":{}}'))
+    assert desk.publisher.side_data is None
+
+
+async def test_an_end_that_the_store_refuses_has_no_side_data():
+    desk = Desk()
+    await desk.publish(*opening())
+    desk.clock.advance(16)
+    await desk.store.end(await desk.store.claim(ID))
+    await desk.publish(telling())
+    assert desk.publisher.side_data is None
+    assert await stored(desk) == [None]
+
+
+async def test_side_data_that_is_too_large_is_dropped_with_one_line(caplog):
+    for size, is_kept in ((MAX_SIDE_DATA, True), (MAX_SIDE_DATA + 1, False)):
+        desk = Desk()
+        side_data = {"a": "x" * (size - len('{"a":""}'))}
+        await desk.publish(*opening(), telling(side_data=side_data))
+        assert await stored(desk) == [side_data if is_kept else None]
+    lines = [one for one in caplog.messages if "side_data" in one]
+    assert lines == [f"side_data_dropped id={ID} bytes={MAX_SIDE_DATA + 1}"]

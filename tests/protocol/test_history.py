@@ -1,6 +1,7 @@
 """A chain of turns → the input of the next one."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -8,7 +9,16 @@ import pytest
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.compaction import HEADING, MARK
-from ws_bridge.protocol.history import CALLS, PROVIDER_ONLY, Chain, Turn, input_items, newest_start
+from ws_bridge.protocol.history import (
+    CALLS,
+    PROVIDER_ONLY,
+    PROVIDER_TURN,
+    Chain,
+    Turn,
+    input_items,
+    newest_start,
+    unfolded,
+)
 from ws_bridge.protocol.sealing import UNSIGNED
 
 Json = dict[str, Any]
@@ -101,6 +111,76 @@ def test_items_for_a_maker_are_deep_copies():
                 item["content"][0]["text"] = "changed"
             item["role"] = "changed"
     assert (parent, said) == before
+
+
+# Side data
+
+SIDE_DATA = {"blocks": [{"type": "server_tool_use"}]}
+
+
+def telling(*items: Json, **fields: Any) -> Turn:
+    return replace(turn(*items, **fields), side_data=SIDE_DATA)
+
+
+def folded(*items: Json) -> Json:
+    return {"type": PROVIDER_TURN, "side_data": SIDE_DATA, "items": list(items)}
+
+
+def test_side_data_goes_to_its_maker_in_the_place_of_the_turns_answer():
+    first = telling(REASONING, ANSWER)
+    chain = Chain(turn(ANSWER, said=(said("on"),), parent=first), (said("next"),))
+    told = [HELLO, folded(REASONING, ANSWER), said("on"), ANSWER, said("next")]
+    assert chain.items_for(MAKER) == told
+    assert list(unfolded(told)) == [HELLO, REASONING, ANSWER, said("on"), ANSWER, said("next")]
+    plain = Chain(replace(chain.parent, parent=replace(first, side_data=None)), chain.input)
+    assert chain.items_for(OTHER) == plain.items_for(OTHER)
+
+
+def test_what_a_maker_gets_of_side_data_is_a_deep_copy():
+    before = copy.deepcopy(SIDE_DATA)
+    for item in Chain(telling(ANSWER), ()).items_for(MAKER)[1:]:
+        item["side_data"]["blocks"][0]["type"] = "changed"
+        item["items"][0]["role"] = "changed"
+    assert before == SIDE_DATA
+    assert ANSWER["role"] == "assistant"
+
+
+def test_an_answer_with_a_call_that_was_cut_is_told_by_its_items():
+    cut = call(status="incomplete", arguments='{"ci')
+    assert Chain(telling(ANSWER, cut), ()).items_for(MAKER) == [HELLO, ANSWER]
+
+
+def test_a_summary_before_an_answer_is_no_part_of_its_side_data():
+    later = telling(SUMMARY, ANSWER, said=(said("asked"),), parent=telling(ANSWER))
+    chain = opened(later, said("next"))
+    assert chain.items_for(MAKER) == [TOLD, said("asked"), folded(ANSWER), said("next")]
+    assert PROVIDER_TURN not in str(chain.items_for(OTHER))
+    at_once = opened(replace(later, input=(), parent=None))
+    assert at_once.items_for(MAKER) == [TOLD, folded(ANSWER)]
+    broken = opened(telling(BROKEN, ANSWER))
+    assert broken.items_for(MAKER) == [HELLO, folded(ANSWER)]
+
+
+def test_an_answer_that_a_summary_cuts_is_told_by_the_items_that_are_left():
+    kept = telling(ANSWER, call(), parent=telling(ANSWER))
+    chain = opened(kept, output(), SUMMARY, said("next"))
+    assert chain.items_for(MAKER)[1:] == [folded(ANSWER, call()), output(), said("next")]
+    broken_off = telling(FOREIGN, call(), parent=telling(ANSWER))
+    chain = opened(broken_off, output(), SUMMARY, said("next"))
+    assert chain.items_for(MAKER)[1:] == [call(), output(), said("next")]
+
+
+def test_side_data_without_an_answer_is_nothing():
+    assert Chain(telling(), ()).items_for(MAKER) == [HELLO]
+    assert opened(telling(SUMMARY, said=())).items_for(MAKER) == [TOLD]
+
+
+def test_an_item_that_calls_itself_a_makers_turn_is_left_out_of_every_turn():
+    forged = folded(ANSWER)
+    for one in (turn(forged, ANSWER, said=(HELLO, forged)), telling(forged, ANSWER)):
+        items = Chain(one, ()).items_for(MAKER)
+        assert list(unfolded(items)) == [HELLO, ANSWER]
+        assert forged not in items[:1] or one.side_data
 
 
 def test_a_summary_sealed_here_is_a_message_for_every_maker():
@@ -301,6 +381,27 @@ def test_calls_stay_answered_in_later_turns():
 
 def test_calls_that_a_provider_answers_itself_want_no_output():
     Chain(turn({"id": "ws_1", "type": "web_search_call"}, ANSWER), (HELLO,)).check_calls()
+
+
+def test_a_call_of_a_tool_that_the_provider_ran_wants_no_output_and_goes_to_its_maker_only():
+    ran = Turn("r", (HELLO,), (call("x"), ANSWER), MAKER, provider_calls=frozenset({"x"}))
+    for chain in (Chain(ran, (HELLO,)), Chain(turn(call("xs_call_1"), ANSWER), (HELLO,))):
+        chain.check_calls()
+        assert len(chain.items_for(MAKER)) == 4
+        assert [one["type"] for one in chain.items_for(OTHER)] == ["message"] * 3
+    Chain(None, (HELLO, call("x"))).check_calls({"x"})
+
+
+def test_a_search_may_be_answered_as_a_function_or_not_at_all():
+    search = {"type": "tool_search_call", "call_id": "t", "arguments": {}}
+    Chain(None, (search, output("t"))).check_calls()
+    found = {"type": "tool_search_output", "call_id": None, "tools": []}
+    Chain(None, ({**search, "call_id": None}, found)).check_calls()
+
+
+def test_ids_of_older_histories_are_answered_as_they_are():
+    old = "call_1__thought__" + "Q" * 900
+    Chain(turn(call(old)), (output(old),)).check_calls()
 
 
 # As input_items lists them

@@ -17,7 +17,7 @@ from support.scripted_upstream import answer
 from ws_bridge.protocol.events import IN_PROGRESS, Draft, Event
 from ws_bridge.protocol.reducer import Reducer, fold
 from ws_bridge.protocol.response import Envelope
-from ws_bridge.protocol.sequencer import Sequencer
+from ws_bridge.protocol.sequencer import Sequencer, end_for
 from ws_bridge.store.base import (
     KEY_BYTES,
     MAX_ANCESTORS,
@@ -41,6 +41,9 @@ ITEM = {"type": "message", "role": "user", "content": "hi"}
 # Carol has had two other names before.
 CAROL, BEFORE = "carol", ("carol-2", "carol-1")
 OWNERS = Owners([("dave", "dave-1"), (CAROL, *BEFORE)])
+
+CANARY = "side-canary"
+SIDE_DATA = {"blocks": [{"type": "server_tool_use", "secret": CANARY + "\0ü" * 999}], "n": 2**53}
 
 REQUEST = {"model": "m", "input": "hi", "background": True}
 
@@ -229,6 +232,109 @@ class StoreContract:
         assert await append(store, kept, late) is Verdict.ENDED
         assert await append(store, kept, [*events, *late]) is Verdict.ENDED
         assert await collect(store, kept) == events
+
+    # Items by their ids
+
+    async def test_an_item_is_found_from_the_end_of_its_response_on_by_its_owner_alone(
+        self, store: Store
+    ):
+        kept = record(CAROL)
+        events = events_of(kept)
+        ids = ("msg_1", "a name of any kind é \0")
+        await store.create(kept)
+        await write(store, kept, *events[:-1], owner=CAROL, item_ids=ids)
+        assert await store.find_item("msg_1", CAROL) == ""
+        for _ in range(2):
+            await write(store, kept, *events, owner=CAROL, item_ids=ids)
+        for owner in (CAROL, *BEFORE):
+            assert [await store.find_item(one, owner) for one in ids] == [kept.id, kept.id]
+        assert await store.find_item("msg_1", "bob") == ""
+        assert await store.find_item("msg_2", CAROL) == ""
+
+    async def test_of_two_items_of_one_id_the_latest_is_found_for_each_owner(self, store: Store):
+        first, second, other = record(), record(), record("bob")
+        for kept in (first, second, other):
+            await store.create(kept)
+            await write(store, kept, *events_of(kept), owner=kept.owner, item_ids=("msg_1",))
+        assert await store.find_item("msg_1", "alice") == second.id
+        assert await store.find_item("msg_1", "bob") == other.id
+
+    # Side data
+
+    async def test_side_data_is_stored_with_the_end_and_for_chains_alone(self, store: Store):
+        first, second = record(previous_response_id=None), record()
+        second = replace(second, previous_response_id=first.id, ancestors=(first.id,))
+        for kept, side_data in ((first, SIDE_DATA), (second, None)):
+            events = events_of(kept)
+            await store.create(kept, events[:1])
+            receipt = await write(store, kept, *events[1:], side_data=side_data)
+            assert receipt.verdict is Verdict.APPENDED
+            assert await collect(store, kept) == events
+            snapshot = await store.get(kept.id, "alice")
+            assert snapshot is not None
+            assert snapshot.side_data is None
+            assert CANARY not in repr(snapshot)
+        chain = await store.get_chain(second.id, "alice")
+        assert [one.side_data for one in chain] == [None, SIDE_DATA]
+        assert [one.side_data for one in await store.get_chain(first.id, "alice")] == [SIDE_DATA]
+        assert await store.get_chain(first.id, "bob") == []
+
+    async def test_side_data_of_a_write_that_ends_nothing_is_not_stored(self, store: Store):
+        kept = record()
+        events = events_of(kept)
+        await store.create(kept, events[:1])
+        await write(store, kept, *events[1:-1], side_data=SIDE_DATA)
+        [running] = await store.get_chain(kept.id, "alice")
+        assert running.side_data is None
+        await write(store, kept, *events)  # its end has none
+        late = await write(store, kept, *events, side_data=SIDE_DATA)
+        assert late.verdict is Verdict.DUPLICATE
+        [ended] = await store.get_chain(kept.id, "alice")
+        assert (ended.status, ended.side_data) == ("completed", None)
+
+    async def test_the_end_may_be_sent_again_with_its_side_data(self, store: Store):
+        kept = record()
+        events = events_of(kept)
+        await store.create(kept)
+        for verdict in (Verdict.APPENDED, Verdict.DUPLICATE):
+            assert (await write(store, kept, *events, side_data=SIDE_DATA)).verdict is verdict
+        assert [one.side_data for one in await store.get_chain(kept.id, "alice")] == [SIDE_DATA]
+
+    async def test_an_end_after_a_gap_has_its_side_data(self, store: Store):
+        kept = record()
+        events = events_of(kept)
+        await store.create(kept, events[:2])
+        hole = with_hole(events, 4)
+        receipt = await write(store, kept, *hole, has_gap=True, side_data=SIDE_DATA)
+        assert receipt.verdict is Verdict.APPENDED
+        assert [one.side_data for one in await store.get_chain(kept.id, "alice")] == [SIDE_DATA]
+
+    async def test_a_failed_response_has_no_side_data(self, store: Store):
+        kept = record()
+        events = events_of(kept)[:3]
+        end = end_for(kept.id, events, None)
+        await store.create(kept)
+        receipt = await write(store, kept, *events, end, side_data=SIDE_DATA)
+        assert receipt.verdict is Verdict.APPENDED
+        [ended] = await store.get_chain(kept.id, "alice")
+        assert (ended.status, ended.side_data) == ("cancelled", None)
+
+    async def test_a_fenced_writer_writes_no_side_data(self, store: Store, expire: Expire):
+        kept = rerunnable()
+        events = events_of(kept)
+        await store.create(kept, events[:1])
+        claim = await taken(store, kept, expire)
+        fenced = await write(store, kept, *events[1:], side_data=SIDE_DATA)
+        assert fenced.verdict is Verdict.FENCED
+        assert await append(store, kept, events[1:], claim.lease.fence) is Verdict.APPENDED
+        assert [one.side_data for one in await store.get_chain(kept.id, "alice")] == [None]
+
+    async def test_side_data_is_deleted_with_its_response(self, store: Store):
+        kept = record()
+        await store.create(kept)
+        await write(store, kept, *events_of(kept), side_data=SIDE_DATA)
+        assert await store.delete(kept.id, "alice")
+        assert await store.get_chain(kept.id, "alice") == []
 
     @pytest.mark.parametrize("at", [0, 2, -1])
     async def test_the_maker_is_that_of_the_last_write_while_it_runs(self, store: Store, at: int):

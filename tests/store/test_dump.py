@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
-from store.dump import kept
+from store.dump import ends, kept
 from store.dump.kept import client_of, unpacked
 from store.dump.old_reader import read_conversation, read_response
 from store.opened import opened
@@ -141,6 +141,29 @@ async def test_conversations_read_as_they_did(loaded):
         listed = [entry.listed() for entry in found.entries]
         assert json.loads(entry["items"])["data"] == listed
         assert await conversations.get(entry["id"], "somebody else") is None
+
+
+async def test_side_data_reads_as_it_did():
+    """Plain and encrypted, and of a response that has none: as the release that first had it."""
+    dump = ends.load_ends()
+    *_, last = dump["responses"]
+    with Node(valkey_binary()) as node:
+        kept.put_in(node, dump["keys"])
+        async with opened(node.url, codec=ends.CODEC) as store:
+            chain = await store.get_chain(last["id"], last["owner"])
+            told = [(one.record.id, one.side_data) for one in reversed(chain)]
+            assert [(each["id"], each["side_data"]) for each in dump["responses"]] == told
+            for each in dump["responses"]:
+                snapshot = await store.get(each["id"], each["owner"])
+                assert each["body"].encode() == orjson.dumps(snapshot.response)
+        with client_of(node) as client:
+            client.hset(keys_of(last["id"]).meta, "side", b"a later release's form")
+            seen = read_response(client, dump["responses"][0]["id"], last["owner"])
+            assert seen.response == json.loads(dump["responses"][0]["body"])
+        async with opened(node.url, codec=ends.CODEC) as store:
+            newest, *_ = await store.get_chain(last["id"], last["owner"])
+            assert newest.side_data is None
+            assert newest.response == json.loads(last["body"])
 
 
 async def test_the_frozen_reader_reads_the_dump_of_its_own_release(loaded):

@@ -215,6 +215,19 @@ async def test_responses_of_today_are_read_by_the_release_before(store, client):
     assert seen(gone) is None
 
 
+async def test_side_data_is_a_field_that_the_release_before_passes_over(store, client):
+    kept = record()
+    events, keys = events_of(kept), keys_of(kept.id)
+    await store.create(kept)
+    await write(store, kept, *events, side_data={"blocks": ["b"]})
+    seen = old_reader.read_response(client, kept.id, kept.owner)
+    assert [event.text for event in events] == seen.events
+    assert same(seen.record, kept)
+    assert json.loads(unpacked(client.hget(keys.meta, "side"))) == {"blocks": ["b"]}
+    client.hdel(keys.meta, "side")  # as that release ends a response
+    assert [one.side_data for one in await store.get_chain(kept.id, kept.owner)] == [None]
+
+
 async def test_conversations_of_today_are_read_by_the_release_before(store, client):
     kept = RedisConversations(store.scripts, TTL_SECONDS)
     one = replace(new(), metadata={"ü": "\n"}, entries=(entry("a\n"), entry("b", "word " * 500)))

@@ -174,6 +174,20 @@ SHARED = (
 )
 
 
+def test_a_maker_is_a_provider_an_address_and_an_account():
+    """An account's name is that of its key's variable, as of old, unless the entry has another."""
+
+    def maker(**fields: str) -> str:
+        one = {"name": "m", "model": "openai/m", **fields}
+        [target] = table(one, OLD_KEY="1", NEW_KEY="2").targets()
+        return target.maker
+
+    old = maker(api_key_env="OLD_KEY")
+    assert old == "openai||3177ffe4"
+    assert old == maker(api_key_env="NEW_KEY", account="OLD_KEY") == maker(account="OLD_KEY")
+    assert len({old, maker(), maker(api_key_env="NEW_KEY"), maker(account="team-a")}) == 4
+
+
 def groups(name: str) -> list[list[str]]:
     candidates = table(*SHARED, ONE="1", TWO="2").candidates(name)
     return [[f"{one.name} {one.model}{one.api_base[6:]}" for one in group] for group in candidates]

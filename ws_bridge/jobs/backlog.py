@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ws_bridge.protocol.events import IN_PROGRESS, Draft, Event
 from ws_bridge.protocol.reducer import Reducer
+from ws_bridge.protocol.side_data import side_data_size
 from ws_bridge.store.base import Lease, Record, Write
 from ws_bridge.stream import Stream
+from ws_bridge.types import Json
 
 log = logging.getLogger(__name__)
 REWRITTEN_BYTES = 8 * 2**20  # of a log, at its end: one call to the store, which others wait for
@@ -27,6 +30,14 @@ class MirrorListener:
 
     cancelled: Callable[[], None]  # a client wants the response's end
     taken_over: Callable[[], None]  # the store refuses this writer from now on
+
+
+@dataclass(slots=True, eq=False)
+class HeldLease:
+    """What the mirror tells a response's writer, who looks at it before and after each event."""
+
+    valid_until: float = math.inf  # until then the store need not be asked; monotonic, seconds
+    is_noted: bool = False  # the next flush writes the response anyway
 
 
 @dataclass(slots=True, eq=False)
@@ -46,8 +57,11 @@ class Backlog:
     end: Sequence[Event] = ()  # what the store is to know before the stream has it
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # set: the end waits no longer
     is_unconfirmed: bool = False  # the end is published, and the store has not answered
+    held: HeldLease = field(default_factory=HeldLease)
     upstream_id: str = ""
     is_record_replaced: bool = False  # since the store got it
+    side_data: Json | None = None  # goes with the end
+    item_ids: Sequence[str] = ()  # too: by which the store is to find the response
     gap: list[Event] = field(default_factory=list)  # the snapshot that replaces what was cut
     kept_bytes: int = 0  # as measured last
     _measured_until: int = -1  # the number of the last event in it
@@ -85,8 +99,16 @@ class Backlog:
         record = self.record if is_needed else None  # of the target that answers
         is_small = self.stream.size <= REWRITTEN_BYTES
         if is_end and known and known[0].number == 0 and is_small:
-            return Write(self.lease, [*known, *ahead], False, self.upstream_id, record)
-        return Write(self.lease, events, bool(self.gap), self.upstream_id, record)
+            return self._write([*known, *ahead], record)
+        return self._write(events, record, has_gap=bool(self.gap))
+
+    def _write(
+        self, events: Sequence[Event], record: Record | None, *, has_gap: bool = False
+    ) -> Write:
+        return Write(
+            *(self.lease, events, has_gap, self.upstream_id, record, self.side_data),
+            *(self.record.owner, self.item_ids),
+        )
 
     def replace_record(self, record: Record) -> None:
         """Keep a record that differs from the store's: another target answers."""
@@ -171,6 +193,7 @@ class Backlog:
 
     def _reset_measure(self) -> None:
         self.kept_bytes = sum(len(event.text) for event in self.gap)
+        self.kept_bytes += side_data_size(self.side_data)
         self._measured_until = -1
 
 

@@ -28,6 +28,7 @@ from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.output.items import DONE
 from ws_bridge.protocol.response import no_usage
 from ws_bridge.protocol.steering import required_outputs
+from ws_bridge.protocol.tools import provider_calls
 from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
@@ -193,8 +194,13 @@ class Job:
         result, spec = self.result, self.spec
         if result is None or result["status"] not in ("completed", "incomplete"):
             return None
-        output = tuple(result["output"])
-        return Turn(self.id, spec.record.input, output, spec.record.maker, spec.parent)
+        record, output = spec.record, tuple(result["output"])
+        side_data = self._publisher.side_data
+        return Turn(
+            *(self.id, record.input, output, record.maker, spec.parent, side_data),
+            input_makers=record.input_makers,
+            provider_calls=provider_calls(output, spec.options.get("tools") or ()),
+        )
 
     def snapshot(self) -> Json:
         """The response as it is now."""

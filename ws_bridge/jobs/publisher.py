@@ -3,33 +3,40 @@
 Rule 1: the store knows the response before its first event is published, and its end before the
 terminal event is; only a store that is away is not waited for (``mirror``).
 Rule 2: events are published in the order of their numbers, from whichever task they come.
-Rule 3: where the lease may have expired, as after a standstill, the store is asked first, so that
+Rule 3: the side data of the provider's end goes to the store with it, and into no event.
+Rule 4: where the lease may have expired, as after a standstill, the store is asked first, so that
 nothing is published under numbers that another server has given out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError, ResponseTakenOver
+from ws_bridge.jobs.backlog import HeldLease
 from ws_bridge.jobs.cancel_scope import CancelScope
 from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.spec import JobSpec
-from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Draft, Event
+from ws_bridge.protocol.events import FAILED, LIFECYCLE, TERMINAL, Draft, Event
 from ws_bridge.protocol.output.items import DONE
 from ws_bridge.protocol.output.received import has_items, with_items
 from ws_bridge.protocol.preface import PrefacedDrafts
 from ws_bridge.protocol.reducer import Reducer
+from ws_bridge.protocol.references import ids_to_index
 from ws_bridge.protocol.sequencer import Sequencer, end_for
+from ws_bridge.protocol.side_data import MAX_SIDE_DATA, side_data_size
 from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Answer
 from ws_bridge.upstream.prices import PriceRow
+
+log = logging.getLogger(__name__)
 
 OnEnd = Callable[[JobSpec, Json], Awaitable[None]]
 OnItem = Callable[[Draft, str], None]
@@ -59,6 +66,7 @@ class Publisher:
         self.spec = spec  # with the target that answers, once it is known
         self.stream = Stream()
         self.first_at: float | None = None  # when the first event was published; monotonic, seconds
+        self.side_data: Json | None = None  # of the provider's end; bounded
         self.last_at = clock.monotonic()  # when the last one was, or when the publisher was made
         self._id = spec.record.id
         self._scope = scope
@@ -70,6 +78,7 @@ class Publisher:
         self._reducer = Reducer()
         self._pending: list[Event] = []  # numbered, and not published yet
         self._is_recorded = mirror is None  # the store knows the response
+        self._lease = HeldLease()  # the mirror's
         self._model = ""  # of the target that answers, where that is another than was asked for
         self._preface: PrefacedDrafts | None = None
         self._prices: PriceRow | None = None  # where the cost is reported
@@ -103,7 +112,7 @@ class Publisher:
         self.stream.append(claim.events)
         self._is_recorded = True
         if self._mirror is not None:
-            self._mirror.resume(claim, self.stream, self._scope.listener())
+            self._lease = self._mirror.resume(claim, self.stream, self._scope.listener())
 
     def set_answer(self, answer: Answer) -> None:
         """This answer comes: the store is to know its target, and its id at the provider."""
@@ -205,9 +214,9 @@ class Publisher:
 
     def _publish(self, events: list[Event]) -> bool:
         """Append events to the stream, or keep them for ``flush``: false if any are kept."""
-        now, mirror = self._clock.monotonic(), self._mirror
+        now = self._clock.monotonic()
         must_wait = not self._is_recorded or self._sequencer.result is not None
-        if must_wait or (mirror is not None and mirror.lease_may_have_expired(self._id, now)):
+        if must_wait or now >= self._lease.valid_until:
             self._pending += events
             return not self._pending
         if self._pending:
@@ -222,7 +231,7 @@ class Publisher:
         if self.first_at is None:
             self.first_at = now
         self.stream.append(events)
-        if self._mirror is not None:
+        if self._mirror is not None and not self._lease.is_noted:
             self._mirror.notify_appended(self._id)
 
     def _append_pending(self) -> None:
@@ -238,8 +247,8 @@ class Publisher:
             return False
         if self._mirror is not None:
             opening = [event for event in self._pending if not event.is_terminal]
-            listener = self._scope.listener()
-            await self._mirror.create(self.spec.record, opening, self.stream, listener)
+            listener, record = self._scope.listener(), self.spec.record
+            self._lease = await self._mirror.create(record, opening, self.stream, listener)
             self._mirror.replace_record(self.spec.record)  # the target may be known since then
         self._is_recorded = True
         return True
@@ -248,7 +257,7 @@ class Publisher:
         """Whether the response is still this server's; asks the store where that is uncertain."""
         if self._mirror is None:
             return True
-        if self._mirror.lease_may_have_expired(self._id, self._clock.monotonic()):
+        if self._clock.monotonic() >= self._lease.valid_until:
             await self._mirror.confirm_lease(self._id)
         return self._mirror.tracks(self._id)
 
@@ -256,9 +265,12 @@ class Publisher:
         """Publish the terminal event, if it is pending."""
         if not self._pending or not self._pending[-1].is_terminal:
             return
-        is_stored = self._mirror is None or await self._mirror.append_end(self._id, self._pending)
+        item_ids = ids_to_index((self.result or {}).get("output") or ())
+        is_stored = self._mirror is None or await self._mirror.append_end(
+            self._id, self._pending, self.side_data, item_ids
+        )
         if not is_stored:
-            self._pending = [self._taken_over()]
+            self._pending, self.side_data = [self._taken_over()], None
         elif self._on_end is not None and self.result is not None:
             await self._on_end(self.spec, self.result)
         self._append(self._pending, self._clock.monotonic())
@@ -294,10 +306,24 @@ class Publisher:
         for draft in drafts:
             is_lifecycle = draft.type in LIFECYCLE
             whole = self._completed(draft, events) if is_lifecycle else draft
+            was_ended = self.is_ended
             events += self._sequencer.sequence((whole,))
             if self._sequencer.failure is not None:
                 break
+            if self.is_ended and not was_ended:
+                self.side_data = self._side_data_of(draft)
         return events
+
+    def _side_data_of(self, end: Draft) -> Json | None:
+        """What the end's maker must get back. A provider's own event has none for us."""
+        given = end.fields.get("side_data")
+        if given is None or end.text or end.type == FAILED:
+            return None
+        size = side_data_size(given)
+        if 0 <= size <= MAX_SIDE_DATA:
+            return given  # type: ignore[no-any-return]
+        log.warning("side_data_dropped id=%s bytes=%d", self._id, size)
+        return None
 
     def _completed(self, draft: Draft, before: Sequence[Event]) -> Draft:
         """A lifecycle draft with what the provider left out: the model's name, the items."""

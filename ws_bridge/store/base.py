@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from ws_bridge.protocol.events import TERMINAL_STATUS, Event
+from ws_bridge.protocol.events import COMPLETED, INCOMPLETE, TERMINAL_STATUS, Event
 from ws_bridge.types import Item, Json
 
 MAX_ANCESTORS = 16  # of a record: a long chain is read in few round trips
@@ -46,6 +46,7 @@ class Record:
     ancestors: tuple[str, ...] = ()  # the nearest first, at most MAX_ANCESTORS
     request: Json | None = None  # the create, for the server that continues it after a crash
     may_run_again: bool = False  # only readers of the store can have seen output
+    input_makers: tuple[str, ...] = ()  # as `Turn.input_makers`
     unknown: Json = field(default_factory=dict)  # a newer release's fields: kept and ignored
 
 
@@ -57,6 +58,7 @@ class Snapshot:
     response: Json  # a copy: the reader's own
     number: int
     is_overdue: bool = False  # it runs, and its writer has not renewed the lease in time
+    side_data: Json | None = None  # see ``Write``; `Store.get_chain` alone reads it
 
     @property
     def status(self) -> str:
@@ -86,6 +88,23 @@ class Write:
     has_gap: bool = False  # the numbers before the first event are lost; the event declares the gap
     upstream_id: str = ""  # the provider's id of a background response, stored for a successor
     record: Record | None = None  # replaces the first one: another target answers
+    side_data: Json | None = None  # what the maker must get back; no client gets it
+    owner: str = ""  # the response's, where there are `item_ids`
+    item_ids: Sequence[str] = ()  # by which `find_item` is to find the response
+
+    @property
+    def final_side_data(self) -> Json | None:
+        """The side data, if the write ends a response that a chain can continue from."""
+        return self.side_data if self._is_end else None
+
+    @property
+    def final_item_ids(self) -> Sequence[str]:
+        """The ids of items, if the write ends a response that a chain can continue from."""
+        return self.item_ids if self._is_end else ()
+
+    @property
+    def _is_end(self) -> bool:
+        return bool(self.events) and self.events[-1].type in (COMPLETED, INCOMPLETE)
 
 
 class Verdict(Enum):
@@ -200,16 +219,26 @@ class Store(Protocol):
 
         Of each response all events are written or none. Idempotent by number: events that the log
         has are skipped. The terminal event has the final object: with it the response has ended for
-        every reader, for good.
+        every reader, for good, and its side data is stored.
         """
         ...
 
     async def get(self, response_id: str, owner: str) -> Snapshot | None:
-        """The current snapshot; never older than one that was returned before."""
+        """The current snapshot; never older than one that was returned before.
+
+        It is without side data, which is for chains alone.
+        """
         ...
 
     async def get_chain(self, response_id: str, owner: str) -> Sequence[Snapshot]:
         """The snapshot and those of its ancestors, the nearest first, up to one that is None."""
+        ...
+
+    async def find_item(self, item_id: str, owner: str) -> str:
+        """The response of the owner's whose end was written with this item id; "" if it is None.
+
+        Of several the latest.
+        """
         ...
 
     def read(

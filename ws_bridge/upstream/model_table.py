@@ -142,11 +142,14 @@ def _route(config: Config, entry: ModelEntry, environ: Mapping[str, str]) -> Mod
         mode=entry.mode,
         via=entry.via,
         most_bytes=config.limits.response_mib * 2**20,
-        account=_account(entry.api_key_env),
+        account=_account(entry.account or entry.api_key_env),
     )
     return ModelRoute(entry.name, target, fallbacks=entry.fallbacks)
 
 
-def _account(key_env: str) -> str:
-    """A digest of the key's variable: equal for all entries with the same key."""
-    return hashlib.sha256(key_env.encode()).hexdigest()[:8] if key_env else ""
+def _account(name: str) -> str:
+    """A digest of the account's name, which is that of its key's variable unless it has its own.
+
+    Equal for all entries of one account. It is stored with every response, as a part of `maker`.
+    """
+    return hashlib.sha256(name.encode()).hexdigest()[:8] if name else ""

@@ -11,6 +11,7 @@ from store.contract import events_of, record, rerunnable
 from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.store.redis.cipher import Cipher, NotDecrypted
 from ws_bridge.store.redis.codec import (
+    CODEC,
     ENTRY_BYTES,
     ENTRY_EVENTS,
     SMALL,
@@ -22,11 +23,14 @@ from ws_bridge.store.redis.codec import (
     decode_final,
     decode_json,
     decode_record,
+    decode_side_data,
     decompress,
     encode_entries,
     encode_record,
+    encode_side_data,
     parse_json,
 )
+from ws_bridge.store.redis.keys import keys_of
 
 
 @pytest.mark.parametrize("size", [0, 1, SMALL - 1, SMALL, SMALL + 1, 100_000])
@@ -256,3 +260,20 @@ def test_what_was_written_before_is_read_and_what_is_large_is_compressed_first()
     for plain in (b"abc", b"abc" * 1000):
         assert codec.decode(compress(plain), "key") == plain
     assert len(codec.encode(b"abc" * 1000, "key")) < 200
+
+
+def test_side_data_is_read_back_as_it_was():
+    side_data = {"blocks": [{"type": "ü\0\u2028", "n": 2**63}], "long": "x" * 5000}
+    for codec in (CODEC, Codec(Cipher((b"1" * 32,)))):
+        packed = encode_side_data(side_data, codec, "key")
+        assert decode_side_data(packed, codec, "key") == side_data
+        assert len(packed) < 1000
+
+
+def test_encrypted_side_data_is_bound_to_its_response():
+    codec = Codec(Cipher((b"1" * 32,)))
+    one, other = keys_of("resp_1"), keys_of("resp_2")
+    packed = encode_side_data({"a": 1}, codec, one.side)
+    for key in (other.side, one.meta, one.input):
+        with pytest.raises(Unreadable):
+            decode_side_data(packed, codec, key)

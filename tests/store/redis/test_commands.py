@@ -16,6 +16,7 @@ from ws_bridge.store.redis.codec import (
     decompress,
     encode_entries,
     encode_record,
+    encode_side_data,
 )
 from ws_bridge.store.redis.commands import (
     END_OF_LOG,
@@ -34,7 +35,7 @@ from ws_bridge.store.redis.scripts import APPEND
 KEPT = record()
 NAMES = (
     *("id", "worker", "fence", "first", "last", "lease", "ttl", "status", "final"),
-    *("output", "gap", "upstream", "channels", "record"),
+    *("output", "gap", "upstream", "channels", "record", "side"),
 )
 
 
@@ -59,7 +60,7 @@ async def test_no_events_only_renew():
         900,
         CHANNEL_PREFIX,
     )
-    empty = ("status", "final", "output", "gap", "upstream", "record")
+    empty = ("status", "final", "output", "gap", "upstream", "record", "side")
     assert [arguments[name] for name in empty] == [""] * len(empty)
     assert entries == []
 
@@ -88,6 +89,13 @@ async def test_every_other_field_of_a_write_is_an_argument():
     assert decode_record(arguments["record"]) == other
 
 
+@pytest.mark.parametrize(("upto", "is_sent"), [(2, False), (None, True)])
+async def test_side_data_goes_with_the_end_alone(upto, is_sent):
+    side_data = {"blocks": ["ü"]}
+    arguments, _ = await arguments_of(events_of(KEPT)[:upto], side_data=side_data)
+    assert arguments["side"] == (encode_side_data(side_data) if is_sent else "")
+
+
 async def test_many_events_are_encoded_too():
     events = events_of(KEPT, *map(str, range(MANY_EVENTS + 1)))
     _, entries = await arguments_of(events)
@@ -114,10 +122,10 @@ EVENTS = events_of(KEPT)
 END = EVENTS[-1]
 
 
-def answer(events=(), *, status=b"in_progress", last=None, taken=0, end=b"", kept=b""):
+def answer(events=(), *, status=b"in_progress", last=None, taken=0, end=b"", kept=b"", side=b""):
     entries = [[b"%d-0" % (number + 1), [b"e", text]] for number, text in encode_entries(events)]
     last = events[-1].number if last is None and events else last
-    return [status, last, 0, taken, entries, end, kept]
+    return [status, last, 0, taken, entries, end, kept, side]
 
 
 def page_of(after, answered):
@@ -167,6 +175,21 @@ def test_a_finished_page_is_a_snapshot():
     assert page_of(-1, answer(EVENTS[:2], kept=encode_record(KEPT))).final_snapshot() is None
 
 
+def test_a_finished_page_has_its_side_data():
+    answered = answer(kept=encode_record(KEPT), side=encode_side_data({"a": 1}), **ENDED)
+    assert page_of(END_OF_LOG, answered).final_snapshot().side_data == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "broken", [b"x", b"r", b"r[]", b"z123", b"sealed", b"r" + b'{"a":' * 200 + b"1" + b"}" * 200]
+)
+def test_side_data_that_cannot_be_read_is_missing_and_all_else_is_there(broken, caplog):
+    page = page_of(END_OF_LOG, answer(kept=encode_record(KEPT), side=broken, **ENDED))
+    assert page.final_snapshot().response == END.json()["response"]
+    assert page.side_data is None
+    assert f"side_data_broken id={KEPT.id}" in caplog.text
+
+
 def test_what_a_newer_release_adds_to_a_log_entry_is_passed_over():
     answered = answer(EVENTS[:2])
     answered[4] = [
@@ -178,10 +201,10 @@ def test_what_a_newer_release_adds_to_a_log_entry_is_passed_over():
 @pytest.mark.parametrize("after", [-(2**70), -2, -1, 0, 7, 2**53, 2**70])
 def test_no_cursor_is_too_odd_for_a_script(after):
     asked = read_call(Cursor("x", "me", after), Owners(), with_record=True)
-    owner, cursor, entries, flag = asked.args
+    owner, cursor, entries, *flags = asked.args
     assert -1 <= cursor <= END_OF_LOG
     assert float(cursor + 1) == cursor + 1  # Lua counts in doubles
-    assert (owner, entries, flag) == ("me", PAGE_ENTRIES, "1")
+    assert (owner, entries, flags) == ("me", PAGE_ENTRIES, ["1", ""])
 
 
 @pytest.mark.catalogue("A7")
@@ -204,9 +227,9 @@ def test_the_page_after_a_large_one_is_small_and_after_small_ones_they_grow():
         answer(EVENTS[:2], kept=b"zzz"),
         answer(last=END.number, status=b"completed", end=b"r{}"),
         answer(last=END.number, status=b"completed", end=b""),
-        [b"in_progress", 3, 0, 0, [[b"1-0", [b"e", b"rnull"]]], b"", b""],
-        [b"in_progress", 3, 0, 0, [[b"1-0", [b"e"]]], b"", b""],
-        [b"in_progress", 3, 0, 0, [[b"1-0", [b"later", b"r{}"]]], b"", b""],
+        [b"in_progress", 3, 0, 0, [[b"1-0", [b"e", b"rnull"]]], b"", b"", b""],
+        [b"in_progress", 3, 0, 0, [[b"1-0", [b"e"]]], b"", b"", b""],
+        [b"in_progress", 3, 0, 0, [[b"1-0", [b"later", b"r{}"]]], b"", b"", b""],
         [b"in_progress"],  # a hash without a number
         answer(
             last=END.number, status=b"completed", end=compress(b'{"type":"t","sequence_number":1}')

@@ -16,6 +16,7 @@ from store.contract import (
     finished,
     record,
     taken,
+    write,
 )
 from store.opened import expire as let_run_out
 from store.opened import opened
@@ -108,7 +109,7 @@ async def one_of_each(store, canary, owner="alice"):
     for one in (done, runs):
         await store.create(one)
     events = events_of(done, canary, canary)
-    await append(store, done, events)
+    await write(store, done, *events, side_data={"a": canary})
     await append(store, runs, events_of(runs, canary, canary)[:-1])
     kept = conversations(store)
     one = await created(kept, entry("a", canary), owner=owner, metadata={"k": canary})
@@ -125,7 +126,7 @@ async def values_of(store):
         if kind == b"string":
             found.append(await client.get(key))
         elif kind == b"hash":
-            found += [value for value in [await client.hget(key, "md")] if value]
+            found += [value for value in await client.hmget(key, "md", "side") if value]
         elif kind == b"list":
             found += [one.partition(b"\n")[2] for one in await client.lrange(key, 0, -1)]
         elif kind == b"stream":
@@ -139,7 +140,7 @@ async def test_no_content_is_in_the_store_in_plain_text(fresh):
     async with with_secrets(fresh, ONE) as store:
         await one_of_each(store, canary)
         values = await values_of(store)
-        assert len(values) >= 9
+        assert len(values) >= 10
         assert [value for value in values if value[:1] != ENCRYPTED] == []
         assert [value for value in values if canary.encode() in value] == []
     fresh.wipe()
@@ -147,13 +148,15 @@ async def test_no_content_is_in_the_store_in_plain_text(fresh):
         await one_of_each(store, canary)
         values = await values_of(store)
         clear = [value if value[:1] == b"{" else decompress(value) for value in values]
-        assert sum(canary.encode() in value for value in clear) >= 8
+        assert sum(canary.encode() in value for value in clear) >= 9
 
 
 async def read_back(store, done, runs, one):
     snapshot, running = await store.get(done.id, "alice"), await store.get(runs.id, "alice")
     assert snapshot is not None
     assert (snapshot.record, running.record) == (done, runs)
+    [chained] = await store.get_chain(done.id, "alice")
+    assert chained.side_data == {"a": "canary"}
     assert snapshot.is_terminal
     assert await collect(store, done) == events_of(done, "canary", "canary")
     found = await conversations(store).get(one.id, "alice")

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from store.contract import (
+    SIDE_DATA,
     StoreContract,
     append,
     collect,
@@ -918,3 +919,54 @@ async def test_the_log_has_one_line_that_the_store_is_away_and_one_that_it_is_ba
     messages = [entry.getMessage() for entry in caplog.records]
     assert len([one for one in messages if one.startswith("store_away")]) == 1
     assert len([one for one in messages if one.startswith("store_back")]) == 1
+
+
+# Side data
+
+
+async def with_side_data(store):
+    kept = record()
+    await store.create(kept)
+    await write(store, kept, *events_of(kept), side_data=SIDE_DATA)
+    return kept
+
+
+async def side_data_of(store, kept):
+    return [one.side_data for one in await store.get_chain(kept.id, kept.owner)]
+
+
+async def test_side_data_is_there_for_other_servers_and_after_a_restart():
+    with Node(valkey_binary(), aof=True) as node:
+        async with opened(node.url) as store, opened(node.url) as other:
+            kept = await with_side_data(store)
+            assert await side_data_of(other, kept) == [SIDE_DATA]
+            node.restart()
+        async with opened(node.url) as later:
+            assert await side_data_of(later, kept) == [SIDE_DATA]
+
+
+async def test_side_data_expires_and_goes_with_its_response(valkey, store):
+    """It is a field of the record's own hash."""
+    kept = await with_side_data(store)
+    meta = keys_of(kept.id).meta
+    assert 0 < valkey.cli("PTTL", meta) <= 60_000
+    assert await store.delete(kept.id, kept.owner)
+    assert not valkey.cli("HEXISTS", meta, "side")
+
+
+async def test_side_data_is_sent_to_chains_alone(store, monkeypatch):
+    kept = await with_side_data(store)
+    answers = []
+    real = store.scripts.call_all
+
+    async def call_all(calls):
+        got = await real(calls)
+        answers.extend(got)
+        return got
+
+    monkeypatch.setattr(store.scripts, "call_all", call_all)
+    await store.get(kept.id, kept.owner)
+    await collect(store, kept)
+    assert [answer[-1] for answer in answers] == [b"", b""]
+    await store.get_chain(kept.id, kept.owner)
+    assert len(answers[-1][-1]) > 100

@@ -3,7 +3,6 @@
 from support.event_checker import check_events
 from upstreams.asking import Answered
 from upstreams.responses import final_response
-
 from ws_bridge.upstream.litellm.direct import source_of
 
 

@@ -4,6 +4,7 @@ import pytest
 from upstreams.asking import FAMILIES, HELLO, request, target
 
 from ws_bridge.errors import UpstreamError
+from ws_bridge.protocol.history import PROVIDER_TURN
 from ws_bridge.upstream.litellm.token_counter import LitellmTokenCounter
 
 
@@ -43,6 +44,14 @@ async def test_whatever_can_be_sent_can_be_counted(fake):
     ]
     asked = target(fake, "native", "text")
     assert await LitellmTokenCounter().count_tokens(request(asked, *items, tools=tools)) > 0
+
+
+async def test_side_data_is_not_counted_beside_the_items_that_it_stands_for(fake):
+    asked = target(fake, "anthropic", "text")
+    answer = {"type": "message", "role": "assistant", "content": "hello there"}
+    made = {"type": PROVIDER_TURN, "side_data": {"a": "word " * 500}, "items": [answer]}
+    count = LitellmTokenCounter().count_tokens
+    assert await count(request(asked, made)) == await count(request(asked, answer))
 
 
 async def test_what_cannot_be_counted_is_an_error_of_the_seam(fake):

@@ -21,6 +21,7 @@ import orjson
 
 from ws_bridge.pacing import HEAVY, HEAVY_BYTES
 from ws_bridge.protocol.events import Event
+from ws_bridge.protocol.side_data import is_side_data
 from ws_bridge.store.base import Record, Unreadable
 from ws_bridge.store.redis.cipher import Cipher
 from ws_bridge.types import Json
@@ -41,7 +42,9 @@ RECORD_FIELDS: dict[str, tuple[type, ...]] = {
     "ancestors": (list,),
     "request": (dict, NoneType),
     "may_run_again": (bool,),
+    "input_makers": (list,),
 }
+TUPLES = ("input", "ancestors", "input_makers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,19 @@ def decode_final(value: bytes, codec: Codec = CODEC, key: str = "") -> tuple[Eve
     return event, response
 
 
+def encode_side_data(side_data: Json, codec: Codec = CODEC, key: str = "") -> bytes:
+    """Side data as one value."""
+    return codec.encode(orjson.dumps(side_data), key)
+
+
+def decode_side_data(value: bytes, codec: Codec = CODEC, key: str = "") -> Json:
+    """The side data that was encoded. Raises ``Unreadable``."""
+    side_data: Json = decode_json(value, codec, key)
+    if not is_side_data(side_data):
+        raise Unreadable("side data")
+    return side_data
+
+
 def record_size(record: Record) -> int:
     """About how many characters a record's input has; ``HEAVY_BYTES`` if it has many items."""
     if len(record.input) >= HEAVY:
@@ -160,14 +176,14 @@ def decode_record(value: bytes, codec: Codec = CODEC, key: str = "") -> Record:
     known = {name: fields.pop(name) for name in RECORD_FIELDS if name in fields}
     if not all(isinstance(value, RECORD_FIELDS[name]) for name, value in known.items()):
         raise Unreadable("record")
-    known |= {name: tuple(known[name]) for name in ("input", "ancestors") if name in known}
+    known |= {name: tuple(known[name]) for name in TUPLES if name in known}
     try:
         record = Record(**known, unknown=fields)
     except TypeError:  # a field is missing that has no default
         raise Unreadable("record") from None
     if not all(isinstance(item, dict) for item in record.input):
         raise Unreadable("record")
-    if not all(isinstance(one, str) for one in record.ancestors):
+    if not all(isinstance(one, str) for one in (*record.ancestors, *record.input_makers)):
         raise Unreadable("record")
     return record
 

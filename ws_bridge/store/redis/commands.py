@@ -26,12 +26,14 @@ from ws_bridge.store.redis.codec import (
     decode_entry,
     decode_final,
     decode_record,
+    decode_side_data,
     encode_entries,
     encode_record,
+    encode_side_data,
     record_size,
 )
-from ws_bridge.store.redis.keys import CHANNEL_PREFIX, keys_of
-from ws_bridge.store.redis.scripts import APPEND, READ, ScriptCall
+from ws_bridge.store.redis.keys import CHANNEL_PREFIX, item_key, keys_of
+from ws_bridge.store.redis.scripts import APPEND, INDEX, READ, ScriptCall
 from ws_bridge.types import Json
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,8 @@ VERDICTS = {
     -3: Verdict.ENDED,
     -4: Verdict.GAP,
 }
-ANSWER_VALUES = 7  # of the read script, for a response that is known
+ANSWER_VALUES = 8  # of the read script, for a response that is known
+MOST_INDEXED = 1000  # items of a response that are found by their ids: more block the store
 PAGE_ENTRIES = 256  # log entries of a page, at most
 FIRST_PAGE_ENTRIES = 16  # of a reader's first page: each may decompress to 64 KiB
 PAGE_BYTES = PAGE_ENTRIES * ENTRY_BYTES  # a page ends with the entry that exceeds it
@@ -66,6 +69,13 @@ async def append_call(write: Write, worker: str, times: Times, codec: Codec) -> 
     return await aside(partial(_append_call, write, worker, times, codec), values=values, size=size)
 
 
+def index_calls(write: Write, ttl_ms: int) -> list[ScriptCall]:
+    """The calls that let ``find_item`` find the response."""
+    ids = write.final_item_ids[:MOST_INDEXED]
+    keys = [item_key(item_id, write.owner) for item_id in ids]
+    return [ScriptCall(INDEX, (key,), (write.lease.id, ttl_ms)) for key in keys]
+
+
 def decode_receipt(answer: Any) -> Receipt:
     """The receipt that the append script's answer means; a refusal of the server is ``FENCED``."""
     if isinstance(answer, ResponseError):
@@ -79,6 +89,7 @@ def decode_receipt(answer: Any) -> Receipt:
 def _append_call(write: Write, worker: str, times: Times, codec: Codec) -> ScriptCall:
     lease_ms, running_ms, ttl_ms = times
     events, lease, keys = write.events, write.lease, keys_of(write.lease.id)
+    side_data = write.final_side_data
     final = events[-1] if events and events[-1].is_terminal else None
     entries = encode_entries(events[:-1] if final else events, codec, keys.events)
     return ScriptCall(
@@ -92,6 +103,7 @@ def _append_call(write: Write, worker: str, times: Times, codec: Codec) -> Scrip
             *(_flag(_has_output(events)), _flag(write.has_gap)),
             *(write.upstream_id, CHANNEL_PREFIX),
             encode_record(write.record, codec, keys.input) if write.record else "",
+            encode_side_data(side_data, codec, keys.side) if side_data else "",
             *(part for entry in entries for part in entry),
         ),
     )
@@ -149,22 +161,28 @@ class ResponsePage:
     record: Record | None = None
     final: Event | None = None  # the terminal event, wherever the cursor is
     final_response: Json | None = None  # a copy: the reader's own
+    side_data: Json | None = None  # where it was asked for
 
     def final_snapshot(self) -> Snapshot | None:
         """The snapshot of a response that has ended; None if it runs, or without its record."""
         if self.final is None or self.record is None or self.final_response is None:
             return None
-        return Snapshot(self.record, self.final_response, self.final.number)
+        number, side_data = self.final.number, self.side_data
+        return Snapshot(self.record, self.final_response, number, side_data=side_data)
 
 
-def read_call(cursor: Cursor, owners: Owners, *, with_record: bool) -> ScriptCall:
+def read_call(
+    cursor: Cursor, owners: Owners, *, with_record: bool, with_side_data: bool = False
+) -> ScriptCall:
     """The call that reads what comes after a cursor.
 
     ``with_record`` is for a snapshot: the page has the record, and no log of an ended response.
+    ``with_side_data`` is for a chain.
     """
     keys, after = keys_of(cursor.id), max(-1, min(cursor.after, END_OF_LOG))
     names = " ".join(owners.names(cursor.owner))
-    arguments = (names, after, cursor.max_entries, _flag(with_record))
+    flags = _flag(with_record), _flag(with_side_data)
+    arguments = (names, after, cursor.max_entries, *flags)
     return ScriptCall(READ, (keys.meta, keys.events, keys.final, keys.input), arguments)
 
 
@@ -177,8 +195,8 @@ def decode_pages(
 
 
 def decoded_size(answers: Sequence[Any]) -> int:
-    """About how many bytes the final events and records of the answers have when decompressed."""
-    parts = (part for answer in answers if isinstance(answer, list) for part in answer[-2:])
+    """About how many bytes the final events, records and side data have when decompressed."""
+    parts = (part for answer in answers if isinstance(answer, list) for part in answer[-3:])
     return EXPANSION * sum(len(part) for part in parts if isinstance(part, bytes))
 
 
@@ -207,7 +225,7 @@ def _decode_page(cursor: Cursor, answer: Any, codec: Codec, owners: Owners) -> R
         len(answer) != ANSWER_VALUES
     ):  # Redis ends an answer at the first nil: the hash has no number
         raise Unreadable("meta")
-    status, number, overdue, taken_over, entries, end, stored = answer
+    status, number, overdue, taken_over, entries, end, stored, side = answer
     if status != b"in_progress" and not end:
         raise Unreadable("final event")
     keys = keys_of(cursor.id)
@@ -232,7 +250,17 @@ def _decode_page(cursor: Cursor, answer: Any, codec: Codec, owners: Owners) -> R
         record=replace(record, owner=owners.current_name(record.owner)) if record else None,
         final=final,
         final_response=response,
+        side_data=_decode_side_data(side, codec, cursor.id) if side else None,
     )
+
+
+def _decode_side_data(value: bytes, codec: Codec, response_id: str) -> Json | None:
+    """The side data; None if it cannot be decoded: the turn is told by its items then."""
+    try:
+        return decode_side_data(value, codec, keys_of(response_id).side)
+    except Unreadable as unreadable:
+        log.error("side_data_broken id=%s reason=%s", response_id, unreadable)  # noqa: TRY400 - as above
+        return None
 
 
 def _payload(fields: Sequence[bytes]) -> bytes:

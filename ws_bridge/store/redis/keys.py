@@ -6,6 +6,7 @@ on a cluster, so that each script is atomic over them.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zlib
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ class ResponseKeys:
     final: str
     input: str
     leases: str
+
+    @property
+    def side(self) -> str:
+        """What the side data, a field of the meta hash, is bound to when it is encrypted."""
+        return f"{self.meta}:side"
 
 
 def is_id(text: str) -> bool:
@@ -47,6 +53,12 @@ def keys_of(response_id: str) -> ResponseKeys:
         input=f"{tag}:i:{response_id}",
         leases=f"{tag}:l",
     )
+
+
+def item_key(item_id: str, owner: str) -> str:
+    """The key of an item of an owner's; a provider may have named it in any way."""
+    digest = hashlib.sha256(f"{owner} {item_id}".encode(errors="replace")).hexdigest()[:48]
+    return f"{_tag(partition_of(digest))}:x:{digest}"
 
 
 def conversation_keys(conversation_id: str) -> tuple[str, str, str]:

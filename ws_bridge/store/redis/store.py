@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from ws_bridge.pacing import aside
@@ -36,11 +37,12 @@ from ws_bridge.store.redis.commands import (
     decode_pages,
     decode_receipt,
     decoded_size,
+    index_calls,
     read_call,
 )
 from ws_bridge.store.redis.connect import RedisAddress, connect
 from ws_bridge.store.redis.health import StoreHealth
-from ws_bridge.store.redis.keys import CHANNEL_PREFIX, is_id, keys_of
+from ws_bridge.store.redis.keys import CHANNEL_PREFIX, is_id, item_key, keys_of
 from ws_bridge.store.redis.overdue import OverdueResponses
 from ws_bridge.store.redis.scripts import ScriptCall, Scripts
 from ws_bridge.store.redis.snapshots import RunningSnapshots
@@ -75,10 +77,15 @@ class Logs:
         self._owners = owners
 
     async def read_pages(
-        self, cursors: Sequence[Cursor], *, with_record: bool = False
+        self,
+        cursors: Sequence[Cursor],
+        *,
+        with_record: bool = False,
+        with_side_data: bool = False,
     ) -> list[ResponsePage | None]:
-        """See ``PageSource``; for ``with_record`` see ``read_call``."""
-        calls = [read_call(cursor, self._owners, with_record=with_record) for cursor in cursors]
+        """See ``PageSource``; for the flags see ``read_call``."""
+        flags = {"with_record": with_record, "with_side_data": with_side_data}
+        calls = [read_call(cursor, self._owners, **flags) for cursor in cursors]
         answers = await self._scripts.call_all(calls)
         decode = partial(decode_pages, cursors, answers, self._codec, self._owners)
         return await aside(decode, size=decoded_size(answers))
@@ -185,16 +192,21 @@ class RedisStore:
                 and rest
                 and rest[0].number == receipt.last_number + 1
             ):
-                again = Write(write.lease, rest, False, write.upstream_id, write.record)
+                again = replace(write, events=rest, has_gap=False)
                 [receipts[index]] = await self._append([again])
         return receipts
 
     async def get(self, response_id: str, owner: str) -> Snapshot | None:
         """See ``Store``."""
+        return await self._get(response_id, owner, with_side_data=False)
+
+    async def _get(self, response_id: str, owner: str, *, with_side_data: bool) -> Snapshot | None:
         while is_id(response_id):
             folded = self._snapshots.last_number(response_id)
             [page] = await self._logs.read_pages(
-                [Cursor(response_id, owner, folded)], with_record=True
+                [Cursor(response_id, owner, folded)],
+                with_record=True,
+                with_side_data=with_side_data,
             )
             if page is None or page.record is None:
                 self._snapshots.forget(response_id)
@@ -207,11 +219,11 @@ class RedisStore:
     async def get_chain(self, response_id: str, owner: str) -> Sequence[Snapshot]:
         """See ``Store``: ``MAX_ANCESTORS`` turns in a round trip."""
         chain: list[Snapshot] = []
-        snapshot = await self.get(response_id, owner)
+        snapshot = await self._get(response_id, owner, with_side_data=True)
         while snapshot is not None:
             chain.append(snapshot)
             ancestors = [Cursor(key, owner, END_OF_LOG) for key in snapshot.record.ancestors]
-            pages = await self._logs.read_pages(ancestors, with_record=True)
+            pages = await self._logs.read_pages(ancestors, with_record=True, with_side_data=True)
             snapshot = None
             for page in pages:
                 if page is None:
@@ -221,8 +233,16 @@ class RedisStore:
                     return chain
                 chain.append(turn)
             if pages and chain[-1].record.previous_response_id is not None:
-                snapshot = await self.get(chain[-1].record.previous_response_id, owner)
+                previous = chain[-1].record.previous_response_id
+                snapshot = await self._get(previous, owner, with_side_data=True)
         return chain
+
+    async def find_item(self, item_id: str, owner: str) -> str:
+        """See ``Store``."""
+        keys = [item_key(item_id, name) for name in self._owners.names(owner)]
+        calls = [ScriptCall(lua.INDEX, (key,), ()) for key in keys]
+        found = (one for one in await self.scripts.call_all(calls) if isinstance(one, bytes))
+        return next(found, b"").decode()
 
     async def read(
         self, response_id: str, owner: str, *, after: int = -1
@@ -283,7 +303,9 @@ class RedisStore:
     async def _append(self, writes: Sequence[Write]) -> list[Receipt]:
         times = (self._lease_ms, self._running_ms, self._ttl_ms)
         calls = [await append_call(write, self.worker, times, self._codec) for write in writes]
-        return [decode_receipt(answer) for answer in await self.scripts.call_all(calls)]
+        index = [call for write in writes for call in index_calls(write, self._ttl_ms)]
+        answers = await self.scripts.call_all([*index, *calls])
+        return [decode_receipt(answer) for answer in answers[len(index) :]]
 
     def _names(self, owner: str) -> str:
         return " ".join(self._owners.names(owner))

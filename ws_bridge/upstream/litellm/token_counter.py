@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from ws_bridge.pacing import HEAVY, HEAVY_BYTES, counted
+from ws_bridge.protocol.history import unfolded
 from ws_bridge.types import Item
 from ws_bridge.upstream.base import Request
 from ws_bridge.upstream.errors import as_upstream_error
@@ -33,7 +34,7 @@ class LitellmTokenCounter:
 
 
 def _count(request: Request) -> int:
-    items = [_countable(item) for item in request.input()]
+    items = [_countable(item) for item in unfolded(request.input())]
     return client.count_tokens(request.target.model, items, request.options)
 
 

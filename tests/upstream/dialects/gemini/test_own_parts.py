@@ -213,6 +213,13 @@ def test_an_answer_of_an_old_model_suits_a_new_one(kept, contents):
     assert sent[1]["parts"] == [CODE, RAN, signed(call(args={}), UNSIGNED), call(args={})]
 
 
+def test_a_call_that_came_unsigned_in_a_signed_answer_stays_so(kept, contents):
+    parts = [signed(SEARCH), FOUND, call(args={})]
+    side_data, items = kept(*parts)
+    sent = contents(USER, turn(side_data, items), *answers(items))
+    assert sent[1] == {"role": "model", "parts": parts}
+
+
 def test_old_models_get_code_and_no_tool_calls(kept, contents):
     old = {"model": "gemini-2.5-pro"}
     side_data, items = kept(CODE, RAN, {"text": "2"})

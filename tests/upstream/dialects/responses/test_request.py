@@ -5,6 +5,7 @@ from openai.types.responses import ResponseOutputMessage, ResponseReasoningItem
 from pydantic import TypeAdapter
 
 from ws_bridge.errors import UpstreamError
+from ws_bridge.protocol.history import PROVIDER_TURN
 from ws_bridge.upstream.dialects.base import WriterInput
 from ws_bridge.upstream.dialects.responses.request import (
     ENCRYPTED,
@@ -87,6 +88,12 @@ def test_what_the_client_wrote_is_not_trimmed():
         {"role": "user", "content": [{"type": "hologram"}]},
     ]
     assert written(*items) == items
+
+
+def test_a_turn_with_side_data_is_sent_as_its_items():
+    """Another dialect of the same maker has made it."""
+    made = {"type": PROVIDER_TURN, "side_data": {"blocks": ["b"]}, "items": [ANSWER]}
+    assert written(HELLO, made, HELLO) == [HELLO, ANSWER, HELLO]
 
 
 def test_null_is_absent():

@@ -6,7 +6,8 @@
 --       10 '1': output is in it   11 '1': the numbers before the first are lost for good
 --       12 the provider's id or ''   13 prefix of a worker's channel
 --       14 the new record (compressed), or ''
---       15… the entries, each as its last number and its payload
+--       15 the side data that goes with the end (compressed), or ''
+--       16… the entries, each as its last number and its payload
 -- Returns {code, last, cancel, followed}
 --    1  written; last = the log's new last number
 --    0  duplicate: the log has every number (the answer to an earlier try was lost); a running
@@ -50,7 +51,7 @@ if is_new then
   local fits = first == last + 1 or rewrite or (ARGV[11] == '1' and first > last)
   if not fits then return {-4, last, cancel, followed} end -- guard: gap
   if rewrite then redis.call('DEL', KEYS[2]) end
-  for i = 15, #ARGV, 2 do
+  for i = 16, #ARGV, 2 do
     redis.call('XADD', KEYS[2], (ARGV[i] + 1) .. '-0', 'e', ARGV[i + 1])
   end
   redis.call('HSET', KEYS[1], 'n', ARGV[5])
@@ -64,6 +65,7 @@ if ends then
   redis.call('SET', KEYS[3], ARGV[9], 'PX', ARGV[7])
   redis.call('HSET', KEYS[1], 'st', ARGV[8], 'lx', 0)
   redis.call('HDEL', KEYS[1], 'rr', 'vi', 'up', 'cx', 'fl', 'fw') -- of no use after the end
+  if ARGV[15] ~= '' then redis.call('HSET', KEYS[1], 'side', ARGV[15]) end
   redis.call('ZREM', KEYS[5], ARGV[1])
 else
   redis.call('HSET', KEYS[1], 'lx', string.format('%.0f', expiry))

@@ -13,7 +13,7 @@
 -- (ms, clock of Redis), rr what a successor may do, vi output was seen, up the provider's id,
 -- cx cancelled, gp number of declared gaps, fl until when it is followed (ms), fw the workers that
 -- follow it, with a space after each name, tk claimed by a successor, rl how often its lease was
--- released. Unknown fields are kept. Of the known ones only ow, st, f, n and wk are always there.
+-- released, side what the maker must get back (compressed). Unknown fields are kept. Of the known ones only ow, st, f, n and wk are always there.
 
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 

@@ -3,9 +3,10 @@
 -- KEYS  1 meta (hash)   2 events (stream)   3 final event (string)   4 input (string)
 -- ARGV  1 the names of the owner   2 cursor: the last number the reader has   3 most entries
 --       4 '1' for a snapshot: with the record, and without the log of an ended response
+--       5 '1' for a chain: with the side data
 -- Returns false for another owner's, a deleted or an unknown response, and for one whose final
 -- event was lost, else
---   {status, last, overdue, taken over, entries, final event, record}
+--   {status, last, overdue, taken over, entries, final event, record, side data}
 
 local function is_owner(kept)
   for name in string.gmatch(ARGV[1], '%S+') do
@@ -31,4 +32,5 @@ if final == '' or ARGV[4] == '' then
   entries = redis.call('XRANGE', KEYS[2], after, '+', 'COUNT', ARGV[3])
 end
 local record = ARGV[4] == '1' and redis.call('GET', KEYS[4]) or ''
-return {m[2], tonumber(m[3]), overdue, m[5] and 1 or 0, entries, final, record or ''}
+local side = ARGV[5] == '1' and redis.call('HGET', KEYS[1], 'side') or ''
+return {m[2], tonumber(m[3]), overdue, m[5] and 1 or 0, entries, final, record or '', side or ''}

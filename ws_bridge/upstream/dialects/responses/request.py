@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from ws_bridge.protocol.history import unfolded
 from ws_bridge.types import Item, Json
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
 from ws_bridge.upstream.dialects.responses.table import FIELDS_NEEDED, TABLE
@@ -66,7 +67,7 @@ def _reasons(given: WriterInput) -> bool:
 
 def written_items(items: list[Item]) -> Iterator[Item]:
     """The items to send. Raises ``UpstreamError`` (400)."""
-    for place, item in enumerate(items):
+    for place, item in enumerate(unfolded(items)):
         kind = str(item.get("type") or "message")
         TABLE.takes("items", kind, "input")
         if any(not item.get(name) for name in FIELDS_NEEDED.get(kind, ())):
