@@ -268,7 +268,7 @@ def outcomes_of_calls(monkeypatch):
 
 @each_family
 async def test_litellms_callbacks_see_each_turn_once(bridge_with, entry, outcomes_of_calls, family):
-    """Where litellm asks. Plain, after a retry, by a fallback; after the last call none comes late."""
+    """Plain, after a retry, by a fallback; after the last call none comes late."""
     bridge = await bridge_with(
         entry("m", family, "text", via="litellm"),
         entry("again", family, "flaky1", retries=1, via="litellm"),
