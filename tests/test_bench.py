@@ -170,13 +170,13 @@ def test_a_bar_is_as_long_as_its_share_of_the_longest_and_text_is_escaped():
 
 
 class CountedCheckouts:
-    """A driver and two servers of which every job costs 2 ms at the first, and 1 ms at the other."""
+    """A driver, and two servers: a job costs 2 ms at the first, and 1 ms at the other."""
 
     def __init__(self):
         self.asked = []
         self.servers = {name: type("Bridge", (), {"url": name})() for name in ("before", "after")}
 
-    def run(self, job, server):
+    def run(self, _job, server):
         self.asked.append(server.url)
         return (2_000_000 if server.url == "before" else 1_000_000), {}
 
