@@ -45,7 +45,7 @@ class FlushSignal:
     """Whether there is something to write, and whether it is urgent."""
 
     def __init__(self) -> None:
-        self.has_work = False  # as the event, but without a call: it is read at every delta
+        self.has_work = False  # as the event, but without a call
         self._has_work = asyncio.Event()
         self._is_urgent = asyncio.Event()
 

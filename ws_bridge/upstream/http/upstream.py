@@ -162,7 +162,7 @@ class DialectAnswer(Answer):
         self._prepared = prepared
         self._deadlines = deadlines
         self._reader = prepared.reader()
-        self._wire: HttpAnswer | None = None  # None: it has ended
+        self._http_answer: HttpAnswer | None = None  # None: it has ended
         self._body = prepared.written.body
         self._continued = 0
 
@@ -177,7 +177,7 @@ class DialectAnswer(Answer):
                 if drafts is None:
                     raise truncated()  # noqa: TRY301 - closes like any other failure
         except BaseException:
-            await self._close_wire(keep=False)
+            await self._close_http_answer(keep=False)
             raise
         self.first = drafts
 
@@ -189,7 +189,7 @@ class DialectAnswer(Answer):
 
     async def read(self) -> Sequence[Draft] | None:
         """See ``Answer``."""
-        reader, wire, deadlines = self._reader, self._wire, self._deadlines
+        reader, answer, deadlines = self._reader, self._http_answer, self._deadlines
         if reader.is_over:
             return None
         try:
@@ -197,19 +197,19 @@ class DialectAnswer(Answer):
                 return await self._go_on()
             if reader.failure is not None:
                 raise reader.failure  # noqa: TRY301 - told like any other
-            if wire is None:
-                return self._end_of_wire()
+            if answer is None:
+                return self._last_drafts()
             deadlines.waiting = asyncio.current_task()
-            data = await wire.read()
+            data = await answer.read()
             deadlines.waiting = None
-            drafts = reader.feed(data) if data is not None else self._end_of_wire()
+            drafts = reader.feed(data) if data is not None else self._last_drafts()
         except BaseException as error:  # noqa: BLE001 - raised as what it is
             self._fail(error)
         if drafts:
             deadlines.since = deadlines.now()
         return drafts
 
-    def _end_of_wire(self) -> Sequence[Draft]:
+    def _last_drafts(self) -> Sequence[Draft]:
         """The last drafts: of the answer, or before a pause."""
         drafts = self._reader.finish()
         if not drafts and not self._reader.is_over and self._reader.paused is None:
@@ -218,7 +218,7 @@ class DialectAnswer(Answer):
 
     async def _go_on(self) -> Sequence[Draft]:
         """Ask a provider that has paused; without a turn left the answer is incomplete."""
-        await self._close_wire(keep=True)
+        await self._close_http_answer(keep=True)
         if self._continued == CONTINUATIONS:
             drafts = self._reader.finish()
             if not self._reader.is_over:
@@ -235,13 +235,13 @@ class DialectAnswer(Answer):
         access, own = self._prepared.access, self._prepared.written.headers
         with self._deadlines:
             headers = await access.headers({**BODY_HEADERS, **own}, body)
-            wire = await self._client.post(access.url, headers, body, self.target.most_bytes)
-            self._wire = wire
-            if wire.status < HTTPStatus.MULTIPLE_CHOICES:
+            answer = await self._client.post(access.url, headers, body, self.target.most_bytes)
+            self._http_answer = answer
+            if answer.status < HTTPStatus.MULTIPLE_CHOICES:
                 return
-            if wire.status < HTTPStatus.BAD_REQUEST:
+            if answer.status < HTTPStatus.BAD_REQUEST:
                 raise UpstreamError(REDIRECTED)
-            raise error_of(wire.status, _readable(await wire.read_error()), wire.headers)
+            raise error_of(answer.status, _readable(await answer.read_error()), answer.headers)
 
     def _fail(self, error: BaseException) -> NoReturn:
         """Raise an error as the seam has it; the log gets its kind. A cancellation stays one."""
@@ -252,15 +252,15 @@ class DialectAnswer(Answer):
         _log_failure(self.target, failure)
         raise failure
 
-    async def _close_wire(self, *, keep: bool) -> None:
+    async def _close_http_answer(self, *, keep: bool) -> None:
         """Close the connection; ``keep``: it is used again if its end is near."""
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            await wire.close(keep=keep)
+        answer, self._http_answer = self._http_answer, None
+        if answer is not None:
+            await answer.close(keep=keep)
 
     async def _release(self, *, is_complete: bool, keep_running: bool) -> None:  # noqa: ARG002
         self._deadlines.cancel()
-        await self._close_wire(keep=is_complete)
+        await self._close_http_answer(keep=is_complete)
 
 
 def _upstream_error(error: Exception) -> UpstreamError:
