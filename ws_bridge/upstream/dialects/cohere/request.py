@@ -19,7 +19,7 @@ from ws_bridge.upstream.dialects.cohere.table import TABLE
 from ws_bridge.upstream.dialects.entries import (
     SYSTEM,
     AnswerText,
-    Part,
+    ContentPart,
     Thought,
     ToolResult,
     ToolUse,
@@ -83,7 +83,7 @@ def _written(turn: UserTurn) -> Json:
     return {"role": "user", "content": [_part(part) for part in turn.parts]}
 
 
-def _part(part: Part) -> Json:
+def _part(part: ContentPart) -> Json:
     if part.kind == "text":
         return {"type": "text", "text": part.text}
     image = {"url": part.data_url}
@@ -92,7 +92,7 @@ def _part(part: Part) -> Json:
     return {"type": "image_url", "image_url": image}
 
 
-def _plain(parts: tuple[Part, ...]) -> str | list[Json]:
+def _plain(parts: tuple[ContentPart, ...]) -> str | list[Json]:
     """Content of a role that takes text only. Raises a 400 for an image."""
     if any(part.kind != "text" for part in parts):
         raise refused("content part", "input_image", "input", "Send it as the user's.")

@@ -17,7 +17,7 @@ from ws_bridge.types import Item, Json
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
-    Part,
+    ContentPart,
     PlainEntry,
     Thought,
     ToolResult,
@@ -107,7 +107,7 @@ def _message(turn: UserTurn) -> Item:
     return {"type": "message", "role": turn.role, "content": list(map(_part, turn.parts))}
 
 
-def _part(part: Part) -> Json:
+def _part(part: ContentPart) -> Json:
     if part.kind == "image":
         detail = {"detail": part.detail} if part.detail else {}
         return {"type": "input_image", "image_url": part.data_url, **detail}
