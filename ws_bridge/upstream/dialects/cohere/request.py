@@ -8,13 +8,13 @@ Rule 2: the API has no choice of one tool: that tool is offered alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import orjson
 
 from ws_bridge.protocol.tools import ToolTable
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
-from ws_bridge.upstream.dialects.choices import ToolChoice, check_hosted, choice_of
 from ws_bridge.upstream.dialects.cohere.table import TABLE
 from ws_bridge.upstream.dialects.entries import (
     SYSTEM,
@@ -30,6 +30,7 @@ from ws_bridge.upstream.dialects.entries import (
 from ws_bridge.upstream.dialects.options import check_includes, effort_of, text_format_of
 from ws_bridge.upstream.dialects.seals import MakerSeals
 from ws_bridge.upstream.dialects.table import refused
+from ws_bridge.upstream.dialects.tool_choice import ToolChoice, read_choice
 from ws_bridge.upstream.dialects.turns import ModelTurn, filled, turns_of
 
 PLAN = "tool_plan"  # the seal of a plan has this key
@@ -49,10 +50,9 @@ LEAST_P, MOST_P = 0.01, 0.99
 def write(given: WriterInput) -> ProviderRequest:
     """See ``Family.write``."""
     options = TABLE.options_to_translate(given.options, drop=given.drop_params)
-    check_hosted(given.tools, TABLE)
-    choice = choice_of(options, given.tools, TABLE)
+    choice = read_choice(options.get("tool_choice"), given.tools, TABLE)
     if choice.one is not None:
-        choice = ToolChoice("required", given.tools.narrowed([choice.one.flat]), choice.one)
+        choice = replace(choice, tools=choice.tools.narrowed([choice.one.flat]))
     body: Json = {"model": given.model, "messages": list(_messages(given, options)), "stream": True}
     body |= _tools(choice) | _numbers(options) | _format(options, drop=given.drop_params)
     body |= _thinking(options, given)
