@@ -24,6 +24,7 @@ from upstreams.responses import ResponsesScript
 
 from ws_bridge.clock import Clock
 from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.references import response_of
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.protocol.sealing import UNSIGNED
 from ws_bridge.upstream.base import COMPLETE
@@ -57,6 +58,13 @@ async def test_every_scenario_is_a_strict_stream(fake, family, scenario):
     answer = await ask(request(target(fake, family, scenario)))
     assert answer.error is None
     assert check_events(answer.events()) == []
+
+
+@pytest.mark.parametrize("family", ["chat", "anthropic", "ollama"])
+async def test_an_item_is_named_after_its_response(fake, family):
+    asked = replace(request(target(fake, family, "text")), response_id="resp_" + "a" * 48)
+    output = (await ask(asked)).response["output"]
+    assert [response_of(item["id"]) for item in output] == [asked.response_id]
 
 
 @pytest.mark.parametrize("family", THREE)

@@ -27,7 +27,14 @@ from ws_bridge.store.base import (
     Write,
 )
 from ws_bridge.store.redis import scripts as lua
-from ws_bridge.store.redis.codec import CODEC, Codec, encode_entries, encode_record, record_size
+from ws_bridge.store.redis.codec import (
+    CODEC,
+    Codec,
+    encode_entries,
+    encode_makers,
+    encode_record,
+    record_size,
+)
 from ws_bridge.store.redis.commands import (
     END_OF_LOG,
     FIRST_PAGE_ENTRIES,
@@ -176,7 +183,8 @@ class RedisStore:
             lua.CREATE,
             (keys.meta, keys.events, keys.input, keys.leases),
             *(record.id, record.owner, self.worker, fence, self._lease_ms, self._running_ms),
-            *(encoded, successor, last, *(part for entry in entries for part in entry)),
+            *(encoded, successor, encode_makers(record, self._codec, keys.makers), last),
+            *(part for entry in entries for part in entry),
         )
         return Lease(record.id, fence)
 
