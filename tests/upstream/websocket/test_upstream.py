@@ -19,7 +19,7 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import COMPLETED, LIFECYCLE, TERMINAL
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.upstream.base import COMPLETE
-from ws_bridge.upstream.dialects.base import UNREADABLE
+from ws_bridge.upstream.dialects.event_reader import UNREADABLE
 from ws_bridge.upstream.errors import NeverBegan, ProviderRefused
 from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
