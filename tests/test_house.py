@@ -90,7 +90,6 @@ TESTED_IN = {
     "server/transport/listener.py": "server/transport/test_transport.py",  # parts of one thing
     "upstream/http/base.py": "upstream/http/test_upstream.py",  # protocols and values
     "upstream/litellm/demo_rules.py": "upstream/litellm/test_demo.py",
-    "upstream/dialects/*.py": "upstream/dialects/test_dialects.py",
     "upstream/litellm/setup.py": "upstream/litellm/test_client.py",
 }
 
