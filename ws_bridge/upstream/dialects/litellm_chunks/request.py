@@ -27,6 +27,7 @@ from ws_bridge.upstream.dialects.entries import (
     plain_entries_of,
 )
 from ws_bridge.upstream.dialects.litellm_chunks.table import TABLE
+from ws_bridge.upstream.dialects.options import check_includes
 from ws_bridge.upstream.dialects.table import SEND_DATA, refused
 from ws_bridge.upstream.dialects.tool_choice import read_choice
 
@@ -38,8 +39,8 @@ OPEN_LINKS = frozenset({"azure", "azure_ai", "github", "litellm_proxy"})
 def write(given: WriterInput) -> ProviderRequest:
     """The arguments of ``aresponses``, but for the model, address and key."""
     options = TABLE.options_to_translate(given.options, drop=given.drop_params)
-    for value in options.pop("include", ()):
-        TABLE.takes("includes", value, "include")
+    check_includes(options, TABLE)
+    options.pop("include", None)
     choice = read_choice(options.pop("tool_choice", None), given.tools, TABLE)
     tools = choice.tools
     body: Json = {**options}
