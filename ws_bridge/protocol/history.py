@@ -150,8 +150,8 @@ class Chain:
                     items = [item for item in answer if item is not _NO_ITEM]
                     given = {"side_data": turn.side_data, "items": items}
                     placed = [(by, item) for by, item in placed if own_seal(item)]
-            told = ((by, item) for by, item in placed if item is not _NO_ITEM)
-            adapted = (self._adapted(item, by, maker) for by, item in told)
+            left = ((by, item) for by, item in placed if item is not _NO_ITEM)
+            adapted = (self._adapted(item, by, maker) for by, item in left)
             fitted += [item for item in adapted if item is not None]
             if given is not None:
                 fitted.append({"type": PROVIDER_TURN, **copy_json(given)})

@@ -9,7 +9,7 @@ Rule: a stored value that cannot be decoded makes its response unknown, and no o
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -75,6 +75,14 @@ def index_calls(write: Write, ttl_ms: int) -> list[ScriptCall]:
     ids = write.final_item_ids[:MOST_INDEXED]
     keys = [item_key(item_id, write.owner) for item_id in ids]
     return [ScriptCall(INDEX, (key,), (write.lease.id, ttl_ms)) for key in keys]
+
+
+def forget_calls(
+    response_id: str, item_ids: Sequence[str], names: Iterable[str]
+) -> list[ScriptCall]:
+    """The calls after which ``find_item`` does not find the response."""
+    keys = [item_key(item_id, name) for item_id in item_ids[:MOST_INDEXED] for name in names]
+    return [ScriptCall(INDEX, (key,), (response_id, "")) for key in keys]
 
 
 def decode_receipt(answer: Any) -> Receipt:
