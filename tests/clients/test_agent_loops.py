@@ -1,0 +1,117 @@
+"""Agents' loops of three turns of tools: what the provider is asked in the last turn, whole."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from clients.loop_views import VIEWS, Loop
+from clients.loops import CLIENTS, Way
+from clients.servers import ENVIRONMENT, FAMILIES, Family, config, run
+from clients.tape import Tape
+from support import fleet
+from support.redis_servers import Node, valkey_binary
+from support.tcp_proxy import Proxy
+from upstreams import FakeProviders
+
+Json = dict[str, Any]
+
+GEMINI = Family("gemini", "gemini/gemini-", "/v1beta")
+# What each family runs itself in the first turn.
+HOSTED = {"native": "web_search", "chat": "", "claude": "web_search", "gemini": "code_interpreter"}
+
+
+@pytest.fixture(scope="module")
+def pair(providers: FakeProviders) -> Iterator[tuple[fleet.Bridge, fleet.Bridge]]:
+    """Two servers on one store."""
+    with ExitStack() as ends:
+        node = ends.enter_context(Node(valkey_binary()))
+        models = [*config(providers.base_url)["models"], *GEMINI.entries(providers.base_url)]
+        shared = config(providers.base_url) | {"models": models, "store": {"url": node.url}}
+        bridges = fleet.Bridge(shared, ENVIRONMENT), fleet.Bridge(shared, ENVIRONMENT)
+        for bridge in bridges:
+            ends.callback(bridge.close)
+            run(bridge.start())
+        for bridge in bridges:
+            run(bridge.wait_ready())
+        yield bridges
+
+
+@dataclass
+class Road:
+    """The way to the pair, and back and forth between them."""
+
+    pair: tuple[fleet.Bridge, fleet.Bridge]
+    proxy: Proxy
+    tape: Tape
+    moves: int = 0
+
+    async def move(self) -> None:
+        """To the other server; the client has seen its socket's end when this returns."""
+        self.moves += 1
+        self.proxy.move(_port(self.pair[self.moves % 2]))
+        for socket in self.tape.sockets:
+            await socket.owner.wait_closed()
+
+    async def stay(self) -> None:
+        """The way of all but one."""
+
+    def way(self, name: str, is_chained: bool) -> Way:
+        url = f"http://127.0.0.1:{self.proxy.port}/v1"
+        move = self.move if name == "elsewhere" else self.stay
+        return Way(url, name == "http", is_chained, move)
+
+
+def _port(bridge: fleet.Bridge) -> int:
+    return int(bridge.url.rpartition(":")[2])
+
+
+@pytest.fixture
+async def road(pair, tape: Tape) -> AsyncIterator[Road]:
+    async with Proxy(_port(pair[0])) as proxy:
+        yield Road(pair, proxy, tape)
+
+
+MINTED = re.compile(r"call_[0-9a-f]{32}")
+
+
+def normal(body: Json) -> Json:
+    """The bridge's own ids of calls are numbered in the order of their first mention."""
+    ids: dict[str, str] = {}
+    text = json.dumps(body)
+    number = lambda found: ids.setdefault(found[0], f"call_{len(ids) + 1}")  # noqa: E731
+    return json.loads(MINTED.sub(number, text))
+
+
+def asked_of(providers: FakeProviders, model: str) -> list[Json]:
+    """The requests that came for a model, in order; Gemini has its name in the path."""
+    return [
+        entry["body"]
+        for entry in providers.log
+        if f"/{model}:" in entry["path"] or (entry["body"] or {}).get("model") == model
+    ]
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, GEMINI], ids=lambda family: family.name)
+@pytest.mark.parametrize("history", ["chained", "resent"])
+@pytest.mark.parametrize("way", ["socket", "elsewhere", "http"])
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_loop_comes_to_its_end_and_its_provider_gets_its_own_words_back(
+    road: Road, providers: FakeProviders, *, client: str, way: str, history: str, family: Family
+):
+    model = f"journey-{client}-{way}-{history}-{family.name}"
+    is_chained = history == "chained"
+    said = await CLIENTS[client](
+        road.way(way, is_chained), family.model(model), HOSTED[family.name]
+    )
+    assert said == "Oslo is booked."
+    model = family.route.partition("/")[2] + model
+    asked = asked_of(providers, model)
+    assert len(asked) == 4
+    assert normal(asked[-1]) == VIEWS[family.name](Loop(client, model, is_chained))
+    assert road.moves == (3 if way == "elsewhere" else 0)
