@@ -245,7 +245,35 @@ class StepScript(ResponsesScript):
                 text = item["content"][0]["text"]
                 yield from self._message(index, text, message_id=item["id"])
             else:
-                yield from self._item(index, item, ())
+                begun, steps, final = _growing(item)
+                yield from self._item(index, begun, steps, **final)
+
+
+def _growing(item: Json) -> tuple[Json, list[tuple[str, Json]], Json]:
+    """An item as it is added, the events that complete it, and what they add."""
+    match item["type"]:
+        case "reasoning":
+            (part,) = item["summary"]
+            steps = [
+                ("reasoning_summary_part.added", {"part": {**part, "text": ""}}),
+                ("reasoning_summary_text.delta", {"delta": part["text"]}),
+                ("reasoning_summary_text.done", {"text": part["text"]}),
+                ("reasoning_summary_part.done", {"part": part}),
+            ]
+            steps = [(name, {"summary_index": 0, **fields}) for name, fields in steps]
+            return {**item, "summary": []}, steps, {"summary": item["summary"]}
+        case "function_call":
+            arguments = {"arguments": item["arguments"]}
+            done = {**arguments, "name": item["name"]}
+            steps = [
+                ("function_call_arguments.delta", {"delta": item["arguments"]}),
+                ("function_call_arguments.done", done),
+            ]
+            begun = {**item, "arguments": "", "status": "in_progress"}
+            return begun, steps, {**arguments, "status": "completed"}
+    states = ("in_progress", "searching", "completed")
+    steps = [(f"web_search_call.{state}", {}) for state in states]
+    return {**item, "status": "in_progress"}, steps, {"status": "completed"}
 
 
 def responses_items(number: int, step: Step) -> list[Json]:
