@@ -2,7 +2,7 @@
 
 The model's turns are the provider's own words (`upstreams.agent_loop`): they come back as it said
 them. A client that resends its history has no place for the blocks of the provider's own tools:
-they come back in chains only, and so do thoughts that a seal does not hold.
+Anthropic and Gemini get theirs back in chains only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from clients.loops import CITY, QUESTION, SEALED
+from clients.loops import BOOKER, CITY, QUESTION, SEALED
 from upstreams.agent_loop import (
     Step,
     anthropic_blocks,
@@ -22,43 +22,51 @@ from upstreams.agent_loop import (
 
 Json = dict[str, Any]
 
-OUTPUTS = (("Rain in Paris.",), ("Dry in Oslo.", "Rain in Rome."), ("Booked.",))
-HOSTED_PARTS = ("executableCode", "codeExecutionResult")
-HOSTED_BLOCKS = ("server_tool_use", "web_search_tool_result")
+WEATHER = (("Rain in Paris.",), ("Dry in Oslo.", "Rain in Rome."))
+TOOLS = (("get_weather", "The weather in a city."), ("book", "Book a trip."))
+HOSTED_PARTS = frozenset({"executableCode", "codeExecutionResult"})
+HOSTED_BLOCKS = frozenset({"server_tool_use", "web_search_tool_result"})
+NO_ARGUMENTS: Json = {"type": "object", "properties": {}}
 
 
 @dataclass(frozen=True)
 class Loop:
-    """One loop that has come to its last turn."""
+    """One loop that has come to its last turn: of whom, of what, and how it was told."""
 
     client: str
-    model: str  # as the provider calls it
+    model: str  # as the provider calls it; it names the story
     is_chained: bool
+
+    @property
+    def is_handed_over(self) -> bool:
+        return "handover" in self.model
+
+    @property
+    def namespace(self) -> str:
+        return "travel" if "fleet" in self.model else ""
 
     def turns(self) -> Iterator[tuple[int, Step, tuple[str, ...]]]:
         """The turns before the last: number, what the model said, what the tools said."""
-        for number, outputs in enumerate(OUTPUTS):
+        booked = '{"assistant": "booker"}' if self.is_handed_over else "Booked."
+        for number, outputs in enumerate((*WEATHER, (booked,))):
             yield number, story_of(self.model)[number], outputs
 
-    def functions(self) -> list[Json]:
-        """The tools as this client describes them."""
-        names = (("get_weather", "The weather in a city."), ("book", "Book a trip."))
+    def functions(self, namespace: str = "") -> list[Json]:
+        """The tools as this client describes them; the one that has the last word has none."""
+        if self.is_handed_over:
+            return []
+        prefix = f"{namespace}__" if namespace else ""
         return [
-            {"name": name, "description": said, "parameters": self._parameters(name)}
-            for name, said in names
+            {"name": prefix + name, "description": said, "parameters": self._parameters(name)}
+            for name, said in TOOLS
         ]
 
     def _parameters(self, name: str) -> Json:
         if self.client != "agents":
             return CITY
-        city = {"title": "City", "type": "string"}
+        city = {"city": {"title": "City", "type": "string"}}
         title = f"{name}_args"
-        return {
-            "type": "object",
-            "title": title,
-            "properties": {"city": city},
-            "required": ["city"],
-        }
+        return {"type": "object", "title": title, "properties": city, "required": ["city"]}
 
     @property
     def is_strict(self) -> bool:
@@ -85,11 +93,6 @@ def _claude(loop: Loop) -> Json:
             for call, said in zip(calls, outputs, strict=True)
         ]
         messages.append({"role": "user", "content": results})
-    tools: list[Json] = [
-        {"name": one["name"], "description": one["description"], "input_schema": one["parameters"]}
-        for one in loop.functions()
-    ]
-    tools.append({"name": "web_search", "type": "web_search_20250305"})
     return {
         "model": loop.model,
         "max_tokens": 4096,
@@ -97,8 +100,24 @@ def _claude(loop: Loop) -> Json:
         "thinking": {"type": "adaptive", "display": "summarized"},
         "output_config": {"effort": "low"},
         "messages": messages,
-        "tools": tools,
+        **_claude_tools(loop),
     }
+
+
+def _claude_tools(loop: Loop) -> Json:
+    if loop.is_handed_over:  # calls in a history want their tools declared
+        called = ("get_weather", "transfer_to_booker")
+        tools = [{"name": name, "input_schema": NO_ARGUMENTS} for name in called]
+        system = [{"type": "text", "text": BOOKER}]
+        return {"system": system, "tools": tools, "tool_choice": {"type": "none"}}
+    search = {"name": "web_search", "type": "web_search_20250305"}
+    if loop.namespace:
+        search = {"name": "tool_search_tool_bm25", "type": "tool_search_tool_bm25_20251119"}
+    functions = [
+        {"name": one["name"], "description": one["description"], "input_schema": one["parameters"]}
+        for one in loop.functions(loop.namespace)
+    ]
+    return {"tools": [*functions, search]}
 
 
 def _gemini(loop: Loop) -> Json:
@@ -106,35 +125,46 @@ def _gemini(loop: Loop) -> Json:
     ids = (f"call_{count}" for count in range(1, 9))
     for number, step, outputs in loop.turns():
         parts = [part for part in gemini_parts(number, step) if "thought" not in part]
-        answers = []
         is_own = loop.is_chained and step.is_searched  # the turn goes back as it came
         if not is_own:
-            parts = [part for part in parts if not part.keys() & set(HOSTED_PARTS)]
+            parts = [part for part in parts if not HOSTED_PARTS & part.keys()]
         calls = [part["functionCall"] for part in parts if "functionCall" in part]
+        answers = []
         for call, said in zip(calls, outputs, strict=True):
             named = {} if is_own else {"id": next(ids)}
             call.update(named)
             response = {"name": call["name"], "response": {"output": said}, **named}
             answers.append({"functionResponse": response})
         contents += [{"role": "model", "parts": parts}, {"role": "user", "parts": answers}]
+    return {
+        "contents": contents,
+        "generationConfig": {"thinkingConfig": {"includeThoughts": True, "thinkingLevel": "low"}},
+        **_gemini_tools(loop),
+    }
+
+
+def _gemini_tools(loop: Loop) -> Json:
+    if loop.is_handed_over:
+        return {"systemInstruction": {"parts": [{"text": BOOKER}]}}
     declared = [
         {
             "name": one["name"],
             "description": one["description"],
             "parametersJsonSchema": one["parameters"],
         }
-        for one in loop.functions()
+        for one in loop.functions(loop.namespace)
     ]
-    return {
-        "contents": contents,
-        "generationConfig": {"thinkingConfig": {"includeThoughts": True, "thinkingLevel": "low"}},
-        "toolConfig": {"includeServerSideToolInvocations": True},
-        "tools": [{"functionDeclarations": declared}, {"codeExecution": {}}],
-    }
+    functions = {"functionDeclarations": declared}
+    if loop.namespace:
+        return {"tools": [functions]}
+    of_both = {"includeServerSideToolInvocations": True}
+    return {"tools": [functions, {"codeExecution": {}}], "toolConfig": of_both}
 
 
 def _chat(loop: Loop) -> Json:
     messages: list[Json] = [{"role": "user", "content": QUESTION}]
+    if loop.is_handed_over:
+        messages.insert(0, {"role": "system", "content": BOOKER})
     for number, step, outputs in loop.turns():
         said = {"role": "assistant", "content": step.text or None}
         calls = [
@@ -145,21 +175,22 @@ def _chat(loop: Loop) -> Json:
             }
             for place, call in enumerate(step.calls)
         ]
-        messages.append({**said, "reasoning_content": step.thought, "tool_calls": calls})
+        messages.append({**said, "reasoning": step.thought, "tool_calls": calls})
         messages += [
             {"role": "tool", "tool_call_id": call["id"], "content": output}
             for call, output in zip(calls, outputs, strict=True)
         ]
+    tools = [
+        {"type": "function", "function": {**one, "strict": loop.is_strict}}
+        for one in loop.functions(loop.namespace)
+    ]
     return {
         "model": loop.model,
         "stream": True,
         "stream_options": {"include_usage": True},
         "reasoning_effort": "low",
         "messages": messages,
-        "tools": [
-            {"type": "function", "function": {**one, "strict": loop.is_strict}}
-            for one in loop.functions()
-        ],
+        **({"tools": tools} if tools else {}),
         **loop.choice(),
     }
 
@@ -181,8 +212,6 @@ def _native(loop: Loop) -> Json:
             {"type": "function_call_output", "call_id": call, "output": output}
             for call, output in zip(calls, outputs, strict=True)
         ]
-    tools: list[Json] = [{"type": "web_search", **SEARCHES[loop.client]}]
-    tools += [{"type": "function", "strict": loop.is_strict, **one} for one in loop.functions()]
     return {
         "model": loop.model,
         "stream": True,
@@ -190,9 +219,20 @@ def _native(loop: Loop) -> Json:
         "include": [SEALED],
         "reasoning": {"effort": "low", "summary": "auto"},
         "input": items,
-        "tools": tools,
+        "tools": _native_tools(loop),
+        **({"instructions": BOOKER} if loop.is_handed_over else {}),
         **loop.choice(),
     }
+
+
+def _native_tools(loop: Loop) -> list[Json]:
+    functions = [{"type": "function", "strict": loop.is_strict, **one} for one in loop.functions()]
+    if loop.namespace:
+        space = {"type": "namespace", "name": loop.namespace, "description": "Trips."}
+        return [{**space, "tools": functions}, {"type": "tool_search"}]
+    if loop.is_handed_over:
+        return []
+    return [{"type": "web_search", **SEARCHES[loop.client]}, *functions]
 
 
 def _sent_back(item: Json, loop: Loop) -> Json:

@@ -21,8 +21,11 @@ from agents import (
     RunConfig,
     Runner,
     Tool,
+    ToolSearchTool,
     WebSearchTool,
     function_tool,
+    set_tracing_disabled,
+    tool_namespace,
 )
 from clients.reading import ENDS
 from clients.servers import KEY
@@ -37,9 +40,13 @@ from pydantic_ai.native_tools import WebSearchTool as PydanticWebSearch
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider as PydanticProvider
 
+set_tracing_disabled(disabled=True)
+
 Json = dict[str, Any]
 
+BOOKER = "You book."
 QUESTION = "Where is it dry? Book that."
+REFERENCE = "item_reference"
 SEALED = "reasoning.encrypted_content"
 CITY = {
     "type": "object",
@@ -56,6 +63,7 @@ class Way:
     url: str
     is_http: bool
     is_chained: bool
+    is_stored: bool
     move: Callable[[], Awaitable[None]]  # to another server, or nowhere
 
 
@@ -82,12 +90,21 @@ class Trip:
 
 async def by_openai(way: Way, model: str, hosted: str) -> str:
     """The plain client: it resends all items, or the outputs and the previous id."""
+    return await _by_openai(way, model, hosted, lambda item: item.model_dump(exclude_none=True))
+
+
+async def by_references(way: Way, model: str, hosted: str) -> str:
+    """The plain client, which resends its history as the AI SDK does: by the ids of the items."""
+    return await _by_openai(way, model, hosted, lambda item: {"type": REFERENCE, "id": item.id})
+
+
+async def _by_openai(way: Way, model: str, hosted: str, again: Callable[[Any], Json]) -> str:
     trip = Trip(way)
     tools: list[Json] = [{"type": hosted, **CONTAINERS[hosted]}] if hosted else []
     for call in (trip.get_weather, trip.book):
         described = {"name": call.__name__, "description": call.__doc__, "parameters": CITY}
         tools.append({"type": "function", "strict": False, **described})
-    options: Json = {"model": model, "tools": tools, "store": way.is_chained, "include": [SEALED]}
+    options: Json = {"model": model, "tools": tools, "store": way.is_stored, "include": [SEALED]}
     options["reasoning"] = {"effort": "low", "summary": "auto"}
     items: list[Json] = [{"role": "user", "content": QUESTION}]
     async with AsyncOpenAI(api_key=KEY, base_url=way.url, max_retries=0) as client:
@@ -96,7 +113,7 @@ async def by_openai(way: Way, model: str, hosted: str) -> str:
             answer = await ask(sockets, input=items, **options)
             while calls := [item for item in answer.output if item.type == "function_call"]:
                 outputs = [await _output(trip, call) for call in calls]
-                said = [item.model_dump(exclude_none=True) for item in answer.output]
+                said = [again(item) for item in answer.output]
                 items = outputs if way.is_chained else [*items, *said, *outputs]
                 parent = {"previous_response_id": answer.id} if way.is_chained else {}
                 answer = await ask(sockets, input=items, **options, **parent)
@@ -113,7 +130,8 @@ def _asking(client: AsyncOpenAI, way: Way) -> Callable[..., Awaitable[Response]]
     open_now: list[Any] = []
 
     async def by_http(_: AsyncExitStack, **create: Any) -> Response:
-        return await client.responses.create(**create)
+        async with client.responses.stream(**create) as events:
+            return await events.get_final_response()
 
     async def on_a_socket(sockets: AsyncExitStack, **create: Any) -> Response:
         if not open_now or open_now[-1]._connection.state.name != "OPEN":
@@ -146,16 +164,16 @@ async def by_agents(way: Way, model: str, hosted: str) -> str:
     trip = Trip(way)
     tools = [function_tool(call, strict_mode=False) for call in (trip.get_weather, trip.book)]
     agent = Agent(name="a", tools=[*_agents_tools(hosted), *tools])
-    return await run_agent(agent, way, model)
+    return await _run_agent(agent, way, model)
 
 
-async def run_agent(agent: Agent, way: Way, model: str) -> str:
+async def _run_agent(agent: Agent, way: Way, model: str) -> str:
     client = AsyncOpenAI(api_key=KEY, base_url=way.url, max_retries=0)  # its own is of all loops
     provider = OpenAIProvider(
         openai_client=client, use_responses=True, use_responses_websocket=not way.is_http
     )
     settings = ModelSettings(
-        store=way.is_chained,
+        store=way.is_stored,
         response_include=[SEALED],
         reasoning=Reasoning(effort="low", summary="auto"),
     )
@@ -182,7 +200,7 @@ async def by_pydantic(way: Way, model: str, hosted: str) -> str:
     )
     settings = OpenAIResponsesModelSettings(
         openai_transport="http" if way.is_http else "websocket",
-        openai_store=way.is_chained,
+        openai_store=way.is_stored,
         openai_previous_response_id="auto" if way.is_chained else None,
         openai_reasoning_effort="low",
         openai_reasoning_summary="auto",
@@ -198,4 +216,30 @@ async def by_pydantic(way: Way, model: str, hosted: str) -> str:
     return result.output
 
 
-CLIENTS = {"openai": by_openai, "agents": by_agents, "pydantic": by_pydantic}
+async def by_namespace(way: Way, model: str, search: str) -> str:
+    """openai-agents with its tools in a namespace, and with a search where the family has one."""
+    trip = Trip(way)
+    tools = [function_tool(call, strict_mode=False) for call in (trip.get_weather, trip.book)]
+    spaced = tool_namespace(name="travel", description="Trips.", tools=tools)
+    found = [ToolSearchTool()] if search == "web_search" else []
+    return await _run_agent(Agent(name="a", tools=[*spaced, *found]), way, model)
+
+
+async def by_handoff(way: Way, model: str, _: str) -> str:
+    """openai-agents: one agent asks for the weather, another one has the last word."""
+    trip = Trip(way)
+    booker = Agent(name="booker", instructions=BOOKER)
+    tools = [function_tool(trip.get_weather, strict_mode=False)]
+    agent = Agent(name="a", instructions="You look.", tools=tools, handoffs=[booker])
+    return await _run_agent(agent, way, model)
+
+
+# The story that a model tells, and the client: who tells it to the end.
+LOOPS = {
+    ("journey", "openai"): by_openai,
+    ("journey", "references"): by_references,
+    ("journey", "agents"): by_agents,
+    ("journey", "pydantic"): by_pydantic,
+    ("fleet", "agents"): by_namespace,
+    ("handover", "agents"): by_handoff,
+}

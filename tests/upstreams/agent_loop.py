@@ -209,7 +209,7 @@ def _chat_chunks(model: str, number: int, step: Step) -> Iterator[Json]:
         return {**head, "model": model, "choices": [choice]}
 
     yield chunk({"role": "assistant", "content": ""})
-    yield chunk({"reasoning_content": step.thought})
+    yield chunk({"reasoning": step.thought})
     if step.text:
         yield chunk({"content": step.text})
     for index, call in enumerate(step.calls):
