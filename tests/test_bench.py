@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the bench imports itself a
 
 from support.svg_plot import Bar, Group, bars, ticks
 
+from tests.bench.against import WAYS, Cost, loads_of, measured, told
 from tests.bench.driver import STARTER_DELTAS, beside, seen
 from tests.bench.field import Window
 from tests.bench.loads import BRIDGE, DIRECT, EXTRAS, FULL, PASS_THROUGH, QUICK, chosen, loads
@@ -166,3 +167,29 @@ def test_a_bar_is_as_long_as_its_share_of_the_longest_and_text_is_escaped():
     widths = [float(width) for width in re.findall(r'width="([\d.]+)" height="15"', drawn)]
     assert widths[1] == 2 * widths[0]
     assert "a &lt; b" in drawn
+
+
+class CountedCheckouts:
+    """A driver, and two servers: a job costs 2 ms at the first, and 1 ms at the other."""
+
+    def __init__(self):
+        self.asked = []
+        self.servers = {name: type("Bridge", (), {"url": name})() for name in ("before", "after")}
+
+    def run(self, _job, server):
+        self.asked.append(server.url)
+        return (2_000_000 if server.url == "before" else 1_000_000), {}
+
+
+def test_two_checkouts_are_asked_in_turns_and_told_by_their_medians():
+    counted = CountedCheckouts()
+    costs = list(measured(counted, counted.servers, ["chat", "socket"], 2))
+    per_round = [counted.asked[at : at + 8] for at in range(0, 24, 8)]
+    assert per_round == [["after", "before"] * 4, ["before", "after"] * 4, ["after", "before"] * 4]
+    assert len(costs) == 2 * 8, "the first round is dropped"
+    load = loads_of("chat", 1.0)["response"]
+    assert Cost("chat", "response", "before", 2000 / load.answers) in costs
+    shown = told(costs)
+    assert "| chat | response | 10.0 | 5.0 | 0.50 |" in shown
+    assert shown.count("\n") == 2 + 4
+    assert set(WAYS) >= {"chat", "anthropic", "native"}

@@ -6,7 +6,7 @@ import pytest
 
 from ws_bridge.errors import RateLimited
 from ws_bridge.protocol.events import Draft, Event
-from ws_bridge.stream import Stream
+from ws_bridge.stream import METERED, Stream
 
 EVENTS = [Event.of(Draft("x", {"at": number}), number, None) for number in range(6)]
 
@@ -222,3 +222,15 @@ async def test_no_event_wakes_a_wait_for_the_end():
     stream.close()
     await waiting
     assert counted.steps == 2
+
+
+def test_a_stream_tells_of_its_growth_in_steps_and_of_every_byte_once():
+    stream, grown = Stream(), []
+    stream.on_growth = grown.append
+    half = Event("x", 0, b"x" * (METERED // 2))
+    stream.append([half])
+    assert grown == []
+    stream.append([half])
+    stream.append([half, half, half])
+    assert grown == [METERED, 3 * METERED // 2]
+    assert sum(grown) == stream.size

@@ -14,6 +14,7 @@ from ws_bridge.errors import BridgeError
 from ws_bridge.protocol.events import Event
 
 BATCH = 256  # events at most that a reader is given at once, and holds while it is slow
+METERED = 16 * 1024  # bytes of events that are counted at once
 
 Take = Callable[[Sequence[Event]], bool]  # false: the batch is not taken
 
@@ -24,7 +25,8 @@ class Stream:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.size = 0  # bytes of their texts
-        self.on_append: Callable[[int], None] | None = None  # called with the bytes of each append
+        self.on_growth: Callable[[int], None] | None = None  # called with each ``METERED`` bytes
+        self._unmetered = 0
         self.is_closed = False
         self.error: BridgeError | None = None
         # Called at each append and at the close; none of them changes this list before it returns.
@@ -41,8 +43,10 @@ class Stream:
         self.size += size
         for wake in self._wakers:
             wake()
-        if self.on_append is not None:
-            self.on_append(size)
+        self._unmetered += size
+        if self._unmetered >= METERED and self.on_growth is not None:
+            grown, self._unmetered = self._unmetered, 0
+            self.on_growth(grown)
 
     def close(self, error: BridgeError | None = None) -> None:
         """End the stream; with an error, readers of a stream without any event get it raised."""

@@ -114,16 +114,18 @@ class Worker:
 class Server:
     """A process that prints where it listens. Whatever it prints is kept in ``log``.
 
-    ``arguments`` name a module of this environment; with ``python``, one of another.
+    ``arguments`` name a module of this environment; with ``python`` and ``home``, of another one.
     """
 
-    def __init__(self, log: Path, *arguments: str, python: str = sys.executable) -> None:
+    def __init__(
+        self, log: Path, *arguments: str, python: str = sys.executable, home: Path = ROOT
+    ) -> None:
         self._log = log
         started = time.monotonic()
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603  # our own modules
                 [python, "-m", *arguments],
-                cwd=ROOT,
+                cwd=home,
                 env=surroundings(),
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -21,8 +21,9 @@ from support.scripted_upstream import Scripted, answer
 from transcripts import load, names
 
 from defence.mutations import JUNK, torn, wrong
+from defence.providers import write
 from ws_bridge.config import Config
-from ws_bridge.errors import BridgeError, ModelNotFound, StoreUnavailable, UpstreamError
+from ws_bridge.errors import BridgeError, ModelNotFound, StoreUnavailable
 from ws_bridge.logs import CleanRecord
 from ws_bridge.protocol.conversation import Conversation, entries_of_response
 from ws_bridge.protocol.events import COMPLETED, CREATED, Draft, Event
@@ -45,7 +46,7 @@ from ws_bridge.store.redis.codec import (
     encode_side_data,
 )
 from ws_bridge.store.redis.commands import Cursor, decode_page
-from ws_bridge.upstream.dialects.request_adapter import Dialect, fit_input
+from ws_bridge.upstream.dialects.families import FAMILIES
 from ws_bridge.upstream.model_table import LONGEST_STAR, build
 
 Json = dict[str, Any]
@@ -258,13 +259,13 @@ def _use(result: Json, response: Json) -> None:
     turn = Turn(
         "resp_1", ({"type": "message", "role": "user", "content": "x"},), tuple(output), "a"
     )
-    for maker, dialect in (("a", Dialect.NATIVE), ("b", Dialect.CHAT)):
-        chain = Chain(turn, ())
-        with contextlib.suppress(BridgeError):
-            chain.check_calls()
-        with contextlib.suppress(UpstreamError):
-            orjson.dumps(fit_input(chain.items_for(maker), dialect))
-        chain.summarizable()
+    chain = Chain(turn, ())
+    with contextlib.suppress(BridgeError):
+        chain.check_calls()
+    for family in FAMILIES.values():
+        for maker in ("a", "b"):
+            write(family, chain.items_for(maker), {})
+    chain.summarizable()
     entries = entries_of_response("resp_1", turn.input, output, "a")
     kept, ids = Conversation("conv_1", "me", 1, {}).with_entries(entries)
     assert len(ids) == len(entries)

@@ -6,12 +6,11 @@ where an operator is, and what must never fail does not.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +22,7 @@ from yarl import URL
 
 from defence.frames import FRAMES
 from defence.mutations import JUNK, NAMES, spelled, torn, wrong
+from defence.providers import PROVIDERS
 from defence.strangers import MORE
 from ws_bridge.config import DEMO_TOML, Config
 from ws_bridge.config import load as load_config
@@ -49,8 +49,6 @@ from ws_bridge.protocol.sequencer import Sequencer, end_for
 from ws_bridge.server.http.json import flag, integer, page
 from ws_bridge.server.transport.frame_scanner import FrameScanner
 from ws_bridge.upstream.errors import classify, provider_error, redacted, retry_after
-from ws_bridge.upstream.litellm.direct import data_of
-from ws_bridge.upstream.litellm.tap import Tap
 from ws_bridge.upstream.websocket.errors import parse_error
 
 Json = dict[str, Any]
@@ -343,36 +341,8 @@ def configs(rng: Random) -> None:
             assert isinstance(load_config(Path(file.name), ENVIRON), Config)
 
 
-def streams(rng: Random) -> None:
-    """A provider's event stream, however it is cut: no byte is lost, and cuts change no frame."""
-    script = rng.choice(DRAFTS)[:8]
-    ends = rng.choice((b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\n: comment\n\n"))
-    text = b"".join(
-        b"data: %b%b" % (orjson.dumps({"type": one.type, **one.fields}), ends) for one in script
-    )
-    text = torn(text, rng, 3)
-    cuts = sorted(rng.randint(0, len(text)) for _ in range(rng.randint(0, 9)))
-    pieces = [text[at:to] for at, to in itertools.pairwise((0, *cuts, len(text)))]
-    frames = asyncio.run(_frames(pieces))
-    assert b"".join(frames) == text
-    # Where a cut parts the two bytes of a line's end, the second one begins the next frame.
-    whole = asyncio.run(_frames([text]))
-    cut, uncut = ([one for each in some if (one := each.strip())] for some in (frames, whole))
-    assert cut == uncut
-    for frame in frames:
-        found = data_of(frame)
-        assert found in frame
-
-
-async def _frames(pieces: list[bytes]) -> list[bytes]:
-    async def wire() -> AsyncIterator[bytes]:
-        for piece in pieces:
-            yield piece
-
-    return [frame async for frames in Tap(wire()).frames() for frame in frames]
-
-
 TARGETS: dict[str, Target] = {
     target.__name__: target
-    for target in (frames, bodies, wire, events, streams, splices, cursors, failures, configs)
-} | MORE
+    for target in (frames, bodies, wire, events, splices, cursors, failures, configs)
+}
+TARGETS |= MORE | PROVIDERS

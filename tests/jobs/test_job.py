@@ -15,6 +15,7 @@ from support.scripted_upstream import (
     opening,
 )
 
+from ws_bridge import stream
 from ws_bridge.clock import Clock
 from ws_bridge.errors import ResponseTakenOver, StoreUnavailable, UpstreamError
 from ws_bridge.jobs.job import Job
@@ -503,10 +504,11 @@ async def test_a_steered_response_ends_at_its_next_whole_item_also_within_a_batc
     assert upstream.answers[0].closes == [(ABANDONED, False)]
 
 
-async def test_a_response_that_is_not_steered_takes_a_batch_as_one():
+async def test_a_response_that_is_not_steered_takes_a_batch_as_one(monkeypatch):
+    monkeypatch.setattr(stream, "METERED", 1)
     sizes = []
     upstream = Scripted([opening(), two_items(), [completed()]])
     job = new_job(upstream)
-    job.stream.on_append = sizes.append
+    job.stream.on_growth = sizes.append
     await job.run()
     assert len(sizes) == 3

@@ -4,6 +4,7 @@ The store is a memory store that fails when a test wants it; the clock is fake, 
 """
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -490,6 +491,35 @@ async def test_a_cancel_on_another_server_comes_with_the_next_write(world):
     world.append_until(one, 2)
     await wait_until(lambda: one.notices)
     assert one.notices[0] == "cancelled"
+
+
+async def test_the_writer_sees_until_when_the_lease_is_held_and_what_the_next_flush_writes(slow):
+    """It looks at attributes, and calls the mirror only where they say so."""
+    one = ScriptedResponse()
+    held = await slow.mirror.create(one.record, one.events[:2], one.stream, one.listener())
+    begun = slow.clock.now()
+    assert (held.valid_until, held.is_noted) == (begun + 15.0, True)
+    one.append_until(2)
+    slow.clock.advance(3.0)
+    await slow.mirror.drain()
+    assert (held.valid_until, held.is_noted) == (begun + 18.0, False)
+    slow.append_until(one, 3)
+    assert held.is_noted
+    slow.mirror.mark_followed(one.id)
+    assert not held.is_noted, "each event of it is written at once"
+    slow.mirror.discard(one.id)
+    assert held.valid_until == math.inf
+
+
+async def test_a_lease_that_the_store_has_never_given_does_not_expire(slow):
+    one = ScriptedResponse()
+    slow.store.is_away = True
+    held = await slow.mirror.create(one.record, one.events[:2], one.stream, one.listener())
+    assert held.valid_until == math.inf
+    slow.store.is_away = False
+    one.append_until(1)
+    await slow.mirror.drain()
+    assert held.valid_until == slow.clock.now() + 15.0
 
 
 async def test_a_released_response_is_written_and_can_be_claimed_at_once(slow):

@@ -383,6 +383,27 @@ def test_calls_that_a_provider_answers_itself_want_no_output():
     Chain(turn({"id": "ws_1", "type": "web_search_call"}, ANSWER), (HELLO,)).check_calls()
 
 
+def test_a_call_of_a_tool_that_the_provider_ran_wants_no_output_and_goes_to_its_maker_only():
+    ran = Turn("r", (HELLO,), (call("x"), ANSWER), MAKER, provider_calls=frozenset({"x"}))
+    for chain in (Chain(ran, (HELLO,)), Chain(turn(call("xs_call_1"), ANSWER), (HELLO,))):
+        chain.check_calls()
+        assert len(chain.items_for(MAKER)) == 4
+        assert [one["type"] for one in chain.items_for(OTHER)] == ["message"] * 3
+    Chain(None, (HELLO, call("x"))).check_calls({"x"})
+
+
+def test_a_search_may_be_answered_as_a_function_or_not_at_all():
+    search = {"type": "tool_search_call", "call_id": "t", "arguments": {}}
+    Chain(None, (search, output("t"))).check_calls()
+    found = {"type": "tool_search_output", "call_id": None, "tools": []}
+    Chain(None, ({**search, "call_id": None}, found)).check_calls()
+
+
+def test_ids_of_older_histories_are_answered_as_they_are():
+    old = "call_1__thought__" + "Q" * 900
+    Chain(turn(call(old)), (output(old),)).check_calls()
+
+
 # As input_items lists them
 
 

@@ -10,6 +10,7 @@ from ws_bridge.protocol.tools import (
     call_of_output,
     fields_of,
     flat_name,
+    provider_calls,
 )
 
 FUNCTION = {"type": "function", "name": "f", "description": "d", "parameters": {"type": "object"}}
@@ -139,3 +140,38 @@ def test_a_choice_names_a_tool_also_in_its_namespace():
 def test_a_narrowed_table_offers_the_named_tools_only():
     table = ToolTable.of([FUNCTION, {"type": "shell"}]).narrowed(["shell", "unknown"])
     assert list(table.tools) == ["shell"]
+
+
+FOUND = {"type": "tool_search_output", "call_id": None}
+
+
+def test_what_the_history_offers_is_offered_once_and_waits_no_longer():
+    late = {**FUNCTION, "name": "late", "defer_loading": True}
+    items = [
+        {**FOUND, "tools": [late, space(FUNCTION), 7]},
+        {"type": "additional_tools", "role": "developer", "tools": [{"type": "web_search"}]},
+        {"type": "provider_turn", "side_data": {}, "items": [{**FOUND, "tools": [FUNCTION]}]},
+        {**FOUND, "tools": None},
+    ]
+    table = ToolTable.of([late, {"type": "web_search"}], items)
+    assert list(table.tools) == ["late", "crm__f", "f"]
+    assert not table.tools["late"].is_deferred
+    assert [place for place, _ in table.hosted] == ["tools[1]"]
+    assert ToolTable.of([late]).tools["late"].is_deferred
+
+
+def made(name, kind="custom_tool_call", call_id="c"):
+    return {"type": kind, "name": name, "call_id": call_id}
+
+
+def test_a_call_under_a_name_that_was_not_offered_is_the_providers_where_it_runs_such_tools():
+    tools = [FUNCTION, space({**FUNCTION, "name": "g"}), {"type": "x_search"}]
+    calls = [made("x_keyword_search"), made("f", call_id="d"), made("g", call_id="e")]
+    calls += [made("crm__g", call_id="h"), made("late", call_id="l")]
+    calls += [{**FOUND, "tools": [{**FUNCTION, "name": "late"}]}]
+    assert provider_calls(calls, tools) == {"c"}
+
+
+@pytest.mark.parametrize("tools", [[], [FUNCTION], [FUNCTION, {"type": "web_search"}]])
+def test_else_a_call_of_an_unknown_tool_is_the_clients(tools):
+    assert provider_calls([made("unheard_of")], tools) == frozenset()

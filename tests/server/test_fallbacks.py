@@ -268,12 +268,12 @@ def outcomes_of_calls(monkeypatch):
 
 @each_family
 async def test_litellms_callbacks_see_each_turn_once(bridge_with, entry, outcomes_of_calls, family):
-    """A plain one, one after a retry, one by a fallback; after the last call none comes late."""
+    """Plain, after a retry, by a fallback; after the last call none comes late."""
     bridge = await bridge_with(
-        entry("m", family, "text"),
-        entry("again", family, "flaky1", retries=1),
-        entry("broken", "chat", "err500", fallbacks=("m",)),
-        entry("last", "chat", "last"),
+        entry("m", family, "text", via="litellm"),
+        entry("again", family, "flaky1", retries=1, via="litellm"),
+        entry("broken", "chat", "err500", fallbacks=("m",), via="litellm"),
+        entry("last", "chat", "last", via="litellm"),
     )
     client = await bridge.connect()
     for model in ("m", "again", "broken", "last"):

@@ -233,6 +233,32 @@ class StoreContract:
         assert await append(store, kept, [*events, *late]) is Verdict.ENDED
         assert await collect(store, kept) == events
 
+    # Items by their ids
+
+    async def test_an_item_is_found_from_the_end_of_its_response_on_by_its_owner_alone(
+        self, store: Store
+    ):
+        kept = record(CAROL)
+        events = events_of(kept)
+        ids = ("msg_1", "a name of any kind é \0")
+        await store.create(kept)
+        await write(store, kept, *events[:-1], owner=CAROL, item_ids=ids)
+        assert await store.find_item("msg_1", CAROL) == ""
+        for _ in range(2):
+            await write(store, kept, *events, owner=CAROL, item_ids=ids)
+        for owner in (CAROL, *BEFORE):
+            assert [await store.find_item(one, owner) for one in ids] == [kept.id, kept.id]
+        assert await store.find_item("msg_1", "bob") == ""
+        assert await store.find_item("msg_2", CAROL) == ""
+
+    async def test_of_two_items_of_one_id_the_latest_is_found_for_each_owner(self, store: Store):
+        first, second, other = record(), record(), record("bob")
+        for kept in (first, second, other):
+            await store.create(kept)
+            await write(store, kept, *events_of(kept), owner=kept.owner, item_ids=("msg_1",))
+        assert await store.find_item("msg_1", "alice") == second.id
+        assert await store.find_item("msg_1", "bob") == other.id
+
     # Side data
 
     async def test_side_data_is_stored_with_the_end_and_for_chains_alone(self, store: Store):

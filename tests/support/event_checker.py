@@ -84,14 +84,14 @@ def type_problems(event: Json) -> list[str]:
     if model is None:
         return [f"unknown type {kind}", *nulls]
     try:
-        model.model_validate(_with_known_code(event), strict=True)
+        model.model_validate(with_known_code(event), strict=True)
     except pydantic.ValidationError as invalid:
         where = [(".".join(map(str, error["loc"])), error["type"]) for error in invalid.errors()]
         return [f"strict {kind}: {where[:4]}", *nulls]
     return nulls
 
 
-def _with_known_code(event: Json) -> Json:
+def with_known_code(event: Json) -> Json:
     response = event.get("response")
     error = response.get("error") if isinstance(response, dict) else None
     if not isinstance(error, dict) or not CODE.fullmatch(str(error.get("code"))):

@@ -17,13 +17,13 @@ from support.scripted_upstream import Scripted, ScriptedAnswer, answer, opening
 from upstreams.asking import ask, request, target
 from upstreams.native import target as native_target
 from upstreams.sockets import Accident, FakeSockets
+from ws_bridge.upstream.litellm.tap import Fed
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import FAILED, Draft
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.fallbacks import Fallbacks
-from ws_bridge.upstream.litellm.tap import Fed
 from ws_bridge.upstream.litellm.upstream import LitellmAnswer, LitellmUpstream
 from ws_bridge.upstream.sealed_items import SealedItems
 from ws_bridge.upstream.websocket.connection import ProviderAddress, ProviderConnection

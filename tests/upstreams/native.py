@@ -2,10 +2,12 @@
 
 import asyncio
 import itertools
+import json
 from dataclasses import dataclass, replace
 
 from upstreams.asking import HELLO, KEY, ask, request
 from ws_bridge.clock import Clock
+from ws_bridge.protocol.events import LIFECYCLE
 from ws_bridge.protocol.history import Turn
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
@@ -70,3 +72,17 @@ def error_frame(status, code, kind="invalid_request_error", **more):
     """An error event as OpenAI sends it."""
     error = {"type": kind, "code": code, "message": f"because of {code}", "param": None}
     return {"type": "error", "status": status, "error": error | more}
+
+
+def passed_on(sent):
+    """The texts that the drafts of these frames have: a response object's is the bridge's own."""
+    return [b"" if is_lifecycle(text) else text for text in sent]
+
+
+def is_lifecycle(text):
+    return json.loads(text)["type"] in LIFECYCLE
+
+
+def texts_of(drafts):
+    """The providers' own bytes of these drafts."""
+    return [draft.text for draft in drafts]

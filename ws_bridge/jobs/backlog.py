@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +33,14 @@ class MirrorListener:
 
 
 @dataclass(slots=True, eq=False)
+class HeldLease:
+    """What the mirror tells a response's writer, who looks at it before and after each event."""
+
+    valid_until: float = math.inf  # until then the store need not be asked; monotonic, seconds
+    is_noted: bool = False  # the next flush writes the response anyway
+
+
+@dataclass(slots=True, eq=False)
 class Backlog:
     """A response and how far the store knows it."""
 
@@ -48,9 +57,11 @@ class Backlog:
     end: Sequence[Event] = ()  # what the store is to know before the stream has it
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # set: the end waits no longer
     is_unconfirmed: bool = False  # the end is published, and the store has not answered
+    held: HeldLease = field(default_factory=HeldLease)
     upstream_id: str = ""
     is_record_replaced: bool = False  # since the store got it
     side_data: Json | None = None  # goes with the end
+    item_ids: Sequence[str] = ()  # too: by which the store is to find the response
     gap: list[Event] = field(default_factory=list)  # the snapshot that replaces what was cut
     kept_bytes: int = 0  # as measured last
     _measured_until: int = -1  # the number of the last event in it
@@ -94,7 +105,10 @@ class Backlog:
     def _write(
         self, events: Sequence[Event], record: Record | None, *, has_gap: bool = False
     ) -> Write:
-        return Write(self.lease, events, has_gap, self.upstream_id, record, self.side_data)
+        return Write(
+            *(self.lease, events, has_gap, self.upstream_id, record, self.side_data),
+            *(self.record.owner, self.item_ids),
+        )
 
     def replace_record(self, record: Record) -> None:
         """Keep a record that differs from the store's: another target answers."""

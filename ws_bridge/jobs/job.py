@@ -28,6 +28,7 @@ from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.output.items import DONE
 from ws_bridge.protocol.response import no_usage
 from ws_bridge.protocol.steering import required_outputs
+from ws_bridge.protocol.tools import provider_calls
 from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
@@ -195,7 +196,11 @@ class Job:
             return None
         record, output = spec.record, tuple(result["output"])
         side_data = self._publisher.side_data
-        return Turn(self.id, record.input, output, record.maker, spec.parent, side_data)
+        return Turn(
+            *(self.id, record.input, output, record.maker, spec.parent, side_data),
+            input_makers=record.input_makers,
+            provider_calls=provider_calls(output, spec.options.get("tools") or ()),
+        )
 
     def snapshot(self) -> Json:
         """The response as it is now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -14,18 +14,26 @@ from ws_bridge.errors import (
     PreviousResponseInProgress,
     PreviousResponseNotFound,
 )
+from ws_bridge.jobs.references import NO_ITEMS, ItemReferences
 from ws_bridge.jobs.spec import JobSpec
 from ws_bridge.jobs.store_timeout import wait_while_answering
 from ws_bridge.pacing import aside
-from ws_bridge.protocol.conversation import Conversation, entries_of_response
+from ws_bridge.protocol.conversation import (
+    Conversation,
+    ConversationEntry,
+    conversation_id,
+    entries_of_response,
+)
 from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.protocol.output.received import items_of
+from ws_bridge.protocol.references import Made, ResolvedInput
 from ws_bridge.protocol.request import CreateResponse
 from ws_bridge.protocol.sealing import Sealer, sealed_bytes
-from ws_bridge.store.base import Snapshot, Store
+from ws_bridge.protocol.tools import provider_calls
+from ws_bridge.store.base import Record, Snapshot, Store
 from ws_bridge.store.conversations import Conversations
 from ws_bridge.stream import Stream
-from ws_bridge.types import Json
+from ws_bridge.types import Item, Json
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +47,7 @@ class Lineage:
     def __init__(self, store: Store, conversations: Conversations) -> None:
         self._store = store
         self._conversations = conversations
+        self.references = ItemReferences(store, conversations)
 
     async def resolve(self, response_id: str, owner: str) -> Turn:
         """A stored response as a turn that a chain can continue, with its ancestors.
@@ -58,8 +67,11 @@ class Lineage:
             if snapshot.status not in ("completed", "incomplete"):
                 raise PreviousResponseNotFound(response_id)
             record, output = snapshot.record, tuple(items_of(snapshot.response.get("output")))
-            side_data = snapshot.side_data
-            turn = Turn(record.id, record.input, output, record.maker, turn, side_data)
+            turn = Turn(
+                *(record.id, record.input, output, record.maker, turn, snapshot.side_data),
+                input_makers=record.input_makers,
+                provider_calls=provider_calls(output, snapshot.response.get("tools") or ()),
+            )
         if turn is None:
             raise PreviousResponseNotFound(response_id)
         return turn
@@ -73,26 +85,47 @@ class Lineage:
         self._conversations.limits.check(conversation.size + 1, len(conversation.entries) + 1)
         return await aside(conversation.turn, values=len(conversation.entries))
 
+    async def resolve_input(
+        self,
+        request: CreateResponse,
+        owner: str,
+        parent: Turn | None,
+        known: Mapping[str, Made] = NO_ITEMS,
+    ) -> ResolvedInput | None:
+        """The input of a request that refers to items; None if it does not.
+
+        ``known``: what the client's connection has of them. Raises as ``ItemReferences.resolve``.
+        """
+        if not request.referenced:
+            return None
+        return await self.references.resolve(
+            request.items(),
+            owner,
+            parent=parent,
+            known=known,
+            conversation=conversation_id(request.conversation),
+        )
+
     async def append_to_conversation(self, spec: JobSpec, response: Json) -> None:
         """Add a finished response's input and output to its conversation, if it has one.
 
         A conversation that was deleted meanwhile stays deleted; one that cannot hold all of it
         stays as it is, and the log has a line.
         """
-        conversation_id = spec.envelope.conversation
-        if conversation_id is None or response["status"] not in ("completed", "incomplete"):
+        kept_in = spec.envelope.conversation
+        if kept_in is None or response["status"] not in ("completed", "incomplete"):
             return
         record = spec.record
         output = response["output"]
-        made = partial(entries_of_response, record.id, record.input, output, record.maker)
+        made = partial(_entries_of_response, record, output)
         entries = await aside(made, values=len(record.input) + len(output))
         try:
             # While the client waits for its end.
-            add = self._conversations.add(conversation_id, record.owner, entries)
+            add = self._conversations.add(kept_in, record.owner, entries)
             await wait_while_answering(self._store.answer_count, add)
         except (BridgeError, TimeoutError) as lost:
             reason = getattr(lost, "code", "timeout")
-            log.error("conversation_lost id=%s reason=%s", conversation_id, reason)  # noqa: TRY400
+            log.error("conversation_lost id=%s reason=%s", kept_in, reason)  # noqa: TRY400
 
     async def wait_until_closed(self, streams: Sequence[Stream]) -> None:
         """Return when all streams are closed, or after as long as a parent is waited for."""
@@ -133,14 +166,29 @@ class Lineage:
             raise PreviousResponseInProgress(response_id) from None
 
 
-async def build_chain(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:
-    """What the provider is shown, its seals and calls checked. Raises ``InvalidRequest``."""
+def _entries_of_response(record: Record, output: Sequence[Item]) -> Sequence[ConversationEntry]:
+    return entries_of_response(record.id, record.input, output, record.maker, record.input_makers)
+
+
+async def build_chain(
+    parent: Turn | None,
+    request: CreateResponse,
+    sealer: Sealer,
+    given: ResolvedInput | None = None,
+) -> Chain:
+    """What the provider is shown, its seals and calls checked. Raises ``InvalidRequest``.
+
+    ``given`` is the input of a request that refers to items.
+    """
     whole = Chain(parent, () if isinstance(request.input, str) else tuple(request.input))
-    checking = partial(_checked_chain, parent, request, sealer)
+    checking = partial(_checked_chain, parent, request, sealer, given)
     return await aside(checking, values=whole.count(), size=sealed_bytes(whole))
 
 
-def _checked_chain(parent: Turn | None, request: CreateResponse, sealer: Sealer) -> Chain:
-    chain = sealer.open(Chain(parent, request.items()))
-    chain.check_calls()
+def _checked_chain(
+    parent: Turn | None, request: CreateResponse, sealer: Sealer, given: ResolvedInput | None
+) -> Chain:
+    given = given or ResolvedInput(request.items())
+    chain = sealer.open(Chain(parent, given.items, input_makers=given.makers))
+    chain.check_calls(provider_calls(chain.input, request.tools or ()))
     return chain

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import StoreUnavailable
-from ws_bridge.jobs.backlog import Backlog, MirrorListener, shorten
+from ws_bridge.jobs.backlog import Backlog, HeldLease, MirrorListener, shorten
 from ws_bridge.jobs.store_timeout import StepResult, wait_until_settled, wait_while_answering
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Claim, Lease, Receipt, Record, Store, Verdict
@@ -44,7 +45,7 @@ class FlushSignal:
     """Whether there is something to write, and whether it is urgent."""
 
     def __init__(self) -> None:
-        self.has_work = False  # as the event, but without a call: it is read at every delta
+        self.has_work = False  # as the event, but without a call
         self._has_work = asyncio.Event()
         self._is_urgent = asyncio.Event()
 
@@ -95,7 +96,7 @@ class Mirror:
 
     async def create(
         self, record: Record, events: Sequence[Event], stream: Stream, listener: MirrorListener
-    ) -> None:
+    ) -> HeldLease:
         """Make the response known with its first events, and track its stream.
 
         A store that is away is no error: the response continues, and is written when the store is
@@ -120,18 +121,21 @@ class Mirror:
             raise
         self._uncertain.pop(record.id, None)
         self._track(backlog)
+        return backlog.held
 
-    def resume(self, claim: Claim, stream: Stream, listener: MirrorListener) -> None:
+    def resume(self, claim: Claim, stream: Stream, listener: MirrorListener) -> HeldLease:
         """Track the stream of a response that was claimed; the events in it are stored."""
         backlog = Backlog(claim.record, claim.lease, stream, listener)
         backlog.renewed_at = self._clock.monotonic()
         backlog.mark_created(stream.events)
         self._track(backlog)
+        return backlog.held
 
     def notify_appended(self, response_id: str) -> None:
-        """The stream has grown: the next flush writes it."""
+        """The stream has grown: the next flush writes it. Not needed while it ``is_noted``."""
         if (backlog := self._tracked.get(response_id)) is not None:
             self._behind[response_id] = backlog
+            backlog.held.is_noted = not backlog.is_followed
             if backlog.is_followed or not self._signal.has_work:
                 self._signal.add(at_once=backlog.is_followed)
 
@@ -153,32 +157,29 @@ class Mirror:
             backlog.replace_record(record)
             self.notify_appended(record.id)
 
-    def lease_may_have_expired(self, response_id: str, now: float) -> bool:
-        """Whether the store has not confirmed the lease for so long, nor was asked in vain."""
-        backlog = self._tracked.get(response_id)
-        if backlog is None or not backlog.is_created:
-            return False
-        expired = now - self._timing.lease
-        return backlog.renewed_at <= expired and backlog.asked_at <= expired
-
     async def confirm_lease(self, response_id: str) -> None:
         """Ask the store once, if it can be reached; a response that it refuses is not tracked."""
         if (backlog := self._tracked.get(response_id)) is not None:
             with contextlib.suppress(StoreUnavailable, TimeoutError):
                 await self._answered(self._flush([backlog]))
             backlog.asked_at = self._clock.monotonic()
+            self._note_lease(backlog)
 
     async def append_end(
-        self, response_id: str, end: Sequence[Event], side_data: Json | None = None
+        self,
+        response_id: str,
+        end: Sequence[Event],
+        side_data: Json | None = None,
+        item_ids: Sequence[str] = (),
     ) -> bool:
-        """Let the store know the end first, and its side data; false if it has another one.
+        """Let the store know the end first, and what goes with it; false if it has another one.
 
         A store that is away is waited for, ``MirrorTiming.end_waits`` seconds of the time in which
         this process runs. Then the end may be published, and is written when the store is back.
         """
         if (backlog := self._tracked.get(response_id)) is None:
             return False
-        backlog.end, backlog.side_data = end, side_data
+        backlog.end, backlog.side_data, backlog.item_ids = end, side_data, item_ids
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             await self._answered(self._flush([backlog]))
         if self._is_tracked(backlog):
@@ -268,6 +269,8 @@ class Mirror:
         """What the store lacks something of, and whose lease is to be renewed."""
         now = self._clock.monotonic()
         due = self._behind
+        for backlog in due.values():
+            backlog.held.is_noted = False
         if now - self._renewed_at >= self._timing.renew / 4:
             self._renewed_at = now
             silent = now - self._timing.renew
@@ -294,6 +297,7 @@ class Mirror:
         except StoreUnavailable as error:
             return error
         backlog.is_created = backlog.is_created or backlog.lease == lease
+        self._note_lease(backlog)
         return None
 
     async def _write(self, backlogs: Sequence[Backlog]) -> None:
@@ -306,10 +310,18 @@ class Mirror:
             if self._is_tracked(backlog) and backlog.lease == write.lease:
                 backlog.renewed_at = asked_at
                 self._apply(receipt, backlog, write.events)
+                self._note_lease(backlog)
+
+    def _note_lease(self, backlog: Backlog) -> None:
+        """Until when the lease is held: the store has confirmed it, or was asked in vain."""
+        is_held = backlog.is_created and self._is_tracked(backlog)
+        since = max(backlog.renewed_at, backlog.asked_at) if is_held else math.inf
+        backlog.held.valid_until = since + self._timing.lease
 
     def _apply(self, receipt: Receipt, backlog: Backlog, events: Sequence[Event]) -> None:
         """Note what became of a write of these events."""
         backlog.is_followed = receipt.is_followed
+        backlog.held.is_noted = backlog.held.is_noted and not receipt.is_followed
         if receipt.verdict in (Verdict.APPENDED, Verdict.DUPLICATE):
             if events:
                 backlog.mark_written(events[-1].number)
@@ -329,6 +341,7 @@ class Mirror:
             backlog.mark_taken_over()
         if backlog.is_created and not backlog.is_behind:
             self._behind.pop(backlog.record.id, None)
+            backlog.held.is_noted = False
         elif self._is_tracked(backlog):
             self._behind[backlog.record.id] = backlog
             self._signal.add()
@@ -339,6 +352,7 @@ class Mirror:
 
     def _track(self, backlog: Backlog) -> None:
         self._tracked[backlog.record.id] = backlog
+        self._note_lease(backlog)
         self.notify_appended(backlog.record.id)
 
     def _is_tracked(self, backlog: Backlog) -> bool:
@@ -347,6 +361,7 @@ class Mirror:
     def _forget(self, backlog: Backlog) -> None:
         self._tracked.pop(backlog.record.id, None)
         self._behind.pop(backlog.record.id, None)
+        self._note_lease(backlog)
         backlog.settled.set()
 
     def _delete_later(self, record: Record) -> None:

@@ -3,6 +3,8 @@
 Rule 1: a response that is too large ends as failed, and its provider's connection is closed.
 Rule 2: where a key, or the process, holds too much, its largest response ends, and not the last
 one: a small response of another client is unharmed.
+Rule 3: a response is counted each time that it has grown by ``stream.METERED`` bytes, and not at
+each event: so much of it may be missing here.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ class OutputQuotas:
         self.total = 0
 
     def start(self, response_id: str, owner: str, stop: Stop) -> Callable[[int], None]:
-        """Count a response from now on: the result is called with the bytes of each addition."""
+        """Count a response from now on: the result is called with the bytes by which it grows."""
         self._running[response_id] = RunningOutput(owner, stop)
         # By its id: a counter that held the response would be a ring of objects with its stream.
         return partial(self._count, response_id)

@@ -18,6 +18,7 @@ from typing import Any
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError, ResponseTakenOver
+from ws_bridge.jobs.backlog import HeldLease
 from ws_bridge.jobs.cancel_scope import CancelScope
 from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.spec import JobSpec
@@ -26,6 +27,7 @@ from ws_bridge.protocol.output.items import DONE
 from ws_bridge.protocol.output.received import has_items, with_items
 from ws_bridge.protocol.preface import PrefacedDrafts
 from ws_bridge.protocol.reducer import Reducer
+from ws_bridge.protocol.references import ids_to_index
 from ws_bridge.protocol.sequencer import Sequencer, end_for
 from ws_bridge.protocol.side_data import MAX_SIDE_DATA, side_data_size
 from ws_bridge.store.base import Claim
@@ -76,6 +78,7 @@ class Publisher:
         self._reducer = Reducer()
         self._pending: list[Event] = []  # numbered, and not published yet
         self._is_recorded = mirror is None  # the store knows the response
+        self._lease = HeldLease()  # the mirror's
         self._model = ""  # of the target that answers, where that is another than was asked for
         self._preface: PrefacedDrafts | None = None
         self._prices: PriceRow | None = None  # where the cost is reported
@@ -109,7 +112,7 @@ class Publisher:
         self.stream.append(claim.events)
         self._is_recorded = True
         if self._mirror is not None:
-            self._mirror.resume(claim, self.stream, self._scope.listener())
+            self._lease = self._mirror.resume(claim, self.stream, self._scope.listener())
 
     def set_answer(self, answer: Answer) -> None:
         """This answer comes: the store is to know its target, and its id at the provider."""
@@ -211,9 +214,9 @@ class Publisher:
 
     def _publish(self, events: list[Event]) -> bool:
         """Append events to the stream, or keep them for ``flush``: false if any are kept."""
-        now, mirror = self._clock.monotonic(), self._mirror
+        now = self._clock.monotonic()
         must_wait = not self._is_recorded or self._sequencer.result is not None
-        if must_wait or (mirror is not None and mirror.lease_may_have_expired(self._id, now)):
+        if must_wait or now >= self._lease.valid_until:
             self._pending += events
             return not self._pending
         if self._pending:
@@ -228,7 +231,7 @@ class Publisher:
         if self.first_at is None:
             self.first_at = now
         self.stream.append(events)
-        if self._mirror is not None:
+        if self._mirror is not None and not self._lease.is_noted:
             self._mirror.notify_appended(self._id)
 
     def _append_pending(self) -> None:
@@ -244,8 +247,8 @@ class Publisher:
             return False
         if self._mirror is not None:
             opening = [event for event in self._pending if not event.is_terminal]
-            listener = self._scope.listener()
-            await self._mirror.create(self.spec.record, opening, self.stream, listener)
+            listener, record = self._scope.listener(), self.spec.record
+            self._lease = await self._mirror.create(record, opening, self.stream, listener)
             self._mirror.replace_record(self.spec.record)  # the target may be known since then
         self._is_recorded = True
         return True
@@ -254,7 +257,7 @@ class Publisher:
         """Whether the response is still this server's; asks the store where that is uncertain."""
         if self._mirror is None:
             return True
-        if self._mirror.lease_may_have_expired(self._id, self._clock.monotonic()):
+        if self._clock.monotonic() >= self._lease.valid_until:
             await self._mirror.confirm_lease(self._id)
         return self._mirror.tracks(self._id)
 
@@ -262,8 +265,9 @@ class Publisher:
         """Publish the terminal event, if it is pending."""
         if not self._pending or not self._pending[-1].is_terminal:
             return
+        item_ids = ids_to_index((self.result or {}).get("output") or ())
         is_stored = self._mirror is None or await self._mirror.append_end(
-            self._id, self._pending, self.side_data
+            self._id, self._pending, self.side_data, item_ids
         )
         if not is_stored:
             self._pending, self.side_data = [self._taken_over()], None

@@ -81,10 +81,12 @@ class JobRegistry:
         target = self._find_target(create.request.model or "")
         self._check_background(create, target)
         parent = await self._parent(create)
-        if parent is not None:
+        given = await self.lineage.resolve_input(create.request, create.owner, parent, create.known)
+        if parent is not None or given is not None:
             before = Chain(parent, ())
-            on_parent(await aside(before.weight, values=before.count()))
-        chain = await build_chain(parent, create.request, self._sealer)
+            size = await aside(before.weight, values=before.count())
+            on_parent(size + (given.weight() if given else 0))
+        chain = await build_chain(parent, create.request, self._sealer, given)
         if self.is_draining:  # since then
             raise ServerDraining
         response_id, now = new_response_id(), int(self._clock.wall())
@@ -102,7 +104,8 @@ class JobRegistry:
         create = Create.of_record(claim.record)
         maker = claim.record.maker if claim.upstream_id else ""  # others do not know its id
         target = self._find_target(create.request.model or "", maker)
-        chain = Chain(await self._parent(create), claim.record.input)
+        record = claim.record
+        chain = Chain(await self._parent(create), record.input, input_makers=record.input_makers)
         opening = partial(self._sealer.open, chain)
         chain = await aside(opening, values=chain.count(), size=sealed_bytes(chain))
         if self.is_draining:
@@ -204,7 +207,7 @@ class JobRegistry:
 
     def _launch(self, job: Job) -> None:
         self._running[job.id] = job
-        job.stream.on_append = self.outputs.start(job.id, job.spec.record.owner, job.stop_soon)
+        job.stream.on_growth = self.outputs.start(job.id, job.spec.record.owner, job.stop_soon)
         task = asyncio.create_task(job.run(), name=job.id)
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._forget(job, task))

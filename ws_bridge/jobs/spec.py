@@ -5,6 +5,7 @@ Pure: it starts no task, asks no clock and makes up no id. What it needs of both
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -13,6 +14,7 @@ from ws_bridge.protocol.actions import StartResponse
 from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.protocol.reducer import fold
+from ws_bridge.protocol.references import Made
 from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.protocol.response import Envelope, echo_of
 from ws_bridge.store.base import MAX_ANCESTORS, Claim, Record
@@ -51,11 +53,13 @@ class Create:
     lane: str | None = None
     parent: Turn | None = None  # if the connection knows it; else it is looked up by its id
     size: int = 0  # bytes of the request
+    known: Mapping[str, Made] = field(default_factory=dict)  # items that its input refers to
 
     @classmethod
     def of(cls, start: StartResponse, owner: str) -> Create:
         """The create of a socket."""
-        return cls(start.request, owner, "websocket", start.lane, start.parent, start.size)
+        known = (start.lane, start.parent, start.size, start.known)
+        return cls(start.request, owner, "websocket", *known)
 
     @classmethod
     def of_record(cls, record: Record) -> Create:
@@ -155,6 +159,7 @@ def _new_record(create: Create, target: Target, chain: Chain, response_id: str) 
         id=response_id,
         owner=create.owner,
         input=chain.input,
+        input_makers=chain.input_makers,
         maker=target.maker,
         previous_response_id=request.previous_response_id,
         background=request.background,

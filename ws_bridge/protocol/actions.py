@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ws_bridge.errors import CloseFrame
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.json_limits import USUAL, JsonLimits
+from ws_bridge.protocol.references import Made
 from ws_bridge.protocol.request import CreateResponse
 from ws_bridge.protocol.steering import Steer
 from ws_bridge.types import Json
@@ -24,6 +26,7 @@ class StartResponse:
     steers: tuple[Steer, ...] = ()  # they are committed with its `response.created`
     is_successor: bool = False  # started by the bridge itself, for accepted steers
     size: int = 0  # bytes of memory that it takes
+    known: Mapping[str, Made] = field(default_factory=dict)  # items that its input names
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,14 +316,15 @@ class Connection:
 
     def _with_parent(self, start: StartResponse) -> StartResponse:
         if start.is_successor:
-            return start
+            return replace(start, known=self._turns.find_items(start.request.referenced))
         parent_id = start.request.previous_response_id or ""
         parent = start.parent or self.cached(parent_id)
         steers = (
             self._steers.take(parent_id) if self._turns.is_on_lane(parent_id, start.lane) else ()
         )
         request = steering.joined(start.request, steers) if steers else start.request
-        return replace(start, request=request, parent=parent, steers=steers)
+        known = self._turns.find_items(request.referenced)
+        return replace(start, request=request, parent=parent, steers=steers, known=known)
 
 
 FRAMES: dict[str, Callable[[Connection, ClientFrame], list[Action]]] = {

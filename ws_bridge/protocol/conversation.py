@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.history import CALLS, OUTPUTS, Turn, input_items
-from ws_bridge.protocol.request import check_depth, check_item
+from ws_bridge.protocol.history import CALLS, OUTPUTS, Turn, input_items, with_makers
+from ws_bridge.protocol.request import check_depth, check_item, typed
 from ws_bridge.types import Item, Json
 
 MOST_ITEMS = 20  # of one request
@@ -107,19 +107,23 @@ def new_conversation_id() -> str:
     return "conv_" + secrets.token_hex(24)
 
 
-def entries_of(items: Iterable[Item]) -> tuple[ConversationEntry, ...]:
-    """Items of the client's on their way into a conversation."""
-    return _named(items, secrets.token_hex(16))
+def entries_of(items: Sequence[Item], makers: Sequence[str] = ()) -> tuple[ConversationEntry, ...]:
+    """Items of the client's on their way into a conversation; ``makers`` as of a `Turn`."""
+    return _made_by(_named(items, secrets.token_hex(16)), makers)
 
 
 def entries_of_response(
-    response_id: str, asked: Iterable[Item], output: Iterable[Item], maker: str
+    response_id: str,
+    asked: Iterable[Item],
+    output: Iterable[Item],
+    maker: str,
+    input_makers: Sequence[str] = (),
 ) -> tuple[ConversationEntry, ...]:
     """A finished response on its way into a conversation; the same call gives the same ids.
 
     What it was asked has the ids that `GET …/input_items` lists.
     """
-    given = _named(asked, response_id, response=response_id)
+    given = _made_by(_named(asked, response_id, response=response_id), input_makers)
     made = _named(output, f"{response_id}_out", response=response_id, maker=maker)
     return given + made
 
@@ -131,6 +135,16 @@ def _named(items: Iterable[Item], stem: str, **known: str) -> tuple[Conversation
     return tuple(
         ConversationEntry(_own_id(item) or key, item, spare=key, **known) for item, key in pairs
     )
+
+
+def _made_by(
+    entries: tuple[ConversationEntry, ...], makers: Sequence[str]
+) -> tuple[ConversationEntry, ...]:
+    if not makers:
+        return entries
+    made = with_makers([entry.item for entry in entries], makers)
+    pairs = zip(entries, made, strict=True)
+    return tuple(replace(entry, maker=maker) for entry, (maker, _) in pairs)
 
 
 def _own_id(item: Item) -> str:
@@ -153,12 +167,12 @@ def read_items(value: Any, *, required: bool) -> Sequence[Item]:
 def _read_item(item: Any, where: str) -> Item:
     if not isinstance(item, dict):
         raise InvalidRequest(f"Invalid value for '{where}': expected an object.", param="items")
-    typed = item if item.get("type") is not None else {**item, "type": "message"}
+    given = typed(item)
     try:
-        check_item(typed, where)
+        check_item(given, where)
     except InvalidRequest as invalid:
         raise InvalidRequest(invalid.message, param="items") from None
-    return typed
+    return given
 
 
 def read_metadata(value: Any) -> Json:

@@ -20,8 +20,6 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.json_edit import replaced
 from ws_bridge.types import Json
 
-_NUMBER = b'"sequence_number":'  # always a key: inside of a string its quotes are escaped
-
 CREATED = "response.created"
 QUEUED = "response.queued"
 IN_PROGRESS = "response.in_progress"
@@ -57,7 +55,7 @@ class Event(NamedTuple):
 
     @classmethod
     def of(cls, draft: Draft, number: int, lane: str | None) -> Event:
-        """Serialise a draft: the only place where an event becomes text."""
+        """Serialise a draft of any form; the sequencer writes the usual ones by itself."""
         if draft.text:
             return cls(draft.type, number, _renumbered(draft.text, number, lane))
         head: Json = {"type": draft.type, "sequence_number": number}
@@ -105,14 +103,6 @@ def _renumbered(text: bytes, number: int, lane: str | None) -> bytes:
     """A provider's event on one line with our number and lane; all other bytes as they were."""
     if b"\n" in text or b"\r" in text:  # between tokens: inside of a JSON string they are escaped
         text = text.translate(None, b"\r\n")
-    if lane is None and b'"stream_id"' not in text:
-        key = text.find(_NUMBER)
-        # Before any inner object, as nearly every event of every provider has it.
-        if key > 0 and text.count(b"{", 0, key) == 1:
-            begin = key + len(_NUMBER)
-            end = text.find(b",", begin)
-            if text[begin:end].isdigit():
-                return b"%b%d%b" % (text[:begin], number, text[end:])
     named = b'"%b"' % lane.encode() if lane is not None else None
     return replaced(text, {b'"sequence_number"': b"%d" % number, b'"stream_id"': named})
 

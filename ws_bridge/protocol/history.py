@@ -14,7 +14,7 @@ No client, provider or store can bring such an item along.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
@@ -36,6 +36,10 @@ CALLS = frozenset(
     }
 )
 ANSWERED_BY_CLIENT = frozenset({"function_call", "custom_tool_call"})
+# A search's call; it may be answered as a function's call is.
+SEARCH = "tool_search_call"
+# Calls that a provider ran itself, though their items are a client's: xAI's searches.
+PROVIDER_CALL_IDS = ("xs_call_",)
 # Outputs that name their call by `call_id`; a local shell's output names it by `id`.
 OUTPUTS = frozenset(f"{call}_output" for call in CALLS - {"local_shell_call"})
 # Made by a provider's own tools; no other provider can read or verify them.
@@ -68,6 +72,8 @@ class Turn:
     maker: str  # `Target.maker` of the deployment that wrote `output`
     parent: Turn | None = None
     side_data: Json | None = None  # what the maker must get back; no client sees it
+    input_makers: tuple[str, ...] = ()  # of its first items; "": the client wrote it, as all others
+    provider_calls: frozenset[str] = frozenset()  # ids of calls that the maker ran itself
     size: int = field(default=-1, compare=False)  # bytes of memory; -1: it was not weighed
 
     def weight(self) -> int:
@@ -90,6 +96,10 @@ class Turn:
         return turns[::-1]
 
 
+# The turn whose output an item is of, its maker (None: the client wrote it), and the item.
+_Placed = tuple[Turn | None, str | None, Item]
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The newest summary of a chain: its seal, as it stands in the item, and what is in it."""
@@ -105,54 +115,59 @@ class Chain:
     parent: Turn | None
     input: tuple[Item, ...]
     summary: Summary | None = None  # `sealing.Sealer.open` finds it
+    input_makers: tuple[str, ...] = ()  # see `Turn`
 
     def items_with_maker(self) -> Iterator[tuple[str | None, Item]]:
         """All items in order, each with its maker (None: the client wrote it)."""
-        for turn, item in self._items():
-            yield turn.maker if turn else None, item
+        for _, maker, item in self._items():
+            yield maker, item
 
-    def _items(self) -> Iterator[tuple[Turn | None, Item]]:
-        """All items in order, each with the turn whose output it is of."""
+    def _items(self) -> Iterator[_Placed]:
+        """All items in order, each with the turn whose output it is of, and its maker."""
         for turn in self.parent.lineage() if self.parent else ():
-            for item in _native(turn.input):
-                yield None, item
+            for maker, item in with_makers(turn.input, turn.input_makers):
+                if item.get("type") != PROVIDER_TURN:
+                    yield None, maker, item
             for item in _native(_finished(turn.output)):
-                yield turn, item
-        for item in self.input:
-            yield None, item
+                yield turn, turn.maker, item
+        for maker, item in with_makers(self.input, self.input_makers):
+            yield None, maker, item
 
     def items_for(self, maker: str) -> list[Item]:
         """The items as the deployment ``maker`` may see them: deep copies, ready to send."""
         fitted: list[Item] = []
         for turn, group in groupby(self._window(), key=itemgetter(0)):
-            items, by = [item for _, item in group], turn.maker if turn else None
+            placed = [(by, item) for _, by, item in group]
             given: Json | None = None
-            if turn is not None and turn.side_data is not None and by == maker:
-                answer = [item for item in items if not own_seal(item)]
+            if turn is not None and turn.maker != maker:
+                placed = [(by, item) for by, item in placed if not _is_run_by(turn, item)]
+            elif turn is not None and turn.side_data is not None:
+                answer = [item for _, item in placed if not own_seal(item)]
                 if _is_whole(answer, turn):
                     given = {"side_data": turn.side_data, "items": answer}
-                    items = [item for item in items if own_seal(item)]
-            fitted += [one for item in items if (one := self._adapted(item, by, maker)) is not None]
+                    placed = [(by, item) for by, item in placed if own_seal(item)]
+            adapted = (self._adapted(item, by, maker) for by, item in placed)
+            fitted += [item for item in adapted if item is not None]
             if given is not None:
                 fitted.append({"type": PROVIDER_TURN, **copy_json(given)})
         return fitted
 
     def summarizable(self) -> list[Item]:
         """The items that a new summary would replace; [] if only an earlier summary would be."""
-        items = [item for _, item in self._window()]
+        items = [item for _, _, item in self._window()]
         return [item for item in items[: newest_start(items)] if not own_seal(item)]
 
     def with_summary(self, item: Item, text: str) -> Chain:
         """The chain with one more item at its end: a summary of all that comes before it."""
         return replace(self, input=(*self.input, item), summary=Summary(own_seal(item), text))
 
-    def _window(self) -> list[tuple[Turn | None, Item]]:
+    def _window(self) -> list[_Placed]:
         """The items to send: the last summary, the newest items before it, and all after it."""
         tagged = list(self._items())
         for place in reversed(range(len(tagged)) if self.summary else ()):
-            if self._is_summary(tagged[place][1]):
+            if self._is_summary(tagged[place][2]):
                 before = tagged[:place]
-                kept = before[newest_start([item for _, item in before]) :]
+                kept = before[newest_start([item for _, _, item in before]) :]
                 return [tagged[place], *kept, *tagged[place + 1 :]]
         return tagged
 
@@ -176,17 +191,20 @@ class Chain:
         turns = self.parent.lineage() if self.parent else ()
         return len(self.input) + sum(len(turn.input) + len(turn.output) for turn in turns)
 
-    def check_calls(self) -> None:
+    def check_calls(self, provider_calls: Collection[str] = ()) -> None:
         """Every tool output answers a call, every call of an earlier turn is answered.
 
-        Raises ``InvalidRequest`` with OpenAI's words, ``param`` "input".
+        ``provider_calls``: the ids of calls of the input that a provider ran itself. Raises
+        ``InvalidRequest`` with OpenAI's words, ``param`` "input".
         """
         calls: dict[str, str] = {}
         answered: set[str] = set()
-        for _, item in self.items_with_maker():
+        for turn, _, item in self._items():
             kind, call_id = item.get("type"), item.get("call_id")
-            if kind in CALLS:
+            if kind in CALLS or kind == SEARCH:
                 calls[str(call_id)] = str(kind)
+                if str(call_id) in provider_calls or _is_run_by(turn, item):
+                    answered.add(str(call_id))
             elif kind in OUTPUTS:
                 answered.add(str(call_id))
                 if str(call_id) not in calls:
@@ -196,6 +214,19 @@ class Chain:
                 raise InvalidRequest(
                     f"No tool output found for {_kind_words(kind)} {call_id}.", param="input"
                 )
+
+
+def with_makers(items: Sequence[Item], makers: Sequence[str]) -> Iterator[tuple[str | None, Item]]:
+    """A turn's input with who made each item; None: the client wrote it."""
+    for place, item in enumerate(items):
+        yield (makers[place] or None) if place < len(makers) else None, item
+
+
+def _is_run_by(turn: Turn | None, call: Item) -> bool:
+    """Whether a provider ran the call itself; ``turn`` made it, if that is known."""
+    call_id = str(call.get("call_id"))
+    is_known = turn is not None and call_id in turn.provider_calls
+    return is_known or call_id.startswith(PROVIDER_CALL_IDS)
 
 
 def newest_start(items: Sequence[Item]) -> int:
@@ -315,13 +346,17 @@ def input_items(response_id: str, items: Iterable[Item]) -> list[Item]:
 
     ``response_id`` is the response whose input they are; the same call gives the same ids.
     """
-    stem = response_id.removeprefix("resp_")
-    return [_listed(item, f"{stem}_{index}") for index, item in enumerate(items)]
+    return [_listed(item, listed_id(response_id, index, item)) for index, item in enumerate(items)]
 
 
-def _listed(item: Item, stem: str) -> Item:
+def listed_id(response_id: str, index: int, item: Item) -> str:
+    """The id under which an item without one is listed."""
     prefix = {"message": "msg", "reasoning": "rs", "function_call": "fc"}.get(item["type"], "item")
-    listed = {**item, "id": item.get("id") or f"{prefix}_{stem}"}
+    return f"{prefix}_{response_id.removeprefix('resp_')}_{index}"
+
+
+def _listed(item: Item, spare: str) -> Item:
+    listed = {**item, "id": item.get("id") or spare}
     if listed["type"] == "message":
         listed.setdefault("status", "completed")
         if isinstance(listed.get("content"), str):

@@ -8,7 +8,8 @@ Rule 2: null means absent. A wrong type is refused with the name of its field.
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterable
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -33,6 +34,9 @@ from ws_bridge.protocol.history import PROVIDER_TURN
 from ws_bridge.protocol.json_limits import USUAL, JsonLimits, check_limits, read_object
 from ws_bridge.types import Item, Json
 
+# Outputs of tools that a provider ran itself: where it needs no call id, theirs is null.
+NEEDS_NO_CALL = frozenset({"tool_search_output"})
+REFERENCE = "item_reference"
 STREAM_ID = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
 
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
@@ -135,10 +139,21 @@ class CreateResponse(BaseModel):
     user: str | None = None
 
     def items(self) -> tuple[Item, ...]:
-        """The input as items: a string is one user message, a missing type is a message."""
+        """The input as items: a string is one user message; see ``typed``."""
         if isinstance(self.input, str):
             return ({"type": "message", "role": "user", "content": self.input},)
-        return tuple(_typed(item) for item in self.input)
+        return tuple(typed(item) for item in self.input)
+
+    @cached_property
+    def referenced(self) -> frozenset[str]:
+        """The ids of the items that the input refers to."""
+        return frozenset() if isinstance(self.input, str) else referenced(self.input)
+
+    def with_input(self, items: list[Item]) -> CreateResponse:
+        """The same create with another input."""
+        other = self.model_copy(update={"input": items})
+        other.__dict__.pop("referenced", None)  # the copy of a cached property is a stale one
+        return other
 
     def passed_on(self) -> Json:
         """The options for the provider, nulls left out."""
@@ -151,8 +166,17 @@ class CreateResponse(BaseModel):
         return options.model_dump(exclude_none=True) if options and self.background else {}
 
 
-def _typed(item: Item) -> Item:
-    return item if item.get("type") is not None else {**item, "type": "message"}
+def typed(item: Item) -> Item:
+    """The item with its type: without one it is a message, or a bare id that names an item."""
+    if item.get("type") is not None:
+        return item
+    is_bare = "id" in item and "role" not in item and "content" not in item
+    return {**item, "type": REFERENCE if is_bare else "message"}
+
+
+def referenced(items: Iterable[Item]) -> frozenset[str]:
+    """The ids of the items that these refer to."""
+    return frozenset(item["id"] for item in map(typed, items) if item["type"] == REFERENCE)
 
 
 def parse_frame(text: str | bytes, kinds: Container[str], shape: JsonLimits = USUAL) -> Json:
@@ -225,6 +249,7 @@ def _check(request: CreateResponse) -> None:
         raise MissingParameter("input")
     for index, item in enumerate(request.items()):
         check_item(item, f"input[{index}]")
+    _ = request.referenced  # looked up where large inputs are read: beside the event loop
 
 
 def _check_long_window(request: CreateResponse) -> None:
@@ -252,6 +277,13 @@ def check_item(item: Item, where: str) -> None:
         raise InvalidRequest(f"Invalid value for '{where}.type': '{kind}'.", param="input")
     if kind == "message":
         _check_message(item, where)
+    elif kind == REFERENCE:
+        if not isinstance(item.get("id"), str):
+            raise InvalidRequest(
+                f"Invalid type for '{where}.id': expected a string.", param="input"
+            )
+    elif item.get("call_id") is None and kind in NEEDS_NO_CALL:
+        return
     elif kind.endswith("_output") and "call_id" in item and not isinstance(item["call_id"], str):
         raise InvalidRequest(
             f"Invalid type for '{where}.call_id': expected a string.", param="input"

@@ -200,7 +200,7 @@ def can_steer(request: CreateResponse) -> bool:
 def successor(request: CreateResponse, response_id: str, steers: Sequence[Steer]) -> CreateResponse:
     """The same settings, going on from the response with the steered input."""
     items = [item for steer in steers for item in steer.items]
-    return request.model_copy(update={"previous_response_id": response_id, "input": items})
+    return request.with_input(items).model_copy(update={"previous_response_id": response_id})
 
 
 def joined(request: CreateResponse, steers: Sequence[Steer]) -> CreateResponse:
@@ -214,7 +214,7 @@ def joined(request: CreateResponse, steers: Sequence[Steer]) -> CreateResponse:
     outputs = [item for item, first in zip(items, is_first, strict=True) if first]
     others = [item for item, first in zip(items, is_first, strict=True) if not first]
     steered = [item for steer in steers for item in steer.items]
-    return request.model_copy(update={"input": [*outputs, *steered, *others]})
+    return request.with_input([*outputs, *steered, *others])
 
 
 def _named(steer: Steer) -> Json:

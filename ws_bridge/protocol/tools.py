@@ -8,6 +8,7 @@ Rule 1: one table a request, both ways: what is written into it is what is read 
 Rule 2: a flat name has at most 64 characters of [A-Za-z0-9_-]; a longer one is cut and hashed; two
 tools with one flat name are refused.
 Rule 3: tools that the provider runs are not in the table: a dialect decides about them.
+Rule 4: what the history offers (a tool search has found it) is offered like the request's `tools`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
 from ws_bridge.errors import InvalidRequest
+from ws_bridge.protocol.history import unfolded
 from ws_bridge.types import Item, Json
 
 LONGEST_NAME = 64
@@ -101,6 +103,16 @@ KINDS: Mapping[str, ToolKind] = {
 KIND_OF_CALL = {kind.call: name for name, kind in KINDS.items()}
 CALLS = frozenset(KIND_OF_CALL)
 OUTPUTS = frozenset(f"{call}_output" for call in CALLS)
+# Tools that a provider runs, and whose calls are items of a type of their own. Calls of any other
+# one, as xAI's `x_search`, may come as a client's: under names that the client has not offered.
+WITH_OWN_ITEMS = frozenset(
+    {
+        *("web_search", "web_search_2025_08_26", "web_search_preview"),
+        *("web_search_preview_2025_03_11", "file_search", "code_interpreter", "image_generation"),
+        *("mcp", "tool_search", "computer", "computer_use_preview", "programmatic_tool_calling"),
+    }
+)
+OFFERING = frozenset({"tool_search_output", "additional_tools"})  # items that have `tools`
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +147,11 @@ class ToolTable:
     hosted: tuple[tuple[str, Json], ...] = ()  # (place in the request, tool)
 
     @classmethod
-    def of(cls, tools: Iterable[Json]) -> ToolTable:
-        """The table of a request's ``tools``. Raises ``InvalidRequest`` where two names collide."""
+    def of(cls, tools: Iterable[Json], items: Iterable[Item] = ()) -> ToolTable:
+        """The table of a request's ``tools`` and of those that its ``items`` offer.
+
+        Raises ``InvalidRequest`` where two names of ``tools`` collide.
+        """
         table: dict[str, ClientTool] = {}
         hosted = []
         for place, tool in _with_places(tools, "tools"):
@@ -148,6 +163,13 @@ class ToolTable:
                 raise InvalidRequest(
                     f"Two tools have the name '{entry.flat}' for the model.", param=place
                 )
+        for place, tool in _with_places(offered_tools(items), "input"):
+            if str(tool.get("type")) not in KINDS:
+                if all(tool != known for _, known in hosted):
+                    hosted.append((place, tool))
+                continue
+            entry = _client_tool(tool)
+            table[entry.flat] = replace(table.get(entry.flat, entry), is_deferred=False)
         return cls(table, tuple(hosted))
 
     def of_wire(self, flat: str) -> ClientTool:
@@ -187,6 +209,37 @@ def flat_name(name: str, namespace: str = "") -> str:
         return flat
     digest = hashlib.sha256(full.encode(errors="replace")).hexdigest()[:8]
     return f"{flat[: LONGEST_NAME - 9]}_{digest}" if len(flat) > LONGEST_NAME else flat
+
+
+def offered_tools(items: Iterable[Item]) -> list[Json]:
+    """The tools that items of a history offer."""
+    return [
+        tool
+        for item in unfolded(items)
+        if item.get("type") in OFFERING and isinstance(item.get("tools"), list)
+        for tool in item["tools"]
+        if isinstance(tool, dict)
+    ]
+
+
+def provider_calls(items: Iterable[Item], tools: Iterable[Json]) -> frozenset[str]:
+    """The ids of the calls that the provider ran itself, though their items are a client's.
+
+    ``tools`` are those of the request that the calls are of.
+    """
+    offered = [tool for _, tool in _with_places(tools, "")]
+    if all(tool.get("type") in KINDS.keys() | WITH_OWN_ITEMS for tool in offered):
+        return frozenset()
+    items = list(items)
+    offered += [tool for _, tool in _with_places(offered_tools(items), "")]
+    names = {str(tool.get("name")) for tool in offered if tool.get("type") in KINDS}
+    names |= {flat_name(str(tool.get("name")), tool.get("namespace") or "") for tool in offered}
+    return frozenset(
+        str(item.get("call_id"))
+        for item in items
+        if item.get("type") in ("function_call", "custom_tool_call")
+        and item.get("name") not in names
+    )
 
 
 def arguments_of(call: Item) -> Json:

@@ -9,10 +9,11 @@ first, a lane's latest last. A turn counts with all its ancestors, and shared an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ws_bridge.protocol.history import Turn
+from ws_bridge.protocol.references import Made, found_in
 
 Lane = str | None
 
@@ -99,6 +100,13 @@ class ConnectionTurns:
         """The turn with this id."""
         known = self._kept.get(response_id) if isinstance(response_id, str) else None
         return known[1] if known else None
+
+    def find_items(self, wanted: Collection[str]) -> dict[str, Made]:
+        """Those of the wanted items that a kept turn has; of one id the latest."""
+        found: dict[str, Made] = {}
+        for _, turn in self._kept.values() if wanted else ():
+            found |= found_in(turn, wanted)
+        return found
 
     def is_on_lane(self, response_id: object, lane: Lane) -> bool:
         """Whether it is a turn of this connection, and of this lane."""

@@ -143,7 +143,8 @@ class Bridge:
             quotas=self._quotas,
             finish=config.server.on_disconnect == "finish",
         )
-        conversations = ConversationRoutes(self._conversations, self._sealer, clock)
+        references = jobs.lineage.references
+        conversations = ConversationRoutes(self._conversations, references, self._sealer, clock)
         # The models first: `/v1/responses/{id}` would match some of their paths.
         for part in (ChatPage(), models, responses, conversations):
             app.add_routes(part.routes())

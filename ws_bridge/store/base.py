@@ -46,6 +46,7 @@ class Record:
     ancestors: tuple[str, ...] = ()  # the nearest first, at most MAX_ANCESTORS
     request: Json | None = None  # the create, for the server that continues it after a crash
     may_run_again: bool = False  # only readers of the store can have seen output
+    input_makers: tuple[str, ...] = ()  # as `Turn.input_makers`
     unknown: Json = field(default_factory=dict)  # a newer release's fields: kept and ignored
 
 
@@ -88,12 +89,22 @@ class Write:
     upstream_id: str = ""  # the provider's id of a background response, stored for a successor
     record: Record | None = None  # replaces the first one: another target answers
     side_data: Json | None = None  # what the maker must get back; no client gets it
+    owner: str = ""  # the response's, where there are `item_ids`
+    item_ids: Sequence[str] = ()  # by which `find_item` is to find the response
 
     @property
     def final_side_data(self) -> Json | None:
         """The side data, if the write ends a response that a chain can continue from."""
-        is_end = bool(self.events) and self.events[-1].type in (COMPLETED, INCOMPLETE)
-        return self.side_data if is_end else None
+        return self.side_data if self._is_end else None
+
+    @property
+    def final_item_ids(self) -> Sequence[str]:
+        """The ids of items, if the write ends a response that a chain can continue from."""
+        return self.item_ids if self._is_end else ()
+
+    @property
+    def _is_end(self) -> bool:
+        return bool(self.events) and self.events[-1].type in (COMPLETED, INCOMPLETE)
 
 
 class Verdict(Enum):
@@ -221,6 +232,13 @@ class Store(Protocol):
 
     async def get_chain(self, response_id: str, owner: str) -> Sequence[Snapshot]:
         """The snapshot and those of its ancestors, the nearest first, up to one that is None."""
+        ...
+
+    async def find_item(self, item_id: str, owner: str) -> str:
+        """The response of the owner's whose end was written with this item id; "" if it is None.
+
+        Of several the latest.
+        """
         ...
 
     def read(

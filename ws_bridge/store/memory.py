@@ -34,6 +34,7 @@ from ws_bridge.stream import Stream
 from ws_bridge.types import Json
 
 FOREVER = float("inf")
+INDEXED_BYTES = 256  # about, of one item's id
 TOMBSTONE_SECONDS = 3600.0  # the id of a deleted response is known: longer than its writer may run
 MAX_TOMBSTONES = 100_000  # some 20 MB of ids
 
@@ -52,6 +53,7 @@ class StoredResponse:
         self.is_cancelled = False
         self.upstream_id = ""
         self.side_data: Json | None = None
+        self.item_ids: Sequence[str] = ()
 
     @property
     def last_number(self) -> int:
@@ -89,6 +91,7 @@ class MemoryStore:
         self._running: dict[str, StoredResponse] = {}
         self._finished: dict[str, StoredResponse] = {}  # in the order in which they finished
         self._tombstones: dict[str, float] = {}  # by id: until when; the oldest first
+        self._items: dict[tuple[str, str], str] = {}  # (owner, item) → the response that has it
         self._on_cancelled: Callable[[str], None] | None = None
         self._key = secrets.token_bytes(KEY_BYTES)
 
@@ -147,6 +150,11 @@ class MemoryStore:
             chain.append(replace(snapshot, side_data=entry.side_data))
             wanted = entry.record.previous_response_id
         return chain
+
+    async def find_item(self, item_id: str, owner: str) -> str:
+        """See ``Store``."""
+        self._expire()
+        return self._items.get((self._owners.current_name(owner), item_id), "")
 
     async def read(
         self, response_id: str, owner: str, *, after: int = -1
@@ -235,8 +243,15 @@ class MemoryStore:
         entry.side_data = write.final_side_data
         self._grow(entry, sum(len(event.text) for event in new) + side_data_size(entry.side_data))
         if new[-1].is_terminal:
+            self._index(entry, write.final_item_ids)
             self._finish(entry)
         return Verdict.APPENDED
+
+    def _index(self, entry: StoredResponse, item_ids: Sequence[str]) -> None:
+        entry.item_ids = item_ids
+        owner = self._owners.current_name(entry.record.owner)
+        self._items |= {(owner, item_id): entry.record.id for item_id in item_ids}
+        self._grow(entry, INDEXED_BYTES * len(item_ids))
 
     def _find(self, response_id: str, owner: str) -> StoredResponse | None:
         self._expire()
@@ -289,6 +304,10 @@ class MemoryStore:
         self._bytes -= entry.size
         self._running.pop(response_id, None)
         self._finished.pop(response_id, None)
+        owner = self._owners.current_name(entry.record.owner)
+        for item_id in entry.item_ids:
+            if self._items.get((owner, item_id)) == response_id:
+                del self._items[owner, item_id]
 
 
 def _may_run(entry: StoredResponse) -> bool:

@@ -1,7 +1,8 @@
 """Two limits of one stream: its whole life, and the provider's longest silence.
 
 Rule 1: only time spent waiting for the provider counts; a slow reader of ours is no silence of it.
-Rule 2: no timer is set per event: one timer compares, from time to time, with the last activity.
+Rule 2: no timer is set per event: one timer looks at the attributes from time to time.
+Rule 3: a read of a stream enters nothing here: it sets the attributes around its wait.
 """
 
 from __future__ import annotations
@@ -12,32 +13,36 @@ from typing import Self
 
 from ws_bridge.upstream.errors import SILENT, TIMED_OUT, DeadlineExceeded
 
+LOOK_SECONDS = 1.0  # between two looks at a reader that is busy while a limit is over
+
 
 class Deadlines:
     """``with deadlines:`` around each wait, ``record_activity`` where a silence begins.
 
-    ``cancel`` comes last, but a further wait starts the watch again.
+    A read that must be quick sets ``waiting`` to its task, and to None after it, and ``since`` to
+    ``now()`` where a silence begins; what its wait raises it gives to ``cause_of``. The first wait
+    of all is a ``with``: it starts the timer, which runs until ``cancel``.
     A wait that outlives a limit is cancelled and raises ``DeadlineExceeded`` (504). Both limits are
     in seconds.
     """
 
     def __init__(self, life: float, silence: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._deadline = self._loop.time() + life
+        self.now = self._loop.time
+        self.since = self.now()  # when the provider said something, or was asked
+        self.waiting: asyncio.Task[object] | None = None  # the task that waits for it now
+        self._deadline = self.since + life
         self._silence = silence
-        self._since = self._loop.time()
-        self._task: asyncio.Task[object] | None = None  # that waits now
         self._timer: asyncio.TimerHandle | None = None
-        self._cancelling = 0
-        self._is_over = False
+        self._cancelled: asyncio.Task[object] | None = None  # by the limit
 
     def record_activity(self) -> None:
         """Start the silence from now: the provider sent something."""
-        self._since = self._loop.time()
+        self.since = self.now()
 
     def remaining(self) -> float:
         """Seconds that are left of its life; negative after it."""
-        return self._deadline - self._loop.time()
+        return self._deadline - self.now()
 
     def cancel(self) -> None:
         """Stop watching."""
@@ -46,38 +51,43 @@ class Deadlines:
             self._timer = None
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task(self._loop)
-        assert task is not None  # noqa: S101 - coroutines run in tasks
-        self._task, self._cancelling = task, task.cancelling()
+        self.waiting = asyncio.current_task(self._loop)
         if self._timer is None:
-            self._timer = self._loop.call_at(self._due(), self._check)
+            self._timer = self._loop.call_at(self._due(), self._look)
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
-        task, self._task = self._task, None
-        if not self._is_over or task is None:
-            return
-        self._is_over = False
-        others = task.uncancel() > self._cancelling
-        # A cancellation that is not ours goes on as it is. Otherwise the limit caused the error,
-        # whatever its type: layers below turn a cancellation into errors of their own.
-        if kind is not None and not others:
-            raise DeadlineExceeded(TIMED_OUT if self.remaining() <= 0 else SILENT) from None
+        if error is None:
+            self.waiting = None
+            if self._cancelled is not None:  # a layer below has made nothing of it
+                self._cancelled.uncancel()
+                self._cancelled = None
+        elif (cause := self.cause_of(error)) is not error:
+            raise cause from None
+
+    def cause_of(self, error: BaseException) -> BaseException:
+        """The limit that made a wait fail, or its own error. The wait is over.
+
+        A cancellation that is not ours stays as it is. Otherwise the limit caused the error,
+        whatever its type: layers below turn a cancellation into errors of their own.
+        """
+        self.waiting = None
+        task, self._cancelled = self._cancelled, None
+        if task is None or task.uncancel():
+            return error
+        return DeadlineExceeded(TIMED_OUT if self.remaining() <= 0 else SILENT)
 
     def _due(self) -> float:
-        return min(self._deadline, self._since + self._silence)
+        return min(self._deadline, self.since + self._silence)
 
-    def _check(self) -> None:
-        self._timer = None
-        if self._task is None:
-            return  # the next wait starts it again
-        if self._loop.time() < self._due():
-            self._timer = self._loop.call_at(self._due(), self._check)
+    def _look(self) -> None:
+        now, due = self.now(), self._due()
+        if now >= due and self.waiting is not None:
+            self._timer = None
+            self._cancelled, self.waiting = self.waiting, None
+            self._cancelled.cancel()
             return
-        self._is_over = True
-        self._task.cancel()
+        # A wait may begin at any time: nothing tells of it.
+        self._timer = self._loop.call_at(due if now < due else now + LOOK_SECONDS, self._look)

@@ -78,6 +78,10 @@ PROFILES: Mapping[str, Profile] = {
     "cohere_chat": COHERE,
     "ollama": OLLAMA,
     "ollama_chat": OLLAMA,
+    "text-completion-openai": Profile(address=OPENAI, dialect="completions"),
+    "text-completion-codestral": Profile(
+        address="https://codestral.mistral.ai/v1/fim", dialect="completions"
+    ),
     "deepseek": CHAT,
     "groq": CHAT,
     "mistral": CHAT,

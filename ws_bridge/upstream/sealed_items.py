@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ws_bridge.protocol.compaction import own_seal
 from ws_bridge.protocol.events import Draft
-from ws_bridge.protocol.history import Chain, Turn
-from ws_bridge.types import Item
+from ws_bridge.protocol.history import Chain, Turn, with_makers
+from ws_bridge.types import Item, Json
 
 REMEMBERED = 16_384
 SEALED = frozenset({"reasoning", "compaction"})
@@ -37,7 +38,8 @@ class SealedItems:
 
     def latest_maker(self, chain: Chain) -> str:
         """The maker of the last known sealed item in the chain's input; "" if there is none."""
-        makers = (self._makers.get(_digest(item)) for item in reversed(chain.input))
+        made = reversed(list(with_makers(chain.input, chain.input_makers)))
+        makers = (self._makers.get(_digest(item)) or by for by, item in made)
         return next((maker for maker in makers if maker), "")
 
     def readable(self, chain: Chain, maker: str, *, keep_unknown: bool) -> Chain:
@@ -51,14 +53,22 @@ class SealedItems:
             known = self._makers.get(digest)
             return not digest or (keep_unknown if known is None else known == maker)
 
+        def kept(items: Sequence[Item], makers: Sequence[str]) -> Json:
+            made = with_makers(items, makers)
+            pairs = [(by, one) for by, one in made if by == maker or is_readable(one)]
+            return {
+                "input": tuple(item for _, item in pairs),
+                "input_makers": tuple(by or "" for by, _ in pairs) if makers else (),
+            }
+
         turns = chain.parent.lineage() if chain.parent else []
         written = [*chain.input, *(item for turn in turns for item in turn.input)]
         if all(map(is_readable, written)):
             return chain
         parent: Turn | None = None
         for turn in turns:
-            parent = replace(turn, input=tuple(filter(is_readable, turn.input)), parent=parent)
-        return replace(chain, parent=parent, input=tuple(filter(is_readable, chain.input)))
+            parent = replace(turn, parent=parent, **kept(turn.input, turn.input_makers))
+        return replace(chain, parent=parent, **kept(chain.input, chain.input_makers))
 
 
 def _digest(item: Item) -> bytes:

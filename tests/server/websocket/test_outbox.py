@@ -15,7 +15,7 @@ from support.slow_reader import CLOSE, PING, TEXT, SlowReader
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import CONNECTION_LIMIT
-from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.server.websocket import outbox as module
 from ws_bridge.server.websocket.outbox import BUFFER_BYTES, Outbox, chunked, frame
 
@@ -136,20 +136,25 @@ async def test_what_is_ready_is_one_write(way):
     client.close()
 
 
+def batch(*texts):
+    return [Event("response.output_text.delta", number, text) for number, text in enumerate(texts)]
+
+
 async def test_what_need_not_wait_is_sent_now_and_all_else_not_at_all(way):
     url, outs = way
     client = await SlowReader.upgraded(url)
     out, _ = await outs.get()
     many = [b"m" * 30_000] * 3
-    assert out.try_send([b"one"])
-    assert out.try_send([b"two", b"three"])
-    assert not out.try_send(many), "more than one write holds"
-    assert out.try_send([b"l" * 2**20]), "one message is one piece"
-    assert not out.try_send([b"x"]), "the client has enough to read"
+    assert out.take(batch(b"one"))
+    assert out.take(batch(b"two", b"three"))
+    assert not out.take([Event("response.completed", 0, b"end")]), "an end is not a batch"
+    assert not out.take(batch(*many)), "more than one write holds"
+    assert out.take(batch(b"l" * 2**20)), "one message is one piece"
+    assert not out.take(batch(b"x")), "the client has enough to read"
     waiting = asyncio.create_task(out.send(many))
     await until(lambda: out._lock is not None and out._lock.locked())
     while not waiting.done():
-        assert out._protocol.writing_paused or not out.try_send([b"x"]), "others wait"
+        assert out._protocol.writing_paused or not out.take(batch(b"x")), "others wait"
         await client.read()
     await out.close(CONNECTION_LIMIT)
     got = [payload for opcode, payload in await client.rest() if opcode == TEXT]

@@ -15,7 +15,8 @@ from ws_bridge.pacing import HEAVY
 from ws_bridge.protocol.events import COMPLETED, INCOMPLETE, Draft
 from ws_bridge.protocol.history import Chain
 from ws_bridge.upstream.base import COMPLETE, Request, Target
-from ws_bridge.upstream.dialects.base import EventReader, Family, ProviderRequest
+from ws_bridge.upstream.dialects.base import Family, ProviderRequest
+from ws_bridge.upstream.dialects.event_reader import EventReader
 from ws_bridge.upstream.dialects.table import RequestTable
 from ws_bridge.upstream.dialects.writing import ModelFacts
 from ws_bridge.upstream.errors import (

@@ -52,6 +52,8 @@ PLACES = [
         "/v1beta",
         "/v1beta/models/gemini-2.5-pro:streamGenerateContent?alt=sse",
     ),
+    ("text-completion-openai/gpt-3.5-turbo-instruct", "/v1", "/v1/completions"),
+    ("text-completion-codestral/codestral-2405", "/v1/fim/completions", "/v1/fim/completions"),
     ("cohere_chat/command-a-03-2025", "/v2/chat", "/v2/chat"),
     ("cohere/command-a-03-2025", "/v2/chat", "/v2/chat"),
     ("bedrock/us.amazon.nova-pro-v1:0", "", "/model/us.amazon.nova-pro-v1%3A0/converse-stream"),

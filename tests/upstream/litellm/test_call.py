@@ -1,10 +1,9 @@
 """The arguments of a call: the operator's and the documented ones, and nothing from elsewhere."""
 
-import pytest
 from upstreams.asking import HELLO, KEY
 
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.dialects.request_adapter import Dialect
+from ws_bridge.upstream.dialects.base import ProviderRequest
 from ws_bridge.upstream.litellm import internals
 from ws_bridge.upstream.litellm.call import READ_GRACE_SECONDS, Call, access
 
@@ -13,8 +12,11 @@ CHAT = Target("x", "groq/x", api_key=KEY)
 OPTIONS = {"completion_window": "2h"}
 
 
-def arguments(target, dialect, **more):
-    return Call(target, dialect, [HELLO], {"temperature": 0.5}, **more).arguments()
+BODY = {"model": "x", "stream": True, "store": False, "input": [HELLO], "temperature": 0.5}
+
+
+def arguments(target, *, is_native, **more):
+    return Call(target, ProviderRequest(BODY), is_native, **more).arguments()
 
 
 def test_a_missing_key_is_not_looked_for_elsewhere():
@@ -36,25 +38,24 @@ def test_a_provider_is_not_asked_twice_and_its_silence_ends_first_elsewhere():
 
 
 def test_a_call_streams_and_is_not_stored():
-    given = arguments(NATIVE, Dialect.NATIVE)
+    given = arguments(NATIVE, is_native=True)
     assert (given["model"], given["input"], given["temperature"]) == ("openai/x", [HELLO], 0.5)
     assert (given["stream"], given["store"], given[internals.NO_MCP]) == (True, False, True)
     assert "background" not in given
 
 
 def test_a_background_call_is_stored_and_does_not_stream():
-    given = arguments(NATIVE, Dialect.NATIVE, background=True, background_options=OPTIONS)
+    given = arguments(NATIVE, is_native=True, background=True, background_options=OPTIONS)
     assert (given["background"], given["store"]) == (True, True)
     assert given["extra_body"] == {"background_options": OPTIONS}
     assert "stream" not in given
 
 
-@pytest.mark.parametrize("dialect", [Dialect.CHAT, Dialect.ANTHROPIC])
-def test_only_a_responses_api_knows_of_storing(dialect):
-    assert "store" not in arguments(CHAT, dialect)
+def test_only_a_responses_api_knows_of_storing():
+    assert "store" not in arguments(CHAT, is_native=False)
 
 
 def test_parameters_are_dropped_where_the_operator_wants_it():
-    assert "drop_params" not in arguments(CHAT, Dialect.CHAT)
+    assert "drop_params" not in arguments(CHAT, is_native=False)
     dropping = Target("x", "groq/x", drop_params=True)
-    assert arguments(dropping, Dialect.CHAT)["drop_params"] is True
+    assert arguments(dropping, is_native=False)["drop_params"] is True

@@ -6,11 +6,10 @@ import textwrap
 from pathlib import Path
 
 from support.hang import HANG_SECONDS
-from upstreams.asking import HELLO, target
+from upstreams.asking import request, target
 
-from ws_bridge.upstream.dialects.request_adapter import Dialect
 from ws_bridge.upstream.litellm import client, models
-from ws_bridge.upstream.litellm.call import Call
+from ws_bridge.upstream.litellm.upstream import call_of
 
 
 def run(code: str, **environ: str) -> str:
@@ -48,15 +47,16 @@ def test_a_failing_call_prints_and_logs_nothing():
         import asyncio, logging
         logging.basicConfig(level=logging.DEBUG)
         logging.getLogger("asyncio").setLevel(logging.WARNING)
-        from ws_bridge.upstream.litellm import client, models
-        from ws_bridge.upstream.litellm.call import Call
-        from ws_bridge.upstream.base import Target
-        ITEMS = [{"role": "user", "content": "CONTENT"}]
+        from ws_bridge.protocol.history import Chain
+        from ws_bridge.upstream.litellm import client
+        from ws_bridge.upstream.litellm.upstream import call_of
+        from ws_bridge.upstream.base import Request, Target
+        CHAIN = Chain(None, ({"type": "message", "role": "user", "content": "CONTENT"},))
         async def main():
             for model in ("openai/x", "groq/x", "anthropic/x"):
                 target = Target("x", model, api_base="http://127.0.0.1:1", api_key="sk-secret")
                 try:
-                    await client.open_stream(Call(target, models.dialect_of(model), ITEMS))
+                    await client.open_stream(call_of(Request(target, CHAIN, {})))
                 except Exception:
                     pass
             await asyncio.sleep(0)
@@ -73,15 +73,16 @@ def test_a_stream_needs_no_mcp(providers):
         """
         import asyncio, os, sys
         sys.modules["mcp"] = None  # an import of it fails
-        from ws_bridge.upstream.litellm import client, models
-        from ws_bridge.upstream.base import Target
-        from ws_bridge.upstream.litellm.call import Call
-        HELLO = {"type": "message", "role": "user", "content": "hi"}
+        from ws_bridge.protocol.history import Chain
+        from ws_bridge.upstream.litellm import client
+        from ws_bridge.upstream.litellm.upstream import call_of
+        from ws_bridge.upstream.base import Request, Target
+        CHAIN = Chain(None, ({"type": "message", "role": "user", "content": "hi"},))
         async def main():
             for model, path in (("openai/gpt-x", "/v1"), ("groq/m", "/v1"), ("anthropic/c", "")):
                 base = os.environ["PROVIDERS"] + path
                 target = Target("x", model, api_base=base, api_key="sk-x")
-                call = Call(target, models.dialect_of(model), [HELLO])
+                call = call_of(Request(target, CHAIN, {}))
                 opened, _ = await client.open_stream(call)
                 async for event in opened:
                     kind = event.type
@@ -97,7 +98,7 @@ def test_a_stream_needs_no_mcp(providers):
 async def test_an_ollama_model_is_not_looked_up_on_the_event_loop(fake):
     asked = target(fake, "ollama", "text")
     models.register([asked])
-    opened, _ = await client.open_stream(Call(asked, Dialect.CHAT, [HELLO]))
+    opened, _ = await client.open_stream(call_of(request(asked)))
     async for _ in client.chat_stream(opened):
         pass
     assert [entry["path"] for entry in fake.log] == ["/api/chat"]

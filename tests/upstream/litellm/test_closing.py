@@ -5,13 +5,14 @@ import asyncio
 import litellm
 import pytest
 from support.hang import HANG_SECONDS
-from upstreams.asking import HELLO, target
+from upstreams.asking import request, target
 
 from ws_bridge.protocol.events import TERMINAL
-from ws_bridge.upstream.litellm import client, models
-from ws_bridge.upstream.litellm.call import Call
+from ws_bridge.protocol.tools import NO_TOOLS
+from ws_bridge.upstream.litellm import client
 from ws_bridge.upstream.litellm.closing import close
-from ws_bridge.upstream.litellm.direct import source_of
+from ws_bridge.upstream.litellm.sources import source_of
+from ws_bridge.upstream.litellm.upstream import call_of
 
 BOOKED = "async_complete_streaming_response"
 
@@ -19,8 +20,8 @@ BOOKED = "async_complete_streaming_response"
 @pytest.mark.parametrize("family", ["native", "vllm", "chat", "sdk", "anthropic", "gemini"])
 async def test_close_closes_whatever_was_opened_and_may_be_called_twice(fake, family):
     asked = target(fake, family, "gate3")
-    opened, tap = await client.open_stream(Call(asked, models.dialect_of(asked.model), [HELLO]))
-    source = source_of(opened, tap, frozenset(), report_cost=False)
+    opened, tap = await client.open_stream(call_of(request(asked)))
+    source = source_of(opened, tap, NO_TOOLS)
     reading = asyncio.create_task(read_on(source))
     await fake.reached(asked.model.rpartition("/")[2])
     reading.cancel()
@@ -38,8 +39,8 @@ async def read_on(source):
 async def read_out(fake, family):
     """Read an answer to its end; what litellm's logger knows of it afterwards."""
     asked = target(fake, family, "text")
-    opened, tap = await client.open_stream(Call(asked, models.dialect_of(asked.model), [HELLO]))
-    source = source_of(opened, tap, frozenset(), report_cost=False)
+    opened, tap = await client.open_stream(call_of(request(asked)))
+    source = source_of(opened, tap, NO_TOOLS)
     while not (drafts := await source.read()) or drafts[-1].type not in TERMINAL:
         pass
     await source.close()
@@ -47,7 +48,7 @@ async def read_out(fake, family):
 
 
 @pytest.mark.parametrize("family", ["chat", "sdk", "anthropic"])
-async def test_litellm_keeps_books_only_where_somebody_listens(fake, monkeypatch, family):
+async def test_litellm_logs_costs_only_where_a_callback_listens(fake, monkeypatch, family):
     heard = asyncio.Event()
 
     async def listen(*_):

@@ -28,6 +28,7 @@ PATHS = [
     internals.GEMINI_URL,
     internals.TLS,
     internals.PROVIDER_NAMES,
+    internals.LITELLM_PARAMS,
 ]
 GATEWAY = {"type": "mcp", "server_label": "gateway", "server_url": "litellm_proxy"}
 # Parts by the object that they are looked for on.

@@ -24,7 +24,7 @@ GROWING = (  # what litellm keeps of registered names, besides their entries; no
 
 
 @pytest.mark.parametrize(
-    ("model", "native"),
+    ("model", "is_native"),
     [
         ("openai/gpt-4o", True),
         ("openai/anything", True),
@@ -38,8 +38,8 @@ GROWING = (  # what litellm keeps of registered names, besides their entries; no
         ("anthropic/claude-x", False),
     ],
 )
-def test_a_model_is_native_where_its_provider_has_a_responses_api(model, native):
-    assert models.is_native(model) is native
+def test_a_native_model_is_one_whose_provider_has_a_responses_api(model, is_native):
+    assert models.is_native(model) is is_native
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,8 @@ def test_a_model_is_native_where_its_provider_has_a_responses_api(model, native)
     [
         ("openai/gpt-4o", "responses"),
         ("xai/grok-4", "responses"),
+        ("hosted_vllm/org/model", "responses"),
+        ("openrouter/org/model", "responses"),
         ("azure/my-deployment", ""),
         ("openai/chat_completions/x", "openai_chat"),
         ("xai/chat_completions/grok-3", "openai_chat"),
@@ -82,11 +84,11 @@ def test_facts_are_those_of_the_price_map():
     known = facts("anthropic/claude-sonnet-4-5-20250929")
     assert known.supports_reasoning
     assert known.max_output_tokens == 64_000
-    nova = "us.amazon.nova-pro-v1:0"
-    assert facts(f"bedrock/converse/{nova}") == ModelFacts(nova, "bedrock", False, 10_000)
-    for unknown in ("groq/an-unknown-one", "huggingface/org/model", "ollama/x", "nosuch/x"):
-        provider, _, name = unknown.partition("/")
-        assert facts(unknown) == ModelFacts(name, provider)
+    nova = facts("bedrock/us.amazon.nova-pro-v1:0")
+    assert nova == ModelFacts("us.amazon.nova-pro-v1:0", "bedrock", False, 10_000)
+    assert not facts("openai/o1-pro").streams
+    for provider, name in (("groq", "x-unknown"), ("huggingface", "org/model"), ("nosuch", "x")):
+        assert facts(f"{provider}/{name}") == ModelFacts(name, provider)
 
 
 def test_only_the_price_map_knows_who_reasons():
@@ -167,7 +169,7 @@ class Counting:
 def make_up(word, count):
     for number in range(count):
         model = f"openai/{word}-{number}"
-        models.is_native(model)
+        models.family_of(Target("x", model))
         models.facts_of(Target("x", model))
         models.register_at_first_call(model)
 

@@ -11,7 +11,7 @@ from upstreams.sockets import Accident, FakeSockets, self_signed
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS, TERMINAL
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.dialects.base import UNREADABLE
+from ws_bridge.upstream.dialects.event_reader import UNREADABLE
 from ws_bridge.upstream.dialects.responses.normaliser import Normaliser
 from ws_bridge.upstream.errors import UNTYPED_EVENT, NeverBegan
 from ws_bridge.upstream.websocket import connection

@@ -188,9 +188,9 @@ class OutputBuilder:
         self, type_: str, part: str, text: str, logprobs: Sequence[Json] = ()
     ) -> list[Draft]:
         item = self._text_item
-        is_open = item is not None and item.type == type_ and not item.is_sealed
-        if item is not None and is_open and not self._calls.waiting:  # nearly all of a stream
-            return item.append_text(part, text, logprobs)
+        growing = item.part if item is not None else None
+        if growing is not None and growing.name == part and not self._calls.waiting:
+            return growing.append_text(text, logprobs)  # nearly all of a stream
         item, drafts = self._open_text_item(type_)
         return drafts + item.append_text(part, text, logprobs)
 

@@ -14,23 +14,26 @@ REPLACEMENT = "\ufffd"
 
 
 class HalfCharacters:
-    """The pieces of one text, whole characters only."""
+    """The pieces of one text, whole characters only.
+
+    While nothing is ``held``, a piece of plain ASCII is whole as it is.
+    """
 
     def __init__(self) -> None:
-        self._held = ""
+        self.held = ""  # half of a character
 
     def join(self, text: str) -> str:
         """The characters that are whole now; a lone half in the middle is replaced."""
-        if not self._held and (text.isascii() or not _HALF.search(text)):
+        if not self.held and (text.isascii() or not _HALF.search(text)):
             return text
-        text = self._held + text
-        self._held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
-        text = text[: len(text) - len(self._held)]
+        text = self.held + text
+        self.held = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        text = text[: len(text) - len(self.held)]
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
     def flush(self) -> str:
         """What takes the place of a half whose other half did not come."""
-        held, self._held = self._held, ""
+        held, self.held = self.held, ""
         return REPLACEMENT if held else ""
 
 

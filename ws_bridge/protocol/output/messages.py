@@ -58,7 +58,8 @@ class TextPart:
 
     def append_text(self, text: str, logprobs: Sequence[Json]) -> list[Draft]:
         """The next piece of the text; nothing while half of its one character is missing."""
-        text = self._halves.join(text)
+        if self._halves.held or not text.isascii():
+            text = self._halves.join(text)
         self._text.append(text)
         self.length += len(text)
         if not text:
@@ -106,6 +107,7 @@ class TextItems:
         self._sealed = ""
         self._blocks: list[Json] = []
         self._parts: list[TextPart] = []
+        self.part: TextPart | None = None  # the open one; None once the item is sealed
 
     @property
     def text_length(self) -> int:
@@ -131,8 +133,6 @@ class TextItems:
 
     def append_text(self, name: str, text: str, logprobs: Sequence[Json] = ()) -> list[Draft]:
         """A piece of text for a part of the kind ``name``."""
-        if self._parts and self._parts[-1].name == name:
-            return self._parts[-1].append_text(text, logprobs)
         part, drafts = self._part(name)
         return drafts + part.append_text(text, logprobs)
 
@@ -148,6 +148,7 @@ class TextItems:
     def seal(self, sealed: str) -> None:
         """Keep what its maker wants back: the item's `encrypted_content`."""
         self._sealed = sealed
+        self.part = None
 
     def is_whole(self) -> bool:
         """Where another item begins, this one has ended."""
@@ -175,6 +176,7 @@ class TextItems:
         at = {"item_id": self.item["id"], "output_index": self._index}
         part = TextPart(name, at, len(self._parts))
         self._parts.append(part)
+        self.part = part
         return part, [*drafts, part.open()]
 
 

@@ -12,9 +12,11 @@ from ws_bridge.clock import Clock
 from ws_bridge.errors import (
     ConversationNotFound,
     InvalidEncryptedContent,
+    InvalidRequest,
     ItemNotFound,
     MissingParameter,
 )
+from ws_bridge.jobs.references import ItemReferences
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.conversation import (
     Conversation,
@@ -39,8 +41,11 @@ PAGES_AT_ONCE = 4
 class ConversationRoutes:
     """The handlers. The middleware has set the request's owner."""
 
-    def __init__(self, kept: Conversations, sealer: Sealer, clock: Clock) -> None:
+    def __init__(
+        self, kept: Conversations, references: ItemReferences, sealer: Sealer, clock: Clock
+    ) -> None:
         self._kept = kept
+        self._references = references
         self._sealer = sealer
         self._clock = clock
         self._reading = asyncio.Semaphore(PAGES_AT_ONCE)
@@ -67,7 +72,7 @@ class ConversationRoutes:
             owner=request[OWNER],
             created_at=int(self._clock.wall()),
             metadata=read_metadata(body.get("metadata")),
-            entries=await self._entries(body, required=False),
+            entries=await self._entries(body, request[OWNER], required=False),
         )
         await self._kept.create(conversation)
         return json_response(conversation.body())
@@ -97,8 +102,8 @@ class ConversationRoutes:
 
     async def add(self, request: web.Request) -> web.Response:
         """Append items; the answer lists them as they were added."""
-        entries = await self._entries(await read_json(request), required=True)
-        conversation_id = request.match_info["id"]
+        conversation_id, body = request.match_info["id"], await read_json(request)
+        entries = await self._entries(body, request[OWNER], conversation_id, required=True)
         ids = await self._kept.add(conversation_id, request[OWNER], entries)
         if ids is None:
             raise ConversationNotFound(conversation_id)
@@ -160,15 +165,21 @@ class ConversationRoutes:
             raise ItemNotFound(wanted)
         return json_response(conversation.body())
 
-    async def _entries(self, body: Json, *, required: bool) -> tuple[ConversationEntry, ...]:
+    async def _entries(
+        self, body: Json, owner: str, kept_in: str | None = None, *, required: bool
+    ) -> tuple[ConversationEntry, ...]:
         """The items of a body, on their way in. Raises ``InvalidRequest``."""
         items = read_items(body.get("items"), required=required)
+        try:
+            given = await self._references.resolve(tuple(items), owner, conversation=kept_in)
+        except InvalidRequest as unknown:
+            raise InvalidRequest(unknown.message, param="items") from None
         try:
             size = sealed_bytes(Chain(None, tuple(items)))
             await aside(partial(self._sealer.check, items), size=size)
         except InvalidEncryptedContent as forged:
             raise InvalidEncryptedContent(forged.message, param="items") from None
-        return entries_of(items)
+        return entries_of(given.items, given.makers)
 
     async def _find(self, request: web.Request) -> Conversation:
         conversation_id = request.match_info["id"]

@@ -93,8 +93,9 @@ class ModelRoutes:
         body = await read_json(request)
         create = await read_create({**body, "generate": False})
         target = self._find_target(create.model or "")
-        parent = None
+        parent, lineage = None, self._jobs.lineage
         if create.previous_response_id is not None:
-            parent = await self._jobs.lineage.resolve(create.previous_response_id, request[OWNER])
-        chain = await build_chain(parent, create, self._sealer)
+            parent = await lineage.resolve(create.previous_response_id, request[OWNER])
+        given = await lineage.resolve_input(create, request[OWNER], parent)
+        chain = await build_chain(parent, create, self._sealer, given)
         return Request(target, chain, create.passed_on())

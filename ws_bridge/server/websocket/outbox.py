@@ -21,6 +21,7 @@ from aiohttp import web
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import SLOW_CONSUMER, CloseFrame
+from ws_bridge.protocol.events import TERMINAL, Event
 from ws_bridge.server.slow_consumer import SlowConsumer
 
 log = logging.getLogger(__name__)
@@ -102,14 +103,19 @@ class Outbox:
         self.is_slow = False  # closed, because the client did not read
         self._transport.set_write_buffer_limits(BUFFER_BYTES)
 
-    def try_send(self, texts: Sequence[bytes]) -> bool:
-        """Send each text as a message, in order, if that needs no wait; else send none of them."""
-        if self._protocol.writing_paused or (self._lock is not None and self._lock.locked()):
+    def take(self, events: Sequence[Event]) -> bool:
+        """Send a stream's events in order, if that needs no wait; else send none of them.
+
+        A terminal event is never taken: there is more to do at the end than to send it.
+        """
+        if self._protocol.writing_paused or events[-1].type in TERMINAL:
             return False
-        if len(texts) == 1:
-            self._write(frame(texts[0]))
-        elif sum(map(len, texts)) <= BUFFER_BYTES:
-            self._write(b"".join(map(frame, texts)))
+        if self._lock is not None and self._lock.locked():
+            return False
+        if len(events) == 1:
+            self._write(frame(events[0].text))
+        elif sum(len(event.text) for event in events) <= BUFFER_BYTES:
+            self._write(b"".join(frame(event.text) for event in events))
         else:
             return False
         return True

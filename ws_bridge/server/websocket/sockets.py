@@ -283,7 +283,7 @@ class Socket:
 
     async def _send_events(self, job: Job, lane: str | None) -> None:
         number = -1
-        while batch := await job.stream.subscribe(self._try_send_batch, number):
+        while batch := await job.stream.subscribe(self._outbox.take, number):
             number = batch[-1].number
             if batch[-1].is_terminal:
                 turn = job.turn()
@@ -291,12 +291,6 @@ class Socket:
                     turn = await aside(turn.weighed, values=len(turn.input) + len(turn.output))
                 self.connection.keep_turn(lane, turn)
             await self._outbox.send([event.text for event in batch])
-
-    def _try_send_batch(self, batch: Sequence[Event]) -> bool:
-        """Send a batch if that needs no wait, which is nearly always so."""
-        if batch[-1].is_terminal:
-            return False
-        return self._outbox.try_send([event.text for event in batch])
 
     async def _send_late_drafts(self, job: Job | None, lane: str | None) -> int:
         """Send the events that came after the response's own end; return the last number sent."""

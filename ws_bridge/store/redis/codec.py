@@ -42,7 +42,9 @@ RECORD_FIELDS: dict[str, tuple[type, ...]] = {
     "ancestors": (list,),
     "request": (dict, NoneType),
     "may_run_again": (bool,),
+    "input_makers": (list,),
 }
+TUPLES = ("input", "ancestors", "input_makers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,8 @@ def encode_record(record: Record, codec: Codec = CODEC, key: str = "") -> bytes:
     """A record as one value, with the fields that a newer release has written into it."""
     known = {one.name: getattr(record, one.name) for one in fields_of(record)}  # no item is copied
     unknown = known.pop("unknown")
+    if not record.input_makers:  # a release before this field refuses it
+        del known["input_makers"]
     return codec.encode(orjson.dumps(known | unknown), key)
 
 
@@ -174,14 +178,14 @@ def decode_record(value: bytes, codec: Codec = CODEC, key: str = "") -> Record:
     known = {name: fields.pop(name) for name in RECORD_FIELDS if name in fields}
     if not all(isinstance(value, RECORD_FIELDS[name]) for name, value in known.items()):
         raise Unreadable("record")
-    known |= {name: tuple(known[name]) for name in ("input", "ancestors") if name in known}
+    known |= {name: tuple(known[name]) for name in TUPLES if name in known}
     try:
         record = Record(**known, unknown=fields)
     except TypeError:  # a field is missing that has no default
         raise Unreadable("record") from None
     if not all(isinstance(item, dict) for item in record.input):
         raise Unreadable("record")
-    if not all(isinstance(one, str) for one in record.ancestors):
+    if not all(isinstance(one, str) for one in (*record.ancestors, *record.input_makers)):
         raise Unreadable("record")
     return record
 

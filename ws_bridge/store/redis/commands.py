@@ -32,8 +32,8 @@ from ws_bridge.store.redis.codec import (
     encode_side_data,
     record_size,
 )
-from ws_bridge.store.redis.keys import CHANNEL_PREFIX, keys_of
-from ws_bridge.store.redis.scripts import APPEND, READ, ScriptCall
+from ws_bridge.store.redis.keys import CHANNEL_PREFIX, item_key, keys_of
+from ws_bridge.store.redis.scripts import APPEND, INDEX, READ, ScriptCall
 from ws_bridge.types import Json
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ VERDICTS = {
     -4: Verdict.GAP,
 }
 ANSWER_VALUES = 8  # of the read script, for a response that is known
+MOST_INDEXED = 1000  # items of a response that are found by their ids: more block the store
 PAGE_ENTRIES = 256  # log entries of a page, at most
 FIRST_PAGE_ENTRIES = 16  # of a reader's first page: each may decompress to 64 KiB
 PAGE_BYTES = PAGE_ENTRIES * ENTRY_BYTES  # a page ends with the entry that exceeds it
@@ -66,6 +67,13 @@ async def append_call(write: Write, worker: str, times: Times, codec: Codec) -> 
     size = sum([len(event.text) for event in write.events])
     size += record_size(write.record) if write.record else 0
     return await aside(partial(_append_call, write, worker, times, codec), values=values, size=size)
+
+
+def index_calls(write: Write, ttl_ms: int) -> list[ScriptCall]:
+    """The calls that let ``find_item`` find the response."""
+    ids = write.final_item_ids[:MOST_INDEXED]
+    keys = [item_key(item_id, write.owner) for item_id in ids]
+    return [ScriptCall(INDEX, (key,), (write.lease.id, ttl_ms)) for key in keys]
 
 
 def decode_receipt(answer: Any) -> Receipt:

@@ -6,6 +6,7 @@ on a cluster, so that each script is atomic over them.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zlib
 from dataclasses import dataclass
@@ -52,6 +53,12 @@ def keys_of(response_id: str) -> ResponseKeys:
         input=f"{tag}:i:{response_id}",
         leases=f"{tag}:l",
     )
+
+
+def item_key(item_id: str, owner: str) -> str:
+    """The key of an item of an owner's; a provider may have named it in any way."""
+    digest = hashlib.sha256(f"{owner} {item_id}".encode(errors="replace")).hexdigest()[:48]
+    return f"{_tag(partition_of(digest))}:x:{digest}"
 
 
 def conversation_keys(conversation_id: str) -> tuple[str, str, str]:

@@ -65,8 +65,8 @@ class Script:
 
 CREATE, APPEND, CLAIM, READ, FOLLOW = map(Script, ("create", "append", "claim", "read", "follow"))
 CANCEL, DELETE, RELEASE, OVERDUE = map(Script, ("cancel", "delete", "release", "overdue"))
-CONVERSE, KEEP = map(Script, ("converse", "keep"))
-ALL = (CREATE, APPEND, CLAIM, READ, FOLLOW, CANCEL, DELETE, RELEASE, OVERDUE, CONVERSE, KEEP)
+CONVERSE, KEEP, INDEX = map(Script, ("converse", "keep", "index"))
+ALL = (CREATE, APPEND, CLAIM, READ, FOLLOW, CANCEL, DELETE, RELEASE, OVERDUE, CONVERSE, KEEP, INDEX)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,12 @@ from ws_bridge.store.redis.commands import (
     decode_pages,
     decode_receipt,
     decoded_size,
+    index_calls,
     read_call,
 )
 from ws_bridge.store.redis.connect import RedisAddress, connect
 from ws_bridge.store.redis.health import StoreHealth
-from ws_bridge.store.redis.keys import CHANNEL_PREFIX, is_id, keys_of
+from ws_bridge.store.redis.keys import CHANNEL_PREFIX, is_id, item_key, keys_of
 from ws_bridge.store.redis.overdue import OverdueResponses
 from ws_bridge.store.redis.scripts import ScriptCall, Scripts
 from ws_bridge.store.redis.snapshots import RunningSnapshots
@@ -236,6 +237,13 @@ class RedisStore:
                 snapshot = await self._get(previous, owner, with_side_data=True)
         return chain
 
+    async def find_item(self, item_id: str, owner: str) -> str:
+        """See ``Store``."""
+        keys = [item_key(item_id, name) for name in self._owners.names(owner)]
+        calls = [ScriptCall(lua.INDEX, (key,), ()) for key in keys]
+        found = (one for one in await self.scripts.call_all(calls) if isinstance(one, bytes))
+        return next(found, b"").decode()
+
     async def read(
         self, response_id: str, owner: str, *, after: int = -1
     ) -> AsyncIterator[Sequence[Event]]:
@@ -295,7 +303,9 @@ class RedisStore:
     async def _append(self, writes: Sequence[Write]) -> list[Receipt]:
         times = (self._lease_ms, self._running_ms, self._ttl_ms)
         calls = [await append_call(write, self.worker, times, self._codec) for write in writes]
-        return [decode_receipt(answer) for answer in await self.scripts.call_all(calls)]
+        index = [call for write in writes for call in index_calls(write, self._ttl_ms)]
+        answers = await self.scripts.call_all([*index, *calls])
+        return [decode_receipt(answer) for answer in answers[len(index) :]]
 
     def _names(self, owner: str) -> str:
         return " ".join(self._owners.names(owner))

@@ -5,31 +5,21 @@ A dialect is pure: it knows no client, address or credential. ``litellm/`` gives
 Rule 1: a reader reads all of its stream: text, reasoning, calls, hosted tools, citations, usage,
 ends and errors. What it does not understand is never a success and never a crash.
 Rule 2: a stream ends in exactly one way: with one terminal draft, or with an ``UpstreamError``.
-Rule 3: what one read brings before an error is given out first; the error comes with the next call.
+Rule 3: what one read brings before an error is given out first; ``failure`` is the error then.
 """
 
 from __future__ import annotations
 
-import json
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import orjson
-
 from ws_bridge.errors import UpstreamError
-from ws_bridge.protocol.events import TERMINAL, Draft
-from ws_bridge.protocol.output.builder import OutputBuilder
+from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.tools import NO_TOOLS, ToolTable
 from ws_bridge.types import Item, Json
 from ws_bridge.upstream.dialects.seals import MakerSeals
-from ws_bridge.upstream.dialects.sse import ServerSentEvent, SseDecoder
 from ws_bridge.upstream.dialects.table import RequestTable
-from ws_bridge.upstream.errors import truncated
-
-DONE = b"[DONE]"
-UNREADABLE = "The model provider sent an event that is not JSON."
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +52,14 @@ class ProviderRequest:
 
 
 class StreamReader(Protocol):
-    """The reader of one answer's bytes."""
+    """The reader of one answer's bytes: three plain attributes, read at every delta, and bytes."""
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the terminal draft was returned: what comes after it is not read."""
-        ...
+    is_over: bool
+    """Whether the terminal draft was returned: what comes after it is not read."""
+    failure: UpstreamError | None
+    """The error that came after the drafts of the last call: the caller raises it next."""
+    paused: Any
+    """Not None: the provider waits to be asked again (see ``Continuation``)."""
 
     def feed(self, data: bytes) -> list[Draft]:
         """The drafts of what the data completes. Raises ``UpstreamError``."""
@@ -86,6 +78,7 @@ class ReaderInput:
     seals: MakerSeals = field(default_factory=lambda: MakerSeals(""))
     provider: str = ""
     options: Json = field(default_factory=dict)
+    response_id: str = ""  # the bridge's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,102 +90,3 @@ class Family:
     write: Callable[[WriterInput], ProviderRequest]
     """Raises ``UpstreamError`` (400) for what the dialect cannot say."""
     reader: Callable[[ReaderInput], StreamReader]
-
-
-class EventDecoder(Protocol):
-    """Bytes → events, in any framing; see ``SseDecoder``."""
-
-    is_json: bool
-
-    @property
-    def whole_json(self) -> bytes:
-        """The body so far, of an answer that is JSON."""
-        ...
-
-    def feed(self, data: bytes) -> list[ServerSentEvent]:
-        """The events that the data completes. Raises ``UpstreamError``."""
-        ...
-
-    def finish(self) -> list[ServerSentEvent]:
-        """The stream is over: the last events. Raises ``UpstreamError``."""
-        ...
-
-
-class EventReader(ABC):
-    """A ``StreamReader`` of events; subclasses read one event, or a whole answer.
-
-    ``decoder``: for events in another framing than that of server-sent events.
-    """
-
-    def __init__(self, given: ReaderInput, decoder: EventDecoder | None = None) -> None:
-        self._given = given
-        self._output = OutputBuilder(given.tools)
-        self._decoder = decoder or SseDecoder()
-        self._failure: UpstreamError | None = None
-        self.is_over = False
-
-    def feed(self, data: bytes) -> list[Draft]:
-        """See ``StreamReader``."""
-        return self._read(self._decoder.feed(data))
-
-    def finish(self) -> list[Draft]:
-        """See ``StreamReader``."""
-        drafts = self._read(self._decoder.finish())
-        if self.is_over:
-            return drafts
-        if self._decoder.is_json and not drafts:
-            whole = parsed(self._decoder.whole_json)
-            return self._read_each([whole], self._whole)
-        if drafts:  # then the next call raises
-            return drafts
-        return self._checked(self._end_of_wire())
-
-    def _read(self, events: Iterable[ServerSentEvent]) -> list[Draft]:
-        return self._read_each(events, self._event)
-
-    def _read_each(self, events: Iterable[Any], read: Callable[[Any], list[Draft]]) -> list[Draft]:
-        """The drafts of all events, up to an error or the end."""
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
-        drafts: list[Draft] = []
-        for event in events:
-            if self.is_over:
-                break
-            try:
-                drafts += read(event)
-            except UpstreamError as failure:
-                if not drafts:
-                    raise
-                self._failure = failure
-                break
-            self._checked(drafts)
-        return drafts
-
-    def _checked(self, drafts: list[Draft]) -> list[Draft]:
-        self.is_over = self.is_over or (bool(drafts) and drafts[-1].type in TERMINAL)
-        return drafts
-
-    @abstractmethod
-    def _event(self, event: ServerSentEvent) -> list[Draft]:
-        """The drafts of one event. Raises ``UpstreamError`` for the provider's errors."""
-
-    @abstractmethod
-    def _whole(self, answer: Json) -> list[Draft]:
-        """The drafts of an answer that came as one JSON object, the last one terminal."""
-
-    def _end_of_wire(self) -> list[Draft]:
-        """The drafts of a stream that is over without its own end."""
-        raise truncated()
-
-
-def parsed(data: bytes) -> Any:
-    """The JSON of an event. Raises ``UpstreamError``."""
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        pass
-    try:  # half of a surrogate pair, which orjson refuses
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        raise UpstreamError(UNREADABLE) from None

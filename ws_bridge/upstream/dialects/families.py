@@ -8,6 +8,7 @@ from ws_bridge.upstream.dialects import (
     anthropic,
     bedrock,
     cohere,
+    completions,
     gemini,
     openai_chat,
     responses,
@@ -25,6 +26,7 @@ FAMILIES: Mapping[str, Family] = {
         gemini.FAMILY,
         bedrock.FAMILY,
         cohere.FAMILY,
+        completions.FAMILY,
     )
 }
 TABLES: Mapping[str, RequestTable] = {

@@ -133,14 +133,18 @@ CLIENT_ITEMS: Cells = dict.fromkeys(
     TRANSLATE,
 )
 _SHOWN = Harmless("It records a call that another provider ran itself; the text after it has more.")
-HOSTED_ITEMS: Cells = dict.fromkeys(
-    (
-        *("web_search_call", "file_search_call", "code_interpreter_call"),
-        *("image_generation_call", "mcp_call", "mcp_list_tools", "tool_search_call"),
-        *("tool_search_output", "mcp_approval_request", "mcp_approval_response"),
+_FOUND = Harmless("Its tools are offered with those of the request.")
+HOSTED_ITEMS: Cells = {
+    **dict.fromkeys(
+        (
+            *("web_search_call", "file_search_call", "code_interpreter_call"),
+            *("image_generation_call", "mcp_call", "mcp_list_tools", "tool_search_call"),
+            *("mcp_approval_request", "mcp_approval_response"),
+        ),
+        _SHOWN,
     ),
-    _SHOWN,
-)
+    **dict.fromkeys(("tool_search_output", "additional_tools"), _FOUND),
+}
 TEXT_PARTS: Cells = dict.fromkeys(
     ("input_text", "output_text", "refusal", "text", "summary_text", "reasoning_text"), TRANSLATE
 )

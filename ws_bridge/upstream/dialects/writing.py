@@ -41,13 +41,14 @@ def write_request(
     """What is sent. Raises ``UpstreamError`` and nothing else."""
     target = request.target
     try:
+        items = request.input()
         return write(
             WriterInput(
                 facts.name,
                 facts.provider,
-                request.input(),
+                items,
                 request.options,
-                ToolTable.of(request.options.get("tools") or ()),
+                ToolTable.of(request.options.get("tools") or (), items),
                 MakerSeals(target.maker, keys),
                 supports_reasoning=facts.supports_reasoning,
                 max_output_tokens=facts.max_output_tokens,

@@ -158,8 +158,10 @@ class HttpAnswer:
 
         Raises ``TooLarge`` beyond the answer's bound, ``UpstreamError`` if the connection is lost.
         """
-        with _reading():
+        try:
             data = await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as failure:
+            raise UpstreamError(LOST) from failure
         if not data:
             return None
         self._left -= len(data)
@@ -219,14 +221,6 @@ def _sending() -> Iterator[None]:
         raise UpstreamError from failure  # no HTTP
     except GONE:
         raise  # the pool's connection may have been closed long ago
-    except (aiohttp.ClientError, OSError) as failure:
-        raise UpstreamError(LOST) from failure
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    try:
-        yield
     except (aiohttp.ClientError, OSError) as failure:
         raise UpstreamError(LOST) from failure
 

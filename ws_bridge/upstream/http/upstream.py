@@ -10,13 +10,14 @@ Rule 4: however an answer ends, its connection is closed, or free for the next r
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import TypeVar, cast
+from typing import cast
 
 import orjson
 
@@ -40,8 +41,6 @@ from ws_bridge.upstream.http.base import Access, Continuation, FindAccess
 from ws_bridge.upstream.http.client import HttpAnswer, HttpClient
 from ws_bridge.upstream.provider_errors import error_of
 from ws_bridge.upstream.retry import Jitter, next_pause
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -102,11 +101,13 @@ class DialectUpstream:
 
     async def _prepared_within(self, deadlines: Deadlines, request: Request) -> WrittenRequest:
         try:
-            return await _within(deadlines, self._prepared(request))
-        except UpstreamError as failure:
+            with deadlines:
+                return await self._prepared(request)
+        except Exception as error:  # noqa: BLE001 - the seam raises one kind of error
+            failure = _upstream_error(error)
             if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # else it is the client's
                 _log_failure(request.target, failure)
-            raise
+            raise failure from failure.__cause__
 
     async def _prepared(self, request: Request) -> WrittenRequest:
         """All that is sent, and what reads the answer. Raises ``UpstreamError``."""
@@ -119,7 +120,8 @@ class DialectUpstream:
             size=request.chain.weight(),
         )
         seals = MakerSeals(request.target.maker, self._keys)
-        given = ReaderInput(written.tools, seals, facts.provider, request.options)
+        known = (written.tools, seals, facts.provider, request.options)
+        given = ReaderInput(*known, response_id=request.response_id)
         return WrittenRequest(access, written, body, partial(family.reader, given))
 
     async def _asked(
@@ -129,12 +131,10 @@ class DialectUpstream:
         attempt = 0
         while True:
             deadlines.record_activity()
-            call = DialectCall(self._client, prepared, target.most_bytes)
+            answer = DialectAnswer(target, self._client, prepared, deadlines)
             try:
-                first = await _first(call, deadlines)
-                return DialectAnswer(target, first, call, deadlines)
+                await answer.start()
             except UpstreamError as failure:
-                _log_failure(target, failure)
                 pause = next_pause(
                     failure,
                     attempt,
@@ -144,132 +144,134 @@ class DialectUpstream:
                 )
                 if pause is None:
                     raise
+            else:
+                return answer
             await self._clock.sleep(pause)
             await self._pacer.wait_turn()
             attempt += 1
 
 
-class DialectCall:
-    """One request and the drafts of its answer; where the provider pauses, several in a row."""
+class DialectAnswer(Answer):
+    """The answer of a provider that is asked in a dialect; several in a row where it pauses."""
 
-    def __init__(self, client: HttpClient, prepared: WrittenRequest, most_bytes: int) -> None:
+    def __init__(
+        self, target: Target, client: HttpClient, prepared: WrittenRequest, deadlines: Deadlines
+    ) -> None:
+        super().__init__(target)
         self._client = client
         self._prepared = prepared
+        self._deadlines = deadlines
         self._reader = prepared.reader()
-        self._most_bytes = most_bytes
-        self._answer: HttpAnswer | None = None
+        self._http_answer: HttpAnswer | None = None  # None: it has ended
         self._body = prepared.written.body
         self._continued = 0
-        self._has_ended = False  # the wire
 
     async def start(self) -> None:
-        """Send it; the answer's head is there. Raises ``UpstreamError``."""
-        await self._post(self._prepared.body)
+        """Send the request, and read what comes first: ``first`` has it.
+
+        Raises ``UpstreamError``, and then nothing is left open.
+        """
+        try:
+            await self._begin()
+            while not (drafts := await self.read()):
+                if drafts is None:
+                    raise truncated()  # noqa: TRY301 - closes like any other failure
+        except BaseException:
+            await self._close_http_answer(keep=False)
+            raise
+        self.first = drafts
+
+    async def _begin(self) -> None:
+        try:
+            await self._post(self._prepared.body)
+        except BaseException as error:  # noqa: BLE001 - raised as what it is
+            raise self._failure_of(error)  # noqa: B904 - it has its cause
 
     async def read(self) -> Sequence[Draft] | None:
-        """As ``Answer.read``; anything may be raised."""
-        if self._reader.is_over:
+        """See ``Answer``."""
+        reader, answer, deadlines = self._reader, self._http_answer, self._deadlines
+        if reader.is_over:
             return None
-        if (paused := _paused(self._reader)) is not None:
-            return await self._go_on(paused)
-        if pending := self._reader.feed(b""):  # raises what came with the drafts before
-            return pending
-        data = None if self._has_ended or self._answer is None else await self._answer.read()
-        if data is not None:
-            return self._reader.feed(data)
-        self._has_ended = True
+        try:
+            if reader.paused is not None:
+                return await self._go_on()
+            if reader.failure is not None:
+                reader.finish()  # raises it
+            if answer is None:
+                return self._last_drafts()
+            deadlines.waiting = asyncio.current_task()
+            data = await answer.read()
+            deadlines.waiting = None
+            drafts = reader.feed(data) if data is not None else self._last_drafts()
+        except BaseException as error:  # noqa: BLE001 - raised as what it is
+            raise self._failure_of(error)  # noqa: B904 - it has its cause
+        if drafts:
+            deadlines.since = deadlines.now()
+        return drafts
+
+    def _last_drafts(self) -> Sequence[Draft]:
+        """The last drafts: of the answer, or before a pause."""
         drafts = self._reader.finish()
-        if not drafts and not self._reader.is_over and _paused(self._reader) is None:
+        if not drafts and not self._reader.is_over and self._reader.paused is None:
             raise truncated()
         return drafts
 
-    async def close(self, *, keep: bool) -> None:
-        """Close the connection; ``keep``: it is used again if its end is near."""
-        answer, self._answer = self._answer, None
-        if answer is not None:
-            await answer.close(keep=keep)
-
-    async def _go_on(self, paused: Continuation) -> Sequence[Draft]:
+    async def _go_on(self) -> Sequence[Draft]:
         """Ask a provider that has paused; without a turn left the answer is incomplete."""
-        await self.close(keep=True)
+        await self._close_http_answer(keep=True)
         if self._continued == CONTINUATIONS:
             drafts = self._reader.finish()
             if not self._reader.is_over:
                 raise truncated()
             return drafts
         self._continued += 1
-        self._body = paused.continuation(self._body)
+        self._body = cast("Continuation", self._reader).continuation(self._body)
         body = await aside(partial(_encoded, self._body), size=len(self._prepared.body))
         await self._post(body)
-        self._has_ended = False
         return ()
 
     async def _post(self, body: bytes) -> None:
+        """Send a request; the head of its answer is there. Raises ``UpstreamError``."""
         access, own = self._prepared.access, self._prepared.written.headers
-        headers = await access.headers({**BODY_HEADERS, **own}, body)
-        answer = await self._client.post(access.url, headers, body, self._most_bytes)
-        self._answer = answer
-        if answer.status < HTTPStatus.MULTIPLE_CHOICES:
-            return
-        if answer.status < HTTPStatus.BAD_REQUEST:
-            raise UpstreamError(REDIRECTED)
-        raise error_of(answer.status, _readable(await answer.read_error()), answer.headers)
+        with self._deadlines:
+            headers = await access.headers({**BODY_HEADERS, **own}, body)
+            answer = await self._client.post(access.url, headers, body, self.target.most_bytes)
+            self._http_answer = answer
+            if answer.status < HTTPStatus.MULTIPLE_CHOICES:
+                return
+            if answer.status < HTTPStatus.BAD_REQUEST:
+                raise UpstreamError(REDIRECTED)
+            raise error_of(answer.status, _readable(await answer.read_error()), answer.headers)
 
+    def _failure_of(self, error: BaseException) -> BaseException:
+        """The error that the seam has for it; the log gets its kind. A cancellation stays one.
 
-class DialectAnswer(Answer):
-    """The answer of a provider that is asked in a dialect."""
+        It is returned and not raised here: a frame of its traceback that named it were a ring.
+        """
+        cause = self._deadlines.cause_of(error)
+        if not isinstance(cause, Exception):
+            return cause
+        failure = _upstream_error(cause)
+        _log_failure(self.target, failure)
+        return failure
 
-    def __init__(
-        self, target: Target, first: Sequence[Draft], call: DialectCall, deadlines: Deadlines
-    ) -> None:
-        super().__init__(target, first)
-        self._call = call
-        self._deadlines = deadlines
-
-    async def read(self) -> Sequence[Draft] | None:
-        """See ``Answer``."""
-        try:
-            drafts = await _within(self._deadlines, self._call.read())
-        except UpstreamError as failure:
-            _log_failure(self.target, failure)
-            raise
-        if drafts:
-            self._deadlines.record_activity()
-        return drafts
+    async def _close_http_answer(self, *, keep: bool) -> None:
+        """Close the connection; ``keep``: it is used again if its end is near."""
+        answer, self._http_answer = self._http_answer, None
+        if answer is not None:
+            await answer.close(keep=keep)
 
     async def _release(self, *, is_complete: bool, keep_running: bool) -> None:  # noqa: ARG002
         self._deadlines.cancel()
-        await self._call.close(keep=is_complete)
+        await self._close_http_answer(keep=is_complete)
 
 
-async def _first(call: DialectCall, deadlines: Deadlines) -> Sequence[Draft]:
-    """The drafts that come first. Raises ``UpstreamError``, and then nothing is left open."""
-    try:
-        await _within(deadlines, call.start())
-        while not (drafts := await _within(deadlines, call.read())):
-            if drafts is None:
-                raise truncated()  # noqa: TRY301 - closes like any other failure
-    except BaseException:
-        await call.close(keep=False)
-        raise
-    return drafts
-
-
-async def _within(deadlines: Deadlines, work: Awaitable[T]) -> T:
-    """What the work returns within the limits. Raises ``UpstreamError``, and nothing else."""
-    try:
-        with deadlines:
-            return await work
-    except UpstreamError:
-        raise
-    except Exception as failure:
-        raise classify(failure) from failure
-
-
-def _paused(reader: StreamReader) -> Continuation | None:
-    """The reader, if its provider has paused."""
-    has_paused = getattr(reader, "paused", None) is not None
-    return cast("Continuation", reader) if has_paused else None
+def _upstream_error(error: Exception) -> UpstreamError:
+    if isinstance(error, UpstreamError):
+        return error
+    failure = classify(error)
+    failure.__cause__ = error
+    return failure
 
 
 def _written(

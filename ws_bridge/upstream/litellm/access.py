@@ -34,6 +34,7 @@ TARGETS_KEPT = 1024  # clients make up the names of wildcards
 NO_WAY = "The bridge does not know how to ask this model's provider."
 NO_IDENTITY = "The bridge has no credentials for this model's provider."
 MESSAGES = "/v1/messages"
+COMPLETIONS = "/completions"
 COHERE_CHAT = "https://api.cohere.com/v2/chat"
 # Headers of a request whose values are lists: those of the dialect are added to litellm's.
 LISTS = frozenset({"anthropic-beta"})
@@ -189,6 +190,12 @@ def _cohere(place: LitellmTarget) -> Access:
     return KeyAccess(url, place.credentials())
 
 
+def _completions(place: LitellmTarget) -> Access:
+    base = place.api_base.rstrip("/")
+    url = base if base.endswith(COMPLETIONS) else base + COMPLETIONS
+    return KeyAccess(url, {"authorization": f"Bearer {place.api_key}"})
+
+
 def _bedrock(place: LitellmTarget) -> Access:
     region = internals.AWS_REGION.of(_aws)(optional_params={}, model=place.model)
     _, endpoint = internals.AWS_ENDPOINT.of(_aws)(
@@ -209,6 +216,7 @@ WAYS: Mapping[str, Callable[[LitellmTarget], Access]] = {
     "anthropic": _anthropic,
     "bedrock": _bedrock,
     "cohere": _cohere,
+    "completions": _completions,
     "gemini": _gemini,
     "openai_chat": _openai_chat,
     "responses": _responses,

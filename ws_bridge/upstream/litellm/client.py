@@ -56,14 +56,21 @@ def _client() -> Any:
 
 
 def _bound_all() -> None:
-    """Bound the bytes of every answer, also in the clients that litellm makes for itself."""
+    """Make the clients that litellm makes for itself as careful as ours.
+
+    They follow no redirect, take no compressed answer, and bound the bytes of every answer.
+    """
     make = internals.NEW_CLIENT.of(_Handler)
 
     def bounded(*args: Any, **options: Any) -> Any:
         client = make(*args, **options)
-        known = client.event_hooks["response"]
-        if hook not in known:  # `hook` bounds too
-            client.event_hooks = client.event_hooks | {"response": [*known, bound]}
+        client.follow_redirects = False
+        hooks = client.event_hooks
+        if hook not in hooks["response"]:  # else it is ours
+            client.event_hooks = {
+                "request": [*hooks["request"], ask_plainly],
+                "response": [*hooks["response"], bound],
+            }
         return client
 
     setattr(_Handler, internals.NEW_CLIENT.name, bounded)

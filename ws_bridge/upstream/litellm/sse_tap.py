@@ -55,14 +55,10 @@ async def ask_plainly(request: httpx.Request) -> None:
 
 
 async def hook(response: httpx.Response) -> None:
-    """The response hook of the client: puts a tap into answers.
-
-    Raises ``UpstreamError`` for a compressed answer, before anything unfolds it.
-    """
-    if not _is_plain(response):
-        raise UpstreamError(COMPRESSED)
+    """The response hook of the client: puts a tap into answers, and raises as `bound` does."""
     catch = _catch.get()
     if catch and response.is_success:
+        _check_plain(response)
         catch.tap = SseTap(response.stream, catch.most)
         response.stream = catch.tap
     else:
@@ -70,18 +66,23 @@ async def hook(response: httpx.Response) -> None:
 
 
 async def bound(response: httpx.Response) -> None:
-    """The response hook of every other client: no body is read beyond its bound."""
+    """The response hook of every other client: no body is read beyond its bound.
+
+    Raises ``UpstreamError`` for a compressed answer, before anything unfolds it.
+    """
+    _check_plain(response)
     catch = _catch.get()
     most = catch.most if catch else MAX_ANSWER
     if response.is_success:
         response.stream = Bounded(response.stream, most)
     else:
-        response.stream = Shortened(response.stream, is_plain=_is_plain(response))
+        response.stream = Shortened(response.stream)
 
 
-def _is_plain(response: httpx.Response) -> bool:
+def _check_plain(response: httpx.Response) -> None:
     coding: str = response.headers.get("content-encoding", "identity")
-    return coding.lower() == "identity"
+    if coding.lower() != "identity":
+        raise UpstreamError(COMPRESSED)
 
 
 class Bounded(httpx.AsyncByteStream):
@@ -109,9 +110,8 @@ class Bounded(httpx.AsyncByteStream):
 class Shortened(httpx.AsyncByteStream):
     """An error's body, read to its bound; what is told of it comes in one piece."""
 
-    def __init__(self, upstream: Any, *, is_plain: bool) -> None:
+    def __init__(self, upstream: Any) -> None:
         self._upstream = upstream
-        self._is_plain = is_plain
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """What litellm reads."""
@@ -121,8 +121,7 @@ class Shortened(httpx.AsyncByteStream):
             if len(body) > MAX_ERROR:
                 await self._upstream.aclose()
                 break
-        whole = bytes(body[:MAX_ERROR])
-        yield shortened(whole) if self._is_plain else whole
+        yield shortened(bytes(body[:MAX_ERROR]))
 
     async def aclose(self) -> None:
         """Close the provider's connection."""

@@ -24,7 +24,7 @@ from ws_bridge.protocol.events import LIFECYCLE, TERMINAL, Draft
 from ws_bridge.protocol.json_edit import OWN_KEYS, is_plain
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
-from ws_bridge.upstream.dialects.base import UNREADABLE, parsed
+from ws_bridge.upstream.dialects.event_reader import UNREADABLE, parsed
 from ws_bridge.upstream.errors import LOST, UNREACHABLE, UNTYPED_EVENT, NeverBegan
 from ws_bridge.upstream.profiles import lanes_at, profile_of
 from ws_bridge.upstream.provider_errors import has_error

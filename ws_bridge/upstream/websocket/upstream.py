@@ -201,10 +201,13 @@ class LaneAnswer(Answer):
         """The drafts of all frames that wait, of one frame at least. Raises ``UpstreamError``."""
         if self._failing is not None:
             raise self._failing.without_traceback()
-        lane = self._lease.lane
-        with self._deadlines:
+        lane, deadlines = self._lease.lane, self._deadlines
+        deadlines.waiting = asyncio.current_task()
+        try:
             frames = await lane.receive()
-        self._deadlines.record_activity()
+        except BaseException as error:  # noqa: BLE001 - raised as what it is
+            raise deadlines.cause_of(error) from None
+        deadlines.waiting, deadlines.since = None, deadlines.now()
         if lane.bytes > self.target.most_bytes:
             raise TooLarge(TOO_LARGE)
         drafts = self._drafts_of(frames)

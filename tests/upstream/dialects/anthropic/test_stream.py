@@ -22,7 +22,6 @@ from upstreams.claude import (
 from upstreams.frames import block_delta, frame, start, stop
 
 from ws_bridge.protocol.tools import ToolTable
-from ws_bridge.upstream.dialects.anthropic import MessagesReader
 
 TOOLS = ToolTable.of(
     [
@@ -356,11 +355,10 @@ def test_a_paused_answer_goes_on_in_the_same_response():
     assert last.response["usage"]["total_tokens"] == 3 * (3 + 7)
 
 
-@pytest.mark.parametrize("end", [MessagesReader.finish, MessagesReader.finish_paused])
-def test_a_pause_that_is_not_resumed_is_incomplete(end):
+def test_a_pause_that_is_not_resumed_is_incomplete():
     reading = reader()
     told = read_on(reading, hello(), SEARCH, goodbye("pause_turn"))
-    told.drafts += end(reading)
+    told.drafts += reading.finish()
     assert check_events(told.events) == []
     assert told.response["incomplete_details"] == {"reason": "max_output_tokens"}
     assert told.output[0]["status"] == "incomplete"

@@ -3,7 +3,6 @@
 import pytest
 
 from ws_bridge.errors import InvalidRequest, UpstreamError
-from ws_bridge.protocol.history import PROVIDER_TURN
 from ws_bridge.protocol.tools import ClientTool, ToolTable
 from ws_bridge.upstream.dialects.anthropic.tools import tools_of
 
@@ -20,8 +19,8 @@ SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 CODE = {"type": "code_execution_20250825", "name": "code_execution"}
 
 
-def offered(*tools, items=(), called=(), **options):
-    return tools_of(ToolTable.of(tools), items, options, called)
+def offered(*tools, called=(), **options):
+    return tools_of(ToolTable.of(tools), options, called)
 
 
 def test_the_clients_tools_are_functions():
@@ -99,15 +98,6 @@ def test_deferred_tools_wait_where_they_can_be_searched():
     assert [tool.get("defer_loading") for tool in made.tools] == [True, None, None]
     assert made.tools[2]["name"] == "tool_search_tool_bm25"
     assert [tool.get("defer_loading") for tool in offered(late, G).tools] == [None, None]
-
-
-def test_what_a_search_has_found_is_offered():
-    found = {"type": "tool_search_output", "call_id": None, "tools": [{**G, "name": "late"}, F, 7]}
-    items = [found, {"type": "tool_search_output"}]
-    in_turn = {"type": PROVIDER_TURN, "side_data": {}, "items": items}
-    for made in (offered(F, items=items), offered(F, items=[in_turn])):
-        assert sorted(tool["name"] for tool in made.tools) == ["f", "late"]
-        assert set(made.table.tools) == {"f", "late"}
 
 
 @pytest.mark.parametrize(

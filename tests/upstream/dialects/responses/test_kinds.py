@@ -14,6 +14,7 @@ from ws_bridge.upstream.dialects.responses.kinds import (
     WITHOUT_STATUS,
     in_official_words,
     owner_of,
+    type_of,
 )
 
 
@@ -74,3 +75,9 @@ def test_an_unknown_part_stands_in_a_message():
         "message",
         "message",
     ]
+
+
+def test_a_type_that_is_no_text_is_of_no_kind():
+    assert [type_of({"type": kind}) for kind in ("x", ["x"], {}, None)] == ["x", "", "", ""]
+    assert type_of({}, "usual") == "usual"
+    assert in_official_words({"type": ["x"]}) == {"type": ["x"]}

@@ -16,7 +16,7 @@ from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.protocol.sequencer import Sequencer
 from ws_bridge.upstream.dialects.responses.normaliser import Normaliser
-from ws_bridge.upstream.dialects.responses.wire import draft_of
+from ws_bridge.upstream.dialects.responses.stream import draft_of
 
 SEEDS = st.integers(0, 2**32)
 DELTA = "response.output_text.delta"

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from upstreams.responses_wire import frame_of, legal_stream
 
 from ws_bridge.errors import TRUNCATED, UpstreamError
-from ws_bridge.protocol.events import COMPLETED, LIFECYCLE, TERMINAL
+from ws_bridge.protocol.events import COMPLETED, LIFECYCLE, TERMINAL, Draft
 from ws_bridge.protocol.output.replay import replay
 from ws_bridge.upstream.dialects.base import ReaderInput
 from ws_bridge.upstream.dialects.responses import FAMILY
-from ws_bridge.upstream.dialects.responses.stream import ResponsesReader
+from ws_bridge.upstream.dialects.responses.stream import ResponsesReader, draft_of
 
 SEEDS = st.integers(0, 2**32)
 
@@ -120,3 +120,50 @@ def test_a_whole_answer_may_hold_half_of_a_character():
 
 def test_the_family_reads_with_this_reader():
     assert (FAMILY.name, FAMILY.reader) == ("responses", ResponsesReader)
+
+
+# One event
+
+
+def test_an_event_keeps_its_text_and_loses_its_numbers():
+    text = b'{"type":"response.x","sequence_number":3,"stream_id":"l","a":1}'
+    assert draft_of(text) == Draft("response.x", {"a": 1}, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"type":"response.x","sequence_number":3,"sequence_number":4,"a":1}',
+        b'{"type":"response.x","\\u0073tream_id":"l","a":1}',
+    ],
+)
+def test_a_key_of_ours_that_stands_there_otherwise_cannot_be_passed_on(text):
+    assert draft_of(text) == Draft("response.x", {"a": 1})
+
+
+def test_half_of_a_character_cannot_be_passed_on():
+    text = b'{"type":"response.x","sequence_number":1,"delta":"\\ud83d"}'
+    assert draft_of(text) == Draft("response.x", {"delta": "\ud83d"})
+
+
+def test_an_event_may_be_named_outside_of_its_text():
+    assert draft_of(b'{"a":1}', "response.x") == Draft("response.x", {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"{", "The model provider sent an event that is not JSON."),
+        (b"[]", "The model provider sent an event that is not JSON."),
+        (b'"x"', "The model provider sent an event that is not JSON."),
+        (b"\xff", "The model provider sent an event that is not JSON."),
+        (b"{}", "The model provider sent an event without a type."),
+        (b'{"type":7}', "The model provider sent an event without a type."),
+        (b'{"error":{"message":"gone"}}', "gone"),
+        (b'{"error":"gone \\ud83d"}', "gone ?"),
+    ],
+)
+def test_what_is_no_event_is_an_error(text, message):
+    with pytest.raises(UpstreamError) as failed:
+        draft_of(text)
+    assert failed.value.message == message

@@ -17,6 +17,7 @@ from typing import Any
 
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.anthropic.blocks import SEALED_KEYS, MessageBlock, call_id_of
+from ws_bridge.upstream.dialects.anthropic.tools import CODE_EXECUTION, MCP_CLIENT, TOOL_SEARCH
 from ws_bridge.upstream.dialects.entries import (
     Entry,
     MakerTurn,
@@ -65,6 +66,16 @@ ALLOWED: Mapping[str, Forms] = {
 }
 # Those that items and seals say as well, unless they have a citation or a caller.
 PLAIN = frozenset({*SEALED_KEYS, "text", CALL})
+BETAS: Mapping[str, str] = {
+    "advisor_tool_result": "advisor-tool-2026-03-01",
+    "bash_code_execution_tool_result": CODE_EXECUTION,
+    "code_execution_tool_result": CODE_EXECUTION,
+    "compaction": "compact-2026-01-12",
+    "container_upload": "files-api-2025-04-14",
+    "mcp_tool_use": MCP_CLIENT,
+    "text_editor_code_execution_tool_result": CODE_EXECUTION,
+    "tool_search_tool_result": TOOL_SEARCH,
+}
 NO_INPUT = frozenset({"file_id"})  # of a citation: Anthropic writes it, and does not take it
 
 
@@ -80,7 +91,7 @@ class UnfoldedHistory:
 def side_data_of(blocks: Iterable[MessageBlock], container: str) -> Json | None:
     """What goes back of an answer; None if its items say it all."""
     whole = [block.sealed() if block.kind in SEALED_KEYS else block.whole() for block in blocks]
-    kept = [fitted for one in whole if (fitted := _fitted(one)) is not None]
+    kept = [fitted for one in _joined(whole) if (fitted := _fitted(one)) is not None]
     named = {CONTAINER: container} if container else {}
     return {BLOCKS: kept, **named} if named or not all(map(_is_plain, kept)) else None
 
@@ -121,6 +132,13 @@ def paired_ids(turns: Sequence[UserTurn | ModelTurn]) -> frozenset[str]:
     return frozenset(paired | waiting)
 
 
+def betas_of(messages: Iterable[Json], container: str) -> list[str]:
+    """The betas that own blocks belong to; without them Anthropic does not know the blocks."""
+    kinds = [block["type"] for message in messages for block in message["content"]]
+    named = [CODE_EXECUTION] if container else []
+    return [*named, *(BETAS[kind] for kind in kinds if kind in BETAS)]
+
+
 def may_go(block: Json, paired: frozenset[str]) -> bool:
     """Whether a block is no half of a pair."""
     key = block.get("id") or block.get("tool_use_id")
@@ -136,7 +154,7 @@ def caller_of(caller: Json, paired: frozenset[str]) -> Json:
 def _own_entries(turn: MakerTurn) -> list[OwnBlock | ToolUse] | None:
     """The blocks of a turn, and its calls as they are in the items; None if they do not fit."""
     blocks = turn.side_data.get(BLOCKS)
-    if not isinstance(blocks, list) or any(_fitted(block) != block for block in blocks):
+    if not isinstance(blocks, list) or not blocks or not all(map(_is_fit, blocks)):
         return None
     uses = {entry.call_id: entry for entry in turn.entries if isinstance(entry, ToolUse)}
     own: list[OwnBlock | ToolUse] = []
@@ -146,6 +164,27 @@ def _own_entries(turn: MakerTurn) -> list[OwnBlock | ToolUse] | None:
         elif use := uses.pop(str(call_id_of(block["id"])), None):
             own.append(use)
     return None if uses else own
+
+
+def _joined(blocks: Iterable[Json | None]) -> list[Json | None]:
+    """The blocks; blank text, which Anthropic does not take, is added to a text before it."""
+    joined: list[Json | None] = []
+    for block in blocks:
+        last = joined[-1] if joined else None
+        if last and last.get("type") == "text" and _is_blank(block):
+            joined[-1] = {**last, "text": _text(last) + _text(block)}
+        else:
+            joined.append(block)
+    return joined
+
+
+def _is_blank(block: Json | None) -> bool:
+    return block is not None and block.get("type") == "text" and not _text(block).strip()
+
+
+def _text(block: Json | None) -> str:
+    text = block.get("text") if block is not None else None
+    return text if isinstance(text, str) else ""
 
 
 def _fitted(block: Any) -> Json | None:
@@ -162,6 +201,10 @@ def _fitted(block: Any) -> Json | None:
     if citations := fitted.pop("citations", None):
         fitted["citations"] = [_citation(one) for one in citations if isinstance(one, dict)]
     return {"type": kind, **fitted}
+
+
+def _is_fit(block: Any) -> bool:
+    return block is not None and _fitted(block) == block
 
 
 def _citation(given: Json) -> Json:

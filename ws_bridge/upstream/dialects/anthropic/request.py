@@ -19,7 +19,7 @@ from ws_bridge.upstream.dialects.anthropic.messages import (
     starts_unthought,
     system_of,
 )
-from ws_bridge.upstream.dialects.anthropic.own_blocks import unfolded
+from ws_bridge.upstream.dialects.anthropic.own_blocks import betas_of, unfolded
 from ws_bridge.upstream.dialects.anthropic.schemas import output_schema
 from ws_bridge.upstream.dialects.anthropic.table import TABLE
 from ws_bridge.upstream.dialects.anthropic.thinking import (
@@ -51,7 +51,7 @@ def write(given: WriterInput) -> ProviderRequest:
     history = unfolded(entries_of(given.items, given.tools, TABLE))
     entries = [*instructions_of(options, TABLE), *history.entries]
     called = [entry.tool for entry in entries if isinstance(entry, ToolUse)]
-    offered = tools_of(given.tools, given.items, options, called)
+    offered = tools_of(given.tools, options, called)
     messages = messages_of(entries, given.seals, history.callers)
     features = features_of(given.model)
     mode = _mode(given, options, features, offered, is_unthought=starts_unthought(messages))
@@ -74,8 +74,8 @@ def write(given: WriterInput) -> ProviderRequest:
     if given.prompt_cache:
         body = with_cache_marks(body)
     headers = {"anthropic-version": VERSION}
-    if offered.betas:
-        headers["anthropic-beta"] = ",".join(dict.fromkeys(offered.betas))
+    if betas := [*offered.betas, *betas_of(messages, history.container)]:
+        headers["anthropic-beta"] = ",".join(dict.fromkeys(betas))
     return ProviderRequest(body, headers, offered.table)
 
 

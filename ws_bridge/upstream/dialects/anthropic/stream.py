@@ -32,8 +32,14 @@ from ws_bridge.upstream.dialects.anthropic.blocks import (
 from ws_bridge.upstream.dialects.anthropic.citations import annotations_of
 from ws_bridge.upstream.dialects.anthropic.own_blocks import side_data_of
 from ws_bridge.upstream.dialects.anthropic.usage import UsageCounter
-from ws_bridge.upstream.dialects.base import DONE, EventReader, ReaderInput, parsed
-from ws_bridge.upstream.dialects.sse import ServerSentEvent, SseDecoder
+from ws_bridge.upstream.dialects.base import ReaderInput
+from ws_bridge.upstream.dialects.event_reader import (
+    DONE,
+    EventReader,
+    ServerSentEvent,
+    SseDecoder,
+    parsed,
+)
 from ws_bridge.upstream.errors import truncated
 from ws_bridge.upstream.provider_errors import error_of, has_error
 
@@ -56,7 +62,6 @@ class MessagesReader(EventReader):
 
     def __init__(self, given: ReaderInput) -> None:
         super().__init__(given)
-        self.paused: list[Json] | None = None  # the answer's blocks, where it waits to be resumed
         self._is_begun = False
         self._container = ""
         self._usage = UsageCounter()
@@ -88,11 +93,6 @@ class MessagesReader(EventReader):
         container = {"container": self._container} if self._container else {}
         return {**body, "messages": messages, **container}
 
-    def finish_paused(self) -> list[Draft]:
-        """The last drafts of a paused answer that is not resumed: it is incomplete."""
-        self.paused = None
-        return self._checked(self._finish(CUT))
-
     def _event(self, event: ServerSentEvent) -> list[Draft]:
         if event.data == DONE:
             return []
@@ -100,7 +100,7 @@ class MessagesReader(EventReader):
         if not isinstance(data, dict):
             return []
         kind = data.get("type") or event.name
-        if kind == "content_block_delta":  # nearly all of a stream
+        if kind == "content_block_delta":
             return self._delta(data)
         if kind == "error" or has_error(data):
             raise error_of(None, data)
@@ -116,8 +116,9 @@ class MessagesReader(EventReader):
         return drafts + self._message_stop({})
 
     def _end_of_wire(self) -> list[Draft]:
-        if self.paused is not None:
-            return self.finish_paused()
+        if self.paused is not None:  # and is not resumed: it is incomplete
+            self.paused = None
+            return self._finish(CUT)
         if str(self._stop.get("stop_reason")) not in STOP_REASONS:
             raise truncated()
         return self._message_stop({})  # all was said but the last event
@@ -206,13 +207,17 @@ class MessagesReader(EventReader):
     # Blocks
 
     def _delta(self, data: Json) -> list[Draft]:
-        delta, index = data.get("delta"), _index(data)
+        delta, index = data.get("delta"), data.get("index")
         if type(delta) is not dict:
             return []
+        index = index if type(index) is int else _index(data)
         block = self._blocks.get(index)
         if block is not None and block.kind == "text" and delta.get("type") == "text_delta":
-            text = block.append_text(delta.get("text"))
-            return self._output.text(text) if text else []
+            text = delta.get("text")  # nearly all of a stream
+            if type(text) is not str or not text:
+                return []
+            block.pieces.append(text)
+            return self._output.text(text)
         if block is not None:
             return self._append(block, delta)
         implied = IMPLIED.get(str(delta.get("type")))

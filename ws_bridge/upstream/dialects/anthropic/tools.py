@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.history import unfolded
 from ws_bridge.protocol.tools import ClientTool, ToolTable
-from ws_bridge.types import Item, Json
+from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.anthropic.schemas import input_schema
 from ws_bridge.upstream.dialects.anthropic.table import SEARCHES, TABLE
 from ws_bridge.upstream.dialects.table import refused
@@ -56,11 +55,8 @@ class OfferedTools:
         return {name: value for name, value in fields.items() if value}
 
 
-def tools_of(
-    table: ToolTable, items: Iterable[Item], options: Json, called: Iterable[ClientTool]
-) -> OfferedTools:
+def tools_of(table: ToolTable, options: Json, called: Iterable[ClientTool]) -> OfferedTools:
     """What is offered. ``called``: the tools of the calls in the history. Raises a 400."""
-    table = _with_found(table, items)
     choice = options.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         table, choice = _narrowed(table, choice), choice.get("mode") or "auto"
@@ -82,21 +78,6 @@ def tools_of(
         offered.tools = [_function(tool) for tool in {one.flat: one for one in called}.values()]
         offered.choice = {"type": "none"} if offered.tools else None
     return offered
-
-
-def _with_found(table: ToolTable, items: Iterable[Item]) -> ToolTable:
-    """The table with the tools that a search in the history has found."""
-    found = [
-        tool
-        for item in unfolded(items)
-        if item.get("type") == "tool_search_output" and isinstance(item.get("tools"), list)
-        for tool in item["tools"]
-        if isinstance(tool, dict)
-    ]
-    more: dict[str, ClientTool] = {}
-    for tool in found:
-        more |= ToolTable.of([tool]).tools
-    return replace(table, tools={**more, **table.tools}) if more else table
 
 
 def _function(tool: ClientTool, *, may_wait: bool = False) -> Json:

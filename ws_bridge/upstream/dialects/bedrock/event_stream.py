@@ -14,7 +14,7 @@ import orjson
 from botocore.eventstream import EventStreamBuffer, EventStreamMessage, ParserError
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.upstream.dialects.sse import ServerSentEvent
+from ws_bridge.upstream.dialects.event_reader import ServerSentEvent
 
 EXCEPTION = "exception:"
 DAMAGED = "The model provider sent a message that is damaged."

@@ -18,7 +18,7 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.output.tool_calls import ToolDelta
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.base import EventReader, ReaderInput, parsed
+from ws_bridge.upstream.dialects.base import ReaderInput
 from ws_bridge.upstream.dialects.bedrock.answer import events_of
 from ws_bridge.upstream.dialects.bedrock.citations import annotation
 from ws_bridge.upstream.dialects.bedrock.event_stream import EXCEPTION, EventStreamDecoder
@@ -34,7 +34,7 @@ from ws_bridge.upstream.dialects.bedrock.own_blocks import (
 )
 from ws_bridge.upstream.dialects.bedrock.usage import thought_tokens, usage_of
 from ws_bridge.upstream.dialects.ends import CUT, FAILURE, FILTERED, GOOD, Ends, incomplete_reason
-from ws_bridge.upstream.dialects.sse import ServerSentEvent
+from ws_bridge.upstream.dialects.event_reader import EventReader, ServerSentEvent, parsed
 from ws_bridge.upstream.dialects.turns import fitting_id
 from ws_bridge.upstream.errors import truncated
 from ws_bridge.upstream.provider_errors import error_of

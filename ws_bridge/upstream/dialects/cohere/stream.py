@@ -14,7 +14,7 @@ from typing import Any
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.output.tool_calls import ToolDelta
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.base import DONE, EventReader, ReaderInput, parsed
+from ws_bridge.upstream.dialects.base import ReaderInput
 from ws_bridge.upstream.dialects.cohere.request import PLAN
 from ws_bridge.upstream.dialects.ends import (
     CUT,
@@ -24,7 +24,7 @@ from ws_bridge.upstream.dialects.ends import (
     Ends,
     incomplete_reason,
 )
-from ws_bridge.upstream.dialects.sse import ServerSentEvent
+from ws_bridge.upstream.dialects.event_reader import DONE, EventReader, ServerSentEvent, parsed
 from ws_bridge.upstream.dialects.turns import fitting_id
 from ws_bridge.upstream.provider_errors import error_of, has_error
 

@@ -19,7 +19,8 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.output.tool_calls import ToolDelta
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.base import DONE, EventReader, ReaderInput, parsed
+from ws_bridge.upstream.dialects.base import ReaderInput
+from ws_bridge.upstream.dialects.event_reader import DONE, EventReader, ServerSentEvent, parsed
 from ws_bridge.upstream.dialects.gemini.ends import (
     COMPLETED,
     has_figures,
@@ -46,7 +47,6 @@ from ws_bridge.upstream.dialects.gemini.signatures import (
     fitting_id,
     sealable,
 )
-from ws_bridge.upstream.dialects.sse import ServerSentEvent
 from ws_bridge.upstream.errors import redacted, truncated
 from ws_bridge.upstream.provider_errors import error_of
 
@@ -85,7 +85,7 @@ class GeminiReader(EventReader):
         self._hosted: dict[str, dict[str, str]] = {}  # open calls: the types of items, by keys
 
     def _event(self, event: ServerSentEvent) -> list[Draft]:
-        if self._failure is not None:  # it is told first
+        if self.failure is not None:  # it is told first
             return []
         if event.data == DONE:
             return self._end_of_wire()
@@ -95,7 +95,7 @@ class GeminiReader(EventReader):
         """One answer, or a list of pieces: the form of a stream that is not SSE."""
         pieces = answer if isinstance(answer, list) else [answer]
         drafts = self._read_each(pieces, self._answer)
-        return drafts if self._failure is not None else drafts + self._end_of_wire()
+        return drafts if self.failure is not None else drafts + self._end_of_wire()
 
     def _answer(self, data: Any) -> list[Draft]:
         """The drafts of one event."""

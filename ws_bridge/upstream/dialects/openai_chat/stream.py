@@ -18,8 +18,9 @@ from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.output.tool_calls import ToolDelta
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.base import DONE, EventReader, ReaderInput, parsed
+from ws_bridge.upstream.dialects.base import ReaderInput
 from ws_bridge.upstream.dialects.entries import DATA_URL
+from ws_bridge.upstream.dialects.event_reader import DONE, EventReader, ServerSentEvent, parsed
 from ws_bridge.upstream.dialects.openai_chat import hosted_calls
 from ws_bridge.upstream.dialects.openai_chat.call_ids import for_client
 from ws_bridge.upstream.dialects.openai_chat.chunk_errors import check_for_error
@@ -30,7 +31,6 @@ from ws_bridge.upstream.dialects.openai_chat.logprobs import logprobs_of
 from ws_bridge.upstream.dialects.openai_chat.thoughts import EXTRAS, ThoughtSeal, part_text
 from ws_bridge.upstream.dialects.openai_chat.usage import usage_of
 from ws_bridge.upstream.dialects.openai_chat.variants import variant_of
-from ws_bridge.upstream.dialects.sse import ServerSentEvent
 from ws_bridge.upstream.errors import truncated
 from ws_bridge.upstream.provider_errors import error_of
 
@@ -84,7 +84,7 @@ class ChatReader(EventReader):
         except UpstreamError as failure:
             if not drafts:
                 raise
-            self._failure = failure
+            self.failure = failure
             return drafts
 
     def _end_of_wire(self) -> list[Draft]:

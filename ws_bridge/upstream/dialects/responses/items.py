@@ -16,7 +16,7 @@ from ws_bridge.protocol.output.half_characters import HalfCharacters, whole
 from ws_bridge.protocol.output.items import ITEMS, UNKNOWN
 from ws_bridge.protocol.output.received import is_item
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.responses.kinds import LISTS, MADE_UP, TextKind
+from ws_bridge.upstream.dialects.responses.kinds import LISTS, MADE_UP, TextKind, type_of
 
 # What a provider may make again for its final object: a seal of the same thought, a name for it.
 RENEWED = frozenset({"id", "encrypted_content"})
@@ -180,7 +180,7 @@ class OpenItems:
         """A new item, with an id that no other item of the response has."""
         own = item.get("id")
         if not isinstance(own, str) or not own or any(own == other.id for other in self.items):
-            prefix = ITEMS.get(item.get("type", ""), UNKNOWN).prefix
+            prefix = ITEMS.get(type_of(item), UNKNOWN).prefix
             item = {**item, "id": self._mint(prefix)}
         added = OpenItem(item, len(self.items), is_made_up=is_made_up)
         added.has_own_id = item.get("id") == own and not is_made_up

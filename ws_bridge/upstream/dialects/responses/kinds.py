@@ -102,7 +102,7 @@ WITHOUT_STATUS = frozenset({"reasoning", "function_call", "mcp_call", "local_she
 
 def in_official_words(item: Json) -> Json:
     """An item that begins, valid for the official types as far as a status and blanks go."""
-    kind = item.get("type", "")
+    kind = type_of(item)
     blanks = {k: v for k, v in NEEDED.get(kind, {}).items() if item.get(k) is None}
     known = STATUSES.get(kind)
     status = item.get("status")
@@ -114,3 +114,9 @@ def in_official_words(item: Json) -> Json:
 def owner_of(part: str) -> str:
     """The type of item that a type of part stands in."""
     return next(iter(OWNERS.get(part, MESSAGE)))
+
+
+def type_of(given: Json, usual: str = "") -> str:
+    """The type of an item or a part; one that is no text is of no kind."""
+    kind = given.get("type", usual)
+    return kind if isinstance(kind, str) else ""

@@ -62,6 +62,7 @@ from ws_bridge.upstream.dialects.responses.kinds import (
     TextKind,
     in_official_words,
     owner_of,
+    type_of,
 )
 from ws_bridge.upstream.errors import CANCELLED
 from ws_bridge.upstream.provider_errors import error_of, has_error
@@ -177,7 +178,7 @@ class Normaliser:
     def _finish(self, draft: Draft, given: Json, item: OpenItem | None) -> Iterator[Draft]:
         """The end of an item, or all of one that was not added; nothing if it is done."""
         if item is None:
-            kind = ITEMS.get(given.get("type", ""))
+            kind = ITEMS.get(type_of(given))
             blank = {key: value for key, value in kind.blank if key in given} if kind else {}
             index = draft.fields.get("output_index")
             item = self._items.add(in_official_words(given | blank), index)
@@ -211,7 +212,7 @@ class Normaliser:
 
     def _whole_part(self, item: OpenItem, number: str, final: Json) -> Iterator[Draft]:
         """A part that no event was about before its item was done."""
-        kind = PARTS.get(final.get("type", ""))
+        kind = PARTS.get(type_of(final))
         if kind is None or kind.number != number:
             part = item.add_part(number, final, None, None)
             at = item.at | {number: part.number}
@@ -232,12 +233,12 @@ class Normaliser:
         number, usual = PART_EVENTS[draft.type.rpartition(".")[0]]
         given = fields.get("part")
         part = given if isinstance(given, dict) else {}
-        item = yield from self._owner(draft, WITH_PARTS, starts=owner_of(part.get("type", usual)))
+        item = yield from self._owner(draft, WITH_PARTS, starts=owner_of(type_of(part, usual)))
         if item is None or item.is_second(number, fields.get(number)):
             return
         if item.type == "reasoning" and number == "content_index":
             usual = "reasoning_text"
-        kind = PARTS.get(part.get("type", usual))
+        kind = PARTS.get(type_of(part, usual))
         blank = part or PARTS[usual].blank
         text = TEXTS[kind.text_events] if kind is not None else None
         added = item.add_part(number, blank, text, fields.get(number))

@@ -1,18 +1,33 @@
-"""Server-sent events, cut from a provider's bytes as they come (pure).
+"""A provider's bytes → server-sent events → drafts: what the readers of all dialects share (pure).
 
 Rule 1: an event is given out as soon as its end is there, whatever pieces the bytes come in.
 Rule 2: what the standard allows is read: a byte order mark, CR, LF and CRLF, comments, `data` in
 several lines. Comments and events without data say nothing.
 Rule 3: some providers answer in JSON where a stream was asked for: a body that begins with "{" or
 "[" is one JSON text, whole at its end.
+Rule 4: drafts that stand before an error are returned, and the error is in ``failure``.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol
 
-from ws_bridge.upstream.errors import ENDLESS_EVENT, TooLarge
+import orjson
+
+from ws_bridge.errors import UpstreamError
+from ws_bridge.protocol.events import TERMINAL, Draft
+from ws_bridge.protocol.output.builder import OutputBuilder, mint_id
+from ws_bridge.protocol.references import minting
+from ws_bridge.types import Json
+from ws_bridge.upstream.dialects.base import ReaderInput
+from ws_bridge.upstream.errors import ENDLESS_EVENT, TooLarge, truncated
+
+DONE = b"[DONE]"
+UNREADABLE = "The model provider sent an event that is not JSON."
 
 MAX_EVENT = 64 * 2**20  # bytes; a terminal event repeats the whole answer
 
@@ -113,3 +128,99 @@ def _event(block: bytes) -> ServerSentEvent | None:
         elif field == b"event":
             name = value.decode(errors="replace")
     return ServerSentEvent(name, b"\n".join(data)) if data else None
+
+
+class EventDecoder(Protocol):
+    """Bytes → events, in any framing; see ``SseDecoder``."""
+
+    is_json: bool
+
+    @property
+    def whole_json(self) -> bytes:
+        """The body so far, of an answer that is JSON."""
+        ...
+
+    def feed(self, data: bytes) -> list[ServerSentEvent]:
+        """The events that the data completes. Raises ``UpstreamError``."""
+        ...
+
+    def finish(self) -> list[ServerSentEvent]:
+        """The stream is over: the last events. Raises ``UpstreamError``."""
+        ...
+
+
+class EventReader(ABC):
+    """A ``StreamReader`` of events; subclasses read one event, or a whole answer.
+
+    ``decoder``: for events in another framing than that of server-sent events.
+    """
+
+    def __init__(self, given: ReaderInput, decoder: EventDecoder | None = None) -> None:
+        self._given = given
+        self._output = OutputBuilder(given.tools, minting(given.response_id, mint_id))
+        self._decoder = decoder or SseDecoder()
+        self.failure: UpstreamError | None = None
+        self.paused: Any = None  # a dialect's own, where the provider pauses
+        self.is_over = False
+
+    def feed(self, data: bytes) -> list[Draft]:
+        """See ``StreamReader``."""
+        return self._read_each(self._decoder.feed(data), self._event)
+
+    def finish(self) -> list[Draft]:
+        """See ``StreamReader``."""
+        drafts = self._read_each(self._decoder.finish(), self._event)
+        if self.is_over:
+            return drafts
+        if self._decoder.is_json and not drafts:
+            whole = parsed(self._decoder.whole_json)
+            return self._read_each([whole], self._whole)
+        if drafts:  # then the next call raises
+            return drafts
+        drafts = self._end_of_wire()
+        self.is_over = bool(drafts) and drafts[-1].type in TERMINAL
+        return drafts
+
+    def _read_each(self, events: Iterable[Any], read: Callable[[Any], list[Draft]]) -> list[Draft]:
+        """The drafts of all events, up to an error or the end."""
+        if self.failure is not None:
+            failure, self.failure = self.failure, None
+            raise failure
+        drafts: list[Draft] = []
+        for event in events:
+            if self.is_over:
+                break
+            try:
+                drafts += read(event)
+            except UpstreamError as failure:
+                if not drafts:
+                    raise
+                self.failure = failure
+                break
+            if drafts and drafts[-1].type in TERMINAL:
+                self.is_over = True
+        return drafts
+
+    @abstractmethod
+    def _event(self, event: ServerSentEvent) -> list[Draft]:
+        """The drafts of one event. Raises ``UpstreamError`` for the provider's errors."""
+
+    @abstractmethod
+    def _whole(self, answer: Json) -> list[Draft]:
+        """The drafts of an answer that came as one JSON object, the last one terminal."""
+
+    def _end_of_wire(self) -> list[Draft]:
+        """The drafts of a stream that is over without its own end."""
+        raise truncated()
+
+
+def parsed(data: bytes) -> Any:
+    """The JSON of an event. Raises ``UpstreamError``."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:  # half of a surrogate pair, which orjson refuses
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise UpstreamError(UNREADABLE) from None

@@ -1,0 +1,64 @@
+"""References to items over every way in, with a real server."""
+
+import json
+
+import pytest
+from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
+
+HI = {"type": "message", "role": "user", "content": "hi"}
+NOT_FOUND = "Item with id 'msg_none' not found."
+
+
+def wire(text, item_id):
+    return [*opening(), *message(text, item_id=item_id), completed(done_item(text, item_id))]
+
+
+@pytest.fixture
+async def asked(serve):
+    upstream = Scripted(wire("one", "msg_own"), answer("two"))
+    return await serve(upstream), upstream
+
+
+def seen(upstream):
+    return json.dumps(upstream.requests[-1].input())
+
+
+async def test_a_socket_finds_the_items_of_its_own_turns_stored_or_not(asked):
+    bridge, upstream = asked
+    client = await bridge.connect()
+    await client.turn(input="hi", store=False)
+    events = await client.turn(input=[HI, {"id": "msg_own"}], store=False)
+    assert events[-1]["type"] == "response.completed"
+    assert "one" in seen(upstream)
+    other = await bridge.connect()
+    [error] = await other.turn(input=[HI, {"type": "item_reference", "id": "msg_own"}])
+    assert error["error"]["message"] == "Item with id 'msg_own' not found."
+    assert error["error"]["param"] == "input"
+
+
+async def test_a_stored_item_is_found_over_http_and_listed_in_its_place(asked):
+    bridge, upstream = asked
+    await bridge.post("/v1/responses", model="m", input="hi")
+    status, second = await bridge.post("/v1/responses", model="m", input=[HI, {"id": "msg_own"}])
+    assert (status, "one" in seen(upstream)) == (200, True)
+    _, listed = await bridge.get(f"/v1/responses/{second['id']}/input_items?order=asc")
+    assert [item["role"] for item in listed["data"]] == ["user", "assistant"]
+    status, unknown = await bridge.post("/v1/responses", model="m", input=[{"id": "msg_none"}])
+    assert (status, unknown["error"]["message"]) == (400, NOT_FOUND)
+
+
+async def test_an_item_goes_into_a_conversation_by_its_id(asked):
+    bridge, _ = asked
+    await bridge.post("/v1/responses", model="m", input="hi")
+    status, body = await bridge.post("/v1/conversations", items=[{"id": "msg_own"}])
+    assert status == 200
+    _, listed = await bridge.get(f"/v1/conversations/{body['id']}/items")
+    assert [item["role"] for item in listed["data"]] == ["assistant"]
+    status, unknown = await bridge.post("/v1/conversations", items=[{"id": "msg_none"}])
+    assert (status, unknown["error"]["param"]) == (400, "items")
+    assert unknown["error"]["message"] == NOT_FOUND
+
+
+async def test_an_id_that_is_no_text_is_refused(asked):
+    status, body = await asked[0].post("/v1/responses", model="m", input=[{"id": 7}])
+    assert (status, body["error"]["param"]) == (400, "input")
