@@ -195,8 +195,10 @@ def _chat(loop: Loop) -> Json:
     }
 
 
+# The options of a web search that each client sends.
 SEARCHES: dict[str, Json] = {
     "openai": {},
+    "references": {},
     "agents": {"filters": None, "search_context_size": "medium", "user_location": None},
     "pydantic": {"search_context_size": "medium"},
 }

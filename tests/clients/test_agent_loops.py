@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -106,21 +107,23 @@ def asked_of(providers: FakeProviders, model: str) -> list[Json]:
     ]
 
 
-def cases() -> Iterator[tuple[str, str, str, str]]:
-    """Story, client, way and history, where they go together."""
-    for story, client in LOOPS:
-        for way in ("socket", "elsewhere", "http"):
-            if client == "references":
-                yield story, client, way, "referred"
-                continue
-            yield story, client, way, "chained"
-            yield story, client, way, "resent"
-        if client != "references" and story == "journey":
-            yield story, client, "socket", "unstored"
+# Way and history, where they go together.
+JOURNEYS = tuple(itertools.product(("socket", "elsewhere", "http"), ("chained", "resent")))
+ROUTES = {
+    "references": tuple((way, "referred") for way in ("socket", "elsewhere", "http")),
+    "journey": (*JOURNEYS, ("socket", "unstored")),
+    "fleet": JOURNEYS,
+    "handover": JOURNEYS,
+}
+CASES = [
+    (story, client, *route)
+    for story, client in LOOPS
+    for route in (ROUTES["references"] if client == "references" else ROUTES[story])
+]
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, GEMINI], ids=lambda family: family.name)
-@pytest.mark.parametrize("case", list(cases()), ids="-".join)
+@pytest.mark.parametrize("case", CASES, ids="-".join)
 async def test_a_loop_ends_and_its_provider_gets_its_own_words_back(
     road: Road, providers: FakeProviders, case: tuple[str, str, str, str], family: Family
 ):
