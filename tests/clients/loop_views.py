@@ -36,6 +36,8 @@ class Loop:
     client: str
     model: str  # as the provider calls it; it names the story
     is_chained: bool
+    is_stored: bool
+    is_continued: bool = False  # a provider that remembers is asked where it has answered before
 
     @property
     def is_handed_over(self) -> bool:
@@ -247,9 +249,19 @@ def _sent_back(item: Json, loop: Loop) -> Json:
     return item
 
 
+def _socket(loop: Loop) -> Json:
+    """As over HTTP; but the provider stores as the client says, and it may remember."""
+    asked = {**_native(loop), "type": "response.create", "store": loop.is_stored}
+    del asked["stream"]
+    if loop.is_continued:
+        asked |= {"input": asked["input"][-1:], "previous_response_id": "resp_1"}
+    return asked
+
+
 VIEWS: dict[str, Callable[[Loop], Json]] = {
     "native": _native,
     "chat": _chat,
     "claude": _claude,
     "gemini": _gemini,
+    "socket": _socket,
 }

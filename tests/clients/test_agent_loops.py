@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import re
@@ -18,13 +19,20 @@ from clients.tape import Tape
 from support import fleet
 from support.redis_servers import Node, valkey_binary
 from support.tcp_proxy import Proxy
-from upstreams import FakeProviders
+from upstreams.sockets import FakeSockets
 
 Json = dict[str, Any]
 
 GEMINI = Family("gemini", "gemini/gemini-", "/v1beta")
+SOCKET = Family("socket", "openai/", "/v1")  # the provider's own WebSocket
+TOLD = (*FAMILIES, GEMINI, SOCKET)
+MODES = {"native": "managed", "socket": "native"}
 # What each family runs itself in the first turn.
-HOSTED = {"native": "web_search", "chat": "", "claude": "web_search", "gemini": "code_interpreter"}
+HOSTED = {
+    **dict.fromkeys(("native", "socket", "claude"), "web_search"),
+    "gemini": "code_interpreter",
+    "chat": "",
+}
 # Whether a client names the previous response, and whether it is stored.
 HISTORIES = {
     "chained": (True, True),
@@ -35,19 +43,33 @@ HISTORIES = {
 
 
 @pytest.fixture(scope="module")
-def pair(providers: FakeProviders) -> Iterator[tuple[fleet.Bridge, fleet.Bridge]]:
+def fake() -> Iterator[FakeSockets]:
+    with FakeSockets() as running:
+        yield running
+    assert running.violations == []
+
+
+@pytest.fixture(scope="module")
+def pair(fake: FakeSockets) -> Iterator[tuple[fleet.Bridge, fleet.Bridge]]:
     """Two servers on one store."""
     with ExitStack() as ends:
         node = ends.enter_context(Node(valkey_binary()))
-        models = [*config(providers.base_url)["models"], *GEMINI.entries(providers.base_url)]
-        shared = config(providers.base_url) | {"models": models, "store": {"url": node.url}}
+        models = [
+            entry | {"mode": MODES.get(family.name, "auto")}
+            for family in TOLD
+            for entry in family.entries(fake.base_url)
+        ]
+        shared = config(fake.base_url) | {"models": models, "store": {"url": node.url}}
         bridges = fleet.Bridge(shared, ENVIRONMENT), fleet.Bridge(shared, ENVIRONMENT)
         for bridge in bridges:
             ends.callback(bridge.close)
-            run(bridge.start())
-        for bridge in bridges:
-            run(bridge.wait_ready())
+        run(_start(bridges))
         yield bridges
+
+
+async def _start(bridges: tuple[fleet.Bridge, ...]) -> None:
+    await asyncio.gather(*(bridge.start() for bridge in bridges))
+    await asyncio.gather(*(bridge.wait_ready() for bridge in bridges))
 
 
 @dataclass
@@ -87,23 +109,26 @@ async def road(pair, tape: Tape) -> AsyncIterator[Road]:
 
 # How often a tool takes its client to another server.
 MOVES = {"journey": 3, "fleet": 3, "handover": 2}
-MINTED = re.compile(r"call_[0-9a-f]{32}")
+MINTED = re.compile(r"(call|resp)_(?:[0-9a-f]{32}|theirs\d+)")
 
 
 def normal(body: Json) -> Json:
-    """The bridge's own ids of calls are numbered in the order of their first mention."""
+    """Ids that are made by chance, and by counting, are numbered in the order of their mention."""
     ids: dict[str, str] = {}
     text = json.dumps(body)
-    number = lambda found: ids.setdefault(found[0], f"call_{len(ids) + 1}")  # noqa: E731
-    return json.loads(MINTED.sub(number, text))
+    for found in MINTED.finditer(text):
+        ids.setdefault(found[0], f"{found[1]}_{len(ids) + 1}")
+    return json.loads(MINTED.sub(lambda found: ids[found[0]], text))
 
 
-def asked_of(providers: FakeProviders, model: str) -> list[Json]:
+def asked_of(fake: FakeSockets, model: str) -> list[Json]:
     """The requests that came for a model, in order; Gemini has its name in the path."""
-    return [
+    sent = [create for create in fake.creates() if create["model"] == model]
+    posted = (entry for entry in fake.log if isinstance(entry["body"], dict))
+    return sent + [
         entry["body"]
-        for entry in providers.log
-        if f"/{model}:" in entry["path"] or (entry["body"] or {}).get("model") == model
+        for entry in posted
+        if f"/{model}:" in entry["path"] or entry["body"].get("model") == model
     ]
 
 
@@ -122,18 +147,20 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, GEMINI], ids=lambda family: family.name)
+@pytest.mark.parametrize("family", TOLD, ids=lambda family: family.name)
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 async def test_a_loop_ends_and_its_provider_gets_its_own_words_back(
-    road: Road, providers: FakeProviders, case: tuple[str, str, str, str], family: Family
+    road: Road, fake: FakeSockets, case: tuple[str, str, str, str], family: Family
 ):
     story, client, way, history = case
     model = "-".join((*case, family.name))
-    loop = LOOPS[story, client](road.way(way, history), family.model(model), HOSTED[family.name])
-    assert await loop == "Oslo is booked."
+    told = LOOPS[story, client](road.way(way, history), family.model(model), HOSTED[family.name])
+    assert await told == "Oslo is booked."
     model = family.route.partition("/")[2] + model
-    asked = asked_of(providers, model)
+    asked = asked_of(fake, model)
     assert len(asked) == 4
-    is_chained, _ = HISTORIES[history]
-    assert normal(asked[-1]) == VIEWS[family.name](Loop(client, model, is_chained))
+    is_chained, is_stored = HISTORIES[history]
+    has_moved = way == "elsewhere" and story != "handover"  # the handoff itself is no such tool
+    loop = Loop(client, model, is_chained, is_stored, is_chained and not has_moved)
+    assert normal(asked[-1]) == VIEWS[family.name](loop)
     assert road.moves == (MOVES[story] if way == "elsewhere" else 0)
