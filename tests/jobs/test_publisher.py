@@ -401,9 +401,9 @@ async def test_a_preface_is_part_of_the_response():
 SIDE_DATA = {"blocks": ["side-canary"]}
 
 
-def telling(*items, kind=COMPLETED, side_data=SIDE_DATA, text=b""):
+def telling(*items, kind=COMPLETED, side_data=SIDE_DATA):
     """A provider's end with side data."""
-    return Draft(kind, {"response": {"output": list(items)}, "side_data": side_data}, text)
+    return Draft(kind, {"response": {"output": list(items)}, "side_data": side_data})
 
 
 async def stored(desk):
@@ -443,12 +443,6 @@ async def test_only_the_end_that_is_published_has_side_data():
         await desk.publish(telling())
         assert desk.publisher.side_data is None
         assert await stored(desk) == [None]
-
-
-async def test_what_a_provider_calls_side_data_in_its_own_event_is_its_own():
-    desk = Desk()
-    await desk.publish(*opening(), telling(text=b'{"type":"response.completed","side_data":{}}'))
-    assert desk.publisher.side_data is None
 
 
 async def test_an_end_that_the_store_refuses_has_no_side_data():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws_bridge.protocol.json_edit import is_plain, replaced, replaced_within
+from ws_bridge.protocol.json_edit import is_plain, replaced
 
 KEY = b'"n"'
 SPELLINGS = [
@@ -44,13 +44,6 @@ def test_several_values_are_changed_at_once_in_any_order():
     changed = replaced(text, {b'"sequence_number"': b"3", b'"stream_id"': b'"ours"'})
     expected = b'{"type":"x", "stream_id":"ours", "delta":"stream_id", "sequence_number": 3}'
     assert changed == expected
-
-
-def test_within_a_member_only_that_members_own_keys_are_changed():
-    text = b'{"id":1,"response":{"metadata":{"id":2},"id":3},"other":{"id":4}}'
-    changed = replaced_within(text, b'"response"', {b'"id"': b'"ours"'})
-    assert changed == b'{"id":1,"response":{"metadata":{"id":2},"id":"ours"},"other":{"id":4}}'
-    assert replaced_within(text, b'"none"', {b'"id"': b"9"}) == text
 
 
 KEYS = st.sampled_from(["n", "m", "a", '"n":', "é"])

@@ -315,9 +315,9 @@ class Publisher:
         return events
 
     def _side_data_of(self, end: Draft) -> Json | None:
-        """What the end's maker must get back. A provider's own event has none for us."""
+        """What the end's maker must get back."""
         given = end.fields.get("side_data")
-        if given is None or end.text or end.type == FAILED:
+        if given is None or end.type == FAILED:
             return None
         size = side_data_size(given)
         if 0 <= size <= MAX_SIDE_DATA:

@@ -49,14 +49,6 @@ def replaced(text: bytes, values: Values) -> bytes:
     return _edited(text, sorted(edits))
 
 
-def replaced_within(text: bytes, key: bytes, values: Values) -> bytes:
-    """The object with other values in the object that it has under ``key``."""
-    for found, _, begin, end in _members(text):
-        if found == key:
-            return text[:begin] + replaced(text[begin:end], values) + text[end:]
-    return text
-
-
 def _places(text: bytes, keys: set[bytes]) -> dict[bytes, Place]:
     """Where those of the keys are that the object has itself."""
     near = ((key, _near(text, key)) for key in keys)

@@ -14,8 +14,6 @@ from typing import Any
 import orjson
 
 from ws_bridge.errors import UpstreamError
-from ws_bridge.protocol.events import Draft
-from ws_bridge.protocol.json_edit import replaced_within
 from ws_bridge.protocol.output.received import is_shallow, items_of
 from ws_bridge.types import Json
 
@@ -63,9 +61,6 @@ OWNED = frozenset(
         "user",
     }
 )
-# Of these, the fields replaced in a provider's own text; its time and status are kept.
-SPLICED = OWNED - {"completed_at", "status"}
-NAMED = frozenset({"id", "previous_response_id", "conversation"})
 # The types of a provider's own fields; unknown fields pass.
 Types = tuple[type, ...]
 NUMBER: Types = (int, float)
@@ -152,37 +147,6 @@ class Envelope:
             known.pop("incomplete_details", None)
         return response | known
 
-    def rename(self, draft: Draft) -> bytes:
-        """A provider's lifecycle event with the bridge's own fields in it.
-
-        b"" where its text has a key twice or in another spelling, so that it would count.
-        """
-        upstream = draft.fields["response"]
-        own = self.snapshot(upstream["status"])
-        values = {
-            orjson.dumps(key): orjson.dumps(own[key]) if key in own else None
-            for key in SPLICED & upstream.keys()
-            if key not in own or upstream[key] != own[key]
-        }
-        for key in NAMED & own.keys():
-            values[orjson.dumps(key)] = orjson.dumps(own[key])
-        text = replaced_within(draft.text, b'"response"', values)
-        renamed = orjson.loads(text)["response"]
-        is_ours = all(key not in renamed or renamed[key] == own.get(key) for key in SPLICED)
-        return text if is_ours and renamed["status"] == upstream["status"] else b""
-
-
-def is_well_made(response: Mapping[str, Any]) -> bool:
-    """Whether a provider's own text can be passed on: every field readers rely on is valid."""
-    output = response.get("output")
-    return (
-        isinstance(response.get("id"), str)
-        and type(response.get("completed_at", 0)) in (int, type(None))
-        and isinstance(output, list)
-        and len(items_of(output)) == len(output)
-        and all(_is_well_made(key, value) for key, value in response.items())
-    )
-
 
 def echo_of(options: Mapping[str, Any]) -> Json:
     """The options that snapshots repeat; what is too large for that is left out."""
@@ -211,11 +175,6 @@ def _is_upstreams(key: str, value: Any) -> bool:
         return is_shallow(value)
     is_right = isinstance(value, types) and (type(value) is not bool or bool in types)
     return is_right and (key == "output" or is_shallow(value))
-
-
-def _is_well_made(key: str, value: Any) -> bool:
-    is_null = value is None and (key in NULLABLE or key not in UPSTREAM_TYPES)
-    return is_null or key in OWNED or _is_upstreams(key, value)
 
 
 def _strict_tool(tool: Json) -> Json:

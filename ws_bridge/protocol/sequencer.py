@@ -25,23 +25,16 @@ from ws_bridge.protocol.events import (
     LIFECYCLE,
     OPENING,
     QUEUED,
-    TERMINAL,
     Draft,
     Event,
 )
 from ws_bridge.protocol.output.items import ADDED, DONE
 from ws_bridge.protocol.output.received import is_item
 from ws_bridge.protocol.reducer import Reducer
-from ws_bridge.protocol.response import Envelope, is_well_made
+from ws_bridge.protocol.response import Envelope
 from ws_bridge.types import Json, Now
 
 STATUS = {COMPLETED: "completed", INCOMPLETE: "incomplete", FAILED: "failed"}
-# What the object inside of an event may call itself, where it is passed on as it is.
-STATUSES = {kind: (status,) for kind, status in STATUS.items()} | {
-    CREATED: ("queued", "in_progress"),
-    QUEUED: ("queued",),
-    IN_PROGRESS: ("in_progress",),
-}
 NUMBER = b'"sequence_number":'  # always a key: inside of a string its quotes are escaped
 # Of all other events a provider's own text is passed on as it is.
 INSPECTED = LIFECYCLE | {ADDED, DONE}
@@ -165,11 +158,6 @@ class Sequencer:
         )
 
     def _sequence_lifecycle(self, draft: Draft) -> list[Event]:
-        if _is_verbatim(draft):
-            if draft.type in self._emitted or (draft.type == QUEUED and self._has_begun):
-                return []
-            if text := self._envelope.rename(draft):
-                return self._sequence_verbatim(draft, text)
         if draft.type in OPENING:
             return self._sequence_opening(draft)
         events = self.open() if IN_PROGRESS not in self._emitted else []
@@ -181,25 +169,6 @@ class Sequencer:
             status = "queued" if self._upstream.get("status") == "queued" else "in_progress"
             return [] if self.is_open else [self._emit_opening(CREATED, status)]
         return self.open(queued=draft.type == QUEUED)
-
-    def _sequence_verbatim(self, draft: Draft, text: bytes) -> list[Event]:
-        """A lifecycle event in a provider's own bytes, with the bridge's own fields replaced."""
-        self._upstream = _response_of(draft)
-        events = self._open_for(draft)
-        self._has_begun = self._has_begun or self._upstream["status"] == "in_progress"
-        self._emitted.add(draft.type)
-        event = self._number(Draft(draft.type, draft.fields, text))
-        if draft.type in TERMINAL:
-            self.result = event.json()["response"]
-        return [*events, event]
-
-    def _open_for(self, draft: Draft) -> list[Event]:
-        """The opening events that a provider left out before a lifecycle event."""
-        if draft.type in TERMINAL:
-            return self.open()
-        if draft.type == CREATED or self.is_open:
-            return []
-        return [self._emit_opening(CREATED, str(self._upstream["status"]))]
 
     def _sequence_terminal(self, draft: Draft) -> Event:
         status = STATUS[draft.type]
@@ -254,16 +223,6 @@ def _renumbered(text: bytes, number: int) -> bytes | None:
 def _response_of(draft: Draft) -> Json:
     response = draft.fields.get("response")
     return response if isinstance(response, dict) else {}
-
-
-def _is_verbatim(draft: Draft) -> bool:
-    """Whether a provider's own text can be passed on: it has every field that readers rely on."""
-    response = _response_of(draft)
-    return (
-        bool(draft.text)
-        and response.get("status") in STATUSES[draft.type]
-        and is_well_made(response)
-    )
 
 
 def end_for(response_id: str, events: Sequence[Event], error: BridgeError | None) -> Event:

@@ -27,7 +27,7 @@ from ws_bridge.upstream.litellm.chunks import chunk_of
 from ws_bridge.upstream.litellm.closing import close, skip_cost_logging
 from ws_bridge.upstream.litellm.sse_tap import SseTap
 
-NOT_OURS = frozenset({"type", "sequence_number", "obfuscation"})
+NOT_OURS = frozenset({"type", "sequence_number", "obfuscation", "side_data"})
 SCALARS = frozenset({str, int, float, bool, type(None)})
 CANCELLED_EVENT = "response.cancelled"
 WITH_CONTAINERS = ("item", "part", "annotation", "response")

@@ -103,8 +103,9 @@ class Bounded(httpx.AsyncByteStream):
             yield data
 
     async def aclose(self) -> None:
-        """Close the provider's connection."""
+        """Close the provider's connection, and let go of it: see `SseTap.aclose`."""
         await self._upstream.aclose()
+        self._upstream = httpx.ByteStream(b"")
 
 
 class Shortened(httpx.AsyncByteStream):
@@ -124,8 +125,9 @@ class Shortened(httpx.AsyncByteStream):
         yield shortened(bytes(body[:MAX_ERROR]))
 
     async def aclose(self) -> None:
-        """Close the provider's connection."""
+        """Close the provider's connection, and let go of it: see `SseTap.aclose`."""
         await self._upstream.aclose()
+        self._upstream = httpx.ByteStream(b"")
 
 
 class SseTap(httpx.AsyncByteStream):

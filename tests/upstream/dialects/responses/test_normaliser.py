@@ -342,6 +342,13 @@ def test_a_hosted_call_keeps_its_own_words():
 # Halves of characters
 
 
+@pytest.mark.parametrize("kind", ["completed", "incomplete"])
+def test_what_a_provider_calls_side_data_is_none_of_ours(kind):
+    response = {"id": "r", "status": kind, "output": []}
+    end = {"type": f"response.{kind}", "response": response, "side_data": {"a": 1}}
+    assert [draft.fields for draft in drafts_of([end])] == [{"response": response}]
+
+
 @pytest.mark.parametrize("kind", ["message", "of_tomorrow"])
 def test_arguments_that_name_another_item_end_somewhere(kind):
     """A message has none: they are the call's. An unknown item may have them."""

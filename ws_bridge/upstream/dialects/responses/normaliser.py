@@ -388,7 +388,8 @@ class Normaliser:
         is_final = [known for _, known in forms] == items and response.get("output") == output
         if not is_final or not all(item.is_final_form(form) for form, item in forms if item):
             response = response | {"output": [item.done for item in items]}
-        yield Draft(kind, fields | {"response": response} if response is not given else fields)
+        # Nothing beside the object: a provider's own `side_data` is none of ours.
+        yield Draft(kind, {"response": response})
 
 
 def _made_by_end(draft: Draft, kind: str) -> str:
