@@ -28,8 +28,10 @@ def _models(union: object) -> Models:
     return {get_args(member.model_fields["type"].annotation)[0]: member for member in members}
 
 
-# OpenAI's hosted tools, and what they cite, are outside of Open Responses.
-OPENAI_ONLY = re.compile(r'"type":\s*"(?:(?!function_)\w+_call|file_citation)"')
+# OpenAI's hosted tools, what they cite, and namespaces are outside of Open Responses.
+OPENAI_ONLY = re.compile(
+    r'"type":\s*"(?:(?!function_)\w+_call|file_citation|web_search|code_interpreter|namespace)"'
+)
 SOCKET = _models(ResponsesServerEvent)
 SSE = _models(ResponseStreamEvent)
 

@@ -125,6 +125,11 @@ class Proxy:
         for link in tuple(self._links):
             link.task.cancel()
 
+    def move(self, port: int) -> None:
+        """Reset all connections; new ones lead to another server."""
+        self._target = port
+        self.cut()
+
     def swallow_answers(self, count: int, of: bytes = b"") -> None:
         """Drop the next answers of the server, each with its connection: executed, but unknown.
 

@@ -110,6 +110,20 @@ async def test_a_cut_resets_what_stands_and_lets_new_ones_in(proxy):
     assert proxy.cuts == 1
 
 
+async def test_a_move_resets_what_stands_and_leads_new_ones_elsewhere(proxy):
+    async def shout(reader, writer):
+        writer.write((await reader.read(100)).upper())
+
+    async with await asyncio.start_server(shout, "127.0.0.1", 0) as other:
+        async with connected(proxy) as (reader, writer):
+            assert await said_back(reader, writer, b"hello") == b"hello"
+            proxy.move(other.sockets[0].getsockname()[1])
+            with pytest.raises(ConnectionResetError):
+                await reader.read(1)
+        async with connected(proxy) as again:
+            assert await said_back(*again, b"again") == b"AGAIN"
+
+
 async def test_a_cut_reaches_frozen_connections_too(proxy):
     async with connected(proxy) as (reader, writer):
         await said_back(reader, writer, b"hello")

@@ -19,6 +19,7 @@ from typing import Any, Self
 from aiohttp import web
 from support.hang import HANG_SECONDS
 
+from upstreams import agent_loop
 from upstreams.anthropic import anthropic_events
 from upstreams.chat import chat_completion, chat_events
 from upstreams.errors import ERRORS, error_of, error_response
@@ -153,6 +154,8 @@ class FakeProviders:
         if refused := await self._refuse(request, model):
             return refused
         if body.get("background") and not body.get("stream"):
+            if "heldcreate" in model:
+                await self._gate(model).wait()
             return self._start_background(body)
         if not body.get("stream"):
             if "htmlok" in model:
@@ -161,7 +164,7 @@ class FakeProviders:
             return web.json_response(final_response(model, body), headers=headers)
         if "jsonstream" in model:
             return web.json_response(final_response("text", body))
-        events = ResponsesScript(model, body).events()
+        events = agent_loop.told(model, body, "responses") or ResponsesScript(model, body).events()
         return await self._stream(request, model, events, done="openai" not in model)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
@@ -171,21 +174,24 @@ class FakeProviders:
             return refused
         if not body.get("stream"):
             return web.json_response(chat_completion(model))
-        return await self._stream(request, model, chat_events(model, body), named=False)
+        events = agent_loop.told(model, body, "chat") or chat_events(model, body)
+        return await self._stream(request, model, events, named=False)
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
         body = await self._record(request)
         model = body["model"]
         if refused := await self._refuse(request, model):
             return refused
-        return await self._stream(request, model, anthropic_events(model, body), done=False)
+        events = agent_loop.told(model, body, "anthropic") or anthropic_events(model, body)
+        return await self._stream(request, model, events, done=False)
 
     async def _gemini(self, request: web.Request) -> web.StreamResponse:
-        await self._record(request)
+        body = await self._record(request)
         model = request.match_info["model"]
         if refused := await self._refuse(request, model):
             return refused
-        return await self._stream(request, model, gemini_events(model), named=False, done=False)
+        events = agent_loop.told(model, body, "gemini") or gemini_events(model)
+        return await self._stream(request, model, events, named=False, done=False)
 
     async def _ollama(self, request: web.Request) -> web.StreamResponse:
         model = (await self._record(request))["model"]

@@ -22,6 +22,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from upstreams import agent_loop
 from upstreams.responses import ResponsesScript
 from upstreams.server import FakeProviders
 from ws_bridge.protocol.events import LIFECYCLE
@@ -170,15 +171,17 @@ class FakeSockets(FakeProviders):
         response_id = f"resp_theirs{next(self._responses_made)}"
         accidents = self.accidents[model]
         accident = accidents.pop(0) if accidents else None
-        script = ResponsesScript(model, {"input": items}, response_id)
-        for count, event in enumerate(script.events(), start=1):
+        body = {"input": items}
+        loop = agent_loop.told(model, body, "responses")
+        events = loop or ResponsesScript(model, body, response_id).events()
+        for count, event in enumerate(events, start=1):
             if accident and count > accident.after:
                 connection.running.discard(lane)
                 await _happen(connection, lane, accident)
                 return
             await self._hold(connection.request, model, count)
             if "response" in event:
-                event["response"]["previous_response_id"] = previous
+                event["response"] |= {"id": response_id, "previous_response_id": previous}
                 event["response"]["metadata"] = create.get("metadata", {})
                 if event["response"]["output"]:
                     items += event["response"]["output"]

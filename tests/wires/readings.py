@@ -10,8 +10,8 @@ from typing import Any
 
 from support.answers import events_of
 from upstreams.raw import RawProvider, says
-from wires import Wire
 
+from wires import Wire
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import TERMINAL, Draft
 from ws_bridge.protocol.history import Chain

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import NoReturn, cast
+from typing import cast
 
 import orjson
 
@@ -185,7 +185,7 @@ class DialectAnswer(Answer):
         try:
             await self._post(self._prepared.body)
         except BaseException as error:  # noqa: BLE001 - raised as what it is
-            self._fail(error)
+            raise self._failure_of(error)  # noqa: B904 - it has its cause
 
     async def read(self) -> Sequence[Draft] | None:
         """See ``Answer``."""
@@ -196,7 +196,7 @@ class DialectAnswer(Answer):
             if reader.paused is not None:
                 return await self._go_on()
             if reader.failure is not None:
-                raise reader.failure  # noqa: TRY301 - told like any other
+                reader.finish()  # raises it
             if answer is None:
                 return self._last_drafts()
             deadlines.waiting = asyncio.current_task()
@@ -204,7 +204,7 @@ class DialectAnswer(Answer):
             deadlines.waiting = None
             drafts = reader.feed(data) if data is not None else self._last_drafts()
         except BaseException as error:  # noqa: BLE001 - raised as what it is
-            self._fail(error)
+            raise self._failure_of(error)  # noqa: B904 - it has its cause
         if drafts:
             deadlines.since = deadlines.now()
         return drafts
@@ -243,14 +243,17 @@ class DialectAnswer(Answer):
                 raise UpstreamError(REDIRECTED)
             raise error_of(answer.status, _readable(await answer.read_error()), answer.headers)
 
-    def _fail(self, error: BaseException) -> NoReturn:
-        """Raise an error as the seam has it; the log gets its kind. A cancellation stays one."""
+    def _failure_of(self, error: BaseException) -> BaseException:
+        """The error that the seam has for it; the log gets its kind. A cancellation stays one.
+
+        It is returned and not raised here: a frame of its traceback that named it were a ring.
+        """
         cause = self._deadlines.cause_of(error)
         if not isinstance(cause, Exception):
-            raise cause
+            return cause
         failure = _upstream_error(cause)
         _log_failure(self.target, failure)
-        raise failure
+        return failure
 
     async def _close_http_answer(self, *, keep: bool) -> None:
         """Close the connection; ``keep``: it is used again if its end is near."""
