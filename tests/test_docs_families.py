@@ -56,5 +56,5 @@ def test_a_cell_that_is_missing_is_a_400():
     tables["two"] = RequestTable({}, {}, {}, {}, {"user": Harmless("It changes nothing here.")})
     shown = section(tables)
     assert "| `function` | yes | 400 |" in shown
-    assert "| `user` | 400 | – <sup>1</sup> |" in shown
+    assert "| `user` | 400 | – <sup>1</sup> |" in shown  # noqa: RUF001
     assert "1. It changes nothing here." in shown

@@ -1,6 +1,6 @@
 """What works with which family of providers: a section of docs/protocol.md, made of the tables.
 
-    python -m tests.families      # writes it
+`python -m tests.families` writes it.
 """
 
 import sys

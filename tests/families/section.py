@@ -68,7 +68,7 @@ def _rows(
 
 def _shown(cell: Cell, notes: dict[str, int]) -> str:
     if isinstance(cell, Harmless):
-        return f"– {_note(cell.why, notes)}"
+        return f"– {_note(cell.why, notes)}"  # noqa: RUF001 - a dash in a cell
     if isinstance(cell, Refuse):
         return f"400 {_note(cell.hint, notes)}".strip()
     assert isinstance(cell, Translate)

@@ -3,7 +3,13 @@
 import pytest
 
 from ws_bridge.protocol.events import Draft
-from ws_bridge.upstream.dialects.responses.endings import built, filled, part_end, placed
+from ws_bridge.upstream.dialects.responses.endings import (
+    built,
+    filled,
+    own_text_end,
+    part_end,
+    placed,
+)
 from ws_bridge.upstream.dialects.responses.items import OpenItem
 from ws_bridge.upstream.dialects.responses.kinds import TEXTS
 
@@ -30,6 +36,16 @@ def call(arguments):
     item = OpenItem(fields | {"status": "in_progress"}, 0, is_made_up=False)
     item.own_text(ARGUMENTS).take(arguments)
     return item
+
+
+@pytest.mark.parametrize("fields", [{}, {"type": "message"}, {"type": "function_call"}])
+def test_the_text_of_an_item_ends_as_its_events_say_whatever_its_type(fields):
+    item = OpenItem({"id": "i", "name": "f", **fields}, 0, is_made_up=False)
+    item.own_text(ARGUMENTS).take("{")
+    assert item.text is not None
+    [end] = own_text_end(item, item.text, None)
+    assert end.type == "response.function_call_arguments.done"
+    assert end.fields == {"item_id": "i", "output_index": 0, "arguments": "{", "name": "f"}
 
 
 def test_a_part_ends_with_its_text():

@@ -71,8 +71,9 @@ def own_text_end(item: OpenItem, text: GrowingText, final: Any) -> Iterator[Draf
     if rest := text.finish(final):
         yield delta_of(kind, item.at, rest)
     if kind.stem not in WITHOUT_DONE:
-        named = {"name": item.item.get("name", "")} if item.type == "function_call" else {}
-        yield Draft(f"{kind.stem}.done", item.at | {kind.name: text.text} | named)
+        # By the events' kind and not by the item's type, which a provider may leave out.
+        name = {"name": item.item.get("name", "")} if "function_call" in kind.items else {}
+        yield Draft(f"{kind.stem}.done", item.at | {kind.name: text.text} | name)
 
 
 def filled(item: OpenItem, given: Json) -> Json:
