@@ -32,12 +32,17 @@ LARGE = {"max_message_mib": 64}
 
 @contextlib.contextmanager
 def calls():
-    """How often each function is called in this thread, the loop's, as long as the block lasts."""
+    """How often each function is called in this thread, the loop's, as long as the block lasts.
+
+    Those of the interpreter's own that work on one value are counted too.
+    """
     counted = collections.Counter()
 
-    def note(frame, event, _argument):
+    def note(frame, event, called):
         if event == "call":
             counted[frame.f_code.co_qualname, frame.f_code.co_filename] += 1
+        elif event == "c_call":
+            counted[called.__qualname__, frame.f_code.co_filename] += 1
 
     sys.setprofile(note)
     try:

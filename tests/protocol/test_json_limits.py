@@ -144,3 +144,9 @@ def test_values_weigh_what_they_take_in_memory(values):
     finally:
         tracemalloc.stop()
     assert 0.75 * taken < weigh([read]) < 1.25 * taken
+
+
+@pytest.mark.parametrize("few", [[{"content": ["x"] * 100_000}], [{"role": "user"}] * 100_000])
+def test_that_values_weigh_more_than_enough_is_found_without_weighing_them_all(few):
+    assert 1000 < weigh(few, 1000) < weigh(few) / 2
+    assert weigh(few, 10**9) == weigh(few)

@@ -464,7 +464,7 @@ class Model:
         if answer is None:
             self._expect(job, "it can be read", job.is_deleted)
             return
-        status, last, _, _, entries, final, _ = answer
+        status, last, _, _, entries, final, *_ = answer
         lines = [line for _, (_, payload) in entries for line in payload.decode().split("\n")]
         events = [*lines, final.decode()] if final else lines
         self.seen["looks"] += 1

@@ -14,6 +14,7 @@ No client, provider or store can bring such an item along.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -78,11 +79,12 @@ class Turn:
     provider_calls: frozenset[str] = frozenset()  # ids of calls that the maker ran itself
     size: int = field(default=-1, compare=False)  # bytes of memory; -1: it was not weighed
 
-    def weight(self) -> int:
-        """Bytes of memory that its items and side data take."""
+    def weight(self, enough: float = math.inf) -> int:
+        """Bytes of memory that its items and side data take; see ``weigh``."""
         if self.size >= 0:
             return self.size
-        return weigh(self.input) + weigh(self.output) + weigh(self.side_data or ())
+        parts = (self.input, self.output, self.side_data or ())
+        return sum(weigh(part, enough) for part in parts)
 
     def weighed(self) -> Turn:
         """It, with its weight known."""
@@ -187,10 +189,10 @@ class Chain:
             summary_message(self.summary.text) if self.summary and self._is_summary(item) else None
         )
 
-    def weight(self) -> int:
-        """Bytes of memory that the items take."""
+    def weight(self, enough: float = math.inf) -> int:
+        """Bytes of memory that the items take; see ``weigh``."""
         turns = self.parent.lineage() if self.parent else ()
-        return weigh(self.input) + sum(turn.weight() for turn in turns)
+        return weigh(self.input, enough) + sum(turn.weight(enough) for turn in turns)
 
     def count(self) -> int:
         """The number of all items, including those that a summary replaces."""

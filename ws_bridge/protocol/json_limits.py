@@ -7,6 +7,7 @@ Rule 2: what is read here can be copied and serialised: nothing is nested withou
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from ws_bridge.types import Json
 Text = str | bytes | bytearray
 
 CONTAINERS = frozenset({dict, list})
+LEAST = 16  # bytes of memory that a value takes: null
 GC_HEADER = 16  # bytes that the interpreter's garbage collector puts before each container
 
 
@@ -81,15 +83,20 @@ def check_limits(body: Json, limits: JsonLimits) -> None:
     raise InvalidRequest(f"The request is nested more than {limits.depth} levels deep.")
 
 
-def weigh(values: Iterable[Any]) -> int:
+def weigh(values: Iterable[Any], enough: float = math.inf) -> int:
     """Bytes of memory that values out of JSON take, in step with their number, not their length.
 
-    What several share counts for each.
+    What several share counts for each. Of more than ``enough`` it is only found that it is more:
+    that takes little time, however many there are.
     """
     total, level = 0, list(values)
     while level:
+        if (least := total + LEAST * len(level)) > enough:
+            return least
         inner = [value for value in level if type(value) in CONTAINERS]
         total += sum([value.__sizeof__() for value in level]) + GC_HEADER * len(inner)
+        if (least := total + LEAST * sum(map(len, inner))) > enough:
+            return least
         nodes = (node.values() if type(node) is dict else node for node in inner)
         level = [value for node in nodes for value in node]
     return total

@@ -227,18 +227,18 @@ def provider_calls(items: Iterable[Item], tools: Iterable[Json]) -> frozenset[st
 
     ``tools`` are those of the request that the calls are of.
     """
-    offered = [tool for _, tool in _with_places(tools, "")]
-    if all(tool.get("type") in KINDS.keys() | WITH_OWN_ITEMS for tool in offered):
-        return frozenset()
     items = list(items)
+    calls = [item for item in items if item.get("type") in ("function_call", "custom_tool_call")]
+    offered = [tool for _, tool in _with_places(tools, "")] if calls else []
+    if all(str(tool.get("type")) in KINDS.keys() | WITH_OWN_ITEMS for tool in offered):
+        return frozenset()
     offered += [tool for _, tool in _with_places(offered_tools(items), "")]
-    names = {str(tool.get("name")) for tool in offered if tool.get("type") in KINDS}
-    names |= {flat_name(str(tool.get("name")), tool.get("namespace") or "") for tool in offered}
+    names = {str(tool.get("name")) for tool in offered if str(tool.get("type")) in KINDS}
+    names |= {
+        flat_name(str(tool.get("name")), str(tool.get("namespace") or "")) for tool in offered
+    }
     return frozenset(
-        str(item.get("call_id"))
-        for item in items
-        if item.get("type") in ("function_call", "custom_tool_call")
-        and item.get("name") not in names
+        str(item.get("call_id")) for item in calls if str(item.get("name")) not in names
     )
 
 

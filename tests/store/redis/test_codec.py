@@ -96,7 +96,7 @@ def test_a_record_comes_back():
 
 # What other releases, and others, have written
 
-KEPT = record(ancestors=("resp_1",), request={"model": "m"})
+KEPT = record(ancestors=("resp_1",), request={"model": "m"}, input_makers=("openai|",))
 FIELDS = json.loads(json.dumps(asdict(KEPT)))
 del FIELDS["unknown"], FIELDS["input_makers"]  # that is no part of the value
 NEEDED = ("id", "owner", "input", "maker")
@@ -109,7 +109,7 @@ def packed(value):
 def test_what_a_record_lacks_has_its_default():
     least = {name: FIELDS[name] for name in NEEDED}
     assert decode_record(packed(least)) == replace(
-        KEPT, previous_response_id=None, ancestors=(), request=None
+        KEPT, previous_response_id=None, ancestors=(), request=None, input_makers=()
     )
 
 

@@ -27,7 +27,7 @@ from ws_bridge.errors import (
 )
 from ws_bridge.jobs.job import Job
 from ws_bridge.jobs.spec import Create, EndReason
-from ws_bridge.pacing import aside
+from ws_bridge.pacing import HEAVY_BYTES, aside
 from ws_bridge.protocol.actions import (
     AcceptSteer,
     Action,
@@ -288,7 +288,7 @@ class Socket:
             if batch[-1].is_terminal:
                 turn = job.turn()
                 if turn is not None:
-                    turn = await aside(turn.weighed, values=len(turn.input) + len(turn.output))
+                    turn = await aside(turn.weighed, size=turn.weight(HEAVY_BYTES))
                 self.connection.keep_turn(lane, turn)
             await self._outbox.send([event.text for event in batch])
 

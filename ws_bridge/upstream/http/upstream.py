@@ -23,7 +23,7 @@ import orjson
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
-from ws_bridge.pacing import Pacer, aside
+from ws_bridge.pacing import HEAVY_BYTES, Pacer, aside
 from ws_bridge.protocol.events import Draft
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Answer, Request, Target
@@ -117,7 +117,7 @@ class DialectUpstream:
         written, body = await aside(
             partial(_written, family, request, facts, self._keys),
             values=request.weight(),
-            size=request.chain.weight(),
+            size=request.chain.weight(HEAVY_BYTES),
         )
         seals = MakerSeals(request.target.maker, self._keys)
         known = (written.tools, seals, facts.provider, request.options)

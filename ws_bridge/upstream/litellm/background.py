@@ -18,7 +18,7 @@ from functools import partial
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
-from ws_bridge.pacing import aside
+from ws_bridge.pacing import HEAVY_BYTES, aside
 from ws_bridge.protocol.events import CREATED, IN_PROGRESS, QUEUED, TERMINAL_STATUS, Draft
 from ws_bridge.protocol.output.received import items_of
 from ws_bridge.protocol.output.replay import replay_items, terminal
@@ -148,9 +148,8 @@ def _finished_items(response: Json, status: str) -> list[Json]:
 
 async def _create(request: Request) -> Json:
     """Start it. A caller that is cancelled meanwhile leaves nothing running at the provider."""
-    call = await aside(
-        partial(call_of, request), values=request.weight(), size=request.chain.weight()
-    )
+    size = request.chain.weight(HEAVY_BYTES)
+    call = await aside(partial(call_of, request), values=request.weight(), size=size)
     creation = asyncio.ensure_future(client.create(call))
     try:
         return await asyncio.shield(creation)

@@ -27,7 +27,7 @@ class LitellmTokenCounter:
         """See ``TokenCounter``. Raises ``UpstreamError``."""
         try:
             # Of many items it is enough to know that.
-            size = HEAVY_BYTES if request.weight() >= HEAVY else request.chain.weight()
+            size = HEAVY_BYTES if request.weight() >= HEAVY else request.chain.weight(HEAVY_BYTES)
             return await counted(partial(_count, request), size=size)
         except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
             raise as_upstream_error(failure, request.target.model) from None

@@ -16,7 +16,7 @@ from functools import partial
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
-from ws_bridge.pacing import Pacer, aside
+from ws_bridge.pacing import HEAVY_BYTES, Pacer, aside
 from ws_bridge.protocol.events import TERMINAL, Draft
 from ws_bridge.upstream.base import Answer, Request, Target
 from ws_bridge.upstream.deadlines import Deadlines
@@ -122,9 +122,8 @@ async def _attempt(request: Request, deadlines: Deadlines) -> Answer:
     try:
         # Some of litellm's streams call their provider only when they are read.
         with deadlines, catching(request.target.most_bytes):
-            call = await aside(
-                partial(call_of, request), values=request.weight(), size=request.chain.weight()
-            )
+            size = request.chain.weight(HEAVY_BYTES)
+            call = await aside(partial(call_of, request), values=request.weight(), size=size)
             opened, tap = await client.open_stream(call)
             source = source_of(opened, tap, call.written.tools, request.response_id)
             while not (first := await source.read()):

@@ -20,7 +20,7 @@ import orjson
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
-from ws_bridge.pacing import aside
+from ws_bridge.pacing import HEAVY_BYTES, aside
 from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
 from ws_bridge.protocol.output.builder import mint_id
 from ws_bridge.protocol.references import minting
@@ -143,7 +143,8 @@ class WebSocketUpstream:
         """Send the create; the first drafts of its answer."""
         while True:
             encode = partial(self._encode, request, lease)
-            frame = await aside(encode, values=request.weight())
+            size = request.chain.weight(HEAVY_BYTES)
+            frame = await aside(encode, values=request.weight(), size=size)
             lease.lane.start()
             lease.is_used = True
             with deadlines:
