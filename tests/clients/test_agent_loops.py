@@ -42,6 +42,24 @@ HISTORIES = {
 }
 
 
+# Way and history, where they go together.
+WAYS = ("socket", "elsewhere", "http")
+BRIEFLY = (("socket", "resent"), ("elsewhere", "chained"), ("http", "chained"), ("http", "resent"))
+ROUTES = {
+    "references": tuple((way, "referred") for way in WAYS),
+    "journey": (*itertools.product(WAYS, ("chained", "resent")), ("socket", "unstored")),
+    "namespaced": BRIEFLY,
+    "handover": BRIEFLY,
+}
+CASES = [
+    (story, client, *route)
+    for story, client in LOOPS
+    for route in (ROUTES["references"] if client == "references" else ROUTES[story])
+]
+# How often a tool takes its client to another server.
+MOVES = {"journey": 3, "namespaced": 3, "handover": 2}
+
+
 @pytest.fixture(scope="module")
 def fake() -> Iterator[FakeSockets]:
     with FakeSockets() as running:
@@ -107,8 +125,6 @@ async def road(pair, tape: Tape) -> AsyncIterator[Road]:
         yield Road(pair, proxy, tape)
 
 
-# How often a tool takes its client to another server.
-MOVES = {"journey": 3, "fleet": 3, "handover": 2}
 MINTED = re.compile(r"(call|resp)_(?:[0-9a-f]{32}|theirs\d+)")
 
 
@@ -130,21 +146,6 @@ def asked_of(fake: FakeSockets, model: str) -> list[Json]:
         for entry in posted
         if f"/{model}:" in entry["path"] or entry["body"].get("model") == model
     ]
-
-
-# Way and history, where they go together.
-JOURNEYS = tuple(itertools.product(("socket", "elsewhere", "http"), ("chained", "resent")))
-ROUTES = {
-    "references": tuple((way, "referred") for way in ("socket", "elsewhere", "http")),
-    "journey": (*JOURNEYS, ("socket", "unstored")),
-    "fleet": JOURNEYS,
-    "handover": JOURNEYS,
-}
-CASES = [
-    (story, client, *route)
-    for story, client in LOOPS
-    for route in (ROUTES["references"] if client == "references" else ROUTES[story])
-]
 
 
 @pytest.mark.parametrize("family", TOLD, ids=lambda family: family.name)

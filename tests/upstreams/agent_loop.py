@@ -1,8 +1,8 @@
 """Three turns of tools and an answer, told in every dialect: what an agent goes through.
 
-A model named ``…journey…`` tells them; ``handover`` and ``fleet`` call a handoff and tools of a
+A model named ``…journey…`` tells them; ``handover`` calls a handoff, ``namespaced`` the tools of a
 namespace. Each step thinks and signs its thought; the first one also runs a tool of the provider's
-own (none in chat). The step is told by the tool outputs in the request.
+own (none in chat). Which step comes next is seen by the tool outputs in the request.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _steps(namespace: str = "", *, last: Call | None = None) -> tuple[Step, ...]
 STORIES = {
     "journey": _steps(),
     "handover": _steps(last=Call("transfer_to_booker", {})),
-    "fleet": _steps("travel"),
+    "namespaced": _steps("travel"),
 }
 
 
