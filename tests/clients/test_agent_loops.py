@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 GEMINI = Family("gemini", "gemini/gemini-", "/v1beta")
 SOCKET = Family("socket", "openai/", "/v1")  # the provider's own WebSocket
-TOLD = (*FAMILIES, GEMINI, SOCKET)
+AGENT_FAMILIES = (*FAMILIES, GEMINI, SOCKET)
 MODES = {"native": "managed", "socket": "native"}
 # What each family runs itself in the first turn.
 HOSTED = {
@@ -74,7 +74,7 @@ def pair(fake: FakeSockets) -> Iterator[tuple[fleet.Bridge, fleet.Bridge]]:
         node = ends.enter_context(Node(valkey_binary()))
         models = [
             entry | {"mode": MODES.get(family.name, "auto")}
-            for family in TOLD
+            for family in AGENT_FAMILIES
             for entry in family.entries(fake.base_url)
         ]
         shared = config(fake.base_url) | {"models": models, "store": {"url": node.url}}
@@ -148,15 +148,15 @@ def asked_of(fake: FakeSockets, model: str) -> list[Json]:
     ]
 
 
-@pytest.mark.parametrize("family", TOLD, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", AGENT_FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 async def test_a_loop_ends_and_its_provider_gets_its_own_words_back(
     road: Road, fake: FakeSockets, case: tuple[str, str, str, str], family: Family
 ):
     story, client, way, history = case
     model = "-".join((*case, family.name))
-    told = LOOPS[story, client](road.way(way, history), family.model(model), HOSTED[family.name])
-    assert await told == "Oslo is booked."
+    answer = LOOPS[story, client](road.way(way, history), family.model(model), HOSTED[family.name])
+    assert await answer == "Oslo is booked."
     model = family.route.partition("/")[2] + model
     asked = asked_of(fake, model)
     assert len(asked) == 4

@@ -81,7 +81,7 @@ def _number(steps: tuple[Step, ...], outputs: int) -> int:
     raise ValueError("outputs that no step asked for")
 
 
-def told(model: str, body: Json, family: str) -> Iterator[Json] | None:
+def step_events(model: str, body: Json, family: str) -> Iterator[Json] | None:
     """The events of the next step in this family's form; None for other scenarios."""
     steps = story_of(model)
     if not steps:
@@ -237,9 +237,9 @@ class StepScript(ResponsesScript):
         self._number, self._step = number, step
 
     def _scenario(self) -> Callable[[ResponsesScript], Iterator[Json]]:
-        return lambda _: self._told()
+        return lambda _: self._items()
 
-    def _told(self) -> Iterator[Json]:
+    def _items(self) -> Iterator[Json]:
         for index, item in enumerate(responses_items(self._number, self._step)):
             if item["type"] == "message":
                 text = item["content"][0]["text"]
