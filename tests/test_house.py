@@ -73,7 +73,7 @@ IMPURE = frozenset(
 MAX_FILE_LINES = 450
 MAX_BODY_LINES = 45
 SMALL = 30  # a module of so many lines needs no test file of its own
-MOST_TESTED_ELSEWHERE = 23  # modules; the number only shrinks
+MOST_TESTED_ELSEWHERE = 20  # modules; the number only shrinks
 
 # Modules whose truths are proved in another file than their own.
 TESTED_IN = {
@@ -90,7 +90,6 @@ TESTED_IN = {
     "server/transport/listener.py": "server/transport/test_transport.py",  # parts of one thing
     "upstream/http/base.py": "upstream/http/test_upstream.py",  # protocols and values
     "upstream/litellm/demo_rules.py": "upstream/litellm/test_demo.py",
-    "upstream/dialects/*.py": "upstream/dialects/test_dialects.py",
     "upstream/litellm/setup.py": "upstream/litellm/test_client.py",
 }
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from ws_bridge.protocol.request import REFERENCE
 from ws_bridge.upstream.dialects.table import (
     Cell,
     Harmless,
@@ -58,6 +59,8 @@ def _rows(
     """Each row's cells, with the names that have them."""
     rows: dict[str, list[str]] = {}
     for name in known(tables.values(), column):
+        if name == REFERENCE:  # its item stands in its place before a dialect is asked
+            continue
         cells = [getattr(table, column).get(name, table.default) for table in tables.values()]
         rows.setdefault(" | ".join(_shown(cell, notes) for cell in cells), []).append(name)
     return rows

@@ -1,15 +1,21 @@
 """Where the items are looked up that an input refers to."""
 
+import asyncio
+
 import pytest
 from jobs.test_registry import House
+from store.contract import record
 from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.jobs.lineage import Lineage
-from ws_bridge.jobs.references import ItemReferences
+from ws_bridge.jobs.references import AT_ONCE, ItemReferences
 from ws_bridge.protocol.conversation import Conversation, entries_of
+from ws_bridge.protocol.events import COMPLETED, Draft, Event
 from ws_bridge.protocol.history import Turn
+from ws_bridge.store.base import Lease, Write
 from ws_bridge.store.conversations import MemoryConversations
+from ws_bridge.store.memory import MemoryStore
 
 HELLO = {"type": "message", "role": "user", "content": "hello"}
 SAID = done_item("one", "msg_wire")
@@ -19,12 +25,16 @@ def ref(item_id):
     return {"type": "item_reference", "id": item_id}
 
 
+def conversations():
+    return MemoryConversations(max_bytes=2**20, ttl_seconds=60, now=lambda: 0.0)
+
+
 @pytest.fixture
 async def place():
     house = House(
         Scripted([*opening(), *message("one", item_id="msg_wire"), completed(SAID)], answer("two"))
     )
-    kept = MemoryConversations(max_bytes=2**20, ttl_seconds=60, now=lambda: 0.0)
+    kept = conversations()
     house.jobs.lineage = Lineage(house.store, kept)
     return house, kept, ItemReferences(house.store, kept)
 
@@ -49,6 +59,51 @@ async def test_another_owners_item_is_not_found(place):
     for owner, item_id in (("other", "msg_wire"), ("me", "msg_none")):
         with pytest.raises(InvalidRequest, match=f"Item with id '{item_id}' not found"):
             await find.resolve((ref(item_id),), owner)
+
+
+class Gated(MemoryStore):
+    """A store that answers a ``get`` when so many are asked at once."""
+
+    def __init__(self, together):
+        super().__init__(max_bytes=2**24, ttl_seconds=60.0, now=lambda: 0.0)
+        self.barrier = asyncio.Barrier(together)
+        self.asked = []
+
+    async def get(self, response_id, owner):
+        self.asked.append(response_id)
+        await self.barrier.wait()
+        return await super().get(response_id, owner)
+
+
+async def stored(store, *item_ids, text=""):
+    kept = record("me")
+    output = [done_item(item_id + text, item_id) for item_id in item_ids]
+    response = {"id": kept.id, "status": "completed", "output": output}
+    end = Event.of(Draft(COMPLETED, {"response": response}), 0, None)
+    await store.create(kept)
+    await store.append([Write(Lease(kept.id, 1), [end], owner="me", item_ids=item_ids)])
+    return kept.id
+
+
+async def test_the_responses_of_an_input_are_read_at_once_and_each_of_them_once():
+    store = Gated(together=3)
+    made = [await stored(store, f"msg_{n}", f"msg_{n}b") for n in range(3)]
+    items = tuple(ref(f"msg_{n}{end}") for n in (1, 0, 2) for end in ("", "b"))
+    find = ItemReferences(store, conversations())
+    given = await find.resolve(items, "me")
+    assert [item["id"] for item in given.items] == [item["id"] for item in items]
+    assert sorted(store.asked) == sorted(made)
+
+
+async def test_no_more_than_a_bound_is_looked_up_together_and_kept(monkeypatch):
+    monkeypatch.setattr("ws_bridge.protocol.references.MOST_BYTES", 2**16)
+    store = Gated(together=AT_ONCE)
+    for n in range(2 * AT_ONCE):
+        await stored(store, f"msg_{n}", text="x" * 2**13)
+    items = tuple(ref(f"msg_{n}") for n in range(2 * AT_ONCE))
+    with pytest.raises(InvalidRequest, match="take more than"):
+        await ItemReferences(store, conversations()).resolve(items, "me")
+    assert len(store.asked) == AT_ONCE
 
 
 async def test_what_is_known_already_is_not_looked_up(place):

@@ -170,9 +170,34 @@ def test_an_answer_that_a_summary_cuts_is_told_by_the_items_that_are_left():
     assert chain.items_for(MAKER)[1:] == [call(), output(), said("next")]
 
 
-def test_side_data_without_an_answer_is_nothing():
-    assert Chain(telling(), ()).items_for(MAKER) == [HELLO]
-    assert opened(telling(SUMMARY, said=())).items_for(MAKER) == [TOLD]
+@pytest.mark.parametrize("output", [(), (REASONING,)])
+def test_an_answer_without_items_to_continue_from_is_its_side_data_for_its_maker_alone(output):
+    chain = Chain(turn(ANSWER, said=(said("on"),), parent=telling(*output)), (said("next"),))
+    assert chain.items_for(MAKER) == [HELLO, folded(), said("on"), ANSWER, said("next")]
+    assert PROVIDER_TURN not in str(chain.items_for(OTHER))
+    assert [item for _, item in chain.items_with_maker()] == [
+        *(HELLO, said("on"), ANSWER, said("next"))
+    ]
+    chain.check_calls()
+
+
+def test_an_answer_of_a_summary_and_side_data_is_each_of_them_once():
+    alone = opened(telling(SUMMARY, said=()))
+    assert alone.items_for(MAKER) == [TOLD, folded()]
+    later = telling(SUMMARY, said=(said("asked"),), parent=telling())
+    chain = opened(later, said("next"))
+    assert chain.items_for(MAKER) == [TOLD, said("asked"), folded(), said("next")]
+    assert chain.items_for(OTHER) == [*chain.items_for(OTHER)[:1], said("asked"), said("next")]
+
+
+def test_an_answer_without_items_ends_what_a_summary_may_replace_and_is_no_part_of_it():
+    chain = Chain(telling(parent=turn(ANSWER)), (said("next"),))
+    assert chain.summarizable() == [HELLO, ANSWER, HELLO]
+
+
+def test_an_answer_of_a_cut_call_alone_is_nothing():
+    cut = call(status="incomplete", arguments='{"ci')
+    assert Chain(telling(cut), ()).items_for(MAKER) == [HELLO]
 
 
 def test_an_item_that_calls_itself_a_makers_turn_is_left_out_of_every_turn():

@@ -33,7 +33,7 @@ def test_a_function_keeps_its_name_schema_and_strictness():
 def test_a_tool_in_a_namespace_is_found_by_its_flat_name():
     table = ToolTable.of([FUNCTION, space(FUNCTION)])
     assert list(table.tools) == ["f", "crm__f"]
-    assert (table.of_wire("crm__f").name, table.of_wire("crm__f").namespace) == ("f", "crm")
+    assert (table.by_flat_name("crm__f").name, table.of_wire("crm__f").namespace) == ("f", "crm")
 
 
 def test_what_the_provider_runs_is_not_the_clients():
@@ -60,12 +60,12 @@ def test_a_long_name_is_cut_and_hashed_and_stays_one_of_its_own():
     assert len(flat_name(long)) == LONGEST_NAME
     assert flat_name(long) != flat_name(other)
     table = ToolTable.of([{**FUNCTION, "name": long}])
-    assert table.of_wire(flat_name(long)).name == long
+    assert table.by_flat_name(flat_name(long)).name == long
 
 
 def test_a_name_with_characters_that_providers_refuse_comes_back_as_it_was():
     table = ToolTable.of([{**FUNCTION, "name": "weather.now"}])
-    assert table.of_wire("weather_now").name == "weather.now"
+    assert table.by_flat_name("weather_now").name == "weather.now"
 
 
 def test_a_custom_tools_grammar_is_told_in_its_description():

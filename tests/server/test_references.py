@@ -62,3 +62,25 @@ async def test_an_item_goes_into_a_conversation_by_its_id(asked):
 async def test_an_id_that_is_no_text_is_refused(asked):
     status, body = await asked[0].post("/v1/responses", model="m", input=[{"id": 7}])
     assert (status, body["error"]["param"]) == (400, "input")
+
+
+async def test_an_item_is_counted_by_its_id(asked):
+    bridge, _ = asked
+    path = "/v1/responses/input_tokens"
+    await bridge.post("/v1/responses", model="m", input="hi")
+    _, alone = await bridge.post(path, model="m", input=[HI])
+    status, both = await bridge.post(path, model="m", input=[HI, {"id": "msg_own"}])
+    assert status == 200
+    assert both["input_tokens"] > alone["input_tokens"]
+    status, unknown = await bridge.post(path, model="m", input=[{"id": "msg_none"}])
+    assert (status, unknown["error"]["message"]) == (400, NOT_FOUND)
+
+
+async def test_an_item_is_compacted_by_its_id(asked):
+    bridge, upstream = asked
+    path = "/v1/responses/compact"
+    await bridge.post("/v1/responses", model="m", input="hi")
+    status, _ = await bridge.post(path, model="m", input=[HI, {"id": "msg_own"}])
+    assert (status, "one" in seen(upstream)) == (200, True)
+    status, unknown = await bridge.post(path, model="m", input=[{"id": "msg_none"}])
+    assert (status, unknown["error"]["message"]) == (400, NOT_FOUND)

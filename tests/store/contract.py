@@ -14,7 +14,7 @@ import pytest
 from support.hang import HANG_SECONDS
 from support.scripted_upstream import answer
 
-from ws_bridge.protocol.events import IN_PROGRESS, Draft, Event
+from ws_bridge.protocol.events import COMPLETED, IN_PROGRESS, Draft, Event
 from ws_bridge.protocol.reducer import Reducer, fold
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.protocol.sequencer import Sequencer, end_for
@@ -258,6 +258,22 @@ class StoreContract:
             await write(store, kept, *events_of(kept), owner=kept.owner, item_ids=("msg_1",))
         assert await store.find_item("msg_1", "alice") == second.id
         assert await store.find_item("msg_1", "bob") == other.id
+
+    async def test_an_item_is_not_found_any_more_when_its_response_is_deleted(self, store: Store):
+        first, second = record(CAROL), record(CAROL)
+        for kept in (first, second):
+            await store.create(kept)
+            ids = ("msg_both", f"msg_{kept.id}")
+            output = [{"type": "message", "id": one, "content": []} for one in ids]
+            response = {"id": kept.id, "status": "completed", "output": output}
+            *begun, end = events_of(kept)
+            end = Event.of(Draft(COMPLETED, {"response": response}), end.number, None)
+            await write(store, kept, *begun, end, owner=CAROL, item_ids=ids)
+        assert await store.delete(second.id, BEFORE[0])
+        for owner in (CAROL, *BEFORE):
+            assert await store.find_item(f"msg_{second.id}", owner) == ""
+            assert await store.find_item("msg_both", owner) == ""
+            assert await store.find_item(f"msg_{first.id}", owner) == first.id
 
     # Side data
 

@@ -24,7 +24,6 @@ from ws_bridge.store.redis.conversations import RedisConversations
 from ws_bridge.store.redis.keys import keys_of, partition_of
 
 TTL_SECONDS = 60.0
-NEWER = {"input_makers"}  # written only where an input refers to items, which it cannot read
 LATER = {"region": "eu", "deadlines": {"end": 7, "first": None}}  # fields of a release to come
 
 
@@ -42,7 +41,9 @@ def client(valkey):
 
 def of_later(kept: Record) -> bytes:
     """The record as a release to come writes it."""
-    known = {key: value for key, value in asdict(kept).items() if key not in NEWER | {"unknown"}}
+    known = {
+        key: value for key, value in asdict(kept).items() if key not in ("input_makers", "unknown")
+    }
     return compress(json.dumps(known | LATER).encode())
 
 
@@ -159,15 +160,8 @@ def same(seen: old_reader.Record, kept: Record) -> bool:
 def test_a_record_has_the_fields_that_the_old_reader_knows():
     """A field more goes into the hash, or waits until no server of that release runs any more."""
     old = {one.name for one in fields(old_reader.Record)}
-    today = {one.name for one in fields(Record)} - {"unknown"}
-    assert today == RECORD_FIELDS.keys()
-    assert old == today - NEWER
-
-
-def test_the_makers_of_items_that_an_input_refers_to_are_written_where_there_are_any():
-    kept = record(input_makers=("maker",))
-    assert decode_record(encode_record(kept)) == kept
-    assert "input_makers" not in json.loads(unpacked(encode_record(record())))
+    today = {one.name for one in fields(Record)} - {"unknown", "input_makers"}
+    assert old == today == RECORD_FIELDS.keys()
 
 
 @pytest.mark.parametrize(
@@ -235,6 +229,27 @@ async def test_side_data_is_a_field_that_the_release_before_passes_over(store, c
     assert json.loads(unpacked(client.hget(keys.meta, "side"))) == {"blocks": ["b"]}
     client.hdel(keys.meta, "side")  # as that release ends a response
     assert [one.side_data for one in await store.get_chain(kept.id, kept.owner)] == [None]
+
+
+async def test_the_makers_of_an_input_are_a_field_that_the_release_before_passes_over(
+    store, client
+):
+    """Also where it claims the response and another maker answers: it writes the record alone."""
+    kept, keys_alone = rerunnable(input_makers=("", "anthropic|")), {"unknown", "input_makers"}
+    keys, events = keys_of(kept.id), events_of(kept)
+    await store.create(kept, events[:1])
+    seen = old_reader.read_response(client, kept.id, kept.owner)
+    assert same(seen.record, kept)
+    assert (await store.get(kept.id, kept.owner)).record == kept
+    rewritten = {key: each for key, each in asdict(kept).items() if key not in keys_alone}
+    client.set(keys.input, compress(json.dumps(rewritten).encode()), keepttl=True)
+    await expire(store, kept)
+    claim = await store.claim(kept.id)
+    assert claim.record == kept
+    assert await append(store, kept, events[1:], claim.lease.fence) is Verdict.APPENDED
+    assert [one.record for one in await store.get_chain(kept.id, kept.owner)] == [kept]
+    client.hdel(keys.meta, "im")  # as that release creates a response
+    assert (await store.get(kept.id, kept.owner)).record == replace(kept, input_makers=())
 
 
 async def test_conversations_of_today_are_read_by_the_release_before(store, client):

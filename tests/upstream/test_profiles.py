@@ -84,10 +84,11 @@ def speaks_plain_responses(name, profile):
 
 
 def dialect(name, profile):
-    fits = next(fit for fit in ("of-its-own", "org/model") if re.fullmatch(profile.names, fit))
+    like = ("of-its-own", "org/model", "accounts/a/models/x")
+    fits = next(fit for fit in like if re.fullmatch(profile.names, fit))
     asked = Target("m", f"{name}/{fits}")
-    own = models.RESPONSES if profile.speaks_plain_responses else ""
-    assert models.family_of(asked) == (own if models.is_native(asked.model) else profile.dialect)
+    plain = profile.speaks_plain_responses and models.is_native(asked.model)
+    assert models.family_of(asked) == (models.RESPONSES if plain else profile.dialect)
     assert models.family_of(dataclasses.replace(asked, via="litellm")) == ""
     assert not models.is_native(f"{name}/chat_completions/x")
 

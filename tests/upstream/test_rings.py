@@ -17,22 +17,29 @@ from support.scripted_upstream import Scripted, ScriptedAnswer, answer, opening
 from upstreams.asking import ask, request, target
 from upstreams.native import target as native_target
 from upstreams.sockets import Accident, FakeSockets
-from ws_bridge.upstream.litellm.tap import Fed
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import FAILED, Draft
 from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.dialects.families import FAMILIES
 from ws_bridge.upstream.fallbacks import Fallbacks
+from ws_bridge.upstream.http.client import HttpAnswer
+from ws_bridge.upstream.http.upstream import DialectAnswer, DialectUpstream
+from ws_bridge.upstream.litellm.access import find, http_client
+from ws_bridge.upstream.litellm.models import facts_of, family_of
 from ws_bridge.upstream.litellm.upstream import LitellmAnswer, LitellmUpstream
 from ws_bridge.upstream.sealed_items import SealedItems
 from ws_bridge.upstream.websocket.connection import ProviderAddress, ProviderConnection
 from ws_bridge.upstream.websocket.upstream import LaneAnswer, WebSocketUpstream
 
-THREE = ("native", "chat", "anthropic")
-# No `Tap`: the context in which a connection was opened keeps the first, which then has nothing.
-ANSWERS = (LitellmAnswer, LaneAnswer, ScriptedAnswer)
-KINDS = (*ANSWERS, Fed, httpx.Response, UpstreamError, ProviderConnection)
+WAYS = [
+    *(("dialect", family) for family in ("native", "chat", "sdk", "anthropic", "gemini")),
+    *(("litellm", family) for family in ("native", "chat", "anthropic")),
+]
+# No `SseTap`: the context in which a connection was opened keeps the first, which then has nothing.
+ANSWERS = (DialectAnswer, HttpAnswer, LitellmAnswer, LaneAnswer, ScriptedAnswer)
+KINDS = (*ANSWERS, httpx.Response, UpstreamError, ProviderConnection)
 
 
 @contextmanager
@@ -58,20 +65,37 @@ async def until_none(left):
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("family", THREE)
-async def test_an_answer_is_freed_when_it_is_over(fake, family):
-    await ask(request(target(fake, family, "text")))
+@pytest.fixture
+async def upstreams():
+    """Both ways over HTTP, as the router makes them."""
+    own_client = http_client()
+    await own_client.start()
+    dialects = DialectUpstream(
+        client=own_client,
+        families=FAMILIES,
+        family_of=family_of,
+        access=find,
+        facts=facts_of,
+    )
+    yield {"dialect": dialects, "litellm": LitellmUpstream()}
+    await own_client.close()
+
+
+@pytest.mark.parametrize(("way", "family"), WAYS)
+async def test_an_answer_is_freed_when_it_is_over(fake, upstreams, way, family):
+    asked = request(target(fake, family, "text"))
+    await ask(asked, upstreams[way])
     with no_collection() as left:
-        answer = await ask(request(target(fake, family, "text")))
+        answer = await ask(asked, upstreams[way])
         assert answer.error is None
         await until_none(left)
 
 
-@pytest.mark.parametrize("family", THREE)
-async def test_an_answer_is_freed_when_it_is_left_in_the_middle(fake, family):
-    await ask(request(target(fake, family, "text")))
+@pytest.mark.parametrize(("way", "family"), WAYS)
+async def test_an_answer_is_freed_when_it_is_left_in_the_middle(fake, upstreams, way, family):
+    await ask(request(target(fake, family, "text")), upstreams[way])
     with no_collection() as left:
-        answer = await LitellmUpstream().open(request(target(fake, family, "slow-text")))
+        answer = await upstreams[way].open(request(target(fake, family, "slow-text")))
         await answer.read()
         await answer.close()
         del answer
@@ -113,14 +137,6 @@ async def test_so_are_the_answer_and_the_error_of_a_target_that_failed():
         scripted.answers.clear()
         assert left() == ["ScriptedAnswer"]
         await answered.close()
-
-
-async def test_litellm_is_not_asked_about_what_follows_a_native_end(fake, monkeypatch):
-    """It saw no end, so it would take the provider's `[DONE]` for a failure of the stream."""
-    fed = []
-    monkeypatch.setattr(Fed, "feed", lambda _, frame: fed.append(frame))
-    answer = await ask(request(target(fake, "native", "text")))
-    assert (answer.error, fed) == (None, [])
 
 
 async def test_a_connection_that_could_not_be_opened_is_freed():

@@ -29,7 +29,8 @@ image custom -ci (at the end: code interpreter) mcp unknownev errevent errnested
 failed400 failed incomplete incompletecf queued cancelled; anything else is text. Without
 ``stream``: the final response as JSON, ``htmlok`` HTML with status 200. ``jsonstream``: JSON
 although a stream was asked for. With ``background``: queued, then polled item by item to the end;
-``gate`` holds it in progress, ``pollflaky`` answers one poll with 500.
+``gate`` holds it in progress, ``pollflaky`` answers one poll with 500, ``heldcreate`` waits for
+``fake.release(model)`` before it is created.
 
 Chat, alone: hugeline repN (N equal chunks) bigN. First, any of: reasoning or rtools (``rfield``:
 in ``reasoning``) with interleave (text, then more reasoning) and both (one chunk with reasoning and

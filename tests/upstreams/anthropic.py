@@ -52,6 +52,9 @@ def _scripted(model: str, body: Json) -> Iterator[Block]:
     if "echo" in model:
         echo = json.dumps({"system": body.get("system"), "messages": body["messages"]})
         yield lambda index: _text_block(index, echo, cite=False)
+    elif "chosentool" in model:
+        name = body["tool_choice"]["name"]
+        yield lambda index: _tool_block(index, "toolu_chosen", name, '{"content": "x"}')
     elif "toolloop" in model and (results := _tool_results(body)):
         text = f"The weather: {_text_of(results[-1]['content'])}"
         yield lambda index: _text_block(index, text, cite=False)

@@ -104,6 +104,10 @@ def _chat_scenario(model: str, body: Json) -> ChatScenario:
         return "stop"
     if "toolloop" in model:
         return (yield from _chat_tool_loop(model, body["messages"]))
+    if "chosentool" in model:
+        name = body["tool_choice"]["function"]["name"]
+        yield _call_chunk(model, 0, '{"content": "x"}', "call_chosen", name)
+        return "tool_calls"
     for keyword, scenario in CHAT_SCENARIOS:
         if keyword in model and not (keyword == "empty" and "emptychoices" in model):
             return (yield from scenario(model))

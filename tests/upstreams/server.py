@@ -154,6 +154,8 @@ class FakeProviders:
         if refused := await self._refuse(request, model):
             return refused
         if body.get("background") and not body.get("stream"):
+            if "heldcreate" in model:
+                await self._gate(model).wait()
             return self._start_background(body)
         if not body.get("stream"):
             if "htmlok" in model:

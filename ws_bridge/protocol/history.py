@@ -59,6 +59,8 @@ PROVIDER_ONLY = frozenset(
 )
 # One item for a turn's whole output: `side_data`, and the `items` that clients see. Never stored.
 PROVIDER_TURN = "provider_turn"
+# In a chain's list of items the answer of a turn whose maker gave side data and no items.
+_NO_ITEM: Item = {"type": PROVIDER_TURN}
 SEAL_MARK = "wsr1."  # how the bridge's seals of reasoning begin; in clients' histories for ever
 
 
@@ -120,7 +122,8 @@ class Chain:
     def items_with_maker(self) -> Iterator[tuple[str | None, Item]]:
         """All items in order, each with its maker (None: the client wrote it)."""
         for _, maker, item in self._items():
-            yield maker, item
+            if item is not _NO_ITEM:
+                yield maker, item
 
     def _items(self) -> Iterator[_Placed]:
         """All items in order, each with the turn whose output it is of, and its maker."""
@@ -128,7 +131,7 @@ class Chain:
             for maker, item in with_makers(turn.input, turn.input_makers):
                 if item.get("type") != PROVIDER_TURN:
                     yield None, maker, item
-            for item in _native(_finished(turn.output)):
+            for item in _answer_of(turn):
                 yield turn, turn.maker, item
         for maker, item in with_makers(self.input, self.input_makers):
             yield None, maker, item
@@ -144,9 +147,11 @@ class Chain:
             elif turn is not None and turn.side_data is not None:
                 answer = [item for _, item in placed if not own_seal(item)]
                 if _is_whole(answer, turn):
-                    given = {"side_data": turn.side_data, "items": answer}
+                    items = [item for item in answer if item is not _NO_ITEM]
+                    given = {"side_data": turn.side_data, "items": items}
                     placed = [(by, item) for by, item in placed if own_seal(item)]
-            adapted = (self._adapted(item, by, maker) for by, item in placed)
+            left = ((by, item) for by, item in placed if item is not _NO_ITEM)
+            adapted = (self._adapted(item, by, maker) for by, item in left)
             fitted += [item for item in adapted if item is not None]
             if given is not None:
                 fitted.append({"type": PROVIDER_TURN, **copy_json(given)})
@@ -155,7 +160,8 @@ class Chain:
     def summarizable(self) -> list[Item]:
         """The items that a new summary would replace; [] if only an earlier summary would be."""
         items = [item for _, _, item in self._window()]
-        return [item for item in items[: newest_start(items)] if not own_seal(item)]
+        older = items[: newest_start(items)]
+        return [item for item in older if item is not _NO_ITEM and not own_seal(item)]
 
     def with_summary(self, item: Item, text: str) -> Chain:
         """The chain with one more item at its end: a summary of all that comes before it."""
@@ -291,11 +297,18 @@ def _native(items: Iterable[Item]) -> Iterator[Item]:
     return (item for item in items if item.get("type") != PROVIDER_TURN)
 
 
+def _answer_of(turn: Turn) -> list[Item]:
+    """What a chain continues from of a turn's output; ``_NO_ITEM`` where only side data is left."""
+    items = list(_native(_finished(turn.output)))
+    is_silent = turn.side_data is not None and all(map(own_seal, items))
+    return [*items, _NO_ITEM] if is_silent else items
+
+
 def _is_whole(answer: Sequence[Item], turn: Turn) -> bool:
     """Whether it is all that the turn's maker has said, with no call that was cut."""
-    own = [item for item in turn.output if not own_seal(item)]
-    is_cut = any(map(_is_unfinished_call, own))
-    return bool(answer) and not is_cut and list(answer) == list(_native(_finished(own)))
+    is_cut = any(map(_is_unfinished_call, turn.output))
+    whole = [item for item in _answer_of(turn) if not own_seal(item)]
+    return bool(answer) and not is_cut and list(answer) == whole
 
 
 def _finished(output: Sequence[Item]) -> Iterator[Item]:

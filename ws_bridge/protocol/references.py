@@ -106,13 +106,17 @@ def resolved(items: Sequence[Item], known: Mapping[str, Made]) -> ResolvedInput:
         if name not in weights:
             weights[name] = weigh([known[name][0]])
         size += weights[name]
-        if size > MOST_BYTES:
-            raise InvalidRequest(
-                f"The items that 'input' refers to take more than {MOST_BYTES} bytes.",
-                param="input",
-            )
+        check_size(size)
     makers = tuple(maker for _, maker in made)
     return ResolvedInput(tuple(item for item, _ in made), makers if any(makers) else ())
+
+
+def check_size(size: int) -> None:
+    """Raise ``InvalidRequest`` if the named items take more than ``MOST_BYTES``."""
+    if size > MOST_BYTES:
+        raise InvalidRequest(
+            f"The items that 'input' refers to take more than {MOST_BYTES} bytes.", param="input"
+        )
 
 
 def item_not_found(item_id: str) -> InvalidRequest:

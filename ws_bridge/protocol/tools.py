@@ -172,7 +172,7 @@ class ToolTable:
             table[entry.flat] = replace(table.get(entry.flat, entry), is_deferred=False)
         return cls(table, tuple(hosted))
 
-    def of_wire(self, flat: str) -> ClientTool:
+    def by_flat_name(self, flat: str) -> ClientTool:
         """The tool that a provider called; one that is not offered is a function of that name."""
         return self.tools.get(flat) or ClientTool(flat, "function", flat)
 

@@ -237,7 +237,7 @@ class Store(Protocol):
     async def find_item(self, item_id: str, owner: str) -> str:
         """The response of the owner's whose end was written with this item id; "" if it is None.
 
-        Of several the latest.
+        Of several the latest. It may have been deleted a moment ago.
         """
         ...
 

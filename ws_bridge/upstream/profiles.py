@@ -95,7 +95,8 @@ PROFILES: Mapping[str, Profile] = {
     "nvidia_nim": CHAT,
     "sambanova": CHAT,
     "zai": CHAT,
-    "fireworks_ai": CHAT,
+    # litellm completes the short names of its models.
+    "fireworks_ai": Profile(dialect="openai_chat", names="accounts/.+"),
     "hosted_vllm": PLAIN_RESPONSES,
     "openrouter": PLAIN_RESPONSES,
     "litellm_proxy": PLAIN_RESPONSES,

@@ -123,14 +123,14 @@ def error_of(
     text = _text(inner)
     code = _class(text, words, found)
     is_own = found in OWN_MESSAGE and code is None
-    told = _code((inner, outer), words, found)
+    stated = _code((inner, outer), words, found)
     return UpstreamError(
         (MESSAGES[found] if is_own else redacted(text)) or MESSAGES.get(found, ""),
         status=found,
-        code=code or told,
+        code=code or stated,
         param=_word(inner.get("param")) or _place(inner.get("loc")) or None,
         retry_after=retry_after({**_delay(inner), **(headers or {})}),
-        has_own_code=code is None and not is_own and told in words,
+        has_own_code=code is None and not is_own and stated in words,
     )
 
 

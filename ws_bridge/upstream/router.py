@@ -13,25 +13,23 @@ import asyncio
 import importlib
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from traceback import walk_tb
+from typing import TYPE_CHECKING
 
 from ws_bridge.clock import Clock
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.sealing import UNSIGNED, Sealer
-from ws_bridge.upstream.base import Answer, Request, Target, TokenCounter, Upstream
-from ws_bridge.upstream.prices import PriceRow
+from ws_bridge.upstream.base import Answer, Request, Target, Upstream
+
+if TYPE_CHECKING:
+    from ws_bridge.upstream.assembly import Assembly, Step
 
 log = logging.getLogger(__name__)
 
-# The modules that import litellm, or are of use only with it: none is imported in the event loop.
-MODULES = """
-    compaction managed prefer_websocket dialects.families http.upstream litellm.access
-    litellm.background litellm.client litellm.demo litellm.models litellm.token_counter
-    litellm.upstream websocket.upstream
-""".split()
+ASSEMBLY = "ws_bridge.upstream.assembly"  # with it litellm is imported, and all that needs it
 # Its own limits are long: litellm does not bear that its first call is cut short.
 WARM_UP = Target(
     name="demo", model="demo/demo", timeout_seconds=3600, stall_seconds=3600, retries=0
@@ -58,69 +56,21 @@ class Router:
         self._clock = clock
         self._started = asyncio.Event()
         self._warming: asyncio.Task[None] | None = None
-        self._managed: Upstream
-        self._background: Upstream
-        self._counter: TokenCounter
-        self._prices_of: Callable[[Target], PriceRow | None]
-        self._upstreams: dict[str, Upstream]
-        self._stops: list[Callable[[], Awaitable[None]]] = []
+        self._parts: Assembly
+        self._stops: Sequence[Step] = ()
 
     async def start(self) -> None:
         """Import litellm, register the models, and make a first call, so that later ones are fast.
 
         Raises ``ImportError``, in one line that says what was raised and where.
         """
-        await _imported(*(f"ws_bridge.upstream.{name}" for name in MODULES))
-        from ws_bridge.upstream import (  # noqa: PLC0415 - see rule 1
-            compaction,
-            managed,
-            prefer_websocket,
-        )
-        from ws_bridge.upstream.dialects.families import FAMILIES  # noqa: PLC0415 - see rule 1
-        from ws_bridge.upstream.http import upstream as http  # noqa: PLC0415 - see rule 1
-        from ws_bridge.upstream.litellm import (  # noqa: PLC0415 - see rule 1
-            access,
-            background,
-            client,
-            demo,
-            models,
-            token_counter,
-            upstream,
-        )
-        from ws_bridge.upstream.websocket import (  # noqa: PLC0415 - see rule 1
-            upstream as websocket,
-        )
+        await _imported(ASSEMBLY)
+        from ws_bridge.upstream.assembly import assemble  # noqa: PLC0415 - see rule 1
 
-        demo.register()
-        models.register(self._targets)
-        own_client = access.http_client()
-        dialects = http.DialectUpstream(
-            client=own_client,
-            families=FAMILIES,
-            family_of=models.family_of,
-            access=access.find,
-            facts=models.facts_of,
-            keys=self._sealer.keys,
-        )
-        self._managed = managed.ManagedUpstream(
-            dialects, upstream.LitellmUpstream(), families=FAMILIES, family_of=models.family_of
-        )
-        self._counter = token_counter.LitellmTokenCounter()
-        native = websocket.WebSocketUpstream(facts=models.facts_of)
-        self._stops = [native.stop, own_client.close, client.shutdown]
-        self._prices_of = models.prices_of
-        await own_client.start()
-        await native.start()
-        upstreams: dict[str, Upstream] = {
-            "managed": self._managed,
-            "native": native,
-            "auto": prefer_websocket.PreferWebSocket(native, self._managed, Clock()),
-        }
-        self._upstreams = {
-            mode: compaction.CompactingUpstream(plain, self._counter, sealer=self._sealer)
-            for mode, plain in upstreams.items()
-        }
-        self._background = background.BackgroundUpstream()
+        self._parts = assemble(self._targets, self._sealer)
+        self._stops = self._parts.stops
+        for begin in self._parts.starts:
+            await begin()
         # A task of its own goes on if this is cancelled: see `WARM_UP`.
         self._warming = asyncio.create_task(self._warm_up())
         if not await self._done_within(self._warming, WARM_UP_SECONDS):
@@ -132,13 +82,13 @@ class Router:
         await self._started.wait()
         answer = await self._upstream_of(request).open(request)
         if request.target.report_cost:
-            answer.prices = self._prices_of(request.target)
+            answer.prices = self._parts.prices_of(request.target)
         return answer
 
     async def count_tokens(self, request: Request) -> int:
         """See ``TokenCounter``."""
         await self._started.wait()
-        return await self._counter.count_tokens(request)
+        return await self._parts.counter.count_tokens(request)
 
     async def stop(self) -> None:
         """Close all connections; ``open`` must not be called afterwards."""
@@ -153,7 +103,7 @@ class Router:
         hello = Chain(None, ({"type": "message", "role": "user", "content": "hello"},))
         asked = Request(self._first, hello, {"max_output_tokens": 1})
         try:
-            answer = await self._managed.open(asked)
+            answer = await self._parts.managed.open(asked)
             try:
                 while await answer.read() is not None:
                     pass
@@ -175,19 +125,18 @@ class Router:
 
     def _upstream_of(self, request: Request) -> Upstream:
         if request.background:
-            return self._background
-        return self._upstreams[request.target.mode]
+            return self._parts.background
+        return self._parts.by_mode[request.target.mode]
 
 
-async def _imported(*modules: str) -> None:
-    """Import modules in a thread, which runs on if this is cancelled. Raises ``ImportError``."""
+async def _imported(module: str) -> None:
+    """Import a module in a thread, which runs on if this is cancelled. Raises ``ImportError``."""
     done: Future[None] = Future()
     done.set_running_or_notify_cancel()
 
     def work() -> None:
         try:
-            for module in modules:
-                importlib.import_module(module)
+            importlib.import_module(module)
         except BaseException as failure:  # noqa: BLE001 - raised in the caller's task
             done.set_exception(ImportError(_import_error(failure)))
         else:

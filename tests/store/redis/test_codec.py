@@ -22,10 +22,12 @@ from ws_bridge.store.redis.codec import (
     decode_entry,
     decode_final,
     decode_json,
+    decode_makers,
     decode_record,
     decode_side_data,
     decompress,
     encode_entries,
+    encode_makers,
     encode_record,
     encode_side_data,
     parse_json,
@@ -96,7 +98,7 @@ def test_a_record_comes_back():
 
 KEPT = record(ancestors=("resp_1",), request={"model": "m"})
 FIELDS = json.loads(json.dumps(asdict(KEPT)))
-del FIELDS["unknown"]
+del FIELDS["unknown"], FIELDS["input_makers"]  # that is no part of the value
 NEEDED = ("id", "owner", "input", "maker")
 
 
@@ -277,3 +279,25 @@ def test_encrypted_side_data_is_bound_to_its_response():
     for key in (other.side, one.meta, one.input):
         with pytest.raises(Unreadable):
             decode_side_data(packed, codec, key)
+
+
+def test_the_makers_of_an_input_are_read_back_bound_to_their_response():
+    codec = Codec(Cipher((b"1" * 32,)))
+    kept, one, other = record(input_makers=("", "ü|")), keys_of("resp_1"), keys_of("resp_2")
+    assert decode_makers(encode_makers(kept)) == kept.input_makers
+    packed = encode_makers(kept, codec, one.makers)
+    assert decode_makers(packed, codec, one.makers) == kept.input_makers
+    for key in (other.makers, one.meta, one.side):
+        with pytest.raises(Unreadable):
+            decode_makers(packed, codec, key)
+
+
+def test_an_input_that_the_client_alone_wrote_has_no_makers_to_store():
+    assert encode_makers(record(), Codec(Cipher((b"1" * 32,))), "key") == b""
+    assert decode_makers(b"") == ()
+
+
+@pytest.mark.parametrize("wrong", [{}, "a", None, [1], [None]])
+def test_makers_in_another_form_are_unreadable(wrong):
+    with pytest.raises(Unreadable):
+        decode_makers(packed(wrong))

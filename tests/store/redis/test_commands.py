@@ -122,10 +122,20 @@ EVENTS = events_of(KEPT)
 END = EVENTS[-1]
 
 
-def answer(events=(), *, status=b"in_progress", last=None, taken=0, end=b"", kept=b"", side=b""):
+def answer(
+    events=(),
+    *,
+    status=b"in_progress",
+    last=None,
+    taken=0,
+    makers=b"",
+    end=b"",
+    kept=b"",
+    side=b"",
+):
     entries = [[b"%d-0" % (number + 1), [b"e", text]] for number, text in encode_entries(events)]
     last = events[-1].number if last is None and events else last
-    return [status, last, 0, taken, entries, end, kept, side]
+    return [status, last, 0, taken, entries, makers, end, kept, side]
 
 
 def page_of(after, answered):
@@ -227,14 +237,15 @@ def test_the_page_after_a_large_one_is_small_and_after_small_ones_they_grow():
         answer(EVENTS[:2], kept=b"zzz"),
         answer(last=END.number, status=b"completed", end=b"r{}"),
         answer(last=END.number, status=b"completed", end=b""),
-        [b"in_progress", 3, 0, 0, [[b"1-0", [b"e", b"rnull"]]], b"", b"", b""],
-        [b"in_progress", 3, 0, 0, [[b"1-0", [b"e"]]], b"", b"", b""],
-        [b"in_progress", 3, 0, 0, [[b"1-0", [b"later", b"r{}"]]], b"", b"", b""],
+        [b"in_progress", 3, 0, 0, [[b"1-0", [b"e", b"rnull"]]], b"", b"", b"", b""],
+        [b"in_progress", 3, 0, 0, [[b"1-0", [b"e"]]], b"", b"", b"", b""],
+        [b"in_progress", 3, 0, 0, [[b"1-0", [b"later", b"r{}"]]], b"", b"", b"", b""],
         [b"in_progress"],  # a hash without a number
         answer(
             last=END.number, status=b"completed", end=compress(b'{"type":"t","sequence_number":1}')
         ),
         answer(EVENTS[:2], kept=compress(b'{"id":"x"}')),
+        answer(EVENTS[:2], kept=encode_record(KEPT), makers=b"r{}"),
     ],
 )
 def test_what_others_broke_is_unknown(broken, caplog):

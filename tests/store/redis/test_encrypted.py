@@ -105,7 +105,8 @@ async def one_of_each(store, canary, owner="alice"):
     """A finished response, one that runs, and a conversation, all of them full of the canary."""
     items = [{"type": "message", "role": "user", "content": canary}]
     done = record(owner, input=tuple(items))
-    runs = record(owner, input=tuple(items), request={"instructions": canary})
+    makers = {"request": {"instructions": canary}, "input_makers": (canary,)}
+    runs = record(owner, input=tuple(items), **makers)
     for one in (done, runs):
         await store.create(one)
     events = events_of(done, canary, canary)
@@ -126,7 +127,7 @@ async def values_of(store):
         if kind == b"string":
             found.append(await client.get(key))
         elif kind == b"hash":
-            found += [value for value in await client.hmget(key, "md", "side") if value]
+            found += [value for value in await client.hmget(key, "md", "side", "im") if value]
         elif kind == b"list":
             found += [one.partition(b"\n")[2] for one in await client.lrange(key, 0, -1)]
         elif kind == b"stream":

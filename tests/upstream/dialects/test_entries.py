@@ -6,8 +6,8 @@ from ws_bridge.errors import BridgeError
 from ws_bridge.protocol.tools import ToolTable
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
+    ContentPart,
     HostedUse,
-    Part,
     Thought,
     ToolResult,
     ToolUse,
@@ -52,7 +52,7 @@ def user(*parts):
 
 
 def test_text_and_a_list_of_text_are_the_same():
-    turn = [UserTurn("user", (Part("text", "hi"),))]
+    turn = [UserTurn("user", (ContentPart("text", "hi"),))]
     assert read({"role": "user", "content": "hi"}) == turn
     assert read(user({"type": "input_text", "text": "hi"})) == turn
 
@@ -74,7 +74,7 @@ def test_a_refusal_of_the_model_is_its_text():
     ],
 )
 def test_both_forms_of_an_image_are_read(part):
-    image = Part("image", media_type="image/png", data="aGk=", detail="low")
+    image = ContentPart("image", media_type="image/png", data="aGk=", detail="low")
     assert read(user(part)) == [UserTurn("user", (image,))]
     assert image.data_url == PNG
 
@@ -114,9 +114,9 @@ def test_files_come_as_data_with_or_without_their_type_or_by_address():
         UserTurn(
             "user",
             (
-                Part("file", media_type="application/pdf", data="QQ==", name="a"),
-                Part("file", data="QQ=="),
-                Part("file", url="https://x.org/a.pdf"),
+                ContentPart("file", media_type="application/pdf", data="QQ==", name="a"),
+                ContentPart("file", data="QQ=="),
+                ContentPart("file", url="https://x.org/a.pdf"),
             ),
         )
     ]
@@ -124,7 +124,7 @@ def test_files_come_as_data_with_or_without_their_type_or_by_address():
 
 def test_sound_has_its_format():
     part = {"type": "input_audio", "input_audio": {"data": "QQ==", "format": "wav"}}
-    assert read(user(part)) == [UserTurn("user", (Part("audio", "", "audio/wav", "QQ=="),))]
+    assert read(user(part)) == [UserTurn("user", (ContentPart("audio", "", "audio/wav", "QQ=="),))]
 
 
 def test_a_thought_has_its_text_and_its_seal():
@@ -142,7 +142,7 @@ def test_a_result_knows_the_tool_of_its_call():
     output = {"type": "function_call_output", "call_id": "c", "output": "x"}
     use, result = read(call, output)
     assert use == ToolUse("c", TOOLS.tools["f"], {})
-    assert result == ToolResult("c", TOOLS.tools["f"], (Part("text", "x"),))
+    assert result == ToolResult("c", TOOLS.tools["f"], (ContentPart("text", "x"),))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_role_that_is_none_is_refused():
 
 
 def test_instructions_are_text_or_a_list():
-    system = (UserTurn("system", (Part("text", "be brief"),)),)
+    system = (UserTurn("system", (ContentPart("text", "be brief"),)),)
     assert instructions_of({"instructions": "be brief"}, TABLE) == system
     listed = [{"type": "message", "role": "system", "content": "be brief"}]
     assert instructions_of({"instructions": listed}, TABLE) == system

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from ws_bridge.protocol.tools import ClientTool
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
+    ContentPart,
     OwnBlock,
-    Part,
     ToolResult,
     ToolUse,
     UserTurn,
@@ -22,11 +22,11 @@ def use(call_id):
 
 
 def result(call_id, text="done"):
-    return ToolResult(call_id, TOOL, (Part("text", text),) if text else ())
+    return ToolResult(call_id, TOOL, (ContentPart("text", text),) if text else ())
 
 
 def user(text="hi"):
-    return UserTurn("user", (Part("text", text),))
+    return UserTurn("user", (ContentPart("text", text),))
 
 
 def shape(turns):
@@ -74,8 +74,8 @@ def test_a_call_without_a_result_gets_an_empty_one():
 
 def test_a_result_without_a_call_is_the_users():
     assert turns_of([result("9", "x"), result("8", "")]) == [
-        UserTurn("user", (Part("text", "x"),)),
-        UserTurn("user", (Part("text", NO_OUTPUT),)),
+        UserTurn("user", (ContentPart("text", "x"),)),
+        UserTurn("user", (ContentPart("text", NO_OUTPUT),)),
     ]
 
 

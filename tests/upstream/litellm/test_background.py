@@ -148,9 +148,11 @@ async def test_a_response_that_runs_already_is_asked_for_at_the_first_read(fake)
 
 async def test_an_open_that_is_cancelled_cancels_what_it_has_created(fake):
     """The creation cannot be called back: it is waited for."""
-    opening = asyncio.create_task(BackgroundUpstream().open(background(fake, "text")))
+    wanted = background(fake, "text-heldcreate")
+    opening = asyncio.create_task(BackgroundUpstream().open(wanted))
     await fake.until(lambda: fake.log)
     opening.cancel()
+    fake.release(name_of(wanted.target))
     with pytest.raises(asyncio.CancelledError):
         await opening
     assert calls(fake) == ["POST response", "POST cancel"]

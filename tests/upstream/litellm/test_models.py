@@ -50,6 +50,10 @@ def test_a_native_model_is_one_whose_provider_has_a_responses_api(model, is_nati
         ("hosted_vllm/org/model", "responses"),
         ("openrouter/org/model", "responses"),
         ("azure/my-deployment", ""),
+        # Their Responses APIs have their own forms.
+        ("perplexity/sonar-pro", "openai_chat"),
+        ("fireworks_ai/accounts/fireworks/models/x", "openai_chat"),
+        ("fireworks_ai/x", ""),
         ("openai/chat_completions/x", "openai_chat"),
         ("xai/chat_completions/grok-3", "openai_chat"),
         ("groq/x", "openai_chat"),

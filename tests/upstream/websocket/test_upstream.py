@@ -17,9 +17,10 @@ from upstreams.sockets import Accident
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import COMPLETED, LIFECYCLE, TERMINAL
+from ws_bridge.protocol.references import response_of
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.upstream.base import COMPLETE
-from ws_bridge.upstream.dialects.base import UNREADABLE
+from ws_bridge.upstream.dialects.event_reader import UNREADABLE
 from ws_bridge.upstream.errors import NeverBegan, ProviderRefused
 from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
@@ -102,6 +103,20 @@ async def test_every_byte_is_the_providers_but_ids_number_and_lane(
         else:
             assert event.text.decode() == as_ours(text.decode(), spelling, number, lane, theirs)
     assert [event.json()["sequence_number"] for event in events] == list(range(len(sent)))
+
+
+def nameless(event):
+    """The event without the ids of its items."""
+    item = {key: each for key, each in event.get("item", {}).items() if key != "id"}
+    return json.dumps({**event, "item_id": None, **({"item": item} if item else {})})
+
+
+async def test_an_item_that_the_provider_did_not_name_is_named_after_its_response(fake, native):
+    fake.spelling = nameless
+    asked = replace(request(target(fake)), response_id="resp_" + "a" * 48)
+    result = await ask(asked, native)
+    named = {draft.fields["item"]["id"] for draft in result.drafts if "item" in draft.fields}
+    assert [response_of(item_id) for item_id in named] == [asked.response_id]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

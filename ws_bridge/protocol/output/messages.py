@@ -218,13 +218,13 @@ class HostedItem:
         self.is_over = False
         self.item = item
         self._index = -1
-        self._told = 0  # of the events that the finished item has
+        self._published = 0  # of the events that the finished item has
 
     def open(self, index: int) -> list[Draft]:
         """The item begins."""
         self._index = index
         kind = ITEMS[self.type]
-        self._told = 1 + len(kind.states)
+        self._published = 1 + len(kind.states)
         blanks = dict(kind.blank)
         return [
             item_added({**blanks, **self.item, "status": "in_progress"}, index),
@@ -244,7 +244,7 @@ class HostedItem:
         """The item ends; one whose end did not come has failed."""
         if not self.is_over:
             self.item = {**self.item, "status": "failed"}
-        return list(replay_items([self.item], self._index))[self._told :]
+        return list(replay_items([self.item], self._index))[self._published :]
 
 
 def has_content(block: Json) -> bool:

@@ -68,7 +68,7 @@ class ToolCall:
     @property
     def tool(self) -> ClientTool:
         """The client's tool."""
-        return self._tools.of_wire(self.name)
+        return self._tools.by_flat_name(self.name)
 
     def buffer(self, delta: ToolDelta) -> None:
         """Take a fragment before the announcement; names may be in pieces, or repeated."""

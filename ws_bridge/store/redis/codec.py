@@ -31,7 +31,7 @@ ENTRY_EVENTS = 128  # of a log entry, at most
 ENTRY_BYTES = 64 * 1024  # of a log entry's events, at most, unless it is one event
 RAW, ZLIB, ENCRYPTED = b"r", b"z", b"s"  # the first byte of a value: the form of the rest
 MAX_VALUE_BYTES = 129 * 2**20  # of a value, decompressed
-# A record's stored fields and their types; those with a default may be missing.
+# The fields of a record's value and their types; those with a default may be missing.
 RECORD_FIELDS: dict[str, tuple[type, ...]] = {
     "id": (str,),
     "owner": (str,),
@@ -42,9 +42,8 @@ RECORD_FIELDS: dict[str, tuple[type, ...]] = {
     "ancestors": (list,),
     "request": (dict, NoneType),
     "may_run_again": (bool,),
-    "input_makers": (list,),
 }
-TUPLES = ("input", "ancestors", "input_makers")
+TUPLES = ("input", "ancestors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +161,13 @@ def _texts(value: Any) -> list[str]:
 
 
 def encode_record(record: Record, codec: Codec = CODEC, key: str = "") -> bytes:
-    """A record as one value, with the fields that a newer release has written into it."""
+    """A record as one value, with the fields that a newer release has written into it.
+
+    It is without the makers of its input: a release before them would refuse the value.
+    """
     known = {one.name: getattr(record, one.name) for one in fields_of(record)}  # no item is copied
     unknown = known.pop("unknown")
-    if not record.input_makers:  # a release before this field refuses it
-        del known["input_makers"]
+    del known["input_makers"]
     return codec.encode(orjson.dumps(known | unknown), key)
 
 
@@ -185,9 +186,22 @@ def decode_record(value: bytes, codec: Codec = CODEC, key: str = "") -> Record:
         raise Unreadable("record") from None
     if not all(isinstance(item, dict) for item in record.input):
         raise Unreadable("record")
-    if not all(isinstance(one, str) for one in (*record.ancestors, *record.input_makers)):
+    if not all(isinstance(one, str) for one in record.ancestors):
         raise Unreadable("record")
     return record
+
+
+def encode_makers(record: Record, codec: Codec = CODEC, key: str = "") -> bytes:
+    """Who made the items of its input, as one value; b"" where the client wrote them all."""
+    return codec.encode(orjson.dumps(record.input_makers), key) if record.input_makers else b""
+
+
+def decode_makers(value: bytes, codec: Codec = CODEC, key: str = "") -> tuple[str, ...]:
+    """The makers that were encoded. Raises ``Unreadable``."""
+    makers = decode_json(value, codec, key) if value else []
+    if not isinstance(makers, list) or not all(isinstance(one, str) for one in makers):
+        raise Unreadable("makers")
+    return tuple(makers)
 
 
 def _event(fields: Any, text: bytes) -> Event:

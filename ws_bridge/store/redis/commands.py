@@ -9,7 +9,7 @@ Rule: a stored value that cannot be decoded makes its response unknown, and no o
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from ws_bridge.store.redis.codec import (
     Codec,
     decode_entry,
     decode_final,
+    decode_makers,
     decode_record,
     decode_side_data,
     encode_entries,
@@ -48,7 +49,7 @@ VERDICTS = {
     -3: Verdict.ENDED,
     -4: Verdict.GAP,
 }
-ANSWER_VALUES = 8  # of the read script, for a response that is known
+ANSWER_VALUES = 9  # of the read script, for a response that is known
 MOST_INDEXED = 1000  # items of a response that are found by their ids: more block the store
 PAGE_ENTRIES = 256  # log entries of a page, at most
 FIRST_PAGE_ENTRIES = 16  # of a reader's first page: each may decompress to 64 KiB
@@ -74,6 +75,14 @@ def index_calls(write: Write, ttl_ms: int) -> list[ScriptCall]:
     ids = write.final_item_ids[:MOST_INDEXED]
     keys = [item_key(item_id, write.owner) for item_id in ids]
     return [ScriptCall(INDEX, (key,), (write.lease.id, ttl_ms)) for key in keys]
+
+
+def forget_calls(
+    response_id: str, item_ids: Sequence[str], names: Iterable[str]
+) -> list[ScriptCall]:
+    """The calls after which ``find_item`` does not find the response."""
+    keys = [item_key(item_id, name) for item_id in item_ids[:MOST_INDEXED] for name in names]
+    return [ScriptCall(INDEX, (key,), (response_id, "")) for key in keys]
 
 
 def decode_receipt(answer: Any) -> Receipt:
@@ -225,7 +234,7 @@ def _decode_page(cursor: Cursor, answer: Any, codec: Codec, owners: Owners) -> R
         len(answer) != ANSWER_VALUES
     ):  # Redis ends an answer at the first nil: the hash has no number
         raise Unreadable("meta")
-    status, number, overdue, taken_over, entries, end, stored, side = answer
+    status, number, overdue, taken_over, entries, makers, end, stored, side = answer
     if status != b"in_progress" and not end:
         raise Unreadable("final event")
     keys = keys_of(cursor.id)
@@ -239,6 +248,9 @@ def _decode_page(cursor: Cursor, answer: Any, codec: Codec, owners: Owners) -> R
     if is_last and final is not None and (final.number > cursor.after or taken_over):
         events.append(final)
     record = decode_record(stored, codec, keys.input) if stored else None
+    if record is not None:
+        owner, made = owners.current_name(record.owner), decode_makers(makers, codec, keys.makers)
+        record = replace(record, owner=owner, input_makers=made)
     return ResponsePage(
         cursor=cursor,
         events=events,
@@ -247,7 +259,7 @@ def _decode_page(cursor: Cursor, answer: Any, codec: Codec, owners: Owners) -> R
         is_taken_over=bool(taken_over),
         is_complete=is_complete,
         is_overdue=bool(overdue),
-        record=replace(record, owner=owners.current_name(record.owner)) if record else None,
+        record=record,
         final=final,
         final_response=response,
         side_data=_decode_side_data(side, codec, cursor.id) if side else None,

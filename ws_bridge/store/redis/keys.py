@@ -32,6 +32,11 @@ class ResponseKeys:
         """What the side data, a field of the meta hash, is bound to when it is encrypted."""
         return f"{self.meta}:side"
 
+    @property
+    def makers(self) -> str:
+        """The same for who made the items of its input, another field."""
+        return f"{self.meta}:im"
+
 
 def is_id(text: str) -> bool:
     """Whether it may be an id; nothing else becomes a part of a key."""

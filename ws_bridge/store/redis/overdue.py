@@ -21,7 +21,13 @@ from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import MAX_ATTEMPTS, Claim, Lease, Owners, Record, Unreadable
 from ws_bridge.store.redis import scripts as lua
 from ws_bridge.store.redis.cipher import NotDecrypted
-from ws_bridge.store.redis.codec import ENCRYPTED, Codec, decode_record, encode_record
+from ws_bridge.store.redis.codec import (
+    ENCRYPTED,
+    Codec,
+    decode_makers,
+    decode_record,
+    encode_record,
+)
 from ws_bridge.store.redis.commands import PAGE_ENTRIES, Cursor, ResponsePage
 from ws_bridge.store.redis.connect import UNAVAILABLE, Client
 from ws_bridge.store.redis.keys import (
@@ -89,11 +95,11 @@ class OverdueResponses:
         if isinstance(answer, ResponseError):
             await self._set_aside(response_id, answer)
             return None
-        code, fence, last, cancelled, upstream_id, owner = answer
+        code, fence, last, cancelled, upstream_id, owner, makers = answer
         if code not in (1, -1):
             return None
         try:
-            record, is_known = await self._read_record(response_id, owner.decode())
+            record, is_known = await self._read_record(response_id, owner.decode(), makers)
             events, is_whole = await self._read_log(response_id, owner.decode(), last)
         except NotDecrypted:
             log.error("claim_not_decrypted id=%s: left to a server that can", response_id)  # noqa: TRY400 - no content
@@ -196,13 +202,18 @@ class OverdueResponses:
             return False
         return any(fields.get(b"e", b"")[:1] == ENCRYPTED for _, fields in found)
 
-    async def _read_record(self, response_id: str, owner: str) -> tuple[Record, bool]:
+    async def _read_record(
+        self, response_id: str, owner: str, makers: bytes
+    ) -> tuple[Record, bool]:
         """The record and True, or one with only the id and the owner and False, stored instead."""
-        key, name = keys_of(response_id).input, self._owners.current_name(owner)
+        keys, name = keys_of(response_id), self._owners.current_name(owner)
+        key = keys.input
         try:
             value = await self._execute(self._client.get(key)) or b""
             record = decode_record(value, self._codec, key)
-            return replace(record, owner=self._owners.current_name(record.owner)), True
+            made = decode_makers(makers, self._codec, keys.makers)
+            owner = self._owners.current_name(record.owner)
+            return replace(record, owner=owner, input_makers=made), True
         except NotDecrypted:
             raise
         except (ResponseError, Unreadable) as damage:
@@ -211,6 +222,7 @@ class OverdueResponses:
         record = Record(response_id, name, (), "")
         value = encode_record(record, self._codec, key)
         await self._execute(self._client.set(key, value, px=INDEX_MS))
+        await self._execute(self._client.hdel(keys.meta, "im"))
         return record, False
 
     async def _execute(self, command: Awaitable[Any]) -> Any:

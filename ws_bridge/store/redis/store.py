@@ -16,6 +16,8 @@ from functools import partial
 
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.events import Event
+from ws_bridge.protocol.output.received import items_of
+from ws_bridge.protocol.references import ids_to_index
 from ws_bridge.store.base import (
     Claim,
     Lease,
@@ -27,7 +29,14 @@ from ws_bridge.store.base import (
     Write,
 )
 from ws_bridge.store.redis import scripts as lua
-from ws_bridge.store.redis.codec import CODEC, Codec, encode_entries, encode_record, record_size
+from ws_bridge.store.redis.codec import (
+    CODEC,
+    Codec,
+    encode_entries,
+    encode_makers,
+    encode_record,
+    record_size,
+)
 from ws_bridge.store.redis.commands import (
     END_OF_LOG,
     FIRST_PAGE_ENTRIES,
@@ -37,6 +46,7 @@ from ws_bridge.store.redis.commands import (
     decode_pages,
     decode_receipt,
     decoded_size,
+    forget_calls,
     index_calls,
     read_call,
 )
@@ -176,7 +186,8 @@ class RedisStore:
             lua.CREATE,
             (keys.meta, keys.events, keys.input, keys.leases),
             *(record.id, record.owner, self.worker, fence, self._lease_ms, self._running_ms),
-            *(encoded, successor, last, *(part for entry in entries for part in entry)),
+            *(encoded, successor, encode_makers(record, self._codec, keys.makers), last),
+            *(part for entry in entries for part in entry),
         )
         return Lease(record.id, fence)
 
@@ -270,7 +281,12 @@ class RedisStore:
         keys = keys_of(response_id)
         names = (keys.meta, keys.events, keys.final, keys.input, keys.leases)
         arguments = (self._names(owner), response_id, TOMBSTONE_MS, CHANNEL_PREFIX)
+        kept = await self.get(response_id, owner)
+        item_ids = ids_to_index(items_of(kept.response.get("output"))) if kept else ()
         answer = await self.scripts.call(lua.DELETE, names, *arguments)
+        if answer and item_ids:
+            forget = forget_calls(response_id, item_ids, self._owners.names(owner))
+            await self.scripts.call_all(forget)
         self._snapshots.forget(response_id)
         return bool(answer)
 

@@ -27,5 +27,13 @@ def incomplete_reason(word: str, ends: Ends, *, has_output: bool) -> str:
     unknown = GOOD if has_output else FAILURE
     reason = ends.get(word, unknown)
     if reason is FAILURE:
-        raise UpstreamError(f"The model provider ended the answer with '{word[:64]}'.")
+        raise failed(word)
     return reason
+
+
+def failed(word: str, message: str = "", *, code: str | None = None) -> UpstreamError:
+    """The error of an answer that ended with a failure's word, or as the provider words it."""
+    shown = word[:64] if word.isascii() and word.isprintable() else "another word"
+    return UpstreamError(
+        message or f"The model provider ended the answer with '{shown}'.", code=code
+    )

@@ -37,7 +37,7 @@ SYSTEM = frozenset({"system", "developer"})
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ContentPart:
     """A piece of content: text, or an image, file or sound as data or by its address."""
 
     kind: str  # "text", "image", "file", "audio"
@@ -60,7 +60,7 @@ class UserTurn:
     """Content that the client wrote: of the user, or of a "system" or "developer" role."""
 
     role: str
-    parts: tuple[Part, ...]
+    parts: tuple[ContentPart, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class ToolResult:
 
     call_id: str
     tool: ClientTool | None
-    parts: tuple[Part, ...]
+    parts: tuple[ContentPart, ...]
     is_error: bool = False
 
     @property
@@ -174,7 +174,7 @@ def instructions_of(options: Json, table: RequestTable) -> tuple[UserTurn, ...]:
     """The `instructions`, text or a list of items, as turns of the system."""
     given = options.get("instructions")
     if isinstance(given, str):
-        return (UserTurn("system", (Part("text", given),)),) if given else ()
+        return (UserTurn("system", (ContentPart("text", given),)),) if given else ()
     turns = []
     for item in given or ():
         for turn in _message(item, table):
@@ -184,7 +184,7 @@ def instructions_of(options: Json, table: RequestTable) -> tuple[UserTurn, ...]:
     return tuple(turns)
 
 
-def read_part(part: Any, table: RequestTable, param: str) -> Part | None:
+def read_part(part: Any, table: RequestTable, param: str) -> ContentPart | None:
     """One part of a message or an output; None if it is left out, or has nothing in it."""
     if not isinstance(part, dict):
         raise InvalidRequest("A content part is an object.", param=param)
@@ -199,9 +199,11 @@ def read_part(part: Any, table: RequestTable, param: str) -> Part | None:
     if kind == "input_audio":
         sound = part.get("input_audio")
         sound = sound if isinstance(sound, dict) else part
-        return Part("audio", media_type=f"audio/{sound.get('format')}", data=str(sound.get("data")))
+        return ContentPart(
+            "audio", media_type=f"audio/{sound.get('format')}", data=str(sound.get("data"))
+        )
     text = part.get("refusal") if kind == "refusal" else part.get("text")
-    return Part("text", text) if isinstance(text, str) and text else None
+    return ContentPart("text", text) if isinstance(text, str) and text else None
 
 
 def _form(part: Json, kind: str) -> str:
@@ -222,31 +224,31 @@ def _address(part: Json) -> str:
     return str(address)
 
 
-def _image(part: Json) -> Part:
+def _image(part: Json) -> ContentPart:
     nested = part.get("image_url")
     detail = part.get("detail") or (nested.get("detail") if isinstance(nested, dict) else "")
     return _source("image", part, _address(part), detail=str(detail or ""))
 
 
-def _file(part: Json) -> Part:
+def _file(part: Json) -> ContentPart:
     given = str(part.get("file_data") or "") or _address(part)
     if part.get("file_data") and not DATA_URL.match(given):
-        return Part("file", data=given, name=str(part.get("filename") or ""))
+        return ContentPart("file", data=given, name=str(part.get("filename") or ""))
     return _source("file", part, given, name=str(part.get("filename") or ""))
 
 
-def _source(kind: str, part: Json, address: str, **more: str) -> Part:
+def _source(kind: str, part: Json, address: str, **more: str) -> ContentPart:
     found = DATA_URL.match(address)
     if found:
         media_type = found[1] or PLAIN
-        return Part(kind, media_type=media_type, data=address[found.end() :], **more)
-    return Part(kind, url=address, file_id=str(part.get("file_id") or ""), **more)
+        return ContentPart(kind, media_type=media_type, data=address[found.end() :], **more)
+    return ContentPart(kind, url=address, file_id=str(part.get("file_id") or ""), **more)
 
 
-def _parts(content: Any, table: RequestTable, param: str) -> Iterator[Part]:
+def _parts(content: Any, table: RequestTable, param: str) -> Iterator[ContentPart]:
     if isinstance(content, str):
         if content:
-            yield Part("text", content)
+            yield ContentPart("text", content)
         return
     if content is not None and not isinstance(content, list):
         raise InvalidRequest("Content is text or a list of parts.", param=param)
@@ -284,16 +286,18 @@ def _thought(item: Item) -> Iterator[Thought]:
         yield thought
 
 
-def _output_parts(item: Item, table: RequestTable) -> Iterator[Part]:
+def _output_parts(item: Item, table: RequestTable) -> Iterator[ContentPart]:
     output = item.get("output")
     if item.get("type") == "shell_call_output" and isinstance(output, list):
-        yield Part("text", "\n".join(_shell_text(one) for one in output if isinstance(one, dict)))
+        yield ContentPart(
+            "text", "\n".join(_shell_text(one) for one in output if isinstance(one, dict))
+        )
     elif isinstance(output, str | list) or output is None:
         yield from _parts(output, table, "input")
     elif isinstance(output, dict) and "type" in output:
         yield from _parts([output], table, "input")
     else:  # a value: some clients forget to write it as text
-        yield Part("text", orjson.dumps(output).decode())
+        yield ContentPart("text", orjson.dumps(output).decode())
 
 
 def _shell_text(one: Json) -> str:

@@ -1,78 +1,114 @@
-"""A client's `tool_choice`, in the one form that every dialect writes from (pure).
+"""What a request lets the model call, in the one form that every dialect writes from (pure).
 
-Rule 1: `allowed_tools` narrows what is offered, where a provider does not know it.
-Rule 2: a choice of a tool that is not offered is refused: no provider could follow it.
+Rule 1: `allowed_tools` narrows what is offered, the provider's own tools too.
+Rule 2: a choice of what is not offered is refused: no provider could follow it.
+Rule 3: a hosted tool that the dialect may leave out is left out here; one that it does not know is
+refused, also where the model may not call it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.tools import ToolTable
+from ws_bridge.protocol.tools import ClientTool, ToolTable
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.table import RequestTable
+from ws_bridge.upstream.dialects.table import RequestTable, refused
 
 MODES = ("auto", "none", "required")
+PARAM = "tool_choice"
 
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """The choice: a mode, one tool by its flat name, or some tools with a mode."""
+    """A mode over the tools that may be called. At most one of ``one`` and ``hosted`` is given."""
 
-    mode: str = "auto"  # "auto", "none" or "required"
-    flat: str = ""  # the one tool that must be called
-    allowed: tuple[str, ...] | None = None  # flat names, of `allowed_tools`
+    mode: str  # "auto", "none" or "required"
+    tools: ToolTable  # narrowed, where the client allows some tools only
+    one: ClientTool | None = None  # the tool that must be called
     hosted: str = ""  # the type of the provider's own tool that must be called
+    is_narrowed: bool = False
 
 
 def read_choice(choice: Any, tools: ToolTable, table: RequestTable) -> ToolChoice:
-    """The choice. Raises a 400 for one that the dialect cannot say, with its place."""
+    """A client's `tool_choice` over its tools. Raises a 400 for what the dialect cannot say."""
+    read = _read(choice, replace(tools, hosted=tuple(_translated(tools, table))), table)
+    if read.mode == "required" and not (read.tools.tools or read.tools.hosted):
+        raise InvalidRequest(f"'{PARAM}' requires a tool, and none is given.", param=PARAM)
+    return read
+
+
+def _read(choice: Any, tools: ToolTable, table: RequestTable) -> ToolChoice:
     if choice is None:
-        return ToolChoice()
+        return ToolChoice("auto", tools)
+    if not isinstance(choice, str | dict):
+        raise InvalidRequest(f"Invalid value for '{PARAM}'.", param=PARAM)
     kind = choice if isinstance(choice, str) else str(choice.get("type"))
-    if not table.takes("choices", kind, "tool_choice"):
-        return ToolChoice()
-    if isinstance(choice, str):
-        return ToolChoice(choice)
+    if not table.takes("choices", kind, PARAM):
+        return ToolChoice("auto", tools)
+    if isinstance(choice, str) or kind in MODES:
+        return ToolChoice(_mode(kind, PARAM), tools)
     if kind == "allowed_tools":
-        return _allowed(choice, tools)
-    named = tools.named(choice)
-    if named is not None:
-        return ToolChoice("required", named.flat)
-    if any(tool.get("type") == kind for _, tool in tools.hosted):
-        return ToolChoice("required", hosted=kind)
-    raise _not_offered(str(choice.get("name") or kind))
+        mode = _mode(choice.get("mode") or "auto", f"{PARAM}.mode")
+        return ToolChoice(mode, _narrowed(choice.get("tools"), tools), is_narrowed=True)
+    if one := tools.named(choice):
+        return ToolChoice("required", tools, one)
+    if meant := [tool for _, tool in tools.hosted if _is_meant(choice, tool)]:
+        return ToolChoice("required", tools, hosted=str(meant[0].get("type")))
+    raise _not_offered(choice)
 
 
-def offered(tools: ToolTable, choice: ToolChoice, table: RequestTable) -> ToolTable:
-    """The tools to offer. Raises a 400 for one of the provider's that the dialect cannot say."""
-    for tool in (*tools.tools.values(), *()):
-        table.takes("tools", tool.kind, "tools")
-    for place, hosted in tools.hosted:
-        table.takes("tools", str(hosted.get("type")), place)
-    return tools if choice.allowed is None else tools.narrowed(choice.allowed)
+def _translated(tools: ToolTable, table: RequestTable) -> list[tuple[str, Json]]:
+    """The hosted tools that the dialect translates. Raises a 400 for one that it does not know."""
+    return [
+        (place, tool)
+        for place, tool in tools.hosted
+        if table.takes("tools", str(tool.get("type")), place)
+    ]
 
 
-def _allowed(choice: Json, tools: ToolTable) -> ToolChoice:
-    mode = str(choice.get("mode") or "auto")
+def _mode(mode: Any, place: str) -> str:
     if mode not in MODES:
-        raise InvalidRequest("'mode' must be 'auto' or 'required'.", param="tool_choice.mode")
-    return ToolChoice(mode, allowed=tuple(_flats(choice.get("tools"), tools)))
+        raise refused("tool choice", str(mode), place)
+    return str(mode)
 
 
-def _flats(allowed: Any, tools: ToolTable) -> Iterator[str]:
-    hosted = {str(tool.get("type")) for _, tool in tools.hosted}
-    for one in allowed if isinstance(allowed, list) else ():
-        named = tools.named(one) if isinstance(one, dict) else None
-        if named is not None:
-            yield named.flat
-        elif not isinstance(one, dict) or str(one.get("type")) not in hosted:
-            name = one.get("name") or one.get("type") if isinstance(one, dict) else one
-            raise _not_offered(str(name))
+def _narrowed(allowed: Any, tools: ToolTable) -> ToolTable:
+    if not isinstance(allowed, list) or not all(isinstance(one, dict) for one in allowed):
+        raise InvalidRequest(f"'{PARAM}.tools' is a list of tools.", param=PARAM)
+    hosted = [
+        (place, tool)
+        for place, tool in tools.hosted
+        if any(_is_meant(one, tool) for one in allowed)
+    ]
+    return replace(tools.narrowed(_flats(allowed, tools)), hosted=tuple(hosted))
 
 
-def _not_offered(name: str) -> InvalidRequest:
-    return InvalidRequest(f"The tool '{name[:64]}' is not among 'tools'.", param="tool_choice")
+def _flats(allowed: Sequence[Json], tools: ToolTable) -> list[str]:
+    """The flat names of the client's tools among those allowed."""
+    flats = []
+    for one in allowed:
+        if tool := tools.named(one):
+            flats.append(tool.flat)
+        elif not any(_is_meant(one, tool) for _, tool in tools.hosted):
+            raise _not_offered(one)
+    return flats
+
+
+def _is_meant(choice: Json, tool: Json) -> bool:
+    label = choice.get("server_label")
+    is_kind = _hosted_kind(choice) == _hosted_kind(tool)
+    return is_kind and label in (None, tool.get("server_label"))
+
+
+def _hosted_kind(tool: Json) -> str:
+    """The type without a version: all web searches are one tool."""
+    kind = str(tool.get("type"))
+    return "web_search" if kind.startswith("web_search") else kind
+
+
+def _not_offered(choice: Json) -> InvalidRequest:
+    name = str(choice.get("name") or choice.get("type"))[:64]
+    return InvalidRequest(f"The tool '{name}' of '{PARAM}' is not among 'tools'.", param=PARAM)

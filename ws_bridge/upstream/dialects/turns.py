@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
+    ContentPart,
     OwnBlock,
-    Part,
     PlainEntry,
     Thought,
     ToolResult,
@@ -55,9 +55,9 @@ def turns_of(entries: Iterable[PlainEntry | OwnBlock]) -> list[UserTurn | ModelT
     return [*turns, _model_turn(output, answers)] if output else turns
 
 
-def filled(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+def filled(parts: tuple[ContentPart, ...]) -> tuple[ContentPart, ...]:
     """The parts, or a text that says that there are none: no provider takes empty content."""
-    return parts or (Part("text", NO_OUTPUT),)
+    return parts or (ContentPart("text", NO_OUTPUT),)
 
 
 def fitting_id(call_id: str) -> str:

@@ -148,7 +148,9 @@ def _finished_items(response: Json, status: str) -> list[Json]:
 
 async def _create(request: Request) -> Json:
     """Start it. A caller that is cancelled meanwhile leaves nothing running at the provider."""
-    call = await aside(partial(call_of, request), values=request.weight())
+    call = await aside(
+        partial(call_of, request), values=request.weight(), size=request.chain.weight()
+    )
     creation = asyncio.ensure_future(client.create(call))
     try:
         return await asyncio.shield(creation)

@@ -68,8 +68,8 @@ def family_of(target: Target) -> str:
 def _family(model: str) -> str:
     name, provider = name_of(model)
     profile = profile_of(provider)
-    if is_native(model):
-        return RESPONSES if profile.speaks_plain_responses else ""
+    if profile.speaks_plain_responses and is_native(model):
+        return RESPONSES
     if not re.fullmatch(profile.names, name):
         return ""
     route = split(model)[0]

@@ -13,8 +13,10 @@ from typing import Any, Protocol
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
+from ws_bridge.protocol.output.builder import mint_id
 from ws_bridge.protocol.output.chat import ChatTranslator
 from ws_bridge.protocol.output.replay import replay
+from ws_bridge.protocol.references import minting
 from ws_bridge.protocol.tools import ToolTable
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import ReaderInput
@@ -57,10 +59,10 @@ class Opened:
 class Tapped(Opened):
     """The bytes of a provider that speaks Responses."""
 
-    def __init__(self, opened: Any, tap: SseTap) -> None:
+    def __init__(self, opened: Any, tap: SseTap, response_id: str) -> None:
         super().__init__(opened)
         self._tap = tap
-        self._reader = FAMILY.reader(ReaderInput())
+        self._reader = FAMILY.reader(ReaderInput(response_id=response_id))
         self._has_ended = False
         if client.has_listeners():
             tap.copy_to(opened)
@@ -94,10 +96,10 @@ class Events(Opened):
 class Chunks(Opened):
     """Chat chunks of a provider that only litellm speaks to."""
 
-    def __init__(self, opened: Any, chunks: Any, tools: ToolTable) -> None:
+    def __init__(self, opened: Any, chunks: Any, tools: ToolTable, response_id: str = "") -> None:
         super().__init__(opened)
         self._chunks = chunks
-        self._translator = ChatTranslator(tools)
+        self._translator = ChatTranslator(tools, minting(response_id, mint_id))
         self._is_over = False
         if not client.has_listeners():
             skip_cost_logging(chunks)
@@ -143,14 +145,16 @@ class Whole(Opened):
         return client.plain(response)
 
 
-def source_of(opened: Any, tap: SseTap | None, tools: ToolTable) -> Source:
-    """The source for whatever litellm answered."""
+def source_of(opened: Any, tap: SseTap | None, tools: ToolTable, response_id: str = "") -> Source:
+    """The source for whatever litellm answered; ``response_id`` is the bridge's own."""
     chunks = client.chat_stream(opened)
     if chunks is not None:
-        return Chunks(opened, chunks, tools)
+        return Chunks(opened, chunks, tools, response_id)
     if not client.is_stream(opened):
         return Whole(opened)
-    return Tapped(opened, tap) if tap is not None and tap.is_free else Events(opened)
+    if tap is None or not tap.is_free:
+        return Events(opened)
+    return Tapped(opened, tap, response_id)
 
 
 def native_draft(event: Any) -> Draft:

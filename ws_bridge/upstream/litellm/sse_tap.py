@@ -134,7 +134,7 @@ class SseTap(httpx.AsyncByteStream):
     def __init__(self, upstream: Any, most: int = MAX_ANSWER) -> None:
         self._upstream = upstream
         self._left = most
-        self._wire: AsyncIterator[bytes] | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
         self._is_read = False  # by litellm, past the tap
         self._copies: asyncio.Queue[bytes] | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -146,9 +146,9 @@ class SseTap(httpx.AsyncByteStream):
 
     async def read(self) -> bytes | None:
         """What one read of the wire brings; None at the end. Raises ``TooLarge``."""
-        if self._wire is None:
-            self._wire = aiter(self._upstream)
-        data = await anext(self._wire, b"")
+        if self._chunks is None:
+            self._chunks = aiter(self._upstream)
+        data = await anext(self._chunks, b"")
         self._left -= len(data)
         if self._left < 0:
             raise TooLarge(TOO_LARGE)
@@ -182,7 +182,7 @@ class SseTap(httpx.AsyncByteStream):
             self._listening.cancel()
             self._listening = None
         await self._upstream.aclose()
-        self._wire, self._upstream = None, httpx.ByteStream(b"")
+        self._chunks, self._upstream = None, httpx.ByteStream(b"")
 
 
 async def _read_out(listener: AsyncIterator[Any]) -> None:

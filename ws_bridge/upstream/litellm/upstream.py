@@ -122,9 +122,11 @@ async def _attempt(request: Request, deadlines: Deadlines) -> Answer:
     try:
         # Some of litellm's streams call their provider only when they are read.
         with deadlines, catching(request.target.most_bytes):
-            call = await aside(partial(call_of, request), values=request.weight())
+            call = await aside(
+                partial(call_of, request), values=request.weight(), size=request.chain.weight()
+            )
             opened, tap = await client.open_stream(call)
-            source = source_of(opened, tap, call.written.tools)
+            source = source_of(opened, tap, call.written.tools, request.response_id)
             while not (first := await source.read()):
                 if first is None:
                     raise truncated()  # noqa: TRY301 - classified like any other

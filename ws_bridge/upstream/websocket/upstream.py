@@ -22,6 +22,8 @@ from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
+from ws_bridge.protocol.output.builder import mint_id
+from ws_bridge.protocol.references import minting
 from ws_bridge.upstream.base import Answer, Request, Target
 from ws_bridge.upstream.deadlines import Deadlines
 from ws_bridge.upstream.dialects.responses.normaliser import Normaliser
@@ -185,7 +187,7 @@ class LaneAnswer(Answer):
         self._deadlines = deadlines
         self._has_begun = False
         self._is_over = False
-        self._normaliser = Normaliser()
+        self._normaliser = Normaliser(minting(request.response_id, mint_id))
         self._failing: UpstreamError | None = None  # for the next read to raise
 
     async def read(self) -> Sequence[Draft] | None:

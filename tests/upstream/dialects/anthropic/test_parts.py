@@ -6,7 +6,7 @@ import pytest
 
 from ws_bridge.errors import InvalidRequest, UpstreamError
 from ws_bridge.upstream.dialects.anthropic.parts import block_of
-from ws_bridge.upstream.dialects.entries import Part
+from ws_bridge.upstream.dialects.entries import ContentPart
 
 PDF = base64.b64encode(b"%PDF-1.7").decode()
 TEXT = base64.b64encode("ä,b".encode()).decode()
@@ -18,12 +18,12 @@ AS_PDF = {"type": "base64", "media_type": "application/pdf", "data": PDF}
     ("part", "source"),
     [
         (
-            Part("image", media_type="image/jpg", data="AA"),
+            ContentPart("image", media_type="image/jpg", data="AA"),
             {"type": "base64", "media_type": "image/jpeg", "data": "AA"},
         ),
-        (Part("image", url="https://a/b.png"), {"type": "url", "url": "https://a/b.png"}),
+        (ContentPart("image", url="https://a/b.png"), {"type": "url", "url": "https://a/b.png"}),
         (
-            Part("file", media_type="image/png", data="AA"),
+            ContentPart("file", media_type="image/png", data="AA"),
             {"type": "base64", "media_type": "image/png", "data": "AA"},
         ),
     ],
@@ -35,12 +35,12 @@ def test_an_image_is_data_or_a_link(part, source):
 @pytest.mark.parametrize(
     ("part", "source"),
     [
-        (Part("file", media_type="application/pdf", data=PDF), AS_PDF),
-        (Part("file", data=PDF), AS_PDF),
-        (Part("file", media_type="application/octet-stream", data=PDF), AS_PDF),
-        (Part("file", media_type="text/csv", data=TEXT), PLAIN),
-        (Part("file", media_type="application/json", data=TEXT), PLAIN),
-        (Part("file", url="https://a/b"), {"type": "url", "url": "https://a/b"}),
+        (ContentPart("file", media_type="application/pdf", data=PDF), AS_PDF),
+        (ContentPart("file", data=PDF), AS_PDF),
+        (ContentPart("file", media_type="application/octet-stream", data=PDF), AS_PDF),
+        (ContentPart("file", media_type="text/csv", data=TEXT), PLAIN),
+        (ContentPart("file", media_type="application/json", data=TEXT), PLAIN),
+        (ContentPart("file", url="https://a/b"), {"type": "url", "url": "https://a/b"}),
     ],
 )
 def test_a_file_is_a_document(part, source):
@@ -48,21 +48,21 @@ def test_a_file_is_a_document(part, source):
 
 
 def test_a_files_name_is_its_title_and_tells_its_type():
-    part = Part("file", data=TEXT, name="a.csv")
+    part = ContentPart("file", data=TEXT, name="a.csv")
     assert block_of(part) == {"type": "document", "source": PLAIN, "title": "a.csv"}
 
 
 def test_blank_text_is_nothing():
-    assert block_of(Part("text", " \n")) is None
-    assert block_of(Part("text", " a")) == {"type": "text", "text": " a"}
+    assert block_of(ContentPart("text", " \n")) is None
+    assert block_of(ContentPart("text", " a")) == {"type": "text", "text": " a"}
 
 
 @pytest.mark.parametrize(
     "part",
     [
-        Part("audio", media_type="audio/wav", data="AA"),
-        Part("file", media_type="application/msword", data="AA"),
-        Part("file", data="AA"),
+        ContentPart("audio", media_type="audio/wav", data="AA"),
+        ContentPart("file", media_type="application/msword", data="AA"),
+        ContentPart("file", data="AA"),
     ],
 )
 def test_what_anthropic_does_not_read_is_refused(part):
@@ -72,7 +72,7 @@ def test_what_anthropic_does_not_read_is_refused(part):
 
 
 @pytest.mark.parametrize(
-    "part", [Part("image"), Part("file", media_type="text/plain", data="no base64")]
+    "part", [ContentPart("image"), ContentPart("file", media_type="text/plain", data="no base64")]
 )
 def test_what_holds_nothing_is_refused(part):
     with pytest.raises(InvalidRequest):

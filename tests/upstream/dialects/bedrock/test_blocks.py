@@ -4,7 +4,7 @@ import pytest
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.upstream.dialects.bedrock.blocks import BlockWriter
-from ws_bridge.upstream.dialects.entries import Part
+from ws_bridge.upstream.dialects.entries import ContentPart
 
 
 def blocks(*parts):
@@ -14,17 +14,17 @@ def blocks(*parts):
 @pytest.mark.parametrize(
     ("part", "block"),
     [
-        (Part("text", "a"), {"text": "a"}),
+        (ContentPart("text", "a"), {"text": "a"}),
         (
-            Part("image", media_type="image/jpg", data="QQ=="),
+            ContentPart("image", media_type="image/jpg", data="QQ=="),
             {"image": {"format": "jpeg", "source": {"bytes": "QQ=="}}},
         ),
         (
-            Part("file", media_type="image/PNG", data="QQ==", name="a.png"),
+            ContentPart("file", media_type="image/PNG", data="QQ==", name="a.png"),
             {"image": {"format": "png", "source": {"bytes": "QQ=="}}},
         ),
         (
-            Part("audio", media_type="audio/wav", data="QQ=="),
+            ContentPart("audio", media_type="audio/wav", data="QQ=="),
             {"audio": {"format": "wav", "source": {"bytes": "QQ=="}}},
         ),
     ],
@@ -44,14 +44,14 @@ def test_media_go_as_bytes(part, block):
     ],
 )
 def test_a_documents_format_is_its_types_or_its_names(media_type, name, form):
-    block = blocks(Part("file", media_type=media_type, data="QQ==", name=name))[0]
+    block = blocks(ContentPart("file", media_type=media_type, data="QQ==", name=name))[0]
 
     assert block["document"]["format"] == form
 
 
 def test_documents_have_names_that_the_api_takes_and_text_beside_them():
-    part = Part("file", media_type="application/pdf", data="QQ==", name="a_b  ü.v1.pdf")
-    nameless = Part("file", media_type="application/pdf", data="QQ==")
+    part = ContentPart("file", media_type="application/pdf", data="QQ==", name="a_b  ü.v1.pdf")
+    nameless = ContentPart("file", media_type="application/pdf", data="QQ==")
     first, second, third, text = blocks(part, part, nameless)
 
     names = [block["document"]["name"] for block in (first, second, third)]
@@ -60,16 +60,16 @@ def test_documents_have_names_that_the_api_takes_and_text_beside_them():
 
 
 def test_blank_text_is_left_out():
-    assert blocks(Part("text", " \n")) == []
+    assert blocks(ContentPart("text", " \n")) == []
 
 
 @pytest.mark.parametrize(
     "part",
     [
-        Part("image", media_type="image/tiff", data="QQ=="),
-        Part("audio", media_type="audio/None", data="QQ=="),
-        Part("file", media_type="application/zip", data="QQ==", name="a.zip"),
-        Part("file", data="QQ=="),
+        ContentPart("image", media_type="image/tiff", data="QQ=="),
+        ContentPart("audio", media_type="audio/None", data="QQ=="),
+        ContentPart("file", media_type="application/zip", data="QQ==", name="a.zip"),
+        ContentPart("file", data="QQ=="),
     ],
 )
 def test_a_format_that_bedrock_lacks_is_refused(part):

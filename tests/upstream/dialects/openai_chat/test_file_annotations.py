@@ -55,6 +55,10 @@ def test_other_providers_do_not_want_them() -> None:
     assert sent == [{"role": "assistant", "content": "a"}, USER]
 
 
+def test_files_of_an_answer_without_items_have_no_message_to_stand_in() -> None:
+    assert messages(USER, turn({"annotations": [FILE]}, []), USER) == [USER, USER]
+
+
 def test_searches_that_a_provider_ran_are_not_sent_back() -> None:
     ran = {"index": 0, "type": "search", "arguments": '{"query": "q"}', "output": "found"}
     side_data, items = kept(chunk(executed_tools=[ran]), chunk(content="a"), provider="groq")

@@ -8,25 +8,25 @@ from typing import Any
 import pytest
 
 from ws_bridge.protocol.tools import ClientTool
-from ws_bridge.upstream.dialects.entries import Part, ToolResult, ToolUse, UserTurn
+from ws_bridge.upstream.dialects.entries import ContentPart, ToolResult, ToolUse, UserTurn
 from ws_bridge.upstream.dialects.openai_chat.messages import MessageWriter
 from ws_bridge.upstream.dialects.openai_chat.turns import AnswerTurn, OwnThought, Turn
 from ws_bridge.upstream.dialects.openai_chat.variants import PLAIN, Variant, variant_of
 
 TOOL = ClientTool("f", "function", "f")
-IMAGE = Part("image", media_type="image/png", data="QQ==", detail="low")
+IMAGE = ContentPart("image", media_type="image/png", data="QQ==", detail="low")
 SHOWN = {"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ==", "detail": "low"}}
 
 
-def user(*parts: Part | str, role: str = "user") -> UserTurn:
-    return UserTurn(role, tuple(Part("text", p) if isinstance(p, str) else p for p in parts))
+def user(*parts: ContentPart | str, role: str = "user") -> UserTurn:
+    return UserTurn(role, tuple(ContentPart("text", p) if isinstance(p, str) else p for p in parts))
 
 
 def write(*turns: Turn, variant: Variant = PLAIN, thinks: bool = False) -> Any:
     return MessageWriter(variant, thinks=thinks).write(turns)
 
 
-def called(*parts: Part | str, call_id: str = "call_1", **more: Any) -> AnswerTurn:
+def called(*parts: ContentPart | str, call_id: str = "call_1", **more: Any) -> AnswerTurn:
     result = ToolResult(call_id, TOOL, user(*parts).parts)
     return AnswerTurn(calls=[ToolUse(call_id, TOOL, {"a": 1})], results={call_id: result}, **more)
 
@@ -146,37 +146,37 @@ def test_an_empty_message_is_left_out_where_it_would_be_refused() -> None:
     [
         (
             "file",
-            Part("file", media_type="text/csv", data="QQ==", name="a.csv"),
+            ContentPart("file", media_type="text/csv", data="QQ==", name="a.csv"),
             {"filename": "a.csv", "file_data": "data:text/csv;base64,QQ=="},
         ),
         (
             "file",
-            Part("file", data="QQ==", name="a.txt"),
+            ContentPart("file", data="QQ==", name="a.txt"),
             {"filename": "a.txt", "file_data": "data:text/plain;base64,QQ=="},
         ),
         (
             "file",
-            Part("file", data="QQ=="),
+            ContentPart("file", data="QQ=="),
             {"filename": "file", "file_data": "data:application/pdf;base64,QQ=="},
         ),
-        ("file", Part("file", file_id="f1"), {"file_id": "f1"}),
-        ("document_url", Part("file", url="https://a/b.pdf"), "https://a/b.pdf"),
-        ("file_url", Part("file", media_type="text/csv", data="QQ=="), {"url": "QQ=="}),
+        ("file", ContentPart("file", file_id="f1"), {"file_id": "f1"}),
+        ("document_url", ContentPart("file", url="https://a/b.pdf"), "https://a/b.pdf"),
+        ("file_url", ContentPart("file", media_type="text/csv", data="QQ=="), {"url": "QQ=="}),
     ],
 )
-def test_files(files: str, part: Part, expected: Any) -> None:
+def test_files(files: str, part: ContentPart, expected: Any) -> None:
     (message,) = write(user(part), variant=replace(PLAIN, files=files))
     assert message["content"] == [{"type": files, files: expected}]
 
 
 def test_sound() -> None:
-    (message,) = write(user(Part("audio", media_type="audio/wav", data="QQ==")))
+    (message,) = write(user(ContentPart("audio", media_type="audio/wav", data="QQ==")))
     sound = {"data": "QQ==", "format": "wav"}
     assert message["content"] == [{"type": "input_audio", "input_audio": sound}]
 
 
 def test_sound_is_bare_for_mistral() -> None:
-    sound = Part("audio", media_type="audio/wav", data="QQ==")
+    sound = ContentPart("audio", media_type="audio/wav", data="QQ==")
     (message,) = write(user(sound), variant=variant_of("mistral"))
     assert message["content"] == [{"type": "input_audio", "input_audio": "QQ=="}]
 

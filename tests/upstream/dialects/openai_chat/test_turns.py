@@ -5,9 +5,9 @@ from __future__ import annotations
 from ws_bridge.protocol.tools import ClientTool
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
+    ContentPart,
     Entry,
     HostedUse,
-    Part,
     Thought,
     ToolResult,
     ToolUse,
@@ -23,7 +23,7 @@ from ws_bridge.upstream.dialects.seals import MakerSeals
 
 SEALS = MakerSeals("maker", lambda: [b"key"])
 TOOL = ClientTool("f", "function", "f")
-HELLO = UserTurn("user", (Part("text", "hello"),))
+HELLO = UserTurn("user", (ContentPart("text", "hello"),))
 
 
 def use(call_id: str) -> ToolUse:
@@ -31,7 +31,7 @@ def use(call_id: str) -> ToolUse:
 
 
 def result(call_id: str, text: str = "r") -> ToolResult:
-    return ToolResult(call_id, TOOL, (Part("text", text),))
+    return ToolResult(call_id, TOOL, (ContentPart("text", text),))
 
 
 def turns(*entries: Entry) -> list[Turn]:
@@ -120,4 +120,4 @@ def test_a_call_without_a_result_gets_one() -> None:
 
 
 def test_a_result_without_a_call_is_the_users_text() -> None:
-    assert turns(result("a", "r")) == [UserTurn("user", (Part("text", "r"),))]
+    assert turns(result("a", "r")) == [UserTurn("user", (ContentPart("text", "r"),))]

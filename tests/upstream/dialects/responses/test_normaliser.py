@@ -342,6 +342,26 @@ def test_a_hosted_call_keeps_its_own_words():
 # Halves of characters
 
 
+@pytest.mark.parametrize("kind", ["message", "of_tomorrow"])
+def test_arguments_that_name_another_item_end_somewhere(kind):
+    """A message has none: they are the call's. An unknown item may have them."""
+    other = {"id": "x_0", "type": kind, "status": "in_progress"}
+    asked = {"id": "fc_1", "type": "function_call", "call_id": "c", "name": "f", "arguments": ""}
+    delta = {"type": "response.function_call_arguments.delta", "delta": "{}", "output_index": 1}
+    response = {"id": "r", "status": "completed", "output": []}
+    events = [
+        added(other | ({"role": "assistant", "content": []} if kind == "message" else {})),
+        added(asked, 1),
+        delta | {"item_id": "x_0"},
+        {"type": "response.completed", "response": response},
+    ]
+    drafts = drafts_of(events)
+    owner = "fc_1" if kind == "message" else "x_0"
+    [sent] = [d for d in drafts if d.type.endswith("arguments.delta")]
+    [ended] = [d for d in drafts if d.fields.get("arguments") == "{}"]
+    assert (sent.fields["item_id"], ended.fields["item_id"]) == (owner, owner)
+
+
 def test_half_of_a_character_waits_for_the_other_one():
     events = client_events(stream_of(added(MESSAGE), delta("a\ud83d"), delta("\ude42b")))
     assert [event["delta"] for event in events if "delta" in event] == ["a", "🙂b"]

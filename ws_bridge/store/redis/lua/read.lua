@@ -6,7 +6,8 @@
 --       5 '1' for a chain: with the side data
 -- Returns false for another owner's, a deleted or an unknown response, and for one whose final
 -- event was lost, else
---   {status, last, overdue, taken over, entries, final event, record, side data}
+--   {status, last, overdue, taken over, entries, makers of its input's items, final event,
+--    record, side data}
 
 local function is_owner(kept)
   for name in string.gmatch(ARGV[1], '%S+') do
@@ -15,7 +16,7 @@ local function is_owner(kept)
   return false
 end
 
-local m = redis.call('HMGET', KEYS[1], 'ow', 'st', 'n', 'lx', 'tk')
+local m = redis.call('HMGET', KEYS[1], 'ow', 'st', 'n', 'lx', 'tk', 'im')
 if not m[1] or not is_owner(m[1]) or m[2] == 'deleted' then return false end
 
 local overdue, final = 0, ''
@@ -32,5 +33,6 @@ if final == '' or ARGV[4] == '' then
   entries = redis.call('XRANGE', KEYS[2], after, '+', 'COUNT', ARGV[3])
 end
 local record = ARGV[4] == '1' and redis.call('GET', KEYS[4]) or ''
+local makers = record ~= '' and m[6] or ''
 local side = ARGV[5] == '1' and redis.call('HGET', KEYS[1], 'side') or ''
-return {m[2], tonumber(m[3]), overdue, m[5] and 1 or 0, entries, final, record or '', side or ''}
+return {m[2], tonumber(m[3]), overdue, m[5] and 1 or 0, entries, makers, final, record or '', side or ''}

@@ -19,8 +19,8 @@ from ws_bridge.upstream.dialects.anthropic.parts import block_of
 from ws_bridge.upstream.dialects.entries import (
     SYSTEM,
     AnswerText,
+    ContentPart,
     OwnBlock,
-    Part,
     PlainEntry,
     Thought,
     ToolResult,
@@ -63,7 +63,7 @@ def messages_of(
     return history.finish()
 
 
-def blocks_of(parts: Iterable[Part]) -> list[Json]:
+def blocks_of(parts: Iterable[ContentPart]) -> list[Json]:
     """The blocks of parts, without those that would be empty."""
     return [block for part in parts if (block := block_of(part)) is not None]
 

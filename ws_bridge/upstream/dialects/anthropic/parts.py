@@ -11,7 +11,7 @@ import mimetypes
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.entries import Part
+from ws_bridge.upstream.dialects.entries import ContentPart
 from ws_bridge.upstream.dialects.table import refused
 
 PDF = "application/pdf"
@@ -22,7 +22,7 @@ TEXTUAL = frozenset(
 )
 
 
-def block_of(part: Part) -> Json | None:
+def block_of(part: ContentPart) -> Json | None:
     """The block of a part; None for blank text. Raises a 400."""
     if part.kind == "text":
         return {"type": "text", "text": part.text} if part.text.strip() else None
@@ -33,7 +33,7 @@ def block_of(part: Part) -> Json | None:
     raise refused("content part", part.kind, "input")
 
 
-def _image(part: Part, media_type: str) -> Json:
+def _image(part: ContentPart, media_type: str) -> Json:
     if part.url:
         return {"type": "image", "source": {"type": "url", "url": part.url}}
     if not part.data:
@@ -42,7 +42,7 @@ def _image(part: Part, media_type: str) -> Json:
     return {"type": "image", "source": source}
 
 
-def _file(part: Part) -> Json:
+def _file(part: ContentPart) -> Json:
     if part.url:
         return _document(part, {"type": "url", "url": part.url})
     media_type = _media_type(part)
@@ -56,12 +56,12 @@ def _file(part: Part) -> Json:
     raise refused("file type", media_type or part.name, "input", "Send a PDF, text or an image.")
 
 
-def _document(part: Part, source: Json) -> Json:
+def _document(part: ContentPart, source: Json) -> Json:
     title = {"title": part.name} if part.name else {}
     return {"type": "document", "source": source, **title}
 
 
-def _media_type(part: Part) -> str:
+def _media_type(part: ContentPart) -> str:
     """The type of a file, also where the client did not say it."""
     if part.media_type and part.media_type != "application/octet-stream":
         return SAME.get(part.media_type, part.media_type)
@@ -70,7 +70,7 @@ def _media_type(part: Part) -> str:
     return mimetypes.guess_type(part.name)[0] or ""
 
 
-def _decoded(part: Part) -> str:
+def _decoded(part: ContentPart) -> str:
     try:
         return base64.b64decode(part.data, validate=True).decode(errors="replace")
     except ValueError:

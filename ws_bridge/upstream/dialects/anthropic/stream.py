@@ -33,6 +33,7 @@ from ws_bridge.upstream.dialects.anthropic.citations import annotations_of
 from ws_bridge.upstream.dialects.anthropic.own_blocks import side_data_of
 from ws_bridge.upstream.dialects.anthropic.usage import UsageCounter
 from ws_bridge.upstream.dialects.base import ReaderInput
+from ws_bridge.upstream.dialects.ends import CUT, FILTERED
 from ws_bridge.upstream.dialects.event_reader import (
     DONE,
     EventReader,
@@ -43,7 +44,6 @@ from ws_bridge.upstream.dialects.event_reader import (
 from ws_bridge.upstream.errors import truncated
 from ws_bridge.upstream.provider_errors import error_of, has_error
 
-CUT, FILTERED = "max_output_tokens", "content_filter"
 PAUSED = "pause_turn"
 # The words of Anthropic, and of others who speak its dialect: "" or why the answer is incomplete.
 STOP_REASONS: Mapping[str, str] = {

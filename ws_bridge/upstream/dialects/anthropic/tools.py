@@ -10,7 +10,7 @@ Rule 3: `allowed_tools` leaves the other tools out: the dialect has no such choi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
@@ -19,6 +19,7 @@ from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.anthropic.schemas import input_schema
 from ws_bridge.upstream.dialects.anthropic.table import SEARCHES, TABLE
 from ws_bridge.upstream.dialects.table import refused
+from ws_bridge.upstream.dialects.tool_choice import ToolChoice, read_choice
 
 CODE_EXECUTION, MCP_CLIENT = "code-execution-2025-08-25", "mcp-client-2025-11-20"
 TOOL_SEARCH = "advanced-tool-use-2025-11-20"
@@ -57,22 +58,19 @@ class OfferedTools:
 
 def tools_of(table: ToolTable, options: Json, called: Iterable[ClientTool]) -> OfferedTools:
     """What is offered. ``called``: the tools of the calls in the history. Raises a 400."""
-    choice = options.get("tool_choice")
-    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-        table, choice = _narrowed(table, choice), choice.get("mode") or "auto"
+    choice = read_choice(options.get("tool_choice"), table, TABLE)
+    table = choice.tools
     offered = OfferedTools(table)
     searches = any(tool.get("type") == "tool_search" for _, tool in table.hosted)
     offered.tools = [_function(tool, may_wait=searches) for tool in table.tools.values()]
     for place, tool in table.hosted:
-        kind = str(tool.get("type"))
-        if TABLE.takes("tools", kind, place):
-            kind = "web_search" if kind in SEARCHES else kind
-            _check_options(tool, OPTIONS[kind], place)
-            HOSTED[kind](offered, tool, place)
+        kind = "web_search" if tool["type"] in SEARCHES else tool["type"]
+        _check_options(tool, OPTIONS[kind], place)
+        HOSTED[kind](offered, tool, place)
     _check_names(offered.tools)
     _limit(offered, options.get("max_tool_calls"))
-    if offered.tools or choice not in (None, "auto", "none"):
-        offered.choice = _choice(offered, choice, options.get("parallel_tool_calls"))
+    if offered.tools:
+        offered.choice = _choice(choice, is_single=options.get("parallel_tool_calls") is False)
     else:
         # Calls in a history need tools that are described, which may not be called now.
         offered.tools = [_function(tool) for tool in {one.flat: one for one in called}.values()]
@@ -218,59 +216,15 @@ HOSTED: Mapping[str, Callable[[OfferedTools, Json, str], None]] = {
 # The choice
 
 
-def _narrowed(table: ToolTable, choice: Json) -> ToolTable:
-    """The table with the allowed tools only."""
-    allowed = [one for one in choice.get("tools") or () if isinstance(one, dict)]
-    flats = []
-    for one in allowed:
-        if tool := table.named(one):
-            flats.append(tool.flat)
-        elif not any(_is_meant(one, tool) for _, tool in table.hosted):
-            raise _not_offered(one)
-    hosted = [
-        (place, tool)
-        for place, tool in table.hosted
-        if any(_is_meant(one, tool) for one in allowed)
-    ]
-    return replace(table.narrowed(flats), hosted=tuple(hosted))
-
-
-def _is_meant(choice: Json, tool: Json) -> bool:
-    label = choice.get("server_label")
-    return choice.get("type") == tool.get("type") and label in (None, tool.get("server_label"))
-
-
-def _choice(offered: OfferedTools, choice: Any, parallel: Any) -> Json | None:
+def _choice(choice: ToolChoice, *, is_single: bool) -> Json | None:
     """The body's `tool_choice`; None for what it is by itself."""
-    written = _written(offered, choice)
-    if parallel is False and written["type"] != "none":
+    written: Json = {"type": CHOICES[choice.mode]}
+    if choice.one or choice.hosted:
+        name = choice.one.flat if choice.one else NAMES[choice.hosted]
+        written = {"type": "tool", "name": name}
+    if is_single and choice.mode != "none":
         return {**written, "disable_parallel_tool_use": True}
     return None if written == {"type": "auto"} else written
-
-
-def _written(offered: OfferedTools, choice: Any) -> Json:
-    if choice is None:
-        return {"type": "auto"}
-    kind = str(choice.get("type") if isinstance(choice, dict) else choice)
-    TABLE.takes("choices", kind, "tool_choice")
-    if kind == "required" and not offered.tools:
-        raise InvalidRequest("'tool_choice' needs 'tools'.", param="tool_choice")
-    if kind in CHOICES:
-        return {"type": CHOICES[kind]}
-    if not isinstance(choice, dict):
-        choice = {"type": kind}
-    if tool := offered.table.named(choice):
-        return {"type": "tool", "name": tool.flat}
-    name = NAMES.get(kind)
-    if name is None or all(one.get("name") != name for one in offered.tools):
-        raise _not_offered(choice)
-    return {"type": "tool", "name": name}
-
-
-def _not_offered(choice: Json) -> InvalidRequest:
-    name = str(choice.get("name") or choice.get("type"))[:64]
-    message = f"The tool '{name}' of 'tool_choice' is not among 'tools'."
-    return InvalidRequest(message, param="tool_choice")
 
 
 def _object(value: Any) -> Json:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.entries import Part
+from ws_bridge.upstream.dialects.entries import ContentPart
 
 IMAGES = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
 IMAGES["image/jpg"] = "jpeg"
@@ -45,7 +45,7 @@ class BlockWriter:
     def __init__(self) -> None:
         self._names: set[str] = set()
 
-    def blocks(self, parts: Iterable[Part]) -> list[Json]:
+    def blocks(self, parts: Iterable[ContentPart]) -> list[Json]:
         """The blocks of a user's parts or of a tool's output; text that is blank is left out.
 
         Raises ``InvalidRequest`` for a format that Bedrock does not take.
@@ -57,7 +57,7 @@ class BlockWriter:
             blocks.append({"text": f"File: {', '.join(name or '(unnamed)' for name in names)}"})
         return blocks
 
-    def _block(self, part: Part) -> Json:
+    def _block(self, part: ContentPart) -> Json:
         if part.kind == "text":
             return {"text": part.text}
         if part.kind == "audio":
@@ -77,14 +77,14 @@ class BlockWriter:
         return unique
 
 
-def _media(kind: str, part: Part, formats: Mapping[str, str]) -> Json:
+def _media(kind: str, part: ContentPart, formats: Mapping[str, str]) -> Json:
     form = formats.get(part.media_type.lower())
     if form is None:
         raise _unknown(part)
     return {kind: {"format": form, "source": {"bytes": part.data}}}
 
 
-def _document(part: Part) -> Json:
+def _document(part: ContentPart) -> Json:
     extension = part.name.rpartition(".")[2].lower()
     form = DOCUMENTS.get(part.media_type.lower())
     if form in (None, "txt") and extension in EXTENSIONS:  # many clients send text/plain for all
@@ -94,7 +94,7 @@ def _document(part: Part) -> Json:
     return {"format": form, "source": {"bytes": part.data}}
 
 
-def _unknown(part: Part) -> InvalidRequest:
+def _unknown(part: ContentPart) -> InvalidRequest:
     named = part.media_type or "without a media type"
     return InvalidRequest(
         f"This model does not take a file of this format: {named[:64]}.",

@@ -25,9 +25,9 @@ from ws_bridge.upstream.dialects.bedrock.models import (
 )
 from ws_bridge.upstream.dialects.bedrock.table import TABLE
 from ws_bridge.upstream.dialects.bedrock.thinking import thinking_of_request
-from ws_bridge.upstream.dialects.choices import ToolChoice, check_hosted, choice_of
 from ws_bridge.upstream.dialects.options import check_includes, text_format_of
 from ws_bridge.upstream.dialects.table import refused
+from ws_bridge.upstream.dialects.tool_choice import ToolChoice, read_choice
 
 CACHE_POINT: Json = {"cachePoint": {"type": "default"}}
 UNAVAILABLE = "It is not available now."
@@ -46,7 +46,7 @@ NUMBERS = {"max_output_tokens": "maxTokens", "temperature": "temperature", "top_
 def write(given: WriterInput) -> ProviderRequest:
     """See ``Family.write``."""
     options = TABLE.options_to_translate(given.options, drop=given.drop_params)
-    choice = choice_of(options, given.tools, TABLE)
+    choice = read_choice(options.get("tool_choice"), given.tools, TABLE)
     check_includes(options, TABLE)
     history = history_of(given, options)
     thinking = thinking_of_request(options, given, history, is_forced=choice.mode == "required")
@@ -73,7 +73,7 @@ def write(given: WriterInput) -> ProviderRequest:
 
 
 def _tools(choice: ToolChoice, given: WriterInput, history: ConverseHistory) -> Json:
-    hosted = list(_hosted(given))
+    hosted = list(_hosted(choice, given))
     offered = list(choice.tools.tools.values()) if choice.mode != "none" else []
     is_strict = takes_strict_tools(given.model)
     specs = [_spec(tool, is_strict=is_strict) for tool in offered]
@@ -99,9 +99,9 @@ def _unavailable(name: str) -> Json:
     return {"toolSpec": spec}
 
 
-def _hosted(given: WriterInput) -> Iterator[Json]:
+def _hosted(choice: ToolChoice, given: WriterInput) -> Iterator[Json]:
     """Nova's own tools, which take no settings."""
-    for place, tool in check_hosted(given.tools, TABLE):
+    for place, tool in choice.tools.hosted:
         if not is_nova(given.model):
             raise refused("tool", str(tool["type"]), place)
         for name, value in tool.items():
@@ -133,7 +133,7 @@ def _claude_choice(
             raise refused("parameter", "parallel_tool_calls", "parallel_tool_calls")
         return {}
     fields: Json = {}
-    if choice.mode == "none" or not (choice.tools.tools or given.tools.hosted):
+    if choice.mode == "none" or not (choice.tools.tools or choice.tools.hosted):
         fields["type"] = "none"
     elif is_single:
         fields = {"type": "auto"} if choice.mode == "auto" else {}

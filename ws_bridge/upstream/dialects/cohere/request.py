@@ -8,18 +8,18 @@ Rule 2: the API has no choice of one tool: that tool is offered alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import orjson
 
 from ws_bridge.protocol.tools import ToolTable
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
-from ws_bridge.upstream.dialects.choices import ToolChoice, check_hosted, choice_of
 from ws_bridge.upstream.dialects.cohere.table import TABLE
 from ws_bridge.upstream.dialects.entries import (
     SYSTEM,
     AnswerText,
-    Part,
+    ContentPart,
     Thought,
     ToolResult,
     ToolUse,
@@ -30,6 +30,7 @@ from ws_bridge.upstream.dialects.entries import (
 from ws_bridge.upstream.dialects.options import check_includes, effort_of, text_format_of
 from ws_bridge.upstream.dialects.seals import MakerSeals
 from ws_bridge.upstream.dialects.table import refused
+from ws_bridge.upstream.dialects.tool_choice import ToolChoice, read_choice
 from ws_bridge.upstream.dialects.turns import ModelTurn, filled, turns_of
 
 PLAN = "tool_plan"  # the seal of a plan has this key
@@ -49,10 +50,9 @@ LEAST_P, MOST_P = 0.01, 0.99
 def write(given: WriterInput) -> ProviderRequest:
     """See ``Family.write``."""
     options = TABLE.options_to_translate(given.options, drop=given.drop_params)
-    check_hosted(given.tools, TABLE)
-    choice = choice_of(options, given.tools, TABLE)
+    choice = read_choice(options.get("tool_choice"), given.tools, TABLE)
     if choice.one is not None:
-        choice = ToolChoice("required", given.tools.narrowed([choice.one.flat]), choice.one)
+        choice = replace(choice, tools=choice.tools.narrowed([choice.one.flat]))
     body: Json = {"model": given.model, "messages": list(_messages(given, options)), "stream": True}
     body |= _tools(choice) | _numbers(options) | _format(options, drop=given.drop_params)
     body |= _thinking(options, given)
@@ -83,7 +83,7 @@ def _written(turn: UserTurn) -> Json:
     return {"role": "user", "content": [_part(part) for part in turn.parts]}
 
 
-def _part(part: Part) -> Json:
+def _part(part: ContentPart) -> Json:
     if part.kind == "text":
         return {"type": "text", "text": part.text}
     image = {"url": part.data_url}
@@ -92,7 +92,7 @@ def _part(part: Part) -> Json:
     return {"type": "image_url", "image_url": image}
 
 
-def _plain(parts: tuple[Part, ...]) -> str | list[Json]:
+def _plain(parts: tuple[ContentPart, ...]) -> str | list[Json]:
     """Content of a role that takes text only. Raises a 400 for an image."""
     if any(part.kind != "text" for part in parts):
         raise refused("content part", "input_image", "input", "Send it as the user's.")

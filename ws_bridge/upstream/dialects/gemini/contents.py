@@ -20,9 +20,9 @@ from ws_bridge.upstream.dialects.base import WriterInput
 from ws_bridge.upstream.dialects.entries import (
     SYSTEM,
     AnswerText,
+    ContentPart,
     Entry,
     MakerTurn,
-    Part,
     Thought,
     ToolResult,
     ToolUse,
@@ -240,11 +240,11 @@ class History:
         return {"response": response, **({"parts": within} if within else {})}, outside
 
 
-def _user_part(part: Part) -> Json:
+def _user_part(part: ContentPart) -> Json:
     return {"text": part.text} if part.kind == "text" else _blob(part)
 
 
-def _blob(part: Part) -> Json:
+def _blob(part: ContentPart) -> Json:
     """Data as Gemini takes it. Raises a 400 for data of an unknown type."""
     media_type = part.media_type or mimetypes.guess_type(part.name)[0]
     media_type = media_type or _sniffed(part.data, _FILES)

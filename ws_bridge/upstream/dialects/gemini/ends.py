@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ws_bridge.errors import UpstreamError
 from ws_bridge.types import Json
+from ws_bridge.upstream.dialects.ends import CUT, FILTERED, GOOD, failed
 from ws_bridge.upstream.errors import redacted
 
-COMPLETED = ""
-CUT, FILTERED = "max_output_tokens", "content_filter"
 # The reasons that are no failure; the value is that of `incomplete_details`.
 ENDS: Mapping[str, str] = {
-    "STOP": COMPLETED,
+    "STOP": GOOD,
     "MAX_TOKENS": CUT,
     "CONTINUATION": CUT,  # there is more, which a new request may ask for
     **dict.fromkeys(
@@ -30,7 +28,6 @@ FAILURES = frozenset(
         *("MISSING_THOUGHT_SIGNATURE", "TOO_MANY_TOOL_CALLS", "UNEXPECTED_TOOL_CALL"),
     }
 )
-_FAILED = "The model provider ended the answer with {}."
 
 
 def incomplete_reason(word: str, message: str, *, has_output: bool) -> str:
@@ -38,9 +35,8 @@ def incomplete_reason(word: str, message: str, *, has_output: bool) -> str:
     if word in ENDS:
         return ENDS[word]
     if word in FAILURES or not has_output:
-        shown = redacted(message) or _FAILED.format(redacted(word)[:64])
-        raise UpstreamError(shown, code=word[:64])
-    return COMPLETED
+        raise failed(redacted(word), redacted(message), code=word[:64])
+    return GOOD
 
 
 def has_figures(usage: Json) -> bool:

@@ -20,9 +20,9 @@ from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.output.tool_calls import ToolDelta
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import ReaderInput
+from ws_bridge.upstream.dialects.ends import GOOD
 from ws_bridge.upstream.dialects.event_reader import DONE, EventReader, ServerSentEvent, parsed
 from ws_bridge.upstream.dialects.gemini.ends import (
-    COMPLETED,
     has_figures,
     incomplete_reason,
     usage_of,
@@ -317,12 +317,12 @@ class GeminiReader(EventReader):
             raise truncated()
         has_output = self._output.has_output or self._partial is not None
         reason = incomplete_reason(self._finish, self._finish_message, has_output=has_output)
-        drafts = self._last_words(reason) + self._end_partial(cut=reason != COMPLETED)
+        drafts = self._last_words(reason) + self._end_partial(cut=reason != GOOD)
         if reason and (words := redacted(self._finish_message)):
             drafts += self._output.refusal(words)
         self._note(self._plain)
         self._output.usage = usage_of(self._usage)
-        self._output.side_data = self._own.side_data(is_cut=reason != COMPLETED)
+        self._output.side_data = self._own.side_data(is_cut=reason != GOOD)
         return drafts + self._output.finish(reason)
 
     def _last_words(self, reason: str) -> list[Draft]:

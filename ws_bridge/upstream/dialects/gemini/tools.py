@@ -17,7 +17,7 @@ from ws_bridge.upstream.dialects.base import WriterInput
 from ws_bridge.upstream.dialects.gemini.models import ModelTraits
 from ws_bridge.upstream.dialects.gemini.table import TABLE
 from ws_bridge.upstream.dialects.table import refused
-from ws_bridge.upstream.dialects.tool_choice import ToolChoice, offered, read_choice
+from ws_bridge.upstream.dialects.tool_choice import ToolChoice, read_choice
 
 SEARCH, CODE, IMAGES = "googleSearch", "codeExecution", "image"
 HOSTED = {
@@ -64,15 +64,15 @@ class ToolFields:
 def write_tools(given: WriterInput, choice: Any, traits: ModelTraits) -> ToolFields:
     """The fields. Raises a 400 for what Gemini, or this model, cannot do."""
     read = read_choice(choice, given.tools, TABLE)
-    table = offered(given.tools, read, TABLE)
-    asked = dict.fromkeys(_hosted(table, choice, traits))
+    table = read.tools
+    asked = dict.fromkeys(_hosted(table, traits))
     hosted = [name for name in asked if name != IMAGES and read.mode != "none"]
     functions = [_declaration(tool) for tool in table.tools.values()]
     if functions and hosted and not traits.is_new:
         raise refused("tool", _first_hosted(table), _place(table), MIXED)
     tools: list[Json] = [{"functionDeclarations": functions}] if functions else []
     tools += [{name: {}} for name in hosted]
-    config = _config(read, table)
+    config = _config(read)
     if functions and hosted:
         config["includeServerSideToolInvocations"] = True
     body: Json = {"tools": tools} if tools else {}
@@ -81,8 +81,7 @@ def write_tools(given: WriterInput, choice: Any, traits: ModelTraits) -> ToolFie
     return ToolFields(body, table, bool(hosted), IMAGES in asked)
 
 
-def _hosted(table: ToolTable, choice: Any, traits: ModelTraits) -> Iterator[str]:
-    allowed = _allowed_types(choice)
+def _hosted(table: ToolTable, traits: ModelTraits) -> Iterator[str]:
     for place, tool in table.hosted:
         kind = str(tool.get("type"))
         name = HOSTED[kind]
@@ -93,16 +92,7 @@ def _hosted(table: ToolTable, choice: Any, traits: ModelTraits) -> Iterator[str]
                 continue
             if value not in DEFAULTS[name].get(option, ()):
                 raise refused("parameter", option, f"{place}.{option}")
-        if allowed is None or kind in allowed:
-            yield name
-
-
-def _allowed_types(choice: Any) -> set[str] | None:
-    if not isinstance(choice, dict) or choice.get("type") != "allowed_tools":
-        return None
-    given = choice.get("tools")
-    listed = given if isinstance(given, list) else []
-    return {str(one.get("type")) for one in listed if isinstance(one, dict)}
+        yield name
 
 
 def _first_hosted(table: ToolTable) -> str:
@@ -122,13 +112,13 @@ def _declaration(tool: ClientTool) -> Json:
     return function
 
 
-def _config(choice: ToolChoice, table: ToolTable) -> Json:
+def _config(choice: ToolChoice) -> Json:
     """The choice; "auto" is what Gemini does unasked."""
-    if choice.mode not in MODES or not (table.tools or choice.mode == "required"):
+    if choice.mode not in MODES or not (choice.tools.tools or choice.mode == "required"):
         return {}
-    if not table.tools:
+    if not choice.tools.tools:
         raise refused("tool choice", "required", "tool_choice", "No function is offered.")
     calling: Json = {"mode": MODES[choice.mode]}
-    if choice.flat:
-        calling["allowedFunctionNames"] = [choice.flat]
+    if choice.one:
+        calling["allowedFunctionNames"] = [choice.one.flat]
     return {"functionCallingConfig": calling}

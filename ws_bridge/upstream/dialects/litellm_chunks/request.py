@@ -17,7 +17,7 @@ from ws_bridge.types import Item, Json
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
-    Part,
+    ContentPart,
     PlainEntry,
     Thought,
     ToolResult,
@@ -27,8 +27,9 @@ from ws_bridge.upstream.dialects.entries import (
     plain_entries_of,
 )
 from ws_bridge.upstream.dialects.litellm_chunks.table import TABLE
+from ws_bridge.upstream.dialects.options import check_includes
 from ws_bridge.upstream.dialects.table import SEND_DATA, refused
-from ws_bridge.upstream.dialects.tool_choice import offered, read_choice
+from ws_bridge.upstream.dialects.tool_choice import read_choice
 
 # These get a link as it is, and open it; for others litellm would open it from inside the
 # operator's network.
@@ -38,10 +39,10 @@ OPEN_LINKS = frozenset({"azure", "azure_ai", "github", "litellm_proxy"})
 def write(given: WriterInput) -> ProviderRequest:
     """The arguments of ``aresponses``, but for the model, address and key."""
     options = TABLE.options_to_translate(given.options, drop=given.drop_params)
-    for value in options.pop("include", ()):
-        TABLE.takes("includes", value, "include")
+    check_includes(options, TABLE)
+    options.pop("include", None)
     choice = read_choice(options.pop("tool_choice", None), given.tools, TABLE)
-    tools = offered(given.tools, choice, TABLE)
+    tools = choice.tools
     body: Json = {**options}
     body.pop("tools", None)
     if system := [_message(turn) for turn in instructions_of(options, TABLE)]:
@@ -53,8 +54,8 @@ def write(given: WriterInput) -> ProviderRequest:
         raise InvalidRequest("There is no input for the model.", param="input")
     if tools.tools:
         body["tools"] = list(_functions(tools))
-        if choice.flat:
-            body["tool_choice"] = {"type": "function", "name": choice.flat}
+        if choice.one:
+            body["tool_choice"] = {"type": "function", "name": choice.one.flat}
         elif choice.mode != "auto":
             body["tool_choice"] = choice.mode
     return ProviderRequest(body, tools=tools)
@@ -107,7 +108,7 @@ def _message(turn: UserTurn) -> Item:
     return {"type": "message", "role": turn.role, "content": list(map(_part, turn.parts))}
 
 
-def _part(part: Part) -> Json:
+def _part(part: ContentPart) -> Json:
     if part.kind == "image":
         detail = {"detail": part.detail} if part.detail else {}
         return {"type": "input_image", "image_url": part.data_url, **detail}

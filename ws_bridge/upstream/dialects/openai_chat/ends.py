@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from ws_bridge.errors import UpstreamError
-
-COMPLETED = ""  # no reason why the answer is incomplete
-TOKENS = "max_output_tokens"
-FILTER = "content_filter"
+from ws_bridge.upstream.dialects.ends import CUT, FILTERED, GOOD, failed
 
 WORDS = {
     **dict.fromkeys(
@@ -14,21 +10,21 @@ WORDS = {
             *("stop", "tool_calls", "function_call", "tool_use", "eos", "eos_token", "end_turn"),
             *("stop_sequence", "stop_token", "complete", "completed", "tool_call"),
         ),
-        COMPLETED,
+        GOOD,
     ),
     **dict.fromkeys(
         (
             *("length", "max_tokens", "model_length", "max_output_tokens", "max_length"),
             *("model_context_window_exceeded", "context_length_exceeded", "max_completion_tokens"),
         ),
-        TOKENS,
+        CUT,
     ),
     **dict.fromkeys(
         (
             *("content_filter", "content-filter", "sensitive", "safety", "refusal", "recitation"),
             *("prohibited_content", "blocklist", "spii", "guardrail_intervened"),
         ),
-        FILTER,
+        FILTERED,
     ),
 }
 FAILURES = frozenset(
@@ -54,10 +50,4 @@ def incomplete_reason(word: str, native: str, *, is_whole: bool) -> str:
             return WORDS[each]
     if not is_whole:
         raise failed(word or native)
-    return COMPLETED
-
-
-def failed(word: str) -> UpstreamError:
-    """The error of an answer that ended with a failure's word."""
-    shown = word[:64] if word.isascii() and word.isprintable() else "another word"
-    return UpstreamError(f"The model provider ended the answer with '{shown}'.")
+    return GOOD

@@ -30,9 +30,14 @@ def side_data_of(files: Mapping[str, Json]) -> Json | None:
 
 
 def own_block(turn: MakerTurn) -> OwnBlock | None:
-    """The fields that the message of the turn has beside its items; None if there are none."""
+    """The fields that the message of the turn has beside its items; None if there are none.
+
+    Without items there is no message.
+    """
     given = turn.side_data.get(ANNOTATIONS)
-    is_known = isinstance(given, list) and bool(given) and all(map(_is_file, given))
+    is_known = (
+        bool(turn.entries) and isinstance(given, list) and bool(given) and all(map(_is_file, given))
+    )
     return OwnBlock({ANNOTATIONS: given}) if is_known else None
 
 

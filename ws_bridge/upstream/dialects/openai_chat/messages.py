@@ -10,7 +10,7 @@ from itertools import groupby
 import orjson
 
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.entries import Part, ToolResult, ToolUse, UserTurn
+from ws_bridge.upstream.dialects.entries import ContentPart, ToolResult, ToolUse, UserTurn
 from ws_bridge.upstream.dialects.openai_chat.call_ids import for_provider
 from ws_bridge.upstream.dialects.openai_chat.thoughts import DETAILS, EXTRAS, FIELDS
 from ws_bridge.upstream.dialects.openai_chat.turns import AnswerTurn, OwnThought, Turn
@@ -104,23 +104,27 @@ class MessageWriter:
             content = [self._part(part) for part in result.parts]
         return {"role": "tool", "tool_call_id": call_id, "content": content}
 
-    def _shown_after(self, result: ToolResult) -> list[Part]:
+    def _shown_after(self, result: ToolResult) -> list[ContentPart]:
         """What the message of a tool cannot hold: the user shows it right after."""
         if self.variant.takes_tool_parts:
             return []
         shown = [part for part in result.parts if part.kind != "text"]
         call_id = for_provider(result.call_id, self.variant.call_ids)
-        return [Part("text", f"The output of the tool call {call_id}:"), *shown] if shown else []
+        return (
+            [ContentPart("text", f"The output of the tool call {call_id}:"), *shown]
+            if shown
+            else []
+        )
 
     # Parts
 
-    def _content(self, parts: Sequence[Part]) -> str | list[Json]:
+    def _content(self, parts: Sequence[ContentPart]) -> str | list[Json]:
         is_text = all(part.kind == "text" for part in parts)
         if is_text and (len(parts) == 1 or not self.variant.takes_text_lists):
             return "\n\n".join(part.text for part in parts)
         return [self._part(part) for part in parts]
 
-    def _part(self, part: Part) -> Json:
+    def _part(self, part: ContentPart) -> Json:
         if part.kind == "text":
             return {"type": "text", "text": part.text}
         if part.kind == "image":
@@ -134,32 +138,32 @@ class MessageWriter:
         return {"type": "input_audio", "input_audio": sound}
 
 
-def _file(part: Part) -> Json:
+def _file(part: ContentPart) -> Json:
     if part.file_id:
         return {"type": "file", "file": {"file_id": part.file_id}}
     name = part.name or "file"
     return {"type": "file", "file": {"filename": name, "file_data": _file_address(part)}}
 
 
-def _document(part: Part) -> Json:
+def _document(part: ContentPart) -> Json:
     name = {"document_name": part.name} if part.name else {}
     return {"type": "document_url", "document_url": _file_address(part), **name}
 
 
-def _file_url(part: Part) -> Json:
+def _file_url(part: ContentPart) -> Json:
     address = part.data or part.url  # bare base64 where it is data
     name = {"file_name": part.name} if part.name else {}
     return {"type": "file_url", "file_url": {"url": address}, **name}
 
 
-FILES: Mapping[str, Callable[[Part], Json]] = {
+FILES: Mapping[str, Callable[[ContentPart], Json]] = {
     "file": _file,
     "document_url": _document,
     "file_url": _file_url,
 }
 
 
-def _file_address(part: Part) -> str:
+def _file_address(part: ContentPart) -> str:
     if not part.data or part.media_type:
         return part.data_url
     media_type = mimetypes.guess_type(part.name)[0] or UNKNOWN_FILE

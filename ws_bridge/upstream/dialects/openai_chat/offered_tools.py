@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.tools import ClientTool, ToolTable
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.openai_chat.variants import SEARCH, Variant
 from ws_bridge.upstream.dialects.table import RequestTable, refused
-from ws_bridge.upstream.dialects.tool_choice import offered, read_choice
+from ws_bridge.upstream.dialects.tool_choice import read_choice
 
 # What a web search tool of the client may say, by the provider's way to search.
 SEARCH_FIELDS = {"web_search_options": frozenset({"search_context_size", "user_location"})}
@@ -43,23 +42,18 @@ def offer_of(tools: ToolTable, given: Any, variant: Variant, table: RequestTable
     choice = read_choice(given, tools, table)
     if choice.mode == "none" and not variant.knows_none:
         return Offer(tools.narrowed(()))
-    is_native = choice.allowed is not None and variant.knows_allowed_tools
-    narrowed = offered(tools, choice, table)
-    offer = Offer(narrowed)
-    shown = tools if is_native else narrowed
+    is_native = choice.is_narrowed and variant.knows_allowed_tools
+    offer = Offer(choice.tools)
+    shown = tools if is_native else choice.tools
     offer.tools += [_function(tool, variant) for tool in shown.tools.values()]
-    allowed = None if choice.allowed is None else _types(given)
-    for place, tool in tools.hosted:
-        if allowed is None or tool.get("type") in allowed:
-            _add_hosted(offer, tool, place, variant)
+    for place, tool in choice.tools.hosted:
+        _add_hosted(offer, tool, place, variant)
     if offer.tools:
         offer.fields["tools"] = offer.tools
         if given is not None:
             mode = variant.required if choice.mode == "required" else choice.mode
-            named = _named(choice.flat) if choice.flat else mode
-            offer.fields["tool_choice"] = _native(mode, narrowed) if is_native else named
-    elif choice.mode == "required" and not offer.has_hosted:
-        raise InvalidRequest("'tool_choice' needs 'tools'.", param="tool_choice")
+            named = _named(choice.one.flat) if choice.one else mode
+            offer.fields["tool_choice"] = _native(mode, choice.tools) if is_native else named
     return offer
 
 
@@ -74,13 +68,6 @@ def _function(tool: ClientTool, variant: Variant) -> Json:
 
 def _named(flat: str) -> Json:
     return {"type": "function", "function": {"name": flat}}
-
-
-def _types(choice: Json) -> set[str]:
-    """The types of the tools that a choice allows."""
-    given = choice.get("tools")
-    listed = given if isinstance(given, list) else ()
-    return {str(one.get("type")) for one in listed if isinstance(one, dict)}
 
 
 def _native(mode: str, tools: ToolTable) -> Json:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from ws_bridge.protocol.events import Draft
-from ws_bridge.protocol.output.items import logprobs_of, text_done
+from ws_bridge.protocol.output.items import logprobs_of
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.responses.items import GrowingText, OpenItem, OpenPart
 from ws_bridge.upstream.dialects.responses.kinds import (
@@ -71,7 +71,8 @@ def own_text_end(item: OpenItem, text: GrowingText, final: Any) -> Iterator[Draf
     if rest := text.finish(final):
         yield delta_of(kind, item.at, rest)
     if kind.stem not in WITHOUT_DONE:
-        yield text_done({**item.item, kind.name: text.text}, item.at)
+        named = {"name": item.item.get("name", "")} if item.type == "function_call" else {}
+        yield Draft(f"{kind.stem}.done", item.at | {kind.name: text.text} | named)
 
 
 def filled(item: OpenItem, given: Json) -> Json:

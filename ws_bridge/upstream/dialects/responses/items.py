@@ -227,10 +227,19 @@ class OpenItems:
         return self._by_index.get(wire_index) if type(wire_index) is int else None
 
     def find(
-        self, item_id: Any, wire_index: Any, types: frozenset[str], *, is_delta: bool = False
+        self,
+        item_id: Any,
+        wire_index: Any,
+        types: frozenset[str],
+        *,
+        owners: frozenset[str] = frozenset(),
+        is_delta: bool = False,
     ) -> OpenItem | None:
-        """The item that an event means (it may be done: the event is late); None: not known yet."""
-        if (named := self.named(item_id)) is not None:
+        """The item that an event means (it may be done: the event is late); None: not known yet.
+
+        ``types``: of the item that it means without an id; ``owners``: all that can have it.
+        """
+        if (named := self.named(item_id)) is not None and named.suits(owners):
             return named
         placed = self.placed(wire_index)
         if placed is not None and placed.suits(types) and (placed.is_open or not is_delta):

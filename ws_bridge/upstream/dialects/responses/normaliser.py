@@ -354,7 +354,9 @@ class Normaliser:
         item_id, index = draft.fields.get("item_id"), draft.fields.get("output_index")
         wanted = frozenset({starts}) if starts else types
         is_end = draft.type.endswith(".done")
-        item = self._items.find(item_id, index, wanted, is_delta=bool(starts) and not is_end)
+        owners = WITH_PARTS if types.issubset(WITH_PARTS) else types
+        is_delta = bool(starts) and not is_end
+        item = self._items.find(item_id, index, wanted, owners=owners, is_delta=is_delta)
         if item is None and starts in MADE_UP:
             item = self._items.make_up(starts, item_id, index)
             yield item_added(item.item, item.index)
