@@ -35,6 +35,7 @@ TOGETHER = {
     "dump": ("servers/test_dump.py",),  # has a server and providers of its own
     "bridges": ("support/test_fleet.py", "support/test_forkserver.py"),
     "clients": ("clients/",),
+    "loops": ("clients/test_agent_loops.py",),  # has servers and providers of its own
 }
 # What takes longest comes first, so that nobody waits for it in the end.
 FIRST = (
@@ -43,6 +44,7 @@ FIRST = (
     "servers",
     "bridges",
     "clients",
+    "loops",
     "server/transport/test_transport.py",
     "test_cli.py",
     "store/test_fences.py",

@@ -45,7 +45,7 @@ class Loop:
 
     @property
     def namespace(self) -> str:
-        return "travel" if "fleet" in self.model else ""
+        return "travel" if "namespaced" in self.model else ""
 
     def turns(self) -> Iterator[tuple[int, Step, tuple[str, ...]]]:
         """The turns before the last: number, what the model said, what the tools said."""

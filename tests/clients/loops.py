@@ -240,6 +240,6 @@ LOOPS = {
     ("journey", "references"): by_references,
     ("journey", "agents"): by_agents,
     ("journey", "pydantic"): by_pydantic,
-    ("fleet", "agents"): by_namespace,
+    ("namespaced", "agents"): by_namespace,
     ("handover", "agents"): by_handoff,
 }

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 GEMINI = Family("gemini", "gemini/gemini-", "/v1beta")
 SOCKET = Family("socket", "openai/", "/v1")  # the provider's own WebSocket
-TOLD = (*FAMILIES, GEMINI, SOCKET)
+AGENT_FAMILIES = (*FAMILIES, GEMINI, SOCKET)
 MODES = {"native": "managed", "socket": "native"}
 # What each family runs itself in the first turn.
 HOSTED = {
@@ -42,6 +42,24 @@ HISTORIES = {
 }
 
 
+# Way and history, where they go together.
+WAYS = ("socket", "elsewhere", "http")
+BRIEFLY = (("socket", "resent"), ("elsewhere", "chained"), ("http", "chained"), ("http", "resent"))
+ROUTES = {
+    "references": tuple((way, "referred") for way in WAYS),
+    "journey": (*itertools.product(WAYS, ("chained", "resent")), ("socket", "unstored")),
+    "namespaced": BRIEFLY,
+    "handover": BRIEFLY,
+}
+CASES = [
+    (story, client, *route)
+    for story, client in LOOPS
+    for route in (ROUTES["references"] if client == "references" else ROUTES[story])
+]
+# How often a tool takes its client to another server.
+MOVES = {"journey": 3, "namespaced": 3, "handover": 2}
+
+
 @pytest.fixture(scope="module")
 def fake() -> Iterator[FakeSockets]:
     with FakeSockets() as running:
@@ -56,7 +74,7 @@ def pair(fake: FakeSockets) -> Iterator[tuple[fleet.Bridge, fleet.Bridge]]:
         node = ends.enter_context(Node(valkey_binary()))
         models = [
             entry | {"mode": MODES.get(family.name, "auto")}
-            for family in TOLD
+            for family in AGENT_FAMILIES
             for entry in family.entries(fake.base_url)
         ]
         shared = config(fake.base_url) | {"models": models, "store": {"url": node.url}}
@@ -107,8 +125,6 @@ async def road(pair, tape: Tape) -> AsyncIterator[Road]:
         yield Road(pair, proxy, tape)
 
 
-# How often a tool takes its client to another server.
-MOVES = {"journey": 3, "fleet": 3, "handover": 2}
 MINTED = re.compile(r"(call|resp)_(?:[0-9a-f]{32}|theirs\d+)")
 
 
@@ -132,30 +148,15 @@ def asked_of(fake: FakeSockets, model: str) -> list[Json]:
     ]
 
 
-# Way and history, where they go together.
-JOURNEYS = tuple(itertools.product(("socket", "elsewhere", "http"), ("chained", "resent")))
-ROUTES = {
-    "references": tuple((way, "referred") for way in ("socket", "elsewhere", "http")),
-    "journey": (*JOURNEYS, ("socket", "unstored")),
-    "fleet": JOURNEYS,
-    "handover": JOURNEYS,
-}
-CASES = [
-    (story, client, *route)
-    for story, client in LOOPS
-    for route in (ROUTES["references"] if client == "references" else ROUTES[story])
-]
-
-
-@pytest.mark.parametrize("family", TOLD, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", AGENT_FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 async def test_a_loop_ends_and_its_provider_gets_its_own_words_back(
     road: Road, fake: FakeSockets, case: tuple[str, str, str, str], family: Family
 ):
     story, client, way, history = case
     model = "-".join((*case, family.name))
-    told = LOOPS[story, client](road.way(way, history), family.model(model), HOSTED[family.name])
-    assert await told == "Oslo is booked."
+    answer = LOOPS[story, client](road.way(way, history), family.model(model), HOSTED[family.name])
+    assert await answer == "Oslo is booked."
     model = family.route.partition("/")[2] + model
     asked = asked_of(fake, model)
     assert len(asked) == 4

@@ -20,6 +20,9 @@ Transport (all SSE; combine freely with the scenarios below): ``drop`` ends amid
 All three families: ``echo`` answers with what it got (JSON of the input, or of the messages);
 ``toolloop`` calls get_weather until it finds a tool's output, and then repeats that.
 
+Those and Gemini: ``journey``, ``handover``, ``namespaced`` are loops of several turns
+(`agent_loop`).
+
 Responses: hugeline (5 MB delta) bigN (N x "word") reasoning rawreasoning (adds reasoning_text)
 tools (two calls) rtools (reasoning first) refusal annot (web search, citations) logprobs phase
 image custom -ci (at the end: code interpreter) mcp unknownev errevent errnested failedearly

@@ -1,8 +1,8 @@
 """Three turns of tools and an answer, told in every dialect: what an agent goes through.
 
-A model named ``…journey…`` tells them; ``handover`` and ``fleet`` call a handoff and tools of a
+A model named ``…journey…`` tells them; ``handover`` calls a handoff, ``namespaced`` the tools of a
 namespace. Each step thinks and signs its thought; the first one also runs a tool of the provider's
-own (none in chat). The step is told by the tool outputs in the request.
+own (none in chat). Which step comes next is seen by the tool outputs in the request.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _steps(namespace: str = "", *, last: Call | None = None) -> tuple[Step, ...]
 STORIES = {
     "journey": _steps(),
     "handover": _steps(last=Call("transfer_to_booker", {})),
-    "fleet": _steps("travel"),
+    "namespaced": _steps("travel"),
 }
 
 
@@ -81,7 +81,7 @@ def _number(steps: tuple[Step, ...], outputs: int) -> int:
     raise ValueError("outputs that no step asked for")
 
 
-def told(model: str, body: Json, family: str) -> Iterator[Json] | None:
+def step_events(model: str, body: Json, family: str) -> Iterator[Json] | None:
     """The events of the next step in this family's form; None for other scenarios."""
     steps = story_of(model)
     if not steps:
@@ -237,9 +237,9 @@ class StepScript(ResponsesScript):
         self._number, self._step = number, step
 
     def _scenario(self) -> Callable[[ResponsesScript], Iterator[Json]]:
-        return lambda _: self._told()
+        return lambda _: self._items()
 
-    def _told(self) -> Iterator[Json]:
+    def _items(self) -> Iterator[Json]:
         for index, item in enumerate(responses_items(self._number, self._step)):
             if item["type"] == "message":
                 text = item["content"][0]["text"]

@@ -172,7 +172,7 @@ class FakeSockets(FakeProviders):
         accidents = self.accidents[model]
         accident = accidents.pop(0) if accidents else None
         body = {"input": items}
-        loop = agent_loop.told(model, body, "responses")
+        loop = agent_loop.step_events(model, body, "responses")
         events = loop or ResponsesScript(model, body, response_id).events()
         for count, event in enumerate(events, start=1):
             if accident and count > accident.after:
