@@ -4,6 +4,7 @@ import gc
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -24,6 +25,10 @@ Bridge.process = forkserver.Forked
 # No slowness of the machine is to reach a server's own limits.
 Bridge.settings = staticmethod(long_limits.config)
 Bridge.constants = long_limits.CONSTANTS
+
+# The suite does not know what time it is: an example may take as long as the machine lets it.
+hypothesis.settings.register_profile("timeless", deadline=None)
+hypothesis.settings.load_profile("timeless")
 
 # What the imports of the whole suite leave behind stays to the end: nobody is to look through it
 # again and again.

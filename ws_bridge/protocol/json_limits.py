@@ -91,6 +91,7 @@ def weigh(values: Iterable[Any], enough: float = math.inf) -> int:
     """
     total, level = 0, list(values)
     while level:
+        least: int
         if (least := total + LEAST * len(level)) > enough:
             return least
         inner = [value for value in level if type(value) in CONTAINERS]
