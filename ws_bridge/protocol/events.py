@@ -38,7 +38,7 @@ class Draft(NamedTuple):
 
     ``fields`` is everything but ``type``, ``sequence_number`` and ``stream_id``; the draft owns it,
     and it is not changed afterwards. ``text`` is the event's JSON as a provider sent it that speaks
-    this very protocol: it is passed on as it is, but for number and lane. No response object has it.
+    this very protocol: it is passed on as it is, but for number and lane. A response has none.
     """
 
     type: str
