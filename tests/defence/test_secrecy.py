@@ -27,7 +27,10 @@ PASSWORD = "store-password-canary"  # noqa: S105 - of a server of this test
 OPERATORS = KEYS["KEY"]
 # Providers of these answer on loopback; of the others they say 404, having heard the whole request.
 FAMILIES = fleet.FAMILIES | {"gemini": ("gemini/gemini-*", "")}
-UNANSWERED = {"cohere": ("cohere_chat/*", "/v2/chat"), "bedrock": ("bedrock/converse/amazon.nova-*", "")}
+UNANSWERED = {
+    "cohere": ("cohere_chat/*", "/v2/chat"),
+    "bedrock": ("bedrock/converse/amazon.nova-*", ""),
+}
 ALL = FAMILIES | UNANSWERED
 
 
