@@ -74,7 +74,7 @@ CASES = {
     "U4": "silent amid the answer: the same, what was said is kept",
     "U5": "an end without a terminal event: failed, never completed",
     "U6": "reset amid an event: failed, what was said is kept",
-    "U7": "an unreadable line: failed, or left out of a stream that is whole without it",
+    "U7": "an unreadable line: the response fails, and the connection is used on",
     "U8": "split at any byte, CRLF, comments, no space after the colon: the same answer",
     "U9": "two ends, events after the end, any order and numbers: one answer, one end",
     "U10": "an event of 8 MiB, a line without end: told whole, or ended; memory bounded",

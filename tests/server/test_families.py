@@ -130,11 +130,10 @@ async def test_a_refused_connection_is_one_error(bridge):
 @pytest.mark.catalogue("U7")
 @each_family
 async def test_a_malformed_line_never_ends_in_silence(bridge, family):
-    """Of a native stream litellm skips it, and it completes whole; the others fail."""
+    """What cannot be read is no success: nobody knows what it said."""
     client = await bridge.connect()
     last = (await answered(client, f"{family}-badline"))[-1]
-    expected = "response.completed" if family == "native" else "response.failed"
-    assert last["type"] == expected
+    assert last["type"] == "response.failed"
     assert (await answered(client, f"{family}-text"))[-1]["type"] == "response.completed"
 
 
