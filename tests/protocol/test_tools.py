@@ -33,7 +33,10 @@ def test_a_function_keeps_its_name_schema_and_strictness():
 def test_a_tool_in_a_namespace_is_found_by_its_flat_name():
     table = ToolTable.of([FUNCTION, space(FUNCTION)])
     assert list(table.tools) == ["f", "crm__f"]
-    assert (table.by_flat_name("crm__f").name, table.of_wire("crm__f").namespace) == ("f", "crm")
+    assert (table.by_flat_name("crm__f").name, table.by_flat_name("crm__f").namespace) == (
+        "f",
+        "crm",
+    )
 
 
 def test_what_the_provider_runs_is_not_the_clients():

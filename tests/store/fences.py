@@ -208,7 +208,7 @@ class Model:
     async def _create(self, job: Job, run: Run) -> int:
         keys = [self._key(letter, job) for letter in "mei"] + [self._key("l")]
         last = len(run.log) - 1
-        args = (job.id, "me", run.worker, run.fence, LEASE_MS, TTL_MS, "record", job.kind)
+        args = (job.id, "me", run.worker, run.fence, LEASE_MS, TTL_MS, "record", job.kind, "")
         entry = (last, "\n".join(run.log)) if run.log else ()
         return int(await self._call("create", keys, *args, last, *entry))
 
@@ -232,7 +232,7 @@ class Model:
             keys,
             *(job.id, run.worker, run.fence, first, last, LEASE_MS, TTL_MS),
             *(status if final else "", final, "1" if has_output else "", "1" if gap else ""),
-            *("provider's" if job.kind == "continue" else "", f"{self._prefix}:w:", ""),
+            *("provider's" if job.kind == "continue" else "", f"{self._prefix}:w:", "", ""),
             *entries,
         )
         code, log_last, cancel, _ = answer
@@ -275,7 +275,7 @@ class Model:
         began = time.monotonic()
         args = (job.id, worker, LEASE_MS, ATTEMPTS)
         answer = await self._call("claim", [self._key("m", job), self._key("l")], *args)
-        code, fence, last, cancel, _, _ = answer
+        code, fence, last, cancel, *_ = answer
         if code not in (OK, FENCED):
             return
         self.seen["takeovers"] += 1
@@ -464,7 +464,7 @@ class Model:
         if answer is None:
             self._expect(job, "it can be read", job.is_deleted)
             return
-        status, last, _, _, entries, final, *_ = answer
+        status, last, _, _, entries, _, final, *_ = answer
         lines = [line for _, (_, payload) in entries for line in payload.decode().split("\n")]
         events = [*lines, final.decode()] if final else lines
         self.seen["looks"] += 1

@@ -66,7 +66,9 @@ def _pieces(body: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
 async def all_by_litellm(wires: Iterable[Wire]) -> dict[Wire, Reading]:
     """What litellm makes of each wire, which a provider on loopback sends it."""
     from ws_bridge.upstream.litellm import client  # noqa: PLC0415 - takes seconds
+    from ws_bridge.upstream.litellm.setup import litellm  # noqa: PLC0415 - takes seconds
 
+    litellm.in_memory_llm_clients_cache.flush_cache()  # other tests have closed what it keeps
     provider = RawProvider()
     server = await asyncio.start_server(provider.accept, "127.0.0.1", 0)
     base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
