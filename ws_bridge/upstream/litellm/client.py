@@ -129,6 +129,7 @@ async def shutdown() -> None:
     """Close litellm's connection pools; call it last, in the loop that used them."""
     if client := _clients.pop(asyncio.get_running_loop(), None):
         await client.close()
+        setattr(litellm, internals.SDK_CLIENT.name, None)  # it was inside of that client
     await litellm.close_litellm_async_clients()
 
 
