@@ -26,8 +26,9 @@ Bridge.process = forkserver.Forked
 Bridge.settings = staticmethod(long_limits.config)
 Bridge.constants = long_limits.CONSTANTS
 
-# The suite does not know what time it is: an example may take as long as the machine lets it.
-hypothesis.settings.register_profile("timeless", deadline=None)
+# The suite does not know what time it is: an example may take as long as the machine lets it. Some
+# examples of each are enough here: `tests/defence/fuzz` makes a million.
+hypothesis.settings.register_profile("timeless", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("timeless")
 
 # What the imports of the whole suite leave behind stays to the end: nobody is to look through it

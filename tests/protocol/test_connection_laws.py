@@ -216,4 +216,4 @@ class Interleavings(RuleBasedStateMachine):
 
 
 TestInterleavings = Interleavings.TestCase
-TestInterleavings.settings = settings(deadline=None, max_examples=150, stateful_step_count=40)
+TestInterleavings.settings = settings(deadline=None, max_examples=80, stateful_step_count=40)

@@ -316,7 +316,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(EVENTS)
 def test_no_sequence_of_events_is_fatal(events):
     """Any types, any fields, any values, in any order: there is always a snapshot."""

@@ -55,6 +55,6 @@ async def test_side_data_is_not_counted_beside_the_items_that_it_stands_for(fake
 
 
 async def test_what_cannot_be_counted_is_an_error_of_the_seam(fake):
-    odd = {"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": 5}]}
+    odd = {"type": "message", "role": "user", "content": 5}
     with pytest.raises(UpstreamError):
         await LitellmTokenCounter().count_tokens(request(target(fake, "native", "text"), odd))

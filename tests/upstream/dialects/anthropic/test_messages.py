@@ -193,7 +193,7 @@ ITEMS = st.lists(
 )
 
 
-@settings(deadline=None, derandomize=True, max_examples=200)
+@settings(deadline=None, derandomize=True, max_examples=80)
 @given(ITEMS)
 def test_the_rules_hold_for_every_history(items):
     messages = written(*items)

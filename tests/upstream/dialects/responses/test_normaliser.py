@@ -138,7 +138,7 @@ def test_an_unknown_event_passes_and_what_is_not_of_the_response_does_not():
 # What is put right
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(SEEDS)
 def test_a_stream_with_events_missing_has_a_legal_structure(seed):
     random = Random(seed)  # noqa: S311
@@ -149,7 +149,7 @@ def test_a_stream_with_events_missing_has_a_legal_structure(seed):
     assert_legal(kept)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(SEEDS, st.sampled_from(["ids", "no ids", "no indices", "indices", "places", "neither"]))
 def test_a_stream_with_other_ids_and_indices_has_a_legal_structure(seed, how):
     random = Random(seed)  # noqa: S311
