@@ -3,9 +3,15 @@
 import orjson
 import pytest
 
-from ws_bridge.errors import UpstreamError
+from ws_bridge.errors import InvalidRequest, UpstreamError
 from ws_bridge.upstream import errors as errors_module
-from ws_bridge.upstream.errors import as_upstream_error, classify, redacted, retry_after
+from ws_bridge.upstream.errors import (
+    RequestRefused,
+    as_upstream_error,
+    classify,
+    redacted,
+    retry_after,
+)
 
 
 class ProviderError(Exception):
@@ -295,3 +301,11 @@ def test_an_error_of_the_seam_stays_what_it_is():
 )
 def test_every_form_of_retry_after_is_read(headers, seconds):
     assert retry_after(headers, now=1445412480.0) == seconds
+
+
+def test_a_request_that_is_refused_here_is_no_failure_of_a_provider(caplog):
+    refusal = RequestRefused(InvalidRequest("no", param="tools[1]"))
+    with caplog.at_level("INFO"):
+        assert as_upstream_error(refusal, "openai/m") is refusal
+    assert caplog.text == ""
+    assert (refusal.status, refusal.param, refusal.message) == (400, "tools[1]", "no")

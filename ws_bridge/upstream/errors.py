@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ws_bridge.errors import TRUNCATED, UpstreamError
+from ws_bridge.errors import TRUNCATED, BridgeError, UpstreamError
 from ws_bridge.types import Json
 from ws_bridge.upstream.error_shortening import CUT_OFF
 
@@ -170,6 +170,18 @@ class NotSent(UpstreamError):
         super().__init__(message, status=500)
 
 
+class RequestRefused(UpstreamError):
+    """The request has what this provider cannot be told: no byte went out, and no provider failed.
+
+    ``refusal`` is the dialect's error.
+    """
+
+    def __init__(self, refusal: BridgeError) -> None:
+        super().__init__(
+            refusal.message, status=refusal.status, code=refusal.code, param=refusal.param
+        )
+
+
 class NeverBegan(UpstreamError):
     """A provider's WebSocket could not be opened, or was lost before the first event.
 
@@ -214,12 +226,17 @@ def classify(failure: BaseException) -> UpstreamError:
 
 
 def as_upstream_error(failure: Exception, model: str) -> UpstreamError:
-    """The error of the seam for what a provider call raised; the log gets its kind, no content."""
+    """The error of the seam for what a provider call raised; the log gets its kind, no content.
+
+    A request that was refused here is logged with its response, and not as a provider's failure.
+    """
     error = classify(failure)
+    if isinstance(error, RequestRefused):
+        return error
     log.info(
         "provider_failed model=%s kind=%s status=%d code=%s",
         model,
-        type(failure).__name__,
+        type(failure.__cause__ or failure).__name__,
         error.status,
         error.code,
     )

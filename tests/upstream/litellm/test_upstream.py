@@ -551,11 +551,13 @@ async def test_openais_own_hints_do_not_break_other_dialects(fake, family):
 
 
 @pytest.mark.parametrize("family", ["chat", "anthropic"])
-async def test_what_litellm_would_run_or_fetch_by_itself_is_refused(fake, family):
+async def test_what_litellm_would_run_or_fetch_by_itself_is_refused(fake, family, caplog):
     tool = {"type": "file_search", "vector_store_ids": ["vs_1"]}
-    answer = await ask(request(target(fake, family, "text"), tools=[tool]))
+    with caplog.at_level("INFO"):
+        answer = await ask(request(target(fake, family, "text"), tools=[tool]))
     assert (answer.error.status, answer.error.param) == (400, "tools[0]")
     assert fake.log == []
+    assert "provider_failed" not in caplog.text
 
 
 async def test_a_custom_tools_call_is_one_of_its_kind(fake):

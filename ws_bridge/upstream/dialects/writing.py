@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from traceback import walk_tb
 
-from ws_bridge.errors import BridgeError, UpstreamError
+from ws_bridge.errors import BridgeError
 from ws_bridge.protocol.tools import ToolTable
 from ws_bridge.upstream.base import Request
 from ws_bridge.upstream.dialects.base import ProviderRequest, WriterInput
 from ws_bridge.upstream.dialects.seals import Keys, MakerSeals
-from ws_bridge.upstream.errors import NotSent
+from ws_bridge.upstream.errors import NotSent, RequestRefused
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +57,8 @@ def write_request(
                 drop_params=target.drop_params,
             )
         )
-    except UpstreamError:
-        raise
-    except BridgeError as refused:
-        raise UpstreamError(
-            refused.message, status=refused.status, code=refused.code, param=refused.param
-        ) from None
+    except BridgeError as refusal:
+        raise RequestRefused(refusal) from None
     except Exception as failure:
         log.error(  # noqa: TRY400 - the traceback's last line may hold content
             "request_not_written model=%s kind=%s place=%s",

@@ -11,7 +11,6 @@ Rule 4: however an answer ends, its connection is closed, or free for the next r
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import cast
 import orjson
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import UpstreamError
+from ws_bridge.errors import InvalidRequest, UpstreamError
 from ws_bridge.pacing import HEAVY_BYTES, Pacer, aside
 from ws_bridge.protocol.events import Draft
 from ws_bridge.types import Json
@@ -36,13 +35,16 @@ from ws_bridge.upstream.dialects.base import (
 )
 from ws_bridge.upstream.dialects.seals import Keys, MakerSeals
 from ws_bridge.upstream.dialects.writing import ModelFacts, write_request
-from ws_bridge.upstream.errors import REDIRECTED, classify, truncated
+from ws_bridge.upstream.errors import (
+    REDIRECTED,
+    RequestRefused,
+    as_upstream_error,
+    truncated,
+)
 from ws_bridge.upstream.http.base import Access, Continuation, FindAccess
 from ws_bridge.upstream.http.client import HttpAnswer, HttpClient
 from ws_bridge.upstream.provider_errors import error_of
 from ws_bridge.upstream.retry import Jitter, next_pause
-
-log = logging.getLogger(__name__)
 
 CONTINUATIONS = 8  # of one answer whose provider pauses
 UNWRITABLE = "The request has text or numbers that JSON cannot hold."
@@ -103,11 +105,8 @@ class DialectUpstream:
         try:
             with deadlines:
                 return await self._prepared(request)
-        except Exception as error:  # noqa: BLE001 - the seam raises one kind of error
-            failure = _upstream_error(error)
-            if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:  # else it is the client's
-                _log_failure(request.target, failure)
-            raise failure from failure.__cause__
+        except Exception as failure:  # noqa: BLE001 - the seam raises one kind of error
+            raise as_upstream_error(failure, request.target.model) from None
 
     async def _prepared(self, request: Request) -> WrittenRequest:
         """All that is sent, and what reads the answer. Raises ``UpstreamError``."""
@@ -251,9 +250,7 @@ class DialectAnswer(Answer):
         cause = self._deadlines.cause_of(error)
         if not isinstance(cause, Exception):
             return cause
-        failure = _upstream_error(cause)
-        _log_failure(self.target, failure)
-        return failure
+        return as_upstream_error(cause, self.target.model)
 
     async def _close_http_answer(self, *, keep: bool) -> None:
         """Close the connection; ``keep``: it is used again if its end is near."""
@@ -264,14 +261,6 @@ class DialectAnswer(Answer):
     async def _release(self, *, is_complete: bool, keep_running: bool) -> None:  # noqa: ARG002
         self._deadlines.cancel()
         await self._close_http_answer(keep=is_complete)
-
-
-def _upstream_error(error: Exception) -> UpstreamError:
-    if isinstance(error, UpstreamError):
-        return error
-    failure = classify(error)
-    failure.__cause__ = error
-    return failure
 
 
 def _written(
@@ -285,7 +274,7 @@ def _encoded(body: Json) -> bytes:
     try:
         return orjson.dumps(body)
     except (TypeError, ValueError):  # orjson's own error is a TypeError
-        raise UpstreamError(UNWRITABLE, status=400) from None
+        raise RequestRefused(InvalidRequest(UNWRITABLE)) from None
 
 
 def _readable(body: bytes) -> object:
@@ -294,14 +283,3 @@ def _readable(body: bytes) -> object:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         return body.decode(errors="replace")
-
-
-def _log_failure(target: Target, failure: UpstreamError) -> None:
-    """The log gets the failure's kind, and no content."""
-    log.info(
-        "provider_failed model=%s kind=%s status=%d code=%s",
-        target.model,
-        type(failure.__cause__ or failure).__name__,
-        failure.status,
-        failure.code,
-    )
