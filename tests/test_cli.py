@@ -75,7 +75,7 @@ def config(tmp_path):
 
 
 def test_the_config_file_of_the_repository_shows_every_key_with_its_default():
-    shown = load(REPOSITORY / "config.toml", {})
+    shown = load(REPOSITORY / "config.toml", {}).config
     built_in = Config()
     for name in ("server", "auth", "store", "background", "limits"):
         assert getattr(shown, name) == getattr(built_in, name)

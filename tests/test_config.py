@@ -5,8 +5,18 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ws_bridge.config import Config, client_keys, is_loopback, load, match_wildcard, secrets_in
+from ws_bridge.config import (
+    MOST_SECRET_BYTES,
+    Config,
+    Settings,
+    client_keys,
+    is_loopback,
+    load,
+    match_wildcard,
+    secrets_in,
+)
 from ws_bridge.errors import ConfigError
+from ws_bridge.upstream.model_table import build
 
 EXAMPLE = Path(__file__).parents[1] / "config.toml"
 MODEL = '[[models]]\nname = "m"\nmodel = "openai/m"\n'
@@ -35,14 +45,14 @@ def refusal(path: Path | None, environ: dict[str, str] | None = None, **server: 
 
 
 def test_without_a_file_there_is_the_demo_model_on_loopback():
-    config = load(None, {})
+    config = load(None, {}).config
     assert [(entry.name, entry.model) for entry in config.models] == [("demo", "demo/demo")]
     assert config.server.host == "127.0.0.1"
     assert config.store.url == "memory://"
 
 
 def test_an_empty_file_has_all_defaults(write):
-    assert load(write(""), {}) == Config()
+    assert load(write(""), {}) == Settings(Config())
 
 
 def test_the_defaults_are_those_of_the_contract():
@@ -78,7 +88,7 @@ def test_the_keys_of_the_file_are_read(write):
             """
         ),
         {},
-    )
+    ).config
     assert (config.server.port, config.server.drain_seconds) == (9000, 5)
     assert config.server.allowed_origins == ("https://app.example",)
     assert config.background.polling == ("openai", "anthropic")
@@ -87,9 +97,9 @@ def test_the_keys_of_the_file_are_read(write):
 
 def test_the_command_line_goes_before_the_file_and_null_changes_nothing(write):
     path = write("[server]\nport = 9000\n")
-    assert load(path, {}, port=9001).server.port == 9001
-    assert load(path, {}, port=None).server.port == 9000
-    assert load(None, {}, port=0).server.port == 0
+    assert load(path, {}, port=9001).config.server.port == 9001
+    assert load(path, {}, port=None).config.server.port == 9000
+    assert load(None, {}, port=0).config.server.port == 0
 
 
 def test_a_configuration_cannot_be_changed():
@@ -108,20 +118,24 @@ def test_background_jobs_run_for_whom_the_operator_names(polling, openai, other)
 
 def test_an_entry_has_the_reason_why_it_is_off(write):
     text = MODEL + 'api_key_env = "THE_KEY"\n'
-    (entry,) = load(write(text), {}).models
+    (entry,) = load(write(text), {}).config.models
     assert entry.off_reason({}) == entry.off_reason({"THE_KEY": ""}) == "THE_KEY is not set"
     assert entry.off_reason({"THE_KEY": "sk"}) == ""
-    (entry,) = load(write(text + "enabled = false\n"), {}).models
+    (entry,) = load(write(text + "enabled = false\n"), {}).config.models
     assert entry.off_reason({"THE_KEY": "sk"}) == "enabled = false"
 
 
 # Client keys
 
 
+def names_and_keys(settings: Settings) -> list[tuple[str, str]]:
+    return [(one.name, one.key) for one in client_keys(settings.config, settings.secrets)]
+
+
 def test_client_keys_come_from_the_named_variables_in_order(write):
     path = write('[auth]\nkeys_env = ["ONE", "MANY"]\n')
     environ = {"ONE": "a", "MANY": " b, c,,", "OTHER": "d"}
-    assert client_keys(load(path, environ), environ) == ("a", "b", "c")
+    assert names_and_keys(load(path, environ)) == [("ONE", "a"), ("MANY", "b"), ("MANY", "c")]
     assert client_keys(Config(), environ) == ()
 
 
@@ -138,13 +152,13 @@ def test_a_public_address_without_keys_is_refused(write, host):
     assert "'server.host'" in refusal(write(f'[server]\nhost = "{host}"\n'))
     assert "listen on 127.0.0.1" in refusal(write(MODEL), host=host)
     path = write(f'[server]\nhost = "{host}"\n[auth]\nkeys_env = ["CLIENT_KEYS"]\n')
-    assert load(path, {"CLIENT_KEYS": "a"}).server.host == host
+    assert load(path, {"CLIENT_KEYS": "a"}).config.server.host == host
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
 def test_a_loopback_address_needs_no_keys(write, host):
     assert is_loopback(host)
-    assert load(write(f'[server]\nhost = "{host}"\n'), {}).server.host == host
+    assert load(write(f'[server]\nhost = "{host}"\n'), {}).config.server.host == host
 
 
 # Secrets
@@ -175,8 +189,73 @@ def test_good_secrets_are_taken(write, key):
     section, _, name = key.partition(".")
     path = write(f'[{section}]\n{name} = "SECRET"\n')
     for value in ("a" * 32, f"{'a' * 32}, {'b' * 32}", f"plain,{'a' * 32}"):
-        config = load(path, {"SECRET": value})
+        config = load(path, {"SECRET": value}).config
         assert getattr(getattr(config, section), name) == "SECRET"
+
+
+# Files with secrets
+
+
+def test_secrets_are_read_from_files(write, tmp_path):
+    for name in ("team-a.keys", "provider", "password", "secret"):
+        Path(tmp_path, name).write_text(f" {name[0] * 32} \n", encoding="utf-8")
+    Path(tmp_path, "team-a.keys").write_text("one\ntwo, three\n\n", encoding="utf-8")
+    settings = load(
+        write(f"""
+            [auth]
+            keys_files = ["{tmp_path}/team-a.keys"]
+            secret_file = "{tmp_path}/secret"
+            [store]
+            password_file = "{tmp_path}/password"
+            encrypt_with_file = "{tmp_path}/secret"
+            [[models]]
+            name = "m"
+            model = "openai/m"
+            api_key_file = "{tmp_path}/provider"
+            """),
+        {},
+    )
+    names = [("team-a", "one"), ("team-a", "two"), ("team-a", "three")]
+    assert names_and_keys(settings) == names
+    config, secrets = settings.config, settings.secrets
+    assert secrets_in(config.auth.secret, secrets) == (b"s" * 32,)
+    assert secrets_in(config.store.encrypt_with, secrets) == (b"s" * 32,)
+    assert secrets[config.store.password] == "p" * 32
+    assert build(config, secrets).find("m").api_key == "p" * 32
+    assert Settings.from_json(settings.to_json()) == settings
+    assert "p" * 32 not in repr(settings)
+
+
+FILE_KEYS = {
+    "auth.keys_files": '[auth]\nkeys_files = ["{}"]\n',
+    "auth.secret_file": '[auth]\nsecret_file = "{}"\n',
+    "store.password_file": '[store]\npassword_file = "{}"\n',
+    "store.encrypt_with_file": '[store]\nencrypt_with_file = "{}"\n',
+    "models.api_key_file": MODEL + 'api_key_file = "{}"\n',
+}
+
+
+@pytest.mark.parametrize("text", FILE_KEYS.values(), ids=FILE_KEYS)
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff", b"k" * (MOST_SECRET_BYTES + 1)])
+def test_a_file_without_a_secret_is_refused(write, tmp_path, text, content):
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    assert f"the file {path} holds no secret (" in refusal(write(text.format(path)))
+
+
+PAIRS = {
+    "secret": "[auth]\n",
+    "password": "[store]\n",
+    "encrypt_with": "[store]\n",
+    "api_key": MODEL,
+}
+
+
+@pytest.mark.parametrize(("name", "section"), PAIRS.items())
+def test_a_secret_stands_in_one_place(write, name, section):
+    text = f'{section}{name}_env = "A"\n{name}_file = "b"\n'
+    assert f"keys '{name}_env' and '{name}_file': set one" in refusal(write(text), {"A": "a" * 32})
 
 
 # Mistakes
@@ -251,12 +330,12 @@ def test_an_unreadable_file_is_refused(tmp_path):
 
 
 def test_two_entries_of_one_name_share_its_load(write):
-    assert [entry.name for entry in load(write(MODEL + MODEL), {}).models] == ["m", "m"]
+    assert [entry.name for entry in load(write(MODEL + MODEL), {}).config.models] == ["m", "m"]
 
 
 @pytest.mark.parametrize("mode", ["auto", "managed", "native"])
 def test_an_entry_has_one_of_three_modes(write, mode):
-    assert load(write(MODEL + f'mode = "{mode}"\n'), {}).models[0].mode == mode
+    assert load(write(MODEL + f'mode = "{mode}"\n'), {}).config.models[0].mode == mode
 
 
 WILD = '[[models]]\nname = "w-*"\nmodel = "openai/*"\n'
@@ -272,7 +351,7 @@ WILD = '[[models]]\nname = "w-*"\nmodel = "openai/*"\n'
 )
 def test_a_fallback_is_a_name_that_some_entry_serves(write, entry, fallbacks):
     other = WILD if entry is MODEL else MODEL
-    config = load(write(f"{entry}fallbacks = {fallbacks}\n{other}"), {})
+    config = load(write(f"{entry}fallbacks = {fallbacks}\n{other}"), {}).config
     assert config.models[0].fallbacks == tuple(fallbacks)
 
 

@@ -254,7 +254,7 @@ def of_section(section: str) -> list[Snippet]:
 async def test_the_bridges_configuration_is_one(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(CONFIG.text, encoding="utf-8")
-    config = load(path, VARIABLES)
+    config = load(path, VARIABLES).config
     assert [model.name for model in config.models] == ["demo"]
     assert config.auth.browser_subprotocol is True
     assert VARIABLES[config.auth.keys_env[0]] == VARIABLES["OPENAI_API_KEY"]

@@ -10,7 +10,7 @@ from support.scripted_upstream import Scripted
 
 import ws_bridge
 from ws_bridge import errors
-from ws_bridge.config import Config
+from ws_bridge.config import Config, Settings
 from ws_bridge.errors import RESPONSE_ERROR_CODES, BridgeError, CloseFrame
 from ws_bridge.protocol import reducer, steering
 from ws_bridge.protocol.client_frames import KINDS
@@ -241,7 +241,7 @@ def test_limits_and_their_defaults_are_those_of_the_configuration():
 
 
 async def test_routes_are_those_of_the_server():
-    app = Bridge(Config(), {}, upstream=Scripted()).app
+    app = Bridge(Settings(Config()), upstream=Scripted()).app
     served = {
         f"{route.method} {route.resource.canonical}"
         for route in app.router.routes()

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from ws_bridge import logs
-from ws_bridge.config import Config
+from ws_bridge.config import Config, Settings
 
 SHAPELESS = "correct horse battery"
 
@@ -145,4 +145,4 @@ def test_all_secrets_that_the_configuration_names_are_known():
     environ = {"KEYS": "first-one, second", "PASSWORD": "pass,word", "KEY": "provider's"}
     environ |= {"SECRET": "new-secret,old-secret", "ENCRYPT": "plain,another"}
     expected = {"first-one", "second", "pass,word", "provider's", "old-secret", "another"}
-    assert expected <= set(logs.secrets_of(config, environ))
+    assert expected <= set(logs.secrets_of(Settings(config, environ)))

@@ -19,7 +19,7 @@ from ws_bridge import __version__
 from ws_bridge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ws_bridge.config import Config
+    from ws_bridge.config import Settings
 
 DEFAULT_URL = "ws://127.0.0.1:8787/v1/responses"
 
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _config(options: argparse.Namespace, **server: str | int | None) -> Config:
+def _settings(options: argparse.Namespace, **server: str | int | None) -> Settings:
     from ws_bridge.config import load
 
     path: Path | None = options.config
@@ -80,9 +80,9 @@ def _check(options: argparse.Namespace) -> int:
     from ws_bridge.upstream.model_table import build
     from ws_bridge.upstream.router import Router
 
-    config = _config(options)
-    logs.set_up("error", logs.secrets_of(config, os.environ))
-    routes = build(config, os.environ)
+    settings = _settings(options)
+    logs.set_up("error", logs.secrets_of(settings))
+    routes = build(settings.config, settings.secrets)
 
     async def try_models() -> int:
         upstream = Router(routes.targets())
@@ -106,41 +106,41 @@ def _serve(options: argparse.Namespace) -> int:
     from ws_bridge import logs
 
     given = {name: getattr(options, name) for name in ("host", "port", "workers")}
-    config = _config(options, **given)
-    logs.set_up(config.server.log_level, logs.secrets_of(config, os.environ))
-    if config.server.workers > 1:
+    settings = _settings(options, **given)
+    logs.set_up(settings.config.server.log_level, logs.secrets_of(settings))
+    if settings.config.server.workers > 1:
         from ws_bridge.processes import supervisor
 
-        return supervisor.run(config, lambda listening: _announce(config, listening))
-    return _serve_alone(config)
+        return supervisor.run(settings, lambda listening: _announce(settings, listening))
+    return _serve_alone(settings)
 
 
-def _serve_alone(config: Config) -> int:
+def _serve_alone(settings: Settings) -> int:
     from ws_bridge.processes import serving, signals
     from ws_bridge.processes.sockets import listen, tls
 
     async def serve() -> int:
         stop_signals = signals.catch_signals()
-        listening = listen(config)[0]
+        listening = listen(settings.config)[0]
         return await serving.serve(
-            config,
+            settings,
             listening,
             stop_signals,
-            tls=tls(config),
-            on_listening=lambda: _announce(config, listening),
+            tls=tls(settings.config),
+            on_listening=lambda: _announce(settings, listening),
         )
 
     return signals.exit_process(serving.run(serve()))
 
 
-def _announce(config: Config, listening: socket.socket) -> None:
+def _announce(settings: Settings, listening: socket.socket) -> None:
     """Print which models can be asked, and the address, which comes last."""
     from ws_bridge.processes.sockets import address
     from ws_bridge.upstream.model_table import build
 
-    for route in build(config, os.environ).all:
+    for route in build(settings.config, settings.secrets).all:
         if route.target is None:
             print(f"model {route.name}: off ({route.off_reason})")
         else:
             print(f"model {route.name}: on ({route.target.model})")
-    print(f"listening on {address(config, listening)}", flush=True)
+    print(f"listening on {address(settings.config, listening)}", flush=True)

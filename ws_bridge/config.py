@@ -1,16 +1,20 @@
-"""config.toml as frozen values; the only module that reads the environment.
+"""config.toml as frozen values, with the secrets that it names.
 
 Rule 1: an unknown key, a wrong type or a contradiction is a ``ConfigError``: one line that names
 the file, the key and the remedy.
-Rule 2: a secret stands in an environment variable; the file only names it.
+Rule 2: a secret stands in an environment variable or in a file of its own; config.toml only names
+it. Both are read here and nowhere else, by the process that loads the configuration: a worker gets
+the values from its supervisor.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ws_bridge.errors import ConfigError
 
 Environ = Mapping[str, str]
+Secrets = Mapping[str, str]  # by variable, or by "file:" and path: its text
 
 STORE_SCHEMES = (
     "memory",
@@ -31,6 +36,8 @@ STORE_SCHEMES = (
     "rediss+cluster",
 )
 SECRET_LENGTH = 32  # characters: too many to try all
+FILE = "file:"  # before the path of a file, where a variable's name could stand
+MOST_SECRET_BYTES = 64 * 2**10  # of a file
 PLAIN = b"plain"  # stands for "no secret" among others: while one is introduced, or removed
 DEMO_TOML = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
 
@@ -70,8 +77,15 @@ class AuthConfig(Section):
     """``[auth]``: the keys of clients."""
 
     keys_env: tuple[str, ...] = ()
+    keys_files: tuple[str, ...] = ()
     browser_subprotocol: bool = False
     secret_env: str = ""
+    secret_file: str = ""
+
+    @property
+    def secret(self) -> str:
+        """Where the servers' secrets stand."""
+        return _place(self.secret_env, self.secret_file)
 
 
 class StoreConfig(Section):
@@ -79,7 +93,9 @@ class StoreConfig(Section):
 
     url: str = "memory://"
     password_env: str = ""
+    password_file: str = ""
     encrypt_with_env: str = ""
+    encrypt_with_file: str = ""
     ttl_seconds: Positive = 86400
     conversation_seconds: Positive = 2592000
     flush_ms: Positive = 25
@@ -87,6 +103,16 @@ class StoreConfig(Section):
     end_waits_seconds: NotNegative = 10
     backlog_mib: Count = 256
     max_mib: Count = 512
+
+    @property
+    def password(self) -> str:
+        """Where the password stands."""
+        return _place(self.password_env, self.password_file)
+
+    @property
+    def encrypt_with(self) -> str:
+        """Where the secrets stand that values are encrypted with."""
+        return _place(self.encrypt_with_env, self.encrypt_with_file)
 
 
 class BackgroundConfig(Section):
@@ -152,6 +178,7 @@ class ModelEntry(Section):
     via: Literal["auto", "litellm"] = "auto"
     api_base: str = ""
     api_key_env: str = ""
+    api_key_file: str = ""
     account: str = ""
     timeout_seconds: Positive = 600
     stall_seconds: Positive = 120
@@ -162,11 +189,16 @@ class ModelEntry(Section):
     fallbacks: tuple[str, ...] = ()
     enabled: bool = True
 
-    def off_reason(self, environ: Environ) -> str:
+    @property
+    def api_key(self) -> str:
+        """Where the provider's key stands."""
+        return _place(self.api_key_env, self.api_key_file)
+
+    def off_reason(self, secrets: Secrets) -> str:
         """Why the entry cannot serve; empty if it can."""
         if not self.enabled:
             return "enabled = false"
-        if self.api_key_env and not environ.get(self.api_key_env):
+        if self.api_key_env and not secrets.get(self.api_key_env):
             return f"{self.api_key_env} is not set"
         return ""
 
@@ -182,7 +214,36 @@ class Config(Section):
     models: tuple[ModelEntry, ...] = ()
 
 
-def load(path: Path | None, environ: Environ = os.environ, **server: str | int | None) -> Config:
+@dataclass(frozen=True)
+class Settings:
+    """A configuration and the secrets that it names: all that a server is made of."""
+
+    config: Config
+    secrets: Secrets = field(default_factory=dict, repr=False)
+
+    def to_json(self) -> str:
+        """One line, for another process of this server."""
+        return orjson.dumps(
+            {"config": self.config.model_dump(mode="json"), "secrets": dict(self.secrets)}
+        ).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Settings:
+        """The settings of ``to_json``."""
+        parts = orjson.loads(text)
+        config = Config.model_validate_json(orjson.dumps(parts["config"]))
+        return cls(config, parts["secrets"])
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """A client's key, and the name under which logs and metrics know it."""
+
+    name: str
+    key: str = field(repr=False)
+
+
+def load(path: Path | None, environ: Environ = os.environ, **server: str | int | None) -> Settings:
     """Read and check a file; ``None`` is the built-in configuration with the demo model only.
 
     ``server`` are values of the command line; they replace those of ``[server]``.
@@ -206,8 +267,57 @@ def load(path: Path | None, environ: Environ = os.environ, **server: str | int |
         raise ConfigError(f"{source}: {_first_problem(invalid)}") from None
     except orjson.JSONEncodeError as strange:  # a number beyond 64 bits, or too deep nesting
         raise ConfigError(f"{source}: not a configuration: {strange}") from None
-    _check(config, source, environ)
-    return config
+    secrets = _read_secrets(config, source, environ)
+    _check(config, source, secrets)
+    return Settings(config, secrets)
+
+
+def _place(variable: str, file: str) -> str:
+    """Where a secret stands in ``Secrets``; "" if the configuration names none."""
+    return FILE + file if file else variable
+
+
+def secret_places(config: Config) -> Iterator[str]:
+    """Where the secrets stand that a configuration names."""
+    auth, store = config.auth, config.store
+    yield from auth.keys_env
+    yield from (_place("", file) for file in auth.keys_files)
+    pairs = (auth.secret, store.password, store.encrypt_with)
+    yield from filter(None, (*pairs, *(entry.api_key for entry in config.models)))
+
+
+def _read_secrets(config: Config, source: str, environ: Environ) -> Secrets:
+    """The texts of all variables that are set, and of all files. Raises ``ConfigError``."""
+    for section, keys in (
+        (config.auth, ("secret",)),
+        (config.store, ("password", "encrypt_with")),
+        *((entry, ("api_key",)) for entry in config.models),
+    ):
+        for key in keys:
+            if getattr(section, f"{key}_env") and getattr(section, f"{key}_file"):
+                raise ConfigError(f"{source}: keys '{key}_env' and '{key}_file': set one of them")
+    found: dict[str, str] = {}
+    for place in secret_places(config):
+        if place.startswith(FILE):
+            found[place] = _secret_file(Path(place.removeprefix(FILE)), source)
+        elif place in environ:
+            found[place] = environ[place]
+    return found
+
+
+def _secret_file(path: Path, source: str) -> str:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_SECRET_BYTES + 1).decode()
+    except OSError as unreadable:
+        reason = unreadable.strerror
+    except UnicodeDecodeError:
+        reason = "it is no text"
+    else:
+        if text.strip() and len(text) <= MOST_SECRET_BYTES:
+            return text.strip()
+        reason = "it is empty" if not text.strip() else "it is too large"
+    raise ConfigError(f"{source}: the file {path} holds no secret ({reason}): correct the path")
 
 
 def _first_problem(invalid: ValidationError) -> str:
@@ -223,27 +333,27 @@ def _first_problem(invalid: ValidationError) -> str:
     return f"key '{key}': {problem['msg']}"
 
 
-def _check(config: Config, source: str, environ: Environ) -> None:
+def _check(config: Config, source: str, secrets: Secrets) -> None:
     _check_names(config, source)
-    _check_keys(config, source, environ)
-    _check_secrets("auth.secret_env", config.auth.secret_env, source, environ)
+    _check_keys(config, source, secrets)
+    _check_secrets("auth.secret", config.auth.secret, source, secrets)
     if bool(config.server.tls_cert) != bool(config.server.tls_key):
         raise ConfigError(f"{source}: 'server.tls_cert' and 'server.tls_key' go together: set both")
-    _check_store(config.store, source, environ)
+    _check_store(config.store, source, secrets)
 
 
-def _check_store(store: StoreConfig, source: str, environ: Environ) -> None:
+def _check_store(store: StoreConfig, source: str, secrets: Secrets) -> None:
     if store.url.partition("://")[0] not in STORE_SCHEMES or "://" not in store.url:
         raise ConfigError(
             f"{source}: key 'store.url': use one of "
             + ", ".join(f"{scheme}://" for scheme in STORE_SCHEMES)
         )
-    if store.password_env and not environ.get(store.password_env):
+    if store.password_env and not secrets.get(store.password_env):
         raise ConfigError(
             f"{source}: key 'store.password_env': the environment variable {store.password_env} "
             "is not set: set it to the store's password, or remove the key"
         )
-    _check_secrets("store.encrypt_with_env", store.encrypt_with_env, source, environ)
+    _check_secrets("store.encrypt_with", store.encrypt_with, source, secrets)
 
 
 def _check_names(config: Config, source: str) -> None:
@@ -275,40 +385,52 @@ def match_wildcard(pattern: str, name: str) -> str:
     return name[len(head) : len(name) - len(tail)]
 
 
-def _check_keys(config: Config, source: str, environ: Environ) -> None:
+def _check_keys(config: Config, source: str, secrets: Secrets) -> None:
     for name in config.auth.keys_env:
-        if not environ.get(name, "").strip(", "):
+        if not secrets.get(name, "").strip(", "):
             raise ConfigError(
                 f"{source}: key 'auth.keys_env': the environment variable {name} is not set: "
                 "set it to the client keys, or remove it from the list"
             )
-    if not config.auth.keys_env and not is_loopback(config.server.host):
+    if not client_keys(config, secrets) and not is_loopback(config.server.host):
         raise ConfigError(
             f"{source}: key 'server.host': {config.server.host} is a public address and "
             "'auth.keys_env' is empty: name a variable with client keys, or listen on 127.0.0.1"
         )
 
 
-def _check_secrets(key: str, name: str, source: str, environ: Environ) -> None:
-    known = [secret for secret in secrets_in(name, environ) if secret != PLAIN]
-    if name and (not known or any(len(secret) < SECRET_LENGTH for secret in known)):
+def _check_secrets(key: str, place: str, source: str, secrets: Secrets) -> None:
+    known = [secret for secret in secrets_in(place, secrets) if secret != PLAIN]
+    if place and (not known or any(len(secret) < SECRET_LENGTH for secret in known)):
+        is_file = place.startswith(FILE)
+        home = f"file {place.removeprefix(FILE)}" if is_file else f"environment variable {place}"
         raise ConfigError(
-            f"{source}: key '{key}': the environment variable {name} must hold a secret of at "
-            f"least {SECRET_LENGTH} characters (several with commas): set it to the output of "
-            "`openssl rand -hex 32`, or remove the key"
+            f"{source}: key '{key}_{'file' if is_file else 'env'}': "
+            f"the {home} must hold a secret of at least {SECRET_LENGTH} characters (several with "
+            "commas): set it to the output of `openssl rand -hex 32`, or remove the key"
         )
 
 
-def secrets_in(name: str, environ: Environ = os.environ) -> tuple[bytes, ...]:
-    """The secrets in an environment variable: the first one is used, all of them are accepted."""
-    texts = environ.get(name, "").split(",") if name else ()
-    return tuple(text.strip().encode() for text in texts if text.strip())
+def secrets_in(place: str, secrets: Secrets) -> tuple[bytes, ...]:
+    """The secrets in a variable or file: the first one is used, all of them are accepted."""
+    return tuple(text.encode() for text in _several(secrets.get(place, "")))
 
 
-def client_keys(config: Config, environ: Environ = os.environ) -> tuple[str, ...]:
-    """The keys of clients, in the order of the file. Without any, all clients are served."""
-    texts = (environ[name] for name in config.auth.keys_env)
-    return tuple(key.strip() for text in texts for key in text.split(",") if key.strip())
+def client_keys(config: Config, secrets: Secrets) -> tuple[ClientKey, ...]:
+    """The keys of clients, in the order of the file. Without any, all clients are served.
+
+    A key is named after its variable, or after its file without the suffix.
+    """
+    places = [(name, name) for name in config.auth.keys_env]
+    places += [(Path(path).stem, _place("", path)) for path in config.auth.keys_files]
+    return tuple(
+        ClientKey(name, key) for name, place in places for key in _several(secrets.get(place, ""))
+    )
+
+
+def _several(text: str) -> list[str]:
+    """The parts of a text that commas or ends of lines separate."""
+    return [part.strip() for part in re.split(r"[,\n]", text) if part.strip()]
 
 
 def is_loopback(host: str) -> bool:

@@ -15,10 +15,10 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ws_bridge.config import Config
+from ws_bridge.config import Settings
 
 OURS = "ws_bridge"
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -141,10 +141,7 @@ def set_up(level: str, secrets: Iterable[str] = ()) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def secrets_of(config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The values of all environment variables that the configuration names for secrets."""
-    names = [*config.auth.keys_env, config.auth.secret_env]
-    names += [config.store.password_env, config.store.encrypt_with_env]
-    names += [entry.api_key_env for entry in config.models]
-    texts = [environ.get(name, "") for name in names]
-    return tuple(secret.strip() for text in texts for secret in (text, *text.split(",")))
+def secrets_of(settings: Settings) -> tuple[str, ...]:
+    """The values of all secrets of the settings, each alone and where several stand together."""
+    texts = settings.secrets.values()
+    return tuple(part.strip() for text in texts for part in (text, *re.split(r"[,\n]", text)))

@@ -22,7 +22,7 @@ from transcripts import load, names
 
 from defence.mutations import JUNK, torn, wrong
 from defence.providers import write
-from ws_bridge.config import Config
+from ws_bridge.config import ClientKey, Config, Settings
 from ws_bridge.errors import BridgeError, ModelNotFound, StoreUnavailable
 from ws_bridge.logs import CleanRecord
 from ws_bridge.protocol.conversation import Conversation, entries_of_response
@@ -80,7 +80,7 @@ def keys(rng: Random) -> None:
     headers = CIMultiDict((name, _text(rng)) for name in rng.sample(HEADERS, 3))
     host = headers.get("Host", "127.0.0.1")
     request: Any = SimpleNamespace(headers=headers, query={}, host=host)
-    known = rng.choice(((), ("key",)))
+    known = rng.choice(((), (ClientKey("NAME", "key"),)))
     gate = Authenticator(known, origins=("http://a",), host="127.0.0.1", browser_subprotocol=True)
     with contextlib.suppress(BridgeError):
         assert gate.authenticate(request)
@@ -130,7 +130,7 @@ class _Server:
             },
             strict=False,
         )
-        bridge = Bridge(config, {}, upstream=Scripted(answer("x")))
+        bridge = Bridge(Settings(config), upstream=Scripted(answer("x")))
         short = {"keepalive_timeout": 0.05, "lingering_time": 0.05}
         runner = web.AppRunner(bridge.app, access_log=None, handler_cancellation=True, **short)
         await runner.setup()

@@ -13,7 +13,7 @@ from support.hang import HANG_SECONDS
 from support.scripted_upstream import Scripted
 from support.turned_loop import TurnedLoop
 
-from ws_bridge.config import Config
+from ws_bridge.config import Config, Settings
 from ws_bridge.server.app import Bridge
 from ws_bridge.server.transport.listener import Listener, serve_on
 
@@ -118,7 +118,7 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
     ) -> Running:
         sections = long_limits.config({"models": MODELS, **(config or {})})
         settings = Config.model_validate(sections, strict=False)
-        bridge = Bridge(settings, environ or {}, upstream=upstream, **parts)
+        bridge = Bridge(Settings(settings, environ or {}), upstream=upstream, **parts)
         runner = web.AppRunner(bridge.app, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         listening = socket.create_server(("127.0.0.1", 0))

@@ -7,7 +7,7 @@ from aiohttp import WSMsgType
 from support.hang import HANG_SECONDS
 from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
 
-from ws_bridge.config import Config
+from ws_bridge.config import Config, Settings
 from ws_bridge.server.app import MIB, Bridge
 
 
@@ -102,6 +102,6 @@ def test_a_stored_value_unfolds_to_what_a_message_can_become_and_no_further(mess
         "server": {"max_message_mib": message_mib},
         "store": {"url": "redis://127.0.0.1:1"},
     }
-    bridge = Bridge(Config.model_validate(sections), {}, upstream=Scripted([]))
+    bridge = Bridge(Settings(Config.model_validate(sections)), upstream=Scripted([]))
     for part in (bridge._store, bridge._conversations):
         assert part._codec.max_bytes == most_mib * MIB

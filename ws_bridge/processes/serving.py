@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ws_bridge.config import Config
+from ws_bridge.config import Settings
 from ws_bridge.processes.memory import give_back_large
 from ws_bridge.processes.signals import StopSignals, wait_until_any
 from ws_bridge.server.app import Bridge
@@ -26,7 +26,7 @@ KEEPALIVE_SECONDS = 75.0  # longer than the proxies that keep connections for th
 
 
 async def serve(
-    config: Config,
+    settings: Settings,
     listening: socket.socket,
     stop_signals: StopSignals,
     *,
@@ -42,7 +42,7 @@ async def serve(
     ``worker`` is the number of the process, if it is one of several. A replacement of another
     worker accepts no connection before it is ready.
     """
-    bridge = Bridge(config, worker=worker)
+    bridge = Bridge(settings, worker=worker)
     bridge.force = stop_signals.force
     if not await _open(bridge, stop_signals):
         return 0
@@ -56,7 +56,7 @@ async def serve(
     await runner.setup()
     if is_replacement:
         await wait_until_any(stop_signals.stop, bridge.broken, bridge.ready)
-    listener = await serve_on(runner, listening, config, tls)
+    listener = await serve_on(runner, listening, settings.config, tls)
     on_listening()
     await wait_until_any(stop_signals.stop, bridge.broken, bridge.ready)
     if bridge.ready.is_set():

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ws_bridge.clock import Clock
-from ws_bridge.config import Config
+from ws_bridge.config import Settings
 from ws_bridge.errors import ConfigError
 from ws_bridge.processes import signals
 from ws_bridge.processes.signals import StopSignals, wait_until_any
@@ -66,23 +66,24 @@ class Worker:
             self.process.kill()
 
 
-def run(config: Config, announce: Callable[[socket.socket], None]) -> int:
+def run(settings: Settings, announce: Callable[[socket.socket], None]) -> int:
     """Serve with several workers until stopped, and return the exit code. Raises ``ConfigError``.
 
     ``announce`` is called once, when all of them accept connections.
     """
+    config = settings.config
     if config.store.url.startswith("memory://"):
         raise ConfigError(
             f"key 'server.workers': {config.server.workers} processes cannot share the store "
             "memory://, which lives in one: set 'store.url' to a Redis or Valkey, or 'workers' to 1"
         )
     tls(config)  # its error is reported once, by this process
-    return asyncio.run(_run(config, announce))
+    return asyncio.run(_run(settings, announce))
 
 
-async def _run(config: Config, announce: Callable[[socket.socket], None]) -> int:
-    sockets = listen(config, config.server.workers)
-    return await Supervisor(config, sockets, signals.catch_signals(), announce).run()
+async def _run(settings: Settings, announce: Callable[[socket.socket], None]) -> int:
+    sockets = listen(settings.config, settings.config.server.workers)
+    return await Supervisor(settings, sockets, signals.catch_signals(), announce).run()
 
 
 class Supervisor:
@@ -90,13 +91,13 @@ class Supervisor:
 
     def __init__(
         self,
-        config: Config,
+        settings: Settings,
         sockets: list[socket.socket],
         stop_signals: StopSignals,
         announce: Callable[[socket.socket], None],
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
-        self._config = config
+        self._settings = settings
         self._sockets = sockets
         self._signals = stop_signals
         self._announce = announce
@@ -187,7 +188,7 @@ class Supervisor:
             log.error("worker_cannot_start number=%d reason=%s", number, failure.strerror)  # noqa: TRY400 - the reason is enough
             return None
         worker = Worker(number, process)
-        worker.send(self._config.model_dump_json())
+        worker.send(self._settings.to_json())
         self._workers.add(worker)
         log.info("worker_started number=%d pid=%d", number, process.pid)
         if self._signals.stop.is_set():
@@ -237,7 +238,7 @@ class Supervisor:
         """Drain the workers when the stop comes, force them when it is time, kill the rest."""
         await self._signals.stop.wait()
         self._send_all(DRAIN)
-        limit = self._config.server.drain_seconds + GRACE_SECONDS
+        limit = self._settings.config.server.drain_seconds + GRACE_SECONDS
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._signals.force.wait(), limit)
         self._send_all(FORCE)

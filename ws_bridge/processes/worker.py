@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import sys
 
 from ws_bridge import logs
-from ws_bridge.config import Config
+from ws_bridge.config import Settings
 from ws_bridge.errors import ConfigError
 from ws_bridge.processes import serving, signals
 from ws_bridge.processes.signals import StopSignals
@@ -30,11 +29,11 @@ def main(number: int, fd: int, *, is_replacement: bool = False) -> int:
     signals.exit_on_signal()
     # Unbuffered: what comes after the line is for another reader.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as commands:
-        config = Config.model_validate_json(commands.readline())
-    logs.set_up(config.server.log_level, logs.secrets_of(config, os.environ))
+        settings = Settings.from_json(commands.readline())
+    logs.set_up(settings.config.server.log_level, logs.secrets_of(settings))
     try:
         return serving.run(
-            _serve(config, number, socket.socket(fileno=fd), is_replacement=is_replacement)
+            _serve(settings, number, socket.socket(fileno=fd), is_replacement=is_replacement)
         )
     except ConfigError as unusable:
         _send(f"{UNUSABLE} {unusable}")
@@ -42,7 +41,7 @@ def main(number: int, fd: int, *, is_replacement: bool = False) -> int:
 
 
 async def _serve(
-    config: Config, number: int, listening: socket.socket, *, is_replacement: bool
+    settings: Settings, number: int, listening: socket.socket, *, is_replacement: bool
 ) -> int:
     stop_signals = StopSignals()
     loop = asyncio.get_running_loop()
@@ -51,10 +50,10 @@ async def _serve(
     commands = asyncio.create_task(_read_commands(stop_signals))
     try:
         return await serving.serve(
-            config,
+            settings,
             listening,
             stop_signals,
-            tls=tls(config),
+            tls=tls(settings.config),
             on_listening=lambda: _send(LISTENING),
             on_ready=lambda: _send(READY),
             worker=number,

@@ -11,14 +11,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
 from ws_bridge.clock import Clock
-from ws_bridge.config import Config, secrets_in
+from ws_bridge.config import Config, Secrets, Settings, secrets_in
 from ws_bridge.jobs.lineage import Lineage
 from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.jobs.observe import JobFinished, JobStarted, line_of
@@ -70,23 +69,23 @@ class Bridge:
 
     def __init__(
         self,
-        config: Config,
-        environ: Mapping[str, str] = os.environ,
+        settings: Settings,
         *,
         clock: Clock | None = None,
         upstream: Service | None = None,
         worker: int = 0,
     ) -> None:
+        config, secrets = settings.config, settings.secrets
         self._config = config
         self._clock = clock = clock or Clock()
         self.force = asyncio.Event()  # set from outside: a drain waits no longer
         self.ready = asyncio.Event()  # set: responses can be made
         self.broken = asyncio.Event()  # set: the upstream could not be started
         # Where answers are kept, and where they come from.
-        self._store, self._conversations = _stores(config, environ, clock)
+        self._store, self._conversations = _stores(config, secrets, clock)
         self._is_store_open = False
-        self._sealer = sealer_of(config, environ, self._store)
-        self._models = models = build(config, environ)
+        self._sealer = sealer_of(config, secrets, self._store)
+        self._models = models = build(config, secrets)
         self._upstream = upstream or Router(models.targets(), self._sealer, clock=clock)
         sealed_items = SealedItems()
         self._answers = Fallbacks(self._upstream, models.candidates, sealed_items, clock)
@@ -117,7 +116,7 @@ class Bridge:
         )
         self._creates = LimitedCreates(self._jobs, self._quotas)
         self._sockets = Sockets(self._creates, socket_policy(config), turn_cache(config), clock)
-        self._middleware = AccessMiddleware(authenticator_of(config, environ), self._quotas)
+        self._middleware = AccessMiddleware(authenticator_of(config, secrets), self._quotas)
         self.app = self._build_app()
         self._add_gauges()
 
@@ -243,12 +242,10 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
         response.headers.setdefault(hdrs.CACHE_CONTROL, NO_STORE)
 
 
-def _stores(
-    config: Config, environ: Mapping[str, str], clock: Clock
-) -> tuple[Store, Conversations]:
+def _stores(config: Config, secrets: Secrets, clock: Clock) -> tuple[Store, Conversations]:
     """The stores of responses and of conversations."""
     settings = config.store
-    owners = owners_of(config, environ)
+    owners = owners_of(config, secrets)
     most, ttl = settings.max_mib * MIB, settings.conversation_seconds
     limits = conversation_limits(config)
     if settings.url.startswith("memory://"):
@@ -262,9 +259,9 @@ def _stores(
         )
     # A record is a message with little around it; an older server may have accepted larger ones.
     largest = max(MAX_VALUE_BYTES, 2 * config.server.max_message_mib * MIB + MIB)
-    codec = Codec(Cipher(secrets_in(settings.encrypt_with_env, environ)), largest)
+    codec = Codec(Cipher(secrets_in(settings.encrypt_with, secrets)), largest)
     shared = RedisStore(
-        parse_url(settings.url, environ.get(settings.password_env, "")),
+        parse_url(settings.url, secrets.get(settings.password, "")),
         ttl_seconds=settings.ttl_seconds,
         lease_seconds=settings.lease_seconds,
         now=clock.monotonic,

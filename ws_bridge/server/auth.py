@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from ws_bridge.config import PLAIN, Config, client_keys, is_loopback, secrets_in
+from ws_bridge.config import PLAIN, ClientKey, Config, Secrets, client_keys, is_loopback, secrets_in
 from ws_bridge.errors import InvalidApiKey, InvalidRequest, OriginNotAllowed
 from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.store.base import Owners, Store
@@ -24,7 +25,16 @@ BROWSER_KEY = "openai-insecure-api-key."
 PROTOCOLS = ("openai-beta.responses.v1", "responses", "realtime")
 LOCAL_OWNER = "local"  # of everything, where there are no keys
 
-OWNER = web.RequestKey("owner", str)  # set by the middleware before any handler runs
+# Set by the middleware before any handler runs.
+OWNER = web.RequestKey("owner", str)
+KEY_NAME = web.RequestKey("key_name", str)
+
+
+class Client(NamedTuple):
+    """Who asks: the owner of what it makes, and the name of its key."""
+
+    owner: str
+    key_name: str
 
 
 class Authenticator:
@@ -32,35 +42,36 @@ class Authenticator:
 
     def __init__(
         self,
-        keys: Sequence[str],
+        keys: Sequence[ClientKey],
         *,
         origins: Sequence[str],
         host: str,
         browser_subprotocol: bool,
         secrets: Sequence[bytes] = (),
     ) -> None:
-        digests = map(_digest, keys)
-        self._owners = dict(zip(digests, (names_of(key, secrets)[0] for key in keys), strict=True))
+        self._clients = {
+            _digest(one.key): Client(names_of(one.key, secrets)[0], one.name) for one in keys
+        }
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
         self._host = host
         self._browser_subprotocol = browser_subprotocol
 
-    def authenticate(self, request: web.Request) -> str:
-        """The owner that the request's key stands for. Raises ``BridgeError`` to refuse it."""
+    def authenticate(self, request: web.Request) -> Client:
+        """The client that the request's key stands for. Raises ``BridgeError`` to refuse it."""
         self._check_origin(request)
         if "api_key" in request.query or "api-key" in request.query:
             raise InvalidRequest("API keys are not accepted in the query string.")
-        if not self._owners:
+        if not self._clients:
             self._check_host(request)
-            return LOCAL_OWNER
+            return Client(LOCAL_OWNER, LOCAL_OWNER)
         digest = _digest(self._key(request))
-        owner = ""
-        for known, name in self._owners.items():
+        client: Client | None = None
+        for known, one in self._clients.items():
             if hmac.compare_digest(known, digest):
-                owner = name
-        if not owner:
+                client = one
+        if client is None:
             raise InvalidApiKey
-        return owner
+        return client
 
     def _key(self, request: web.Request) -> str:
         scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
@@ -87,27 +98,27 @@ class Authenticator:
             raise OriginNotAllowed
 
 
-def authenticator_of(config: Config, environ: Mapping[str, str]) -> Authenticator:
+def authenticator_of(config: Config, secrets: Secrets) -> Authenticator:
     """The authenticator that a configuration asks for."""
     return Authenticator(
-        client_keys(config, environ),
+        client_keys(config, secrets),
         origins=config.server.allowed_origins,
         host=config.server.host,
         browser_subprotocol=config.auth.browser_subprotocol,
-        secrets=secrets_in(config.auth.secret_env, environ),
+        secrets=secrets_in(config.auth.secret, secrets),
     )
 
 
-def owners_of(config: Config, environ: Mapping[str, str]) -> Owners:
+def owners_of(config: Config, secrets: Secrets) -> Owners:
     """The names under which the store may know each owner."""
-    secrets = secrets_in(config.auth.secret_env, environ)
-    return Owners(names_of(key, secrets) for key in client_keys(config, environ))
+    signing = secrets_in(config.auth.secret, secrets)
+    return Owners(names_of(one.key, signing) for one in client_keys(config, secrets))
 
 
-def sealer_of(config: Config, environ: Mapping[str, str], store: Store) -> Sealer:
+def sealer_of(config: Config, secrets: Secrets, store: Store) -> Sealer:
     """A sealer that signs with the operator's secret, or else the store's key, and accepts both."""
-    secrets = [one for one in secrets_in(config.auth.secret_env, environ) if one != PLAIN]
-    return Sealer(lambda: (*secrets, *filter(None, [store.shared_key()])))
+    signing = [one for one in secrets_in(config.auth.secret, secrets) if one != PLAIN]
+    return Sealer(lambda: (*signing, *filter(None, [store.shared_key()])))
 
 
 def offered_protocols(request: web.Request) -> list[str]:

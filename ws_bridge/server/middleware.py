@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from ws_bridge.errors import BridgeError, InvalidApiKey, OriginNotAllowed
-from ws_bridge.server.auth import OWNER, Authenticator
+from ws_bridge.server.auth import KEY_NAME, OWNER, Authenticator, Client
 from ws_bridge.server.http.json import CLAIM
 from ws_bridge.server.json_responses import error_response, from_http_exception, new_request_id
 from ws_bridge.server.quotas import COPIES, Quotas
@@ -62,13 +62,14 @@ class AccessMiddleware:
     ) -> web.StreamResponse:
         if not request.path.startswith("/v1/") and request.path != "/metrics":
             return await handler(request)
-        owner = request[OWNER] = self._owner(request)
+        owner, request[KEY_NAME] = self._client(request)
+        request[OWNER] = owner
         if (request.method, request.path) not in LIKE_A_CREATE:
             return await handler(request)
         with self._quotas.response(owner):
             return await handler(request)
 
-    def _owner(self, request: web.Request) -> str:
+    def _client(self, request: web.Request) -> Client:
         try:
             return self._authenticator.authenticate(request)
         except (InvalidApiKey, OriginNotAllowed) as refusal:

@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ws_bridge.config import Config, ModelEntry, match_wildcard
+from ws_bridge.config import Config, ModelEntry, Secrets, match_wildcard
 from ws_bridge.errors import ModelNotFound
 from ws_bridge.upstream.base import Target
 
@@ -118,19 +118,19 @@ def _with(star: str, name: str) -> str:
     return name.replace("*", star) if star else name
 
 
-def build(config: Config, environ: Mapping[str, str]) -> ModelTable:
+def build(config: Config, secrets: Secrets) -> ModelTable:
     """The table of a configuration; entries without their key are off."""
-    return ModelTable(_route(config, entry, environ) for entry in config.models)
+    return ModelTable(_route(config, entry, secrets) for entry in config.models)
 
 
-def _route(config: Config, entry: ModelEntry, environ: Mapping[str, str]) -> ModelRoute:
-    if reason := entry.off_reason(environ):
+def _route(config: Config, entry: ModelEntry, secrets: Secrets) -> ModelRoute:
+    if reason := entry.off_reason(secrets):
         return ModelRoute(entry.name, None, reason)
     target = Target(
         name=entry.name,
         model=entry.model,
         api_base=entry.api_base,
-        api_key=environ.get(entry.api_key_env, "") if entry.api_key_env else "",
+        api_key=secrets.get(entry.api_key, ""),
         timeout_seconds=entry.timeout_seconds,
         stall_seconds=entry.stall_seconds,
         retries=entry.retries,
@@ -142,13 +142,13 @@ def _route(config: Config, entry: ModelEntry, environ: Mapping[str, str]) -> Mod
         mode=entry.mode,
         via=entry.via,
         most_bytes=config.limits.response_mib * 2**20,
-        account=_account(entry.account or entry.api_key_env),
+        account=_account(entry.account or entry.api_key),
     )
     return ModelRoute(entry.name, target, fallbacks=entry.fallbacks)
 
 
 def _account(name: str) -> str:
-    """A digest of the account's name, which is that of its key's variable unless it has its own.
+    """A digest of the account's name: unless it has its own, where its key stands.
 
     Equal for all entries of one account. It is stored with every response, as a part of `maker`.
     """
