@@ -25,7 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__.py", "types.py"}),
     frozenset({"errors.py"}),
     frozenset({"clock.py", "config.py", "pacing.py", "protocol"}),
-    frozenset({"logs.py", "stream.py"}),
+    frozenset({"logs.py", "reloading.py", "stream.py"}),
     frozenset({"store", "upstream"}),
     frozenset({"jobs"}),
     frozenset({"server"}),
@@ -43,7 +43,7 @@ SEAMS = {
 COMPOSITION_ROOTS = frozenset({"server/app.py", "cli.py"})
 # Who knows the configuration; all others get values.
 READ_CONFIG = (
-    *("cli.py", "logs.py", "processes/*", "server/*"),
+    *("cli.py", "logs.py", "processes/*", "reloading.py", "server/*"),
     "upstream/model_table.py",
 )
 # Where a dependency lives.

@@ -75,6 +75,7 @@ def _replacement(found: re.Match[str]) -> str:
 class CleanRecord(logging.LogRecord):
     """A log record without secrets, in its message and in its traceback."""
 
+    secrets: frozenset[str] = frozenset()  # all that were ever known: something may still have one
     cleaner = Cleaner()
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -133,12 +134,19 @@ def _message_of(failure: BaseException) -> str:
 
 def set_up(level: str, secrets: Iterable[str] = ()) -> None:
     """Log to stderr from now on. ``secrets`` appear in no record, whatever their shape."""
-    CleanRecord.cleaner = Cleaner(secrets)
+    CleanRecord.secrets = frozenset()
+    change(level, secrets)
     logging.setLogRecordFactory(CleanRecord)
     logging.basicConfig(level=logging.WARNING, format=FORMAT, stream=sys.stderr)
-    logging.getLogger(OURS).setLevel(level.upper())
     for name in SILENT:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def change(level: str, secrets: Iterable[str]) -> None:
+    """Have another level and more secrets. Those known before still appear in no record."""
+    CleanRecord.secrets |= frozenset(secrets)
+    CleanRecord.cleaner = Cleaner(CleanRecord.secrets)
+    logging.getLogger(OURS).setLevel(level.upper())
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS, Draft
 from ws_bridge.store.base import Store
 from ws_bridge.store.conversations import MemoryConversations
 from ws_bridge.types import Json
-from ws_bridge.upstream.base import ABANDONED, Answer, Outcome, Request
+from ws_bridge.upstream.base import ABANDONED, Answer, Outcome, Request, Target
 
 Step = Draft | list[Draft] | BridgeError | asyncio.Event
 
@@ -144,6 +144,9 @@ class Scripted:
 
     async def start(self) -> None:
         pass
+
+    def set_targets(self, targets: Sequence[Target]) -> None:
+        self.targets = targets
 
     async def stop(self) -> None:
         pass

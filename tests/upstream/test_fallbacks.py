@@ -328,3 +328,17 @@ async def test_an_unknown_name_is_not_found():
     bridge = Bridge(a=[answer("a")])
     with pytest.raises(ModelNotFound):
         bridge.request("z")
+
+
+async def test_a_create_whose_model_has_gone_meanwhile_is_asked_as_it_began():
+    bridge = Bridge(a=[answer("a")])
+    request = bridge.request()
+    bridge.routes.replace([ModelRoute("b", B)])
+    assert text_of(await drafts_of(await bridge.upstream.open(request))) == "a"
+
+
+async def test_forgotten_failures_end_a_cooldown():
+    bridge = Bridge(a=[[UpstreamError()], answer("a")], b=[answer("b")])
+    assert text_of(await bridge.ask()) == "b"
+    bridge.upstream.forget_failures()
+    assert text_of(await bridge.ask()) == "a"

@@ -28,6 +28,11 @@ class OutputLimits:
     per_key: int = 512
     total: int = 1024
 
+    @property
+    def in_bytes(self) -> tuple[int, int, int]:
+        """The same in bytes."""
+        return self.response * MIB, self.per_key * MIB, self.total * MIB
+
 
 @dataclass(slots=True, eq=False)
 class RunningOutput:
@@ -42,8 +47,7 @@ class OutputQuotas:
     """The running responses of a process. ``unlimited_owner`` has no limit per key."""
 
     def __init__(self, limits: OutputLimits = OutputLimits(), unlimited_owner: str = "") -> None:
-        self._limits = limits
-        self._most = limits.response * MIB, limits.per_key * MIB, limits.total * MIB  # bytes
+        self.limits = limits
         self._unlimited_owner = unlimited_owner
         self._running: dict[str, RunningOutput] = {}
         self._by_owner: dict[str, int] = {}
@@ -76,18 +80,17 @@ class OutputQuotas:
         one.size += size
         self.total += size
         self._by_owner[owner] = owned = self._by_owner.get(owner, 0) + size
-        most, most_per_key, most_in_total = self._most
+        limits = self.limits
+        most, most_per_key, most_in_total = limits.in_bytes
         if one.size > most:
-            limit = self._limits.response
-            self._stop(response_id, f"The response is longer than {limit} MiB of events.")
+            self._stop(response_id, f"The response is longer than {limits.response} MiB of events.")
         if most_per_key and owned > most_per_key and owner != self._unlimited_owner:
             self._stop_largest_of(owner)
         while self.total > most_in_total:
-            limit = self._limits.total
-            self._stop_largest(list(self._running), f"hold more than {limit} MiB")
+            self._stop_largest(list(self._running), f"hold more than {limits.total} MiB")
 
     def _stop_largest_of(self, owner: str) -> None:
-        limit = self._limits.per_key
+        limit = self.limits.per_key
         while self.of_owner(owner) > limit * MIB:
             ids = [key for key, each in self._running.items() if each.owner == owner]
             self._stop_largest(ids, f"with this key hold more than {limit} MiB")

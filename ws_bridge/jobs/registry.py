@@ -116,6 +116,11 @@ class JobRegistry:
         )
         self._launch(self._job(spec, claim))
 
+    def set_policy(self, policy: JobPolicy) -> None:
+        """Have this policy for jobs that begin from now on. What runs stays counted."""
+        self._policy = policy
+        self.outputs.limits = policy.outputs.limits
+
     def find(self, response_id: str, owner: str) -> Job | None:
         """The owner's job, if it runs here."""
         job = self._running.get(response_id)

@@ -83,12 +83,28 @@ def _cannot_listen(server: ServerConfig, refused: OSError) -> ConfigError:
     return ConfigError(f"key 'server.host': cannot listen on {where} ({refused.strerror})")
 
 
-def tls(config: Config) -> ssl.SSLContext | None:
+class ServerTls(ssl.SSLContext):
+    """The TLS context of connections. Its certificate can change: the next handshake has it."""
+
+    successor: ssl.SSLContext | None = None
+
+    def replace(self, context: ssl.SSLContext) -> None:
+        """Have another certificate from now on."""
+        self.successor = context
+        self.sni_callback = self._switch
+
+    def _switch(self, connection: ssl.SSLObject, _name: str | None, _own: ssl.SSLContext) -> None:
+        """What OpenSSL calls in each handshake, also of clients that name no server."""
+        if self.successor is not None:
+            connection.context = self.successor
+
+
+def tls(config: Config) -> ServerTls | None:
     """The TLS context of connections; None without TLS. Raises ``ConfigError``."""
     server = config.server
     if not server.tls_cert:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = ServerTls(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_cert_chain(server.tls_cert, server.tls_key)
     except (OSError, ssl.SSLError):

@@ -29,14 +29,18 @@ class TurnCache:
         per_owner: int = 256 * MIB,
         total: int = 512 * MIB,
     ) -> None:
-        self._per_connection = per_connection
-        self._per_owner = per_owner
-        self._total = total
+        self.set_limits(per_connection, per_owner, total)
         self._holders: dict[
             str, set[ConnectionTurns]
         ] = {}  # by owner: the connections that keep any
         self._owned: dict[str, int] = {}
         self.size = 0
+
+    def set_limits(self, per_connection: int, per_owner: int, total: int) -> None:
+        """Have these limits from the next turn on that is kept."""
+        self._per_connection = per_connection
+        self._per_owner = per_owner
+        self._total = total
 
     def owner_bytes(self, owner: str) -> int:
         """The bytes that an owner's connections keep."""

@@ -12,6 +12,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
@@ -24,7 +25,8 @@ from ws_bridge.jobs.observe import JobFinished, JobStarted, line_of
 from ws_bridge.jobs.registry import JobPolicy, JobRegistry
 from ws_bridge.jobs.spec import Timing
 from ws_bridge.jobs.takeover import Takeover
-from ws_bridge.server.auth import authenticator_of, owners_of, sealer_of
+from ws_bridge.protocol.turn_cache import TurnCache
+from ws_bridge.server.auth import Authenticator, authenticator_of, owner_names, sealer_of
 from ws_bridge.server.http.chat_page import ChatPage
 from ws_bridge.server.http.conversations import ConversationRoutes
 from ws_bridge.server.http.json import LIMITS
@@ -32,18 +34,18 @@ from ws_bridge.server.http.models import ModelRoutes
 from ws_bridge.server.http.responses import ResponseRoutes
 from ws_bridge.server.json_responses import NO_STORE, json_response
 from ws_bridge.server.limits import (
+    cache_limits,
     conversation_limits,
     most_held,
     output_quotas,
     socket_policy,
-    turn_cache,
 )
 from ws_bridge.server.metrics import Metrics
 from ws_bridge.server.middleware import AccessMiddleware, RequestQuota
 from ws_bridge.server.quotas import LimitedCreates, Quotas, generating
 from ws_bridge.server.transport.listener import track_requests
 from ws_bridge.server.websocket.sockets import Sockets
-from ws_bridge.store.base import Store
+from ws_bridge.store.base import Owners, Store
 from ws_bridge.store.conversations import Conversations, MemoryConversations
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.store.redis.cipher import Cipher
@@ -53,7 +55,7 @@ from ws_bridge.store.redis.conversations import RedisConversations
 from ws_bridge.store.redis.store import RedisStore
 from ws_bridge.upstream.base import Service
 from ws_bridge.upstream.fallbacks import Fallbacks
-from ws_bridge.upstream.model_table import build
+from ws_bridge.upstream.model_table import ModelRoute, build
 from ws_bridge.upstream.router import Router
 from ws_bridge.upstream.sealed_items import SealedItems
 
@@ -62,6 +64,16 @@ log = logging.getLogger("ws_bridge")
 MIB = 2**20
 # Stored events are no garbage, and the stock thresholds walk all of them again and again.
 GC_THRESHOLDS = (10_000, 10, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """New settings, checked, and what was made of them."""
+
+    config: Config
+    routes: tuple[ModelRoute, ...]
+    authenticator: Authenticator
+    owner_names: tuple[tuple[str, ...], ...]
 
 
 class Bridge:
@@ -76,13 +88,13 @@ class Bridge:
         worker: int = 0,
     ) -> None:
         config, secrets = settings.config, settings.secrets
-        self._config = config
-        self._clock = clock = clock or Clock()
+        self._config, self._clock = config, (clock := clock or Clock())
         self.force = asyncio.Event()  # set from outside: a drain waits no longer
         self.ready = asyncio.Event()  # set: responses can be made
         self.broken = asyncio.Event()  # set: the upstream could not be started
         # Where answers are kept, and where they come from.
-        self._store, self._conversations = _stores(config, secrets, clock)
+        self._owners = Owners(owner_names(config, secrets))
+        self._store, self._conversations = _stores(config, secrets, clock, self._owners)
         self._is_store_open = False
         self._sealer = sealer_of(config, secrets, self._store)
         self._models = models = build(config, secrets)
@@ -115,7 +127,8 @@ class Bridge:
             now=clock.monotonic,
         )
         self._creates = LimitedCreates(self._jobs, self._quotas)
-        self._sockets = Sockets(self._creates, socket_policy(config), turn_cache(config), clock)
+        cache = TurnCache(*cache_limits(config))
+        self._sockets = Sockets(self._creates, socket_policy(config), cache, clock)
         self._middleware = AccessMiddleware(authenticator_of(config, secrets), self._quotas)
         self.app = self._build_app()
         self._add_gauges()
@@ -126,9 +139,9 @@ class Bridge:
             client_max_size=config.server.max_message_mib * MIB,
             middlewares=[track_requests, self._middleware.run, RequestQuota(self._quotas).run],
         )
-        app[LIMITS] = config.limits
+        app[LIMITS] = lambda: self._quotas.limits
         models = ModelRoutes(
-            self._models.names(),
+            self._models.names,
             self._models.find,
             upstream=self._answers,
             token_counter=self._upstream,
@@ -140,7 +153,7 @@ class Bridge:
             *(jobs, self._store, self._takeover, self._sockets, clock),
             creates=self._creates,
             quotas=self._quotas,
-            finish=config.server.on_disconnect == "finish",
+            finish=lambda: self._config.server.on_disconnect == "finish",
         )
         references = jobs.lineage.references
         conversations = ConversationRoutes(self._conversations, references, self._sealer, clock)
@@ -156,12 +169,16 @@ class Bridge:
         return app
 
     def _add_gauges(self) -> None:
-        gauge, most = self._metrics.gauge, sum(most_held(self._config).values())
+        gauge = self._metrics.gauge
         gauge("connections", "Open sockets", self._sockets.connections)
         gauge("lanes", "Lanes that run or wait", self._sockets.lanes)
         gauge("cached_bytes", "Turns that sockets can go on from", lambda: self._sockets.cache.size)
         gauge("asked_bytes", "What was asked and runs", self._quotas.asked_bytes)
-        gauge("held_bytes_limit", "What the limits allow in sum", lambda: most)
+        gauge(
+            "held_bytes_limit",
+            "What the limits allow in sum",
+            lambda: sum(most_held(self._config).values()),
+        )
         gauge("said_bytes", "Events of running responses", lambda: self._jobs.outputs.total)
         gauge("followers", "Readers of a response's events", self._quotas.followers)
         gauge("responses_running", "Responses being generated", self._jobs.running)
@@ -172,6 +189,35 @@ class Bridge:
         gauge("ends_unconfirmed", "Ends told without a store", lambda: self._mirror.unconfirmed)
         gauge("ends_contradicted", "Of these, ended otherwise", lambda: self._mirror.contradicted)
         gauge("takeovers", "Responses taken over from lost servers", lambda: self._takeover.taken)
+
+    def prepare(self, settings: Settings) -> Change:
+        """Check new settings, and make all that they need beside what is in use.
+
+        The sections and keys that ``reloading.merged`` keeps are those in use. Raises
+        ``ConfigError``, and then nothing has changed.
+        """
+        config, secrets = settings.config, settings.secrets
+        return Change(
+            config,
+            tuple(build(config, secrets).all),
+            authenticator_of(config, secrets),
+            tuple(owner_names(config, secrets)),
+        )
+
+    def commit(self, change: Change) -> None:
+        """Swap in what was prepared. Running responses go on; sockets of revoked keys close."""
+        config = self._config = change.config
+        self._models.replace(change.routes)
+        self._upstream.set_targets(self._models.targets())
+        self._answers.forget_failures()
+        self._owners.replace(change.owner_names)
+        self._middleware.authenticator = change.authenticator
+        self._quotas.set_limits(config.limits)
+        self._jobs.set_policy(_job_policy(config))
+        self._conversations.limits = conversation_limits(config)
+        self._sockets.cache.set_limits(*cache_limits(config))
+        self._sockets.set_policy(socket_policy(config))
+        self._sockets.close_revoked(change.authenticator.knows)
 
     async def open_store(self) -> None:
         """Connect the store, once. Raises ``ConfigError`` if it can never be used."""
@@ -242,10 +288,11 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
         response.headers.setdefault(hdrs.CACHE_CONTROL, NO_STORE)
 
 
-def _stores(config: Config, secrets: Secrets, clock: Clock) -> tuple[Store, Conversations]:
+def _stores(
+    config: Config, secrets: Secrets, clock: Clock, owners: Owners
+) -> tuple[Store, Conversations]:
     """The stores of responses and of conversations."""
     settings = config.store
-    owners = owners_of(config, secrets)
     most, ttl = settings.max_mib * MIB, settings.conversation_seconds
     limits = conversation_limits(config)
     if settings.url.startswith("memory://"):

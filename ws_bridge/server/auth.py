@@ -18,7 +18,7 @@ from aiohttp import hdrs, web
 from ws_bridge.config import PLAIN, ClientKey, Config, Secrets, client_keys, is_loopback, secrets_in
 from ws_bridge.errors import InvalidApiKey, InvalidRequest, OriginNotAllowed
 from ws_bridge.protocol.sealing import Sealer
-from ws_bridge.store.base import Owners, Store
+from ws_bridge.store.base import Store
 
 BROWSER_KEY = "openai-insecure-api-key."
 # Subprotocols that clients offer beside a key; one of them is answered, a key never is.
@@ -73,6 +73,12 @@ class Authenticator:
             raise InvalidApiKey
         return client
 
+    def knows(self, owner: str) -> bool:
+        """Whether some request may come from this owner."""
+        if not self._clients:
+            return owner == LOCAL_OWNER
+        return any(client.owner == owner for client in self._clients.values())
+
     def _key(self, request: web.Request) -> str:
         scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() == "bearer" and key.strip():
@@ -109,10 +115,10 @@ def authenticator_of(config: Config, secrets: Secrets) -> Authenticator:
     )
 
 
-def owners_of(config: Config, secrets: Secrets) -> Owners:
+def owner_names(config: Config, secrets: Secrets) -> list[tuple[str, ...]]:
     """The names under which the store may know each owner."""
     signing = secrets_in(config.auth.secret, secrets)
-    return Owners(names_of(one.key, signing) for one in client_keys(config, secrets))
+    return [names_of(one.key, signing) for one in client_keys(config, secrets)]
 
 
 def sealer_of(config: Config, secrets: Secrets, store: Store) -> Sealer:

@@ -6,7 +6,6 @@ from ws_bridge.config import Config
 from ws_bridge.jobs.output_quotas import OutputLimits, OutputQuotas
 from ws_bridge.protocol.actions import ConnectionLimits
 from ws_bridge.protocol.json_limits import JsonLimits
-from ws_bridge.protocol.turn_cache import TurnCache
 from ws_bridge.server.auth import LOCAL_OWNER
 from ws_bridge.server.quotas import ALONE, COPIES
 from ws_bridge.server.websocket.sockets import SocketPolicy
@@ -55,11 +54,11 @@ def output_quotas(config: Config) -> OutputQuotas:
     return OutputQuotas(bounds, LOCAL_OWNER)
 
 
-def turn_cache(config: Config) -> TurnCache:
-    """The cache of the turns that sockets can continue."""
+def cache_limits(config: Config) -> tuple[int, int, int]:
+    """Bytes of the turns that sockets can continue: of one, of a key's, and of all."""
     limits = config.limits
     each, of_key = limits.cached_mib_per_connection * MIB, limits.cached_mib_per_key * MIB
-    return TurnCache(each, of_key, limits.cached_mib * MIB)
+    return each, of_key, limits.cached_mib * MIB
 
 
 def socket_policy(config: Config) -> SocketPolicy:

@@ -36,7 +36,7 @@ class AccessMiddleware:
     """Authenticates each request, and answers each error."""
 
     def __init__(self, authenticator: Authenticator, quotas: Quotas) -> None:
-        self._authenticator = authenticator
+        self.authenticator = authenticator
         self._quotas = quotas
 
     @web.middleware
@@ -71,7 +71,7 @@ class AccessMiddleware:
 
     def _client(self, request: web.Request) -> Client:
         try:
-            return self._authenticator.authenticate(request)
+            return self.authenticator.authenticate(request)
         except (InvalidApiKey, OriginNotAllowed) as refusal:
             self._quotas.refused(request.remote)
             log.info("request_refused status=%d code=%s", refusal.status, refusal.code)

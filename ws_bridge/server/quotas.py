@@ -11,8 +11,8 @@ Rule 5: requests count in bytes until they are answered: a body until its answer
 until its response has ended. They count by their size in memory: ``COPIES`` of the text, or of its
 objects if they are larger, and of the turns that it continues. A single one may be of any size:
 one is single while all others together take no more than an eighth of the limit.
-Rule 6: each process counts for itself, from zero. Keys are read at its start, so a key cannot be
-taken back while a socket is open, and nothing has to look at it again.
+Rule 6: each process counts for itself, from zero. New limits hold for what comes next: nothing that
+runs is ended by them.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Rate:
     """So many in any 60 seconds, for each name."""
 
     def __init__(self, most: int, now: Now) -> None:
-        self._most = most
+        self.most = most
         self._now = now
         self._times: OrderedDict[str, array[float]] = OrderedDict()  # the longest idle one first
 
@@ -74,17 +74,17 @@ class Rate:
     def wait(self, name: str) -> float:
         """Seconds until one more fits; 0: it does now."""
         times = self._times.get(name)
-        if times is None or len(times) < self._most:
+        if times is None or not 0 < self.most <= len(times):
             return 0.0
-        return max(0.0, times[0] + WINDOW_SECONDS - self._now())
+        return max(0.0, times[-self.most] + WINDOW_SECONDS - self._now())
 
     def count(self, name: str) -> None:
         """One more has come."""
-        if not self._most:
+        if not self.most:
             return
         times = self._times.setdefault(name, array("d"))
         times.append(self._now())
-        del times[: -self._most]  # only the last so many can be in the way of the next
+        del times[: -self.most]  # only the last so many can be in the way of the next
         self._times.move_to_end(name)
         self._forget()
 
@@ -101,7 +101,6 @@ class Quotas:
     def __init__(
         self, limits: Limits, *, runs: Runs, limit_reached: Callable[[str], None], now: Now
     ) -> None:
-        self._most: dict[str, int] = {kind: getattr(limits, kind) for kind in MESSAGES}
         self._runs = runs
         self._limit_reached = limit_reached
         self._open: dict[str, int] = {}
@@ -112,6 +111,14 @@ class Quotas:
         self._followers: dict[str, int] = {}
         self._creates = Rate(limits.creates_per_minute, now)
         self._refused = Rate(limits.refused_per_minute, now)
+        self.set_limits(limits)
+
+    def set_limits(self, limits: Limits) -> None:
+        """Have these limits from now on; the counts stay."""
+        self.limits = limits
+        self._most: dict[str, int] = {kind: getattr(limits, kind) for kind in MESSAGES}
+        self._creates.most = limits.creates_per_minute
+        self._refused.most = limits.refused_per_minute
 
     @contextmanager
     def connection(self, owner: str) -> Iterator[None]:

@@ -156,6 +156,10 @@ class Owners:
     """
 
     def __init__(self, known: Iterable[Sequence[str]] = ()) -> None:
+        self.replace(known)
+
+    def replace(self, known: Iterable[Sequence[str]]) -> None:
+        """Know these from now on."""
         self._names = {name: tuple(names) for names in known for name in names}
 
     def names(self, owner: str) -> tuple[str, ...]:

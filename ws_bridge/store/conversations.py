@@ -54,10 +54,7 @@ class Conversations(Protocol):
     other call takes effect completely or not at all, and renews the conversation's time to live.
     """
 
-    @property
-    def limits(self) -> ConversationLimits:
-        """How much one conversation may hold."""
-        ...
+    limits: ConversationLimits  # how much one may hold; they may change
 
     async def create(self, conversation: Conversation) -> None:
         """Store a new one; an id that is taken changes nothing. Raises ``ConversationFull``."""

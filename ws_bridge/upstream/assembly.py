@@ -35,6 +35,7 @@ class Assembly:
     by_mode: Mapping[str, Upstream]  # by a target's mode; each compacts what is too long
     counter: TokenCounter
     prices_of: Callable[[Target], PriceRow | None]
+    set_targets: Callable[[Sequence[Target]], None]  # others than those it was made for
     starts: Sequence[Step]
     stops: Sequence[Step]
 
@@ -57,6 +58,12 @@ def assemble(targets: Sequence[Target], sealer: Sealer) -> Assembly:
     )
     native = WebSocketUpstream(facts=models.facts_of)
     counter = LitellmTokenCounter()
+
+    def set_targets(targets: Sequence[Target]) -> None:
+        models.register(targets)
+        access.forget()
+        native.keep_only(targets)
+
     plain: Mapping[str, Upstream] = {
         "managed": managed,
         "native": native,
@@ -70,6 +77,7 @@ def assemble(targets: Sequence[Target], sealer: Sealer) -> Assembly:
         },
         counter=counter,
         prices_of=models.prices_of,
+        set_targets=set_targets,
         starts=(own_client.start, native.start),
         stops=(native.stop, own_client.close, client.shutdown),
     )

@@ -203,6 +203,10 @@ class Service(Upstream, TokenCounter, Protocol):
         """Make it ready; calls of ``open`` wait until this returns."""
         ...
 
+    def set_targets(self, targets: Sequence[Target]) -> None:
+        """Expect requests for these from now on; what runs goes on as it began."""
+        ...
+
     async def stop(self) -> None:
         """Close every connection."""
         ...

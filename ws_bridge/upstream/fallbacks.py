@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import UpstreamError
+from ws_bridge.errors import ModelNotFound, UpstreamError
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.events import OPENING, TERMINAL, Draft
 from ws_bridge.upstream.base import (
@@ -50,6 +50,10 @@ class Fallbacks:
         self._sealed_items = sealed_items
         self._now = clock.monotonic
         self._health = TargetHealth(clock.monotonic)
+
+    def forget_failures(self) -> None:
+        """End all cooldowns: the targets have changed, and perhaps what was wrong with them."""
+        self._health.forget_failures()
 
     async def open(self, request: Request) -> Answer:
         """See ``Upstream``. Raises the last target's ``UpstreamError``."""
@@ -100,7 +104,11 @@ class Fallbacks:
         find = partial(self._sealed_items.latest_maker, request.chain)
         made_by = await aside(find, values=len(request.chain.input))
         made_by = made_by or (parent.maker if parent else "")
-        return self._health.order(self._candidates(request.target.name), made_by)
+        try:
+            candidates = self._candidates(request.target.name)
+        except ModelNotFound:  # the table has changed since the create was accepted
+            candidates = [[request.target]]
+        return self._health.order(candidates, made_by)
 
     async def _fitted(
         self, request: Request, target: Target, spent: float, *, is_last: bool

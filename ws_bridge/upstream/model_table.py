@@ -48,14 +48,19 @@ class Group:
 
 
 class ModelTable:
-    """The table; built once, never changed."""
+    """The table. It changes as a whole: what was found in it before stays as it was."""
 
     def __init__(self, routes: Iterable[ModelRoute]) -> None:
+        self.replace(routes)
+
+    def replace(self, routes: Iterable[ModelRoute]) -> None:
+        """Have these routes from now on."""
         self.all = tuple(routes)
-        self._named: dict[str, list[ModelRoute]] = defaultdict(list)
+        named: dict[str, list[ModelRoute]] = defaultdict(list)
         for route in self.all:
             if route.target:
-                self._named[route.name].append(route)
+                named[route.name].append(route)
+        self._named = named
         self._wildcards = sorted(
             (name for name in self._named if "*" in name), key=lambda n: -len(n)
         )

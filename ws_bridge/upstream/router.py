@@ -56,7 +56,7 @@ class Router:
         self._clock = clock
         self._started = asyncio.Event()
         self._warming: asyncio.Task[None] | None = None
-        self._parts: Assembly
+        self._parts: Assembly | None = None  # while litellm is not imported
         self._stops: Sequence[Step] = ()
 
     async def start(self) -> None:
@@ -67,28 +67,35 @@ class Router:
         await _imported(ASSEMBLY)
         from ws_bridge.upstream.assembly import assemble  # noqa: PLC0415 - see rule 1
 
-        self._parts = assemble(self._targets, self._sealer)
-        self._stops = self._parts.stops
-        for begin in self._parts.starts:
+        parts = self._parts = assemble(self._targets, self._sealer)
+        self._stops = parts.stops
+        for begin in parts.starts:
             await begin()
         # A task of its own goes on if this is cancelled: see `WARM_UP`.
-        self._warming = asyncio.create_task(self._warm_up())
+        self._warming = asyncio.create_task(self._warm_up(parts.managed))
         if not await self._done_within(self._warming, WARM_UP_SECONDS):
             log.warning("warm_up_slow seconds=%g: ready without it", WARM_UP_SECONDS)
         self._started.set()
 
+    def set_targets(self, targets: Sequence[Target]) -> None:
+        """Be asked for these from now on; what runs goes on as it began."""
+        self._targets = targets
+        if self._parts is not None:
+            self._parts.set_targets(targets)
+
     async def open(self, request: Request) -> Answer:
         """See ``Upstream``."""
-        await self._started.wait()
-        answer = await self._upstream_of(request).open(request)
+        parts = await self._started_parts()
+        by_mode = parts.by_mode[request.target.mode]
+        answer = await (parts.background if request.background else by_mode).open(request)
         if request.target.report_cost:
-            answer.prices = self._parts.prices_of(request.target)
+            answer.prices = parts.prices_of(request.target)
         return answer
 
     async def count_tokens(self, request: Request) -> int:
         """See ``TokenCounter``."""
-        await self._started.wait()
-        return await self._parts.counter.count_tokens(request)
+        parts = await self._started_parts()
+        return await parts.counter.count_tokens(request)
 
     async def stop(self) -> None:
         """Close all connections; ``open`` must not be called afterwards."""
@@ -99,11 +106,11 @@ class Router:
         for stop in self._stops:
             await stop()
 
-    async def _warm_up(self) -> None:
+    async def _warm_up(self, managed: Upstream) -> None:
         hello = Chain(None, ({"type": "message", "role": "user", "content": "hello"},))
         asked = Request(self._first, hello, {"max_output_tokens": 1})
         try:
-            answer = await self._parts.managed.open(asked)
+            answer = await managed.open(asked)
             try:
                 while await answer.read() is not None:
                     pass
@@ -123,10 +130,10 @@ class Router:
             pause.cancel()
         return task.done()
 
-    def _upstream_of(self, request: Request) -> Upstream:
-        if request.background:
-            return self._parts.background
-        return self._parts.by_mode[request.target.mode]
+    async def _started_parts(self) -> Assembly:
+        await self._started.wait()
+        assert self._parts is not None  # noqa: S101 - it has started
+        return self._parts
 
 
 async def _imported(module: str) -> None:

@@ -82,6 +82,11 @@ class TargetHealth:
             state.ready_at = now + backoff(FIRST_COOLDOWN, LONGEST_COOLDOWN, state.failures)
             state.failures = min(state.failures + 1, DOUBLINGS)
 
+    def forget_failures(self) -> None:
+        """No target has failed, as far as is known; what runs is still counted."""
+        for state in self._states.values():
+            state.failures, state.ready_at = 0, 0.0
+
     def _forget_the_oldest(self) -> None:
         while len(self._states) > REMEMBERED:
             key, state = next(iter(self._states.items()))

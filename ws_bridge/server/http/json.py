@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,9 +17,8 @@ from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.server.quotas import COPIES, MemoryClaim
 from ws_bridge.types import Json
 
-LIMITS = web.AppKey("limits", Limits)
+LIMITS: web.AppKey[Callable[[], Limits]] = web.AppKey("limits")  # they may change
 CLAIM = web.RequestKey("claim", MemoryClaim)  # of the request, until it is answered
-DEFAULT_LIMITS = Limits()
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -74,7 +73,8 @@ async def read_create(body: Json) -> CreateResponse:
 
 def limits_of(request: web.Request) -> Limits:
     """The configured limits."""
-    return request.app.get(LIMITS, DEFAULT_LIMITS)
+    find = request.app.get(LIMITS)
+    return find() if find is not None else Limits()
 
 
 @dataclass(frozen=True, slots=True)

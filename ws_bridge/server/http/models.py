@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 from aiohttp import web
@@ -32,7 +32,7 @@ class ModelRoutes:
 
     def __init__(
         self,
-        names: Sequence[str],
+        names: Callable[[], Sequence[str]],
         find_target: FindTarget,
         *,
         upstream: Upstream,
@@ -65,7 +65,7 @@ class ModelRoutes:
         """The names that clients can ask for; a wildcard entry as it is written."""
         models = [
             {"id": name, "object": "model", "created": self._started_at, "owned_by": "ws_bridge"}
-            for name in self._names
+            for name in self._names()
         ]
         return json_response({"object": "list", "data": models})
 

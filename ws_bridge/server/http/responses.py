@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -60,7 +60,7 @@ class ResponseRoutes:
         *,
         creates: LimitedCreates,
         quotas: Quotas,
-        finish: bool,
+        finish: Callable[[], bool],
     ) -> None:
         self._jobs = jobs
         self._takeover = takeover
@@ -206,7 +206,7 @@ class ResponseRoutes:
             yield
         except (asyncio.CancelledError, ConnectionError):
             envelope = job.spec.envelope
-            if not envelope.background and not (envelope.store and self._finish):
+            if not envelope.background and not (envelope.store and self._finish()):
                 job.stop_soon(EndReason.CANCELLED)
             raise
 

@@ -19,7 +19,7 @@ from typing import cast
 
 from aiohttp import hdrs, web
 
-from ws_bridge.config import Config
+from ws_bridge.config import Config, Limits
 from ws_bridge.errors import BridgeError, InvalidRequest
 from ws_bridge.server.json_responses import error_response, from_http_exception
 from ws_bridge.server.transport.transport import MIB, ClientTransport, ListenerState
@@ -87,6 +87,10 @@ class Listener:
     state: ListenerState
     _server: asyncio.Server
     _runner: web.AppRunner
+
+    def set_limits(self, limits: Limits) -> None:
+        """Have these limits for connections that are made from now on, and in sum."""
+        self.state.set_limits(limits)
 
     async def close(self) -> None:
         """Accept no connection, drain the application, return when all connections are over."""

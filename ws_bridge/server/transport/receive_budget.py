@@ -34,7 +34,7 @@ class ReceiveBudget:
     """Bytes of messages and bodies that are not complete, over all senders."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._bytes: dict[Sender, int] = {}
         self._suspended: set[Sender] = set()
         self._first: Sender | None = None  # the one that goes on beyond the limit
@@ -44,7 +44,7 @@ class ReceiveBudget:
         """So many bytes of the sender are here now. It may be suspended for them."""
         self.total += count - self._bytes.get(sender, 0)
         self._bytes[sender] = count
-        if self.total > self._limit:
+        if self.total > self.limit:
             self._choose()
             if sender is not self._first and sender.remaining > NEARLY:
                 self._suspended.add(sender)
@@ -53,16 +53,16 @@ class ReceiveBudget:
     def discard(self, sender: Sender) -> None:
         """The sender is done, or gone. Its bytes count no more, and others may be resumed."""
         self.total -= self._bytes.pop(sender, 0)
-        if sender is self._first or self.total <= self._limit:
+        if sender is self._first or self.total <= self.limit:
             self._first = None
         if sender in self._suspended:
             self._resume(sender)
         if not self._suspended:
             return
-        if self.total > self._limit:
+        if self.total > self.limit:
             self._choose()
             return
-        room = max(1, (self._limit - self.total) // READ)
+        room = max(1, (self.limit - self.total) // READ)
         for waiting in sorted(self._suspended, key=_distance)[:room]:
             self._resume(waiting)
 

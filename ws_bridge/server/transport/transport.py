@@ -51,6 +51,11 @@ class ListenerState:
         self._all_closed.set()
         self._closing: set[asyncio.Task[Any]] = set()
 
+    def set_limits(self, limits: Limits) -> None:
+        """Have these limits for connections that are made from now on, and in sum."""
+        self.limits = limits
+        self.receiving.limit = limits.receiving_mib * MIB
+
     def add(self, connection: asyncio.Transport) -> None:
         """A connection was made."""
         self._open.add(connection)

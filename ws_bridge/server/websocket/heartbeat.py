@@ -32,7 +32,7 @@ class Heartbeat:
 
     def __init__(self, clock: Clock, lifetime_seconds: float) -> None:
         self._clock = clock
-        self._lifetime = lifetime_seconds
+        self.lifetime = lifetime_seconds
         self._opened: dict[HeartbeatSocket, float] = {}  # those not yet retired; the oldest first
         self._slices: list[set[HeartbeatSocket]] = [set() for _ in range(SLICES)]
         self._added = 0
@@ -58,7 +58,7 @@ class Heartbeat:
                 await _ping(part)
 
     def _retire_old(self) -> None:
-        born = self._clock.monotonic() - self._lifetime
+        born = self._clock.monotonic() - self.lifetime
         old: list[HeartbeatSocket] = []
         for socket, opened in self._opened.items():
             if opened > born:

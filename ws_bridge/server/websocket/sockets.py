@@ -19,8 +19,10 @@ from aiohttp import WSMsgType, web
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
+    KEY_REVOKED,
     BridgeError,
     ConnectionLimitReached,
+    InvalidApiKey,
     InvalidRequest,
     RateLimited,
     ServerDraining,
@@ -108,6 +110,19 @@ class Sockets:
             self._heartbeat.discard(socket)
         return ws
 
+    def set_policy(self, policy: SocketPolicy) -> None:
+        """Have this policy for sockets that are opened from now on; all have the new lifetime."""
+        self._policy = policy
+        self._heartbeat.lifetime = policy.connection_minutes * 60
+
+    def close_revoked(self, is_valid: Callable[[str], bool]) -> None:
+        """Begin to close the sockets whose owner has no key any more; others are not touched."""
+        revoked = [socket for socket in self._open if not is_valid(socket.owner)]
+        for socket in revoked:
+            socket.revoke()
+        if revoked:
+            log.info("key_revoked sockets=%d", len(revoked))
+
     async def run(self) -> None:
         """Ping every socket, and close those that have reached their age, for ever."""
         await self._heartbeat.run()
@@ -154,16 +169,16 @@ class Socket:
         on_parsed: Callable[[], None] = lambda: None,
     ) -> None:
         self.connection = connection
+        self.owner = owner
         self._ws = ws
         self._outbox = outbox
-        self._owner = owner
         self._jobs = jobs
         self._policy = policy
         self._turns: list[asyncio.Task[None]] = []  # a set is 160 bytes more, for each idle socket
         self._running: dict[str | None, Job] = {}
         self._stops: dict[str | None, EndReason] = {}
         self._late_drafts: dict[str | None, list[Draft]] = {}
-        self._retiring: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._on_parsed = on_parsed
         self._waiting = jobs.claim(owner)  # what queued creates take
 
@@ -174,7 +189,7 @@ class Socket:
                 pass
         finally:
             self._cancel_unstored()
-            await _cancel([one for one in (self._retiring, *self._turns) if one])
+            await _cancel([one for one in (self._closing, *self._turns) if one])
             await self._outbox.release()
             self.connection.close()
             self._waiting.release()
@@ -185,7 +200,11 @@ class Socket:
 
     def retire(self) -> None:
         """Begin to close the connection at its age."""
-        self._retiring = asyncio.create_task(self._close_at_age())
+        self._closing = self._closing or asyncio.create_task(self._close_at_age())
+
+    def revoke(self) -> None:
+        """Begin to close the connection at once: its key is not valid any more."""
+        self._closing = asyncio.create_task(self._close_revoked())
 
     async def drain(self) -> None:
         """Refuse new creates, let what runs finish, close."""
@@ -219,7 +238,7 @@ class Socket:
     def _actions_of(self, frame: ClientFrame) -> list[Action]:
         """What a frame leads to; a create for which there is no room is refused in its turn."""
         try:
-            self._jobs.check_room(self._owner, frame.weight)
+            self._jobs.check_room(self.owner, frame.weight)
         except RateLimited as refusal:
             frame = replace(frame, create=refusal.without_traceback())
         return self.connection.apply(frame)
@@ -255,7 +274,7 @@ class Socket:
         job: Job | None = None
         refusal: BridgeError | None = None
         try:
-            job = await self._jobs.start(Create.of(start, self._owner))
+            job = await self._jobs.start(Create.of(start, self.owner))
             self._running[start.lane] = job
             self.connection.response_created(start.lane, job.id)
             if ending := self._stops.pop(start.lane, None):
@@ -323,6 +342,10 @@ class Socket:
         """Return when nothing runs and nothing waits."""
         while self._turns:
             await asyncio.wait(self._turns)
+
+    async def _close_revoked(self) -> None:
+        await self._apply(self.connection.refuse(InvalidApiKey()))
+        await self._outbox.close(KEY_REVOKED)
 
     async def _close_at_age(self) -> None:
         """Close the connection at its age, between turns; clients may reconnect."""

@@ -126,6 +126,11 @@ def http_client() -> HttpClient:
     return HttpClient(internals.load(internals.TLS)(), {} if refuses_proxies else None)
 
 
+def forget() -> None:
+    """Find the way to each target anew: keys of earlier settings are not kept."""
+    _found.cache_clear()
+
+
 @lru_cache(maxsize=TARGETS_KEPT)
 def _found(target: Target) -> Access:
     way = WAYS.get(models.family_of(target))

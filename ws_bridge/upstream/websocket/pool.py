@@ -10,7 +10,7 @@ Rule 4: connections are bounded in number, in idle time and in age.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 
 from ws_bridge.clock import Clock
@@ -122,6 +122,13 @@ class ConnectionPool:
             is_old = now - connection.idle_since >= IDLE_SECONDS
             if is_old or not connection.is_usable or index < surplus:
                 connection.close()
+
+    def retire_others(self, addresses: Container[ProviderAddress]) -> None:
+        """Use no connection of any other address for a new turn; idle ones are closed."""
+        for connection in self._connections:
+            if connection.address not in addresses:
+                connection.is_retired = True
+        self.sweep()
 
     async def sweep_periodically(self) -> None:
         """Sweep every ``SWEEP_SECONDS`` until cancelled."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -84,6 +85,14 @@ class WebSocketUpstream:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
         await self._pool.close()
+
+    def keep_only(self, targets: Iterable[Target]) -> None:
+        """Retire the connections that none of the targets would use."""
+        addresses: set[ProviderAddress] = set()
+        for target in targets:
+            with suppress(NeverBegan):  # it has no socket
+                addresses.add(ProviderAddress.of(target))
+        self._pool.retire_others(addresses)
 
     async def open(self, request: Request) -> Answer:
         """See ``Upstream``: the answer of the first attempt that goes well."""
