@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from ws_bridge.addresses import ListenAddress, is_loopback
 from ws_bridge.config import (
     MOST_SECRET_BYTES,
     Config,
     Settings,
     client_keys,
-    is_loopback,
     load,
     match_wildcard,
     secrets_in,
@@ -155,10 +155,53 @@ def test_a_public_address_without_keys_is_refused(write, host):
     assert load(path, {"CLIENT_KEYS": "a"}).config.server.host == host
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "[::1]", "localhost"])
 def test_a_loopback_address_needs_no_keys(write, host):
     assert is_loopback(host)
     assert load(write(f'[server]\nhost = "{host}"\n'), {}).config.server.host == host
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":80", "80", "host", "::1:80", "[::1]", "h:65536", "http://h:1", "a b:1", "u@h:1"]
+)
+def test_what_is_no_address_is_refused_with_its_place(write, text):
+    message = refusal(write(f'[server]\nlisten = ["127.0.0.1:1", "{text}"]\n'))
+    assert "key 'server.listen[2]': use HOST:PORT, [IPv6]:PORT or unix:/PATH" in message
+
+
+@pytest.mark.parametrize("path", ["", "run/x", "/" + "x" * 107])
+def test_a_path_that_cannot_be_a_socket_is_refused(write, path):
+    message = refusal(write(f'[server]\nlisten = ["unix:{path}"]\n'))
+    assert "key 'server.listen[1]': use unix: and an absolute path" in message
+
+
+def test_one_host_and_port_are_the_short_form_of_listen(write):
+    (address,) = load(write('[server]\nhost = "[::1]"\nport = 1\n'), {}).config.server.addresses()
+    assert address == ListenAddress("::1", 1)
+    text = '[server]\nlisten = ["127.0.0.1:1", "unix:/x"]\n'
+    assert list(map(str, load(write(text), {}).config.server.addresses())) == [
+        "127.0.0.1:1",
+        "unix:/x",
+    ]
+    for more in ('host = "::1"\n', "port = 8787\n"):
+        assert "keep 'listen' or those two" in refusal(write(text + more))
+
+
+def test_a_host_or_port_of_the_command_line_replaces_the_list(write):
+    path = write('[server]\nlisten = ["127.0.0.1:1", "unix:/x"]\n')
+    assert list(map(str, load(path, {}, port=2).config.server.addresses())) == ["127.0.0.1:2"]
+    assert list(map(str, load(path, {}, host="::1").config.server.addresses())) == ["[::1]:8787"]
+    assert load(path, {}, workers=2).config.server.listen == ("127.0.0.1:1", "unix:/x")
+
+
+def test_every_address_of_a_list_is_public_or_local(write):
+    local = '[server]\nlisten = ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/x"]\n'
+    assert load(write(local), {})
+    message = refusal(write(local.replace('"[::1]:1"', '"[::]:1"')))
+    assert "key 'server.listen': :: is a public address" in message
 
 
 # Secrets
@@ -281,6 +324,7 @@ def test_an_unknown_key_is_named(write, text, key):
         ('[server]\nport = "8787"\n', "'server.port'"),
         ("[server]\nport = 65536\n", "'server.port'"),
         ("[server]\nport = true\n", "'server.port'"),
+        ('[server]\nunix_mode = "rw"\n', "'server.unix_mode'"),
         ("[server]\ndrain_seconds = -1\n", "'server.drain_seconds'"),
         ("[server]\ndrain_seconds = nan\n", "'server.drain_seconds'"),
         ("[server]\ndrain_seconds = inf\n", "'server.drain_seconds'"),

@@ -9,18 +9,18 @@ the values from its supervisor.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from ws_bridge.addresses import ListenAddress, bare, parse_address
 from ws_bridge.errors import ConfigError
 
 Environ = Mapping[str, str]
@@ -48,6 +48,14 @@ Count = Annotated[int, Field(ge=1)]
 NotNegativeCount = Annotated[int, Field(ge=0)]
 
 
+def _listen_text(text: str) -> str:
+    parse_address(text)
+    return text
+
+
+ListenText = Annotated[str, AfterValidator(_listen_text)]
+
+
 class Section(BaseModel):
     """A table of the file: frozen, without unknown keys."""
 
@@ -71,6 +79,14 @@ class ServerConfig(Section):
     workers: Count = 1
     report_cost: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    listen: tuple[ListenText, ...] = ()
+    unix_mode: Annotated[str, Field(pattern=r"^0?[0-7]{3}$")] = "0660"
+
+    def addresses(self) -> tuple[ListenAddress, ...]:
+        """Where to listen: ``listen``, or ``host`` and ``port`` as its short form."""
+        if not self.listen:
+            return (ListenAddress(bare(self.host), self.port),)
+        return tuple(map(parse_address, self.listen))
 
 
 class AuthConfig(Section):
@@ -259,8 +275,8 @@ def load(path: Path | None, environ: Environ = os.environ, **server: str | int |
         raise ConfigError(f"{source}: not valid TOML: {broken}") from None
     try:
         given = {key: value for key, value in server.items() if value is not None}
-        if isinstance(raw.setdefault("server", {}), dict):
-            raw["server"] |= given
+        if isinstance(in_file := raw.setdefault("server", {}), dict):
+            raw["server"] = _overridden(in_file, given, source)
         # Through JSON, because there a strict tuple may be written as a list.
         config = Config.model_validate_json(orjson.dumps(raw))
     except ValidationError as invalid:
@@ -320,6 +336,19 @@ def _secret_file(path: Path, source: str) -> str:
     raise ConfigError(f"{source}: the file {path} holds no secret ({reason}): correct the path")
 
 
+def _overridden(section: dict[str, Any], given: dict[str, Any], source: str) -> dict[str, Any]:
+    """``[server]`` with the values of the command line, which know one address only."""
+    short = {"host", "port"}
+    if section.get("listen") and short & section.keys():
+        raise ConfigError(
+            f"{source}: key 'server.listen': 'server.host' and 'server.port' are its short form: "
+            "keep 'listen' or those two"
+        )
+    if short & given.keys():
+        section = {key: value for key, value in section.items() if key != "listen"}
+    return section | given
+
+
 def _first_problem(invalid: ValidationError) -> str:
     problem = invalid.errors(include_url=False)[0]
     place = ""
@@ -330,7 +359,7 @@ def _first_problem(invalid: ValidationError) -> str:
     key = place.lstrip(".")
     if problem["type"] == "extra_forbidden":
         return f"unknown key '{key}': remove it or correct its spelling"
-    return f"key '{key}': {problem['msg']}"
+    return f"key '{key}': {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _check(config: Config, source: str, secrets: Secrets) -> None:
@@ -392,11 +421,13 @@ def _check_keys(config: Config, source: str, secrets: Secrets) -> None:
                 f"{source}: key 'auth.keys_env': the environment variable {name} is not set: "
                 "set it to the client keys, or remove it from the list"
             )
-    if not client_keys(config, secrets) and not is_loopback(config.server.host):
-        raise ConfigError(
-            f"{source}: key 'server.host': {config.server.host} is a public address and "
-            "'auth.keys_env' is empty: name a variable with client keys, or listen on 127.0.0.1"
-        )
+    key = "listen" if config.server.listen else "host"
+    for address in config.server.addresses():
+        if not client_keys(config, secrets) and not address.is_local:
+            raise ConfigError(
+                f"{source}: key 'server.{key}': {address.host} is a public address and "
+                "'auth.keys_env' is empty: name a variable with client keys, or listen on 127.0.0.1"
+            )
 
 
 def _check_secrets(key: str, place: str, source: str, secrets: Secrets) -> None:
@@ -431,11 +462,3 @@ def client_keys(config: Config, secrets: Secrets) -> tuple[ClientKey, ...]:
 def _several(text: str) -> list[str]:
     """The parts of a text that commas or ends of lines separate."""
     return [part.strip() for part in re.split(r"[,\n]", text) if part.strip()]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
