@@ -31,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except ConfigError as unusable:
-        print(f"ws-bridge: {unusable}", file=sys.stderr)
+        for problem in unusable.problems:
+            print(f"ws-bridge: {problem}", file=sys.stderr)
         return 2
 
 

@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ws_bridge.addresses import ListenAddress
 from ws_bridge.config import Config
+from ws_bridge.config.addresses import ListenAddress
 from ws_bridge.errors import ConfigError
 
 Address = tuple[Any, ...]  # what `getaddrinfo` finds and `bind` takes

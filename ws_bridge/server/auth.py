@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from ws_bridge.addresses import is_loopback
 from ws_bridge.config import PLAIN, ClientKey, Config, Secrets, client_keys, secrets_in
+from ws_bridge.config.addresses import is_loopback
 from ws_bridge.errors import InvalidApiKey, InvalidRequest, OriginNotAllowed
 from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.store.base import Owners, Store

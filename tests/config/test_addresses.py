@@ -2,7 +2,7 @@
 
 import pytest
 
-from ws_bridge.addresses import ListenAddress, parse_address
+from ws_bridge.config.addresses import ListenAddress, parse_address
 
 
 @pytest.mark.parametrize(
