@@ -15,9 +15,8 @@ from support.hang import HANG_SECONDS
 from ws_bridge.config import Config, load
 
 REPOSITORY = Path(__file__).parent.parent
-ONLY_DEMO = (
-    '[server]\nport = 0\n[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
-)
+DEMO = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
+ONLY_DEMO = "[server]\nport = 0\n" + DEMO
 
 
 def environ(**more):
@@ -118,13 +117,13 @@ def test_a_port_in_use_is_one_line_and_exit_2(config):
 
 
 UNUSABLE = {
-    "unknown key": ("[server]\nprot = 1\n", "unknown key 'server.prot'"),
+    "unknown key": ("[server]\nprot = 1\n" + DEMO, "unknown key 'server.prot'"),
     "a fallback nobody serves": (ONLY_DEMO + 'fallbacks = ["nobody"]\n', "nobody"),
-    "key variable not set": ('[auth]\nkeys_env = ["NO_KEYS"]\n', "NO_KEYS is not set"),
-    "public without keys": ('[server]\nhost = "0.0.0.0"\n', "0.0.0.0 is a public address"),
+    "key variable not set": ('[auth]\nkeys_env = ["NO_KEYS"]\n' + DEMO, "NO_KEYS is not set"),
+    "public without keys": ('[server]\nhost = "0.0.0.0"\n' + DEMO, "0.0.0.0 is a public address"),
     "not TOML": ("[server\n", "not valid TOML"),
     "no certificate": (
-        '[server]\nport = 0\ntls_cert = "none.pem"\ntls_key = "none.key"\n',
+        '[server]\nport = 0\ntls_cert = "none.pem"\ntls_key = "none.key"\n' + DEMO,
         "'server.tls_cert'",
     ),
 }
@@ -137,6 +136,22 @@ def test_an_unusable_configuration_is_one_line_and_exit_2(config, text, part):
     assert part in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.startswith("ws-bridge: ")
+
+
+def test_all_mistakes_are_lines_of_one_run(config):
+    text = '[server]\nprot = 1\n[auth]\nkeys_env = ["NO_KEYS"]\n'
+    ended = run("serve", "--config", config(text), WS_BRIDGE__SERVER__PORT="x")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    parts = ("WS_BRIDGE__SERVER__PORT", "'server.prot'", "no [[models]] entry", "NO_KEYS")
+    for line, part in zip(ended.stderr.splitlines(), parts, strict=True):
+        assert line.startswith("ws-bridge: ")
+        assert part in line
+
+
+def test_the_environment_sets_what_the_file_leaves_out(config):
+    environ = {"WS_BRIDGE__SERVER__HOST": "127.0.0.3", "WS_BRIDGE__LIMITS__ASKED_MIB": "7"}
+    with Served("--config", config(ONLY_DEMO), **environ) as served:
+        assert served.url.startswith("http://127.0.0.3:")
 
 
 def test_the_server_is_there_before_litellm_is():

@@ -12,6 +12,7 @@ import argparse
 import os
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except ConfigError as unusable:
-        print(f"ws-bridge: {unusable}", file=sys.stderr)
+        for problem in unusable.problems:
+            print(f"ws-bridge: {problem}", file=sys.stderr)
         return 2
 
 
@@ -121,7 +123,7 @@ def _serve_alone(settings: Settings) -> int:
 
     async def serve() -> int:
         stop_signals = signals.catch_signals()
-        listening = listen(settings.config)[0]
+        [listening] = listen(settings.config)
         return await serving.serve(
             settings,
             listening,
@@ -133,8 +135,8 @@ def _serve_alone(settings: Settings) -> int:
     return signals.exit_process(serving.run(serve()))
 
 
-def _announce(settings: Settings, listening: socket.socket) -> None:
-    """Print which models can be asked, and the address, which comes last."""
+def _announce(settings: Settings, listening: Sequence[socket.socket]) -> None:
+    """Print which models can be asked, and the addresses, which come last."""
     from ws_bridge.processes.sockets import address
     from ws_bridge.upstream.model_table import build
 
@@ -143,4 +145,5 @@ def _announce(settings: Settings, listening: socket.socket) -> None:
             print(f"model {route.name}: off ({route.off_reason})")
         else:
             print(f"model {route.name}: on ({route.target.model})")
-    print(f"listening on {address(settings.config, listening)}", flush=True)
+    for one in listening:
+        print(f"listening on {address(settings.config, one)}", flush=True)

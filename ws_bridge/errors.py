@@ -55,7 +55,14 @@ SERVER_RESTART = CloseFrame(1012, "server is restarting", may_reconnect=True)
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used: one line that names the file, the key and the remedy."""
+    """The configuration cannot be used: a line a problem, with the file, the key and the remedy."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "; ".join(self.problems)
 
 
 class BridgeError(Exception):

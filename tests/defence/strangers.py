@@ -81,7 +81,7 @@ def keys(rng: Random) -> None:
     host = headers.get("Host", "127.0.0.1")
     request: Any = SimpleNamespace(headers=headers, query={}, host=host)
     known = rng.choice(((), (ClientKey("NAME", "key"),)))
-    gate = Authenticator(known, origins=("http://a",), host="127.0.0.1", browser_subprotocol=True)
+    gate = Authenticator(known, origins=("http://a",), hosts=(), browser_subprotocol=True)
     with contextlib.suppress(BridgeError):
         assert gate.authenticate(request)
 
@@ -134,7 +134,7 @@ class _Server:
         short = {"keepalive_timeout": 0.05, "lingering_time": 0.05}
         runner = web.AppRunner(bridge.app, access_log=None, handler_cancellation=True, **short)
         await runner.setup()
-        await serve_on(runner, self._listening, config)
+        await serve_on(runner, [self._listening], config)
         self._is_up.set()
         await asyncio.Event().wait()
 

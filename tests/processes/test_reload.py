@@ -79,7 +79,7 @@ async def test_a_process_changes_its_certificate_its_log_and_its_limits(certific
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
-    listener = await serve_on(runner, listening, running.config, context)
+    listener = await serve_on(runner, [listening], running.config, context)
     reloader = Reloader(bridge, listener, context)
     try:
         assert await shown(port, "localhost") == await shown(port, "") == der_of(first)

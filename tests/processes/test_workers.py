@@ -6,7 +6,6 @@ empty `litellm` stands before the real one on the path and never ends its import
 
 import asyncio
 import contextlib
-import errno
 import os
 import re
 import signal
@@ -25,9 +24,8 @@ from support.redis_servers import Node, valkey_binary
 from upstreams import FakeProviders
 
 from ws_bridge.config import Config
-from ws_bridge.errors import ConfigError
-from ws_bridge.processes import sockets as sockets_module
 from ws_bridge.processes.signals import StopSignals, wait_until_any
+from ws_bridge.processes.sockets import listen
 from ws_bridge.processes.supervisor import (
     LONGEST_PAUSE,
     TRIES,
@@ -235,39 +233,6 @@ async def test_the_port_of_another_server_is_not_shared_with_it(bridge):
         assert f"127.0.0.1:{port} is in use" in ended.stderr
 
 
-def test_sockets_on_one_port_each_have_their_own_connections():
-    """Or, where the kernel cannot spread them, are the same one."""
-    config = Config.model_validate({"server": {"port": 0}}, strict=False)
-    opened = sockets_module.listen(config, 3)
-    try:
-        assert len({one.getsockname() for one in opened}) == 1
-        taken = {"port": opened[0].getsockname()[1]}
-        config = Config.model_validate({"server": taken}, strict=False)
-        with pytest.raises(ConfigError, match="is in use"):
-            sockets_module.listen(config, 3)
-    finally:
-        for one in opened:
-            one.close()
-
-
-def test_an_address_that_is_not_ours_is_a_line_about_the_host():
-    config = Config.model_validate({"server": {"host": "192.0.2.1"}}, strict=False)
-    with pytest.raises(ConfigError, match=re.escape(os.strerror(errno.EADDRNOTAVAIL))):
-        sockets_module.listen(config, 2)
-
-
-def test_the_address_is_printed_as_a_client_writes_it():
-    config = Config.model_validate({"server": {"host": "::1", "port": 0}}, strict=False)
-    try:
-        (one,) = sockets_module.listen(config)
-    except ConfigError as refused:  # where there is no IPv6
-        assert "::1" in str(refused)  # noqa: PT017 - either is right
-        return
-    with one:
-        assert sockets_module.address(config, one) == f"http://[::1]:{one.getsockname()[1]}"
-    assert sockets_module.tls(config) is None
-
-
 # Their life
 
 
@@ -460,7 +425,7 @@ class Watched:
         self.hands = FakeClock()
         self.paused = []
         self.stop_signals = StopSignals()
-        sockets = sockets_module.listen(config, 1)
+        sockets = listen(config, 1)
         clock = replace(self.hands.clock(), sleep=self._sleep)
         self._supervisor = Supervisor(config, sockets, self.stop_signals, lambda _: None, clock)
 

@@ -122,7 +122,7 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
         runner = web.AppRunner(bridge.app, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         listening = socket.create_server(("127.0.0.1", 0))
-        listener = await serve_on(runner, listening, settings)
+        listener = await serve_on(runner, [listening], settings)
         session = aiohttp.ClientSession()
         ends.extend((listener.close, session.close))
         bridge.force.set()  # the end of a test waits for no client

@@ -102,7 +102,8 @@ class Bridge:
         self._folder = tempfile.TemporaryDirectory(prefix="bridge-")
         self._log = Path(self._folder.name, "log")
         self._process: Process | None = None
-        self.url = f"http://127.0.0.1:{self._reserved.number}"
+        self.port = self._reserved.number
+        self.url = f"http://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
         try:
@@ -183,8 +184,9 @@ class Bridge:
     def _spawn(self) -> Process:
         config = Path(self._folder.name, "config.toml")
         config.write_text(toml(self._config), encoding="utf-8")
-        arguments = ["serve", "--config", str(config), "--port", str(self._reserved.number)]
-        command = [*self.program, *arguments]
+        command = [*self.program, "serve", "--config", str(config)]
+        if "listen" not in self._config.get("server", {}):
+            command += ["--port", str(self._reserved.number)]
         return self.process(command, self._log, environ=self._environ, cwd=ROOT)
 
     async def _is_ready(self, session: aiohttp.ClientSession) -> bool:

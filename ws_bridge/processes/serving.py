@@ -1,4 +1,4 @@
-"""One process that serves: a bridge on a listening socket, from its start to the end of its drain.
+"""One process that serves: a bridge on its listening sockets, from its start to its drained end.
 
 Rule: a stop works at any time, also while the store is being opened.
 """
@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -27,7 +27,7 @@ KEEPALIVE_SECONDS = 75.0  # longer than the proxies that keep connections for th
 
 async def serve(
     settings: Settings,
-    listening: socket.socket,
+    listening: Sequence[socket.socket],
     stop_signals: StopSignals,
     *,
     tls: ssl.SSLContext | None,

@@ -20,7 +20,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ws_bridge.clock import Clock
@@ -66,7 +66,7 @@ class Worker:
             self.process.kill()
 
 
-def run(settings: Settings, announce: Callable[[socket.socket], None]) -> int:
+def run(settings: Settings, announce: Callable[[Sequence[socket.socket]], None]) -> int:
     """Serve with several workers until stopped, and return the exit code. Raises ``ConfigError``.
 
     ``announce`` is called once, when all of them accept connections.
@@ -81,7 +81,7 @@ def run(settings: Settings, announce: Callable[[socket.socket], None]) -> int:
     return asyncio.run(_run(settings, announce))
 
 
-async def _run(settings: Settings, announce: Callable[[socket.socket], None]) -> int:
+async def _run(settings: Settings, announce: Callable[[Sequence[socket.socket]], None]) -> int:
     sockets = listen(settings.config, settings.config.server.workers)
     return await Supervisor(settings, sockets, signals.catch_signals(), announce).run()
 
@@ -92,9 +92,9 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
-        sockets: list[socket.socket],
+        sockets: Sequence[Sequence[socket.socket]],
         stop_signals: StopSignals,
-        announce: Callable[[socket.socket], None],
+        announce: Callable[[Sequence[socket.socket]], None],
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         self._settings = settings
@@ -126,12 +126,14 @@ class Supervisor:
         return 1 if self._failed else 0
 
     async def _keep_running(
-        self, number: int, listening: socket.socket, tasks: asyncio.TaskGroup
+        self, number: int, listening: Sequence[socket.socket], tasks: asyncio.TaskGroup
     ) -> None:
-        """Keep a worker running on one socket until the stop; start its replacements."""
+        """Keep a worker running on its sockets until the stop; start its replacements."""
         stop = self._signals.stop
         predecessors: list[Worker] = []  # they serve until a replacement is ready
-        with listening:
+        with contextlib.ExitStack() as open_sockets:
+            for one in listening:
+                open_sockets.enter_context(one)
             while not stop.is_set():
                 worker = await self._start(number, listening, is_replacement=bool(predecessors))
                 if worker is not None:
@@ -170,17 +172,25 @@ class Supervisor:
             pause.cancel()
 
     async def _start(
-        self, number: int, listening: socket.socket, *, is_replacement: bool
+        self, number: int, listening: Sequence[socket.socket], *, is_replacement: bool
     ) -> Worker | None:
         """Start a worker; None if this machine has no room for a process now."""
-        fd = listening.fileno()
+        fds = [one.fileno() for one in listening]
+        inherited = ",".join(map(str, fds))
         more = ("replacement",) if is_replacement else ()
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "ws_bridge.processes.worker", str(number), str(fd), *more),
+                *(
+                    sys.executable,
+                    "-m",
+                    "ws_bridge.processes.worker",
+                    str(number),
+                    inherited,
+                    *more,
+                ),
                 stdin=PIPE,
                 stdout=PIPE,
-                pass_fds=(fd,),
+                pass_fds=fds,
                 # A terminal's Ctrl-C goes to the supervisor alone, which drains the workers.
                 process_group=0,
             )

@@ -1,6 +1,6 @@
-"""One of several workers: ``python -m ws_bridge.processes.worker NUMBER FD [replacement]``.
+"""One of several workers: ``python -m ws_bridge.processes.worker NUMBER FDS [replacement]``.
 
-Rule 1: all that it needs comes from its supervisor: the listening socket is inherited, the
+Rule 1: all that it needs comes from its supervisor: the listening sockets are inherited, the
 configuration is the first line of its standard input. Nothing is read or decided twice.
 Rule 2: its standard input has the supervisor's commands, to drain and to stop by force. A signal to
 the worker itself asks for a replacement: it serves until that is ready. When the input ends, the
@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import socket
 import sys
+from collections.abc import Sequence
 
 from ws_bridge import logs
 from ws_bridge.config import Settings
@@ -24,7 +25,7 @@ from ws_bridge.processes.sockets import tls
 from ws_bridge.processes.supervisor import DRAIN, LISTENING, READY, RELIEVE, UNUSABLE
 
 
-def main(number: int, fd: int, *, is_replacement: bool = False) -> int:
+def main(number: int, fds: Sequence[int], *, is_replacement: bool = False) -> int:
     """Serve until stopped, and return the exit code."""
     signals.exit_on_signal()
     # Unbuffered: what comes after the line is for another reader.
@@ -32,16 +33,15 @@ def main(number: int, fd: int, *, is_replacement: bool = False) -> int:
         settings = Settings.from_json(commands.readline())
     logs.set_up(settings.config.server.log_level, logs.secrets_of(settings))
     try:
-        return serving.run(
-            _serve(settings, number, socket.socket(fileno=fd), is_replacement=is_replacement)
-        )
+        listening = [socket.socket(fileno=fd) for fd in fds]
+        return serving.run(_serve(settings, number, listening, is_replacement=is_replacement))
     except ConfigError as unusable:
         _send(f"{UNUSABLE} {unusable}")
         return 2
 
 
 async def _serve(
-    settings: Settings, number: int, listening: socket.socket, *, is_replacement: bool
+    settings: Settings, number: int, listening: Sequence[socket.socket], *, is_replacement: bool
 ) -> int:
     stop_signals = StopSignals()
     loop = asyncio.get_running_loop()
@@ -85,5 +85,7 @@ def _send(message: str) -> None:
 if __name__ == "__main__":
     given, inherited, *more = sys.argv[1:]
     raise SystemExit(
-        signals.exit_process(main(int(given), int(inherited), is_replacement=bool(more)))
+        signals.exit_process(
+            main(int(given), [int(fd) for fd in inherited.split(",")], is_replacement=bool(more))
+        )
     )

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from ws_bridge.config import PLAIN, ClientKey, Config, Secrets, client_keys, is_loopback, secrets_in
+from ws_bridge.config import PLAIN, ClientKey, Config, Secrets, client_keys, secrets_in
+from ws_bridge.config.addresses import is_loopback
 from ws_bridge.errors import InvalidApiKey, InvalidRequest, OriginNotAllowed
 from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.store.base import Store
@@ -45,7 +46,7 @@ class Authenticator:
         keys: Sequence[ClientKey],
         *,
         origins: Sequence[str],
-        host: str,
+        hosts: Collection[str],
         browser_subprotocol: bool,
         secrets: Sequence[bytes] = (),
     ) -> None:
@@ -53,7 +54,7 @@ class Authenticator:
             _digest(one.key): Client(names_of(one.key, secrets)[0], one.name) for one in keys
         }
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
-        self._host = host
+        self._hosts = frozenset(hosts)
         self._browser_subprotocol = browser_subprotocol
 
     def authenticate(self, request: web.Request) -> Client:
@@ -100,7 +101,7 @@ class Authenticator:
     def _check_host(self, request: web.Request) -> None:
         """Without keys, a foreign name in ``Host`` means a page that rebinds its DNS name to us."""
         host = _hostname(request.host)
-        if not is_loopback(host) and host != self._host:
+        if not is_loopback(host) and host not in self._hosts:
             raise OriginNotAllowed
 
 
@@ -109,7 +110,7 @@ def authenticator_of(config: Config, secrets: Secrets) -> Authenticator:
     return Authenticator(
         client_keys(config, secrets),
         origins=config.server.allowed_origins,
-        host=config.server.host,
+        hosts=[address.host.lower() for address in config.server.addresses()],
         browser_subprotocol=config.auth.browser_subprotocol,
         secrets=secrets_in(config.auth.secret, secrets),
     )

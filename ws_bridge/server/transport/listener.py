@@ -12,10 +12,11 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 from aiohttp import hdrs, web
 
@@ -27,6 +28,7 @@ from ws_bridge.server.transport.transport import MIB, ClientTransport, ListenerS
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024  # connections that wait to be accepted: after a restart all clients come at once
+PY313 = sys.version_info >= (3, 13)
 SEND_BUFFER = 64 * 1024  # a client that does not read hides megabytes in the kernel otherwise
 
 CONTINUE = "100-continue"
@@ -82,10 +84,10 @@ class HttpHandler(web.RequestHandler):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A socket that is served, from ``serve_on`` to ``close``."""
+    """The sockets that are served, from ``serve_on`` to ``close``."""
 
     state: ListenerState
-    _server: asyncio.Server
+    _servers: Sequence[asyncio.Server]
     _runner: web.AppRunner
 
     def set_limits(self, limits: Limits) -> None:
@@ -94,7 +96,8 @@ class Listener:
 
     async def close(self) -> None:
         """Accept no connection, drain the application, return when all connections are over."""
-        self._server.close()
+        for server in self._servers:
+            server.close()
         # Before the runner's own end, which does this again, but stops all reading before it: a
         # client whose pings are not answered would leave amid its response.
         await self._runner.app.shutdown()
@@ -104,28 +107,50 @@ class Listener:
 
 async def serve_on(
     runner: web.AppRunner,
-    listening: socket.socket,
+    listening: Sequence[socket.socket],
     config: Config,
     tls: ssl.SSLContext | None = None,
 ) -> Listener:
-    """Serve a set-up runner on a bound socket, each connection through a ``ClientTransport``."""
+    """Serve a set-up runner on bound sockets, each connection through a ``ClientTransport``.
+
+    ``tls`` is for connections over a network: a UNIX socket has none.
+    """
     server, limits = runner.server, config.limits
     if server is None:
         raise RuntimeError("the runner is not set up")
     state = ListenerState(limits, config.server.max_message_mib * MIB)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-    # The stock loop tries to accept as many at a time as its backlog says, and when the process has
-    # no files left it logs a traceback for each: a million lines in three seconds were seen. So the
-    # loop gets a backlog of one, and the kernel the real one.
-    served = await state.loop.create_server(
-        lambda: ClientTransport(HttpHandler.of(server), state),
+    served = []
+    for one in listening:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        served.append(await _serve_on(one, state, server, tls))
+        one.listen(BACKLOG)
+    return Listener(state, served, runner)
+
+
+async def _serve_on(
+    listening: socket.socket, state: ListenerState, server: web.Server, tls: ssl.SSLContext | None
+) -> asyncio.Server:
+    """Accept the connections of one socket.
+
+    The stock loop tries to accept as many at a time as its backlog says, and when the process has
+    no files left it logs a traceback for each: a million lines in three seconds were seen. So the
+    loop gets a backlog of one, and the kernel the real one, from the caller.
+    """
+
+    def protocol() -> ClientTransport:
+        return ClientTransport(HttpHandler.of(server), state)
+
+    if listening.family == socket.AF_UNIX:
+        # From Python 3.13 on the loop would remove the file, which other processes serve as well.
+        options: dict[str, Any] = {"cleanup_socket": False} if PY313 else {}
+        return await state.loop.create_unix_server(protocol, sock=listening, backlog=1, **options)
+    return await state.loop.create_server(
+        protocol,
         sock=listening,
         ssl=tls,
         backlog=1,
-        ssl_handshake_timeout=limits.head_seconds if tls else None,
+        ssl_handshake_timeout=state.limits.head_seconds if tls else None,
     )
-    listening.listen(BACKLOG)
-    return Listener(state, served, runner)
 
 
 @web.middleware

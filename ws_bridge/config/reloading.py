@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ws_bridge.config import Config, Settings
+from ws_bridge.config.model import Config
+from ws_bridge.config.settings import Settings
 
 FIXED_SECTIONS = ("store",)
 FIXED_KEYS = {
-    "server": ("host", "port", "workers", "max_message_mib"),
+    "server": ("host", "port", "listen", "unix_mode", "workers", "max_message_mib"),
     "auth": ("secret_env", "secret_file"),
 }
 TLS_KEYS = ("tls_cert", "tls_key")  # they change together, but TLS neither comes nor goes

@@ -3,7 +3,7 @@
 import pytest
 
 from ws_bridge.config import Config, Settings
-from ws_bridge.reloading import FIXED_KEYS, FIXED_SECTIONS, merged
+from ws_bridge.config.reloading import FIXED_KEYS, FIXED_SECTIONS, merged
 
 OLD, NEW = "o" * 32, "n" * 32
 

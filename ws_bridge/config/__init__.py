@@ -1,0 +1,26 @@
+"""config.toml, the environment and the command line → one frozen value: ``Settings``."""
+
+from ws_bridge.config.load import DEMO_TOML, load
+from ws_bridge.config.model import Config, Limits, ModelEntry, Secrets, match_wildcard
+from ws_bridge.config.settings import (
+    PLAIN,
+    ClientKey,
+    Settings,
+    client_keys,
+    secrets_in,
+)
+
+__all__ = [
+    "DEMO_TOML",
+    "PLAIN",
+    "ClientKey",
+    "Config",
+    "Limits",
+    "ModelEntry",
+    "Secrets",
+    "Settings",
+    "client_keys",
+    "load",
+    "match_wildcard",
+    "secrets_in",
+]

@@ -1,0 +1,131 @@
+"""A configuration with the secrets that it names.
+
+Rule: a secret stands in an environment variable or in a file of its own; config.toml only names it.
+Both are read here and nowhere else, by the process that loads the configuration: a worker gets the
+values from its supervisor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from ws_bridge.config.model import FILE, Config, Secrets, place_of
+
+MOST_SECRET_BYTES = 64 * 2**10  # of a file
+PLAIN = b"plain"  # stands for "no secret" among others: while one is introduced, or removed
+
+# Keys that name a secret's place, as `…_env` or as `…_file`, by their section.
+SECRET_KEYS = {"auth": ("secret",), "store": ("password", "encrypt_with")}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A configuration and the secrets that it names: all that a server is made of."""
+
+    config: Config
+    secrets: Secrets = field(default_factory=dict, repr=False)
+
+    def to_json(self) -> str:
+        """One line, for another process of this server."""
+        return orjson.dumps(
+            {"config": self.config.model_dump(mode="json"), "secrets": dict(self.secrets)}
+        ).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Settings:
+        """The settings of ``to_json``."""
+        parts = orjson.loads(text)
+        config = Config.model_validate_json(orjson.dumps(parts["config"]))
+        return cls(config, parts["secrets"])
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """A client's key, and the name under which logs and metrics know it."""
+
+    name: str
+    key: str = field(repr=False)
+
+
+def secret_places(config: Config) -> Iterator[tuple[str, str]]:
+    """Each key of the configuration that names a secret's place, and that place."""
+    auth, store = config.auth, config.store
+    yield from (("auth.keys_env", name) for name in auth.keys_env)
+    yield from (("auth.keys_files", place_of("", file)) for file in auth.keys_files)
+    found = [("auth.secret", auth.secret), ("store.password", store.password)]
+    found += [("store.encrypt_with", store.encrypt_with)]
+    found += [(f"models[{n}].api_key", one.api_key) for n, one in enumerate(config.models, 1)]
+    for key, place in found:
+        if place:
+            yield f"{key}_{'file' if place.startswith(FILE) else 'env'}", place
+
+
+def read_secrets(config: Config, environ: Mapping[str, str]) -> tuple[Secrets, list[str]]:
+    """The texts of all variables that are set and of all files; and what is wrong, a line each."""
+    found: dict[str, str] = {}
+    problems = list(_contradictions(config))
+    for key, place in secret_places(config):
+        if not place.startswith(FILE):
+            found |= {place: environ[place]} if place in environ else {}
+            continue
+        path = place.removeprefix(FILE)
+        try:
+            found[place] = _secret_file(Path(path))
+        except ValueError as unusable:
+            # A relative path may be a key that was pasted in its place.
+            name = f"the file {path}" if path.startswith("/") else "its file"
+            problems.append(f"key '{key}': {name} holds no secret ({unusable}): correct the path")
+    return found, problems
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    tables = [(name, getattr(config, name), keys) for name, keys in SECRET_KEYS.items()]
+    entries = enumerate(config.models, 1)
+    tables += [(f"models[{number}]", entry, ("api_key",)) for number, entry in entries]
+    for name, table, keys in tables:
+        for key in keys:
+            if getattr(table, f"{key}_env") and getattr(table, f"{key}_file"):
+                yield f"keys '{name}.{key}_env' and '{name}.{key}_file': set one of them"
+
+
+def _secret_file(path: Path) -> str:
+    """The text of a file. Raises ``ValueError`` with the reason why it has none."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MOST_SECRET_BYTES + 1).decode()
+    except OSError as unreadable:
+        raise ValueError(unreadable.strerror) from None
+    except UnicodeDecodeError:
+        raise ValueError("it is no text") from None
+    if len(text) > MOST_SECRET_BYTES:
+        raise ValueError("it is too large")
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text.strip()
+
+
+def secrets_in(place: str, secrets: Secrets) -> tuple[bytes, ...]:
+    """The secrets in a variable or file: the first one is used, all of them are accepted."""
+    return tuple(text.encode() for text in _several(secrets.get(place, "")))
+
+
+def client_keys(config: Config, secrets: Secrets) -> tuple[ClientKey, ...]:
+    """The keys of clients, in the order of the file. Without any, all clients are served.
+
+    A key is named after its variable, or after its file without the suffix.
+    """
+    places = [(name, name) for name in config.auth.keys_env]
+    places += [(Path(path).stem, place_of("", path)) for path in config.auth.keys_files]
+    return tuple(
+        ClientKey(name, key) for name, place in places for key in _several(secrets.get(place, ""))
+    )
+
+
+def _several(text: str) -> list[str]:
+    """The parts of a text that commas or ends of lines separate."""
+    return [part.strip() for part in re.split(r"[,\n]", text) if part.strip()]
