@@ -38,6 +38,7 @@ class Loop:
     is_chained: bool
     is_stored: bool
     is_continued: bool = False  # a provider that remembers is asked where it has answered before
+    is_streamed: bool = True
 
     @property
     def is_handed_over(self) -> bool:
@@ -64,15 +65,30 @@ class Loop:
         ]
 
     def _parameters(self, name: str) -> Json:
+        if self.client == "langchain":
+            return {key: CITY[key] for key in CITY if key != "additionalProperties"}
         if self.client != "agents":
             return CITY
         city = {"city": {"title": "City", "type": "string"}}
         title = f"{name}_args"
         return {"type": "object", "title": title, "properties": city, "required": ["city"]}
 
+    def strict(self) -> Json:
+        """What this client says of its tools' strictness."""
+        return {} if self.client == "langchain" else {"strict": self.client == "pydantic"}
+
     @property
-    def is_strict(self) -> bool:
-        return self.client == "pydantic"
+    def resends_statuses(self) -> bool:
+        """Whether the status of a call comes back; LangChain does not take it from a stream."""
+        return self.is_chained or not (
+            self.client == "pydantic" or (self.client == "langchain" and self.is_streamed)
+        )
+
+    def message_id(self, of_the_model: str) -> str:
+        """The id of a resent message; LangChain sends only those that are stored."""
+        if self.client != "langchain" or self.is_chained or self.is_stored:
+            return of_the_model
+        return {"msg_up0": "msg_1", "msg_up2": "msg_2"}[of_the_model]
 
     def choice(self) -> Json:
         """What this client says of the choice."""
@@ -183,7 +199,7 @@ def _chat(loop: Loop) -> Json:
             for call, output in zip(calls, outputs, strict=True)
         ]
     tools = [
-        {"type": "function", "function": {**one, "strict": loop.is_strict}}
+        {"type": "function", "function": {**one, **loop.strict()}}
         for one in loop.functions(loop.namespace)
     ]
     return {
@@ -203,6 +219,7 @@ SEARCHES: dict[str, Json] = {
     "references": {},
     "agents": {"filters": None, "search_context_size": "medium", "user_location": None},
     "pydantic": {"search_context_size": "medium"},
+    "langchain": {},
 }
 
 
@@ -230,7 +247,7 @@ def _native(loop: Loop) -> Json:
 
 
 def _native_tools(loop: Loop) -> list[Json]:
-    functions = [{"type": "function", "strict": loop.is_strict, **one} for one in loop.functions()]
+    functions = [{"type": "function", **loop.strict(), **one} for one in loop.functions()]
     if loop.namespace:
         space = {"type": "namespace", "name": loop.namespace, "description": "Trips."}
         return [{**space, "tools": functions}, {"type": "tool_search"}]
@@ -240,11 +257,11 @@ def _native_tools(loop: Loop) -> list[Json]:
 
 
 def _sent_back(item: Json, loop: Loop) -> Json:
-    """Log probabilities are no part of what is asked; pydantic-ai sends no status of a call."""
+    """Log probabilities are no part of what is asked."""
     if item["type"] == "message":
         parts = [{key: part[key] for key in part if key != "logprobs"} for part in item["content"]]
-        return {**item, "content": parts}
-    if item["type"] == "function_call" and loop.client == "pydantic" and not loop.is_chained:
+        return {**item, "id": loop.message_id(item["id"]), "content": parts}
+    if item["type"] == "function_call" and not loop.resends_statuses:
         return {key: item[key] for key in item if key != "status"}
     return item
 

@@ -42,19 +42,31 @@ HISTORIES = {
 }
 
 
+# Whether a client speaks HTTP, is answered by a stream, and moves to another server at each tool.
+WAYS = {
+    "socket": (False, True, False),
+    "elsewhere": (False, True, True),
+    "http": (True, True, False),
+    "http-elsewhere": (True, True, True),
+    "whole": (True, False, False),
+}
 # Way and history, where they go together.
-WAYS = ("socket", "elsewhere", "http")
+OFTEN = ("socket", "elsewhere", "http")
 BRIEFLY = (("socket", "resent"), ("elsewhere", "chained"), ("http", "chained"), ("http", "resent"))
 ROUTES = {
-    "references": tuple((way, "referred") for way in WAYS),
-    "journey": (*itertools.product(WAYS, ("chained", "resent")), ("socket", "unstored")),
+    "references": tuple((way, "referred") for way in OFTEN),
+    "langchain": (
+        *itertools.product(("http", "http-elsewhere", "whole"), ("chained", "resent")),
+        ("http-elsewhere", "referred"),
+    ),
+    "journey": (*itertools.product(OFTEN, ("chained", "resent")), ("socket", "unstored")),
     "namespaced": BRIEFLY,
     "handover": BRIEFLY[:2],
 }
 CASES = [
     (story, client, *route)
     for story, client in LOOPS
-    for route in (ROUTES["references"] if client == "references" else ROUTES[story])
+    for route in ROUTES.get(client, ROUTES[story])
 ]
 # How often a tool takes its client to another server.
 MOVES = {"journey": 3, "namespaced": 3, "handover": 2}
@@ -105,14 +117,16 @@ class Road:
         self.proxy.move(_port(self.pair[self.moves % 2]))
         for socket in self.tape.sockets:
             await socket.owner.wait_closed()
+        await self.proxy.wait_cut()
 
     async def stay(self) -> None:
         """The way of all but one."""
 
     def way(self, name: str, history: str) -> Way:
         url = f"http://127.0.0.1:{self.proxy.port}/v1"
-        move = self.move if name == "elsewhere" else self.stay
-        return Way(url, name == "http", *HISTORIES[history], move)
+        is_http, is_streamed, has_moves = WAYS[name]
+        move = self.move if has_moves else self.stay
+        return Way(url, is_http, is_streamed, *HISTORIES[history], move)
 
 
 def _port(bridge: fleet.Bridge) -> int:
@@ -125,7 +139,7 @@ async def road(pair, tape: Tape) -> AsyncIterator[Road]:
         yield Road(pair, proxy, tape)
 
 
-MINTED = re.compile(r"(call|resp)_(?:[0-9a-f]{32}|theirs\d+)")
+MINTED = re.compile(r"(call|resp|msg)_(?:[0-9a-f]{32}|[0-9a-f]{40}|theirs\d+)\b")
 
 
 def normal(body: Json) -> Json:
@@ -161,7 +175,9 @@ async def test_a_loop_ends_and_its_provider_gets_its_own_words_back(
     asked = asked_of(fake, model)
     assert len(asked) == 4
     is_chained, is_stored = HISTORIES[history]
-    has_moved = way == "elsewhere" and story != "handover"  # the handoff itself is no such tool
-    loop = Loop(client, model, is_chained, is_stored, is_chained and not has_moved)
+    moves = MOVES[story] if WAYS[way][-1] else 0
+    has_moved = moves and story != "handover"  # the handoff itself is no such tool
+    is_continued = is_chained and not has_moved
+    loop = Loop(client, model, is_chained, is_stored, is_continued, way != "whole")
     assert normal(asked[-1]) == VIEWS[family.name](loop)
-    assert road.moves == (MOVES[story] if way == "elsewhere" else 0)
+    assert road.moves == moves
