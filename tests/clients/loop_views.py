@@ -26,6 +26,8 @@ WEATHER = (("Rain in Paris.",), ("Dry in Oslo.", "Rain in Rome."))
 TOOLS = (("get_weather", "The weather in a city."), ("book", "Book a trip."))
 HOSTED_PARTS = frozenset({"executableCode", "codeExecutionResult"})
 HOSTED_BLOCKS = frozenset({"server_tool_use", "web_search_tool_result"})
+# What clients leave out of the calls that they send back themselves.
+UNSENT = {"pydantic": {"status"}, "langchain": {"status"}, "ai_sdk": {"id", "status"}}
 NO_ARGUMENTS: Json = {"type": "object", "properties": {}}
 
 
@@ -65,6 +67,8 @@ class Loop:
         ]
 
     def _parameters(self, name: str) -> Json:
+        if self.client == "ai_sdk":
+            return {"$schema": "http://json-schema.org/draft-07/schema#", **CITY}
         if self.client == "langchain":
             return {key: CITY[key] for key in CITY if key != "additionalProperties"}
         if self.client != "agents":
@@ -75,14 +79,16 @@ class Loop:
 
     def strict(self) -> Json:
         """What this client says of its tools' strictness."""
-        return {} if self.client == "langchain" else {"strict": self.client == "pydantic"}
-
-    @property
-    def resends_statuses(self) -> bool:
-        """Whether the status of a call comes back; LangChain does not take it from a stream."""
-        return self.is_chained or not (
-            self.client == "pydantic" or (self.client == "langchain" and self.is_streamed)
+        return (
+            {} if self.client in ("langchain", "ai_sdk") else {"strict": self.client == "pydantic"}
         )
+
+    def kept(self, call: Json) -> Json:
+        """What comes back of a call; LangChain does not take its status from a stream."""
+        lost = UNSENT.get(self.client, set())
+        if self.is_chained or (self.client == "langchain" and not self.is_streamed):
+            lost = set()
+        return {key: call[key] for key in call if key not in lost}
 
     def message_id(self, of_the_model: str) -> str:
         """The id of a resent message; LangChain sends only those that are stored."""
@@ -92,7 +98,14 @@ class Loop:
 
     def choice(self) -> Json:
         """What this client says of the choice."""
-        return {"tool_choice": "auto"} if self.client == "pydantic" else {}
+        return {"tool_choice": "auto"} if self.client in ("pydantic", "ai_sdk") else {}
+
+    def question(self) -> Json:
+        """The user's message, as this client writes it."""
+        text: Any = QUESTION
+        if self.client == "ai_sdk":
+            text = [{"type": "input_text", "text": QUESTION}]
+        return {"type": "message", "role": "user", "content": text}
 
 
 def _claude(loop: Loop) -> Json:
@@ -220,11 +233,13 @@ SEARCHES: dict[str, Json] = {
     "agents": {"filters": None, "search_context_size": "medium", "user_location": None},
     "pydantic": {"search_context_size": "medium"},
     "langchain": {},
+    "ai_sdk": {},
 }
+SOURCES = {"ai_sdk": ("web_search_call.action.sources",)}
 
 
 def _native(loop: Loop) -> Json:
-    items: list[Json] = [{"type": "message", "role": "user", "content": QUESTION}]
+    items = [loop.question()]
     for number, step, outputs in loop.turns():
         said = responses_items(number, step)
         calls = [item["call_id"] for item in said if item["type"] == "function_call"]
@@ -237,7 +252,7 @@ def _native(loop: Loop) -> Json:
         "model": loop.model,
         "stream": True,
         "store": False,
-        "include": [SEALED],
+        "include": [*SOURCES.get(loop.client, ()), SEALED],
         "reasoning": {"effort": "low", "summary": "auto"},
         "input": items,
         "tools": _native_tools(loop),
@@ -261,9 +276,7 @@ def _sent_back(item: Json, loop: Loop) -> Json:
     if item["type"] == "message":
         parts = [{key: part[key] for key in part if key != "logprobs"} for part in item["content"]]
         return {**item, "id": loop.message_id(item["id"]), "content": parts}
-    if item["type"] == "function_call" and not loop.resends_statuses:
-        return {key: item[key] for key in item if key != "status"}
-    return item
+    return loop.kept(item) if item["type"] == "function_call" else item
 
 
 def _socket(loop: Loop) -> Json:
