@@ -38,7 +38,7 @@ SNIPPETS = snippets.read(PAGE)
 VARIABLES = snippets.exported(ENVIRONMENT.text)
 
 PROGRAMS = {"python": [sys.executable], "sh": ["bash", "-eu"]}
-BY_HAND = ("python langchain", "js node", "toml codex", "sh codex")  # `tests/try_clients.py`
+BY_HAND = ("js node", "toml codex", "sh codex")  # `tests/try_clients.py`
 KINDS = {*PROGRAMS, *BY_HAND, "js browser", "toml bridge", "sh environment"}
 
 each = pytest.mark.parametrize

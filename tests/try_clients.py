@@ -20,10 +20,9 @@ from support.fleet import Fresh
 from support.snippets import ADDRESS, ROOT, fits, of_kind
 
 PAGE = ROOT / "docs/clients.md"
-PACKAGES = ROOT / ".venv-clients"  # of pip and of npm
+PACKAGES = ROOT / ".venv-clients"
 FOLDER = PACKAGES / "snippets"  # below it, as node looks for packages in the folders above
 PROGRAMS = {
-    "python langchain": [str(PACKAGES / "bin/python")],
     "js node": ["node"],
     "sh codex": ["bash", "-eu"],
 }

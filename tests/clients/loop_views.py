@@ -26,6 +26,8 @@ WEATHER = (("Rain in Paris.",), ("Dry in Oslo.", "Rain in Rome."))
 TOOLS = (("get_weather", "The weather in a city."), ("book", "Book a trip."))
 HOSTED_PARTS = frozenset({"executableCode", "codeExecutionResult"})
 HOSTED_BLOCKS = frozenset({"server_tool_use", "web_search_tool_result"})
+# What clients leave out of the calls that they send back themselves.
+UNSENT = {"pydantic": {"status"}, "langchain": {"status"}, "ai_sdk": {"id", "status"}}
 NO_ARGUMENTS: Json = {"type": "object", "properties": {}}
 
 
@@ -38,6 +40,7 @@ class Loop:
     is_chained: bool
     is_stored: bool
     is_continued: bool = False  # a provider that remembers is asked where it has answered before
+    is_streamed: bool = True
 
     @property
     def is_handed_over(self) -> bool:
@@ -64,19 +67,45 @@ class Loop:
         ]
 
     def _parameters(self, name: str) -> Json:
+        if self.client == "ai_sdk":
+            return {"$schema": "http://json-schema.org/draft-07/schema#", **CITY}
+        if self.client == "langchain":
+            return {key: CITY[key] for key in CITY if key != "additionalProperties"}
         if self.client != "agents":
             return CITY
         city = {"city": {"title": "City", "type": "string"}}
         title = f"{name}_args"
         return {"type": "object", "title": title, "properties": city, "required": ["city"]}
 
-    @property
-    def is_strict(self) -> bool:
-        return self.client == "pydantic"
+    def strict(self) -> Json:
+        """What this client says of its tools' strictness."""
+        return (
+            {} if self.client in ("langchain", "ai_sdk") else {"strict": self.client == "pydantic"}
+        )
+
+    def kept(self, call: Json) -> Json:
+        """What comes back of a call; LangChain does not take its status from a stream."""
+        lost = UNSENT.get(self.client, set())
+        if self.is_chained or (self.client == "langchain" and not self.is_streamed):
+            lost = set()
+        return {key: call[key] for key in call if key not in lost}
+
+    def message_id(self, of_the_model: str) -> str:
+        """The id of a resent message; LangChain sends only those that are stored."""
+        if self.client != "langchain" or self.is_chained or self.is_stored:
+            return of_the_model
+        return {"msg_up0": "msg_1", "msg_up2": "msg_2"}[of_the_model]
 
     def choice(self) -> Json:
         """What this client says of the choice."""
-        return {"tool_choice": "auto"} if self.client == "pydantic" else {}
+        return {"tool_choice": "auto"} if self.client in ("pydantic", "ai_sdk") else {}
+
+    def question(self) -> Json:
+        """The user's message, as this client writes it."""
+        text: Any = QUESTION
+        if self.client == "ai_sdk":
+            text = [{"type": "input_text", "text": QUESTION}]
+        return {"type": "message", "role": "user", "content": text}
 
 
 def _claude(loop: Loop) -> Json:
@@ -183,7 +212,7 @@ def _chat(loop: Loop) -> Json:
             for call, output in zip(calls, outputs, strict=True)
         ]
     tools = [
-        {"type": "function", "function": {**one, "strict": loop.is_strict}}
+        {"type": "function", "function": {**one, **loop.strict()}}
         for one in loop.functions(loop.namespace)
     ]
     return {
@@ -203,11 +232,14 @@ SEARCHES: dict[str, Json] = {
     "references": {},
     "agents": {"filters": None, "search_context_size": "medium", "user_location": None},
     "pydantic": {"search_context_size": "medium"},
+    "langchain": {},
+    "ai_sdk": {},
 }
+SOURCES = {"ai_sdk": ("web_search_call.action.sources",)}
 
 
 def _native(loop: Loop) -> Json:
-    items: list[Json] = [{"type": "message", "role": "user", "content": QUESTION}]
+    items = [loop.question()]
     for number, step, outputs in loop.turns():
         said = responses_items(number, step)
         calls = [item["call_id"] for item in said if item["type"] == "function_call"]
@@ -220,7 +252,7 @@ def _native(loop: Loop) -> Json:
         "model": loop.model,
         "stream": True,
         "store": False,
-        "include": [SEALED],
+        "include": [*SOURCES.get(loop.client, ()), SEALED],
         "reasoning": {"effort": "low", "summary": "auto"},
         "input": items,
         "tools": _native_tools(loop),
@@ -230,7 +262,7 @@ def _native(loop: Loop) -> Json:
 
 
 def _native_tools(loop: Loop) -> list[Json]:
-    functions = [{"type": "function", "strict": loop.is_strict, **one} for one in loop.functions()]
+    functions = [{"type": "function", **loop.strict(), **one} for one in loop.functions()]
     if loop.namespace:
         space = {"type": "namespace", "name": loop.namespace, "description": "Trips."}
         return [{**space, "tools": functions}, {"type": "tool_search"}]
@@ -240,13 +272,11 @@ def _native_tools(loop: Loop) -> list[Json]:
 
 
 def _sent_back(item: Json, loop: Loop) -> Json:
-    """Log probabilities are no part of what is asked; pydantic-ai sends no status of a call."""
+    """Log probabilities are no part of what is asked."""
     if item["type"] == "message":
         parts = [{key: part[key] for key in part if key != "logprobs"} for part in item["content"]]
-        return {**item, "content": parts}
-    if item["type"] == "function_call" and loop.client == "pydantic" and not loop.is_chained:
-        return {key: item[key] for key in item if key != "status"}
-    return item
+        return {**item, "id": loop.message_id(item["id"]), "content": parts}
+    return loop.kept(item) if item["type"] == "function_call" else item
 
 
 def _socket(loop: Loop) -> Json:

@@ -29,6 +29,10 @@ from agents import (
 )
 from clients.reading import ENDS
 from clients.servers import KEY
+from httpx import AsyncClient
+from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.tools import BaseTool, StructuredTool
+from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI
 from openai.types.responses import Response
 from openai.types.shared import Reasoning
@@ -62,6 +66,7 @@ class Way:
 
     url: str
     is_http: bool
+    is_streamed: bool
     is_chained: bool
     is_stored: bool
     move: Callable[[], Awaitable[None]]  # to another server, or nowhere
@@ -216,6 +221,38 @@ async def by_pydantic(way: Way, model: str, hosted: str) -> str:
     return result.output
 
 
+async def by_langchain(way: Way, model: str, hosted: str) -> str:
+    """LangChain, which has no WebSocket."""
+    trip = Trip(way)
+    functions = (trip.get_weather, trip.book)
+    tools: dict[str, BaseTool] = {
+        call.__name__: StructuredTool.from_function(coroutine=call) for call in functions
+    }
+    own: list[Json] = [{"type": hosted, **CONTAINERS[hosted]}] if hosted else []
+    async with AsyncClient() as connections:  # its own are of all loops
+        chat = ChatOpenAI(
+            model=model,
+            base_url=way.url,
+            api_key=KEY,
+            max_retries=0,
+            http_async_client=connections,
+            use_responses_api=True,
+            use_previous_response_id=way.is_chained,
+            streaming=way.is_streamed,
+            store=way.is_stored,
+            include=[SEALED],
+            reasoning={"effort": "low", "summary": "auto"},
+        )
+        agent = chat.bind_tools([*own, *tools.values()])
+        messages: list[BaseMessage] = [HumanMessage(QUESTION)]
+        answer = await agent.ainvoke(messages)
+        while answer.tool_calls:
+            said = [await tools[call["name"]].ainvoke(call) for call in answer.tool_calls]
+            messages += [answer, *said]
+            answer = await agent.ainvoke(messages)
+    return answer.text
+
+
 async def by_namespace(way: Way, model: str, search: str) -> str:
     """openai-agents with its tools in a namespace, and with a search where the family has one."""
     trip = Trip(way)
@@ -240,6 +277,7 @@ LOOPS = {
     ("journey", "references"): by_references,
     ("journey", "agents"): by_agents,
     ("journey", "pydantic"): by_pydantic,
+    ("journey", "langchain"): by_langchain,
     ("namespaced", "agents"): by_namespace,
     ("handover", "agents"): by_handoff,
 }

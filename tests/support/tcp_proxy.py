@@ -125,6 +125,11 @@ class Proxy:
         for link in tuple(self._links):
             link.task.cancel()
 
+    async def wait_cut(self) -> None:
+        """Return when what was cut just now is closed: a client's next look finds it so."""
+        tasks = [link.task for link in self._links if link.task.cancelling()]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def move(self, port: int) -> None:
         """Reset all connections; new ones lead to another server."""
         self._target = port

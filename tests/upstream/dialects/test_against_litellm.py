@@ -19,6 +19,7 @@ WHOLE = "litellm reads JSON in place of a stream as a stream that has nothing in
 LOST_END = "litellm has no failure of this name, and calls the answer complete."
 SIGNED = "The signature goes back to the provider in an item; litellm has it beside the chunks, or"
 SIGNED += " in the call's id."
+STATELESS = "Clients that keep their history themselves send no thought back that is not sealed."
 NO_REFUSAL = "litellm drops the field `refusal` of this provider's deltas."
 NO_END = "The provider always says how an answer ends; litellm makes an end up for one without."
 MODEL = "The model that answered is in the stream; litellm names the one that was asked for."
@@ -80,12 +81,9 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "error": "The message is the provider's; litellm puts its own word for it in front."
     },
     "gemini-wire-cut": {"status error usage": NO_END},
-    "openai_chat-reasoning-field": {"usage": GUESSED},
-    "openai_chat-reasoning-list": {
-        "usage": GUESSED,
-        "seals": "The thought is its text and nothing more; litellm makes a block with an empty"
-        " signature of it.",
-    },
+    "openai_chat-reasoning": {"seals": STATELESS},
+    "openai_chat-reasoning-field": {"usage": GUESSED, "seals": STATELESS},
+    "openai_chat-reasoning-list": {"usage": GUESSED},
     "openai_chat-reasoning-details": {
         "usage": GUESSED,
         "seals": "The details have a signature that goes back; litellm has them beside the chunks.",

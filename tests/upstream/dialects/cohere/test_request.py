@@ -65,10 +65,11 @@ def test_a_plain_request():
     }
 
 
-def test_a_history_with_calls_thoughts_and_a_plan():
+@pytest.mark.parametrize("sealed", [{}, {"encrypted_content": SEALS.seal({"thinking": True})}])
+def test_a_history_with_calls_thoughts_and_a_plan(sealed):
     items = [
         user(),
-        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}], **sealed},
         {
             "type": "reasoning",
             "summary": [{"type": "summary_text", "text": "I look."}],

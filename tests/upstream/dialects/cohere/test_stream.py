@@ -88,7 +88,7 @@ def test_thoughts_are_reasoning_before_the_text():
 
     thought, message = answer.output
     assert thought["summary"] == [{"type": "summary_text", "text": "Two."}]
-    assert "encrypted_content" not in thought
+    assert SEALS.open(thought["encrypted_content"]) == {"thinking": True}
     assert message["type"] == "message"
 
 
@@ -108,7 +108,7 @@ def test_a_plan_does_not_join_the_thoughts_before_it():
     )
 
     assert [item["type"] for item in answer.output] == ["reasoning", "reasoning", "function_call"]
-    assert "encrypted_content" not in answer.output[0]
+    assert SEALS.open(answer.output[0]["encrypted_content"]) == {"thinking": True}
 
 
 def test_calls_keep_their_ids_and_order():

@@ -163,14 +163,18 @@ def test_log_probabilities_come_with_their_text() -> None:
 @pytest.mark.parametrize(
     ("provider", "delta", "sealed"),
     [
-        ("deepseek", {"reasoning_content": "hm", "content": None}, None),
-        ("groq", {"reasoning": "hm"}, None),
+        ("deepseek", {"reasoning_content": "hm", "content": None}, {"field": "reasoning_content"}),
+        ("groq", {"reasoning": "hm"}, {"field": "reasoning"}),
         ("groq", {"reasoning_content": "hm", "reasoning": "hm"}, {"field": "reasoning_content"}),
         ("openai", {"reasoning": "hm"}, {"field": "reasoning"}),
         ("openai", {"reasoning_content": "hm"}, {"field": "reasoning_content"}),
-        ("mistral", {"content": [{"type": "thinking", "thinking": [{"text": "hm"}]}]}, None),
+        ("mistral", {"content": [{"type": "thinking", "thinking": "hm"}]}, {"field": "thinking"}),
         ("openai", {"content": [{"type": "thinking", "thinking": "hm"}]}, {"field": "thinking"}),
-        ("openrouter", {"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}, None),
+        (
+            "openrouter",
+            {"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
+            {"field": "reasoning"},
+        ),
     ],
 )
 def test_thoughts(provider: str, delta: Any, sealed: Any) -> None:
@@ -195,7 +199,8 @@ def test_a_signature_is_sealed_with_its_thought_and_data_after_the_text_alone() 
     )
     first, text, last = found.output
     assert SEALS.open(first["encrypted_content"]) == {
-        "reasoning_details": [signed | {"text": "hm"}]
+        "field": "reasoning",
+        "reasoning_details": [signed | {"text": "hm"}],
     }
     assert texts(text) == ["a"]
     assert (texts(last), SEALS.open(last["encrypted_content"])) == (

@@ -9,24 +9,19 @@ def text(said: str, **more: object) -> dict[str, object]:
     return {"type": "reasoning.text", "text": said, "index": 0, **more}
 
 
-def test_a_plain_thought_needs_no_seal() -> None:
+def test_a_plain_thought_is_sealed_with_the_name_of_its_field() -> None:
     seal = ThoughtSeal("reasoning_content")
-    assert seal.take({"reasoning_content": "a"}) == "a"
-    assert seal.values() == {}
-    assert not seal.is_open
-
-
-def test_the_fields_name_is_kept_where_it_is_not_the_usual_one() -> None:
-    seal = ThoughtSeal("reasoning_content")
-    assert seal.take({"reasoning": "a", "content": ""}) == "a"
-    assert seal.values() == {"field": "reasoning"}
-    assert seal.values() == {}
+    for name in ("reasoning_content", "reasoning"):
+        assert seal.take({name: "a", "content": ""}) == "a"
+        assert seal.values() == {"field": name}
+        assert not seal.is_open
+        assert seal.values() == {}
 
 
 def test_a_thought_that_comes_twice_in_a_delta_is_read_once() -> None:
     seal = ThoughtSeal("reasoning")
     assert seal.take({"reasoning": "a", "reasoning_details": [text("a", format=None)]}) == "a"
-    assert seal.values() == {}, "the details say no more than the text"
+    assert seal.values() == {"field": "reasoning"}, "the details say no more than the text"
 
 
 def test_fragments_of_a_signed_detail_are_joined() -> None:
@@ -36,9 +31,10 @@ def test_fragments_of_a_signed_detail_are_joined() -> None:
     signed = {"type": "reasoning.text", "signature": "s", "index": 0}
     assert seal.take({"reasoning": None, "reasoning_details": [signed]}) == ""
     assert seal.values() == {
+        "field": "reasoning",
         "reasoning_details": [
             {"type": "reasoning.text", "text": "ab", "index": 0, "format": "f", "signature": "s"}
-        ]
+        ],
     }
 
 
@@ -47,7 +43,7 @@ def test_encrypted_details_stay_each_by_itself() -> None:
     details = [{"type": "reasoning.encrypted", "data": name, "index": 0} for name in "ab"]
     summary = {"type": "reasoning.summary", "summary": "so", "index": 1}
     assert seal.take({"reasoning_details": [*details, summary, "nonsense"]}) == "so"
-    assert seal.values() == {"reasoning_details": [*details, summary]}
+    assert seal.values() == {"field": "reasoning", "reasoning_details": [*details, summary]}
 
 
 def test_what_a_call_carries_is_kept() -> None:

@@ -33,7 +33,7 @@ from ws_bridge.upstream.dialects.table import refused
 from ws_bridge.upstream.dialects.tool_choice import ToolChoice, read_choice
 from ws_bridge.upstream.dialects.turns import ModelTurn, filled, turns_of
 
-PLAN = "tool_plan"  # the seal of a plan has this key
+PLAN, THINKING = "tool_plan", "thinking"  # the seal has one of these keys
 CHOICES = {"required": "REQUIRED", "none": "NONE"}
 # Tokens of thinking; None: as many as the model wants.
 BUDGETS: dict[str, int | None] = {
@@ -109,10 +109,11 @@ def _answer(turn: ModelTurn, seals: MakerSeals, *, thinks: bool) -> Json:
         elif isinstance(entry, ToolUse):
             calls.append(_call(entry))
         elif isinstance(entry, Thought):
-            if _is_plan(entry, seals):
+            kind = _kind(entry, seals)
+            if kind == PLAN:
                 plan += entry.text
-            elif thinks and entry.text and not entry.sealed:
-                content.append({"type": "thinking", "thinking": entry.text})
+            elif kind == THINKING and thinks and entry.text:
+                content.append({"type": THINKING, THINKING: entry.text})
     message: Json = {"role": "assistant"}
     if content:
         is_text = len(content) == 1 and content[0]["type"] == "text"
@@ -124,8 +125,12 @@ def _answer(turn: ModelTurn, seals: MakerSeals, *, thinks: bool) -> Json:
     return message
 
 
-def _is_plan(thought: Thought, seals: MakerSeals) -> bool:
-    return bool(thought.sealed) and PLAN in (seals.open(thought.sealed) or {})
+def _kind(thought: Thought, seals: MakerSeals) -> str:
+    """PLAN or THINKING; "" for what another maker has sealed."""
+    if not thought.sealed:
+        return THINKING
+    values = seals.open(thought.sealed) or {}
+    return next((kind for kind in (PLAN, THINKING) if kind in values), "")
 
 
 def _call(call: ToolUse) -> Json:

@@ -1,6 +1,6 @@
 """Cohere's chat stream, version 2 → drafts (pure).
 
-Rule 1: a plan of tool calls is reasoning; its seal says that it was a plan.
+Rule 1: a plan of tool calls is reasoning, as a thought is; the seal says which of both it was.
 Rule 2: a call is over when something follows it, or the answer is whole: one that was cut has an
 end of its own as well.
 Rule 3: a citation's places count from the beginning of the content that it is in.
@@ -15,7 +15,7 @@ from ws_bridge.protocol.events import Draft
 from ws_bridge.protocol.output.tool_calls import ToolDelta
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.base import ReaderInput
-from ws_bridge.upstream.dialects.cohere.request import PLAN
+from ws_bridge.upstream.dialects.cohere.request import PLAN, THINKING
 from ws_bridge.upstream.dialects.ends import (
     CUT,
     FAILURE,
@@ -39,7 +39,6 @@ ENDS: Ends = {
     "TIMEOUT": FAILURE,
     "USER_CANCEL": FAILURE,
 }
-THINKING = "thinking"
 MOST = 2**53  # an integer in JSON
 
 
@@ -49,7 +48,7 @@ class CohereReader(EventReader):
     def __init__(self, given: ReaderInput) -> None:
         super().__init__(given)
         self._begins: dict[int, int] = {}  # where the open text of each content begins
-        self._is_planning = False
+        self._reasons = ""  # what is open: THINKING, PLAN, or no reasoning at all
         self._last_call: int | None = None  # the call that was the last to end
         self._readers = {
             "content-start": self._content,
@@ -84,37 +83,33 @@ class CohereReader(EventReader):
         if isinstance(text, str):
             return self._text(_place(data), text)
         thought = content.get(THINKING)
-        return self._think(thought) if isinstance(thought, str) and thought else []
+        return self._reason(THINKING, thought) if isinstance(thought, str) and thought else []
 
     def _text(self, place: int, text: str) -> list[Draft]:
-        drafts = self._end_before() if self._is_planning or self._last_call is not None else []
+        drafts = self._end_before() if self._reasons or self._last_call is not None else []
         if place not in self._begins:
             self._begins[place] = self._output.text_length
         return drafts + self._output.text(text) if text else drafts
 
-    def _think(self, text: str) -> list[Draft]:
-        self._begins.clear()
-        return self._end_before() + self._output.reasoning(text)
-
     def _plan(self, data: Json) -> list[Draft]:
         plan = _message(data).get(PLAN)
-        if not isinstance(plan, str) or not plan:
-            return []
+        return self._reason(PLAN, plan) if isinstance(plan, str) and plan else []
+
+    def _reason(self, kind: str, text: str) -> list[Draft]:
         self._begins.clear()
-        if self._is_planning:
-            return self._output.reasoning(plan)
+        if self._reasons == kind:
+            return self._output.reasoning(text)
         drafts = self._end_before()
-        self._output.end_text()
-        self._is_planning = True
-        return drafts + self._output.reasoning(plan)
+        self._reasons = kind
+        return drafts + self._output.reasoning(text)
 
     def _end_before(self) -> list[Draft]:
-        """What came before is whole, a plan or a call: what follows is something else."""
+        """What came before is whole, reasoning or a call: what follows is something else."""
         place, self._last_call = self._last_call, None
         drafts = [] if place is None else self._output.end_call(place)
-        if self._is_planning:
-            self._is_planning = False
-            drafts += self._output.seal(self._given.seals.seal({PLAN: True}))
+        if self._reasons:
+            drafts += self._output.seal(self._given.seals.seal({self._reasons: True}))
+            self._reasons = ""
         return drafts
 
     def _call(self, data: Json) -> list[Draft]:

@@ -1,9 +1,9 @@
 """What a chat model thinks, from the fields that providers use, and its seal (pure).
 
 Rule 1: a thought that comes in several fields of one delta is read once.
-Rule 2: the seal has what the text alone does not tell: the details with their signatures, what
-calls carry beside their arguments, and the field's name where the provider uses another one than
-its kind does.
+Rule 2: every thought is sealed: clients that keep their history themselves (the AI SDK, LangChain)
+send no thought back that is not. The seal has the field's name, and what the text does not tell:
+the details with their signatures, and what calls carry beside their arguments.
 """
 
 from __future__ import annotations
@@ -49,18 +49,21 @@ class ThoughtSeal:
             if text := _text(delta.get(name)):
                 self.note(name)
                 return text
-        return "".join(
+        text = "".join(
             _text(detail.get(TEXTS.get(str(detail.get("type")), ""))) for detail in details
         )
+        if text:
+            self.note(self._usual)
+        return text
 
     def values(self) -> Json:
-        """The seal's values, and the next thought begins; {} where the text says it all."""
+        """The seal's values, and the next thought begins; {} if nothing of this one goes back."""
         field, self._field = self._field, ""
         self._join()
         details, self._details = self._details, []
         extras, self._extras = self._extras, {}
         self.is_open = False
-        values: Json = {"field": field} if field not in ("", self._usual) else {}
+        values: Json = {"field": field} if field else {}
         if extras:
             values[EXTRAS] = extras
         if any(detail.get(key) for detail in details for key in detail.keys() - PLAIN):
