@@ -1,5 +1,6 @@
 # Everything happens in .venv; nothing is installed outside of it but, for the tests as root on
-# Debian, what they drive: the packages chromium, curl and redis-server (`.ci/packages`).
+# Debian, what they drive: the packages chromium, curl, nodejs with npm, and redis-server
+# (`.ci/packages`).
 PYTHON ?= python3
 PIP := -m pip install --quiet --disable-pip-version-check
 
@@ -14,7 +15,7 @@ test: .venv/.dev packages
 	.venv/bin/python -m pytest -n 4 --dist loadgroup
 
 # What takes minutes, or other programs: restarts under load, random faults, a soak, Autobahn's cases.
-test-real: .venv/.dev packages test-lowest
+test-real: .venv/.dev packages .venv-node/.installed test-lowest
 	.venv/bin/python -m pytest tests/real
 
 coverage: .venv/.dev
@@ -82,6 +83,13 @@ test-lowest: .venv-lowest/.installed
 	npm install --silent --no-audit --no-fund --prefix .venv-clients ai @ai-sdk/openai zod @openai/codex
 	touch $@
 
+# The agents of Node that tests/real drives, as the lock has them.
+.venv-node/.installed: tests/real/node/package.json tests/real/node/package-lock.json | packages
+	mkdir -p .venv-node
+	cp tests/real/node/package.json tests/real/node/package-lock.json .venv-node
+	if command -v npm >/dev/null; then \
+	  npm ci --silent --no-audit --no-fund --prefix .venv-node && touch $@; fi
+
 .venv-peers/.installed:
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python $(PIP) 'litellm[proxy]==1.110.2'
@@ -92,4 +100,4 @@ packages:
 	@.ci/packages
 
 clean:
-	rm -rf .venv .venv-lowest .venv-peers .venv-clients .venv-autobahn .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-lowest .venv-peers .venv-clients .venv-node .venv-autobahn .coverage .pytest_cache .mypy_cache .ruff_cache
