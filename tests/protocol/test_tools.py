@@ -109,6 +109,10 @@ def test_a_call_that_is_not_offered_any_more_keeps_its_kind():
             {"command": ["ls"], "env": {}},
         ),
         ({"type": "shell_call", "action": "nonsense"}, {}),
+        (
+            {"type": "tool_search_call", "execution": "client", "arguments": {"query": "q"}},
+            {"query": "q"},
+        ),
     ],
 )
 def test_every_call_has_its_arguments_as_an_object(call, arguments):
@@ -124,6 +128,25 @@ def test_arguments_that_do_not_fit_have_no_fields(kind, arguments):
 def test_a_deleted_file_has_no_diff():
     given = '{"type":"delete_file","path":"a","diff":"x"}'
     assert fields_of("apply_patch", given) == {"operation": {"type": "delete_file", "path": "a"}}
+
+
+def test_a_search_of_the_clients_is_a_function_and_one_of_the_providers_is_not():
+    theirs, ours = {"type": "tool_search"}, {"type": "tool_search", "execution": "client"}
+    asked = {"type": "object", "properties": {"query": {"type": "string"}}}
+    table = ToolTable.of([theirs, {**ours, "description": "Finds.", "parameters": asked}])
+    (tool,) = table.tools.values()
+    assert (tool.flat, tool.description, tool.parameters) == ("tool_search", "Finds.", asked)
+    assert (tool.call, tool.is_text) == ("tool_search_call", False)
+    assert table.hosted == (("tools[0]", theirs),)
+    assert table.named({"type": "tool_search"}) is tool
+    assert table.of_item({"type": "tool_search_call", "execution": "client"}) is tool
+    assert ToolTable.of([ours]).tools["tool_search"].parameters["required"] == ["query"]
+
+
+def test_what_a_search_of_the_clients_is_asked_is_an_object():
+    asked = {"execution": "client", "arguments": {"query": "q", "limit": 2}}
+    assert fields_of("tool_search.client", '{"query":"q","limit":2}') == asked
+    assert fields_of("tool_search.client", "q") is None
 
 
 def test_a_local_shells_output_names_its_call_by_id():

@@ -1,8 +1,8 @@
 """The client's own tools, by the flat name under which a provider sees them (pure).
 
 Most providers know functions only. Every tool that the client runs itself (functions, custom tools,
-`apply_patch`, `shell`, `local_shell`, and those in namespaces) is offered to them as a function,
-and a call of it becomes an item of the tool's own type again.
+`apply_patch`, `shell`, `local_shell`, its own tool search, and those in namespaces) is offered to
+them as a function, and a call of it becomes an item of the tool's own type again.
 
 Rule 1: one table a request, both ways: what is written into it is what is read with it.
 Rule 2: a flat name has at most 64 characters of [A-Za-z0-9_-]; a longer one is cut and hashed; two
@@ -31,6 +31,8 @@ _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
 
 _TEXT: Json = {"type": "string"}
 CONTENT = "content"  # the one argument of a custom tool
+SEARCH = "tool_search"
+CLIENTS = ".client"  # at the type of a search that the client runs: there are also providers' own
 
 
 def _object(properties: Json, *required: str) -> Json:
@@ -99,10 +101,23 @@ KINDS: Mapping[str, ToolKind] = {
         "Run one command in the user's shell, and get what it writes.",
         "action",
     ),
+    SEARCH + CLIENTS: ToolKind(
+        "tool_search_call",
+        _object({"query": _TEXT}),
+        "Search for more tools. Those that are found can be called afterwards.",
+        "arguments",
+    ),
 }
-KIND_OF_CALL = {kind.call: name for name, kind in KINDS.items()}
+NAMED = ("function", "custom")  # all others are called as their type is
+# By the form of the call's item (`form_of`).
+KIND_OF_CALL = {
+    kind.call + (CLIENTS if name.endswith(CLIENTS) else ""): name for name, kind in KINDS.items()
+}
 CALLS = frozenset(KIND_OF_CALL)
-OUTPUTS = frozenset(f"{call}_output" for call in CALLS)
+FOUND = "tool_search_output"
+OUTPUTS = frozenset(f"{call}_output" for call in CALLS if not call.endswith(CLIENTS)) | {
+    FOUND + CLIENTS
+}
 # Tools that a provider runs, and whose calls are items of a type of their own. Calls of any other
 # one, as xAI's `x_search`, may come as a client's: under names that the client has not offered.
 WITH_OWN_ITEMS = frozenset(
@@ -112,7 +127,7 @@ WITH_OWN_ITEMS = frozenset(
         *("mcp", "tool_search", "computer", "computer_use_preview", "programmatic_tool_calling"),
     }
 )
-OFFERING = frozenset({"tool_search_output", "additional_tools"})  # items that have `tools`
+OFFERING = frozenset({FOUND, "additional_tools"})  # items that have `tools`
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +170,7 @@ class ToolTable:
         table: dict[str, ClientTool] = {}
         hosted = []
         for place, tool in _with_places(tools, "tools"):
-            if str(tool.get("type")) not in KINDS:
+            if form_of(tool) not in KINDS:
                 hosted.append((place, tool))
                 continue
             entry = _client_tool(tool)
@@ -164,7 +179,7 @@ class ToolTable:
                     f"Two tools have the name '{entry.flat}' for the model.", param=place
                 )
         for place, tool in _with_places(offered_tools(items), "input"):
-            if str(tool.get("type")) not in KINDS:
+            if form_of(tool) not in KINDS:
                 if all(tool != known for _, known in hosted):
                     hosted.append((place, tool))
                 continue
@@ -178,8 +193,8 @@ class ToolTable:
 
     def of_item(self, call: Item) -> ClientTool:
         """The tool of a call in the history, also where it is not offered any more."""
-        kind = KIND_OF_CALL[call["type"]]
-        name = call.get("name") if kind in ("function", "custom") else kind
+        kind = KIND_OF_CALL[form_of(call)]
+        name = call.get("name") if kind in NAMED else call["type"].removesuffix("_call")
         flat = flat_name(str(name or ""), str(call.get("namespace") or ""))
         known = self.tools.get(flat)
         return known or ClientTool(flat, kind, str(name or ""), str(call.get("namespace") or ""))
@@ -187,7 +202,7 @@ class ToolTable:
     def named(self, choice: Json) -> ClientTool | None:
         """The tool that a choice names: ``{"type": "function", "name": …}``; None if it is none."""
         kind = str(choice.get("type"))
-        if kind not in KINDS:
+        if kind not in KINDS and kind != SEARCH:
             return None
         name = str(choice.get("name") or kind)
         return self.tools.get(flat_name(name, str(choice.get("namespace") or "")))
@@ -199,6 +214,13 @@ class ToolTable:
 
 
 NO_TOOLS = ToolTable()
+
+
+def form_of(thing: Json) -> str:
+    """The type of a tool or an item; with ``.client`` of a tool search that the client runs."""
+    kind = str(thing.get("type"))
+    is_clients = kind.startswith(SEARCH) and thing.get("execution") == "client"
+    return kind + CLIENTS if is_clients else kind
 
 
 def flat_name(name: str, namespace: str = "") -> str:
@@ -233,7 +255,7 @@ def provider_calls(items: Iterable[Item], tools: Iterable[Json]) -> frozenset[st
     if all(str(tool.get("type")) in KINDS.keys() | WITH_OWN_ITEMS for tool in offered):
         return frozenset()
     offered += [tool for _, tool in _with_places(offered_tools(items), "")]
-    names = {str(tool.get("name")) for tool in offered if str(tool.get("type")) in KINDS}
+    names = {str(tool.get("name")) for tool in offered if form_of(tool) in KINDS}
     names |= {
         flat_name(str(tool.get("name")), str(tool.get("namespace") or "")) for tool in offered
     }
@@ -247,7 +269,7 @@ def arguments_of(call: Item) -> Json:
 
     Text that is no JSON object is wrapped: no provider takes it as it is.
     """
-    kind = KIND_OF_CALL[call["type"]]
+    kind = KIND_OF_CALL[form_of(call)]
     if kind == "custom":
         return {CONTENT: str(call.get("input") or "")}
     if key := KINDS[kind].fields:
@@ -272,8 +294,12 @@ def fields_of(kind: str, arguments: str) -> Json | None:
         return None
     if not isinstance(given, dict):
         return None
-    if kind == "apply_patch":
-        return _patch_fields(given)
+    if kind == SEARCH + CLIENTS:
+        return {"execution": "client", "arguments": given}
+    return _patch_fields(given) if kind == "apply_patch" else _shell_fields(kind, given)
+
+
+def _shell_fields(kind: str, given: Json) -> Json | None:
     commands = given.get(KINDS[kind].parameters["required"][0])
     if not isinstance(commands, list) or not all(isinstance(one, str) for one in commands):
         return None
@@ -318,9 +344,10 @@ def _with_places(tools: Iterable[Json], at: str, space: str = "") -> Iterator[tu
 
 
 def _client_tool(tool: Json) -> ClientTool:
-    kind = tool["type"]
-    name = str(tool.get("name") or "") if kind in ("function", "custom") else kind
-    parameters: Any = tool.get("parameters") if kind == "function" else None
+    kind = form_of(tool)
+    name = str(tool.get("name") or "") if kind in NAMED else str(tool["type"])
+    has_schema = kind in ("function", SEARCH + CLIENTS)
+    parameters: Any = tool.get("parameters") if has_schema else None
     return ClientTool(
         flat=flat_name(name, tool.get("namespace") or ""),
         kind=kind,
@@ -334,7 +361,7 @@ def _client_tool(tool: Json) -> ClientTool:
 
 
 def _description(tool: Json) -> str:
-    text = str(tool.get("description") or KINDS[tool["type"]].description)
+    text = str(tool.get("description") or KINDS[form_of(tool)].description)
     grammar = tool.get("format")
     if isinstance(grammar, dict) and grammar.get("type") == "grammar":
         rules = f"{CONTENT!r} must match this {grammar.get('syntax')} grammar:"

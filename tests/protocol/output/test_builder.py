@@ -22,6 +22,7 @@ TOOLS = ToolTable.of(
         {"type": "apply_patch"},
         {"type": "shell"},
         {"type": "local_shell"},
+        {"type": "tool_search", "execution": "client"},
         {"type": "namespace", "name": "crm", "tools": [{"type": "function", "name": "list"}]},
     ]
 )
@@ -58,6 +59,18 @@ def test_a_call_of_apply_patch_is_an_apply_patch_call():
         "status": "completed",
         "call_id": "call_x",
         "operation": PATCH,
+    }
+
+
+def test_a_call_of_the_clients_own_tool_search_is_a_tool_search_call():
+    item = called("tool_search", ['{"query":', '"q","limit":2}'])
+    assert item == {
+        "id": "tsc_0",
+        "type": "tool_search_call",
+        "status": "completed",
+        "call_id": "call_x",
+        "execution": "client",
+        "arguments": {"query": "q", "limit": 2},
     }
 
 

@@ -177,6 +177,28 @@ def test_a_local_shells_output_finds_its_call():
     assert result.tool.kind == "local_shell"
 
 
+def search(end, **fields):
+    return {"type": f"tool_search_{end}", "call_id": "c", **fields}
+
+
+def test_a_search_of_the_clients_is_a_call_and_tells_what_it_found():
+    late = {"type": "function", "name": "late", "defer_loading": True}
+    space = {"type": "namespace", "name": "n", "tools": [late]}
+    use, result = read(
+        search("call", execution="client", arguments={"query": "q"}),
+        search("output", execution="client", tools=[late, space]),
+    )
+    assert (use.call_id, use.tool.flat, use.arguments) == ("c", "tool_search", {"query": "q"})
+    assert (result.tool, result.text) == (use.tool, '{"tools":["late","n__late"]}')
+    nothing = read(search("output", execution="client", tools=[]))
+    assert nothing[0].text == '{"tools":[]}'
+
+
+def test_a_search_of_the_providers_is_no_call_of_the_clients():
+    found = {"tools": [], "execution": "server"}
+    assert read(search("call", execution="server", arguments={}), search("output", **found)) == []
+
+
 def test_harmless_items_are_left_out_and_unknown_ones_refused():
     assert read({"type": "file_search_call", "id": "x"}) == []
     with pytest.raises(BridgeError) as caught:

@@ -139,3 +139,17 @@ def test_a_tool_is_required_only_of_some():
     with pytest.raises(BridgeError) as refused:
         chosen("required", ToolTable.of([{"type": "file_search"}]))
     assert refused.value.param == "tool_choice"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "rest"),
+    [
+        (["text"], {}),
+        (["text", "image"], {}),
+        (["image"], {"search_content_types": ["image"]}),
+        ("text", {"search_content_types": "text"}),
+    ],
+)
+def test_a_search_that_may_find_images_too_is_a_search(allowed, rest):
+    tools = ToolTable.of([{**SEARCH, "search_content_types": allowed}])
+    assert read_choice(None, tools, TABLE).tools.hosted == (("tools[0]", {**SEARCH, **rest}),)

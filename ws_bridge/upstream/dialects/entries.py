@@ -1,6 +1,6 @@
 """A request's items → entries that every dialect can write one by one (pure).
 
-An item has many forms on the client's side: text or parts, five kinds of calls, strings where lists
+An item has many forms on the client's side: text or parts, six kinds of calls, strings where lists
 may stand. An entry has one. Each dialect turns entries into its own messages.
 
 Rule 1: the dialect's table decides about every type of item and part, before it is read.
@@ -22,11 +22,13 @@ from ws_bridge.errors import InvalidRequest
 from ws_bridge.protocol.history import PROVIDER_TURN
 from ws_bridge.protocol.tools import (
     CALLS,
+    FOUND,
     OUTPUTS,
     ClientTool,
     ToolTable,
     arguments_of,
     call_of_output,
+    form_of,
 )
 from ws_bridge.types import Item, Json
 from ws_bridge.upstream.dialects.table import RequestTable, refused
@@ -133,7 +135,7 @@ def entries_of(items: Sequence[Item], tools: ToolTable, table: RequestTable) -> 
     """The entries in order. Raises a 400 for what the dialect cannot say."""
     called: dict[str, ClientTool] = {}
     for item in items:
-        kind = str(item.get("type") or "message")
+        kind = form_of(item) if item.get("type") else "message"
         if kind == PROVIDER_TURN:
             entries = tuple(plain_entries_of(item["items"], tools, table))
             called |= {each.call_id: each.tool for each in entries if isinstance(each, ToolUse)}
@@ -288,7 +290,10 @@ def _thought(item: Item) -> Iterator[Thought]:
 
 def _output_parts(item: Item, table: RequestTable) -> Iterator[ContentPart]:
     output = item.get("output")
-    if item.get("type") == "shell_call_output" and isinstance(output, list):
+    if item.get("type") == FOUND:
+        names = list(ToolTable.of((), [item]).tools)
+        yield ContentPart("text", orjson.dumps({"tools": names}).decode())
+    elif item.get("type") == "shell_call_output" and isinstance(output, list):
         yield ContentPart(
             "text", "\n".join(_shell_text(one) for one in output if isinstance(one, dict))
         )

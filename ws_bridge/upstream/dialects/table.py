@@ -114,7 +114,7 @@ COMMON_OPTIONS: Cells = {
 }
 # The tools that the client runs, as functions (`protocol.tools`).
 CLIENT_TOOLS: Cells = dict.fromkeys(
-    ("function", "custom", "apply_patch", "shell", "local_shell"), TRANSLATE
+    ("function", "custom", "apply_patch", "shell", "local_shell", "tool_search.client"), TRANSLATE
 )
 CLIENT_CHOICES: Cells = dict.fromkeys(
     (
@@ -129,6 +129,7 @@ CLIENT_ITEMS: Cells = dict.fromkeys(
         *("function_call", "function_call_output", "custom_tool_call", "custom_tool_call_output"),
         *("apply_patch_call", "apply_patch_call_output", "shell_call", "shell_call_output"),
         *("local_shell_call", "local_shell_call_output"),
+        *("tool_search_call.client", "tool_search_output.client"),
     ),
     TRANSLATE,
 )

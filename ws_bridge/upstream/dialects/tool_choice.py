@@ -63,10 +63,18 @@ def _read(choice: Any, tools: ToolTable, table: RequestTable) -> ToolChoice:
 def _translated(tools: ToolTable, table: RequestTable) -> list[tuple[str, Json]]:
     """The hosted tools that the dialect translates. Raises a 400 for one that it does not know."""
     return [
-        (place, tool)
+        (place, _as_usual(tool))
         for place, tool in tools.hosted
         if table.takes("tools", str(tool.get("type")), place)
     ]
+
+
+def _as_usual(tool: Json) -> Json:
+    """The tool without what every search keeps to: it may find images beside texts."""
+    allowed = tool.get("search_content_types")
+    if isinstance(allowed, list) and "text" in allowed:
+        return {name: value for name, value in tool.items() if name != "search_content_types"}
+    return tool
 
 
 def _mode(mode: Any, place: str) -> str:

@@ -120,7 +120,10 @@ def test_deferred_tools_wait_where_they_can_be_searched():
         ({**MCP, "headers": {"X-Other": "1"}}, "tools[1].headers"),
         ({**MCP, "headers": {"Authorization": "Basic x"}}, "tools[1].headers"),
         ({**MCP, "allowed_tools": {"read_only": True}}, "tools[1].allowed_tools"),
-        ({"type": "tool_search", "execution": "client"}, "tools[1].execution"),
+        (
+            {"type": "web_search", "search_content_types": ["image"]},
+            "tools[1].search_content_types",
+        ),
     ],
 )
 def test_what_anthropic_has_not_is_refused_at_its_place(tool, param):

@@ -196,11 +196,7 @@ def _token(tool: Json, place: str) -> str:
     return str(tool.get("authorization") or token.removeprefix("Bearer "))
 
 
-def _tool_search(offered: OfferedTools, tool: Json, place: str) -> None:
-    if tool.get("execution") == "client":
-        raise refused(
-            "option", "execution", f"{place}.execution", "The provider runs the search itself."
-        )
+def _tool_search(offered: OfferedTools, _: Json, __: str) -> None:
     search = {"type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25"}
     offered.tools.append(search)
     offered.betas.append(TOOL_SEARCH)

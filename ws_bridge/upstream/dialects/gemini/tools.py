@@ -33,7 +33,6 @@ DEFAULTS: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     SEARCH: {
         "filters": ({},),
         "search_context_size": ("medium",),
-        "search_content_types": (["text"],),
         "external_web_access": (True,),
         "user_location": ({"type": "approximate"},),
     },
