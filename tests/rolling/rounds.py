@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 from support.fleet import Bridge, fleet, models_for
 from support.hang import HANG_SECONDS
+from support.proxies import ReverseProxy
 from support.redis_servers import Node, valkey_binary
 from upstreams import FakeProviders
 
@@ -46,6 +47,34 @@ async def three_servers(count: int) -> tuple[Figures, list[str]]:
                 seconds = [await _restart(bridge, field) for bridge in bridges]
                 await field.end()
                 faults = await field.audit()
+            more = {"drained in": _spoken(seconds), "logged": logged(*bridges)}
+    return field.figures() | more, faults
+
+
+async def two_servers_behind(
+    proxies: type[ReverseProxy], node: Node, count: int
+) -> tuple[Figures, list[str]]:
+    """Two servers of two workers behind a proxy: reloaded, a worker killed, both restarted."""
+    with FakeProviders() as fake:
+        async with contextlib.AsyncExitStack() as ends:
+            config = config_of(fake, node, workers=2)
+            bridges = await ends.enter_async_context(fleet(2, config))
+            ports = [int(bridge.url.rpartition(":")[2]) for bridge in bridges]
+            proxy = ends.enter_context(proxies(ports))
+            async with chains_at(proxy.url, count, fake) as field:
+                await field.all_go_on()
+                for bridge in bridges:
+                    bridge.hang_up()
+                    await _until(lambda bridge=bridge: " reloaded " in bridge.log())
+                await field.all_go_on()
+                before = field.figures()
+                os.kill(pids(bridges[0])[1], signal.SIGKILL)
+                await field.all_go_on()
+                seconds = [await _restart(bridge, field) for bridge in bridges]
+                await field.end()
+                faults = await field.audit()
+            if before["reconnects"]:
+                faults.append(f"a reload cut clients off: {before['of them by close code']}")
             more = {"drained in": _spoken(seconds), "logged": logged(*bridges)}
     return field.figures() | more, faults
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -142,6 +143,10 @@ class Bridge:
             while not await self._is_ready(session):
                 assert self._is_alive(), f"it ended with {self._started.exit_code}:\n{self.log()}"
                 await asyncio.sleep(STEP_SECONDS)
+
+    def hang_up(self) -> None:
+        """Send it SIGHUP: it reads its configuration again."""
+        os.kill(self._started.pid, signal.SIGHUP)
 
     def freeze(self) -> None:
         """Stop it: its sockets stand, it does nothing."""
