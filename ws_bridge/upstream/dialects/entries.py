@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.history import PROVIDER_TURN
+from ws_bridge.protocol.history import PROVIDER_CALL_IDS, PROVIDER_TURN
 from ws_bridge.protocol.tools import (
     CALLS,
     OUTPUTS,
@@ -148,6 +148,9 @@ def entries_of(items: Sequence[Item], tools: ToolTable, table: RequestTable) -> 
         elif kind in CALLS:
             tool = tools.of_item(item)
             call_id = str(item.get("call_id") or item.get("id") or "")
+            if call_id.startswith(PROVIDER_CALL_IDS):  # nobody answers it
+                yield HostedUse(item)
+                continue
             called[call_id] = tool
             yield ToolUse(call_id, tool, arguments_of(item))
         elif kind in OUTPUTS:
