@@ -108,13 +108,15 @@ async def test_its_maker_gets_it_back_on_every_server_and_after_a_restart(start,
 async def test_another_maker_gets_the_words_and_nothing_that_was_sealed(start, family):
     stage, own, (one, two) = await start(family, 2)
     client = await one.connect()
+    # A bridge's own seal names its maker; whose a provider's is, a server knows that has seen it.
+    known = one if family == "responses" else two
     seen = {}
     for row in own:
         first = await stage.first(client, row)
         seen[str(row)] = bodies = {}
         for way, other in (("account", account(row)), ("elsewhere", elsewhere(row))):
             bodies[way] = await stage.over_http(two, row, first, **other)
-            bodies[f"{way}-resent"] = await stage.resent(one, row, first, **other)
+            bodies[f"{way}-resent"] = await stage.resent(known, row, first, **other)
         told = json.dumps(bodies)
         assert [secret for secret in SECRETS if secret in told] == []
     assert seen == {
