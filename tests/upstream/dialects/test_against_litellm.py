@@ -47,6 +47,7 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     "anthropic-mcp": {"order hosted": UNSEEN},
     "anthropic-fetch": {"order hosted": UNSEEN},
     "anthropic-container": {"order hosted": UNSEEN},
+    "anthropic-expired-container": {"order hosted": UNSEEN},
     "anthropic-tool-search": {"order hosted": UNSEEN},
     "anthropic-called-by-code": {"order hosted": UNSEEN},
     "anthropic-paused": {"order hosted": UNSEEN},
@@ -165,7 +166,14 @@ OLDER: dict[str, dict[str, str]] = {
     "anthropic-search": DIFFERENCES["anthropic-search"] | {"calls": MORE_CALLS},
     **{
         f"anthropic-{name}": DIFFERENCES[f"anthropic-{name}"] | {"calls": MORE_CALLS}
-        for name in ("code", "fetch", "container", "tool-search", "called-by-code")
+        for name in (
+            "code",
+            "fetch",
+            "container",
+            "expired-container",
+            "tool-search",
+            "called-by-code",
+        )
     },
     "anthropic-advisor": {"order calls": MORE_CALLS},
     "anthropic-paused": {

@@ -204,4 +204,4 @@ def test_instructions_are_text_or_a_list():
 
 def test_a_call_that_xai_ran_itself_is_nothing_for_another_model_to_answer():
     call = {"type": "custom_tool_call", "call_id": "xs_call_1", "name": "x_search", "input": "{}"}
-    assert read(call) == [HostedUse(call)]
+    assert read(call) == []

@@ -148,9 +148,8 @@ def entries_of(items: Sequence[Item], tools: ToolTable, table: RequestTable) -> 
         elif kind in CALLS:
             tool = tools.of_item(item)
             call_id = str(item.get("call_id") or item.get("id") or "")
-            if call_id.startswith(PROVIDER_CALL_IDS):  # nobody answers it
-                yield HostedUse(item)
-                continue
+            if call_id.startswith(PROVIDER_CALL_IDS):
+                continue  # xAI ran it itself: nobody answers it
             called[call_id] = tool
             yield ToolUse(call_id, tool, arguments_of(item))
         elif kind in OUTPUTS:

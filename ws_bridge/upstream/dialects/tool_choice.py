@@ -17,8 +17,11 @@ from ws_bridge.protocol.tools import ClientTool, ToolTable
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.table import RequestTable, refused
 
+Hosted = tuple[tuple[str, Json], ...]
+
 MODES = ("auto", "none", "required")
 PARAM = "tool_choice"
+SEARCH_HINT = "The model searches for no tools: send all of them in 'tools'."
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,14 @@ class ToolChoice:
 
 def read_choice(choice: Any, tools: ToolTable, table: RequestTable) -> ToolChoice:
     """A client's `tool_choice` over its tools. Raises a 400 for what the dialect cannot say."""
-    read = _read(choice, replace(tools, hosted=tuple(_translated(tools, table))), table)
+    offered = replace(tools, hosted=tuple(_translated(tools, table)))
+    read = _read(choice, offered, table, tools.hosted)
     if read.mode == "required" and not (read.tools.tools or read.tools.hosted):
         raise InvalidRequest(f"'{PARAM}' requires a tool, and none is given.", param=PARAM)
     return read
 
 
-def _read(choice: Any, tools: ToolTable, table: RequestTable) -> ToolChoice:
+def _read(choice: Any, tools: ToolTable, table: RequestTable, hosted: Hosted) -> ToolChoice:
     if choice is None:
         return ToolChoice("auto", tools)
     if not isinstance(choice, str | dict):
@@ -52,7 +56,7 @@ def _read(choice: Any, tools: ToolTable, table: RequestTable) -> ToolChoice:
         return ToolChoice(_mode(kind, PARAM), tools)
     if kind == "allowed_tools":
         mode = _mode(choice.get("mode") or "auto", f"{PARAM}.mode")
-        return ToolChoice(mode, _narrowed(choice.get("tools"), tools), is_narrowed=True)
+        return ToolChoice(mode, _narrowed(choice.get("tools"), tools, hosted), is_narrowed=True)
     if one := tools.named(choice):
         return ToolChoice("required", tools, one)
     if meant := [tool for _, tool in tools.hosted if _is_meant(choice, tool)]:
@@ -62,11 +66,13 @@ def _read(choice: Any, tools: ToolTable, table: RequestTable) -> ToolChoice:
 
 def _translated(tools: ToolTable, table: RequestTable) -> list[tuple[str, Json]]:
     """The hosted tools that the dialect translates. Raises a 400 for one that it does not know."""
-    return [
-        (place, tool)
-        for place, tool in tools.hosted
-        if table.takes("tools", str(tool.get("type")), place)
-    ]
+    translated = []
+    for place, tool in tools.hosted:
+        if table.takes("tools", str(tool.get("type")), place):
+            translated.append((place, tool))
+        elif tool.get("type") == "tool_search" and tool.get("execution") == "client":
+            raise refused("option", "execution", f"{place}.execution", SEARCH_HINT)
+    return translated
 
 
 def _mode(mode: Any, place: str) -> str:
@@ -75,24 +81,25 @@ def _mode(mode: Any, place: str) -> str:
     return str(mode)
 
 
-def _narrowed(allowed: Any, tools: ToolTable) -> ToolTable:
+def _narrowed(allowed: Any, tools: ToolTable, hosted: Hosted) -> ToolTable:
+    """The tools that are allowed; ``hosted``: those of the request, also those left out."""
     if not isinstance(allowed, list) or not all(isinstance(one, dict) for one in allowed):
         raise InvalidRequest(f"'{PARAM}.tools' is a list of tools.", param=PARAM)
-    hosted = [
+    kept = [
         (place, tool)
         for place, tool in tools.hosted
         if any(_is_meant(one, tool) for one in allowed)
     ]
-    return replace(tools.narrowed(_flats(allowed, tools)), hosted=tuple(hosted))
+    return replace(tools.narrowed(_flats(allowed, tools, hosted)), hosted=tuple(kept))
 
 
-def _flats(allowed: Sequence[Json], tools: ToolTable) -> list[str]:
+def _flats(allowed: Sequence[Json], tools: ToolTable, hosted: Hosted) -> list[str]:
     """The flat names of the client's tools among those allowed."""
     flats = []
     for one in allowed:
         if tool := tools.named(one):
             flats.append(tool.flat)
-        elif not any(_is_meant(one, tool) for _, tool in tools.hosted):
+        elif not any(_is_meant(one, tool) for _, tool in hosted):
             raise _not_offered(one)
     return flats
 
