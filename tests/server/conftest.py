@@ -97,6 +97,25 @@ class Client:
         )
 
 
+async def started(
+    upstream: Scripted | None,
+    config: dict[str, Any] | None = None,
+    environ: dict[str, str] | None = None,
+    **parts: Any,
+) -> Running:
+    """A bridge that serves; without ``upstream`` it asks real providers."""
+    sections = long_limits.config({"models": MODELS, **(config or {})})
+    settings = Config.model_validate(sections, strict=False)
+    bridge = Bridge(Settings(settings, environ or {}), upstream=upstream, **parts)
+    runner = web.AppRunner(bridge.app, handler_cancellation=True, shutdown_timeout=1)
+    await runner.setup()
+    listening = socket.create_server(("127.0.0.1", 0))
+    listener = await serve_on(runner, [listening], settings)
+    bridge.force.set()  # the end of a test waits for no client
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    return Running(bridge, url, aiohttp.ClientSession(), listener)
+
+
 Serve = Callable[..., Awaitable[Running]]
 
 
@@ -110,24 +129,10 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
         monkeypatch.setattr(home, name, value)
     ends: list[Callable[[], Awaitable[None]]] = []
 
-    async def start(
-        upstream: Scripted,
-        config: dict[str, Any] | None = None,
-        environ: dict[str, str] | None = None,
-        **parts: Any,
-    ) -> Running:
-        sections = long_limits.config({"models": MODELS, **(config or {})})
-        settings = Config.model_validate(sections, strict=False)
-        bridge = Bridge(Settings(settings, environ or {}), upstream=upstream, **parts)
-        runner = web.AppRunner(bridge.app, handler_cancellation=True, shutdown_timeout=1)
-        await runner.setup()
-        listening = socket.create_server(("127.0.0.1", 0))
-        listener = await serve_on(runner, [listening], settings)
-        session = aiohttp.ClientSession()
-        ends.extend((listener.close, session.close))
-        bridge.force.set()  # the end of a test waits for no client
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        return Running(bridge, url, session, listener)
+    async def start(*given: Any, **parts: Any) -> Running:
+        running = await started(*given, **parts)
+        ends.extend((running.stop, running.session.close))
+        return running
 
     yield start
     for end in reversed(ends):

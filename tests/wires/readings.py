@@ -165,9 +165,9 @@ def _compared(wire: Wire, reading: Reading) -> Json:
 def _bare(item: Json, wire: Wire) -> Json:
     """An item without its id, its call's id if the wire has it, its arguments as they are meant."""
     bare = {key: value for key, value in item.items() if key not in {"id", "container_id"}}
-    if "call_id" in bare and bare["call_id"].encode() not in wire.body:
+    if bare.get("call_id") and bare["call_id"].encode() not in wire.body:
         bare["call_id"] = "minted"
-    with suppress(KeyError, ValueError):  # a cut call's are no JSON
+    with suppress(KeyError, TypeError, ValueError):  # a cut call's are no JSON, a search's no text
         bare["arguments"] = json.loads(bare["arguments"])
     return bare
 

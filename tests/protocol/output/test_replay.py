@@ -356,8 +356,14 @@ def test_nulls_that_strict_clients_refuse_are_left_out():
 
 def test_items_without_ids_get_the_same_ones_everywhere():
     nameless = [{k: v for k, v in item.items() if k != "id"} for item in (MESSAGE, FUNCTION_CALL)]
-    events = checked(*nameless)
-    assert [item["id"] for item in events[-1]["response"]["output"]] == ["msg_0", "fc_call_1"]
+    ids = [item["id"] for item in checked(*nameless)[-1]["response"]["output"]]
+    assert [one.partition("_")[0] for one in ids] == ["msg", "fc"]
+    others = [
+        [*replay({"id": own, "output": nameless}, owner)][-1].fields["response"]["output"]
+        for own, owner in (("resp_1", "resp_2"), ("resp_1", "resp_3"), ("resp_4", ""))
+    ]
+    ids += [item["id"] for output in others for item in output]
+    assert len({*ids}) == len(ids)  # a store finds items by them
 
 
 def test_items_seen_poll_by_poll_are_the_whole_response():

@@ -15,6 +15,7 @@ from wires.readings import all_by_litellm, by_the_reader, differences
 GUESSED = "litellm counts the words of a thought itself where the provider tells no figure."
 COUNTED = "litellm makes figures up where the provider tells none."
 UNSEEN = "What the provider ran itself is an item of the answer; litellm has no chunk for it."
+MORE_CALLS = "A call that the provider ran is not the client's to answer."
 WHOLE = "litellm reads JSON in place of a stream as a stream that has nothing in it."
 LOST_END = "litellm has no failure of this name, and calls the answer complete."
 SIGNED = "The signature goes back to the provider in an item; litellm has it beside the chunks, or"
@@ -45,6 +46,18 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     },
     "anthropic-code": {"order hosted": UNSEEN},
     "anthropic-mcp": {"order hosted": UNSEEN},
+    "anthropic-fetch": {"order hosted": UNSEEN},
+    "anthropic-container": {"order hosted": UNSEEN},
+    "anthropic-expired-container": {"order hosted": UNSEEN},
+    "anthropic-tool-search": {"order hosted": UNSEEN},
+    "anthropic-called-by-code": {"order hosted": UNSEEN},
+    "anthropic-paused": {"order hosted": UNSEEN},
+    "anthropic-search-between-thoughts": {
+        "order hosted": UNSEEN,
+        "usage": GUESSED,
+        "reasoning seals": "A thought after a tool is another thought; litellm adds it to the"
+        " first.",
+    },
     "anthropic-document-citation": {
         "annotations": "A citation stands at the end of the text that cites; no file's id is made"
         " up for a document that has none.",
@@ -52,6 +65,13 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     "anthropic-whole": {"refused": WHOLE},
     "bedrock-thinking": {"usage": GUESSED},
     "bedrock-citation": {"annotations": "litellm has Bedrock's citations beside the chunks only."},
+    "bedrock-nova-search": {
+        "order hosted": UNSEEN,
+        "calls": MORE_CALLS,
+        "annotations": "litellm has Bedrock's citations beside the chunks only.",
+    },
+    "bedrock-nova-code": {"order hosted": UNSEEN, "calls": MORE_CALLS},
+    "bedrock-thinking-and-call": {"usage": GUESSED},
     "bedrock-malformed": {"status error usage": LOST_END},
     "cohere-plain": ENDED,
     "cohere-thinking": {**ENDED, "order reasoning seals": COHERE_PLAN},
@@ -76,6 +96,18 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     },
     "gemini-code": {"order hosted": UNSEEN},
     "gemini-grounding": {"order hosted": UNSEEN},
+    "gemini-signed-text": {"order reasoning seals": SIGNED, "usage": GUESSED},
+    "gemini-signed-picture": {"order reasoning seals": SIGNED},
+    "gemini-tool-calls": {
+        "order hosted": UNSEEN,
+        "reasoning seals": SIGNED,
+        "calls": "litellm puts the signature into the call's id.",
+    },
+    "gemini-function-response": {"order hosted": UNSEEN},
+    "gemini-retrieval": {
+        "order hosted": UNSEEN,
+        "annotations": "litellm knows pages of the web only.",
+    },
     "gemini-malformed-call": {"refused": LOST_END},
     "gemini-error-amid": {
         "error": "The message is the provider's; litellm puts its own word for it in front."
@@ -94,6 +126,25 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "annotations": "A mark in the text cites a source; litellm lists the sources alone.",
     },
     "openai_chat-ran-tools": {"order hosted": UNSEEN},
+    "openai_chat-ran-more-tools": {"order hosted": UNSEEN},
+    "openai_chat-steps": {
+        "order hosted": UNSEEN,
+        "reasoning seals": "A step of the search has a thought; litellm drops the steps.",
+        "annotations": "litellm lists the sources alone.",
+    },
+    "openai_chat-sealed-details": {
+        "order reasoning seals": "The details have a seal that goes back; litellm has them beside"
+        " the chunks.",
+    },
+    "openai_chat-signed-calls": {
+        "order reasoning seals": "A call's own extras go back; litellm has them beside the chunks.",
+    },
+    "openai_chat-odd-call-ids": {
+        "calls": "Clients get ids of at most 64 plain characters; litellm passes on all ids.",
+    },
+    "openai_chat-read-file": {
+        "annotations": "What was read in a file is OpenRouter's own note, and no citation.",
+    },
     "openai_chat-error-amid": {
         "error": "litellm takes the error's code for a number, and fails at a word.",
     },
@@ -108,11 +159,31 @@ DIFFERENCES: dict[str, dict[str, str]] = {
 
 # The same for releases before ``NEWEST``, whole; between the lowest and it, either is allowed.
 NEWEST = (1, 110)
-MORE_CALLS = "A call that the provider ran is not the client's to answer."
 FAILS_AT_CALLS = "litellm fails at the events of Cohere's calls."
 OLDER: dict[str, dict[str, str]] = {
     "anthropic-search": DIFFERENCES["anthropic-search"] | {"calls": MORE_CALLS},
-    "anthropic-code": DIFFERENCES["anthropic-code"] | {"calls": MORE_CALLS},
+    **{
+        f"anthropic-{name}": DIFFERENCES[f"anthropic-{name}"] | {"calls": MORE_CALLS}
+        for name in (
+            "code",
+            "fetch",
+            "container",
+            "expired-container",
+            "tool-search",
+            "called-by-code",
+        )
+    },
+    "anthropic-advisor": {"order calls": MORE_CALLS},
+    "anthropic-paused": {
+        "order hosted": UNSEEN,
+        "calls": MORE_CALLS,
+        "status reason": "An answer that pauses is not over.",
+    },
+    "anthropic-search-between-thoughts": {
+        "order hosted": UNSEEN,
+        "calls": MORE_CALLS,
+        "usage": GUESSED,
+    },
     "anthropic-refusal": {"refusal annotations logprobs": "The refusal has an explanation."},
     "anthropic-full-window": {"status reason": "An answer that fills the window is cut short."},
     "cohere-plan-and-calls": {"refused": FAILS_AT_CALLS},

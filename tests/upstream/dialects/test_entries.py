@@ -222,3 +222,8 @@ def test_instructions_are_text_or_a_list():
     listed = [{"type": "message", "role": "system", "content": "be brief"}]
     assert instructions_of({"instructions": listed}, TABLE) == system
     assert instructions_of({}, TABLE) == ()
+
+
+def test_a_call_that_xai_ran_itself_is_nothing_for_another_model_to_answer():
+    call = {"type": "custom_tool_call", "call_id": "xs_call_1", "name": "x_search", "input": "{}"}
+    assert read(call) == []

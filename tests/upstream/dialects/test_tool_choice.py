@@ -131,6 +131,14 @@ def test_a_tool_of_the_provider_s_is_chosen_by_its_type_whatever_the_version():
     assert (read.mode, read.one, read.hosted) == ("required", None, SEARCH["type"])
 
 
+def test_a_search_among_tools_is_left_out_where_all_are_offered_at_once():
+    later = {"type": "function", "name": "f", "defer_loading": True}
+    tools = ToolTable.of([{"type": "tool_search"}, later])
+    for choice in (None, {"type": "allowed_tools", "tools": [{"type": "tool_search"}, later]}):
+        read = read_choice(choice, tools, TABLE)
+        assert (list(read.tools.tools), read.tools.hosted) == (["f"], ())
+
+
 def test_a_choice_that_changes_no_answer_is_left_out():
     assert read_choice({"type": "file_search"}, HOSTED, TABLE).mode == "auto"
 

@@ -5,10 +5,12 @@ For a model that cannot stream, and for a provider's own background mode, which 
 Rule 1: the `done` items are the terminal response's output, unchanged.
 Rule 2: an item of an unknown type is added and done; its parts get no events.
 Rule 3: optional means absent, never null (docs/protocol.md §3.4).
+Rule 4: an item without an id gets the same one in all events, and one that no other response has.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 
 from ws_bridge.protocol.events import COMPLETED, CREATED, FAILED, IN_PROGRESS, INCOMPLETE, Draft
@@ -62,11 +64,15 @@ PART_LISTS = frozenset({"content", "summary"})
 REQUIRED_LISTS = {"message": "content", "reasoning": "summary"}
 
 
-def replay(response: Json) -> Iterator[Draft]:
-    """The events of a finished response, the last one terminal; ``response`` is not changed."""
+def replay(response: Json, response_id: str = "") -> Iterator[Draft]:
+    """The events of a finished response, the last one terminal; ``response`` is not changed.
+
+    ``response_id``: the bridge's own, where it is known: the provider's may be any.
+    """
+    owner = response_id or str(response.get("id") or "")
     yield from opening(response)
-    yield from replay_items(items_of(response.get("output")), 0)
-    yield terminal(response)
+    yield from replay_items(items_of(response.get("output")), 0, owner)
+    yield terminal(response, owner)
 
 
 def opening(response: Json) -> Iterator[Draft]:
@@ -75,31 +81,33 @@ def opening(response: Json) -> Iterator[Draft]:
         yield Draft(kind, {"response": response | NOT_YET | {"output": []}})
 
 
-def replay_items(items: Iterable[Item], start_index: int) -> Iterator[Draft]:
+def replay_items(items: Iterable[Item], start_index: int, owner: str = "") -> Iterator[Draft]:
     """The events of finished items, the first of which is number ``start_index`` of its response.
 
-    None of them may be unfinished: its `done` event would be wrong.
+    None of them may be unfinished: its `done` event would be wrong. ``owner`` names the response.
     """
     for index, item in enumerate(items, start_index):
-        yield from _item(tidy(item, index), index)
+        yield from _item(tidy(item, index, owner), index)
 
 
-def terminal(response: Json) -> Draft:
+def terminal(response: Json, owner: str = "") -> Draft:
     """The last event, by the status: a cancelled response has failed (docs/protocol.md §2.5)."""
     kind = TERMINAL_OF.get(response.get("status"), FAILED)
-    output = [tidy(item, index) for index, item in enumerate(items_of(response.get("output")))]
+    items = enumerate(items_of(response.get("output")))
+    output = [tidy(item, index, owner) for index, item in items]
     return Draft(kind, {"response": response | {"output": output}})
 
 
-def tidy(item: Item, index: int) -> Item:
+def tidy(item: Item, index: int, owner: str) -> Item:
     """The item with an id, and without the nulls that strict clients refuse.
 
-    A missing id is made of the call id or the index: the same at every call.
+    A missing id is made of its place in the response ``owner``: the same at every call.
     """
     tidied = {key: value for key, value in item.items() if value is not None or _nullable(key)}
     if not tidied.get("id"):
         prefix = ITEMS.get(item.get("type", ""), UNKNOWN).prefix
-        tidied["id"] = f"{prefix}_{item.get('call_id') or index}"
+        named = f"{owner} {index}".encode(errors="replace")
+        tidied["id"] = f"{prefix}_{hashlib.sha256(named).hexdigest()[:32]}"
     if needed := REQUIRED_LISTS.get(item.get("type", "")):
         tidied.setdefault(needed, [])
     for name in PART_LISTS & tidied.keys():

@@ -37,6 +37,7 @@ class WriterInput:
     streams: bool = True  # false: the model answers in one piece
     prompt_cache: bool = True
     drop_params: bool = False
+    now: float = 0.0  # wall time in seconds
 
 
 @dataclass(frozen=True, slots=True)

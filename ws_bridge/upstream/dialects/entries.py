@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.history import PROVIDER_TURN
+from ws_bridge.protocol.history import PROVIDER_CALL_IDS, PROVIDER_TURN
 from ws_bridge.protocol.tools import (
     CALLS,
     FOUND,
@@ -150,6 +150,8 @@ def entries_of(items: Sequence[Item], tools: ToolTable, table: RequestTable) -> 
         elif kind in CALLS:
             tool = tools.of_item(item)
             call_id = str(item.get("call_id") or item.get("id") or "")
+            if call_id.startswith(PROVIDER_CALL_IDS):
+                continue  # xAI ran it itself: nobody answers it
             called[call_id] = tool
             yield ToolUse(call_id, tool, arguments_of(item))
         elif kind in OUTPUTS:

@@ -112,10 +112,16 @@ COMMON_OPTIONS: Cells = {
     "safety_identifier": Harmless("It names the end user to OpenAI's abuse detection only."),
     "user": Harmless("It names the end user; no answer depends on it."),
 }
-# The tools that the client runs, as functions (`protocol.tools`).
-CLIENT_TOOLS: Cells = dict.fromkeys(
-    ("function", "custom", "apply_patch", "shell", "local_shell", "tool_search.client"), TRANSLATE
-)
+# The tools that the client runs, as functions (`protocol.tools`), and the search among them.
+CLIENT_TOOLS: Cells = {
+    **dict.fromkeys(
+        ("function", "custom", "apply_patch", "shell", "local_shell", "tool_search.client"),
+        TRANSLATE,
+    ),
+    "tool_search": Harmless(
+        "All tools are offered at once, deferred ones too: none is to be found."
+    ),
+}
 CLIENT_CHOICES: Cells = dict.fromkeys(
     (
         *("auto", "none", "required", "function", "custom", "allowed_tools"),

@@ -17,6 +17,8 @@ from ws_bridge.protocol.tools import ClientTool, ToolTable
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.table import RequestTable, refused
 
+Hosted = tuple[tuple[str, Json], ...]
+
 MODES = ("auto", "none", "required")
 PARAM = "tool_choice"
 
@@ -34,13 +36,14 @@ class ToolChoice:
 
 def read_choice(choice: Any, tools: ToolTable, table: RequestTable) -> ToolChoice:
     """A client's `tool_choice` over its tools. Raises a 400 for what the dialect cannot say."""
-    read = _read(choice, replace(tools, hosted=tuple(_translated(tools, table))), table)
+    offered = replace(tools, hosted=tuple(_translated(tools, table)))
+    read = _read(choice, offered, table, tools.hosted)
     if read.mode == "required" and not (read.tools.tools or read.tools.hosted):
         raise InvalidRequest(f"'{PARAM}' requires a tool, and none is given.", param=PARAM)
     return read
 
 
-def _read(choice: Any, tools: ToolTable, table: RequestTable) -> ToolChoice:
+def _read(choice: Any, tools: ToolTable, table: RequestTable, hosted: Hosted) -> ToolChoice:
     if choice is None:
         return ToolChoice("auto", tools)
     if not isinstance(choice, str | dict):
@@ -52,7 +55,7 @@ def _read(choice: Any, tools: ToolTable, table: RequestTable) -> ToolChoice:
         return ToolChoice(_mode(kind, PARAM), tools)
     if kind == "allowed_tools":
         mode = _mode(choice.get("mode") or "auto", f"{PARAM}.mode")
-        return ToolChoice(mode, _narrowed(choice.get("tools"), tools), is_narrowed=True)
+        return ToolChoice(mode, _narrowed(choice.get("tools"), tools, hosted), is_narrowed=True)
     if one := tools.named(choice):
         return ToolChoice("required", tools, one)
     if meant := [tool for _, tool in tools.hosted if _is_meant(choice, tool)]:
@@ -83,24 +86,25 @@ def _mode(mode: Any, place: str) -> str:
     return str(mode)
 
 
-def _narrowed(allowed: Any, tools: ToolTable) -> ToolTable:
+def _narrowed(allowed: Any, tools: ToolTable, hosted: Hosted) -> ToolTable:
+    """The tools that are allowed; ``hosted``: those of the request, also those left out."""
     if not isinstance(allowed, list) or not all(isinstance(one, dict) for one in allowed):
         raise InvalidRequest(f"'{PARAM}.tools' is a list of tools.", param=PARAM)
-    hosted = [
+    kept = [
         (place, tool)
         for place, tool in tools.hosted
         if any(_is_meant(one, tool) for one in allowed)
     ]
-    return replace(tools.narrowed(_flats(allowed, tools)), hosted=tuple(hosted))
+    return replace(tools.narrowed(_flats(allowed, tools, hosted)), hosted=tuple(kept))
 
 
-def _flats(allowed: Sequence[Json], tools: ToolTable) -> list[str]:
+def _flats(allowed: Sequence[Json], tools: ToolTable, hosted: Hosted) -> list[str]:
     """The flat names of the client's tools among those allowed."""
     flats = []
     for one in allowed:
         if tool := tools.named(one):
             flats.append(tool.flat)
-        elif not any(_is_meant(one, tool) for _, tool in tools.hosted):
+        elif not any(_is_meant(one, tool) for _, tool in hosted):
             raise _not_offered(one)
     return flats
 

@@ -36,9 +36,9 @@ class ModelFacts:
 
 
 def write_request(
-    write: Write, request: Request, facts: ModelFacts, keys: Keys = tuple
+    write: Write, request: Request, facts: ModelFacts, keys: Keys = tuple, now: float = 0.0
 ) -> ProviderRequest:
-    """What is sent. Raises ``UpstreamError`` and nothing else."""
+    """What is sent; ``now`` is wall time. Raises ``UpstreamError`` and nothing else."""
     target = request.target
     try:
         items = request.input()
@@ -55,6 +55,7 @@ def write_request(
                 streams=facts.streams,
                 prompt_cache=target.prompt_cache,
                 drop_params=target.drop_params,
+                now=now,
             )
         )
     except BridgeError as refusal:

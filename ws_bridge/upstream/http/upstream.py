@@ -114,7 +114,7 @@ class DialectUpstream:
         access = await self._access(request.target)
         facts = self._facts(request.target)
         written, body = await aside(
-            partial(_written, family, request, facts, self._keys),
+            partial(_written, family, request, facts, self._keys, self._clock.wall()),
             values=request.weight(),
             size=request.chain.weight(HEAVY_BYTES),
         )
@@ -264,9 +264,9 @@ class DialectAnswer(Answer):
 
 
 def _written(
-    family: Family, request: Request, facts: ModelFacts, keys: Keys
+    family: Family, request: Request, facts: ModelFacts, keys: Keys, now: float
 ) -> tuple[ProviderRequest, bytes]:
-    written = write_request(family.write, request, facts, keys)
+    written = write_request(family.write, request, facts, keys, now)
     return written, _encoded(written.body)
 
 

@@ -127,12 +127,13 @@ class BackgroundProgress:
     def _items_and_end(self, response: Json) -> Iterator[Draft]:
         status = str(response.get("status"))
         finished = _finished_items(response, status)
-        yield from replay_items(finished[self._items :], self._items)
+        owner = str(response.get("id") or "")
+        yield from replay_items(finished[self._items :], self._items, owner)
         self._items = max(self._items, len(finished))
         self.is_over = status in TERMINAL_STATUS
         self.is_cancelled = status == "cancelled"
         if self.is_over and not self.is_cancelled:
-            yield terminal(response)
+            yield terminal(response, owner)
 
 
 def _finished_items(response: Json, status: str) -> list[Json]:

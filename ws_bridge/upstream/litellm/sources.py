@@ -121,8 +121,9 @@ class Chunks(Opened):
 class Whole(Opened):
     """A finished response, from a model that cannot stream."""
 
-    def __init__(self, opened: Any) -> None:
+    def __init__(self, opened: Any, response_id: str) -> None:
         super().__init__(opened)
+        self._response_id = response_id
         self._is_over = False
 
     async def read(self) -> Sequence[Draft] | None:
@@ -130,7 +131,8 @@ class Whole(Opened):
         if self._is_over:
             return None
         self._is_over = True
-        return [*replay(_undo({"response": await self._response()})["response"])]
+        response = _undo({"response": await self._response()})["response"]
+        return [*replay(response, self._response_id)]
 
     async def _response(self) -> Json:
         """The object itself, or what litellm's imitation of a stream ends with."""
@@ -151,7 +153,7 @@ def source_of(opened: Any, tap: SseTap | None, tools: ToolTable, response_id: st
     if chunks is not None:
         return Chunks(opened, chunks, tools, response_id)
     if not client.is_stream(opened):
-        return Whole(opened)
+        return Whole(opened, response_id)
     if tap is None or not tap.is_free:
         return Events(opened)
     return Tapped(opened, tap, response_id)

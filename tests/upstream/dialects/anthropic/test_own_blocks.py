@@ -184,6 +184,26 @@ def test_a_call_that_code_has_made_goes_back_with_its_caller_and_the_container()
     assert request.headers["anthropic-beta"] == "code-execution-2025-08-25"
 
 
+@pytest.mark.parametrize(
+    ("expires_at", "now", "is_named"),
+    [
+        ("2026-01-01T00:00:00Z", 1767225599.0, True),
+        ("2026-01-01T00:00:00Z", 1767225600.0, False),
+        ("2026-01-01T00:00:00.5", 1767225600.4, True),
+        ("soon", 1e12, True),
+        (None, 1e12, True),
+    ],
+)
+def test_a_container_is_named_until_it_has_expired(expires_at, now, is_named):
+    ended = goodbye(container={"id": "container_1", "expires_at": expires_at})
+    told = read(hello(), text(0, "a"), ended)
+    items = [ASKED, turn(side_data(told), *told.output), MORE]
+    given = WriterInput("claude-sonnet-4-5", "anthropic", items, {}, seals=SEALS, now=now)
+    body = write(given).body
+    assert body.get("container") == ("container_1" if is_named else None)
+    assert body["messages"] == [GO, {"role": "assistant", "content": [said("a")]}, THEN]
+
+
 def test_the_newest_container_is_named_unless_the_client_names_one():
     turns = [turn({"blocks": [said("a")], "container": f"container_{number}"}) for number in (1, 2)]
     items = [ASKED, turns[0], MORE, turns[1], MORE]

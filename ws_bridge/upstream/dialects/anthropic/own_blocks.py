@@ -7,16 +7,23 @@ cut. Only who called (`caller`) is told by the blocks.
 Rule 4: a call that Anthropic ran and its result go back together. A call may wait for its result
 only beside calls of the client's, in the newest turn of the model.
 Rule 5: side data of a form that this release does not write is nothing: the items are sent.
+Rule 6: a container is named until it has expired; afterwards Anthropic would refuse the request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from ws_bridge.types import Json
-from ws_bridge.upstream.dialects.anthropic.blocks import SEALED_KEYS, MessageBlock, call_id_of
+from ws_bridge.upstream.dialects.anthropic.blocks import (
+    SEALED_KEYS,
+    MessageBlock,
+    call_id_of,
+    mended,
+)
 from ws_bridge.upstream.dialects.anthropic.tools import CODE_EXECUTION, MCP_CLIENT, TOOL_SEARCH
 from ws_bridge.upstream.dialects.entries import (
     Entry,
@@ -28,7 +35,8 @@ from ws_bridge.upstream.dialects.entries import (
 )
 from ws_bridge.upstream.dialects.turns import ModelTurn
 
-BLOCKS, CONTAINER = "blocks", "container"  # the fields of the side data
+# The fields of the side data; a container that has no end is named for ever.
+BLOCKS, CONTAINER, EXPIRES = "blocks", "container", "container_expires"
 CALL, DIRECT = "tool_use", "direct"
 
 Forms = Mapping[str, type | tuple[type, ...]]
@@ -88,16 +96,38 @@ class UnfoldedHistory:
     container: str = ""  # the newest
 
 
-def side_data_of(blocks: Iterable[MessageBlock], container: str) -> Json | None:
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Where Anthropic keeps the files of its tools. ``expires``: in seconds; 0: not known."""
+
+    name: str = ""
+    expires: float = 0.0
+
+    @classmethod
+    def of(cls, given: Any) -> Container:
+        """The container that a message names; one without a name if it is none."""
+        name = given.get("id") if isinstance(given, dict) else None
+        if not isinstance(name, str):
+            return cls()
+        try:
+            end = datetime.fromisoformat(str(given.get("expires_at")))
+        except ValueError:
+            return cls(mended(name))
+        return cls(mended(name), end.replace(tzinfo=end.tzinfo or UTC).timestamp())
+
+
+def side_data_of(blocks: Iterable[MessageBlock], container: Container) -> Json | None:
     """What goes back of an answer; None if its items say it all."""
     whole = [block.sealed() if block.kind in SEALED_KEYS else block.whole() for block in blocks]
     kept = [fitted for one in _joined(whole) if (fitted := _fitted(one)) is not None]
-    named = {CONTAINER: container} if container else {}
+    named: Json = {CONTAINER: container.name} if container.name else {}
+    if named and container.expires:
+        named[EXPIRES] = container.expires
     return {BLOCKS: kept, **named} if named or not all(map(_is_plain, kept)) else None
 
 
-def unfolded(entries: Iterable[Entry]) -> UnfoldedHistory:
-    """The history; turns whose side data is not understood are their entries."""
+def unfolded(entries: Iterable[Entry], now: float) -> UnfoldedHistory:
+    """The history at a time; turns whose side data is not understood are their entries."""
     history = UnfoldedHistory()
     for entry in entries:
         if not isinstance(entry, MakerTurn):
@@ -108,8 +138,10 @@ def unfolded(entries: Iterable[Entry]) -> UnfoldedHistory:
         for block in entry.side_data[BLOCKS] if own is not None else ():
             if block["type"] == CALL and "caller" in block:
                 history.callers[str(call_id_of(block["id"]))] = block["caller"]
-        container = entry.side_data.get(CONTAINER)
-        history.container = container if isinstance(container, str) else history.container
+        container, end = entry.side_data.get(CONTAINER), entry.side_data.get(EXPIRES)
+        if isinstance(container, str):
+            is_over = isinstance(end, int | float) and 0 < end <= now
+            history.container = "" if is_over else container
     return history
 
 

@@ -48,7 +48,7 @@ def write(given: WriterInput) -> ProviderRequest:
     named = {name: value for name, value in given.options.items() if name not in usual}
     options = TABLE.options_to_translate(named, drop=given.drop_params)
     check_includes(options, TABLE)
-    history = unfolded(entries_of(given.items, given.tools, TABLE))
+    history = unfolded(entries_of(given.items, given.tools, TABLE), given.now)
     entries = [*instructions_of(options, TABLE), *history.entries]
     called = [entry.tool for entry in entries if isinstance(entry, ToolUse)]
     offered = tools_of(given.tools, options, called)

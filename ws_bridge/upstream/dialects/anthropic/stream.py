@@ -30,7 +30,7 @@ from ws_bridge.upstream.dialects.anthropic.blocks import (
     object_in,
 )
 from ws_bridge.upstream.dialects.anthropic.citations import annotations_of
-from ws_bridge.upstream.dialects.anthropic.own_blocks import side_data_of
+from ws_bridge.upstream.dialects.anthropic.own_blocks import Container, side_data_of
 from ws_bridge.upstream.dialects.anthropic.usage import UsageCounter
 from ws_bridge.upstream.dialects.base import ReaderInput
 from ws_bridge.upstream.dialects.ends import CUT, FILTERED
@@ -63,7 +63,7 @@ class MessagesReader(EventReader):
     def __init__(self, given: ReaderInput) -> None:
         super().__init__(given)
         self._is_begun = False
-        self._container = ""
+        self._container = Container()
         self._usage = UsageCounter()
         self._stop: Json = {}  # `stop_reason` and `stop_details`
         self._before: list[MessageBlock] = []  # the blocks of the answer's messages that are over
@@ -90,7 +90,7 @@ class MessagesReader(EventReader):
         self.paused, self._is_begun, self._stop = None, False, {}
         self._decoder = SseDecoder()
         self._usage.restart(keep=True)
-        container = {"container": self._container} if self._container else {}
+        container = {"container": self._container.name} if self._container.name else {}
         return {**body, "messages": messages, **container}
 
     def _event(self, event: ServerSentEvent) -> list[Draft]:
@@ -162,8 +162,8 @@ class MessagesReader(EventReader):
     def _note_end(self, fields: Json) -> None:
         known = {key: fields[key] for key in ("stop_reason", "stop_details") if fields.get(key)}
         self._stop |= known
-        container = _object(fields.get("container")).get("id")
-        self._container = mended(container) if isinstance(container, str) else self._container
+        container = Container.of(fields.get("container"))
+        self._container = container if container.name else self._container
 
     def _message_stop(self, _data: Json) -> list[Draft]:
         reason = self._reason()
@@ -319,7 +319,7 @@ class MessagesReader(EventReader):
     def _hosted_call(self, block: MessageBlock) -> list[Draft]:
         call = block.whole()
         key = call.get("id")
-        item = hosted.item_of(call, self._container)
+        item = hosted.item_of(call, self._container.name)
         if item is None or not isinstance(key, str) or key in self._hosted:
             return []
         self._hosted[key] = item

@@ -46,11 +46,14 @@ class ResponsesReader(EventReader):
         return list(self._normaliser.take(draft_of(data, name)))
 
     def _whole(self, answer: Json) -> list[Draft]:
-        return whole_answer(answer)
+        return whole_answer(answer, self._given.response_id)
 
 
-def whole_answer(answer: Json) -> list[Draft]:
-    """The drafts of a finished response object. Raises ``UpstreamError`` if it is none."""
+def whole_answer(answer: Json, response_id: str = "") -> list[Draft]:
+    """The drafts of a finished response object. Raises ``UpstreamError`` if it is none.
+
+    ``response_id``: see ``replay``.
+    """
     if not isinstance(answer, dict) or has_error(answer) or "output" not in answer:
         raise error_of(None, answer)
     status = answer.get("status")
@@ -60,7 +63,7 @@ def whole_answer(answer: Json) -> list[Draft]:
         raise error_of(None, answer)
     if status not in TERMINAL_OF:
         raise truncated()
-    return list(replay(all_whole(answer)))
+    return list(replay(all_whole(answer), response_id))
 
 
 def draft_of(text: bytes, name: str = "") -> Draft:
