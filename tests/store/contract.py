@@ -23,6 +23,7 @@ from ws_bridge.store.base import (
     MAX_ANCESTORS,
     MAX_ATTEMPTS,
     Claim,
+    KeyHold,
     Lease,
     Owners,
     Receipt,
@@ -122,6 +123,10 @@ async def grow_chain(store: Store, length: int) -> list[Record]:
 
 async def chain_ids(store: Store, kept: Record, owner: str = "alice") -> list[str]:
     return [snapshot.record.id for snapshot in await store.get_chain(kept.id, owner)]
+
+
+def hold(lane: str | None = None) -> KeyHold:
+    return KeyHold("resp_" + secrets.token_hex(24), secrets.token_hex(32), lane)
 
 
 async def finished(store: Store, owner: str = "alice") -> tuple[Record, list[Event]]:
@@ -924,6 +929,59 @@ class StoreContract:
         assert claim.record.owner in (CAROL, *BEFORE)
         assert await append(store, kept, events_of(kept), claim.lease.fence) is Verdict.APPENDED
         assert await store.get(kept.id, CAROL) is not None
+
+    # Idempotency keys
+
+    async def test_a_key_stands_for_the_first_response_that_acquires_it(self, store: Store):
+        key, first, other = secrets.token_hex(8), hold("main"), hold()
+        assert await store.find_key(key, "alice") is None
+        assert await store.acquire_key(key, "alice", first) == first
+        assert await store.acquire_key(key, "alice", first) == first  # again: nothing changes
+        assert await store.acquire_key(key, "alice", other) == first
+        begun = replace(first, is_begun=True)
+        assert await store.acquire_key(key, "alice", begun) == begun
+        assert await store.acquire_key(key, "alice", other) == begun
+        assert await store.find_key(key, "alice") == begun
+
+    async def test_of_many_that_acquire_a_key_at_once_one_has_it(self, store: Store):
+        key = secrets.token_hex(8)
+        known = [hold() for _ in range(20)]
+        held = await asyncio.gather(*(store.acquire_key(key, "alice", one) for one in known))
+        assert set(held) <= set(known)
+        assert len(set(held)) == 1
+
+    async def test_only_the_very_hold_of_a_key_is_released(self, store: Store):
+        key, pending = secrets.token_hex(8), hold()
+        begun = replace(pending, is_begun=True)
+        await store.release_key(key, "alice", pending)  # there is none
+        await store.acquire_key(key, "alice", begun)
+        for other in (pending, replace(hold(), is_begun=True)):
+            await store.release_key(key, "alice", other)
+            assert await store.find_key(key, "alice") == begun
+        await store.release_key(key, "alice", begun)
+        assert await store.find_key(key, "alice") is None
+        assert await store.acquire_key(key, "alice", pending) == pending
+
+    async def test_a_key_is_its_owners_under_any_of_its_names(self, store: Store):
+        key, ours = secrets.token_hex(8), hold()
+        for stranger in ("dave", "alice"):
+            theirs = hold()
+            assert await store.acquire_key(key, stranger, theirs) == theirs
+        for name in (BEFORE[0], CAROL):
+            assert await store.acquire_key(key, name, ours) == ours
+        for name in (CAROL, *BEFORE):
+            assert await store.find_key(key, name) == ours
+        await store.release_key(key, BEFORE[1], ours)
+        assert await store.find_key(key, CAROL) is None
+        assert await store.find_key(key, "dave") is not None
+
+    @pytest.mark.parametrize("key", [" ", "a b", "{x}", "k" * 255, "\\'\""])
+    async def test_any_text_is_a_key(self, store: Store, key: str):
+        kept = hold("lane.1")
+        owner = secrets.token_hex(8)
+        assert await store.acquire_key(key, owner, kept) == kept
+        assert await store.find_key(key, owner) == kept
+        assert await store.find_key(key + "x", owner) is None
 
     async def test_the_key_of_a_store_stays_the_same(self, store: Store):
         assert len(store.shared_key()) == KEY_BYTES

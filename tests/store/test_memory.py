@@ -7,11 +7,20 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from store.contract import OWNERS, StoreContract, append, collect, events_of, finished, record
+from store.contract import (
+    OWNERS,
+    StoreContract,
+    append,
+    collect,
+    events_of,
+    finished,
+    hold,
+    record,
+)
 
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.store import memory as module
-from ws_bridge.store.base import Record, Verdict
+from ws_bridge.store.base import KEY_SECONDS, Record, Verdict
 from ws_bridge.store.memory import TOMBSTONE_SECONDS, MemoryStore
 
 
@@ -239,3 +248,28 @@ async def test_followers_of_what_runs_are_not_hurt_by_what_expires():
     await finished(store)
     await append(store, running, events)
     assert await follower == events
+
+
+# Idempotency keys
+
+
+async def test_a_key_stands_for_its_response_for_a_day(clock):
+    store, one, other = new(now=clock), hold(), hold()
+    await store.acquire_key("k", "alice", one)
+    clock.now += KEY_SECONDS - 1
+    assert await store.acquire_key("k", "alice", other) == one
+    clock.now += 1
+    assert await store.find_key("k", "alice") is None
+    assert await store.acquire_key("k", "alice", other) == other
+
+
+async def test_of_too_many_keys_the_oldest_are_forgotten(monkeypatch):
+    monkeypatch.setattr(module, "MAX_KEYS", 3)
+    store = new()
+    for number in range(5):
+        await store.acquire_key(str(number), "alice", hold())
+    await store.acquire_key("2", "alice", (await store.find_key("2", "alice")))  # now the newest
+    await store.acquire_key("5", "alice", hold())
+    known = [number for number in range(6) if await store.find_key(str(number), "alice")]
+    assert known == [2, 4, 5]
+    assert len(store._keys) == 3

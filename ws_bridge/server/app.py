@@ -149,7 +149,7 @@ class Bridge:
             sealer=self._sealer,
             clock=clock,
         )
-        responses = ResponseRoutes(
+        self._responses = responses = ResponseRoutes(
             *(jobs, self._store, self._takeover, self._sockets, clock),
             creates=self._creates,
             quotas=self._quotas,
@@ -262,6 +262,7 @@ class Bridge:
 
     async def _drain(self, _app: web.Application) -> None:
         self.ready.clear()
+        self._responses.drain()
         jobs = self._jobs.drain(self._config.server.drain_seconds, self.force)
         await asyncio.gather(self._sockets.drain(self.force), jobs)
 

@@ -27,6 +27,7 @@ from ws_bridge.types import Item, Json
 
 MAX_ANCESTORS = 16  # of a record: a long chain is read in few round trips
 KEY_BYTES = 32  # of the shared key
+KEY_SECONDS = 86_400.0  # an idempotency key stands for its response
 MAX_ATTEMPTS = 2  # to generate a response whose output no reader has seen
 
 
@@ -141,6 +142,16 @@ class Claim:
     lost_until: int | None = None  # the log's last number, if `events` do not reach it
 
 
+@dataclass(frozen=True, slots=True)
+class KeyHold:
+    """The response that an owner's idempotency key stands for."""
+
+    response_id: str
+    digest: str  # of the create
+    lane: str | None = None
+    is_begun: bool = False  # its record was stored; else its server is about to do that
+
+
 class Unreadable(ValueError):
     """A stored value that no release up to this one has written.
 
@@ -243,6 +254,22 @@ class Store(Protocol):
 
         Of several the latest. It may have been deleted a moment ago.
         """
+        ...
+
+    async def acquire_key(self, key: str, owner: str, hold: KeyHold) -> KeyHold:
+        """Let the owner's idempotency key stand for the hold's response, for ``KEY_SECONDS``.
+
+        Returns what it stands for now: another response's hold stays, its own is replaced. Atomic
+        and idempotent.
+        """
+        ...
+
+    async def find_key(self, key: str, owner: str) -> KeyHold | None:
+        """What the owner's key stands for; it may have been acquired under an earlier name."""
+        ...
+
+    async def release_key(self, key: str, owner: str, hold: KeyHold) -> None:
+        """Let the key stand for nothing, if it stands for this very hold."""
         ...
 
     def read(

@@ -20,8 +20,10 @@ from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.side_data import side_data_size
 from ws_bridge.store.base import (
     KEY_BYTES,
+    KEY_SECONDS,
     MAX_ATTEMPTS,
     Claim,
+    KeyHold,
     Lease,
     Owners,
     Receipt,
@@ -37,6 +39,7 @@ FOREVER = float("inf")
 INDEXED_BYTES = 256  # about, of one item's id
 TOMBSTONE_SECONDS = 3600.0  # the id of a deleted response is known: longer than its writer may run
 MAX_TOMBSTONES = 100_000  # some 20 MB of ids
+MAX_KEYS = 100_000  # idempotency keys, some 60 MB; of more the oldest are forgotten
 
 
 class StoredResponse:
@@ -92,6 +95,8 @@ class MemoryStore:
         self._finished: dict[str, StoredResponse] = {}  # in the order in which they finished
         self._tombstones: dict[str, float] = {}  # by id: until when; the oldest first
         self._items: dict[tuple[str, str], str] = {}  # (owner, item) → the response that has it
+        # (owner, idempotency key) → what it stands for, until when; the oldest first
+        self._keys: dict[tuple[str, str], tuple[KeyHold, float]] = {}
         self._on_cancelled: Callable[[str], None] | None = None
         self._key = secrets.token_bytes(KEY_BYTES)
 
@@ -155,6 +160,28 @@ class MemoryStore:
         """See ``Store``."""
         self._expire()
         return self._items.get((self._owners.current_name(owner), item_id), "")
+
+    async def acquire_key(self, key: str, owner: str, hold: KeyHold) -> KeyHold:
+        """See ``Store``; of very many keys the oldest are forgotten."""
+        self._expire()
+        place = self._owners.current_name(owner), key
+        known = self._keys.get(place)
+        if known is not None and known[0].response_id != hold.response_id:
+            return known[0]
+        self._keys.pop(place, None)  # the order is that of time
+        self._keys[place] = hold, self._now() + KEY_SECONDS
+        return hold
+
+    async def find_key(self, key: str, owner: str) -> KeyHold | None:
+        """See ``Store``."""
+        self._expire()
+        known = self._keys.get((self._owners.current_name(owner), key))
+        return known[0] if known else None
+
+    async def release_key(self, key: str, owner: str, hold: KeyHold) -> None:
+        """See ``Store``."""
+        if await self.find_key(key, owner) == hold:
+            del self._keys[self._owners.current_name(owner), key]
 
     async def read(
         self, response_id: str, owner: str, *, after: int = -1
@@ -292,6 +319,11 @@ class MemoryStore:
             if until > self._now() and len(self._tombstones) <= MAX_TOMBSTONES:
                 break
             del self._tombstones[deleted]
+        while self._keys:
+            place, (_, until) = next(iter(self._keys.items()))
+            if until > self._now() and len(self._keys) <= MAX_KEYS:
+                break
+            del self._keys[place]
 
     def _delete(self, entry: StoredResponse) -> None:
         """Delete, and refuse its writer for as long as it may still write."""

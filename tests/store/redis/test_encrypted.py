@@ -5,6 +5,7 @@ import logging
 import secrets
 import zlib
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from store.contract import (
@@ -14,6 +15,7 @@ from store.contract import (
     collect,
     events_of,
     finished,
+    hold,
     record,
     taken,
     write,
@@ -37,7 +39,8 @@ from ws_bridge.store.redis.cipher import PLAIN, Cipher
 from ws_bridge.store.redis.codec import ENCRYPTED, Codec, decompress, encode_entries, encode_record
 from ws_bridge.store.redis.conversations import RedisConversations
 from ws_bridge.store.redis.health import SHARED_KEY
-from ws_bridge.store.redis.keys import keys_of
+from ws_bridge.store.redis.keys import idempotency_key, keys_of
+from ws_bridge.store.redis.scripts import HOLD
 
 ONE, TWO = b"1" * 32, b"2" * 32
 
@@ -353,3 +356,19 @@ async def test_what_another_secret_encrypted_is_not_broken_and_left_to_a_server_
         assert claim is not None
         assert claim.record == kept
         assert list(claim.events) == events_of(kept)[:4]
+
+
+async def test_what_an_idempotency_key_says_of_its_create_is_encrypted(fresh):
+    kept, place = hold("canary-lane"), idempotency_key("canary-key", "erin")
+    async with with_secrets(fresh, ONE) as store:
+        await store.acquire_key("canary-key", "erin", kept)
+        held = await store.scripts.call(HOLD, (place,), b"", 1, b"")
+    assert b"canary" not in held
+    assert kept.digest.encode() not in held
+    assert held.split(b" ", 2)[2][:1] == ENCRYPTED
+    async with with_secrets(fresh, TWO, ONE) as store:
+        assert await store.find_key("canary-key", "erin") == kept
+        begun = replace(kept, is_begun=True)
+        assert await store.acquire_key("canary-key", "erin", begun) == begun
+        await store.release_key("canary-key", "erin", begun)
+        assert await store.find_key("canary-key", "erin") is None

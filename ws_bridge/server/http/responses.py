@@ -37,6 +37,7 @@ from ws_bridge.server.http.json import (
     read_create,
     read_json,
 )
+from ws_bridge.server.http.long_poll import NUMBER_HEADER, LongPolls, PollQuery
 from ws_bridge.server.http.sse import send_events
 from ws_bridge.server.json_responses import json_response
 from ws_bridge.server.quotas import LimitedCreates, Quotas
@@ -69,6 +70,7 @@ class ResponseRoutes:
         self._clock = clock
         self._creates = creates
         self._quotas = quotas
+        self._polls = LongPolls(store, clock)
         self._finish = finish  # stored responses outlive their client
 
     def routes(self) -> list[web.RouteDef]:
@@ -108,8 +110,11 @@ class ResponseRoutes:
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """Answer with the snapshot, or with all events after a number, live to the end."""
+        query = PollQuery.of(request)
         if not flag(request, "stream"):
-            return json_response((await self._find(request)).response)
+            return await self._poll(request, query)
+        if query.wait:
+            raise InvalidRequest("'wait' is for a poll; 'stream' waits anyway.", param="wait")
         with self._quotas.follower(request[OWNER]):
             snapshot = await self._find(request)
             after = integer(request, "starting_after", default=-1)
@@ -154,6 +159,21 @@ class ResponseRoutes:
         listed = partial(_listed, parent, record)
         items = await aside(listed, values=Chain(parent, record.input).count())
         return json_response(page(request, items))
+
+    def drain(self) -> None:
+        """Answer the polls that wait."""
+        self._polls.drain()
+
+    async def _poll(self, request: web.Request, query: PollQuery) -> web.Response:
+        """Answer with the snapshot, once there is something newer or the time is over."""
+        snapshot = await self._find(request)
+        if not query.is_answered_by(snapshot):
+            with self._quotas.follower(request[OWNER]):
+                await self._polls.wait(query, snapshot)
+            snapshot = await self._find(request)
+        answer = json_response(snapshot.response)
+        answer.headers[NUMBER_HEADER] = str(snapshot.number)
+        return answer
 
     async def _follow(self, snapshot: Snapshot, after: int) -> AsyncIterator[Sequence[Event]]:
         """All events after a number, to the end.

@@ -66,6 +66,12 @@ def item_key(item_id: str, owner: str) -> str:
     return f"{_tag(partition_of(digest))}:x:{digest}"
 
 
+def idempotency_key(key: str, owner: str) -> str:
+    """The key of an idempotency key of an owner's, which a client may have named in any way."""
+    digest = hashlib.sha256(f"{owner} {key}".encode()).hexdigest()[:48]
+    return f"{_tag(partition_of(digest))}:ik:{digest}"
+
+
 def conversation_keys(conversation_id: str) -> tuple[str, str, str]:
     """The keys of a conversation: its meta, its items and their index."""
     tag = _tag(partition_of(conversation_id))

@@ -65,8 +65,11 @@ class Script:
 
 CREATE, APPEND, CLAIM, READ, FOLLOW = map(Script, ("create", "append", "claim", "read", "follow"))
 CANCEL, DELETE, RELEASE, OVERDUE = map(Script, ("cancel", "delete", "release", "overdue"))
-CONVERSE, KEEP, INDEX = map(Script, ("converse", "keep", "index"))
-ALL = (CREATE, APPEND, CLAIM, READ, FOLLOW, CANCEL, DELETE, RELEASE, OVERDUE, CONVERSE, KEEP, INDEX)
+CONVERSE, KEEP, INDEX, HOLD = map(Script, ("converse", "keep", "index", "hold"))
+ALL = (
+    *(CREATE, APPEND, CLAIM, READ, FOLLOW, CANCEL, DELETE, RELEASE, OVERDUE),
+    *(CONVERSE, KEEP, INDEX, HOLD),
+)
 
 
 @dataclass(frozen=True, slots=True)

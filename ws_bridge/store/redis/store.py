@@ -20,6 +20,7 @@ from ws_bridge.protocol.output.received import items_of
 from ws_bridge.protocol.references import ids_to_index
 from ws_bridge.store.base import (
     Claim,
+    KeyHold,
     Lease,
     Owners,
     Receipt,
@@ -52,6 +53,7 @@ from ws_bridge.store.redis.commands import (
 )
 from ws_bridge.store.redis.connect import RedisAddress, connect
 from ws_bridge.store.redis.health import StoreHealth
+from ws_bridge.store.redis.idempotency import IdempotencyKeys
 from ws_bridge.store.redis.keys import CHANNEL_PREFIX, is_id, item_key, keys_of
 from ws_bridge.store.redis.overdue import OverdueResponses
 from ws_bridge.store.redis.scripts import ScriptCall, Scripts
@@ -145,6 +147,7 @@ class RedisStore:
             worker=self.worker,
             lease_ms=self._lease_ms,
         )
+        self._idempotency = IdempotencyKeys(self.scripts, codec, self._owners)
         self._snapshots = RunningSnapshots(now)
         self._callbacks: dict[str, Callable[[str], None]] = {}
         self._subscriptions = Subscriptions(self._logs, self._on_hint)
@@ -254,6 +257,18 @@ class RedisStore:
         calls = [ScriptCall(lua.INDEX, (key,), ()) for key in keys]
         found = (one for one in await self.scripts.call_all(calls) if isinstance(one, bytes))
         return next(found, b"").decode()
+
+    async def acquire_key(self, key: str, owner: str, hold: KeyHold) -> KeyHold:
+        """See ``Store``."""
+        return await self._idempotency.acquire(key, owner, hold)
+
+    async def find_key(self, key: str, owner: str) -> KeyHold | None:
+        """See ``Store``."""
+        return await self._idempotency.find(key, owner)
+
+    async def release_key(self, key: str, owner: str, hold: KeyHold) -> None:
+        """See ``Store``."""
+        await self._idempotency.release(key, owner, hold)
 
     async def read(
         self, response_id: str, owner: str, *, after: int = -1
