@@ -4,9 +4,10 @@ import pytest
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.request import PASSED_ON
+from ws_bridge.protocol.tools import KINDS
 from ws_bridge.upstream.dialects.gemini.table import TABLE
 from ws_bridge.upstream.dialects.gemini.tools import DEFAULTS, HOSTED
-from ws_bridge.upstream.dialects.table import CLIENT_TOOLS, Translate
+from ws_bridge.upstream.dialects.table import Translate
 
 
 def test_every_documented_option_has_a_cell():
@@ -15,7 +16,7 @@ def test_every_documented_option_has_a_cell():
 
 def test_every_hosted_tool_that_is_translated_has_its_name_at_google():
     translated = {name for name, cell in TABLE.tools.items() if isinstance(cell, Translate)}
-    assert translated == set(HOSTED) | set(CLIENT_TOOLS)
+    assert translated == set(HOSTED) | set(KINDS)
     assert set(HOSTED.values()) == set(DEFAULTS)
 
 
