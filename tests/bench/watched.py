@@ -1,8 +1,8 @@
 """The bridge, and what its event loop does: ``python -m tests.bench.watched FILE serve …``.
 
-It runs in asyncio's own loop, whose turns can be measured: what the project does in a turn is the
-same in uvloop's. ``FILE`` gets a line for each turn that took the thread more than ``LONG`` of CPU,
-and for each pass of the garbage collector of that length, in whichever thread.
+A timer of ``TICK_SECONDS`` fires in each turn of the loop that lasts longer, so that the CPU of its
+thread between two of them is that of one turn, or a tick more. ``FILE`` gets a line for each turn
+of more than ``LONG``, and for each such pass of the garbage collector, in whichever thread.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Coroutine
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
 import orjson
 
+from ws_bridge import cli
+from ws_bridge.processes import serving
+
 LONG = 5_000_000  # ns
+TICK_SECONDS = 0.002
 STEP_SECONDS = 0.004  # between two looks at what the loop does
 DEEP = 6  # functions of a place that are told
 HERE = str(Path(__file__).resolve().parents[2])
@@ -32,33 +37,28 @@ class Watch:
         self._out = out
         self._loop_thread = threading.get_ident()
         self._clock = time.pthread_getcpuclockid(self._loop_thread)
-        self._began: int | None = None  # CPU of the loop's thread when the turn began
+        self._began = 0  # CPU of the loop's thread at the last tick
         self._place = ""
         self._pass_began = 0
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """From now on."""
-        turn = asyncio.BaseEventLoop._run_once  # type: ignore[attr-defined]  # noqa: SLF001
-
-        def measured(loop: Any) -> None:
-            self._place, self._began = "", time.thread_time_ns()
-            turn(loop)
-            spent, self._began = time.thread_time_ns() - self._began, None
-            if spent > LONG:
-                self._tell("turn", spent, self._place)
-
-        asyncio.BaseEventLoop._run_once = measured  # type: ignore[attr-defined]  # noqa: SLF001
         gc.callbacks.append(self._collected)
         threading.Thread(target=self._look, daemon=True).start()
+        self._tick(asyncio.get_running_loop())
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = time.thread_time_ns()
+        if now - self._began > LONG:
+            self._tell("turn", now - self._began, self._place)
+        self._place, self._began = "", time.thread_time_ns()
+        loop.call_later(TICK_SECONDS, self._tick, loop)
 
     def _look(self) -> None:
         while True:
             time.sleep(STEP_SECONDS)
-            began = self._began
             frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001
-            if began is None or frame is None:
-                continue
-            if time.clock_gettime_ns(self._clock) - began > LONG:
+            if frame and time.clock_gettime_ns(self._clock) - self._began > LONG:
                 self._place = place_of(frame)
 
     def _collected(self, phase: str, info: dict[str, int]) -> None:
@@ -92,13 +92,16 @@ def place_of(frame: FrameType) -> str:
 
 
 def main() -> None:
-    """Serve in asyncio's loop."""
-    sys.modules["uvloop"] = None  # type: ignore[assignment]  # as where there is none
+    """Serve, and watch the loop."""
     out = Path(sys.argv.pop(1)).open("a", encoding="utf-8")  # noqa: SIM115 - to the end
-    Watch(out).begin()
-    from ws_bridge.cli import main as serve  # noqa: PLC0415 - after what it measures
+    run = serving.run
 
-    raise SystemExit(serve())
+    async def watched(serve: Coroutine[Any, Any, int]) -> int:
+        await Watch(out).begin()
+        return await serve
+
+    serving.run = lambda serve: run(watched(serve))
+    raise SystemExit(cli.main())
 
 
 if __name__ == "__main__":
