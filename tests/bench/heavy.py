@@ -2,13 +2,14 @@
 
 While one is served, another client asks `/healthz` again and again (``healthz``). Told are its
 longest answer, and the bridge's longest turn of the event loop in CPU of that thread (``watched``):
-a busy machine makes the answers slower, and not the turns.
+a busy machine makes the answers slower, and not the turns. ``HEAVY='redis: *'`` measures some.
 """
 
 from __future__ import annotations
 
 import base64
 import http.client
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from urllib.parse import urlsplit
 import orjson
 from websockets.sync.client import connect
 
-from tests.bench.field import await_ready
+from tests.bench.field import Field, await_ready
 from tests.bench.processes import START_SECONDS, Server, Worker
 
 Json = dict[str, Any]
@@ -211,7 +212,9 @@ def stored() -> Iterator[tuple[str, Act]]:
             model="chat", input="on", conversation=kept["conversation"], store=False
         ),
     )
-    body = orjson.dumps({"model": "chat", "input": [*ITEMS[:100], {"role": "user", "content": WORDS}]})
+    body = orjson.dumps(
+        {"model": "chat", "input": [*ITEMS[:100], {"role": "user", "content": WORDS}]}
+    )
     yield (
         "20 MB are compacted",
         lambda client: client.call("POST", "/v1/responses/compact", body),
@@ -296,27 +299,13 @@ def measured(folder: Path, store_url: str, upstream: str, only: str = "*") -> It
             bench.server.stop()
 
 
-def main() -> None:
-    """Print a line for each: for work on it; ``python -m tests.bench --only heavy`` keeps them."""
-    from tempfile import TemporaryDirectory
-
-    from support.redis_servers import Node, valkey_binary
-
-    only = sys.argv[1] if len(sys.argv) > 1 else "*"
-    with TemporaryDirectory() as name, Node(valkey_binary()) as store:
-        folder = Path(name)
-        upstream = Server(folder / "upstream.log", "tests.bench.heavy_upstream")
-        try:
-            for seen in measured(folder, store.url, upstream.url, only):
-                sys.stdout.write(
-                    f"{seen.turn_ms:6.1f} loop {seen.healthz_ms:6.1f} healthz ({seen.asks}) "
-                    f"{seen.collection_ms:6.1f} gc [{seen.collector}] {seen.seconds:5.1f} s "
-                    f"{seen.name}\n         {seen.place}\n"
-                )
-                sys.stdout.flush()
-        finally:
-            upstream.stop()
-
-
-if __name__ == "__main__":
-    main()
+def measure(on: Field) -> Json:
+    """All of them, as text by name; a line for each goes to stderr with the places."""
+    upstream = on.start("heavy-upstream", "tests.bench.heavy_upstream")
+    told = {}
+    for seen in measured(on.folder, on.store_url, upstream.url, os.environ.get("HEAVY", "*")):
+        text = f"turn {seen.turn_ms:.0f} ms, /healthz {seen.healthz_ms:.0f} ms"
+        collected = f", collector {seen.collection_ms:.0f} ms" if seen.collection_ms else ""
+        told[seen.name] = text + collected
+        sys.stderr.write(f"{seen.name}: {told[seen.name]} {seen.place} {seen.collector}\n")
+    return told

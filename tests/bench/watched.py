@@ -57,7 +57,7 @@ class Watch:
     def _look(self) -> None:
         while True:
             time.sleep(STEP_SECONDS)
-            frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001
+            frame = sys._current_frames().get(self._loop_thread)
             if frame and time.clock_gettime_ns(self._clock) - self._began > LONG:
                 self._place = place_of(frame)
 
