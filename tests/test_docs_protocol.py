@@ -24,9 +24,9 @@ from ws_bridge.upstream import errors as upstream_errors
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 HOUSE = Path(ws_bridge.__file__).parent
-# aiohttp's own: an answer to a close, a broken frame, bad UTF-8, a message too large
+# aiohttp's own: an answer to a close, a broken frame, a message too large
 # (`tests/server/transport/test_transport.py` shows them).
-OF_AIOHTTP = {1000, 1002, 1007, 1009}
+OF_AIOHTTP = {1000, 1002, 1009}
 CITED = re.compile(r"docs/protocol\.md((?:,? (?:and )?§\d+(?:\.\d+)?)+)")
 
 

@@ -1,6 +1,7 @@
 """Of many that start at once, one begins in each round of the loop; heavy work runs beside it."""
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -114,3 +115,31 @@ async def test_what_takes_seconds_is_one_at_a_time_and_nothing_quick_waits_for_i
     assert await long
     await last
     assert order == ["short", "heavy", "long"]
+
+
+async def test_heavy_work_is_not_interrupted_by_the_garbage_collector():
+    """And what it leaves behind is looked at in its thread, before the loop goes on."""
+    passes = []
+
+    def note(phase, info):
+        if phase == "start":
+            passes.append((threading.current_thread().name, info["generation"]))
+
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(note)
+    gc.set_threshold(80_000)  # so that a pass would come amid the work
+    try:
+        made = await aside(lambda: [[] for _ in range(90_000)], values=HEAVY)
+        assert gc.isenabled()
+        left = gc.get_count()[0]
+    finally:
+        gc.callbacks.remove(note)
+        gc.set_threshold(*thresholds)
+    assert [generation for name, generation in passes if "aside" in name] == [0]
+    assert left < len(made) // 2
+
+
+async def test_of_work_that_fails_the_collector_is_on_again():
+    with pytest.raises(ZeroDivisionError):
+        await aside(lambda: 1 / 0, values=HEAVY)
+    assert gc.isenabled()

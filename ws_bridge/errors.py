@@ -40,9 +40,10 @@ class CloseFrame:
     may_reconnect: bool  # whether a new connection of the same client may go well
 
 
-# aiohttp itself closes with 1002, 1007 or 1009 what breaks the protocol or is too large.
+# aiohttp itself closes with 1002 or 1009 what breaks the protocol or is too large.
 UNMASKED_FRAME = CloseFrame(1002, "client frames must be masked", may_reconnect=False)
 INVALID_CLOSE_CODE = CloseFrame(1002, "invalid close code", may_reconnect=False)
+NOT_UTF8 = CloseFrame(1007, "text is not UTF-8", may_reconnect=False)
 TOO_MANY_FRAGMENTS = CloseFrame(1008, "message in too many fragments", may_reconnect=False)
 TOO_MANY_CONTROLS = CloseFrame(1008, "too many control or empty frames", may_reconnect=False)
 TOO_MANY_BAD_FRAMES = CloseFrame(1008, "too many bad frames", may_reconnect=False)

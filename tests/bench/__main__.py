@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from tests.bench import once, store
+from tests.bench import heavy, once, store
 from tests.bench.field import Field, Window
 from tests.bench.loads import EXTRAS, FULL, PEER, QUICK, WARM_UP, Size, chosen, loads
 from tests.bench.report import markdown, picture, plain
@@ -76,6 +76,7 @@ def extras(on: Field, only: Sequence[str]) -> dict[str, Any]:
         "start-up": ("Start", lambda: once.start_up(on)),
         "idle": ("Idle sockets", lambda: once.idle(on)),
         "store": ("The shared store", lambda: store.measure(on.store_url)),
+        "heavy": ("What others notice of the largest requests", lambda: heavy.measure(on)),
     }
     return {title: run() for key, (title, run) in measures.items() if chosen(key, only)}
 

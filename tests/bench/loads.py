@@ -17,7 +17,7 @@ DIRECT, PASS_THROUGH, BRIDGE, UNSTORED, SHARED, SOCKET, WORKERS, PEER = (
     "litellm proxy",
 )
 USUAL = (DIRECT, PASS_THROUGH, BRIDGE)
-EXTRAS = ("idle", "start-up", "store")  # measured once, and not in rounds
+EXTRAS = ("idle", "start-up", "store", "heavy")  # measured once, and not in rounds
 
 
 @dataclass(frozen=True, slots=True)

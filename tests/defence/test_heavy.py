@@ -16,9 +16,12 @@ import pytest
 from support.redis_servers import Node, valkey_binary
 from support.scripted_upstream import Scripted, answer
 
+from ws_bridge.jobs.publisher import Publisher
 from ws_bridge.pacing import HEAVY, HEAVY_BYTES, aside
 from ws_bridge.protocol import sealing
+from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.sealing import Sealer
+from ws_bridge.server.transport.transport import ClientTransport
 
 MANY = 120_000
 ITEMS = [{"role": "user", "content": "hi"}] * MANY
@@ -26,7 +29,16 @@ TOOLS = [
     {"type": "function", "name": f"f{number}", "parameters": {"type": "object", "properties": {}}}
     for number in range(10_000)
 ]
-MANY_OF = {"items": {"input": ITEMS}, "tools": {"input": "hi", "tools": TOOLS}}
+PROPERTIES = {f"p{number}": {"type": "string"} for number in range(9_000)}
+WIDE = {"type": "function", "name": "f", "parameters": {"properties": PROPERTIES}}
+MANY_OF = {
+    "items": {"input": ITEMS},
+    "tools": {"input": "hi", "tools": TOOLS},
+    "properties": {"input": "hi", "tools": [WIDE]},
+}
+MOST = {"properties": 9_000}
+LONG_TEXT = ["x" * 100_000] * 100
+LARGEST_WRITE = 2**19
 LARGE = {"max_message_mib": 64}
 
 
@@ -86,16 +98,110 @@ def create(**fields):
 
 
 @pytest.mark.parametrize("store", [True, False])
-@pytest.mark.parametrize("fields", MANY_OF.values(), ids=MANY_OF)
+@pytest.mark.parametrize("what", MANY_OF)
 @pytest.mark.catalogue("A8")
-async def test_a_create_of_many_items_is_not_read_on_the_loop(bridge, store, fields):
+async def test_a_create_of_many_items_is_not_read_on_the_loop(bridge, store, what):
     client = await bridge.connect()
-    text = create(store=store, **fields).decode()
+    text = create(store=store, **MANY_OF[what]).decode()
     with calls() as counted:
         await client.ws.send_str(text)
         events = await client.until("response.completed", "error", "response.failed")
     assert events[-1]["type"] == "response.completed"
-    check(counted)
+    check(counted, MOST.get(what, MANY // 4))
+
+
+@contextlib.contextmanager
+def pieces(work, amount):
+    """The largest sum of ``amount`` of calls of a function in one turn of this thread's loop.
+
+    ``amount`` is of the function's arguments by name. The list has one number, at the end.
+    """
+    code, largest, now = work.__code__, [0], [0]
+    turn = asyncio.BaseEventLoop._run_once.__code__
+
+    def note(frame, event, _):
+        if event != "call":
+            return
+        if frame.f_code is turn:
+            now[0] = 0
+        elif frame.f_code is code:
+            now[0] += amount(frame.f_locals)
+            largest[0] = max(largest[0], now[0])
+
+    sys.setprofile(note)
+    try:
+        yield largest
+    finally:
+        sys.setprofile(None)
+
+
+def sizes(given):
+    return sum(len(event.text) for event in given["events"])
+
+
+@pytest.fixture
+async def long(serve):
+    """A bridge whose answers are 10 MB; what repeats all of it comes at once."""
+    *said, text, part, item, end = answer(*LONG_TEXT)
+    return await serve(Scripted([*said, [text, part, item, end]]), {"server": LARGE})
+
+
+@pytest.mark.catalogue("A8")
+async def test_a_long_answers_end_is_published_event_by_event(long):
+    """Each of its last four events repeats all of it: no turn of the loop makes two."""
+    with pieces(Publisher._append, sizes) as largest:
+        status, made = await post(long, "/v1/responses", create(input="hi"))
+    assert (status, made["status"]) == (200, "completed")
+    whole = sum(map(len, LONG_TEXT))
+    assert whole < largest[0] < 1.5 * whole
+
+
+@pytest.mark.catalogue("A8")
+async def test_a_long_answer_is_polled_and_replayed_in_pieces(long):
+    _, made = await post(long, "/v1/responses", create(input="hi"))
+    url = long.url + f"/v1/responses/{made['id']}"
+    for query in ("", "?stream=true&starting_after=3"):
+        write = pieces(ClientTransport.write, lambda given: len(given["data"]))
+        with write as largest, calls_of(Reducer.apply) as folded:
+            async with long.session.get(url + query) as got:
+                assert len(await got.read()) > sum(map(len, LONG_TEXT))
+        assert largest[0] < LARGEST_WRITE, query
+        assert folded == []
+
+
+@contextlib.contextmanager
+def calls_of(function):
+    """The calls of a function in this thread, beside what else is noted."""
+    found, other = [], sys.getprofile()
+
+    def note(frame, event, called):
+        if event == "call" and frame.f_code is function.__code__:
+            found.append(function)
+        other(frame, event, called)
+
+    sys.setprofile(note)
+    try:
+        yield found
+    finally:
+        sys.setprofile(other)
+
+
+@pytest.mark.catalogue("A8")
+async def test_a_poll_of_a_running_response_folds_a_piece_in_each_turn(serve):
+    gate = asyncio.Event()
+    said = answer(*LONG_TEXT)
+    bridge = await serve(Scripted([*said[:-4], gate, *said[-4:]]), {"server": LARGE})
+    _, made = await post(bridge, "/v1/responses", create(input="hi", background=True))
+    path = f"/v1/responses/{made['id']}"
+    last = b'"sequence_number":%d,' % (len(said) - 5)
+    with pieces(Reducer.apply, lambda given: len(given["event"].get("delta") or "")) as largest:
+        async with bridge.session.get(f"{bridge.url}{path}?stream=true") as followed:
+            await followed.content.readuntil(last, max_size=2**26)
+        status, polled = await bridge.get(path)
+    assert (status, polled["status"]) == (200, "in_progress")
+    assert polled["output"][0]["content"][0]["text"] == "".join(LONG_TEXT)
+    assert 0 < largest[0] < HEAVY_BYTES + len(LONG_TEXT[0])
+    gate.set()
 
 
 @pytest.mark.catalogue("A8")

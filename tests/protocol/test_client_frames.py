@@ -49,3 +49,18 @@ def test_a_create_that_is_too_deep_is_refused():
 def test_every_kind_that_is_read_is_acted_on():
     assert set(FRAMES) == KINDS
     assert Connection(RULES).apply(message(type="response.processed")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_text"),
+    [
+        (b"\xff", False),
+        (b'{"type":"response.create","input":"\xed\xa0\x80"}', False),
+        ("no JSON: \u00e4".encode(), True),
+        (b'{"type":"response.create"', True),
+        ("{", True),
+    ],
+)
+def test_bytes_that_are_no_text_are_told_from_text_that_is_no_json(text, is_text):
+    frame = read_frame(text, ConnectionLimits())
+    assert (frame.error is not None, frame.is_text) == (True, is_text)

@@ -7,7 +7,14 @@ import orjson
 import pytest
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.json_limits import USUAL, JsonLimits, check_limits, read_object, weigh
+from ws_bridge.protocol.json_limits import (
+    USUAL,
+    JsonLimits,
+    check_limits,
+    read_object,
+    reading_size,
+    weigh,
+)
 from ws_bridge.protocol.request import check_depth
 
 
@@ -150,3 +157,12 @@ def test_values_weigh_what_they_take_in_memory(values):
 def test_that_values_weigh_more_than_enough_is_found_without_weighing_them_all(few):
     assert 1000 < weigh(few, 1000) < weigh(few) / 2
     assert weigh(few, 10**9) == weigh(few)
+
+
+@pytest.mark.parametrize("form", [bytes, bytes.decode])
+def test_what_has_many_objects_takes_longer_to_be_read_than_its_length_says(form):
+    many = form(b'{"input":[' + b",".join([b'{"a":[]}'] * 4000) + b"]}")
+    assert reading_size(many, 2**18) > 2**18 > len(many)
+    plain = form(b'{"input":"' + b"x" * len(many) + b'"}')
+    assert reading_size(plain, 2**18) < len(plain) + 1000
+    assert reading_size(many, 1000) == len(many), "of a long one that is enough"

@@ -5,13 +5,35 @@ import pytest
 from aiohttp import web
 
 from ws_bridge.errors import InvalidRequest, RateLimited, UpgradeRequired
-from ws_bridge.server.json_responses import error_response, from_http_exception, json_response
+from ws_bridge.server.json_responses import (
+    PIECE,
+    error_response,
+    from_http_exception,
+    json_response,
+    large_response,
+)
 
 
 def test_an_answer_is_json():
     answer = json_response({"a": [1, None]})
     assert (answer.status, answer.content_type) == (200, "application/json")
     assert orjson.loads(answer.body) == {"a": [1, None]}
+
+
+async def test_a_large_answer_tells_its_length_and_is_written_in_pieces():
+    written = []
+
+    class Writer:
+        async def write(self, piece):
+            written.append(bytes(piece))
+
+    body = {"text": "x" * 3 * PIECE}
+    answer = await large_response(body)
+    assert answer.content_type == "application/json"
+    await answer.body.write(Writer())
+    assert answer.content_length == len(b"".join(written))
+    assert orjson.loads(b"".join(written)) == body
+    assert max(map(len, written)) == PIECE
 
 
 @pytest.mark.parametrize(

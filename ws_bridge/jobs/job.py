@@ -8,7 +8,7 @@ Rule 2: a reader, slow or gone, changes nothing here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
@@ -23,6 +23,7 @@ from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.observe import JobFinished, JobStarted, Observe, finished
 from ws_bridge.jobs.publisher import OnEnd, OnItem, Publisher
 from ws_bridge.jobs.spec import EndReason, JobSpec, Reason, Timing
+from ws_bridge.pacing import HEAVY_BYTES
 from ws_bridge.protocol.events import COMPLETED, TERMINAL, Draft
 from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.output.items import DONE
@@ -126,8 +127,18 @@ class Job:
 
     async def _publish_batch(self, batch: Sequence[Draft]) -> bool:
         """Publish a batch, or the part of it up to a steer; whether the response has ended."""
-        publisher = self._publisher
-        for drafts in split_after_items(batch) if self._is_steered else (batch,):
+        publisher, stream = self._publisher, self.stream
+        parts: Iterable[Sequence[Draft]] = (batch,)
+        if self._is_steered:
+            parts = split_after_items(batch)
+        elif stream.size > HEAVY_BYTES and len(batch) > 1:  # one event may repeat all of it
+            parts = ((draft,) for draft in batch)
+            await asyncio.sleep(0)  # making it was work, too
+        written = stream.size
+        for drafts in parts:
+            if stream.size - written > HEAVY_BYTES:
+                written = stream.size
+                await asyncio.sleep(0)
             if not publisher.publish(drafts):
                 await publisher.flush()
                 if publisher.is_ended:

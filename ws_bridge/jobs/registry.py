@@ -20,7 +20,7 @@ from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.observe import Observe
 from ws_bridge.jobs.output_quotas import OutputQuotas
 from ws_bridge.jobs.publisher import OnItem
-from ws_bridge.jobs.spec import Create, EndReason, JobSpec, Timing, build_spec
+from ws_bridge.jobs.spec import Create, EndReason, JobSpec, Timing, build_spec, echo_weight
 from ws_bridge.pacing import Pacer, aside
 from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.history import Chain, Turn
@@ -87,10 +87,11 @@ class JobRegistry:
             size = await aside(before.weight, values=before.count())
             on_parent(size + (given.weight() if given else 0))
         chain = await build_chain(parent, create.request, self._sealer, given)
+        response_id, now = new_response_id(), int(self._clock.wall())
+        build = partial(build_spec, create, target, chain, response_id=response_id, created_at=now)
+        spec = await aside(build, size=echo_weight(create.request))
         if self.is_draining:  # since then
             raise ServerDraining
-        response_id, now = new_response_id(), int(self._clock.wall())
-        spec = build_spec(create, target, chain, response_id=response_id, created_at=now)
         job = self._job(spec)
         if create.request.background:
             await job.open_queued()

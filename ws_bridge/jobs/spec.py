@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ws_bridge.errors import BridgeError
+from ws_bridge.pacing import HEAVY_BYTES
 from ws_bridge.protocol.actions import StartResponse
 from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.history import Chain, Turn
+from ws_bridge.protocol.json_limits import weigh
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.protocol.references import Made
 from ws_bridge.protocol.request import CreateResponse, parse_create
@@ -149,6 +151,12 @@ def build_spec(
         is_provider_run=request.background and target.native_background,
         background_id=claim.upstream_id if claim else "",
     )
+
+
+def echo_weight(request: CreateResponse) -> int:
+    """Bytes of memory of what ``build_spec`` looks at whole, or that they are very many."""
+    lists = [given for given in (request.tools, request.instructions) if isinstance(given, list)]
+    return weigh(lists, HEAVY_BYTES) if lists else 0
 
 
 def _new_record(create: Create, target: Target, chain: Chain, response_id: str) -> Record:

@@ -26,11 +26,12 @@ KINDS = frozenset({CREATE, CANCEL, INTERRUPT, STEER, PROCESSED})
 class ClientFrame:
     """A parsed text frame: its error if it is invalid, its create if it is one."""
 
-    size: int  # characters of its text
+    size: int  # bytes, or characters, of its text
     frame: Json = field(default_factory=dict)
     error: BridgeError | None = None
     create: CreateResponse | BridgeError = field(default_factory=BridgeError)
     weight: int = 0  # bytes of memory that a create takes
+    is_text: bool = True  # false: bytes that are no UTF-8
 
 
 def read_frame(text: str | bytes, rules: ConnectionLimits) -> ClientFrame:
@@ -39,7 +40,8 @@ def read_frame(text: str | bytes, rules: ConnectionLimits) -> ClientFrame:
     try:
         frame = parse_frame(text, KINDS, rules.json_limits)
     except BridgeError as error:
-        return ClientFrame(size, error=error.without_traceback())  # which holds the text
+        is_text = isinstance(text, str) or is_utf8(text)
+        return ClientFrame(size, error=error.without_traceback(), is_text=is_text)
     if frame["type"] != CREATE:
         return ClientFrame(size, frame)
     try:
@@ -47,6 +49,15 @@ def read_frame(text: str | bytes, rules: ConnectionLimits) -> ClientFrame:
     except BridgeError as error:
         return ClientFrame(size, frame, create=error.without_traceback())
     return ClientFrame(size, frame, create=create, weight=max(size, weigh([frame])))
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether these are the bytes of a text."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _read_create(body: Json, rules: ConnectionLimits) -> CreateResponse:

@@ -30,6 +30,8 @@ TERMINAL = frozenset({COMPLETED, INCOMPLETE, FAILED})
 OPENING = frozenset({CREATED, QUEUED, IN_PROGRESS})
 LIFECYCLE = OPENING | TERMINAL
 
+SMALL = 64 * 1024  # bytes of an event's text
+
 TERMINAL_STATUS = frozenset({"completed", "incomplete", "failed", "cancelled"})
 
 
@@ -62,8 +64,9 @@ class Event(NamedTuple):
         head: Json = {"type": draft.type, "sequence_number": number}
         if lane is not None:
             head["stream_id"] = lane
+        text = _written(head | draft.fields)
         # A copy: orjson leaves about 4 KiB behind each small result that is kept.
-        return cls(draft.type, number, b"%b" % _written(head | draft.fields))
+        return cls(draft.type, number, b"%b" % text if len(text) < SMALL else text)
 
     @classmethod
     def parse(cls, text: bytes) -> Event:

@@ -20,6 +20,7 @@ from ws_bridge.types import Json
 Text = str | bytes | bytearray
 
 CONTAINERS = frozenset({dict, list})
+CONTAINER_WORK = 64  # characters of plain text that are read in the time of an object or a list
 LEAST = 16  # bytes of memory that a value takes: null
 GC_HEADER = 16  # bytes that the interpreter's garbage collector puts before each container
 
@@ -34,6 +35,18 @@ class JsonLimits:
 
 
 USUAL = JsonLimits()
+
+
+def reading_size(text: Text, enough: int) -> int:
+    """How many bytes of plain text take about as long to be read, checked and weighed.
+
+    Of a text that is longer than ``enough`` by itself only that is told.
+    """
+    if len(text) >= enough:
+        return len(text)
+    if isinstance(text, str):
+        return len(text) + CONTAINER_WORK * (text.count("{") + text.count("["))
+    return len(text) + CONTAINER_WORK * (text.count(b"{") + text.count(b"["))
 
 
 def read_object(text: Text, limits: JsonLimits, what: str) -> Json:

@@ -8,14 +8,18 @@ Rule 3: leases and fences hold as in every store, though no other server can cla
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import orjson
 
 from ws_bridge.errors import StoreUnavailable
+from ws_bridge.pacing import HEAVY_BYTES, aside
 from ws_bridge.protocol.events import LIFECYCLE, Event
+from ws_bridge.protocol.json_limits import weigh
 from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.side_data import side_data_size
 from ws_bridge.store.base import (
@@ -63,10 +67,17 @@ class StoredResponse:
         """The log's last number."""
         return self.log.events[-1].number if self.log.events else -1
 
-    def snapshot(self, *, is_overdue: bool) -> Snapshot:
-        """The response up to its last event; only the new events are folded."""
-        self.reducer.fold(self.log.after(self.reducer.number))
-        return Snapshot(self.record, self.reducer.response(), self.reducer.number, is_overdue)
+    async def snapshot(self, *, is_overdue: bool) -> Snapshot:
+        """The response up to its last event: its end, or what is new is folded, piece by piece."""
+        end, folded = self.log.events[-1:], self.reducer
+        if end and end[0].is_terminal:
+            folded = await aside(partial(Reducer().fold, end), size=len(end[0].text))
+        else:
+            for place, piece in enumerate(in_pieces(self.log.after(folded.number))):
+                if place:
+                    await asyncio.sleep(0)
+                folded.fold(piece)  # another reader may have folded some of it meanwhile
+        return Snapshot(self.record, folded.response(), folded.number, is_overdue)
 
 
 class MemoryStore:
@@ -126,10 +137,11 @@ class MemoryStore:
 
     async def create(self, record: Record, events: Sequence[Event] = (), fence: int = 1) -> Lease:
         """See ``Store``; ``StoreUnavailable`` if the running responses alone fill the bound."""
-        self._expire()
         lease = Lease(record.id, fence)
+        size = weigh(record.input, HEAVY_BYTES)
+        entry = await aside(partial(StoredResponse, record, fence), size=size)
+        self._expire()
         if not any(record.id in each for each in (self._running, self._finished, self._tombstones)):
-            entry = StoredResponse(record, fence)
             self._make_room(entry.size)
             self._running[record.id] = entry
             self._bytes += entry.size
@@ -144,17 +156,18 @@ class MemoryStore:
     async def get(self, response_id: str, owner: str) -> Snapshot | None:
         """See ``Store``."""
         entry = self._find(response_id, owner)
-        return entry.snapshot(is_overdue=self._is_overdue(entry)) if entry else None
+        return await entry.snapshot(is_overdue=self._is_overdue(entry)) if entry else None
 
     async def get_chain(self, response_id: str, owner: str) -> Sequence[Snapshot]:
         """See ``Store``."""
-        chain: list[Snapshot] = []
+        found: list[StoredResponse] = []  # at one instant
         wanted: str | None = response_id
         while wanted is not None and (entry := self._find(wanted, owner)) is not None:
-            snapshot = entry.snapshot(is_overdue=self._is_overdue(entry))
-            chain.append(replace(snapshot, side_data=entry.side_data))
+            found.append(entry)
             wanted = entry.record.previous_response_id
-        return chain
+        chain = [await entry.snapshot(is_overdue=self._is_overdue(entry)) for entry in found]
+        pairs = zip(chain, found, strict=True)
+        return [replace(snapshot, side_data=entry.side_data) for snapshot, entry in pairs]
 
     async def find_item(self, item_id: str, owner: str) -> str:
         """See ``Store``."""
@@ -340,6 +353,16 @@ class MemoryStore:
         for item_id in entry.item_ids:
             if self._items.get((owner, item_id)) == response_id:
                 del self._items[owner, item_id]
+
+
+def in_pieces(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    """The events in order, in pieces that end with the event that makes them heavy."""
+    start = size = 0
+    for end, event in enumerate(events, start=1):
+        size += len(event.text)
+        if size >= HEAVY_BYTES or end == len(events):
+            yield events[start:end]
+            start, size = end, 0
 
 
 def _may_run(entry: StoredResponse) -> bool:

@@ -44,6 +44,8 @@ def assemble(targets: Sequence[Target], sealer: Sealer) -> Assembly:
     """The upstreams of these targets, whose models litellm knows afterwards."""
     demo.register()
     models.register(targets)
+    for target in targets:
+        models.facts_of(target)  # litellm reads files at its first look: here no client waits
     own_client = access.http_client()
     dialects = DialectUpstream(
         client=own_client,

@@ -6,7 +6,8 @@ from aiohttp import ClientSession, web
 
 from ws_bridge.clock import Clock
 from ws_bridge.protocol.events import Draft, Event
-from ws_bridge.server.http.sse import send_events
+from ws_bridge.server.http.sse import in_parts, send_events
+from ws_bridge.server.json_responses import PIECE
 
 
 async def test_a_silent_stream_is_kept_alive_by_comments():
@@ -46,3 +47,11 @@ async def test_a_silent_stream_is_kept_alive_by_comments():
         'data: {"type":"response.completed","sequence_number":1}\n\n'
         "data: [DONE]\n\n"
     )
+
+
+def test_a_large_event_is_written_in_pieces():
+    text = bytes(range(256)) * 3000
+    parts = list(in_parts(text))
+    assert b"".join(parts) == text
+    assert {len(part) for part in parts[:-1]} == {PIECE}
+    assert list(in_parts(text[:PIECE])) == [text[:PIECE]]

@@ -69,7 +69,7 @@ def transport():
 
 @pytest.fixture
 def watch(transport):
-    return WebSocketWatch(transport, LIMITS, None, 0.0)
+    return WebSocketWatch(transport, LIMITS, None, 0.0, 2**20)
 
 
 def test_a_client_is_silent_when_no_byte_came_for_so_long(watch, transport):

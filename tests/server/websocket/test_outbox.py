@@ -396,3 +396,18 @@ async def test_a_client_with_enough_to_read_gets_no_ping_on_top(serve):
     await one.ping()
     await client.send_frame("", CLOSE)
     assert (PING, b"") in await client.rest()
+
+
+def test_of_large_texts_one_is_made_a_frame_at_a_time():
+    made = []
+    large = bytes(2 * BUFFER_BYTES)
+
+    def parts():
+        for number in range(3):
+            made.append(number)
+            yield large
+
+    pieces = chunked(parts())
+    for number in range(3):
+        assert len(next(pieces)) == len(large)
+        assert made == list(range(number + 1))

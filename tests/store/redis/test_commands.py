@@ -1,5 +1,6 @@
 """What a write and a cursor are asked as, and what the scripts' answers mean."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ from redis.exceptions import ResponseError
 from store.contract import events_of, record
 
 from ws_bridge.errors import StoreUnavailable
+from ws_bridge.pacing import HEAVY_BYTES
 from ws_bridge.store.base import Lease, Owners, Receipt, Verdict, Write
 from ws_bridge.store.redis.codec import (
     CODEC,
@@ -27,6 +29,7 @@ from ws_bridge.store.redis.commands import (
     append_call,
     decode_page,
     decode_receipt,
+    decoded_size,
     read_call,
 )
 from ws_bridge.store.redis.keys import CHANNEL_PREFIX, keys_of
@@ -256,3 +259,17 @@ def test_what_others_broke_is_unknown(broken, caplog):
 def test_a_refusal_will_pass():
     with pytest.raises(StoreUnavailable):
         page_of(-1, ResponseError("NOPERM this user has no permissions"))
+
+
+def test_a_page_with_a_large_entry_is_decoded_beside_the_loop_and_a_usual_one_at_once():
+    """What its events were compressed to decides: the length of a page is not known before."""
+    dice = random.Random(1)  # noqa: S311 - a seed, so that it can be told again
+    large = CODEC.encode(dice.randbytes(20_000).hex().encode())
+    small = CODEC.encode(b"event" * 500)
+
+    def answer(entry):
+        entries = [[b"1-1", [b"e", entry]]]
+        return [b"in_progress", 0, 0, 0, entries, b"", b"", b"", b""]
+
+    assert decoded_size([None, answer(small), answer(small)]) < HEAVY_BYTES
+    assert decoded_size([answer(small), answer(large)]) > HEAVY_BYTES

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import time
 
 import pytest
+from support.hang import HANG_SECONDS
 from upstreams.asking import KEY, ask, request
 from upstreams.native import error_frame, target
 from upstreams.sockets import Accident, FakeSockets, self_signed
+from websockets.asyncio.server import serve
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS, TERMINAL
@@ -15,7 +18,14 @@ from ws_bridge.upstream.dialects.event_reader import UNREADABLE
 from ws_bridge.upstream.dialects.responses.normaliser import Normaliser
 from ws_bridge.upstream.errors import UNTYPED_EVENT, NeverBegan
 from ws_bridge.upstream.websocket import connection
-from ws_bridge.upstream.websocket.connection import ProviderAddress, ProviderFrame, ProviderLane
+from ws_bridge.upstream.websocket.connection import (
+    FRAGMENT,
+    LARGE_FRAME,
+    ProviderAddress,
+    ProviderConnection,
+    ProviderFrame,
+    ProviderLane,
+)
 from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
 DELTA = "response.output_text.delta"
@@ -332,3 +342,26 @@ async def test_the_environments_proxy_is_used(fake, native, monkeypatch):
         await native.stop()
     assert result.error is None
     assert asked == [f"CONNECT {fake.base_url.removeprefix('http://')} HTTP/1.1"]
+
+
+async def test_a_large_frame_is_sent_in_fragments_of_one_message():
+    """Each is masked by itself: of 20 MB at once the loop would have nothing else to do."""
+    got = asyncio.get_running_loop().create_future()
+
+    async def take(socket):
+        got.set_result([part async for part in socket.recv_streaming() if part])
+        await socket.wait_closed()
+
+    text = b"x" * (LARGE_FRAME + 5)
+    async with serve(take, "127.0.0.1", 0, max_size=None) as server:
+        port = server.sockets[0].getsockname()[1]
+        given = Target("m", "openai/gpt", f"http://127.0.0.1:{port}/v1", KEY)
+        opened = ProviderConnection(ProviderAddress.of(given), time.monotonic)
+        task = opened.start()
+        await opened.wait_until_open()
+        await opened.send(text)
+        parts = await asyncio.wait_for(got, HANG_SECONDS)
+        opened.close()
+        await asyncio.wait((task,))
+    assert "".join(parts) == text.decode()
+    assert {len(part) for part in parts[:-1]} == {FRAGMENT}

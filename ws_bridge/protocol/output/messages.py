@@ -85,7 +85,9 @@ class TextPart:
 
     def json(self) -> Json:
         """The part as it is now."""
-        part = {"type": self.name, self._kind.text: "".join(self._text)}
+        text = "".join(self._text)
+        self._text = [text]  # it is asked for several times at its end
+        part = {"type": self.name, self._kind.text: text}
         if self._has_logprobs:
             return part | {"annotations": self._annotations, "logprobs": self._logprobs}
         return part

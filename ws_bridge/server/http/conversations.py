@@ -30,7 +30,7 @@ from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.sealing import Sealer, sealed_bytes
 from ws_bridge.server.auth import OWNER
 from ws_bridge.server.http.json import PageQuery, no_such_item, read_json
-from ws_bridge.server.json_responses import json_response
+from ws_bridge.server.json_responses import json_response, large_response
 from ws_bridge.store.conversations import Conversations
 from ws_bridge.types import Json
 
@@ -110,7 +110,8 @@ class ConversationRoutes:
         pairs = zip(entries, ids, strict=True)
         added = [replace(entry, id=item_id).listed() for entry, item_id in pairs]
         ends = {"first_id": added[0]["id"], "last_id": added[-1]["id"]}
-        return json_response({"object": "list", "data": added, **ends, "has_more": False})
+        listed = {"object": "list", "data": added, **ends, "has_more": False}
+        return await large_response(listed)
 
     async def list_items(self, request: web.Request) -> web.Response:
         """A page of the items, the newest first."""
@@ -156,7 +157,7 @@ class ConversationRoutes:
             )
         if not part or not part.entries or part.entries[0].id != wanted:
             raise ItemNotFound(wanted)
-        return json_response(part.entries[0].listed())
+        return await large_response(part.entries[0].listed())
 
     async def delete_item(self, request: web.Request) -> web.Response:
         """Take one item out; the answer is the conversation."""

@@ -11,8 +11,14 @@ from aiohttp import web
 
 from ws_bridge.config import Limits
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.pacing import aside
-from ws_bridge.protocol.json_limits import JsonLimits, check_limits, read_object, weigh
+from ws_bridge.pacing import HEAVY_BYTES, aside
+from ws_bridge.protocol.json_limits import (
+    JsonLimits,
+    check_limits,
+    read_object,
+    reading_size,
+    weigh,
+)
 from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.server.quotas import COPIES, MemoryClaim
 from ws_bridge.types import Json
@@ -29,7 +35,7 @@ async def read_json(request: web.Request) -> Json:
     """
     limits = limits_of(request)
     text = await read_body(request)
-    shape, size = JsonLimits(limits.json_depth, limits.json_keys), len(text)
+    shape, size = JsonLimits(limits.json_depth, limits.json_keys), reading_size(text, HEAVY_BYTES)
     reading = partial(_object, text, shape)
     del text  # it is kept by nothing but the work
     body, weight = await aside(reading, size=size)
@@ -66,8 +72,8 @@ async def read_body(request: web.Request) -> bytearray:
 
 async def read_create(body: Json) -> CreateResponse:
     """A create out of its body. Raises ``InvalidRequest``."""
-    given = body.get("input")
-    values = len(given) if isinstance(given, list) else 0
+    lists = (body.get("input"), body.get("tools"))
+    values = sum(len(given) for given in lists if isinstance(given, list))
     return await aside(partial(parse_create, body), values=values)
 
 

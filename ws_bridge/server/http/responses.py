@@ -39,7 +39,7 @@ from ws_bridge.server.http.json import (
 )
 from ws_bridge.server.http.long_poll import NUMBER_HEADER, LongPolls, PollQuery
 from ws_bridge.server.http.sse import send_events
-from ws_bridge.server.json_responses import json_response
+from ws_bridge.server.json_responses import json_response, large_response
 from ws_bridge.server.quotas import LimitedCreates, Quotas
 from ws_bridge.server.websocket.sockets import Sockets
 from ws_bridge.store.base import Record, Snapshot, Store
@@ -106,7 +106,7 @@ class ResponseRoutes:
             await job.stream.wait_until_closed()
         if job.result is None:
             raise job.stream.error or BridgeError
-        return json_response(job.result)
+        return await large_response(job.result)
 
     async def retrieve(self, request: web.Request) -> web.StreamResponse:
         """Answer with the snapshot, or with all events after a number, live to the end."""
@@ -133,7 +133,7 @@ class ResponseRoutes:
             snapshot = await self._find(request)
         if snapshot.is_terminal and snapshot.status != "cancelled":
             raise InvalidRequest(f"Cannot cancel a {snapshot.status} response.")
-        return json_response(snapshot.response)
+        return await large_response(snapshot.response)
 
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a response. A running one is cancelled first, one in the background refused."""
@@ -158,7 +158,7 @@ class ResponseRoutes:
                 parent = await self._jobs.lineage.resolve(record.previous_response_id, record.owner)
         listed = partial(_listed, parent, record)
         items = await aside(listed, values=Chain(parent, record.input).count())
-        return json_response(page(request, items))
+        return await large_response(page(request, items))
 
     def drain(self) -> None:
         """Answer the polls that wait."""
@@ -171,7 +171,7 @@ class ResponseRoutes:
             with self._quotas.follower(request[OWNER]):
                 await self._polls.wait(query, snapshot)
             snapshot = await self._find(request)
-        answer = json_response(snapshot.response)
+        answer = await large_response(snapshot.response)
         answer.headers[NUMBER_HEADER] = str(snapshot.number)
         return answer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from functools import partial
 
 from aiohttp import web
@@ -13,6 +13,7 @@ from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError
 from ws_bridge.protocol.events import SSE_DONE, SSE_KEEPALIVE, Event
 from ws_bridge.server.http.json import limits_of
+from ws_bridge.server.json_responses import PIECE
 from ws_bridge.server.slow_consumer import SlowConsumer
 from ws_bridge.server.websocket.outbox import BUFFER_BYTES, chunked
 
@@ -72,6 +73,7 @@ class _SseWriter:
         self._protocol = request.protocol
         self._response = response
         self._clock = clock
+        self._written = 0  # bytes in this turn of the loop, at most
         unread = limits_of(request).unread_seconds
         self.slow_consumer = SlowConsumer(
             self._transport, clock, unread, partial(_abort_slow, self._transport)
@@ -79,8 +81,13 @@ class _SseWriter:
 
     async def send(self, batch: Sequence[Event]) -> None:
         for piece in chunked(event.sse() for event in batch):
-            with self.slow_consumer:
-                await self._response.write(piece)
+            for part in in_parts(piece):
+                with self.slow_consumer:
+                    await self._response.write(part)
+                self._written += len(part)
+                if self._written >= PIECE:  # a client that reads fast makes no pause
+                    self._written = 0
+                    await asyncio.sleep(0)
 
     async def finish(self) -> None:
         with self.slow_consumer:
@@ -98,6 +105,15 @@ class _SseWriter:
         """Close without the last event: it is too late for another answer, and clients resume."""
         log.info("stream_cut reason=%s", type(error).__name__)
         self._transport.close()
+
+
+def in_parts(piece: bytes) -> Iterator[bytes | memoryview]:
+    """The piece, one that is far too large for a write in several."""
+    if len(piece) <= PIECE:
+        yield piece
+    else:
+        whole = memoryview(piece)
+        yield from (whole[start : start + PIECE] for start in range(0, len(whole), PIECE))
 
 
 async def _abort_slow(transport: asyncio.Transport) -> None:

@@ -135,7 +135,8 @@ class ClientTransport(asyncio.Protocol, asyncio.Transport):
         if isinstance(self._watch, HttpWatch):
             if not self._watch.has_only_head:
                 raise InvalidRequest("Nothing may be sent before the handshake is answered.")
-            self._watch = WebSocketWatch(self, self._state.limits, ws, self._state.loop.time())
+            now, largest = self._state.loop.time(), self._state.largest
+            self._watch = WebSocketWatch(self, self._state.limits, ws, now, largest)
             self.schedule()
 
     def message_parsed(self) -> None:

@@ -21,6 +21,7 @@ from aiohttp import StreamReader, web
 from ws_bridge.config import Limits
 from ws_bridge.errors import MESSAGE_TOO_SLOW, SILENT_CLIENT, CloseFrame, RequestTimeout
 from ws_bridge.server.transport.frame_scanner import FrameScanner
+from ws_bridge.server.transport.frame_splitter import FrameSplitter
 
 log = logging.getLogger(__name__)
 
@@ -247,6 +248,7 @@ class WebSocketWatch:
         "_limits",
         "_pieces",
         "_since",
+        "_splitter",
         "_transport",
         "_unparsed",
         "frames",
@@ -254,12 +256,18 @@ class WebSocketWatch:
     )
 
     def __init__(
-        self, transport: WatchedTransport, limits: Limits, ws: web.WebSocketResponse, now: float
+        self,
+        transport: WatchedTransport,
+        limits: Limits,
+        ws: web.WebSocketResponse,
+        now: float,
+        largest: int,
     ) -> None:
         self.ws = ws
         self.frames = FrameScanner(
             fragments=limits.message_fragments, controls=limits.control_frames
         )
+        self._splitter = FrameSplitter(largest)
         self._transport = transport
         self._limits = limits
         self._last_received = now
@@ -319,7 +327,7 @@ class WebSocketWatch:
             return b""
         if self._pieces:
             data, self._pieces = self._pieces + data, b""
-        return data
+        return self._splitter.split(data)
 
     def _receive_part(self, now: float) -> None:
         if self._since == inf or self._boundaries != self.frames.boundaries:

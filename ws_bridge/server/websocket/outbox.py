@@ -54,6 +54,9 @@ def chunked(parts: Iterable[bytes]) -> Iterator[bytes]:
             yield _join(pending)
             size = len(part)
         pending.append(part)
+        if size > BUFFER_BYTES:  # at once: the next one may be as large
+            yield _join(pending)
+            size = 0
     if pending:
         yield _join(pending)
 

@@ -20,6 +20,7 @@ from aiohttp import WSMsgType, web
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
     KEY_REVOKED,
+    NOT_UTF8,
     BridgeError,
     ConnectionLimitReached,
     InvalidApiKey,
@@ -42,6 +43,7 @@ from ws_bridge.protocol.actions import (
 from ws_bridge.protocol.client_frames import ClientFrame, read_frame
 from ws_bridge.protocol.connection import Connection
 from ws_bridge.protocol.events import Draft, Event
+from ws_bridge.protocol.json_limits import reading_size
 from ws_bridge.protocol.steering import accepted
 from ws_bridge.protocol.turn_cache import TurnCache
 from ws_bridge.server.auth import LOCAL_OWNER, answered_protocol
@@ -88,6 +90,7 @@ class Sockets:
         ws = web.WebSocketResponse(
             max_msg_size=self._policy.max_message_bytes + 1,  # aiohttp's is the first size refused
             compress=False,
+            decode_text=False,
             protocols=answered_protocol(request),
         )
         begin_frames(request, ws)
@@ -227,8 +230,10 @@ class Socket:
         message = await self._ws.receive()
         if message.type is WSMsgType.TEXT:
             work = partial(read_frame, message.data, self.connection.rules)
-            frame = await aside(work, size=len(message.data))
+            frame = await aside(work, size=reading_size(message.data, HEAVY_BYTES))
             self._on_parsed()
+            if not frame.is_text:
+                return [CloseConnection(NOT_UTF8)]
             return self._actions_of(frame)
         if message.type is WSMsgType.BINARY:
             refusal = InvalidRequest("Binary messages are not supported; send text.")

@@ -55,6 +55,10 @@ PAGE_ENTRIES = 256  # log entries of a page, at most
 FIRST_PAGE_ENTRIES = 16  # of a reader's first page: each may decompress to 64 KiB
 PAGE_BYTES = PAGE_ENTRIES * ENTRY_BYTES  # a page ends with the entry that exceeds it
 LARGE_PAGE_BYTES = 256 * 1024  # after a larger page a reader's next one is small again
+ENTRIES = -5  # their place in the answer
+# How many times its size an entry of the log is taken to have: a page of usual events is decoded at
+# once, and what zlib makes of a few kilobytes is 16 MiB at most.
+ENTRY_EXPANSION = 16
 EXPANSION = 64  # how many times its size a value is taken to have decompressed
 END_OF_LOG = 2**52  # a cursor beyond every log: the page has no events from the log
 
@@ -204,9 +208,14 @@ def decode_pages(
 
 
 def decoded_size(answers: Sequence[Any]) -> int:
-    """About how many bytes the final events, records and side data have when decompressed."""
-    parts = (part for answer in answers if isinstance(answer, list) for part in answer[-3:])
-    return EXPANSION * sum(len(part) for part in parts if isinstance(part, bytes))
+    """About how many bytes all values of these answers have when decompressed."""
+    known = [answer for answer in answers if isinstance(answer, list) and answer]
+    parts = (part for answer in known for part in answer[-3:])
+    size = EXPANSION * sum(len(part) for part in parts if isinstance(part, bytes))
+    entries = (
+        entry for answer in known if isinstance(answer[ENTRIES], list) for entry in answer[ENTRIES]
+    )
+    return size + ENTRY_EXPANSION * sum(len(value) for _, fields in entries for value in fields)
 
 
 def decode_page(cursor: Cursor, answer: Any, codec: Codec, owners: Owners) -> ResponsePage | None:

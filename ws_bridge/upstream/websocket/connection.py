@@ -37,6 +37,7 @@ PONG_SECONDS = 60.0  # a busy provider may be late; a stall of a response is wat
 MAX_FRAME = 64 * 2**20  # bytes; a terminal event repeats the whole answer
 MAX_AGE_SECONDS = 50 * 60.0  # OpenAI ends a connection after 60 minutes; a response may last 10
 MAX_UNREAD = 64 * 2**20  # bytes of frames delivered and not received: then the lane is lost
+LARGE_FRAME, FRAGMENT = 2**20, 256 * 1024  # bytes
 ERROR = "error"
 ENDS = TERMINAL | {ERROR, "response.cancelled"}
 _LANE = re.compile(rb'"stream_id"\s*:\s*"([^"\\]*)"')  # of a frame that is no JSON
@@ -249,7 +250,7 @@ class ProviderConnection:
         if self._socket is None:
             raise NeverBegan(LOST)
         try:
-            await self._socket.send(frame, text=True)
+            await self._socket.send(_in_fragments(frame), text=True)
         except ConnectionClosed:
             raise NeverBegan(LOST) from None
 
@@ -310,3 +311,10 @@ class ProviderConnection:
         self._settled.set()
         for lane in self.lanes:
             lane.connection_lost()
+
+
+def _in_fragments(frame: bytes) -> bytes | list[bytes]:
+    """The frame, a large one in fragments: each is masked and written by itself."""
+    if len(frame) <= LARGE_FRAME:
+        return frame
+    return [frame[start : start + FRAGMENT] for start in range(0, len(frame), FRAGMENT)]
