@@ -100,6 +100,11 @@ class Loop:
         """What this client says of the choice."""
         return {"tool_choice": "auto"} if self.client in ("pydantic", "ai_sdk") else {}
 
+    def sources(self) -> list[str]:
+        """What this client wants of a search on the web."""
+        is_asked = self.client == "ai_sdk" and not self.namespace
+        return ["web_search_call.action.sources"] if is_asked else []
+
     def question(self) -> Json:
         """The user's message, as this client writes it."""
         text: Any = QUESTION
@@ -235,7 +240,6 @@ SEARCHES: dict[str, Json] = {
     "langchain": {},
     "ai_sdk": {},
 }
-SOURCES = {"ai_sdk": ("web_search_call.action.sources",)}
 
 
 def _native(loop: Loop) -> Json:
@@ -252,7 +256,7 @@ def _native(loop: Loop) -> Json:
         "model": loop.model,
         "stream": True,
         "store": False,
-        "include": [*SOURCES.get(loop.client, ()), SEALED],
+        "include": [*loop.sources(), SEALED],
         "reasoning": {"effort": "low", "summary": "auto"},
         "input": items,
         "tools": _native_tools(loop),

@@ -34,10 +34,14 @@ from support.hang import HANG_SECONDS
 from support.snippets import ROOT, surroundings
 from upstreams.sockets import FakeSockets
 
-SCRIPT = Path(__file__).parent / "node" / "ai_sdk_loop.mjs"
+SCRIPTS = Path(__file__).parent / "node"
 PACKAGES = ROOT / ".venv-node"
 CASES = [
-    *itertools.product(("http", "http-elsewhere", "whole"), ("chained", "resent", "referred")),
+    *itertools.product(("journey",), WAYS, ("chained", "resent", "referred")),
+    ("journey", "socket", "unstored"),
+    ("namespaced", "elsewhere", "chained"),
+    ("namespaced", "http", "resent"),
+    ("namespaced", "http-elsewhere", "referred"),
 ]
 # What the SDK itself sends to nobody where nothing is stored. Gemini takes no thoughts back.
 UNSEALED = "Reasoning parts without encrypted content are not supported when store is false."
@@ -69,9 +73,11 @@ async def road(pair: Pair) -> AsyncIterator[Road]:
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[Path]:
-    """The script where node finds its packages: below their folder."""
+    """The script, and what it imports, where node finds its packages: below their folder."""
     with TemporaryDirectory(dir=PACKAGES) as folder:
-        yield Path(shutil.copy(SCRIPT, folder))
+        for name in ("socket_fetch.mjs", "ai_sdk_loop.mjs"):
+            copy = shutil.copy(SCRIPTS / name, folder)
+        yield Path(copy)
 
 
 async def loop_of_the_sdk(script: Path, way: Way, model: str, hosted: str) -> tuple[str, set[str]]:
@@ -91,7 +97,8 @@ async def loop_of_the_sdk(script: Path, way: Way, model: str, hosted: str) -> tu
 def _task(way: Way, model: str, hosted: str) -> dict[str, Any]:
     histories = {"isChained": way.is_chained, "isStored": way.is_stored}
     task = {"url": way.url, "key": KEY, "model": model, "hosted": hosted, "prompt": QUESTION}
-    return task | histories | {"isStreamed": way.is_streamed}
+    ways = {"isHttp": way.is_http, "isStreamed": way.is_streamed}
+    return task | histories | ways | {"isNamespaced": "namespaced" in model}
 
 
 async def _answer(
@@ -117,12 +124,14 @@ async def _answer(
 @pytest.mark.parametrize("family", AGENT_FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 async def test_a_loop_ends_and_its_provider_gets_its_own_words_back(
-    road: Road, fake: FakeSockets, script: Path, case: tuple[str, str], family: Family
+    road: Road, fake: FakeSockets, script: Path, case: tuple[str, str, str], family: Family
 ):
-    way, history = case
-    model = "-".join(("journey", *case, family.name))
-    ways = road.way(way, history)
-    answer = await loop_of_the_sdk(script, ways, family.model(model), HOSTED[family.name])
+    story, way, history = case
+    model = "-".join((*case, family.name))
+    ways, hosted = road.way(way, history), HOSTED[family.name]
+    if story == "namespaced":
+        hosted = "tool_search" if hosted == "web_search" else ""
+    answer = await loop_of_the_sdk(script, ways, family.model(model), hosted)
     lost = DROPPED if (history, family.name) == ("resent", "gemini") else set()
     assert answer == ("Oslo is booked.", lost)
     model = family.route.partition("/")[2] + model
@@ -133,3 +142,4 @@ async def test_a_loop_ends_and_its_provider_gets_its_own_words_back(
     loop = Loop("ai_sdk", model, *HISTORIES[history], is_continued, ways.is_streamed)
     assert normal(asked[-1]) == VIEWS[family.name](loop)
     assert road.moves == moves
+    assert ways.is_http or road.proxy.connections == 1 + moves

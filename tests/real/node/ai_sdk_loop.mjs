@@ -2,7 +2,7 @@
 // the output of a tool, {"id", "output"}. It prints a line for each call of a tool, {"id", "name",
 // "arguments"}, one for what the SDK warns of, {"warnings"}, and {"answer"} in the end.
 //
-// task: {url, key, model, hosted, isStreamed, isChained, isStored}
+// task: {url, key, model, prompt, hosted, isNamespaced, isHttp, isStreamed, isChained, isStored}
 
 import { createInterface } from "node:readline";
 import { setImmediate } from "node:timers/promises";
@@ -11,6 +11,8 @@ import { createOpenAI } from "@ai-sdk/openai";
 import { generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
+import { socketFetch } from "./socket_fetch.mjs";
+
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const next = async () => JSON.parse((await lines.next()).value);
 const print = (value) => console.log(JSON.stringify(value));
@@ -18,7 +20,11 @@ const print = (value) => console.log(JSON.stringify(value));
 globalThis.AI_SDK_LOG_WARNINGS = ({ warnings }) => print({ warnings });
 
 const task = await next();
-const bridge = createOpenAI({ baseURL: task.url, apiKey: task.key });
+const bridge = createOpenAI({
+  baseURL: task.url,
+  apiKey: task.key,
+  fetch: task.isHttp ? undefined : socketFetch(),
+});
 const waiting = new Map();
 let calls = 0;
 
@@ -40,10 +46,17 @@ function called(name, input) {
 }
 
 const inputSchema = z.object({ city: z.string() });
+const namespace = { name: "travel", description: "Trips." };
 const client = (name, description) =>
-  tool({ description, inputSchema, execute: (input) => called(name, input) });
+  tool({
+    description,
+    inputSchema,
+    execute: (input) => called(name, input),
+    providerOptions: task.isNamespaced ? { openai: { namespace } } : undefined,
+  });
 const hosted = {
   "": {},
+  tool_search: { tool_search: bridge.tools.toolSearch() },
   web_search: { web_search: bridge.tools.webSearch({}) },
   code_interpreter: { code_interpreter: bridge.tools.codeInterpreter({}) },
 };
@@ -56,15 +69,17 @@ function chained({ steps, messages }) {
   return { messages: messages.slice(last + 1), providerOptions: { openai: { previousResponseId } } };
 }
 
+const own = {
+  get_weather: client("get_weather", "The weather in a city."),
+  book: client("book", "Book a trip."),
+};
 const ask = task.isStreamed ? streamText : generateText;
 const result = ask({
   model: bridge(task.model),
   prompt: task.prompt,
-  tools: {
-    ...hosted[task.hosted],
-    get_weather: client("get_weather", "The weather in a city."),
-    book: client("book", "Book a trip."),
-  },
+  tools: task.isNamespaced
+    ? { ...own, ...hosted[task.hosted] }
+    : { ...hosted[task.hosted], ...own },
   stopWhen: stepCountIs(9),
   maxRetries: 0,
   prepareStep: task.isChained ? chained : undefined,
