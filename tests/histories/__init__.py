@@ -11,7 +11,8 @@ signatures, citations, calls. ``expected/`` has the provider's last body of each
 
     python -m tests.histories
 
-writes the files again; read what has changed in them.
+writes the files again; read what has changed in them. With `--dump RELEASE` it writes what a store
+holds of each row after its first turn: see ``dumps.py``.
 """
 
 import sys

@@ -51,14 +51,14 @@ class Stage:
 
     async def first(self, client: Any, row: Row) -> Json:
         """The first turn, on a socket; its response."""
-        self._answer(row.scripts)
+        self.answer(row.scripts)
         events = await client.turn(model=str(row), input=[ASKED], tools=row.tools, **OPTIONS)
         assert events[-1]["type"] in ("response.completed", "response.incomplete"), events[-1]
         return dict(events[-1]["response"])
 
     async def on_socket(self, client: Any, row: Row, first: Json) -> Json:
         """The body of the next turn on the same socket."""
-        self._answer([wire_of(row.wire.family)])
+        self.answer([wire_of(row.wire.family)])
         events = await client.turn(**self.next_of(row, first, previous_response_id=first["id"]))
         assert events[-1]["type"] == "response.completed", events[-1]
         return self._body()
@@ -71,7 +71,7 @@ class Stage:
     async def resent(self, server: Any, row: Row, first: Json, **fields: Any) -> Json:
         """The body of the next turn, for which the client sends all items."""
         asked = self.next_of(row, first, **fields)
-        asked["input"] = [ASKED, *filter(_goes_on, first["output"]), *asked["input"]]
+        asked["input"] = [ASKED, *goes_on(first["output"]), *asked["input"]]
         return await self._post(server, row, asked)
 
     def next_of(self, row: Row, first: Json, **fields: Any) -> Json:
@@ -82,9 +82,8 @@ class Stage:
                 "call_id": item["call_id"],
                 "output": RESULTS[item["type"]],
             }
-            for item in first["output"]
-            if _goes_on(item)
-            and item["type"] in RESULTS
+            for item in goes_on(first["output"])
+            if item["type"] in RESULTS
             and not item["call_id"].startswith("xs_call_")  # the provider's own
         ]
         tools = {"tools": row.tools}
@@ -93,12 +92,13 @@ class Stage:
     async def _post(self, server: Any, row: Row, asked: Json) -> Json:
         other = ELSEWHERE[row.wire.family]
         is_elsewhere = asked["model"].startswith("elsewhere")
-        self._answer([wire_of(other if is_elsewhere else row.wire.family)])
+        self.answer([wire_of(other if is_elsewhere else row.wire.family)])
         status, body = await server.post("/v1/responses", **asked)
         assert status == 200, (str(row), body)
         return self._body()
 
-    def _answer(self, wires: Iterable[Wire]) -> None:
+    def answer(self, wires: Iterable[Wire]) -> None:
+        """What the provider says to the next requests."""
         self.provider.requests.clear()
         self.provider.scripts = [script(wire) for wire in wires]
 
@@ -107,9 +107,9 @@ class Stage:
         return normal(json.loads(body))
 
 
-def _goes_on(item: Json) -> bool:
-    """Whether it is no call that was cut: nobody can answer that."""
-    return item["type"] not in RESULTS or item["status"] == "completed"
+def goes_on(output: Iterable[Json]) -> list[Json]:
+    """The items without a call that was cut: nobody can answer that."""
+    return [one for one in output if one["type"] not in RESULTS or one["status"] == "completed"]
 
 
 def account(row: Row) -> Json:
@@ -120,6 +120,17 @@ def account(row: Row) -> Json:
 def elsewhere(row: Row) -> Json:
     """What another provider is asked with: its own tools are not the row's."""
     return {"model": f"elsewhere-{ELSEWHERE[row.wire.family]}", "tools": [WEATHER]}
+
+
+async def refer_to(stage: Stage, server: Any, row: Row, first: Json) -> Json:
+    """A response of the same maker whose input names the items of the first one by their ids."""
+    asked = stage.next_of(row, first)
+    named = [{"type": "item_reference", "id": item["id"]} for item in goes_on(first["output"])]
+    asked["input"] = [ASKED, *named, *asked["input"]]
+    stage.answer([wire_of(row.wire.family)])
+    status, response = await server.post("/v1/responses", **asked)
+    assert status == 200, (str(row), response)
+    return dict(response)
 
 
 async def ready(*servers: Any) -> None:

@@ -429,6 +429,16 @@ def test_ids_of_older_histories_are_answered_as_they_are():
     Chain(turn(call(old)), (output(old),)).check_calls()
 
 
+def test_a_signature_in_a_calls_id_goes_to_its_maker_only():
+    old = "call_1__thought__c2ln"
+    chain = Chain(turn(call(old), call("c")), (output(old), output("c")))
+    ids = [
+        [item["call_id"] for item in chain.items_for(maker) if "call_id" in item]
+        for maker in (MAKER, OTHER)
+    ]
+    assert ids == [[old, "c", old, "c"], ["call_1", "c", "call_1", "c"]]
+
+
 # As input_items lists them
 
 

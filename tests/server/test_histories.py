@@ -7,8 +7,10 @@ import asyncio
 import json
 
 import pytest
+from histories import dumps
 from histories.play import ENVIRON, SURROUNDINGS, Stage, account, config, elsewhere, ready
 from histories.table import PROVIDERS, expected, rows
+from store.dump import kept
 from support.redis_servers import Node, valkey_binary
 from upstreams.raw import RawProvider
 
@@ -151,3 +153,50 @@ def test_every_kind_that_a_dialect_knows_is_in_a_row(family):
     known = [name for of, name in KINDS if of == family]
     assert known
     assert [name for name in known if f'"{name}"'.encode() not in body] == []
+
+
+@pytest.mark.parametrize("release", dumps.names())
+async def test_a_store_as_a_release_left_it_is_gone_on_with(serve, provider, release):
+    """What it held, what its clients kept, and what it knew of the makers of items."""
+    dump, stage = dumps.load(release), Stage(provider)
+    own = [row for row in rows() if str(row) in dump["rows"]]
+    assert [str(row) for row in own] == list(dump["rows"])
+    seen, wanted = {}, {}
+    with Node(valkey_binary()) as node:
+        kept.put_in(node, dump["keys"])
+        server = await serve(None, config(own, node.url), ENVIRON)
+        await ready(server)
+        for row in own:
+            first = dump["rows"][str(row)]["first"]
+            assert await server.get(f"/v1/responses/{first['id']}") == (200, first)
+            wanted[str(row)] = expected(row.wire.family)[str(row)]
+            seen[str(row)] = bodies = {
+                "chained": await stage.over_http(server, row, first),
+                "resent": await stage.resent(server, row, first),
+            }
+            for way, other in (("account", account(row)), ("elsewhere", elsewhere(row))):
+                bodies[way] = await stage.over_http(server, row, first, **other)
+            if referring := dump["rows"][str(row)].get("referring"):
+                await check_references(stage, server, row, referring, bodies["resent"])
+    assert seen == {name: {way: ways[way] for way in seen[name]} for name, ways in wanted.items()}
+
+
+async def check_references(stage, server, row, referring, resent):
+    """What an input named by ids goes to its maker as if it was sent, and sealed to nobody else."""
+    turn = {"id": referring, "output": []}
+    body = await stage.over_http(server, row, turn)
+    [field] = body.keys() & {"messages", "contents", "input"}
+    begun = resent[field][:-1]
+    assert unmarked(begun) == unmarked(body[field][: len(begun)])
+    for other in (account(row), elsewhere(row)):
+        told = json.dumps(await stage.over_http(server, row, turn, **other))
+        assert [secret for secret in SECRETS if secret in told] == []
+
+
+def unmarked(messages):
+    """The messages without marks for a cache, which stand elsewhere in a longer history."""
+    return json.loads(json.dumps(messages).replace(', {"cachePoint": {"type": "default"}}', ""))
+
+
+def test_there_is_a_dump():
+    assert "20d21c1" in dumps.names()

@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,6 +201,26 @@ async def test_every_chain_goes_on_and_its_provider_is_told_all_of_it(found, pee
             families.add(family)
         assert in_order(seals_of(outputs_of(told)), request), (told["what"], request)
     assert families == {*FAMILIES} - {"own", "falls"}
+
+
+CHAINS = ("native three", "chat three", "anthropic three", "gemini three", "over gemini")
+PROVIDERS = ("native", "chat", "anthropic", "gemini")
+BODIES = Path(__file__).parent / "dump_bodies.json"
+
+
+async def test_chains_go_on_in_each_dialect_and_the_provider_s_body_is_whole(found, peer):
+    """Of each family, and over all of them: with its own provider, and with every other one."""
+    seen = {}
+    for what in CHAINS:
+        told = found.response(what)
+        new = [*answers_to(json.loads(told["body"])), {"role": "user", "content": "and then?"}]
+        for family in PROVIDERS:
+            model = f"{family}-text-whole-{what.replace(' ', '-')}"
+            more = {"previous_response_id": told["id"], "input": new, "tools": TOOLS}
+            heard = await peer.turn(model, **more)
+            assert heard.last["type"] == "response.completed", (what, heard.last)
+            [seen[f"{what}, then {family}"]] = asked(found.fake, model)
+    assert seen == json.loads(BODIES.read_text(encoding="utf-8"))
 
 
 async def test_no_chain_goes_on_from_what_has_failed(found, peer):

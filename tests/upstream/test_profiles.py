@@ -16,7 +16,7 @@ from ws_bridge.upstream.litellm import client, models
 from ws_bridge.upstream.litellm.access import _found as access_of
 from ws_bridge.upstream.litellm.call import NO_KEY, Call, access
 from ws_bridge.upstream.prefer_websocket import has_socket
-from ws_bridge.upstream.profiles import PROFILES, Profile, profile_of
+from ws_bridge.upstream.profiles import PROFILES, Profile, account_headers, profile_of
 from ws_bridge.upstream.websocket.connection import ProviderAddress
 
 OTHER = "https://elsewhere.example"
@@ -41,6 +41,15 @@ def host(name, profile):
     assert lanes(name, "elsewhere.example") == 1
     assert not compacts_natively(target(name, api_base=OTHER))
     assert profile.host or (profile.lanes, profile.compacts) == (1, False)
+
+
+def account(name, profile):
+    environ = {variable: variable for _, variables in profile.account for variable in variables}
+    first = {header: variables[0] for header, variables in profile.account}
+    assert account_headers(name, environ) == first
+    last = {variables[-1]: "x" for _, variables in profile.account}
+    assert account_headers(name, last) == dict.fromkeys(first, "x")
+    assert account_headers(name, {}) == {}
 
 
 def has_socket_(name, profile):
@@ -135,6 +144,7 @@ FACTS = {
     for check in (
         address,
         host,
+        account,
         has_socket_,
         socket_address,
         socket_path,

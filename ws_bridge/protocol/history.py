@@ -15,6 +15,7 @@ No client, provider or store can bring such an item along.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -62,6 +63,8 @@ PROVIDER_ONLY = frozenset(
 PROVIDER_TURN = "provider_turn"
 # In a chain's list of items the answer of a turn whose maker gave side data and no items.
 _NO_ITEM: Item = {"type": PROVIDER_TURN}
+# Older releases, and litellm, put Gemini's signature into the id of a call. It is read for ever.
+SIGNED_CALL_ID = re.compile(r"(.+?)__thought__([A-Za-z0-9+/_-]+={0,2})", re.DOTALL)
 SEAL_MARK = "wsr1."  # how the bridge's seals of reasoning begin; in clients' histories for ever
 
 
@@ -141,6 +144,7 @@ class Chain:
     def items_for(self, maker: str) -> list[Item]:
         """The items as the deployment ``maker`` may see them: deep copies, ready to send."""
         fitted: list[Item] = []
+        signed: set[str] = set()  # ids of other makers' calls that have a signature in them
         for turn, group in groupby(self._window(), key=itemgetter(0)):
             placed = [(by, item) for _, by, item in group]
             given: Json | None = None
@@ -152,11 +156,17 @@ class Chain:
                     items = [item for item in answer if item is not _NO_ITEM]
                     given = {"side_data": turn.side_data, "items": items}
                     placed = [(by, item) for by, item in placed if own_seal(item)]
-            left = ((by, item) for by, item in placed if item is not _NO_ITEM)
+            left = [(by, item) for by, item in placed if item is not _NO_ITEM]
+            signed |= {
+                key for by, item in left if by not in (None, maker) and (key := _signed_id(item))
+            }
             adapted = (self._adapted(item, by, maker) for by, item in left)
             fitted += [item for item in adapted if item is not None]
             if given is not None:
                 fitted.append({"type": PROVIDER_TURN, **copy_json(given)})
+        for item in fitted if signed else ():
+            if item.get("call_id") in signed:
+                item["call_id"] = unsigned_id(item["call_id"])
         return fitted
 
     def summarizable(self) -> list[Item]:
@@ -235,6 +245,18 @@ def _is_run_by(turn: Turn | None, call: Item) -> bool:
     call_id = str(call.get("call_id"))
     is_known = turn is not None and call_id in turn.provider_calls
     return is_known or call_id.startswith(PROVIDER_CALL_IDS)
+
+
+def unsigned_id(call_id: str) -> str:
+    """A call's id without the signature that an older release put into it."""
+    found = SIGNED_CALL_ID.fullmatch(call_id)
+    return found[1] if found else call_id
+
+
+def _signed_id(call: Item) -> str:
+    """The id of a call if a signature is in it, else ""."""
+    call_id = str(call.get("call_id") or "")
+    return call_id if unsigned_id(call_id) != call_id else ""
 
 
 def newest_start(items: Sequence[Item]) -> int:

@@ -13,6 +13,12 @@ from dataclasses import dataclass
 OPENAI = "https://api.openai.com/v1"
 # A model's name that begins so is asked in Chat Completions, at a provider of Responses too.
 CHAT_ONLY = "chat_completions/"
+# Headers that say for whom OpenAI counts a request, and the variables that litellm and OpenAI's own
+# client read them from.
+OPENAI_ACCOUNT = (
+    ("openai-organization", ("OPENAI_ORGANIZATION", "OPENAI_ORG_ID")),
+    ("openai-project", ("OPENAI_PROJECT", "OPENAI_PROJECT_ID")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,7 @@ class Profile:
     # Where calls go if the operator names no address: litellm would look into the environment.
     address: str = ""
     host: str = ""  # of the provider's own API; other servers may stand behind the same name
+    account: tuple[tuple[str, tuple[str, ...]], ...] = ()  # headers, and their variables
     # Its Responses WebSocket.
     has_socket: bool = False
     socket_address: str = ""  # where connections go if the operator names no address
@@ -53,6 +60,7 @@ PROFILES: Mapping[str, Profile] = {
     "openai": Profile(
         address=OPENAI,
         host="api.openai.com",
+        account=OPENAI_ACCOUNT,
         has_socket=True,
         socket_address=OPENAI,
         lanes=16,
@@ -78,7 +86,9 @@ PROFILES: Mapping[str, Profile] = {
     "cohere_chat": COHERE,
     "ollama": OLLAMA,
     "ollama_chat": OLLAMA,
-    "text-completion-openai": Profile(address=OPENAI, dialect="completions"),
+    "text-completion-openai": Profile(
+        address=OPENAI, account=OPENAI_ACCOUNT, dialect="completions"
+    ),
     "text-completion-codestral": Profile(
         address="https://codestral.mistral.ai/v1/fim", dialect="completions"
     ),
@@ -122,6 +132,15 @@ LANES = {profile.host: profile.lanes for profile in PROFILES.values() if profile
 def profile_of(provider: str) -> Profile:
     """The provider's profile; the defaults for a provider without one."""
     return PROFILES.get(provider, UNKNOWN)
+
+
+def account_headers(provider: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The headers that say for whom a request to the provider is, as the environment has them."""
+    found = {
+        header: next(filter(None, map(environ.get, variables)), "")
+        for header, variables in profile_of(provider).account
+    }
+    return {header: value for header, value in found.items() if value}
 
 
 def lanes_at(host: str) -> int:

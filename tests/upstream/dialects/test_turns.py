@@ -56,6 +56,11 @@ def test_a_makers_own_blocks_stay_where_they_are():
     ]
 
 
+def test_a_signature_of_gemini_s_in_an_id_is_no_part_of_it():
+    old = "call_1__thought__c2ln"
+    assert shape(turns_of([use(old), result(old)])) == [(["call_1"], ["call_1"])]
+
+
 def test_results_stand_after_their_calls_wherever_they_came():
     turns = turns_of([use("1"), user(), result("1"), AnswerText("a"), user()])
 

@@ -68,6 +68,7 @@ PROOFS = frozenset(
     {
         *("authorization", "x-api-key", "x-goog-api-key", "anthropic-version", "request-source"),
         *("x-snowflake-authorization-token-type", "x-pplx-integration", "http-referer", "x-title"),
+        *("openai-organization", "openai-project"),
     }
 )
 
@@ -98,7 +99,10 @@ async def provider():
 
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch, tmp_path):
-    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_REGION_NAME", "AWS_BEARER_TOKEN_BEDROCK"):
+    for name in (
+        *("AWS_PROFILE", "AWS_REGION", "AWS_REGION_NAME", "AWS_BEARER_TOKEN_BEDROCK"),
+        *("OPENAI_ORGANIZATION", "OPENAI_ORG_ID", "OPENAI_PROJECT", "OPENAI_PROJECT_ID"),
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
@@ -149,6 +153,60 @@ async def test_a_provider_is_asked_where_litellm_asks_it_and_with_the_same_proof
     theirs, ours = (without_signature(asked) for asked in provider.asked)
     assert ours == theirs
     assert ours[0] == expected
+
+
+ACCOUNTS = [
+    ({"OPENAI_ORGANIZATION": "org-1"}, {"openai-organization": "org-1"}),
+    (
+        {"OPENAI_ORG_ID": "org-2", "OPENAI_PROJECT_ID": "proj-2"},
+        {"openai-organization": "org-2", "openai-project": "proj-2"},
+    ),
+    ({"OPENAI_PROJECT": "proj-3", "OPENAI_PROJECT_ID": "proj-2"}, {"openai-project": "proj-3"}),
+    ({"OPENAI_ORGANIZATION": ""}, {}),
+]
+
+
+@pytest.mark.parametrize(("environ", "expected"), ACCOUNTS)
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("openai/gpt-4o", "openai/chat_completions/gpt-4o"),
+        "text-completion-openai/gpt-3.5-turbo-instruct",
+    ],
+)
+async def test_openai_is_told_the_organization_and_the_project_and_nobody_else_is(
+    provider, monkeypatch, model, environ, expected
+):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+    async def told(model):
+        await litellms(target_of(model, provider.base_url + "/v1"))
+        found = await access.find(target_of(model, provider.base_url + "/v1"))
+        ours = await found.headers({}, b"")
+        theirs = provider.asked[-1][1]
+        return [
+            {name: value for name, value in dict(asked).items() if name.startswith("openai-")}
+            for asked in (ours, theirs)
+        ]
+
+    assert await told(model) == [expected] * 2
+    assert (await told("groq/x"))[0] == {}
+
+
+@pytest.mark.parametrize("is_whole", ["true", "True", "false", ""])
+async def test_an_address_of_anthropic_s_kind_is_whole_where_litellm_is_told_so(
+    provider, monkeypatch, is_whole
+):
+    monkeypatch.setenv("LITELLM_ANTHROPIC_DISABLE_URL_SUFFIX", is_whole)
+    target = target_of("anthropic/claude-x", f"{provider.base_url}/proxy/messages")
+    await litellms(target)
+    found = await access.find(target)
+    [(theirs, _)] = provider.asked
+    assert found.url == provider.base_url + theirs
+    assert theirs.endswith("/v1/messages") is (is_whole.lower() != "true")
+    own = await access.find(target_of("anthropic/claude-x", ""))
+    assert own.url == "https://api.anthropic.com/v1/messages"
 
 
 async def test_a_slash_at_the_end_of_an_address_is_not_doubled():

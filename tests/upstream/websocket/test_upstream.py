@@ -43,6 +43,15 @@ async def test_one_create_is_one_frame_with_the_requests_options(fake, native):
         }
     ]
     assert fake.handshakes[0]["Authorization"] == f"Bearer {KEY}"
+    assert not [name for name in fake.handshakes[0] if name.lower().startswith("openai-o")]
+
+
+async def test_the_handshake_says_for_whom_requests_are(fake, native, monkeypatch):
+    monkeypatch.setenv("OPENAI_ORGANIZATION", "org-1")
+    monkeypatch.setenv("OPENAI_PROJECT", "proj-1")
+    await ask(request(target(fake)), native)
+    told = {name.lower(): value for name, value in fake.handshakes[0].items()}
+    assert (told["openai-organization"], told["openai-project"]) == ("org-1", "proj-1")
 
 
 SCENARIOS = """text reasoning rawreasoning tools rtools refusal annot logprobs phase image custom

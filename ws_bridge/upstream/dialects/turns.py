@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from ws_bridge.protocol.history import unsigned_id
 from ws_bridge.upstream.dialects.entries import (
     AnswerText,
     ContentPart,
@@ -93,10 +94,11 @@ def _paired(
 
 
 def _unique(call_id: str, taken: set[str]) -> str:
-    unique, number = fitting_id(call_id), 1
+    plain, number = unsigned_id(call_id), 1  # Gemini, whose signature it is, has no such turns
+    unique = fitting_id(plain)
     while unique in taken:
         number += 1
-        unique = fitting_id(f"{call_id} {number}")  # with the blank it is hashed
+        unique = fitting_id(f"{plain} {number}")  # with the blank it is hashed
     taken.add(unique)
     return unique
 

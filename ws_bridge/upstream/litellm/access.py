@@ -15,7 +15,7 @@ import asyncio
 import os
 import urllib.parse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -28,12 +28,13 @@ from ws_bridge.upstream.http.client import HttpClient
 from ws_bridge.upstream.litellm import internals, models
 from ws_bridge.upstream.litellm.call import access as access_of
 from ws_bridge.upstream.litellm.setup import litellm
-from ws_bridge.upstream.profiles import profile_of
+from ws_bridge.upstream.profiles import account_headers, profile_of
 
 TARGETS_KEPT = 1024  # clients make up the names of wildcards
 NO_WAY = "The bridge does not know how to ask this model's provider."
 NO_IDENTITY = "The bridge has no credentials for this model's provider."
 MESSAGES = "/v1/messages"
+WHOLE_URL = "LITELLM_ANTHROPIC_DISABLE_URL_SUFFIX"  # litellm's own: addresses have their path
 COMPLETIONS = "/completions"
 COHERE_CHAT = "https://api.cohere.com/v2/chat"
 # Headers of a request whose values are lists: those of the dialect are added to litellm's.
@@ -137,11 +138,15 @@ def _found(target: Target) -> Access:
     if way is None:
         raise NotSent(NO_WAY)
     try:
-        return way(_place(target))
+        found = way(_place(target))
     except UpstreamError:
         raise
     except Exception as failure:  # of litellm: a setting is missing
         raise UpstreamError(NO_IDENTITY, status=500) from failure
+    account = account_headers(target.provider, os.environ)
+    if isinstance(found, KeyAccess) and account:
+        return replace(found, credentials={**account, **found.credentials})
+    return found
 
 
 def _place(target: Target) -> LitellmTarget:
@@ -179,7 +184,9 @@ def _responses(place: LitellmTarget) -> Access:
 
 def _anthropic(place: LitellmTarget) -> Access:
     base = place.api_base.rstrip("/")
-    url = base if base.endswith(MESSAGES) else base + MESSAGES
+    is_own = base != profile_of(place.provider).address
+    is_whole = is_own and os.environ.get(WHOLE_URL, "").strip().lower() == "true"
+    url = place.api_base if is_whole else base.removesuffix(MESSAGES) + MESSAGES
     return KeyAccess(url, place.credentials())
 
 

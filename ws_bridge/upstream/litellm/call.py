@@ -8,6 +8,7 @@ another provider or another program.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 import httpx
@@ -16,7 +17,7 @@ from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.dialects.base import ProviderRequest
 from ws_bridge.upstream.litellm import internals
-from ws_bridge.upstream.profiles import profile_of
+from ws_bridge.upstream.profiles import account_headers, profile_of
 
 CONNECT_SECONDS = 10.0
 WRITE_SECONDS = 30.0
@@ -70,4 +71,6 @@ def access(target: Target) -> Json:
         given["api_base"] = base
     if target.api_key or not profile.signs_itself:
         given["api_key"] = target.api_key or NO_KEY
+    if account := account_headers(target.provider, os.environ):
+        given["extra_headers"] = account
     return given

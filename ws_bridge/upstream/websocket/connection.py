@@ -9,6 +9,7 @@ Rule 4: a frame that cannot be read ends the response on its lane, and no other 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.dialects.event_reader import UNREADABLE, parsed
 from ws_bridge.upstream.errors import LOST, UNREACHABLE, UNTYPED_EVENT, NeverBegan
-from ws_bridge.upstream.profiles import lanes_at, profile_of
+from ws_bridge.upstream.profiles import account_headers, lanes_at, profile_of
 from ws_bridge.upstream.provider_errors import has_error
 from ws_bridge.upstream.websocket.errors import connect_error
 
@@ -50,6 +51,7 @@ class ProviderAddress:
     url: str
     key: str = field(repr=False)
     lanes: int
+    account: tuple[tuple[str, str], ...] = ()  # headers: for whom requests are
 
     @classmethod
     def of(cls, target: Target) -> ProviderAddress:
@@ -61,11 +63,13 @@ class ProviderAddress:
         path = base.path.rstrip("/") or profile.socket_path
         url = base._replace(scheme="ws" + base.scheme[4:], path=path + "/responses")
         lanes = target.ws_lanes or lanes_at(base.hostname or "")
-        return cls(url.geturl(), target.api_key, lanes)
+        account = account_headers(target.provider, os.environ)
+        return cls(url.geturl(), target.api_key, lanes, tuple(account.items()))
 
     def headers(self) -> dict[str, str]:
         """The handshake's credentials; a server of the operator's own may need none."""
-        return {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        key = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        return {**key, **dict(self.account)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,18 @@ def test_a_whole_answer_may_hold_half_of_a_character():
     assert drafts[-1].fields["response"]["output"][0]["content"][0]["text"] == "a\ufffd"
 
 
+def test_items_without_ids_of_two_whole_answers_have_no_id_in_common():
+    part = {"type": "output_text", "text": "Hi", "annotations": []}
+    item = {"type": "message", "role": "assistant", "content": [part]}
+    body = json.dumps({"id": "resp_1", "status": "completed", "output": [item]}).encode()
+    ids = set()
+    for number in range(2):
+        reader = ResponsesReader(ReaderInput(response_id=f"resp_{number}"))
+        drafts = [*reader.feed(body), *reader.finish()]
+        ids.add(drafts[-1].fields["response"]["output"][0]["id"])
+    assert len(ids) == 2
+
+
 def test_the_family_reads_with_this_reader():
     assert (FAMILY.name, FAMILY.reader) == ("responses", ResponsesReader)
 

@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from ws_bridge.protocol.history import SIGNED_CALL_ID
 from ws_bridge.types import Json
 
 CALL, TEXT, THOUGHT, IMAGE = "call", "text", "thought", "image"
@@ -22,7 +23,6 @@ PLACES = (CALL, TEXT, THOUGHT, IMAGE)
 # Google's documented value for a call that another model made: it is not checked.
 UNSIGNED = "skip_thought_signature_validator"
 
-_OLD_ID = re.compile(r"(.+?)__thought__([A-Za-z0-9+/_-]+={0,2})", re.DOTALL)
 _HALF = re.compile("[\ud800-\udfff]")  # of a character
 _FITTING = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -76,5 +76,5 @@ def fitting_id(call_id: Any) -> str | None:
 
 def split_id(call_id: str) -> tuple[str, str]:
     """A call's id without the signature that an older release put into it, and the signature."""
-    found = _OLD_ID.fullmatch(call_id)
+    found = SIGNED_CALL_ID.fullmatch(call_id)
     return (found[1], found[2]) if found else (call_id, "")
