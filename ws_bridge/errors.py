@@ -50,6 +50,7 @@ TOO_MANY_BAD_FRAMES = CloseFrame(1008, "too many bad frames", may_reconnect=Fals
 KEY_REVOKED = CloseFrame(1008, "the key is not valid any more", may_reconnect=False)
 MESSAGE_TOO_SLOW = CloseFrame(1008, "message took too long", may_reconnect=True)
 SILENT_CLIENT = CloseFrame(1011, "no sign of life", may_reconnect=True)
+CRASHED = CloseFrame(1011, "internal error", may_reconnect=True)
 SLOW_CONSUMER = CloseFrame(1013, "slow consumer", may_reconnect=True)
 CONNECTION_LIMIT = CloseFrame(1001, "connection limit reached", may_reconnect=True)
 SERVER_RESTART = CloseFrame(1012, "server is restarting", may_reconnect=True)

@@ -73,8 +73,9 @@ class Sealer:
 
     def check(self, items: Iterable[Json]) -> None:
         """Raise ``InvalidEncryptedContent`` if a seal in the items is forged."""
-        keys = self._named()
-        for sealed in {sealed for item in items if (sealed := own_seal(item))}:
+        seals = {sealed for item in items if (sealed := own_seal(item))}
+        keys = self._named() if seals else {}
+        for sealed in seals:
             _authentic(sealed, keys)
 
     def open(self, chain: Chain) -> Chain:
@@ -85,11 +86,12 @@ class Sealer:
         """
         self.check(chain.input)
         tagged = list(chain.items_with_maker())
-        keys, left, own = self._named(), MAX_SUMMARY_BYTES, len(tagged) - len(chain.input)
-        for place in reversed(range(len(tagged))):
-            sealed = own_seal(tagged[place][1])
-            if not sealed or left <= 0:
-                continue
+        seals = [(at, seal) for at, (_, item) in enumerate(tagged) if (seal := own_seal(item))]
+        keys = self._named() if seals else {}
+        left, own = MAX_SUMMARY_BYTES, len(tagged) - len(chain.input)
+        for place, sealed in reversed(seals):
+            if left <= 0:
+                break
             text, cost = _unfolded(sealed, keys, left)
             if text is not None:
                 return replace(chain, summary=Summary(sealed, text))

@@ -43,18 +43,18 @@ class Target:
     ws_reconnects: int = 2  # further attempts at a native connection that failed
     account: str = ""  # differs for two keys of one provider, and reveals nothing of them
 
-    @property
-    def provider(self) -> str:
-        """The first word of ``model``: "openai", "anthropic"."""
-        return self.model.partition("/")[0]
+    # Of those above, and asked for a dozen times in each create.
+    provider: str = field(init=False, repr=False, compare=False)  # "openai", "anthropic"
+    # The owner of the reasoning, ids and encrypted content that this target makes: they are sent to
+    # targets of the same maker only.
+    maker: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def maker(self) -> str:
-        """The owner of the reasoning, ids and encrypted content that this target makes.
-
-        They are sent to targets of the same maker only.
-        """
-        return "|".join((self.provider, self.api_base, *filter(None, [self.account])))
+    def __post_init__(self) -> None:
+        """The first word of ``model``, and the maker."""
+        provider = self.model.partition("/")[0]
+        maker = "|".join((provider, self.api_base, *filter(None, [self.account])))
+        object.__setattr__(self, "provider", provider)
+        object.__setattr__(self, "maker", maker)
 
 
 ANSWERS = "answers"

@@ -14,6 +14,7 @@ import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ws_bridge.config import Config, ModelEntry, Secrets, match_wildcard
 from ws_bridge.errors import ModelNotFound
@@ -37,6 +38,9 @@ class ModelRoute:
     def is_wildcard(self) -> bool:
         """Whether the entry stands for many names."""
         return "*" in self.name
+
+
+REMEMBERED = 1024  # names; clients make up those of a wildcard
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class ModelTable:
         self._wildcards = sorted(
             (name for name in self._named if "*" in name), key=lambda n: -len(n)
         )
+        self._group = lru_cache(maxsize=REMEMBERED)(self._group_named)
 
     def find(self, model: str, maker: str = "") -> Target:
         """One target for a client's model name: of that maker if there is one, else the first.
@@ -98,7 +103,7 @@ class ModelTable:
         """The names that clients can ask for; wildcards as they are written."""
         return list(self._named)
 
-    def _group(self, model: str) -> Group | None:
+    def _group_named(self, model: str) -> Group | None:
         if "*" not in model and model in self._named:
             return _group_of(self._named[model], model, "")
         for name in self._wildcards:

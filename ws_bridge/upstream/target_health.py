@@ -57,8 +57,9 @@ class TargetHealth:
     def acquire(self, target: Target) -> None:
         """Count a request that the target runs from now on; ``release`` must follow."""
         self._turn += 1
-        state = self._states.setdefault(_key(target), TargetState())
-        self._states.move_to_end(_key(target))
+        key = _key(target)
+        state = self._states.setdefault(key, TargetState())
+        self._states.move_to_end(key)
         state.running += 1
         state.turn = self._turn
 

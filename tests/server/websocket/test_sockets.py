@@ -21,6 +21,7 @@ from support.scripted_upstream import (
 from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import Draft
+from ws_bridge.server.websocket import sockets
 
 TERMINALS = ("response.completed", "response.failed", "response.incomplete", "error")
 
@@ -506,3 +507,19 @@ async def test_a_chain_that_outgrows_its_bytes_starts_again_and_harms_no_other(s
     assert (await client.turn(input="anew", store=False))[-1]["type"] == "response.completed"
     turn = await other.turn(input="go on", store=False, previous_response_id=kept)
     assert turn[-1]["type"] == "response.completed"
+
+
+async def test_a_bug_of_the_receiving_side_closes_the_socket_and_is_no_http_among_the_frames(
+    serve, monkeypatch, caplog
+):
+    def crash(*_):
+        raise LookupError
+
+    client = await (await serve(Scripted(answer("ok")))).connect()
+    monkeypatch.setattr(sockets, "read_frame", crash)
+    await client.create(input="hi")
+    closed = await client.ws.receive(timeout=HANG_SECONDS)
+    assert (closed.type, closed.data, closed.extra) == (WSMsgType.CLOSE, 1011, "internal error")
+    assert [line.message for line in caplog.records if line.levelname == "ERROR"] == [
+        "socket_crashed"
+    ]

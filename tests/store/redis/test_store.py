@@ -590,6 +590,24 @@ async def test_what_others_have_overwritten_is_unknown(valkey, store, name):
     assert await store.get(whole.id, "alice")
 
 
+async def test_an_index_that_the_store_refuses_has_one_log_line(valkey, store, caplog):
+    """And the response is stored all the same."""
+    kept = record()
+    events = events_of(kept)
+    await store.create(kept, events[:2])
+    others = [f"~*:{kind}:*" for kind in "meoi"]
+    valkey.cli("ACL", "SETUSER", "default", "resetkeys", *others, "~*:l", "~wb1:w:*")
+    try:
+        write = Write(Lease(kept.id, 1), events[2:], owner="alice", item_ids=["msg_1", "msg_2"])
+        [receipt] = await store.append([write])
+    finally:
+        valkey.cli("ACL", "SETUSER", "default", "allkeys")
+    assert receipt.verdict is Verdict.APPENDED
+    assert await store.get(kept.id, "alice")
+    assert await store.find_item("msg_1", "alice") == ""
+    assert [line.message.split()[0] for line in caplog.records] == ["index_refused"]
+
+
 @pytest.mark.catalogue("R22")
 @pytest.mark.parametrize("name", ["events", "meta", "input"])
 async def test_a_key_that_others_took_ends_its_response_and_no_other(valkey, store, name):

@@ -15,7 +15,9 @@ from ws_bridge.upstream.dialects.table import (
     TEXT_PARTS,
     TRANSLATE,
     Harmless,
+    Refuse,
     RequestTable,
+    family_table,
     known,
 )
 
@@ -68,3 +70,13 @@ def test_a_long_name_is_cut_in_the_message():
 
 def test_the_rows_of_the_docs_are_the_names_of_all_tables():
     assert known([TABLE], "tools") == list(CLIENT_TOOLS)
+
+
+def test_a_familys_own_cells_stand_behind_the_common_ones_and_replace_them():
+    own = Refuse("Not here.")
+    table = family_table(parts={}, options={"user": own, "new": own}, items={"message": own})
+    assert table.options == COMMON_OPTIONS | {"user": own, "new": own}
+    assert list(table.options)[: len(COMMON_OPTIONS)] == list(COMMON_OPTIONS)
+    assert table.items == CLIENT_ITEMS | HOSTED_ITEMS | {"message": own}
+    assert (table.tools, table.choices) == (CLIENT_TOOLS, CLIENT_CHOICES)
+    assert (table.parts, table.includes, table.default) == (TEXT_PARTS, INCLUDES, REFUSE)

@@ -19,6 +19,7 @@ from aiohttp import WSMsgType, web
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
+    CRASHED,
     KEY_REVOKED,
     NOT_UTF8,
     BridgeError,
@@ -190,6 +191,11 @@ class Socket:
         try:
             while await self._receive_one():
                 pass
+        except ConnectionError:
+            raise
+        except Exception:  # the edge of the socket: an answer of HTTP would stand among its frames
+            log.exception("socket_crashed")
+            await self._outbox.close(CRASHED)
         finally:
             self._cancel_unstored()
             await _cancel([one for one in (self._closing, *self._turns) if one])

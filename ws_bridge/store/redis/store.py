@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from redis.exceptions import ResponseError
+
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.events import Event
 from ws_bridge.protocol.output.received import items_of
@@ -336,6 +338,9 @@ class RedisStore:
         calls = [await append_call(write, self.worker, times, self._codec) for write in writes]
         index = [call for write in writes for call in index_calls(write, self._ttl_ms)]
         answers = await self.scripts.call_all([*index, *calls])
+        refusals = (answer for answer in answers[: len(index)] if isinstance(answer, ResponseError))
+        if (refusal := next(refusals, None)) is not None:  # the responses are stored all the same
+            log.error("index_refused reason=%s", refusal)
         return [decode_receipt(answer) for answer in answers[len(index) :]]
 
     def _names(self, owner: str) -> str:

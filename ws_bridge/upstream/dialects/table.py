@@ -169,6 +169,29 @@ INCLUDES: Cells = {
 }
 
 
+def family_table(
+    *,
+    parts: Cells,
+    options: Cells,
+    tools: Cells | None = None,
+    choices: Cells | None = None,
+    items: Cells | None = None,
+    includes: Cells | None = None,
+) -> RequestTable:
+    """The table of a family that calls functions: the common cells, and then its own.
+
+    A cell of its own replaces the common one of that name.
+    """
+    return RequestTable(
+        tools=CLIENT_TOOLS | (tools or {}),
+        choices=CLIENT_CHOICES | (choices or {}),
+        items=CLIENT_ITEMS | HOSTED_ITEMS | (items or {}),
+        parts=TEXT_PARTS | parts,
+        options=COMMON_OPTIONS | options,
+        includes=INCLUDES | (includes or {}),
+    )
+
+
 def known(tables: Iterable[RequestTable], column: str) -> list[str]:
     """All names that a column of some table has, in order: the rows of the docs' table."""
     names: dict[str, None] = {}

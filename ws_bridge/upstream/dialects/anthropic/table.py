@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from ws_bridge.upstream.dialects.table import (
-    CLIENT_CHOICES,
-    CLIENT_ITEMS,
-    CLIENT_TOOLS,
-    COMMON_OPTIONS,
-    HOSTED_ITEMS,
-    INCLUDES,
-    TEXT_PARTS,
     TRANSLATE,
     Harmless,
     Refuse,
-    RequestTable,
     Translate,
+    family_table,
 )
 
 SEARCHES = (
@@ -24,18 +17,15 @@ SEARCHES = (
 _FILE_ID = Refuse("It names a file at OpenAI. Send its data, or a link.")
 _SEARCH = Translate("Anthropic's own `web_search`; `search_context_size` is not sent.")
 
-TABLE = RequestTable(
+TABLE = family_table(
     tools={
-        **CLIENT_TOOLS,
         **dict.fromkeys(SEARCHES, _SEARCH),
         "code_interpreter": Translate("Anthropic's own `code_execution`."),
         "mcp": Translate('With a `server_url`, and `require_approval` "never".'),
         "tool_search": Translate("Anthropic's own, over the deferred tools."),
     },
-    choices={**CLIENT_CHOICES, **dict.fromkeys((*SEARCHES, "code_interpreter"), TRANSLATE)},
-    items={**CLIENT_ITEMS, **HOSTED_ITEMS},
+    choices={**dict.fromkeys((*SEARCHES, "code_interpreter"), TRANSLATE)},
     parts={
-        **TEXT_PARTS,
         "refusal": Harmless("It explains a refusal, in the provider's words and not the model's."),
         **dict.fromkeys(
             (
@@ -47,7 +37,6 @@ TABLE = RequestTable(
         **dict.fromkeys(("input_image.id", "image_url.id", "input_file.id"), _FILE_ID),
     },
     options={
-        **COMMON_OPTIONS,
         "instructions": TRANSLATE,
         "max_output_tokens": TRANSLATE,
         "max_tool_calls": Translate("The most uses of the web search."),
@@ -64,5 +53,4 @@ TABLE = RequestTable(
         "truncation": Harmless("An input that is too long is the provider's error."),
         "user": Translate("As `metadata.user_id`, hashed where it names a person."),
     },
-    includes=INCLUDES,
 )

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from ws_bridge.upstream.dialects.table import (
-    CLIENT_CHOICES,
-    CLIENT_ITEMS,
-    CLIENT_TOOLS,
-    COMMON_OPTIONS,
-    HOSTED_ITEMS,
-    INCLUDES,
     SEND_DATA,
-    TEXT_PARTS,
     TRANSLATE,
     Cells,
     Harmless,
     Refuse,
-    RequestTable,
     Translate,
+    family_table,
 )
 
 _NOVA = Translate("Nova's own tool; refused for other models.")
@@ -33,18 +26,14 @@ _MEDIA: Cells = {
     "input_audio": Translate("Few models listen."),
 }
 
-TABLE = RequestTable(
+TABLE = family_table(
     tools={
-        **CLIENT_TOOLS,
         "web_search": _NOVA,
         "web_search_preview": _NOVA,
         "code_interpreter": _NOVA,
     },
-    choices=CLIENT_CHOICES,
-    items={**CLIENT_ITEMS, **HOSTED_ITEMS},
-    parts={**TEXT_PARTS, **_MEDIA},
+    parts=_MEDIA,
     options={
-        **COMMON_OPTIONS,
         "instructions": TRANSLATE,
         "max_output_tokens": TRANSLATE,
         "max_tool_calls": Translate("Not beside Nova's own tools, which cannot be counted."),
@@ -59,5 +48,4 @@ TABLE = RequestTable(
         "top_p": TRANSLATE,
         "truncation": Harmless("Nothing is cut: an input that is too long is an error."),
     },
-    includes=INCLUDES,
 )

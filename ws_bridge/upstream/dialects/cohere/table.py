@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from ws_bridge.upstream.dialects.table import (
-    CLIENT_CHOICES,
-    CLIENT_ITEMS,
-    CLIENT_TOOLS,
-    COMMON_OPTIONS,
-    HOSTED_ITEMS,
-    INCLUDES,
-    TEXT_PARTS,
     TRANSLATE,
     Cells,
     Harmless,
     Refuse,
-    RequestTable,
     Translate,
+    family_table,
 )
 
 _IMAGES: Cells = dict.fromkeys(
@@ -26,13 +19,9 @@ _FILES: Cells = dict.fromkeys(
     ("input_file.data", "input_file.url", "input_file.id"), Refuse("Send its text as 'input_text'.")
 )
 
-TABLE = RequestTable(
-    tools=CLIENT_TOOLS,
-    choices=CLIENT_CHOICES,
-    items={**CLIENT_ITEMS, **HOSTED_ITEMS},
-    parts={**TEXT_PARTS, **_IMAGES, **_FILES},
+TABLE = family_table(
+    parts={**_IMAGES, **_FILES},
     options={
-        **COMMON_OPTIONS,
         "instructions": TRANSLATE,
         "max_output_tokens": TRANSLATE,
         "max_tool_calls": Harmless("It counts calls of hosted tools, and Cohere has none."),
@@ -47,5 +36,4 @@ TABLE = RequestTable(
         "top_p": Translate("From 0.01 to 0.99, as Cohere takes it."),
         "truncation": Harmless("Nothing is cut: an input that is too long is an error."),
     },
-    includes=INCLUDES,
 )

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from ws_bridge.upstream.dialects.table import (
-    CLIENT_CHOICES,
-    CLIENT_ITEMS,
-    CLIENT_TOOLS,
-    COMMON_OPTIONS,
-    HOSTED_ITEMS,
-    INCLUDES,
     SEND_DATA,
-    TEXT_PARTS,
     TRANSLATE,
     Harmless,
     Refuse,
-    RequestTable,
     Translate,
+    family_table,
 )
 
 _OWN_FILES = Refuse("The model reads no files of OpenAI's: send a data URL.")
 _SEARCH = Translate("Google Search, without filters and places")
 
-TABLE = RequestTable(
-    tools=CLIENT_TOOLS
-    | {
+TABLE = family_table(
+    tools={
         **dict.fromkeys(
             (
                 *("web_search", "web_search_2025_08_26"),
@@ -36,10 +28,8 @@ TABLE = RequestTable(
         "file_search": Refuse("The model searches no vector stores of OpenAI's."),
         "mcp": Refuse("Offer the tools of the MCP server as functions."),
     },
-    choices=CLIENT_CHOICES,
-    items=CLIENT_ITEMS | HOSTED_ITEMS | {"image_generation_call": TRANSLATE},
-    parts=TEXT_PARTS
-    | {
+    items={"image_generation_call": TRANSLATE},
+    parts={
         "input_image.data": TRANSLATE,
         "input_image.url": SEND_DATA,
         "input_image.id": _OWN_FILES,
@@ -50,8 +40,7 @@ TABLE = RequestTable(
         "input_file.id": _OWN_FILES,
         "input_audio": TRANSLATE,
     },
-    options=COMMON_OPTIONS
-    | {
+    options={
         "instructions": TRANSLATE,
         "max_output_tokens": TRANSLATE,
         "max_tool_calls": Translate("where no hosted tool is offered; else a 400"),
@@ -66,5 +55,5 @@ TABLE = RequestTable(
         "top_p": TRANSLATE,
         "truncation": Harmless("Nothing is cut off: a prompt that is too long is an error."),
     },
-    includes=INCLUDES | {"message.output_text.logprobs": TRANSLATE},
+    includes={"message.output_text.logprobs": TRANSLATE},
 )

@@ -6,36 +6,24 @@ It is one table for providers of many kinds: what only some of them know is refu
 from __future__ import annotations
 
 from ws_bridge.upstream.dialects.table import (
-    CLIENT_CHOICES,
-    CLIENT_ITEMS,
-    CLIENT_TOOLS,
-    COMMON_OPTIONS,
-    HOSTED_ITEMS,
-    INCLUDES,
-    TEXT_PARTS,
     TRANSLATE,
     Harmless,
     Refuse,
-    RequestTable,
     Translate,
+    family_table,
 )
 
 _DATA = Refuse("Send 'file_data': the bridge opens no links.")
 
-TABLE = RequestTable(
-    tools=CLIENT_TOOLS,
-    choices=CLIENT_CHOICES,
-    items=CLIENT_ITEMS | HOSTED_ITEMS,
-    parts=TEXT_PARTS
-    | {
+TABLE = family_table(
+    parts={
         "input_image.data": TRANSLATE,
         "input_image.url": Translate("of providers that open links themselves; else a 400"),
         "image_url.data": TRANSLATE,
         "input_file.data": TRANSLATE,
         "input_file.url": _DATA,
     },
-    options=COMMON_OPTIONS
-    | {
+    options={
         "instructions": TRANSLATE,
         "max_output_tokens": TRANSLATE,
         "max_tool_calls": Harmless("It counts hosted tools only, and none can be asked for."),
@@ -50,6 +38,5 @@ TABLE = RequestTable(
         "top_p": TRANSLATE,
         "truncation": Harmless("Nothing is cut off: a prompt that is too long is an error."),
     },
-    includes=INCLUDES
-    | {"message.output_text.logprobs": Refuse("Ask for them with 'top_logprobs'.")},
+    includes={"message.output_text.logprobs": Refuse("Ask for them with 'top_logprobs'.")},
 )

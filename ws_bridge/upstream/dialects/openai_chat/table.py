@@ -7,29 +7,19 @@ from typing import Any
 
 from ws_bridge.upstream.dialects.openai_chat.variants import VARIANTS, Variant, known_as
 from ws_bridge.upstream.dialects.table import (
-    CLIENT_CHOICES,
-    CLIENT_ITEMS,
-    CLIENT_TOOLS,
-    COMMON_OPTIONS,
-    HOSTED_ITEMS,
-    INCLUDES,
-    TEXT_PARTS,
     TRANSLATE,
     Harmless,
     Refuse,
     RequestTable,
     Translate,
+    family_table,
 )
 
 _NO_FILE = Refuse("Send the text of the file, or a picture of its pages.")
 _NO_ID = Refuse("Send a data URL: chat models know no files by id.")
 
-TABLE = RequestTable(
-    tools=CLIENT_TOOLS,
-    choices=CLIENT_CHOICES,
-    items={**CLIENT_ITEMS, **HOSTED_ITEMS},
+TABLE = family_table(
     parts={
-        **TEXT_PARTS,
         "input_image.data": TRANSLATE,
         "input_image.url": TRANSLATE,
         "input_image.id": _NO_ID,
@@ -42,7 +32,6 @@ TABLE = RequestTable(
         "input_audio": Refuse("Send the text of the sound."),
     },
     options={
-        **COMMON_OPTIONS,
         "instructions": TRANSLATE,
         "max_output_tokens": TRANSLATE,
         "max_tool_calls": Translate("It is refused beside tools that the provider runs."),
@@ -59,7 +48,7 @@ TABLE = RequestTable(
         "top_p": TRANSLATE,
         "truncation": Harmless("Nothing is cut off: a prompt that is too long is an error."),
     },
-    includes={**INCLUDES, "message.output_text.logprobs": TRANSLATE},
+    includes={"message.output_text.logprobs": TRANSLATE},
 )
 
 
