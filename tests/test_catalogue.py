@@ -60,7 +60,7 @@ ALL = {number: ["test_all.py"] for number in CASES if number not in ELSEWHERE}
     ("change", "problem"),
     [
         ({"W99": ["test_all.py"]}, "W99 of test_all.py is no case"),
-        ({"C11": ["test_all.py"]}, "C11 has a test, and a reason to have none"),
+        ({"B1": ["test_all.py"]}, "B1 has a test, and a reason to have none"),
         ({"W1": None}, "W1 has neither a test nor a reason to have none"),
     ],
 )

@@ -10,7 +10,7 @@ from functools import cache
 
 import pytest
 from support.event_checker import check_events
-from support.scripted_upstream import Scripted, lineage_over
+from support.scripted_upstream import Scripted, keys_over, lineage_over
 from transcripts import load, names
 
 from ws_bridge.clock import Clock
@@ -47,6 +47,7 @@ class House:
             upstream=self.upstream,
             find_target=ROUTES.find,
             lineage=lineage_over(self.store),
+            keys=keys_over(self.store),
             mirror=self.mirror,
             observe=lambda _: None,
             policy=JobPolicy(),

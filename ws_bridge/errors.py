@@ -328,6 +328,18 @@ class PreviousResponseInProgress(InvalidRequest):
         super().__init__(f"Previous response with id '{response_id[:100]}' is still in progress.")
 
 
+class IdempotencyKeyReused(InvalidRequest):
+    """The key stands for the response of another create.
+
+    The status is that of draft-ietf-httpapi-idempotency-key-header, 2.7.
+    """
+
+    status = 422
+    code = "idempotency_key_reused"
+    param = "idempotency_key"
+    default_message = "This idempotency key was used for another create."
+
+
 # What the server, its store or a provider cannot do at present
 
 

@@ -189,8 +189,6 @@ CASES = {
 # Those without a test of the suite, and why.
 ELSEWHERE = {
     "B1": "by `make autobahn`: 0 of 301 cases failed",
-    "C11": "the contract has no idempotency keys; a create that was cut off is asked for again by "
-    "its client only",
     "C24": "by `make scale`",
     "C25": "by `make scale`",
     "C26": "by `make scale`",

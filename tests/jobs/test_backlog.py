@@ -43,10 +43,10 @@ def test_with_the_end_everything_is_written():
     one = ScriptedResponse(*WORDS)
     backlog = backlog_of(one, 9, 9)
     one.append_until(one.last - 1)
-    backlog.end = one.events[-1:]
+    backlog.ahead = one.events[-1:]
     assert backlog.next_write().events == one.events
     one.append_until(one.last)
-    backlog.end = one.events[-1:]
+    backlog.ahead = one.events[-1:]
     assert backlog.next_write().events == one.events
     assert backlog.is_over
 
@@ -164,7 +164,7 @@ def test_a_cut_is_undone_by_the_end_while_everything_is_still_there():
     one = ScriptedResponse(*WORDS)
     backlog = backlog_of(one, one.last - 1, 5)
     backlog.cut()
-    backlog.end = one.events[-1:]
+    backlog.ahead = one.events[-1:]
     write = backlog.next_write()
     assert write.events == one.events
     assert not write.has_gap
@@ -247,7 +247,7 @@ def test_of_what_is_over_all_is_kept_for_the_store():
 def test_side_data_goes_with_the_end_and_counts():
     one = ScriptedResponse(*WORDS)
     backlog = backlog_of(one, one.last - 1, 4)
-    backlog.end, backlog.side_data = one.events[-1:], {"a": 1}
+    backlog.ahead, backlog.side_data = one.events[-1:], {"a": 1}
     assert backlog.next_write().final_side_data == {"a": 1}
     one.append_until(one.last)
     backlog.mark_lost()

@@ -241,9 +241,50 @@ async def test_a_response_whose_creation_was_cancelled_and_made_again_stays(worl
     creation.cancel()
     await asyncio.gather(creation, return_exceptions=True)
     await world.create(one)
-    world.mirror.discard(one.id)
-    await let_others_run()
+    await world.mirror.drain()
     assert world.store.deleted == []
+    assert await world.store.get(one.id, one.record.owner) is not None
+
+
+async def test_a_response_that_was_stored_before_it_was_refused_is_deleted(world):
+    one = ScriptedResponse()
+    await world.mirror.create(one.record, (), one.stream, one.listener(), is_promise=True)
+    world.mirror.discard(one.id)
+    await wait_until(lambda: world.store.deleted == [one.id])
+    assert not world.mirror.tracks(one.id)
+
+
+async def test_a_promise_that_cannot_be_stored_is_refused_and_deleted_later(world):
+    one = ScriptedResponse()
+    world.store.unanswered = 1
+    with pytest.raises(StoreUnavailable):
+        await world.mirror.create(one.record, (), one.stream, one.listener(), is_promise=True)
+    await world.mirror.drain()
+    assert world.store.deleted == [one.id]
+
+
+async def test_what_a_response_begins_with_is_stored_before_its_stream_has_it(world):
+    one = ScriptedResponse()
+    await world.mirror.create(one.record, (), one.stream, one.listener(), is_promise=True)
+    opening = one.events[:2]
+    await world.mirror.append_opening(one.id, opening)
+    snapshot = await world.store.get(one.id, one.record.owner)
+    assert snapshot is not None
+    assert (snapshot.number, one.stream.events) == (opening[-1].number, [])
+
+
+async def test_a_store_that_is_away_gets_the_opening_later(world):
+    one = ScriptedResponse()
+    await world.mirror.create(one.record, (), one.stream, one.listener(), is_promise=True)
+    world.store.is_away = True
+    await world.mirror.append_opening(one.id, one.events[:2])
+    one.stream.append(one.events[:2])
+    world.store.is_away = False
+    world.mirror.notify_appended(one.id)
+    await world.mirror.drain()
+    snapshot = await world.store.get(one.id, one.record.owner)
+    assert snapshot is not None
+    assert snapshot.number == 1
 
 
 async def test_a_response_whose_id_no_client_has_is_discarded(world):

@@ -4,7 +4,15 @@ import asyncio
 
 import pytest
 from support.hang import HANG_SECONDS
-from support.scripted_upstream import Scripted, completed, done_item, lineage_over, message, opening
+from support.scripted_upstream import (
+    Scripted,
+    completed,
+    done_item,
+    keys_over,
+    lineage_over,
+    message,
+    opening,
+)
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import ResponseTooLarge
@@ -94,6 +102,7 @@ class House:
             upstream=upstream,
             find_target=lambda *_: Target("m", "openai/m"),
             lineage=lineage_over(self.store),
+            keys=keys_over(self.store),
             mirror=Mirror(self.store, MirrorTiming(), Clock()),
             observe=lambda _: None,
             policy=JobPolicy(outputs=self.outputs),

@@ -39,6 +39,7 @@ FIELDS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "generate": (False, ("false", 0)),
     "context_management": ([{"type": "compaction"}], ({}, "x", ["x"])),
     "include": (["reasoning.encrypted_content"], ("x", [5], {})),
+    "idempotency_key": ("order-1", (5, {}, "", "k" * 256, "k\n", "\u00fc")),
     "instructions": ("Be brief.", (5, {}, ["x"])),
     "max_output_tokens": (16, ("16", 0, -1, 1.5, True)),
     "max_tool_calls": (1, ("1", 0, 1.5, True)),
@@ -310,3 +311,53 @@ def test_a_frame_without_a_stream_id_is_on_the_default_lane(body):
 def test_any_other_name_is_refused(name):
     with pytest.raises(InvalidStreamId):
         parse_stream_id({"stream_id": name})
+
+
+# Idempotency keys
+
+
+def digest(**fields: Any) -> str:
+    return parse_create({**BODY, "idempotency_key": "k", **fields}).digest
+
+
+def test_a_key_needs_a_stored_response():
+    refusal = refused({**BODY, "idempotency_key": "k", "store": False})
+    assert (refusal.code, refusal.param) == ("unsupported_parameter", "idempotency_key")
+
+
+def test_the_same_create_has_the_same_digest_however_it_is_written_and_answered():
+    same = [
+        {},
+        {"stream": True, "stream_options": {"include_obfuscation": False}},
+        {"store": True, "background": False, "user": None},  # what is meant anyway
+        {"unknown": 1},
+    ]
+    assert len({digest(**fields) for fields in same}) == 1
+    assert digest(text={"a": 1, "b": 2}) == digest(text={"b": 2, "a": 1})
+
+
+def test_what_is_asked_for_and_the_key_make_the_digest():
+    item = {"role": "user", "content": "hi"}
+    other = [
+        {},
+        {"idempotency_key": "l"},
+        {"model": "n"},
+        {"input": "ho"},
+        {"input": [item]},
+        {"input": [{**item, "content": "ho"}]},
+        {"temperature": 0},
+        {"metadata": {"a": "b"}},
+        {"background": True},
+        {"previous_response_id": "resp_1"},
+    ]
+    assert len({digest(**fields) for fields in other}) == len(other)
+
+
+def test_a_create_with_other_input_keeps_the_digest_of_what_the_client_sent():
+    create = parse_create({**BODY, "idempotency_key": "k"})
+    assert create.with_input([]).digest == create.digest
+
+
+def test_a_digest_never_changes():
+    """Servers of two releases compare theirs, for a day."""
+    assert digest() == "ddab1c818605969c4b1c71a6b0663ed93669608cf082c5eabcc1f78f7a464906"

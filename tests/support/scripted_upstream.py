@@ -6,8 +6,11 @@ It is another implementation of the seam, not a mock: the same promises, without
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
+from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError
+from ws_bridge.jobs.idempotency import IdempotentCreates
 from ws_bridge.jobs.lineage import Lineage
+from ws_bridge.jobs.log_reader import LogReader
 from ws_bridge.protocol.events import COMPLETED, CREATED, IN_PROGRESS, Draft
 from ws_bridge.store.base import Store
 from ws_bridge.store.conversations import MemoryConversations
@@ -178,3 +181,8 @@ def lineage_over(store: Store) -> Lineage:
     """A lineage over this store, with conversations of its own."""
     kept = MemoryConversations(max_bytes=2**20, ttl_seconds=60, now=lambda: 0.0)
     return Lineage(store, kept)
+
+
+def keys_over(store: Store, clock: Clock | None = None) -> IdempotentCreates:
+    """Idempotency keys in this store."""
+    return IdempotentCreates(store, LogReader(store), clock or Clock())

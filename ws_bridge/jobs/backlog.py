@@ -54,7 +54,7 @@ class Backlog:
     is_followed: bool = False  # a reader of the store waits for each event
     renewed_at: float = 0.0  # when the last write that was answered was sent; monotonic, seconds
     asked_at: float = 0.0  # when the store was last asked because the lease was uncertain
-    end: Sequence[Event] = ()  # what the store is to know before the stream has it
+    ahead: Sequence[Event] = ()  # what the store is to know before the stream has it
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # set: the end waits no longer
     is_unconfirmed: bool = False  # the end is published, and the store has not answered
     held: HeldLease = field(default_factory=HeldLease)
@@ -74,7 +74,7 @@ class Backlog:
     @property
     def is_behind(self) -> bool:
         """Whether the store lacks anything."""
-        events = self.end or self.stream.events
+        events = self.ahead or self.stream.events
         return bool(self.gap) or (bool(events) and events[-1].number >= self.position)
 
     @property
@@ -92,7 +92,7 @@ class Backlog:
     def next_write(self) -> Write:
         """What is to be written now; with the end all of it, so that it is packed tightly."""
         known = self.stream.events
-        ahead = [event for event in self.end if not known or event.number > known[-1].number]
+        ahead = [event for event in self.ahead if not known or event.number > known[-1].number]
         events = [*self.missing(), *ahead]
         is_end = bool(events) and events[-1].is_terminal
         is_needed = self.is_record_replaced and (is_end or bool(self.upstream_id))

@@ -8,7 +8,7 @@ Rule 2: a reader, slow or gone, changes nothing here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import (
@@ -56,6 +56,7 @@ class Job:
         timing: Timing,
         on_item: OnItem | None = None,
         on_end: OnEnd | None = None,
+        on_refused: Callable[[], Awaitable[None]] | None = None,
         claim: Claim | None = None,
     ) -> None:
         self.id = spec.record.id
@@ -65,6 +66,7 @@ class Job:
         self._publisher = Publisher(
             spec, self._scope, mirror=mirror, on_item=on_item, on_end=on_end, clock=clock
         )
+        self._on_refused = on_refused
         self._tried: tuple[Tried, ...] = ()  # in order; the last one may answer
         self._is_steered = False
         self._began_at = clock.monotonic()
@@ -154,7 +156,7 @@ class Job:
         publisher = self._publisher
         if isinstance(reason, BridgeError):
             if not self.stream.events:
-                publisher.refuse(reason)
+                await self.refuse(reason)
             else:
                 await publisher.fail(reason)
         elif reason is EndReason.CANCELLED:
@@ -220,6 +222,16 @@ class Job:
     async def open_queued(self) -> None:
         """Make a background response known before a provider is asked. Raises ``BridgeError``."""
         await self._publisher.open(queued=True)
+
+    async def reserve(self) -> None:
+        """Make the response known to the store alone. Raises ``StoreUnavailable``."""
+        await self._publisher.reserve()
+
+    async def refuse(self, error: BridgeError) -> None:
+        """End it as one that never began: ``on_refused`` is awaited before its readers know."""
+        if self._on_refused is not None:
+            await self._on_refused()
+        self._publisher.refuse(error)
 
     def publish(self, draft: Draft) -> bool:
         """Publish an event of the bridge itself; false if the response has ended."""

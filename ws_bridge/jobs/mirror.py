@@ -95,26 +95,34 @@ class Mirror:
     # One response
 
     async def create(
-        self, record: Record, events: Sequence[Event], stream: Stream, listener: MirrorListener
+        self,
+        record: Record,
+        events: Sequence[Event],
+        stream: Stream,
+        listener: MirrorListener,
+        *,
+        is_promise: bool = False,
     ) -> HeldLease:
         """Make the response known with its first events, and track its stream.
 
         A store that is away is no error: the response continues, and is written when the store is
-        back. A background response is nothing but a promise: for it ``StoreUnavailable`` is raised.
+        back. A background response, or what must be found again by its key, is nothing but a
+        promise: for it ``StoreUnavailable`` is raised.
         """
+        is_promise = is_promise or record.background
         backlog = Backlog(record, Lease(record.id, 1), stream, listener)
         backlog.renewed_at = self._clock.monotonic()
         try:
             backlog.lease = await self._answered(self._store.create(record, events))
             backlog.mark_created(events)
         except (StoreUnavailable, TimeoutError):
-            if record.background:
+            if is_promise:
                 self._delete_later(record)
                 raise StoreUnavailable from None
             self.degraded += 1
             log.warning("store_degraded id=%s", record.id)
         except asyncio.CancelledError:
-            if record.background:  # its client has left before it had the id
+            if is_promise:  # its client has left before it had the id
                 self._delete_later(record)
             else:
                 self._uncertain[record.id] = record
@@ -165,6 +173,14 @@ class Mirror:
             backlog.asked_at = self._clock.monotonic()
             self._note_lease(backlog)
 
+    async def append_opening(self, response_id: str, opening: Sequence[Event]) -> None:
+        """Let the store know the first events first; a store that is away gets them later."""
+        if (backlog := self._tracked.get(response_id)) is not None:
+            backlog.ahead = opening
+            with contextlib.suppress(StoreUnavailable, TimeoutError):
+                await self._answered(self._flush([backlog]))
+            backlog.ahead = ()
+
     async def append_end(
         self,
         response_id: str,
@@ -179,7 +195,7 @@ class Mirror:
         """
         if (backlog := self._tracked.get(response_id)) is None:
             return False
-        backlog.end, backlog.side_data, backlog.item_ids = end, side_data, item_ids
+        backlog.ahead, backlog.side_data, backlog.item_ids = end, side_data, item_ids
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             await self._answered(self._flush([backlog]))
         if self._is_tracked(backlog):
@@ -223,6 +239,7 @@ class Mirror:
             self._delete_later(record)
         if (backlog := self._tracked.get(response_id)) is not None:
             self._forget(backlog)
+            self._delete_later(backlog.record)
 
     # All of them
 

@@ -77,7 +77,8 @@ class Publisher:
         self._sequencer = Sequencer(spec.envelope, spec.lane, clock.wall)
         self._reducer = Reducer()
         self._pending: list[Event] = []  # numbered, and not published yet
-        self._is_recorded = mirror is None  # the store knows the response
+        self._is_recorded = mirror is None  # the store knows the response, and what it begins with
+        self._is_reserved = False  # the store knows the response, and none of its events
         self._lease = HeldLease()  # the mirror's
         self._model = ""  # of the target that answers, where that is another than was asked for
         self._preface: PrefacedDrafts | None = None
@@ -149,6 +150,15 @@ class Publisher:
     def publish_own(self, draft: Draft) -> bool:
         """Publish a draft of the bridge; false as ``publish``."""
         return self._publish(self._sequencer.sequence((draft,)))
+
+    async def reserve(self) -> None:
+        """Let the store know the response before its first event. Raises ``StoreUnavailable``."""
+        if self._mirror is not None:
+            record, listener = self.spec.record, self._scope.listener()
+            self._lease = await self._mirror.create(
+                record, (), self.stream, listener, is_promise=True
+            )
+            self._is_reserved = True
 
     async def open(self, *, queued: bool = False) -> None:
         """Publish what a response begins with, unless it has begun. Raises as ``flush``."""
@@ -247,8 +257,11 @@ class Publisher:
             return False
         if self._mirror is not None:
             opening = [event for event in self._pending if not event.is_terminal]
-            listener, record = self._scope.listener(), self.spec.record
-            self._lease = await self._mirror.create(record, opening, self.stream, listener)
+            if self._is_reserved:
+                await self._mirror.append_opening(self._id, opening)
+            else:
+                listener, record = self._scope.listener(), self.spec.record
+                self._lease = await self._mirror.create(record, opening, self.stream, listener)
             self._mirror.replace_record(self.spec.record)  # the target may be known since then
         self._is_recorded = True
         return True

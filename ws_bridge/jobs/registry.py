@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import ServerDraining, UnsupportedParameter
+from ws_bridge.errors import BridgeError, ServerDraining, UnsupportedParameter
+from ws_bridge.jobs.idempotency import FoundResponse, IdempotentCreates, KeyTaken
 from ws_bridge.jobs.job import Job
 from ws_bridge.jobs.lineage import Lineage, build_chain
 from ws_bridge.jobs.mirror import Mirror
@@ -47,6 +48,7 @@ class JobRegistry:
         upstream: Upstream,
         find_target: FindTarget,
         lineage: Lineage,
+        keys: IdempotentCreates,
         mirror: Mirror,
         observe: Observe,
         policy: JobPolicy,
@@ -57,6 +59,7 @@ class JobRegistry:
         self._upstream = upstream
         self._find_target = find_target
         self.lineage = lineage
+        self._keys = keys
         self._mirror = mirror
         self._observe = observe
         self._policy = policy
@@ -73,7 +76,7 @@ class JobRegistry:
         """Begin a response; its stream has the events.
 
         ``on_parent`` gets the bytes of memory that the turns before it take, and may refuse.
-        Raises ``BridgeError`` if it is refused: nothing was begun then.
+        Raises ``BridgeError`` if it is refused, and ``KeyTaken``: nothing was begun then.
         """
         await self._pacer.wait_turn()
         if self.is_draining:
@@ -92,6 +95,8 @@ class JobRegistry:
         spec = await aside(build, size=echo_weight(create.request))
         if self.is_draining:  # since then
             raise ServerDraining
+        if create.request.idempotency_key is not None:
+            return await self._begin_once(create, spec)
         job = self._job(spec)
         if create.request.background:
             await job.open_queued()
@@ -99,6 +104,30 @@ class JobRegistry:
             job.stop_soon(EndReason.SHUTDOWN)
         self._launch(job)
         return job
+
+    async def find_earlier(self, create: Create) -> FoundResponse | None:
+        """The response of the same create that came before. Raises as its ``find``."""
+        if self.is_draining and create.request.idempotency_key is not None:
+            raise ServerDraining
+        return await self._keys.find(create)
+
+    async def start_or_find(
+        self, create: Create, on_parent: Callable[[int], None] = lambda _: None
+    ) -> Job | FoundResponse:
+        """As ``start``; of creates with one key the first begins, and the others find it."""
+        while True:
+            try:
+                return await self.start(create, on_parent)
+            except KeyTaken:
+                if (found := await self.find_earlier(create)) is not None:
+                    return found
+
+    async def cancel_found(self, found: FoundResponse) -> None:
+        """Ask for the end of a response that was found, wherever it runs.
+
+        Raises ``StoreUnavailable``.
+        """
+        await self._keys.cancel(found)
 
     async def resume(self, claim: Claim) -> None:
         """Generate what another server has begun. Raises ``BridgeError`` if that is impossible."""
@@ -198,7 +227,43 @@ class JobRegistry:
                 "'background' is not enabled for this model.", param="background"
             )
 
-    def _job(self, spec: JobSpec, claim: Claim | None = None) -> Job:
+    async def _begin_once(self, create: Create, spec: JobSpec) -> Job:
+        """Begin a response that its create's key stands for. Raises as ``start``.
+
+        A caller that leaves meanwhile changes nothing: it would leave a key, or a record, of a
+        response that is not being generated.
+        """
+        release = partial(self._keys.release, create, spec.record.id)
+        job = self._job(spec, on_refused=release)
+        beginning = asyncio.create_task(self._begin_held(create, job), name=job.id)
+        self._tasks.add(beginning)
+        beginning.add_done_callback(self._forget_beginning)
+        await asyncio.shield(beginning)
+        return job
+
+    async def _begin_held(self, create: Create, job: Job) -> None:
+        try:
+            await self._keys.acquire(create, job.id, is_begun=False)
+            await (job.open_queued() if create.request.background else job.reserve())
+            await self._keys.acquire(create, job.id, is_begun=True)
+            if self.is_draining:
+                raise ServerDraining
+        except (BridgeError, KeyTaken) as refusal:
+            await job.refuse(refusal if isinstance(refusal, BridgeError) else BridgeError())
+            raise
+        self._launch(job)
+
+    def _forget_beginning(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # a caller that still waits has it
+
+    def _job(
+        self,
+        spec: JobSpec,
+        claim: Claim | None = None,
+        on_refused: Callable[[], Awaitable[None]] | None = None,
+    ) -> Job:
         return Job(
             spec,
             self._upstream,
@@ -208,6 +273,7 @@ class JobRegistry:
             timing=self._policy.timing,
             on_item=self._on_item,
             on_end=self.lineage.append_to_conversation,
+            on_refused=on_refused,
             claim=claim,
         )
 

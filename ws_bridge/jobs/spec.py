@@ -23,6 +23,8 @@ from ws_bridge.store.base import MAX_ANCESTORS, Claim, Record
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Request, Target
 
+LANE = "stream_id"  # in the create of a record
+
 
 class EndReason(Enum):
     """Why a job is stopped from outside."""
@@ -65,9 +67,10 @@ class Create:
 
     @classmethod
     def of_record(cls, record: Record) -> Create:
-        """The create that a stored background response began with. Raises ``InvalidRequest``."""
-        request = parse_create((record.request or {}) | {"input": list(record.input)})
-        return cls(request, record.owner, "background")
+        """The create that a response began with whose record has it. Raises ``InvalidRequest``."""
+        kept = record.request or {}
+        request = parse_create(kept | {"input": list(record.input)})
+        return cls(request, record.owner, "background", kept.get(LANE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +131,9 @@ def build_spec(
         record = claim.record
         created_at = int(fold(claim.events).get("created_at", created_at))
     options = request.passed_on()
-    envelope = Envelope(
-        id=record.id,
-        model=target.name,
-        created_at=created_at,
-        options=echo_of(options),
-        previous_response_id=request.previous_response_id,
-        store=request.store,
-        background=request.background,
-        conversation=conversation_id(request.conversation),
-    )
     return JobSpec(
         record=record,
-        envelope=envelope,
+        envelope=envelope_of(create, record.id, target.name, created_at),
         target=target,
         chain=chain,
         transport=create.transport,
@@ -159,10 +152,24 @@ def echo_weight(request: CreateResponse) -> int:
     return weigh(lists, HEAVY_BYTES) if lists else 0
 
 
+def envelope_of(create: Create, response_id: str, model: str, created_at: int) -> Envelope:
+    """What all snapshots of the create's response share."""
+    request = create.request
+    return Envelope(
+        id=response_id,
+        model=model,
+        created_at=created_at,
+        options=echo_of(request.passed_on()),
+        previous_response_id=request.previous_response_id,
+        store=request.store,
+        background=request.background,
+        conversation=conversation_id(request.conversation),
+    )
+
+
 def _new_record(create: Create, target: Target, chain: Chain, response_id: str) -> Record:
     request = create.request
     lineage = chain.parent.lineage()[-MAX_ANCESTORS:] if chain.parent else []
-    kept = request.model_dump(exclude_none=True, exclude={"input"}) if request.background else None
     return Record(
         id=response_id,
         owner=create.owner,
@@ -172,6 +179,18 @@ def _new_record(create: Create, target: Target, chain: Chain, response_id: str) 
         previous_response_id=request.previous_response_id,
         background=request.background,
         ancestors=tuple(turn.id for turn in reversed(lineage)),
-        request=kept,
+        request=_kept_request(create),
         may_run_again=create.transport == "background" and not request.stream,
     )
+
+
+def _kept_request(create: Create) -> Json | None:
+    """The create without its input and key, where another server may need it.
+
+    That is to go on, or to end what has not even begun: with a key, a response is stored before.
+    """
+    request = create.request
+    if not request.background and request.idempotency_key is None:
+        return None
+    kept = request.model_dump(exclude_none=True, exclude={"input", "idempotency_key"})
+    return kept | ({LANE: create.lane} if create.lane is not None else {})

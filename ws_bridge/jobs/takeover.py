@@ -13,10 +13,18 @@ import logging
 import random
 
 from ws_bridge.clock import Clock
-from ws_bridge.errors import BridgeError, ServerDraining, ServerLost, StoreUnavailable
+from ws_bridge.errors import (
+    BridgeError,
+    InvalidRequest,
+    ServerDraining,
+    ServerLost,
+    StoreUnavailable,
+)
 from ws_bridge.jobs.registry import JobRegistry
-from ws_bridge.protocol.sequencer import end_after_loss, end_for
-from ws_bridge.store.base import Claim, Store, Write
+from ws_bridge.jobs.spec import Create, envelope_of
+from ws_bridge.protocol.events import Event
+from ws_bridge.protocol.sequencer import Sequencer, end_after_loss, end_for
+from ws_bridge.store.base import Claim, Record, Store, Write
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +99,18 @@ class Takeover:
     async def _write_end(self, claim: Claim, error: BridgeError | None) -> None:
         key, events, lost_until = claim.record.id, claim.events, claim.lost_until
         if lost_until is None:
-            ending = Write(claim.lease, [end_for(key, events, error)])
+            opening = [] if events else self._opening(claim.record)
+            ending = Write(claim.lease, [*opening, end_for(key, opening or events, error)])
         else:
             ending = Write(claim.lease, end_after_loss(key, events, lost_until, error), True)
         await self._store.append([ending])
+
+    def _opening(self, record: Record) -> list[Event]:
+        """What a response begins with whose server died before; its record may tell too little."""
+        try:
+            create = Create.of_record(record)
+        except InvalidRequest:
+            return []
+        now = self._clock.wall
+        envelope = envelope_of(create, record.id, create.request.model or "", int(now()))
+        return Sequencer(envelope, create.lane, now).open()

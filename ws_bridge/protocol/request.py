@@ -7,11 +7,13 @@ Rule 2: null means absent. A wrong type is refused with the name of its field.
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Container, Iterable
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
+import orjson
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -39,6 +41,10 @@ NEEDS_NO_CALL = frozenset({"tool_search_output"})
 REFERENCE = "item_reference"
 STREAM_ID = re.compile(r"[A-Za-z0-9_.\-]{1,256}")
 
+# Of draft-ietf-httpapi-idempotency-key-header; Stripe's have at most 255 characters, too.
+IdempotencyKey = Annotated[
+    str, StringConstraints(min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$")
+]
 MetadataKey = Annotated[str, StringConstraints(max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
@@ -72,6 +78,9 @@ PASSED_ON = (
     "truncation",
     "user",
 )
+
+# What may differ between a create and the same one that is sent again.
+NOT_COMPARED = {"input", "idempotency_key", "stream", "stream_options"}
 
 
 class BackgroundOptions(BaseModel):
@@ -113,6 +122,7 @@ class CreateResponse(BaseModel):
     background_options: BackgroundOptions | None = None
     generate: StrictBool = True
     conversation: str | Json | None = None
+    idempotency_key: IdempotencyKey | None = None
 
     context_management: list[Json] | None = None
     include: list[str] | None = None
@@ -148,6 +158,16 @@ class CreateResponse(BaseModel):
     def referenced(self) -> frozenset[str]:
         """The ids of the items that the input refers to."""
         return frozenset() if isinstance(self.input, str) else referenced(self.input)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of what is asked for, but for how the answer is sent; without the key it says nothing.
+
+        A field that a release adds changes none, as long as it is left out. A copy keeps it.
+        """
+        key = (self.idempotency_key or "").encode()
+        asked = self.model_dump(exclude_defaults=True, exclude=NOT_COMPARED) | {"input": self.input}
+        return hmac.digest(key, orjson.dumps(asked, option=orjson.OPT_SORT_KEYS), "sha256").hex()
 
     def with_input(self, items: list[Item]) -> CreateResponse:
         """The same create with another input."""
@@ -242,6 +262,8 @@ def _check(request: CreateResponse) -> None:
     threshold_of(request.context_management or ())
     if request.background and not request.store:
         raise UnsupportedParameter("'background' needs 'store'.", param="background")
+    if request.idempotency_key is not None and not request.store:
+        raise UnsupportedParameter("'idempotency_key' needs 'store'.", param="idempotency_key")
     if request.background_options is not None and request.background_options.is_long:
         _check_long_window(request)
     goes_on = request.previous_response_id is not None or request.conversation is not None
@@ -250,6 +272,8 @@ def _check(request: CreateResponse) -> None:
     for index, item in enumerate(request.items()):
         check_item(item, f"input[{index}]")
     _ = request.referenced  # looked up where large inputs are read: beside the event loop
+    if request.idempotency_key is not None:
+        _ = request.digest
 
 
 def _check_long_window(request: CreateResponse) -> None:

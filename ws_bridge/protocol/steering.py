@@ -192,9 +192,12 @@ def _is_answer(item: Item) -> bool:
 
 
 def can_steer(request: CreateResponse) -> bool:
-    """Not a warm-up, nor what is bound to a conversation, nor what compacts itself."""
+    """Not a warm-up, nor what is bound to a conversation, nor what compacts itself.
+
+    Nor what has an idempotency key, which would not stand for the successor.
+    """
     is_free = request.conversation is None and not request.context_management
-    return is_free and request.generate
+    return is_free and request.generate and request.idempotency_key is None
 
 
 def successor(request: CreateResponse, response_id: str, steers: Sequence[Steer]) -> CreateResponse:

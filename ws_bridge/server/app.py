@@ -19,7 +19,9 @@ from aiohttp import hdrs, web
 
 from ws_bridge.clock import Clock
 from ws_bridge.config import Config, Secrets, Settings, secrets_in
+from ws_bridge.jobs.idempotency import IdempotentCreates
 from ws_bridge.jobs.lineage import Lineage
+from ws_bridge.jobs.log_reader import LogReader
 from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.jobs.observe import JobFinished, JobStarted, line_of
 from ws_bridge.jobs.registry import JobPolicy, JobRegistry
@@ -104,10 +106,12 @@ class Bridge:
         # The jobs between the two.
         self._metrics = Metrics(worker)
         self._mirror = Mirror(self._store, _mirror_timing(config), clock)
+        self._logs = LogReader(self._store)
         self._jobs = JobRegistry(
             upstream=self._answers,
             find_target=models.find,
             lineage=Lineage(self._store, self._conversations),
+            keys=IdempotentCreates(self._store, self._logs, clock),
             mirror=self._mirror,
             observe=self._observe,
             policy=_job_policy(config),
@@ -149,8 +153,9 @@ class Bridge:
             sealer=self._sealer,
             clock=clock,
         )
-        self._responses = responses = ResponseRoutes(
+        responses = ResponseRoutes(
             *(jobs, self._store, self._takeover, self._sockets, clock),
+            logs=self._logs,
             creates=self._creates,
             quotas=self._quotas,
             finish=lambda: self._config.server.on_disconnect == "finish",
@@ -262,7 +267,7 @@ class Bridge:
 
     async def _drain(self, _app: web.Application) -> None:
         self.ready.clear()
-        self._responses.drain()
+        self._logs.drained.set()
         jobs = self._jobs.drain(self._config.server.drain_seconds, self.force)
         await asyncio.gather(self._sockets.drain(self.force), jobs)
 

@@ -20,16 +20,19 @@ from __future__ import annotations
 import math
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv6Address, ip_address
 
 from ws_bridge.config import Limits
 from ws_bridge.errors import RateLimited
+from ws_bridge.jobs.idempotency import FoundResponse
 from ws_bridge.jobs.job import Job
 from ws_bridge.jobs.registry import JobRegistry
 from ws_bridge.jobs.spec import Create
+from ws_bridge.protocol.events import Event
 from ws_bridge.server.auth import LOCAL_OWNER
 from ws_bridge.types import Now
 
@@ -306,16 +309,36 @@ class LimitedCreates:
         """An empty claim; the caller releases it."""
         return MemoryClaim(self._quotas, owner)
 
-    async def start(self, create: Create, claim: MemoryClaim | None = None) -> Job:
-        """Start a response; its request may have a claim already.
+    async def start(self, create: Create, claim: MemoryClaim | None = None) -> Job | FoundResponse:
+        """Start a response, or find that of an earlier create with the same key.
 
+        The request may have a claim already. A response that is found counts as followed, and as
+        no create: its own may be what the key has too many of.
         Raises ``BridgeError`` if the create is refused: nothing was started then.
         """
+        if (found := await self._jobs.find_earlier(create)) is not None:
+            return self._followed(found)
         with self._quotas.response(create.owner, COPIES * create.size, claim) as held:
             own = held.size
-            job = await self._jobs.start(create, lambda size: held.grow(own + COPIES * size))
+            job = await self._jobs.start_or_find(
+                create, lambda size: held.grow(own + COPIES * size)
+            )
+            if isinstance(job, FoundResponse):
+                return self._followed(job)
             held.pass_to(job.id)
         return job
+
+    async def cancel(self, found: FoundResponse) -> None:
+        """Ask for the end of a response that was found. Raises ``StoreUnavailable``."""
+        await self._jobs.cancel_found(found)
+
+    def _followed(self, found: FoundResponse) -> FoundResponse:
+        return replace(found, events=self._counted(found))
+
+    async def _counted(self, found: FoundResponse) -> AsyncIterator[Sequence[Event]]:
+        with self._quotas.follower(found.owner):
+            async for batch in found.events:
+                yield batch
 
 
 def generating(jobs: JobRegistry) -> Runs:

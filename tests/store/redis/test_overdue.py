@@ -10,7 +10,7 @@ from store.contract import append, collect, events_of, record, rerunnable
 from store.opened import expire, opened
 from support.fake_clock import FakeClock, wait_until
 from support.redis_servers import Node, valkey_binary
-from support.scripted_upstream import Scripted, lineage_over
+from support.scripted_upstream import Scripted, keys_over, lineage_over
 
 from ws_bridge.errors import ModelNotFound
 from ws_bridge.jobs.mirror import Mirror, MirrorTiming
@@ -51,6 +51,7 @@ class Search:
             upstream=Scripted(),
             find_target=no_model,
             lineage=lineage_over(store),
+            keys=keys_over(store, clock),
             mirror=Mirror(store, MirrorTiming(), clock),
             observe=lambda _: None,
             policy=JobPolicy(),

@@ -25,6 +25,7 @@ from ws_bridge.types import Json
 
 LIMITS: web.AppKey[Callable[[], Limits]] = web.AppKey("limits")  # they may change
 CLAIM = web.RequestKey("claim", MemoryClaim)  # of the request, until it is answered
+KEY_FIELD = "idempotency_key"
 INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -70,11 +71,29 @@ async def read_body(request: web.Request) -> bytearray:
     return body
 
 
-async def read_create(body: Json) -> CreateResponse:
-    """A create out of its body. Raises ``InvalidRequest``."""
+async def read_create(body: Json, key: str | None = None) -> CreateResponse:
+    """A create out of its body, with the idempotency key of its head, if it has one.
+
+    Raises ``InvalidRequest``.
+    """
+    if key is not None:
+        if body.get(KEY_FIELD) not in (None, key):
+            raise InvalidRequest(
+                "Header and body have different idempotency keys.", param=KEY_FIELD
+            )
+        body = body | {KEY_FIELD: key}
     lists = (body.get("input"), body.get("tools"))
     values = sum(len(given) for given in lists if isinstance(given, list))
-    return await aside(partial(parse_create, body), values=values)
+    size = HEAVY_BYTES if body.get(KEY_FIELD) else 0  # all of it is hashed
+    return await aside(partial(parse_create, body), values=values, size=size)
+
+
+def idempotency_key(request: web.Request) -> str | None:
+    """The header `Idempotency-Key`. Raises ``InvalidRequest`` if it is there more than once."""
+    keys = request.headers.getall("Idempotency-Key", ())
+    if len(keys) > 1:
+        raise InvalidRequest("More than one 'Idempotency-Key' header.", param=KEY_FIELD)
+    return keys[0] if keys else None
 
 
 def limits_of(request: web.Request) -> Limits:

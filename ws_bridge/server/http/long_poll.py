@@ -47,14 +47,10 @@ class PollQuery:
 class LongPolls:
     """The polls that wait in this process."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, drained: asyncio.Event, clock: Clock) -> None:
         self._store = store
+        self._drained = drained  # set: all are answered, and later ones at once
         self._clock = clock
-        self._drained = asyncio.Event()
-
-    def drain(self) -> None:
-        """Answer all of them now, and later ones at once."""
-        self._drained.set()
 
     async def wait(self, query: PollQuery, snapshot: Snapshot) -> None:
         """Return when the poll is to be answered. Raises ``StoreUnavailable``."""

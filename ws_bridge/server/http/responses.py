@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -21,17 +21,20 @@ from ws_bridge.errors import (
     StoreUnavailable,
     UpgradeRequired,
 )
+from ws_bridge.jobs.idempotency import FoundResponse
 from ws_bridge.jobs.job import Job
+from ws_bridge.jobs.log_reader import LogReader
 from ws_bridge.jobs.registry import JobRegistry
 from ws_bridge.jobs.spec import Create, EndReason
 from ws_bridge.jobs.takeover import Takeover
 from ws_bridge.pacing import aside
-from ws_bridge.protocol.events import Event
 from ws_bridge.protocol.history import Chain, Turn, input_items
+from ws_bridge.protocol.request import CreateResponse
 from ws_bridge.server.auth import OWNER
 from ws_bridge.server.http.json import (
     CLAIM,
     flag,
+    idempotency_key,
     integer,
     page,
     read_create,
@@ -59,6 +62,7 @@ class ResponseRoutes:
         sockets: Sockets,
         clock: Clock,
         *,
+        logs: LogReader,
         creates: LimitedCreates,
         quotas: Quotas,
         finish: Callable[[], bool],
@@ -66,11 +70,12 @@ class ResponseRoutes:
         self._jobs = jobs
         self._takeover = takeover
         self._store = store
+        self._logs = logs
         self._sockets = sockets
         self._clock = clock
         self._creates = creates
         self._quotas = quotas
-        self._polls = LongPolls(store, clock)
+        self._polls = LongPolls(store, logs.drained, clock)
         self._finish = finish  # stored responses outlive their client
 
     def routes(self) -> list[web.RouteDef]:
@@ -93,10 +98,12 @@ class ResponseRoutes:
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Create a response: answered as JSON at its end, as SSE, or at once in the background."""
-        body = await read_create(await read_json(request))
+        body = await read_create(await read_json(request), idempotency_key(request))
         transport = "background" if body.background else "sse" if body.stream else "http"
         create = Create(body, request[OWNER], transport)
         job = await self._creates.start(create, request.get(CLAIM))
+        if isinstance(job, FoundResponse):
+            return await self._answer_found(request, body, job)
         with self._cancel_on_disconnect(job):
             if body.stream:
                 events = job.stream.read()
@@ -119,8 +126,19 @@ class ResponseRoutes:
             snapshot = await self._find(request)
             after = integer(request, "starting_after", default=-1)
             is_there = after < snapshot.number  # else the first event may be long in coming
-            events = self._follow(snapshot, after)
+            events = self._logs.read(snapshot.record.id, request[OWNER], after=after)
             return await send_events(request, events, self._clock, is_first_awaited=is_there)
+
+    async def _answer_found(
+        self, request: web.Request, body: CreateResponse, found: FoundResponse
+    ) -> web.StreamResponse:
+        """Answer a create that was sent before as the one before it is, or was, answered."""
+        if body.stream:
+            return await send_events(request, found.events, self._clock, is_first_awaited=True)
+        if not body.background:
+            async for _ in found.events:
+                pass
+        return json_response((await self._snapshot(found.id, found.owner)).response)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel a running response, here or on another server.
@@ -160,10 +178,6 @@ class ResponseRoutes:
         items = await aside(listed, values=Chain(parent, record.input).count())
         return await large_response(page(request, items))
 
-    def drain(self) -> None:
-        """Answer the polls that wait."""
-        self._polls.drain()
-
     async def _poll(self, request: web.Request, query: PollQuery) -> web.Response:
         """Answer with the snapshot, once there is something newer or the time is over."""
         snapshot = await self._find(request)
@@ -175,32 +189,15 @@ class ResponseRoutes:
         answer.headers[NUMBER_HEADER] = str(snapshot.number)
         return answer
 
-    async def _follow(self, snapshot: Snapshot, after: int) -> AsyncIterator[Sequence[Event]]:
-        """All events after a number, to the end.
-
-        Raises ``ResponseNotFound`` if the response is gone before its end was read, and
-        ``StoreUnavailable`` if it exists and was not read to its end.
-        """
-        response_id, owner = snapshot.record.id, snapshot.record.owner
-        last, has_ended = after, False
-        async for batch in self._store.read(response_id, owner, after=after):
-            last, has_ended = batch[-1].number, batch[-1].is_terminal
-            yield batch
-        if has_ended:
-            return
-        found = await self._store.get(response_id, owner)
-        if found is None:
-            raise ResponseNotFound(response_id)
-        if not found.is_terminal or found.number > last:
-            raise StoreUnavailable
-
     async def _find(self, request: web.Request) -> Snapshot:
-        response_id = request.match_info["id"]
-        snapshot = await self._store.get(response_id, request[OWNER])
+        return await self._snapshot(request.match_info["id"], request[OWNER])
+
+    async def _snapshot(self, response_id: str, owner: str) -> Snapshot:
+        snapshot = await self._store.get(response_id, owner)
         if snapshot is not None and snapshot.is_overdue:
             await self._takeover.settle(response_id)
-            snapshot = await self._store.get(response_id, request[OWNER])
-        is_coming = snapshot is None and self._jobs.is_being_stored(response_id, request[OWNER])
+            snapshot = await self._store.get(response_id, owner)
+        is_coming = snapshot is None and self._jobs.is_being_stored(response_id, owner)
         if is_coming or (snapshot is not None and not snapshot.response):
             raise StoreUnavailable  # it was created while the store was away
         if snapshot is None:

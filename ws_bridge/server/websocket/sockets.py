@@ -8,6 +8,7 @@ Rule 3: whatever fails, the client gets a ``BridgeError`` and no other detail.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from ws_bridge.errors import (
     RateLimited,
     ServerDraining,
 )
+from ws_bridge.jobs.idempotency import FoundResponse
 from ws_bridge.jobs.job import Job
 from ws_bridge.jobs.spec import Create, EndReason
 from ws_bridge.pacing import HEAVY_BYTES, aside
@@ -180,6 +182,7 @@ class Socket:
         self._policy = policy
         self._turns: list[asyncio.Task[None]] = []  # a set is 160 bytes more, for each idle socket
         self._running: dict[str | None, Job] = {}
+        self._found: dict[str | None, FoundResponse] = {}  # by lane, as those that run here
         self._stops: dict[str | None, EndReason] = {}
         self._late_drafts: dict[str | None, list[Draft]] = {}
         self._closing: asyncio.Task[None] | None = None
@@ -283,14 +286,18 @@ class Socket:
     async def _run_create(self, start: StartResponse) -> None:
         """Run one create on its lane to its end, then apply what the connection starts next."""
         job: Job | None = None
+        found_end: Event | None = None
         refusal: BridgeError | None = None
         try:
-            job = await self._jobs.start(Create.of(start, self.owner))
-            self._running[start.lane] = job
-            self.connection.response_created(start.lane, job.id)
-            if ending := self._stops.pop(start.lane, None):
-                job.stop_soon(ending)
-            await self._send_events(job, start.lane)
+            begun = await self._jobs.start(Create.of(start, self.owner))
+            self.connection.response_created(start.lane, begun.id)
+            if isinstance(begun, FoundResponse):
+                found_end = await self._send_found(begun, start.lane)
+            else:
+                job = self._running[start.lane] = begun
+                if ending := self._stops.pop(start.lane, None):
+                    job.stop_soon(ending)
+                await self._send_events(job, start.lane)
         except BridgeError as error:
             refusal = error.without_traceback()  # or it and the stream would keep each other alive
             await self._send_error(start, error)
@@ -298,11 +305,13 @@ class Socket:
             log.exception("turn_crashed")
             await self._send_error(start, BridgeError())
         # A cancelled response did not fail, nor one that a limit refused: its parent stays usable.
-        failed = job is None or job.result is None or job.result["status"] == "failed"
-        failed = failed and not isinstance(refusal, RateLimited)
+        failed = _has_failed(job, found_end) and not isinstance(refusal, RateLimited)
         last = await self._send_late_drafts(job, start.lane)
+        if found_end is not None:
+            last = found_end.number
         # No await from here on: what comes for the lane after it is for its next response.
         self._running.pop(start.lane, None)
+        self._found.pop(start.lane, None)
         self._stops.pop(start.lane, None)
         await self._apply(self.connection.response_ended(start, failed=failed, last=last))
 
@@ -322,6 +331,22 @@ class Socket:
                 self.connection.keep_turn(lane, turn)
             await self._outbox.send([event.text for event in batch])
 
+    async def _send_found(self, found: FoundResponse, lane: str | None) -> Event:
+        """Send all events of a response that an earlier create began; returns the last one.
+
+        Raises as ``LogReader.read``: what was sent then is no whole response.
+        """
+        self._found[lane] = found
+        if self._stops.pop(lane, None) is EndReason.CANCELLED:
+            await self._jobs.cancel(found)
+        last: Event | None = None
+        async with contextlib.aclosing(found.events) as batches:  # type: ignore[type-var]
+            async for batch in batches:
+                last = batch[-1]
+                await self._outbox.send([event.text for event in batch])
+        assert last is not None  # noqa: S101 - it was read to its end
+        return last
+
     async def _send_late_drafts(self, job: Job | None, lane: str | None) -> int:
         """Send the events that came after the response's own end; return the last number sent."""
         last = job.stream.events[-1].number if job and job.stream.events else -1
@@ -335,8 +360,22 @@ class Socket:
         ending = ENDINGS[stop.how]
         if job := self._running.get(stop.lane):
             job.stop_soon(ending)
+        elif found := self._found.get(stop.lane):
+            if ending is EndReason.CANCELLED:
+                self._cancel_found(found)
         else:
             self._stops[stop.lane] = ending  # its create is still looking up its parent
+
+    def _cancel_found(self, found: FoundResponse) -> None:
+        """Ask for the end of a response that another socket, or another server, has begun."""
+        cancelling = asyncio.create_task(self._jobs.cancel(found))
+        self._turns.append(cancelling)
+        cancelling.add_done_callback(self._forget_cancelling)
+
+    def _forget_cancelling(self, task: asyncio.Task[None]) -> None:
+        self._turns.remove(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("cancel_lost reason=%s", type(error).__name__)
 
     def _cancel_unstored(self) -> None:
         """The client is gone: stored responses run on, others end (docs/protocol.md §6.6).
@@ -369,6 +408,13 @@ class Socket:
             log.info("last_turn_outlives_its_connection")
         await self._apply([SendFrame(error.frame())])
         await self._outbox.close(ConnectionLimitReached.close)
+
+
+def _has_failed(job: Job | None, found_end: Event | None) -> bool:
+    """Whether a create has failed: its response did, or there is none."""
+    if found_end is not None:
+        return bool(found_end.json()["response"]["status"] == "failed")
+    return job is None or job.result is None or job.result["status"] == "failed"
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
