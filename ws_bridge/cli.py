@@ -9,10 +9,12 @@ editor, and the supervisor of several workers stays small.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ from ws_bridge.errors import ConfigError
 
 if TYPE_CHECKING:
     from ws_bridge.config import Settings
+
+log = logging.getLogger("ws_bridge")
 
 DEFAULT_URL = "ws://127.0.0.1:8787/v1/responses"
 
@@ -61,12 +65,31 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings(options: argparse.Namespace, **server: str | int | None) -> Settings:
-    from ws_bridge.config import load
+    from ws_bridge.config import load, memory
 
     path: Path | None = options.config
     if path is None and Path("config.toml").is_file():
         path = Path("config.toml")
-    return load(path, os.environ, **server)
+    settings = load(path, os.environ, **server)
+    return replace(settings, config=memory.fitted(settings.config, memory.container_limit()))
+
+
+def _log_memory(settings: Settings) -> None:
+    """Say what the server may take where a container limits it; warn if that is too much."""
+    from ws_bridge.config import memory
+
+    limit = memory.container_limit()
+    if limit is None:
+        return
+    total = memory.memory_sum(settings.config, limit)
+    held = memory.most_held(settings.config)
+    log.log(
+        logging.INFO if total.fits else logging.WARNING,
+        "memory_bounds limit_mib=%d needed_mib=%d base_mib=%d workers=%d %s%s",
+        *(total.limit, total.base + total.bounds, total.base, settings.config.server.workers),
+        " ".join(f"{name}={size // memory.MIB}" for name, size in held.items()),
+        "" if total.fits else ": it is too much, and the kernel may end the server",
+    )
 
 
 def _chat(options: argparse.Namespace) -> int:
@@ -110,6 +133,7 @@ def _serve(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("host", "port", "workers")}
     settings = _settings(options, **given)
     logs.set_up(settings.config.server.log_level, logs.secrets_of(settings))
+    _log_memory(settings)
     if settings.config.server.workers > 1:
         from ws_bridge.processes import supervisor
 

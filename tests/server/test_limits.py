@@ -7,11 +7,10 @@ from ws_bridge.protocol.json_limits import JsonLimits
 from ws_bridge.protocol.turn_cache import TurnCache
 from ws_bridge.server.limits import (
     MIB,
+    cache_limits,
     conversation_limits,
-    most_held,
     output_quotas,
     socket_policy,
-    turn_cache,
 )
 from ws_bridge.store.conversations import ConversationLimits
 
@@ -24,7 +23,7 @@ def test_the_defaults_of_the_configuration_are_those_of_the_parts():
     default = config()
     assert conversation_limits(default) == ConversationLimits()
     assert vars(output_quotas(default)) == vars(OutputQuotas(OutputLimits(), "local"))
-    assert vars(turn_cache(default)) == vars(TurnCache())
+    assert vars(TurnCache(*cache_limits(default))) == vars(TurnCache())
     assert socket_policy(default).rules == ConnectionLimits()
 
 
@@ -40,8 +39,8 @@ def test_each_bound_is_carried_over_in_bytes():
         cached_mib=10,
     )
     assert conversation_limits(given) == ConversationLimits(3 * MIB, 4)
-    assert output_quotas(given)._limits == OutputLimits(5, 6, 7)
-    assert vars(turn_cache(given)) == vars(TurnCache(8 * MIB, 9 * MIB, 10 * MIB))
+    assert output_quotas(given).limits == OutputLimits(5, 6, 7)
+    assert cache_limits(given) == (8 * MIB, 9 * MIB, 10 * MIB)
 
 
 def test_a_sockets_rules_are_carried_over():
@@ -62,22 +61,3 @@ def test_a_sockets_rules_are_carried_over():
     )
     assert (policy.unread_seconds, policy.max_message_bytes) == (9.0, 64 * MIB)
     assert policy.finish_on_disconnect
-
-
-def test_what_a_process_may_hold_is_the_sum_of_its_limits():
-    usual = {name: size // MIB for name, size in most_held(config()).items()}
-    assert usual == {
-        "asked_mib": 1024,
-        "receiving_mib": 256 + 2 * 64,
-        "cached_mib": 512,
-        "responses_mib": 2 * 1024,
-        "followers": 400,
-        "backlog_mib": 256,
-        "max_mib": 640,
-    }
-
-
-def test_one_alone_may_be_larger_than_the_limit_of_all():
-    assert most_held(config(asked_mib=64))["asked_mib"] == (64 // 8 + 5 * 64) * MIB
-    shared = Config(store={"url": "redis://h"})
-    assert most_held(shared)["max_mib"] == 0

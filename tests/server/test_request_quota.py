@@ -13,10 +13,10 @@ from support.raw_client import RawClient
 from support.scripted_upstream import Scripted, answer, message, opening
 from support.slow_reader import SlowReader
 
+from ws_bridge.config.memory import COPIES
 from ws_bridge.pacing import HEAVY, aside
 from ws_bridge.protocol.json_limits import weigh
 from ws_bridge.server.auth import LOCAL_OWNER, names_of
-from ws_bridge.server.quotas import COPIES
 
 MIB = 2**20
 KEYS = {"keys_env": ["KEYS"]}

@@ -19,6 +19,7 @@ from aiohttp import hdrs, web
 
 from ws_bridge.clock import Clock
 from ws_bridge.config import Config, Secrets, Settings, secrets_in
+from ws_bridge.config.memory import most_held
 from ws_bridge.jobs.idempotency import IdempotentCreates
 from ws_bridge.jobs.lineage import Lineage
 from ws_bridge.jobs.log_reader import LogReader
@@ -38,7 +39,6 @@ from ws_bridge.server.json_responses import NO_STORE, json_response
 from ws_bridge.server.limits import (
     cache_limits,
     conversation_limits,
-    most_held,
     output_quotas,
     socket_policy,
 )

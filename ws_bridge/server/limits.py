@@ -7,38 +7,10 @@ from ws_bridge.jobs.output_quotas import OutputLimits, OutputQuotas
 from ws_bridge.protocol.actions import ConnectionLimits
 from ws_bridge.protocol.json_limits import JsonLimits
 from ws_bridge.server.auth import LOCAL_OWNER
-from ws_bridge.server.quotas import ALONE, COPIES
 from ws_bridge.server.websocket.sockets import SocketPolicy
 from ws_bridge.store.conversations import ConversationLimits
 
 MIB = 2**20
-# What else a reader of a response's events takes, in MiB: its connection and what is written to it.
-FOLLOWER_MIB = 0.2
-# A message that is complete is there as its frames, as bytes and as text, one at a time.
-MESSAGE_COPIES = 2
-# Events of a running response: as they were sent, and once more in what it looks like by now.
-EVENT_COPIES = 2
-
-
-def most_held(config: Config) -> dict[str, int]:
-    """Bytes that the process may hold beside its base, by the limit that bounds them.
-
-    Its base is the interpreter, litellm, its tables of tokens, and what connections take.
-    """
-    server, limits, store = config.server, config.limits, config.store
-    largest = server.max_message_mib
-    alone = limits.asked_mib / ALONE + COPIES * largest
-    is_kept_here = store.url.startswith("memory://")
-    held = {
-        "asked_mib": max(limits.asked_mib, alone),
-        "receiving_mib": limits.receiving_mib + MESSAGE_COPIES * largest,
-        "cached_mib": limits.cached_mib,
-        "responses_mib": EVENT_COPIES * limits.responses_mib,
-        "followers": FOLLOWER_MIB * limits.followers,
-        "backlog_mib": store.backlog_mib,
-        "max_mib": store.max_mib * 5 / 4 if is_kept_here else 0,  # conversations have a quarter
-    }
-    return {name: int(most * MIB) for name, most in held.items()}
 
 
 def conversation_limits(config: Config) -> ConversationLimits:

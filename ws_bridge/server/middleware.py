@@ -17,11 +17,12 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from ws_bridge.config.memory import COPIES
 from ws_bridge.errors import BridgeError, InvalidApiKey, OriginNotAllowed
 from ws_bridge.server.auth import KEY_NAME, OWNER, Authenticator, Client
 from ws_bridge.server.http.json import CLAIM
 from ws_bridge.server.json_responses import error_response, from_http_exception, new_request_id
-from ws_bridge.server.quotas import COPIES, Quotas
+from ws_bridge.server.quotas import Quotas
 from ws_bridge.server.websocket.outbox import BUFFER_BYTES
 
 log = logging.getLogger(__name__)

@@ -27,6 +27,7 @@ from functools import partial
 from ipaddress import IPv6Address, ip_address
 
 from ws_bridge.config import Limits
+from ws_bridge.config.memory import ALONE, COPIES
 from ws_bridge.errors import RateLimited
 from ws_bridge.jobs.idempotency import FoundResponse
 from ws_bridge.jobs.job import Job
@@ -43,11 +44,7 @@ WINDOW_SECONDS = 60.0
 # 9 MB; a client with more addresses than that is not stopped by a limit for each.
 MOST_NAMES = 10_000
 MIB = 2**20
-# A body is there as objects, adapted, as litellm's copy, as its JSON and as what is sent: at their
-# peak a text of 20 MB took 4.1 times its bytes, and 120,000 items 4.2 times their objects.
-COPIES = 5
 SMALL = COPIES * 64 * 1024  # bytes: so little is served whatever all others have asked together
-ALONE = 8
 CHECK_EVERY = 64  # responses of a key that begin: those that are over are dropped then
 
 MESSAGES = {

@@ -10,6 +10,7 @@ from functools import partial
 from aiohttp import web
 
 from ws_bridge.config import Limits
+from ws_bridge.config.memory import COPIES
 from ws_bridge.errors import InvalidRequest
 from ws_bridge.pacing import HEAVY_BYTES, aside
 from ws_bridge.protocol.json_limits import (
@@ -20,7 +21,7 @@ from ws_bridge.protocol.json_limits import (
     weigh,
 )
 from ws_bridge.protocol.request import CreateResponse, parse_create
-from ws_bridge.server.quotas import COPIES, MemoryClaim
+from ws_bridge.server.quotas import MemoryClaim
 from ws_bridge.types import Json
 
 LIMITS: web.AppKey[Callable[[], Limits]] = web.AppKey("limits")  # they may change
