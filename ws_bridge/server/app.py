@@ -107,18 +107,7 @@ class Bridge:
         self._metrics = Metrics(worker)
         self._mirror = Mirror(self._store, _mirror_timing(config), clock)
         self._logs = LogReader(self._store)
-        self._jobs = JobRegistry(
-            upstream=self._answers,
-            find_target=models.find,
-            lineage=Lineage(self._store, self._conversations),
-            keys=IdempotentCreates(self._store, self._logs, clock),
-            mirror=self._mirror,
-            observe=self._observe,
-            policy=_job_policy(config),
-            clock=clock,
-            sealer=self._sealer,
-            on_item=sealed_items.record,
-        )
+        self._jobs = self._make_jobs(sealed_items)
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.set_callbacks(
             on_cancelled=self._jobs.cancel, on_followed=self._mirror.mark_followed
@@ -136,6 +125,20 @@ class Bridge:
         self._middleware = AccessMiddleware(authenticator_of(config, secrets), self._quotas)
         self.app = self._build_app()
         self._add_gauges()
+
+    def _make_jobs(self, sealed_items: SealedItems) -> JobRegistry:
+        return JobRegistry(
+            upstream=self._answers,
+            find_target=self._models.find,
+            lineage=Lineage(self._store, self._conversations),
+            keys=IdempotentCreates(self._store, self._logs, self._clock),
+            mirror=self._mirror,
+            observe=self._observe,
+            policy=_job_policy(self._config),
+            clock=self._clock,
+            sealer=self._sealer,
+            on_item=sealed_items.record,
+        )
 
     def _build_app(self) -> web.Application:
         config, jobs, clock = self._config, self._jobs, self._clock
