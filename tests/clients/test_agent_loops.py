@@ -137,17 +137,6 @@ def normal(body: Json) -> Json:
     return json.loads(MINTED.sub(lambda found: ids[found[0]], text))
 
 
-def asked_of(fake: FakeSockets, model: str) -> list[Json]:
-    """The requests that came for a model, in order; Gemini has its name in the path."""
-    sent = [create for create in fake.creates() if create["model"] == model]
-    posted = (entry for entry in fake.log if isinstance(entry["body"], dict))
-    return sent + [
-        entry["body"]
-        for entry in posted
-        if f"/{model}:" in entry["path"] or entry["body"].get("model") == model
-    ]
-
-
 @pytest.mark.parametrize("family", AGENT_FAMILIES, ids=lambda family: family.name)
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 async def test_a_loop_ends_and_its_provider_gets_its_own_words_back(
@@ -158,7 +147,7 @@ async def test_a_loop_ends_and_its_provider_gets_its_own_words_back(
     answer = LOOPS[story, client](road.way(way, history), family.model(model), HOSTED[family.name])
     assert await answer == "Oslo is booked."
     model = family.route.partition("/")[2] + model
-    asked = asked_of(fake, model)
+    asked = fake.asked(model)
     assert len(asked) == 4
     is_chained, is_stored = HISTORIES[history]
     has_moved = way == "elsewhere" and story != "handover"  # the handoff itself is no such tool
