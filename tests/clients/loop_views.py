@@ -12,13 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from clients.loops import BOOKER, CITY, QUESTION, SEALED
-from upstreams.agent_loop import (
-    Step,
-    anthropic_blocks,
-    gemini_parts,
-    responses_items,
-    story_of,
-)
+from upstreams.agent_loop import anthropic_blocks, gemini_parts, responses_items
+from upstreams.stories import Step, story_of
 
 Json = dict[str, Any]
 

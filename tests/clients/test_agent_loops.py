@@ -16,7 +16,6 @@ from clients.roads import (
     WAYS,
     Pair,
     Road,
-    asked_of,
     normal,
     providers,
     road_to,
@@ -78,7 +77,7 @@ async def test_a_loop_ends_and_its_provider_gets_its_own_words_back(
     answer = LOOPS[story, client](road.way(way, history), family.model(model), HOSTED[family.name])
     assert await answer == "Oslo is booked."
     model = family.route.partition("/")[2] + model
-    asked = asked_of(fake, model)
+    asked = fake.asked(model)
     assert len(asked) == 4
     is_chained, is_stored = HISTORIES[history]
     moves = MOVES[story] if WAYS[way][-1] else 0

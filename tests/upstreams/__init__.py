@@ -20,8 +20,8 @@ Transport (all SSE; combine freely with the scenarios below): ``drop`` ends amid
 All three families: ``echo`` answers with what it got (JSON of the input, or of the messages);
 ``toolloop`` calls get_weather until it finds a tool's output, and then repeats that.
 
-Those and Gemini: ``journey``, ``handover``, ``namespaced`` are loops of several turns
-(`agent_loop`).
+Those and Gemini: the names of `stories` are loops of several turns (`agent_loop`); a gate is one of
+each turn, and is released by ``step_name(model, number)``.
 
 Responses: hugeline (5 MB delta) bigN (N x "word") reasoning rawreasoning (adds reasoning_text)
 tools (two calls) rtools (reasoning first) refusal annot (web search, citations) logprobs phase

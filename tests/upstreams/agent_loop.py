@@ -1,8 +1,8 @@
 """Three turns of tools and an answer, told in every dialect: what an agent goes through.
 
-A model named ``…journey…`` tells them; ``handover`` calls a handoff, ``namespaced`` the tools of a
-namespace. Each step thinks and signs its thought; the first one also runs a tool of the provider's
-own (none in chat). Which step comes next is seen by the tool outputs in the request.
+The model's name has that of its story (`stories`). Each step thinks and signs its thought; the
+first one of some also runs a tool of the provider's own (none in chat). Which step comes next is
+seen by the tool outputs in the request.
 """
 
 from __future__ import annotations
@@ -10,66 +10,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from upstreams.responses import ResponsesScript
+from upstreams.stories import Call, Step, story_of
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of the client's tool."""
-
-    name: str
-    arguments: Json
-    namespace: str = ""
-
-    @property
-    def flat(self) -> str:
-        """What a provider without namespaces calls it."""
-        return f"{self.namespace}__{self.name}" if self.namespace else self.name
-
-    @property
-    def written(self) -> str:
-        return json.dumps(self.arguments, separators=(",", ":"))
-
-
-@dataclass(frozen=True)
-class Step:
-    """One answer of the model."""
-
-    thought: str
-    text: str = ""
-    calls: tuple[Call, ...] = ()
-    is_searched: bool = False
-
-
-def _weather(city: str, namespace: str = "") -> Call:
-    return Call("get_weather", {"city": city}, namespace)
-
-
-def _steps(namespace: str = "", *, last: Call | None = None) -> tuple[Step, ...]:
-    booking = last or Call("book", {"city": "Oslo"}, namespace)
-    return (
-        Step("Paris first.", "Looking at Paris.", (_weather("Paris", namespace),), True),
-        Step("Two more.", "", tuple(_weather(city, namespace) for city in ("Oslo", "Rome"))),
-        Step("Oslo it is.", "Booking Oslo.", (booking,)),
-        Step("Done.", "Oslo is booked."),
-    )
-
-
-STORIES = {
-    "journey": _steps(),
-    "handover": _steps(last=Call("transfer_to_booker", {})),
-    "namespaced": _steps("travel"),
-}
-
-
-def story_of(model: str) -> tuple[Step, ...]:
-    """The steps that a model tells; none, if it is of another scenario."""
-    return next((steps for name, steps in STORIES.items() if name in model), ())
 
 
 def _number(steps: tuple[Step, ...], outputs: int) -> int:
@@ -81,14 +27,19 @@ def _number(steps: tuple[Step, ...], outputs: int) -> int:
     raise ValueError("outputs that no step asked for")
 
 
-def step_events(model: str, body: Json, family: str) -> Iterator[Json] | None:
-    """The events of the next step in this family's form; None for other scenarios."""
+def step_events(model: str, body: Json, family: str) -> tuple[str, Iterator[Json]] | None:
+    """The next step: what gates call it, and its events. None if it is no loop."""
     steps = story_of(model)
     if not steps:
         return None
     count, tell = FAMILIES[family]
     number = _number(steps, count(body))
-    return tell(model, number, steps[number])
+    return step_name(model, number), tell(model, number, steps[number])
+
+
+def step_name(model: str, number: int) -> str:
+    """What a step of a model is called: its gates are its own."""
+    return f"{model}-step{number}"
 
 
 # Anthropic
@@ -226,7 +177,8 @@ def _chat_chunks(model: str, number: int, step: Step) -> Iterator[Json]:
 
 
 def _responses_outputs(body: Json) -> int:
-    return sum(item.get("type") == "function_call_output" for item in body["input"])
+    types = (str(item.get("type")) for item in body["input"])
+    return sum(kind.endswith(("call_output", "search_output")) for kind in types)
 
 
 class StepScript(ResponsesScript):
@@ -271,6 +223,17 @@ def _growing(item: Json) -> tuple[Json, list[tuple[str, Json]], Json]:
             ]
             begun = {**item, "arguments": "", "status": "in_progress"}
             return begun, steps, {**arguments, "status": "completed"}
+        case "custom_tool_call":
+            written = {"input": item["input"]}
+            steps = [
+                ("custom_tool_call_input.delta", {"delta": item["input"]}),
+                ("custom_tool_call_input.done", written),
+            ]
+            begun = {**item, "input": "", "status": "in_progress"}
+            return begun, steps, {**written, "status": "completed"}
+        case "tool_search_call":
+            begun = {**item, "status": "in_progress"}
+            return begun, [], {"status": "completed"}
     states = ("in_progress", "searching", "completed")
     steps = [(f"web_search_call.{state}", {}) for state in states]
     return {**item, "status": "in_progress"}, steps, {"status": "completed"}
@@ -289,12 +252,22 @@ def responses_items(number: int, step: Step) -> list[Json]:
         part = {"type": "output_text", "text": step.text, "annotations": [], "logprobs": []}
         said = {"role": "assistant", "status": "completed", "content": [part]}
         items.append({"type": "message", "id": f"msg_up{number}", **said})
-    for place, call in enumerate(step.calls):
-        ids = {"id": f"fc_up{number}_{place}", "call_id": f"call_{number}_{place}"}
-        made = {"name": call.name, "arguments": call.written, "status": "completed"}
-        space = {"namespace": call.namespace} if call.namespace else {}
-        items.append({"type": "function_call", **ids, **made, **space})
+    items += [_call_item(f"{number}_{place}", call) for place, call in enumerate(step.calls)]
     return items
+
+
+def _call_item(number: str, call: Call) -> Json:
+    common = {"call_id": f"call_{number}", "status": "completed"}
+    space = {"namespace": call.namespace} if call.namespace else {}
+    match call.kind:
+        case "custom":
+            written = {"name": call.name, "input": call.arguments["content"], **space}
+            return {"type": "custom_tool_call", "id": f"ctc_up{number}", **common, **written}
+        case "tool_search":
+            asked = {"execution": "client", "arguments": call.arguments}
+            return {"type": "tool_search_call", "id": f"tsc_up{number}", **common, **asked}
+    made = {"name": call.name, "arguments": call.written}
+    return {"type": "function_call", "id": f"fc_up{number}", **common, **made, **space}
 
 
 def _responses_events(model: str, number: int, step: Step) -> Iterator[Json]:

@@ -164,9 +164,9 @@ class FakeProviders:
             return web.json_response(final_response(model, body), headers=headers)
         if "jsonstream" in model:
             return web.json_response(final_response("text", body))
-        events = (
-            agent_loop.step_events(model, body, "responses")
-            or ResponsesScript(model, body).events()
+        model, events = agent_loop.step_events(model, body, "responses") or (
+            model,
+            ResponsesScript(model, body).events(),
         )
         return await self._stream(request, model, events, done="openai" not in model)
 
@@ -177,7 +177,10 @@ class FakeProviders:
             return refused
         if not body.get("stream"):
             return web.json_response(chat_completion(model))
-        events = agent_loop.step_events(model, body, "chat") or chat_events(model, body)
+        model, events = agent_loop.step_events(model, body, "chat") or (
+            model,
+            chat_events(model, body),
+        )
         return await self._stream(request, model, events, named=False)
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
@@ -185,7 +188,10 @@ class FakeProviders:
         model = body["model"]
         if refused := await self._refuse(request, model):
             return refused
-        events = agent_loop.step_events(model, body, "anthropic") or anthropic_events(model, body)
+        model, events = agent_loop.step_events(model, body, "anthropic") or (
+            model,
+            anthropic_events(model, body),
+        )
         return await self._stream(request, model, events, done=False)
 
     async def _gemini(self, request: web.Request) -> web.StreamResponse:
@@ -193,7 +199,10 @@ class FakeProviders:
         model = request.match_info["model"]
         if refused := await self._refuse(request, model):
             return refused
-        events = agent_loop.step_events(model, body, "gemini") or gemini_events(model)
+        model, events = agent_loop.step_events(model, body, "gemini") or (
+            model,
+            gemini_events(model),
+        )
         return await self._stream(request, model, events, named=False, done=False)
 
     async def _ollama(self, request: web.Request) -> web.StreamResponse:

@@ -111,6 +111,16 @@ class FakeSockets(FakeProviders):
         """The creates of all connections."""
         return [frame for _, frame in self.frames]
 
+    def asked(self, model: str) -> list[Json]:
+        """What came for a model over sockets, and over HTTP; Gemini has its name in the path."""
+        sent = [create for create in self.creates() if create["model"] == model]
+        posted = (entry for entry in self.log if isinstance(entry["body"], dict))
+        return sent + [
+            entry["body"]
+            for entry in posted
+            if f"/{model}:" in entry["path"] or entry["body"].get("model") == model
+        ]
+
     def places(self) -> list[tuple[int, str | None]]:
         """On which connection and lane each create came."""
         return [(number, frame.get("stream_id")) for number, frame in self.frames]
@@ -172,14 +182,16 @@ class FakeSockets(FakeProviders):
         accidents = self.accidents[model]
         accident = accidents.pop(0) if accidents else None
         body = {"input": items}
-        loop = agent_loop.step_events(model, body, "responses")
-        events = loop or ResponsesScript(model, body, response_id).events()
+        gated, events = agent_loop.step_events(model, body, "responses") or (
+            model,
+            ResponsesScript(model, body, response_id).events(),
+        )
         for count, event in enumerate(events, start=1):
             if accident and count > accident.after:
                 connection.running.discard(lane)
                 await _happen(connection, lane, accident)
                 return
-            await self._hold(connection.request, model, count)
+            await self._hold(connection.request, gated, count)
             if "response" in event:
                 event["response"] |= {"id": response_id, "previous_response_id": previous}
                 event["response"]["metadata"] = create.get("metadata", {})

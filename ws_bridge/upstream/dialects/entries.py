@@ -49,7 +49,7 @@ class ContentPart:
     url: str = ""
     file_id: str = ""
     name: str = ""  # of a file
-    detail: str = ""  # of an image: "low", "high", "auto"
+    detail: str = ""  # of an image: "low", "high", "auto", "original"
 
     @property
     def data_url(self) -> str:

@@ -57,6 +57,15 @@ def test_several_texts_are_a_list_where_the_provider_takes_it() -> None:
     assert write(user("a", "b"), variant=variant_of("openai"))[0]["content"] == parts
 
 
+def test_a_picture_in_all_its_detail_is_in_high_detail_where_that_is_the_most() -> None:
+    def detail(variant: str) -> str:
+        turn = user(replace(IMAGE, detail="original"))
+        content = write(turn, variant=variant_of(variant))[0]["content"]
+        return content[0]["image_url"]["detail"]
+
+    assert (detail("openai"), detail("groq")) == ("original", "high")
+
+
 def test_pictures_of_a_result_follow_it_as_the_users() -> None:
     assert write(called("see", IMAGE))[1:] == [
         {"role": "tool", "tool_call_id": "call_1", "content": "see"},

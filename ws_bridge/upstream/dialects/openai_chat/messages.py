@@ -128,7 +128,8 @@ class MessageWriter:
         if part.kind == "text":
             return {"type": "text", "text": part.text}
         if part.kind == "image":
-            detail = {"detail": part.detail} if part.detail else {}
+            is_known = part.detail != "original" or self.variant.knows_original
+            detail = {"detail": part.detail if is_known else "high"} if part.detail else {}
             return {"type": "image_url", "image_url": {"url": part.data_url, **detail}}
         if part.kind == "file":
             return FILES[self.variant.files](part)

@@ -35,6 +35,7 @@ class Variant:
     takes_user_after_tool: bool = True
     takes_text_lists: bool = False  # else several texts are one
     takes_tool_parts: bool = False  # images in the messages of tools
+    knows_original: bool = False  # else the most detail of an image is "high"
     nests_audio: bool = True  # else sound is bare base64
     takes_empty_turns: bool = True  # an assistant's message without text and calls
     reasoning: str = "reasoning_content"  # the field of thoughts in the history; "": none
@@ -114,6 +115,7 @@ OPENAI = Variant(
     reasoning="",  # it has none; what servers behind its name write is sealed with its field
     knows_allowed_tools=True,
     verbosity=True,
+    knows_original=True,
     tiers=frozenset({"auto", "default", "flex", "priority", "scale"}),
     search="web_search_options",
     files="file",
