@@ -49,8 +49,7 @@ faults: .venv/.dev
 autobahn: .venv/.dev
 	.venv/bin/python -m tests.autobahn
 
-# The snippets of docs/clients.md that the suite does not run, with the newest AI SDK and Codex;
-# before a release. Needs npm and node.
+# The snippets of docs/clients.md that need npm, with the newest AI SDK and Codex; before a release.
 try-clients: .venv/.dev .venv-clients/.installed
 	.venv/bin/python -m tests.try_clients
 

@@ -1,64 +1,69 @@
-"""``make try-clients``: the snippets of docs/clients.md whose packages the suite does not install.
+"""The snippets of docs/clients.md that need npm: run as they stand, against a bridge of that page.
 
-Each is run as it stands against a bridge of the page's configuration; exit status 1 if one prints
-something else than what is shown.
+`tests/real` runs them with the packages of the lock, and ``make try-clients`` with the newest: exit
+status 1 if one prints something else than what is shown.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
 import tomllib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from support import snippets
 from support.fleet import Fresh
-from support.snippets import ADDRESS, ROOT, fits, of_kind
+from support.snippets import ADDRESS, ROOT, Snippet, fits, of_kind
 
 PAGE = ROOT / "docs/clients.md"
-PACKAGES = ROOT / ".venv-clients"
-FOLDER = PACKAGES / "snippets"  # below it, as node looks for packages in the folders above
-PROGRAMS = {
-    "js node": ["node"],
-    "sh codex": ["bash", "-eu"],
-}
+PROGRAMS = {"js node": ["node"], "sh codex": ["bash", "-eu"]}
+NEWEST = ROOT / ".venv-clients"
 
 
-async def main() -> int:
-    """Run them all; the exit status."""
+async def tried(packages: Path) -> list[tuple[Snippet, str]]:
+    """Each snippet, and what it prints or why it fails, with what npm has installed in a folder."""
     page = snippets.read(PAGE.read_text(encoding="utf-8"))
     [config] = of_kind(page, "toml bridge")
     [environment] = of_kind(page, "sh environment")
     [codex] = of_kind(page, "toml codex")
     variables = snippets.exported(environment.text)
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir()
+    found = []
+    with TemporaryDirectory(dir=packages) as folder:  # node looks for packages in the folders above
+        async with Fresh(tomllib.loads(config.text), variables) as bridge:
+            await bridge.wait_ready()
+            host = bridge.url.removeprefix("http://")
+            (Path(folder) / "config.toml").write_text(
+                codex.text.replace(ADDRESS, host), encoding="utf-8"
+            )
+            environ = snippets.surroundings(
+                {name: text.replace(ADDRESS, host) for name, text in variables.items()}
+            )
+            environ["PATH"] = f"{packages / 'node_modules/.bin'}{os.pathsep}{environ['PATH']}"
+            environ["CODEX_HOME"] = folder
+            for snippet in of_kind(page, *PROGRAMS):
+                text = snippet.text.replace(ADDRESS, host)
+                command = PROGRAMS[snippet.kind]
+                try:
+                    said = await snippets.run(command, text, environ, Path(folder))
+                except AssertionError as failed:
+                    said = str(failed)
+                found.append((snippet, said))
+    return found
+
+
+async def main() -> int:
+    """Try them all; the exit status."""
     wrong = 0
-    async with Fresh(tomllib.loads(config.text), variables) as bridge:
-        await bridge.wait_ready()
-
-        def placed(text: str) -> str:
-            return text.replace(ADDRESS, bridge.url.removeprefix("http://"))
-
-        (FOLDER / "config.toml").write_text(placed(codex.text), encoding="utf-8")
-        environ = snippets.surroundings({name: placed(text) for name, text in variables.items()})
-        environ["PATH"] = f"{PACKAGES / 'node_modules/.bin'}{os.pathsep}{environ['PATH']}"
-        environ["CODEX_HOME"] = str(FOLDER)
-        for snippet in of_kind(page, *PROGRAMS):
-            command = PROGRAMS[snippet.kind]
-            try:
-                said = await snippets.run(command, placed(snippet.text), environ, FOLDER)
-            except AssertionError as failed:
-                said = str(failed)
-            is_right = fits(snippet.prints or "", said)
-            print(f"{snippet}: {'as shown' if is_right else 'NOT as shown:'}")  # noqa: T201
-            if not is_right:
-                wrong += 1
-                print(said)  # noqa: T201
+    for snippet, said in await tried(NEWEST):
+        is_right = fits(snippet.prints or "", said)
+        wrong += not is_right
+        print(f"{snippet}: {'as shown' if is_right else 'NOT as shown:'}")  # noqa: T201
+        if not is_right:
+            print(said)  # noqa: T201
     return min(wrong, 1)
 
 

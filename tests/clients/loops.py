@@ -32,6 +32,7 @@ from clients.servers import KEY
 from httpx import AsyncClient
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.utils.function_calling import convert_to_openai_function
 from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI
 from openai.types.responses import Response
@@ -223,12 +224,29 @@ async def by_pydantic(way: Way, model: str, hosted: str) -> str:
 
 async def by_langchain(way: Way, model: str, hosted: str) -> str:
     """LangChain, which has no WebSocket."""
+    own: list[Json] = [{"type": hosted, **CONTAINERS[hosted]}] if hosted else []
+    tools = _langchain_tools(way)
+    return await _run_langchain(way, model, tools, [*own, *tools.values()])
+
+
+async def by_langchain_namespace(way: Way, model: str, search: str) -> str:
+    """LangChain with its tools in a namespace, which it has no word for."""
+    tools = _langchain_tools(way)
+    functions = [{"type": "function", **convert_to_openai_function(one)} for one in tools.values()]
+    space = {"type": "namespace", "name": "travel", "description": "Trips.", "tools": functions}
+    found = [{"type": "tool_search"}] if search == "web_search" else []
+    return await _run_langchain(way, model, tools, [space, *found])
+
+
+def _langchain_tools(way: Way) -> dict[str, BaseTool]:
     trip = Trip(way)
     functions = (trip.get_weather, trip.book)
-    tools: dict[str, BaseTool] = {
-        call.__name__: StructuredTool.from_function(coroutine=call) for call in functions
-    }
-    own: list[Json] = [{"type": hosted, **CONTAINERS[hosted]}] if hosted else []
+    return {call.__name__: StructuredTool.from_function(coroutine=call) for call in functions}
+
+
+async def _run_langchain(
+    way: Way, model: str, tools: dict[str, BaseTool], offered: list[Any]
+) -> str:
     async with AsyncClient() as connections:  # its own are of all loops
         chat = ChatOpenAI(
             model=model,
@@ -243,7 +261,7 @@ async def by_langchain(way: Way, model: str, hosted: str) -> str:
             include=[SEALED],
             reasoning={"effort": "low", "summary": "auto"},
         )
-        agent = chat.bind_tools([*own, *tools.values()])
+        agent = chat.bind_tools(offered)
         messages: list[BaseMessage] = [HumanMessage(QUESTION)]
         answer = await agent.ainvoke(messages)
         while answer.tool_calls:
@@ -279,5 +297,6 @@ LOOPS = {
     ("journey", "pydantic"): by_pydantic,
     ("journey", "langchain"): by_langchain,
     ("namespaced", "agents"): by_namespace,
+    ("namespaced", "langchain"): by_langchain_namespace,
     ("handover", "agents"): by_handoff,
 }
