@@ -54,7 +54,6 @@ HOSTED: dict[str, tuple[Json, ...]] = {
     **dict.fromkeys(
         (
             *("anthropic-code", "anthropic-container", "anthropic-called-by-code"),
-            "anthropic-expired-container",
             *("bedrock-nova-code", "gemini-code", "responses-hosted-tools"),
         ),
         (CODE,),

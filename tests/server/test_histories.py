@@ -199,4 +199,4 @@ def unmarked(messages):
 
 
 def test_there_is_a_dump():
-    assert "20d21c1" in dumps.names()
+    assert "db25e65" in dumps.names()

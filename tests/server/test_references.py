@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from support.redis_servers import Node, valkey_binary
 from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
 
 HI = {"type": "message", "role": "user", "content": "hi"}
@@ -84,3 +85,54 @@ async def test_an_item_is_compacted_by_its_id(asked):
     assert (status, "one" in seen(upstream)) == (200, True)
     status, unknown = await bridge.post(path, model="m", input=[{"id": "msg_none"}])
     assert (status, unknown["error"]["message"]) == (400, NOT_FOUND)
+
+
+@pytest.fixture(scope="module")
+def node():
+    with Node(valkey_binary()) as one:
+        yield one
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["of-the-bridge", "of-the-provider"])
+async def test_an_item_of_another_key_is_not_found_on_any_server_nor_way(serve, node, named):
+    """Nor is it told apart from one that does not exist, and the provider is not asked."""
+    config = {"auth": {"keys_env": ["KEYS"]}, "store": {"url": node.url}}
+    script = answer("secret") if named else wire("secret", "msg_own")
+    upstreams = Scripted(script), Scripted(script)
+    one, other = [await serve(each, config, {"KEYS": "key-a,key-b"}) for each in upstreams]
+    _, first = await one.json("POST", "/v1/responses", "key-a", model="m", input="hi")
+    [item] = first["output"]
+    _, kept = await one.json("POST", "/v1/conversations", "key-a", items=[HI])
+    _, listed = await one.json("GET", f"/v1/conversations/{kept['id']}/items", "key-a")
+    _, inputs = await one.json("GET", f"/v1/responses/{first['id']}/input_items", "key-a")
+    own = {item["id"]: None, inputs["data"][0]["id"]: None, listed["data"][0]["id"]: kept["id"]}
+    for server, upstream in zip((one, other), upstreams, strict=True):
+        asked = len(upstream.requests)
+        for name in own:
+            refused = await refusals(server, "key-b", {"type": "item_reference", "id": name})
+            assert set(refused) == {f"Item with id '{name}' not found."}
+        assert len(upstream.requests) == asked
+    for name, conversation in own.items():  # of a conversation: for a turn of it
+        asked = {"model": "m", "input": [{"id": name}], "conversation": conversation}
+        status, _ = await other.json("POST", "/v1/responses", "key-a", **asked)
+        assert status == 200
+    assert [len(request.input()) for request in upstreams[1].requests] == [1, 1, 2]
+
+
+async def refusals(server, key, reference):
+    """What each way to name an item says."""
+    ways = (
+        ("/v1/responses", {"model": "m", "input": [HI, reference]}),
+        ("/v1/responses", {"model": "m", "input": [HI, reference], "background": True}),
+        ("/v1/responses/input_tokens", {"model": "m", "input": [HI, reference]}),
+        ("/v1/responses/compact", {"model": "m", "input": [HI, reference]}),
+        ("/v1/conversations", {"items": [reference]}),
+    )
+    said = []
+    for path, body in ways:
+        status, refused = await server.json("POST", path, key, **body)
+        assert status == 400
+        said.append(refused["error"]["message"])
+    client = await server.connect(headers={"Authorization": f"Bearer {key}"})
+    [error] = await client.turn(input=[HI, reference])
+    return [*said, error["error"]["message"]]

@@ -48,7 +48,6 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     "anthropic-mcp": {"order hosted": UNSEEN},
     "anthropic-fetch": {"order hosted": UNSEEN},
     "anthropic-container": {"order hosted": UNSEEN},
-    "anthropic-expired-container": {"order hosted": UNSEEN},
     "anthropic-tool-search": {"order hosted": UNSEEN},
     "anthropic-called-by-code": {"order hosted": UNSEEN},
     "anthropic-paused": {"order hosted": UNSEEN},
@@ -168,7 +167,6 @@ OLDER: dict[str, dict[str, str]] = {
             "code",
             "fetch",
             "container",
-            "expired-container",
             "tool-search",
             "called-by-code",
         )

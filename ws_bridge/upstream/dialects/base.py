@@ -80,6 +80,7 @@ class ReaderInput:
     provider: str = ""
     options: Json = field(default_factory=dict)
     response_id: str = ""  # the bridge's own
+    now: float = 0.0  # wall time in seconds, when the provider is asked
 
 
 @dataclass(frozen=True, slots=True)

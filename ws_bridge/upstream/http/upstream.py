@@ -112,15 +112,15 @@ class DialectUpstream:
         """All that is sent, and what reads the answer. Raises ``UpstreamError``."""
         family = self._families[self._family_of(request.target)]
         access = await self._access(request.target)
-        facts = self._facts(request.target)
+        facts, now = self._facts(request.target), self._clock.wall()
         written, body = await aside(
-            partial(_written, family, request, facts, self._keys, self._clock.wall()),
+            partial(_written, family, request, facts, self._keys, now),
             values=request.weight(),
             size=request.chain.weight(HEAVY_BYTES),
         )
         seals = MakerSeals(request.target.maker, self._keys)
         known = (written.tools, seals, facts.provider, request.options)
-        given = ReaderInput(*known, response_id=request.response_id)
+        given = ReaderInput(*known, response_id=request.response_id, now=now)
         return WrittenRequest(access, written, body, partial(family.reader, given))
 
     async def _asked(

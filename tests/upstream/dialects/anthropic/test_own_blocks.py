@@ -18,7 +18,8 @@ from upstreams.frames import frame
 from ws_bridge.protocol.history import PROVIDER_TURN, Chain, Turn
 from ws_bridge.protocol.tools import ToolTable
 from ws_bridge.upstream.dialects.anthropic.request import write
-from ws_bridge.upstream.dialects.base import WriterInput
+from ws_bridge.upstream.dialects.anthropic.stream import MessagesReader
+from ws_bridge.upstream.dialects.base import ReaderInput, WriterInput
 
 F = {"type": "function", "name": "f"}
 ASKED = {"type": "message", "role": "user", "content": "Go"}
@@ -192,11 +193,13 @@ def test_a_call_that_code_has_made_goes_back_with_its_caller_and_the_container()
         ("2026-01-01T00:00:00.5", 1767225600.4, True),
         ("soon", 1e12, True),
         (None, 1e12, True),
+        ("2025-01-01T00:00:00Z", 1e12, True),  # when it was told of, too: clocks differ
     ],
 )
 def test_a_container_is_named_until_it_has_expired(expires_at, now, is_named):
     ended = goodbye(container={"id": "container_1", "expires_at": expires_at})
-    told = read(hello(), text(0, "a"), ended)
+    reading = MessagesReader(ReaderInput(seals=SEALS, now=1_750_000_000.0))
+    told = read_on(reading, hello(), text(0, "a"), ended)
     items = [ASKED, turn(side_data(told), *told.output), MORE]
     given = WriterInput("claude-sonnet-4-5", "anthropic", items, {}, seals=SEALS, now=now)
     body = write(given).body

@@ -8,6 +8,7 @@ Rule 4: a call that Anthropic ran and its result go back together. A call may wa
 only beside calls of the client's, in the newest turn of the model.
 Rule 5: side data of a form that this release does not write is nothing: the items are sent.
 Rule 6: a container is named until it has expired; afterwards Anthropic would refuse the request.
+One that had expired before it was told of says that clocks differ: it is named.
 """
 
 from __future__ import annotations
@@ -104,16 +105,17 @@ class Container:
     expires: float = 0.0
 
     @classmethod
-    def of(cls, given: Any) -> Container:
-        """The container that a message names; one without a name if it is none."""
+    def of(cls, given: Any, now: float) -> Container:
+        """The container that a message names at a time; one without a name if it is none."""
         name = given.get("id") if isinstance(given, dict) else None
         if not isinstance(name, str):
             return cls()
         try:
-            end = datetime.fromisoformat(str(given.get("expires_at")))
+            parsed = datetime.fromisoformat(str(given.get("expires_at")))
         except ValueError:
             return cls(mended(name))
-        return cls(mended(name), end.replace(tzinfo=end.tzinfo or UTC).timestamp())
+        end = parsed.replace(tzinfo=parsed.tzinfo or UTC).timestamp()
+        return cls(mended(name), end if end > now else 0.0)
 
 
 def side_data_of(blocks: Iterable[MessageBlock], container: Container) -> Json | None:

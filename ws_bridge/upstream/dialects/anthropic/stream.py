@@ -162,7 +162,7 @@ class MessagesReader(EventReader):
     def _note_end(self, fields: Json) -> None:
         known = {key: fields[key] for key in ("stop_reason", "stop_details") if fields.get(key)}
         self._stop |= known
-        container = Container.of(fields.get("container"))
+        container = Container.of(fields.get("container"), self._given.now)
         self._container = container if container.name else self._container
 
     def _message_stop(self, _data: Json) -> list[Draft]:
