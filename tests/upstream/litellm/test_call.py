@@ -59,3 +59,10 @@ def test_parameters_are_dropped_where_the_operator_wants_it():
     assert "drop_params" not in arguments(CHAT, is_native=False)
     dropping = Target("x", "groq/x", drop_params=True)
     assert arguments(dropping, is_native=False)["drop_params"] is True
+
+
+def test_a_model_that_is_asked_in_chat_goes_by_its_name_whoever_its_provider_is():
+    for provider in ("openai", "openrouter", "xai"):
+        asked = arguments(Target("x", f"{provider}/chat_completions/a/b"), is_native=False)
+        assert (asked["model"], asked["use_chat_completions_api"]) == (f"{provider}/a/b", True)
+    assert "use_chat_completions_api" not in arguments(CHAT, is_native=False)

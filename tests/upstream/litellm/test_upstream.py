@@ -26,7 +26,7 @@ from ws_bridge.protocol.history import Turn
 from ws_bridge.protocol.references import response_of
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.protocol.sealing import UNSIGNED
-from ws_bridge.upstream.base import COMPLETE
+from ws_bridge.upstream.base import COMPLETE, Target
 from ws_bridge.upstream.litellm.upstream import LitellmUpstream
 from ws_bridge.upstream.retry import MAX_RETRY_WAIT
 
@@ -564,3 +564,15 @@ async def test_a_custom_tools_call_is_one_of_its_kind(fake):
     tool = {"type": "custom", "name": "get_weather"}
     answer = await ask(request(target(fake, "chat", "oneshottool"), tools=[tool]))
     assert [item["type"] for item in answer.output] == ["custom_tool_call"]
+
+
+@pytest.mark.parametrize("provider", ["openai", "openrouter"])
+async def test_litellm_posts_a_chat_only_model_to_chat_under_its_own_name(fake, provider):
+    """Openrouter's would else be asked in its Responses API, for a model with two names."""
+    model = f"{provider}/chat_completions/m-text"
+    asked = Target("m", model, fake.base_url + "/v1", KEY, retries=0, via="litellm")
+    result = await ask(request(asked), LitellmUpstream())
+    assert (result.error, result.text) == (None, "Hello, world!")
+    assert [(call["path"], call["body"]["model"]) for call in fake.log] == [
+        ("/v1/chat/completions", "m-text")
+    ]

@@ -17,7 +17,7 @@ from ws_bridge.types import Json
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.dialects.base import ProviderRequest
 from ws_bridge.upstream.litellm import internals
-from ws_bridge.upstream.profiles import account_headers, profile_of
+from ws_bridge.upstream.profiles import CHAT_ONLY, account_headers, profile_of
 
 CONNECT_SECONDS = 10.0
 WRITE_SECONDS = 30.0
@@ -50,9 +50,20 @@ class Call:
             **body,
             **more,
             **access(self.target),
-            "model": self.target.model,
+            **_model_of(self.target),
             internals.NO_MCP: True,  # else litellm runs some MCP tools itself
         }
+
+
+def _model_of(target: Target) -> Json:
+    """The model, and whether it is asked in Chat Completions.
+
+    Of OpenAI's models alone litellm knows the word for that; of others it were a part of the name.
+    """
+    provider, _, name = target.model.partition("/")
+    if not name.startswith(CHAT_ONLY):
+        return {"model": target.model}
+    return {"model": f"{provider}/{name.removeprefix(CHAT_ONLY)}", internals.CHAT_ONLY: True}
 
 
 def access(target: Target) -> Json:

@@ -65,6 +65,7 @@ PRETENDED = "Mock"  # the class of an answer that litellm only pretends to strea
 CLIENT = LitellmPart("client", "the httpx client inside of litellm's own")
 SDK_CLIENT = LitellmPart("aclient_session", "the httpx client of providers behind OpenAI's SDK")
 NEW_CLIENT = LitellmPart("create_client", "makes the httpx client inside of litellm's own")
+CHAT_ONLY = "use_chat_completions_api"  # an argument: a provider of Responses is asked in chat
 NO_MCP = "_skip_mcp_handler"  # an argument: litellm runs no MCP tool by itself
 
 # The way to a provider, where litellm's own code for it is asked for one part.
