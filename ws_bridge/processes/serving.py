@@ -88,9 +88,14 @@ def run(coroutine: Coroutine[Any, Any, int]) -> int:
     From now on large pieces of memory are given back when they are freed.
     """
     give_back_large()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(coroutine)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes uvloop's event loop; None where there is no uvloop."""
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:
-        return asyncio.run(coroutine)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(coroutine)
+        return None
+    return uvloop.new_event_loop

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -69,8 +70,13 @@ def exit_process(code: int) -> int:
     A daemon thread may be in the middle of litellm's import. To wait for it takes seconds, and the
     interpreter would tear down what the thread uses.
     """
-    if not any(thread.daemon for thread in threading.enumerate()):
-        return code
+    if any(thread.daemon for thread in threading.enumerate()):
+        end_process(code)
+    return code
+
+
+def end_process(code: int) -> NoReturn:
+    """End the process at once, with all that it has logged and printed written."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -20,9 +20,9 @@ from ws_bridge import logs
 from ws_bridge.config import Settings
 from ws_bridge.errors import ConfigError
 from ws_bridge.processes import serving, signals
+from ws_bridge.processes.messages import DRAIN, LISTENING, READY, RELIEVE, UNUSABLE
 from ws_bridge.processes.signals import StopSignals
 from ws_bridge.processes.sockets import tls
-from ws_bridge.processes.supervisor import DRAIN, LISTENING, READY, RELIEVE, UNUSABLE
 
 
 def main(number: int, fds: Sequence[int], *, is_replacement: bool = False) -> int:
@@ -30,7 +30,10 @@ def main(number: int, fds: Sequence[int], *, is_replacement: bool = False) -> in
     signals.exit_on_signal()
     # Unbuffered: what comes after the line is for another reader.
     with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as commands:
-        settings = Settings.from_json(commands.readline())
+        line = commands.readline()
+    if not line.endswith(b"\n"):  # the supervisor has ended already
+        return 0
+    settings = Settings.from_json(line)
     logs.set_up(settings.config.server.log_level, logs.secrets_of(settings))
     try:
         listening = [socket.socket(fileno=fd) for fd in fds]
