@@ -31,7 +31,6 @@ from support.workers import (
 )
 from upstreams import FakeProviders
 
-from ws_bridge.processes.signals import StopSignals, wait_until_any
 from ws_bridge.processes.supervisor import (
     LONGEST_PAUSE,
     TRIES,
@@ -466,15 +465,6 @@ async def test_a_stop_while_the_template_loads_is_obeyed_at_once(node, litellm, 
 
 
 # The parts
-
-
-async def test_the_first_signal_stops_and_the_second_forces():
-    stop_signals = StopSignals()
-    stop_signals.signal_received()
-    assert (stop_signals.stop.is_set(), stop_signals.force.is_set()) == (True, False)
-    stop_signals.signal_received()
-    assert stop_signals.force.is_set()
-    await wait_until_any(asyncio.Event(), stop_signals.stop)
 
 
 def test_an_end_is_logged_with_its_code_or_its_signal():

@@ -59,14 +59,14 @@ class Watched:
 
     def __init__(self, caplog):
         config = Config.model_validate({"server": {"port": 0}, "models": [DEMO]}, strict=False)
-        self._caplog = caplog
+        self._caplog, settings = caplog, Settings(config)
         self.hands = FakeClock()
         self.paused = []
         self.stop_signals = StopSignals()
         sockets = sockets_module.listen(config, 1)
         clock = replace(self.hands.clock(), sleep=self._sleep)
         self._supervisor = Supervisor(
-            Settings(config), sockets, self.stop_signals, lambda _: None, clock
+            settings, lambda: settings, sockets, self.stop_signals, lambda _: None, clock=clock
         )
 
     async def __aenter__(self):

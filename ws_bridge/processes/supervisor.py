@@ -32,9 +32,21 @@ from ws_bridge.processes.children import (
     fork_worker,
     run_worker,
 )
-from ws_bridge.processes.messages import DRAIN, FORCE, LISTENING, READY, RELIEVE, UNUSABLE
+from ws_bridge.processes.control import reloads
+from ws_bridge.processes.messages import (
+    DRAIN,
+    FORCE,
+    LEAVE,
+    LISTENING,
+    READY,
+    RELIEVE,
+    SETTINGS,
+    UNUSABLE,
+)
+from ws_bridge.processes.reload_requests import ReloadRequests
 from ws_bridge.processes.signals import StopSignals, wait_until_any
-from ws_bridge.processes.sockets import listen, tls
+from ws_bridge.processes.sockets import control_socket, listen, tls
+from ws_bridge.processes.worker_reload import ANSWERS, WorkerReload
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +68,15 @@ class Worker:
     exit_code: int | None = None  # minus the signal's number if a signal ended it
 
 
-def run(settings: Settings, announce: Callable[[Sequence[socket.socket]], None]) -> int:
+def run(
+    settings: Settings,
+    load: Callable[[], Settings],
+    announce: Callable[[Sequence[socket.socket]], None],
+) -> int:
     """Serve with several workers until stopped, and return the exit code. Raises ``ConfigError``.
 
-    ``announce`` is called once, when all of them accept connections.
+    ``load`` reads the settings again; ``announce`` is called once, when all of the workers accept
+    connections.
     """
     config = settings.config
     if config.store.url.startswith("memory://"):
@@ -68,12 +85,20 @@ def run(settings: Settings, announce: Callable[[Sequence[socket.socket]], None])
             "memory://, which lives in one: set 'store.url' to a Redis or Valkey, or 'workers' to 1"
         )
     tls(config)  # its error is reported once, by this process
-    return asyncio.run(_run(settings, announce))
+    return asyncio.run(_run(settings, load, announce))
 
 
-async def _run(settings: Settings, announce: Callable[[Sequence[socket.socket]], None]) -> int:
+async def _run(
+    settings: Settings,
+    load: Callable[[], Settings],
+    announce: Callable[[Sequence[socket.socket]], None],
+) -> int:
+    stop_signals = signals.catch_signals()
     sockets = listen(settings.config, settings.config.server.workers)
-    return await Supervisor(settings, sockets, signals.catch_signals(), announce).run()
+    control = control_socket(settings.config)
+    supervisor = Supervisor(settings, load, sockets, stop_signals, announce)
+    async with reloads(supervisor.requests, control):
+        return await supervisor.run()
 
 
 class Supervisor:
@@ -82,12 +107,15 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
+        load: Callable[[], Settings],
         sockets: Sequence[Sequence[socket.socket]],
         stop_signals: StopSignals,
         announce: Callable[[Sequence[socket.socket]], None],
+        *,
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
-        self._settings = settings
+        self._reload = WorkerReload(clock)
+        self.requests = ReloadRequests(settings, load, self._reload, stop_signals.hangup)
         self._sockets = sockets
         self._signals = stop_signals
         self._announce = announce
@@ -104,15 +132,16 @@ class Supervisor:
     async def run(self) -> int:
         """Return the exit code when all workers have ended. Raises ``ConfigError``."""
         template = asyncio.create_task(self._keep_template())
+        lame_duck = asyncio.create_task(self._leave())
         ending = asyncio.create_task(self._stop_workers())
         try:
             async with asyncio.TaskGroup() as tasks:
                 for number, listening in enumerate(self._sockets, start=1):
                     tasks.create_task(self._keep_running(number, listening, tasks))
         finally:
-            for task in (template, ending):
+            for task in (template, lame_duck, ending):
                 task.cancel()
-            await asyncio.gather(template, ending, return_exceptions=True)
+            await asyncio.gather(template, lame_duck, ending, return_exceptions=True)
         if self._unusable:
             raise ConfigError(self._unusable)
         log.info("stopped")
@@ -180,11 +209,18 @@ class Supervisor:
             log.error("worker_cannot_start number=%d reason=%s", number, failure.strerror)  # noqa: TRY400 - the reason is enough
             return None
         worker = Worker(number, child)
-        child.send(self._settings.to_json())
+        requests = self.requests
+        child.send(f"{SETTINGS} {requests.generation} {requests.settings.to_json()}")
         self._workers.add(worker)
+        self._reload.join(child, number)
         log.info("worker_started number=%d pid=%d", number, child.pid)
-        if self._signals.stop.is_set():
-            child.send(FORCE if self._signals.force.is_set() else DRAIN)
+        for event, word in (
+            (self._signals.leave, LEAVE),
+            (self._signals.stop, DRAIN),
+            (self._signals.force, FORCE),
+        ):
+            if event.is_set():
+                child.send(word)
         return worker
 
     async def _keep_template(self) -> None:
@@ -203,10 +239,13 @@ class Supervisor:
             self._receive(worker, message, reason)
         worker.exit_code = await worker.child.wait()
         self._workers.discard(worker)
+        self._reload.leave(worker.child)
         worker.retiring.set()
         self._record_exit(worker)
 
     def _receive(self, worker: Worker, message: str, reason: str) -> None:
+        if message in ANSWERS:
+            self._reload.receive(worker.child, message, reason)
         if message == LISTENING and worker.number not in self._listening:
             self._listening.add(worker.number)
             if len(self._listening) == len(self._sockets):
@@ -233,11 +272,20 @@ class Supervisor:
         if self._signals.stop.is_set() and worker.ready.is_set() and not is_well:
             self._failed = True
 
+    async def _leave(self) -> None:
+        """Have the workers say that they are not ready, a while before the stop."""
+
+        def seconds() -> float:
+            self._send_all(LEAVE)
+            return self.requests.settings.config.server.lame_duck_seconds if self._was_ready else 0
+
+        await signals.lame_duck(self._signals, seconds, self._clock)
+
     async def _stop_workers(self) -> None:
         """Drain the workers when the stop comes, force them when it is time, kill the rest."""
         await self._signals.stop.wait()
         self._send_all(DRAIN)
-        limit = self._settings.config.server.drain_seconds + GRACE_SECONDS
+        limit = self.requests.settings.config.server.drain_seconds + GRACE_SECONDS
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._signals.force.wait(), limit)
         self._send_all(FORCE)

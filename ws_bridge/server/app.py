@@ -91,9 +91,10 @@ class Bridge:
     ) -> None:
         config, secrets = settings.config, settings.secrets
         self._config, self._clock = config, (clock := clock or Clock())
+        self.lame_duck = asyncio.Event()  # set from outside: not ready any more, but serving
         self.force = asyncio.Event()  # set from outside: a drain waits no longer
-        self.ready = asyncio.Event()  # set: responses can be made
-        self.broken = asyncio.Event()  # set: the upstream could not be started
+        # Set: responses can be made; the upstream could not be started.
+        self.ready, self.broken = asyncio.Event(), asyncio.Event()
         # Where answers are kept, and where they come from.
         self._owners = Owners(owner_names(config, secrets))
         self._store, self._conversations = _stores(config, secrets, clock, self._owners)
@@ -124,18 +125,21 @@ class Bridge:
             on_cancelled=self._jobs.cancel, on_followed=self._mirror.mark_followed
         )
         # What clients may ask of them.
-        self._quotas = Quotas(
-            config.limits,
-            runs=generating(self._jobs),
-            limit_reached=self._metrics.limit_reached,
-            now=clock.monotonic,
-        )
+        self._quotas = self._build_quotas()
         self._creates = LimitedCreates(self._jobs, self._quotas)
         cache = TurnCache(*cache_limits(config))
         self._sockets = Sockets(self._creates, socket_policy(config), cache, clock)
         self._middleware = AccessMiddleware(authenticator_of(config, secrets), self._quotas)
         self.app = self._build_app()
         self._add_gauges()
+
+    def _build_quotas(self) -> Quotas:
+        return Quotas(
+            self._config.limits,
+            runs=generating(self._jobs),
+            limit_reached=self._metrics.limit_reached,
+            now=self._clock.monotonic,
+        )
 
     def _build_app(self) -> web.Application:
         config, jobs, clock = self._config, self._jobs, self._clock
@@ -280,7 +284,8 @@ class Bridge:
         return json_response({"status": "ok"})
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        is_ready = self.ready.is_set() and self._store.is_available()
+        is_serving = self.ready.is_set() and not self.lame_duck.is_set()
+        is_ready = is_serving and self._store.is_available()
         answer = json_response({"status": "ready" if is_ready else "not ready"})
         answer.set_status(200 if is_ready else 503)
         return answer
