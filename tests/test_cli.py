@@ -46,7 +46,7 @@ class Served:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environ(**more),
+            env=environ(WS_BRIDGE__SERVER__LAME_DUCK_SECONDS="0", **more),
         )
         self.lines = []
         for line in self.process.stdout:

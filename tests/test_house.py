@@ -36,7 +36,9 @@ FLOORS: tuple[frozenset[str], ...] = (
 # What other rooms may import of a room that hides the rest: a seam and its values.
 SEAMS = {
     "store": ("store/base.py", "store/conversations.py"),
-    "upstream": ("upstream/base.py", "upstream/prices.py", "upstream/summary.py"),
+    "upstream": (
+        *("upstream/base.py", "upstream/preload.py", "upstream/prices.py", "upstream/summary.py"),
+    ),
     "server": ("server/app.py", "server/transport/listener.py"),
 }
 # These put the parts together, so they name the concrete ones.

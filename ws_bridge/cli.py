@@ -1,6 +1,7 @@
-"""`ws-bridge`: serve, chat, check. Flags → configuration, configuration → exit code.
+"""`ws-bridge`: serve, reload, chat, check. Flags → configuration, configuration → exit code.
 
-Exit codes: 0 well, 1 a check failed, 2 the configuration or the command line cannot be used.
+Exit codes: 0 well, 1 a check failed or a reload was refused, 2 the configuration or the command
+line cannot be used.
 
 Each command imports its own modules when it runs: a server starts sooner without the terminal's
 editor, and the supervisor of several workers stays small.
@@ -13,7 +14,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, help="listen there instead; 0 is any free port")
     serve.add_argument("--workers", type=int, help="so many processes; they need a shared store")
 
+    reload = commands.add_parser("reload", help="have a running server read its config again")
+    reload.set_defaults(command=_reload)
+    reload.add_argument("--config", type=Path, help="the server's config.toml")
+    reload.add_argument("--socket", default="", help="its control socket, if not that of the file")
+
     talk = commands.add_parser("chat", help="chat over the WebSocket in the terminal")
     talk.set_defaults(command=_chat)
     talk.add_argument("--url", default=DEFAULT_URL, help=f"default: {DEFAULT_URL}")
@@ -64,14 +70,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(options: argparse.Namespace, **server: str | int | None) -> Settings:
+def _settings(options: argparse.Namespace, **server: str | int | None) -> Callable[[], Settings]:
+    """What loads the settings: each time from the file that there is now."""
     from ws_bridge.config import load, memory
 
+    path = _config_file(options)
+
+    def settings() -> Settings:
+        found = load(path, os.environ, **server)
+        return replace(found, config=memory.fitted(found.config, memory.container_limit()))
+
+    return settings
+
+
+def _config_file(options: argparse.Namespace) -> Path | None:
     path: Path | None = options.config
     if path is None and Path("config.toml").is_file():
         path = Path("config.toml")
-    settings = load(path, os.environ, **server)
-    return replace(settings, config=memory.fitted(settings.config, memory.container_limit()))
+    return path
 
 
 def _log_memory(settings: Settings) -> None:
@@ -105,7 +121,7 @@ def _check(options: argparse.Namespace) -> int:
     from ws_bridge.upstream.model_table import build
     from ws_bridge.upstream.router import Router
 
-    settings = _settings(options)
+    settings = _settings(options)()
     logs.set_up("error", logs.secrets_of(settings))
     routes = build(settings.config, settings.secrets)
 
@@ -131,32 +147,36 @@ def _serve(options: argparse.Namespace) -> int:
     from ws_bridge import logs
 
     given = {name: getattr(options, name) for name in ("host", "port", "workers")}
-    settings = _settings(options, **given)
+    load = _settings(options, **given)
+    settings = load()
     logs.set_up(settings.config.server.log_level, logs.secrets_of(settings))
     _log_memory(settings)
+
+    def announce(listening: Sequence[socket.socket]) -> None:
+        _announce(settings, listening)
+
     if settings.config.server.workers > 1:
         from ws_bridge.processes import supervisor
 
-        return supervisor.run(settings, lambda listening: _announce(settings, listening))
-    return _serve_alone(settings)
+        return supervisor.run(settings, load, announce)
+    from ws_bridge.processes import single
+
+    return single.run(settings, load, announce)
 
 
-def _serve_alone(settings: Settings) -> int:
-    from ws_bridge.processes import serving, signals
-    from ws_bridge.processes.sockets import listen, tls
+def _reload(options: argparse.Namespace) -> int:
+    from ws_bridge.config import load_key
+    from ws_bridge.processes import control
 
-    async def serve() -> int:
-        stop_signals = signals.catch_signals()
-        [listening] = listen(settings.config)
-        return await serving.serve(
-            settings,
-            listening,
-            stop_signals,
-            tls=tls(settings.config),
-            on_listening=lambda: _announce(settings, listening),
+    path = options.socket or load_key(_config_file(options), "server", "control_socket")
+    if not path:
+        raise ConfigError(
+            "key 'server.control_socket' is not set, so the server cannot be asked: set it and "
+            "restart the server, or send SIGHUP to its process"
         )
-
-    return signals.exit_process(serving.run(serve()))
+    has_reloaded, outcome = control.ask(str(path))
+    print(outcome, file=sys.stdout if has_reloaded else sys.stderr)
+    return 0 if has_reloaded else 1
 
 
 def _announce(settings: Settings, listening: Sequence[socket.socket]) -> None:

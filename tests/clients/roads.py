@@ -131,14 +131,3 @@ def normal(body: Json) -> Json:
     for found in MINTED.finditer(text):
         ids.setdefault(found[0], f"{found[1]}_{len(ids) + 1}")
     return json.loads(MINTED.sub(lambda found: ids[found[0]], text))
-
-
-def asked_of(fake: FakeSockets, model: str) -> list[Json]:
-    """The requests that came for a model, in order; Gemini has its name in the path."""
-    sent = [create for create in fake.creates() if create["model"] == model]
-    posted = (entry for entry in fake.log if isinstance(entry["body"], dict))
-    return sent + [
-        entry["body"]
-        for entry in posted
-        if f"/{model}:" in entry["path"] or entry["body"].get("model") == model
-    ]

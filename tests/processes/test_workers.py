@@ -5,42 +5,42 @@ empty `litellm` stands before the real one on the path and never ends its import
 """
 
 import asyncio
-import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 from prometheus_client import generate_latest
-from support.fake_clock import FakeClock
 from support.fleet import KEYS, Fresh, models_for
 from support.hang import HANG_SECONDS
 from support.redis_servers import Node, valkey_binary
+from support.workers import (
+    BROKEN,
+    DEMO,
+    ENDLESS,
+    STEP_SECONDS,
+    Watched,
+    children,
+    lives,
+    until,
+    workers_of,
+)
 from upstreams import FakeProviders
 
-from ws_bridge.config import Config
-from ws_bridge.processes.signals import StopSignals, wait_until_any
-from ws_bridge.processes.sockets import listen
 from ws_bridge.processes.supervisor import (
     LONGEST_PAUSE,
     TRIES,
-    Supervisor,
     exit_reason,
     pause_after,
 )
 from ws_bridge.server.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
-DEMO = {"name": "demo", "model": "demo/demo", "drop_params": True}
 TERMINALS = ("response.completed", "response.failed", "response.incomplete", "error")
-STEP_SECONDS = 0.03
-ENDLESS = "import threading; threading.Event().wait()"
-BROKEN = "raise ImportError('it is broken')"
 
 
 @pytest.fixture(scope="module")
@@ -95,32 +95,6 @@ def litellm(tmp_path):
         return {"PYTHONPATH": str(tmp_path)}
 
     return write
-
-
-async def until(is_true):
-    async with asyncio.timeout(HANG_SECONDS):
-        while not is_true():  # noqa: ASYNC110 - looks at processes
-            await asyncio.sleep(STEP_SECONDS)
-
-
-def children(pid):
-    """The processes that a process started and that have not ended."""
-    with contextlib.suppress(FileNotFoundError):
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(child) for child in found if lives(int(child))]
-    return []
-
-
-def lives(pid):
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False
-
-
-def workers_of(bridge):
-    """Their numbers and process ids, of those that run."""
-    started = re.findall(r"worker_started number=(\d+) pid=(\d+)", bridge.log())
-    return {int(number): int(pid) for number, pid in started if lives(int(pid))}
 
 
 class Client:
@@ -416,61 +390,6 @@ async def test_a_server_whose_workers_cannot_start_can_be_ended_well(node, litel
         assert await bridge.terminate() == 0
 
 
-class Watched:
-    """A supervisor of one real worker in this process; its pauses end when the test ends them."""
-
-    def __init__(self, caplog):
-        config = Config.model_validate({"server": {"port": 0}, "models": [DEMO]}, strict=False)
-        self._log = caplog
-        self.hands = FakeClock()
-        self.paused = []
-        self.stop_signals = StopSignals()
-        sockets = listen(config, 1)
-        clock = replace(self.hands.clock(), sleep=self._sleep)
-        self._supervisor = Supervisor(config, sockets, self.stop_signals, lambda _: None, clock)
-
-    async def __aenter__(self):
-        self._running = asyncio.create_task(self._supervisor.run())
-        return self
-
-    async def __aexit__(self, *_):
-        self.stop_signals.stop_now()
-        await asyncio.gather(self._running, return_exceptions=True)
-
-    async def _sleep(self, seconds):
-        self.paused.append(seconds)
-        await self.hands.sleep(seconds)
-
-    async def code(self):
-        return await asyncio.wait_for(self._running, HANG_SECONDS)
-
-    def logged(self, word):
-        return [line for line in self._log.messages if line.startswith(word)]
-
-    async def ready(self, killed=0):
-        """The process id of the worker that is ready, other than one that was killed."""
-
-        def pids():
-            workers = self._supervisor._workers
-            return {one.process.pid for one in workers if one.ready.is_set()} - {killed}
-
-        await until(pids)
-        return pids().pop()
-
-    async def kill(self):
-        """Kill the worker that is ready; its process id."""
-        pid = await self.ready()
-        os.kill(pid, signal.SIGKILL)
-        return pid
-
-    async def pauses(self, count):
-        """Return when the last of so many pauses has begun."""
-        await until(lambda: len(self.paused) == count and self.hands.sleepers)
-
-    def end_pause(self):
-        self.hands.advance(self.paused[-1])
-
-
 async def test_pauses_grow_while_no_worker_was_ever_ready_up_to_the_last_try(
     caplog, litellm, monkeypatch
 ):
@@ -496,7 +415,7 @@ async def test_a_worker_that_was_ready_is_replaced_at_once_and_never_given_up(
         await watched.ready()
         with monkeypatch.context() as patch:
             patch.setenv("PYTHONPATH", broken)
-            await watched.kill()
+            await watched.kill(with_template=True)
             for count in range(1, TRIES + 2):
                 await watched.pauses(count)
                 assert len(watched.logged("worker_started")) == count + 1
@@ -516,11 +435,10 @@ def test_pauses_double_up_to_the_longest():
 
 
 @pytest.mark.catalogue("W12")
-@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_stop_during_the_start_is_obeyed_at_once(node, litellm, workers, number):
+async def test_a_stop_during_the_start_is_obeyed_at_once(node, litellm, number):
     """It waits for no import; `/healthz` answers beside it, and it is never called ready."""
-    bridge = Fresh(config_of(node.url, workers=workers), litellm(ENDLESS))
+    bridge = Fresh(config_of(node.url, workers=1), litellm(ENDLESS))
     async with bridge, Client(bridge) as client:
         assert (await client.get("/healthz"))[0] == 200
         assert (await client.get("/readyz"))[0] == 503
@@ -531,16 +449,22 @@ async def test_a_stop_during_the_start_is_obeyed_at_once(node, litellm, workers,
         assert children(bridge.pid) == []
 
 
+@pytest.mark.catalogue("W12")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_while_the_template_loads_is_obeyed_at_once(node, litellm, number):
+    bridge = Fresh(config_of(node.url), litellm(ENDLESS))
+    try:
+        bridge._process = await asyncio.to_thread(bridge._spawn)
+        await until(lambda: children(bridge.pid))
+        os.kill(bridge.pid, number)
+        await until(lambda: not bridge._is_alive())
+        assert (bridge._process.exit_code, "Traceback" in bridge.log()) == (0, False)
+        assert children(bridge.pid) == []
+    finally:
+        bridge.close()
+
+
 # The parts
-
-
-async def test_the_first_signal_stops_and_the_second_forces():
-    stop_signals = StopSignals()
-    stop_signals.signal_received()
-    assert (stop_signals.stop.is_set(), stop_signals.force.is_set()) == (True, False)
-    stop_signals.signal_received()
-    assert stop_signals.force.is_set()
-    await wait_until_any(asyncio.Event(), stop_signals.stop)
 
 
 def test_an_end_is_logged_with_its_code_or_its_signal():

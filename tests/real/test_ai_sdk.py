@@ -22,7 +22,6 @@ from clients.roads import (
     WAYS,
     Pair,
     Road,
-    asked_of,
     normal,
     providers,
     road_to,
@@ -135,7 +134,7 @@ async def test_a_loop_ends_and_its_provider_gets_its_own_words_back(
     lost = DROPPED if (history, family.name) == ("resent", "gemini") else set()
     assert answer == ("Oslo is booked.", lost)
     model = family.route.partition("/")[2] + model
-    asked = asked_of(fake, model)
+    asked = fake.asked(model)
     assert len(asked) == 4
     moves = 3 if WAYS[way][-1] else 0
     is_continued = ways.is_chained and not moves

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from peers import CLIENT_KEYS, Peer, at_provider, config_of, expire, next_of, text_of
-from support.fleet import ROOT, Bridge, toml
+from support.fleet import ROOT, Bridge, at_once, toml
 from support.hang import HANG_SECONDS
 from support.tcp_proxy import Proxy
 
@@ -206,7 +206,7 @@ async def test_a_server_whose_log_has_no_room_serves(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = tmp_path / "config.toml"
-    config.write_text(toml({"models": [{"name": "demo", "model": "demo/demo"}]}))
+    config.write_text(toml(at_once({"models": [{"name": "demo", "model": "demo/demo"}]})))
     command = [sys.executable, "-m", "ws_bridge", "serve", "--config", config, "--port", str(port)]
     with open("/dev/full", "w") as full, (tmp_path / "out").open("w") as out:  # noqa: PTH123, ASYNC230 - a device
         server = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=full)  # noqa: S603, ASYNC220 - ours

@@ -75,6 +75,11 @@ def _value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)  # the rest is the same in both
 
 
+def at_once(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration; a server with it closes its port when it is stopped, if it is not set."""
+    return {**config, "server": {"lame_duck_seconds": 0, **config.get("server", {})}}
+
+
 class Bridge:
     """``ws-bridge serve`` with a configuration, in a process.
 
@@ -98,7 +103,7 @@ class Bridge:
         constants = self.constants if constants is None else constants
         self._environ = _surroundings() | KEYS | dict(environ or {})
         self._environ |= {CONSTANTS: json.dumps(dict(constants))} if constants else {}
-        self._config = self.settings(config or {})
+        self._config = at_once(self.settings(config or {}))
         self._reserved = ReservedPort()
         self._folder = tempfile.TemporaryDirectory(prefix="bridge-")
         self._log = Path(self._folder.name, "log")
@@ -167,6 +172,16 @@ class Bridge:
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"it did not end within {seconds:g} s:\n{self.log()}") from None
 
+    @property
+    def config_file(self) -> Path:
+        """What it reads when it starts, and when it is to reload."""
+        return Path(self._folder.name, "config.toml")
+
+    def rewrite(self, config: Mapping[str, Any]) -> None:
+        """Have another configuration from its next start or reload on."""
+        self._config = at_once(self.settings(config))
+        self.config_file.write_text(toml(self._config), encoding="utf-8")
+
     def close(self) -> None:
         """End it, and remove its folder."""
         if self._process:
@@ -187,7 +202,7 @@ class Bridge:
         return self._process is not None and self._process.exit_code is None
 
     def _spawn(self) -> Process:
-        config = Path(self._folder.name, "config.toml")
+        config = self.config_file
         config.write_text(toml(self._config), encoding="utf-8")
         command = [*self.program, "serve", "--config", str(config)]
         if "listen" not in self._config.get("server", {}):

@@ -78,7 +78,7 @@ def served(sections: Mapping[str, Any]) -> Iterator[Served]:
                 listening,
                 stop_signals,
                 tls=None,
-                on_listening=lambda: None,
+                on_listening=lambda _: None,
                 on_ready=lambda: began.set_result(loop),
             )
 

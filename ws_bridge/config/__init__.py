@@ -1,6 +1,6 @@
 """config.toml, the environment and the command line → one frozen value: ``Settings``."""
 
-from ws_bridge.config.load import DEMO_TOML, load
+from ws_bridge.config.load import DEMO_TOML, load, load_key
 from ws_bridge.config.model import Config, Limits, ModelEntry, Secrets, match_wildcard
 from ws_bridge.config.settings import (
     PLAIN,
@@ -21,6 +21,7 @@ __all__ = [
     "Settings",
     "client_keys",
     "load",
+    "load_key",
     "match_wildcard",
     "secrets_in",
 ]

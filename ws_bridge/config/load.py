@@ -53,6 +53,15 @@ def load(
     return Settings(config, secrets)
 
 
+def load_key(
+    path: Path | None, section: str, key: str, environ: Mapping[str, str] = os.environ
+) -> object:
+    """One key as it is given; None if it is not. All else may be wrong. Raises ``ConfigError``."""
+    in_environment, _ = _environment(environ)
+    found = _merged([_read(path, str(path)), in_environment]).get(section)
+    return found.get(key) if isinstance(found, dict) else None
+
+
 def _environment(environ: Mapping[str, str]) -> tuple[Layer, list[str]]:
     if not any(name.startswith(PREFIX) for name in environ):
         return {}, []

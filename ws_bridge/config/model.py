@@ -89,6 +89,8 @@ class ServerConfig(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     listen: tuple[ListenText, ...] = ()
     unix_mode: Annotated[str, Field(pattern=r"^0?[0-7]{3}$")] = "0660"
+    lame_duck_seconds: NotNegative = 5
+    control_socket: str = ""
 
     def addresses(self) -> tuple[ListenAddress, ...]:
         """Where to listen: ``listen``, or ``host`` and ``port`` as its short form."""

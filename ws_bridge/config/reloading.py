@@ -13,7 +13,10 @@ from ws_bridge.config.settings import Settings
 
 FIXED_SECTIONS = ("store",)
 FIXED_KEYS = {
-    "server": ("host", "port", "listen", "unix_mode", "workers", "max_message_mib"),
+    "server": (
+        *("host", "port", "listen", "unix_mode", "control_socket"),
+        *("workers", "max_message_mib"),
+    ),
     "auth": ("secret_env", "secret_file"),
 }
 TLS_KEYS = ("tls_cert", "tls_key")  # they change together, but TLS neither comes nor goes

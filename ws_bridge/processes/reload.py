@@ -6,14 +6,19 @@ can prepare before any of them commits.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import ssl
 from dataclasses import dataclass
 
 from ws_bridge import logs
 from ws_bridge.config import Settings
+from ws_bridge.errors import ConfigError
 from ws_bridge.processes.sockets import ServerTls, tls
 from ws_bridge.server.app import Bridge, Change
 from ws_bridge.server.transport.listener import Listener
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +50,37 @@ class Reloader:
             self._tls.replace(prepared.certificate)
         self._listener.set_limits(config.limits)
         self._bridge.commit(prepared.change)
+
+
+class OwnReload:
+    """A ``Reloadable``: the process that this runs in, from the moment in which it listens."""
+
+    def __init__(self) -> None:
+        self._reloader: asyncio.Future[Reloader] = asyncio.get_running_loop().create_future()
+        self._prepared: PreparedReload | None = None
+
+    def begin(self, reloader: Reloader) -> None:
+        """It listens: what was asked for so far is done."""
+        self._reloader.set_result(reloader)
+
+    async def prepare(self, generation: int, settings: Settings) -> None:  # noqa: ARG002 - one at a time
+        """See ``Reloadable``."""
+        reloader = await asyncio.shield(self._reloader)
+        try:
+            self._prepared = reloader.prepare(settings)
+        except ConfigError:
+            raise
+        except Exception:  # the edge: a bug of ours must not end a server
+            log.exception("reload_crashed")
+            raise ConfigError("the new settings could not be prepared: see the log") from None
+
+    async def commit(self, generation: int) -> None:  # noqa: ARG002
+        """See ``Reloadable``."""
+        reloader = await asyncio.shield(self._reloader)
+        if self._prepared is not None:
+            reloader.commit(self._prepared)
+        self._prepared = None
+
+    async def discard(self, generation: int) -> None:  # noqa: ARG002
+        """See ``Reloadable``."""
+        self._prepared = None

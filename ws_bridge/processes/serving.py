@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -16,7 +15,9 @@ from aiohttp import web
 
 from ws_bridge.config import Settings
 from ws_bridge.processes.memory import give_back_large
+from ws_bridge.processes.reload import Reloader
 from ws_bridge.processes.signals import StopSignals, wait_until_any
+from ws_bridge.processes.sockets import ServerTls
 from ws_bridge.server.app import Bridge
 from ws_bridge.server.transport.listener import serve_on
 
@@ -30,20 +31,21 @@ async def serve(
     listening: Sequence[socket.socket],
     stop_signals: StopSignals,
     *,
-    tls: ssl.SSLContext | None,
-    on_listening: Callable[[], None],
+    tls: ServerTls | None,
+    on_listening: Callable[[Reloader], None],
     on_ready: Callable[[], None] = lambda: None,
     worker: int = 0,
     is_replacement: bool = False,
 ) -> int:
     """Serve until stopped, and return the exit code. Raises ``ConfigError``.
 
-    ``on_listening`` is called when it accepts connections, ``on_ready`` when responses can be made.
+    ``on_listening`` is called when it accepts connections, with what can change its settings from
+    then on; ``on_ready`` when responses can be made.
     ``worker`` is the number of the process, if it is one of several. A replacement of another
     worker accepts no connection before it is ready.
     """
     bridge = Bridge(settings, worker=worker)
-    bridge.force = stop_signals.force
+    bridge.force, bridge.lame_duck = stop_signals.force, stop_signals.leave
     if not await _open(bridge, stop_signals):
         return 0
     runner = web.AppRunner(
@@ -57,7 +59,7 @@ async def serve(
     if is_replacement:
         await wait_until_any(stop_signals.stop, bridge.broken, bridge.ready)
     listener = await serve_on(runner, listening, settings.config, tls)
-    on_listening()
+    on_listening(Reloader(bridge, listener, tls))
     await wait_until_any(stop_signals.stop, bridge.broken, bridge.ready)
     if bridge.ready.is_set():
         on_ready()
@@ -88,9 +90,14 @@ def run(coroutine: Coroutine[Any, Any, int]) -> int:
     From now on large pieces of memory are given back when they are freed.
     """
     give_back_large()
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(coroutine)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes uvloop's event loop; None where there is no uvloop."""
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:
-        return asyncio.run(coroutine)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(coroutine)
+        return None
+    return uvloop.new_event_loop

@@ -53,6 +53,18 @@ def listen(config: Config, count: int = 1) -> list[list[socket.socket]]:
     return by_process
 
 
+def control_socket(config: Config) -> socket.socket | None:
+    """Open the control socket, for its owner alone; None without one. Raises ``ConfigError``."""
+    if not (path := config.server.control_socket):
+        return None
+    try:
+        return _unix_socket(path, 0o600)
+    except OSError as refused:
+        raise ConfigError(
+            f"key 'server.control_socket': cannot listen on {path} ({refused.strerror or refused})"
+        ) from None
+
+
 def _sockets(config: Config, address: ListenAddress, count: int) -> Iterator[socket.socket]:
     found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     family, *_, place = found[0]

@@ -16,10 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -27,15 +24,31 @@ from ws_bridge.clock import Clock
 from ws_bridge.config import Settings
 from ws_bridge.errors import ConfigError
 from ws_bridge.processes import signals
+from ws_bridge.processes.children import (
+    Child,
+    Template,
+    TemplateLost,
+    exit_reason,
+    fork_worker,
+    run_worker,
+)
+from ws_bridge.processes.control import reloads
+from ws_bridge.processes.messages import (
+    DRAIN,
+    FORCE,
+    LEAVE,
+    LISTENING,
+    READY,
+    RELIEVE,
+    SETTINGS,
+    UNUSABLE,
+)
+from ws_bridge.processes.reload_requests import ReloadRequests
 from ws_bridge.processes.signals import StopSignals, wait_until_any
-from ws_bridge.processes.sockets import listen, tls
+from ws_bridge.processes.sockets import control_socket, listen, tls
+from ws_bridge.processes.worker_reload import ANSWERS, WorkerReload
 
 log = logging.getLogger(__name__)
-
-# The messages, one a line: to a worker ...
-DRAIN, FORCE = "drain", "force"
-# ... and from a worker.
-LISTENING, READY, RELIEVE, UNUSABLE = "listening", "ready", "relieve", "unusable"
 
 FIRST_PAUSE = 0.5  # seconds before the next start, doubled with each that fails
 LONGEST_PAUSE = 30.0
@@ -49,27 +62,21 @@ class Worker:
     """A started worker process."""
 
     number: int
-    process: Process
+    child: Child
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     retiring: asyncio.Event = field(default_factory=asyncio.Event)  # it ends, or wants to
     exit_code: int | None = None  # minus the signal's number if a signal ended it
 
-    def send(self, message: str) -> None:
-        """Send a line; to a worker that has ended, nothing."""
-        if self.process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self.process.stdin.write(f"{message}\n".encode())
 
-    def kill(self) -> None:
-        """End it at once."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-
-
-def run(settings: Settings, announce: Callable[[Sequence[socket.socket]], None]) -> int:
+def run(
+    settings: Settings,
+    load: Callable[[], Settings],
+    announce: Callable[[Sequence[socket.socket]], None],
+) -> int:
     """Serve with several workers until stopped, and return the exit code. Raises ``ConfigError``.
 
-    ``announce`` is called once, when all of them accept connections.
+    ``load`` reads the settings again; ``announce`` is called once, when all of the workers accept
+    connections.
     """
     config = settings.config
     if config.store.url.startswith("memory://"):
@@ -78,12 +85,20 @@ def run(settings: Settings, announce: Callable[[Sequence[socket.socket]], None])
             "memory://, which lives in one: set 'store.url' to a Redis or Valkey, or 'workers' to 1"
         )
     tls(config)  # its error is reported once, by this process
-    return asyncio.run(_run(settings, announce))
+    return asyncio.run(_run(settings, load, announce))
 
 
-async def _run(settings: Settings, announce: Callable[[Sequence[socket.socket]], None]) -> int:
+async def _run(
+    settings: Settings,
+    load: Callable[[], Settings],
+    announce: Callable[[Sequence[socket.socket]], None],
+) -> int:
+    stop_signals = signals.catch_signals()
     sockets = listen(settings.config, settings.config.server.workers)
-    return await Supervisor(settings, sockets, signals.catch_signals(), announce).run()
+    control = control_socket(settings.config)
+    supervisor = Supervisor(settings, load, sockets, stop_signals, announce)
+    async with reloads(supervisor.requests, control):
+        return await supervisor.run()
 
 
 class Supervisor:
@@ -92,16 +107,20 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
+        load: Callable[[], Settings],
         sockets: Sequence[Sequence[socket.socket]],
         stop_signals: StopSignals,
         announce: Callable[[Sequence[socket.socket]], None],
+        *,
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
-        self._settings = settings
+        self._reload = WorkerReload(clock)
+        self.requests = ReloadRequests(settings, load, self._reload, stop_signals.hangup)
         self._sockets = sockets
         self._signals = stop_signals
         self._announce = announce
         self._clock = clock
+        self._template = Template(clock)
         self._workers: set[Worker] = set()
         self._listening: set[int] = set()  # numbers that listened once
         self._unusable = ""  # why the configuration cannot be used
@@ -112,14 +131,17 @@ class Supervisor:
 
     async def run(self) -> int:
         """Return the exit code when all workers have ended. Raises ``ConfigError``."""
+        template = asyncio.create_task(self._keep_template())
+        lame_duck = asyncio.create_task(self._leave())
         ending = asyncio.create_task(self._stop_workers())
         try:
             async with asyncio.TaskGroup() as tasks:
                 for number, listening in enumerate(self._sockets, start=1):
                     tasks.create_task(self._keep_running(number, listening, tasks))
         finally:
-            ending.cancel()
-            await asyncio.gather(ending, return_exceptions=True)
+            for task in (template, lame_duck, ending):
+                task.cancel()
+            await asyncio.gather(template, lame_duck, ending, return_exceptions=True)
         if self._unusable:
             raise ConfigError(self._unusable)
         log.info("stopped")
@@ -140,7 +162,7 @@ class Supervisor:
                     tasks.create_task(self._read_messages(worker))
                     await wait_until_any(worker.ready, worker.retiring, stop)
                     while worker.ready.is_set() and predecessors:
-                        predecessors.pop().send(DRAIN)
+                        predecessors.pop().child.send(DRAIN)
                     await wait_until_any(worker.retiring, stop)
                     if worker.exit_code is None:
                         predecessors.append(worker)
@@ -174,58 +196,66 @@ class Supervisor:
     async def _start(
         self, number: int, listening: Sequence[socket.socket], *, is_replacement: bool
     ) -> Worker | None:
-        """Start a worker; None if this machine has no room for a process now."""
-        fds = [one.fileno() for one in listening]
-        inherited = ",".join(map(str, fds))
-        more = ("replacement",) if is_replacement else ()
+        """Start a worker; None if this machine has no room for a process now, or at the stop."""
+        arguments = (str(number), "replacement") if is_replacement else (str(number),)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(
-                    sys.executable,
-                    "-m",
-                    "ws_bridge.processes.worker",
-                    str(number),
-                    inherited,
-                    *more,
-                ),
-                stdin=PIPE,
-                stdout=PIPE,
-                pass_fds=fds,
-                # A terminal's Ctrl-C goes to the supervisor alone, which drains the workers.
-                process_group=0,
-            )
+            try:
+                child = await fork_worker(self._template, arguments, listening)
+            except TemplateLost:
+                if self._signals.stop.is_set():
+                    return None
+                child = await run_worker(arguments, listening)
         except OSError as failure:
             log.error("worker_cannot_start number=%d reason=%s", number, failure.strerror)  # noqa: TRY400 - the reason is enough
             return None
-        worker = Worker(number, process)
-        worker.send(self._settings.to_json())
+        worker = Worker(number, child)
+        requests = self.requests
+        child.send(f"{SETTINGS} {requests.generation} {requests.settings.to_json()}")
         self._workers.add(worker)
-        log.info("worker_started number=%d pid=%d", number, process.pid)
-        if self._signals.stop.is_set():
-            worker.send(FORCE if self._signals.force.is_set() else DRAIN)
+        self._reload.join(child, number)
+        log.info("worker_started number=%d pid=%d", number, child.pid)
+        for event, word in (
+            (self._signals.leave, LEAVE),
+            (self._signals.stop, DRAIN),
+            (self._signals.force, FORCE),
+        ):
+            if event.is_set():
+                child.send(word)
         return worker
+
+    async def _keep_template(self) -> None:
+        """Keep a template running until the stop."""
+        running = asyncio.create_task(self._template.run())
+        try:
+            await self._signals.stop.wait()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     async def _read_messages(self, worker: Worker) -> None:
         """Receive the worker's messages until it ends; record its end."""
-        assert worker.process.stdout is not None  # noqa: S101 - it is a pipe
-        async for line in worker.process.stdout:
+        async for line in worker.child.messages:
             message, _, reason = line.decode(errors="replace").strip().partition(" ")
             self._receive(worker, message, reason)
-        worker.exit_code = await worker.process.wait()
+        worker.exit_code = await worker.child.wait()
         self._workers.discard(worker)
+        self._reload.leave(worker.child)
         worker.retiring.set()
         self._record_exit(worker)
 
     def _receive(self, worker: Worker, message: str, reason: str) -> None:
+        if message in ANSWERS:
+            self._reload.receive(worker.child, message, reason)
         if message == LISTENING and worker.number not in self._listening:
             self._listening.add(worker.number)
             if len(self._listening) == len(self._sockets):
                 self._announce(self._sockets[0])
         elif message == READY:
             self._was_ready = True
+            self._template.worker_loaded()
             worker.ready.set()
         elif message == RELIEVE:
-            log.info("worker_relieved number=%d pid=%d", worker.number, worker.process.pid)
+            log.info("worker_relieved number=%d pid=%d", worker.number, worker.child.pid)
             worker.retiring.set()
         elif message == UNUSABLE and len(self._listening) < len(self._sockets):
             self._unusable = reason
@@ -238,39 +268,37 @@ class Supervisor:
         is_well = worker.exit_code == 0 or bool(self._unusable)
         level = logging.INFO if is_well else logging.ERROR
         reason = exit_reason(worker.exit_code or 0)
-        log.log(
-            level, "worker_ended number=%d pid=%d %s", worker.number, worker.process.pid, reason
-        )
+        log.log(level, "worker_ended number=%d pid=%d %s", worker.number, worker.child.pid, reason)
         if self._signals.stop.is_set() and worker.ready.is_set() and not is_well:
             self._failed = True
+
+    async def _leave(self) -> None:
+        """Have the workers say that they are not ready, a while before the stop."""
+
+        def seconds() -> float:
+            self._send_all(LEAVE)
+            return self.requests.settings.config.server.lame_duck_seconds if self._was_ready else 0
+
+        await signals.lame_duck(self._signals, seconds, self._clock)
 
     async def _stop_workers(self) -> None:
         """Drain the workers when the stop comes, force them when it is time, kill the rest."""
         await self._signals.stop.wait()
         self._send_all(DRAIN)
-        limit = self._settings.config.server.drain_seconds + GRACE_SECONDS
+        limit = self.requests.settings.config.server.drain_seconds + GRACE_SECONDS
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._signals.force.wait(), limit)
         self._send_all(FORCE)
         await asyncio.sleep(GRACE_SECONDS)
         for worker in self._workers:
-            worker.kill()
+            worker.child.kill()
 
     def _send_all(self, message: str) -> None:
         for worker in self._workers:
-            worker.send(message)
+            worker.child.send(message)
 
 
 def pause_after(failed_starts: int) -> float:
     """Seconds before the next start, after one or more starts in a row that failed."""
     doublings = min(failed_starts - 1, 16)  # beyond some thousand the power is no float
     return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**doublings)
-
-
-def exit_reason(code: int) -> str:
-    """An exit code as a log field."""
-    if code >= 0:
-        return f"code={code}"
-    with contextlib.suppress(ValueError):
-        return f"signal={signal.Signals(-code).name}"
-    return f"signal={-code}"

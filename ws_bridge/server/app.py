@@ -91,9 +91,10 @@ class Bridge:
     ) -> None:
         config, secrets = settings.config, settings.secrets
         self._config, self._clock = config, (clock := clock or Clock())
+        self.lame_duck = asyncio.Event()  # set from outside: not ready any more, but serving
         self.force = asyncio.Event()  # set from outside: a drain waits no longer
-        self.ready = asyncio.Event()  # set: responses can be made
-        self.broken = asyncio.Event()  # set: the upstream could not be started
+        # Set: responses can be made; the upstream could not be started.
+        self.ready, self.broken = asyncio.Event(), asyncio.Event()
         # Where answers are kept, and where they come from.
         self._owners = Owners(owner_names(config, secrets))
         self._store, self._conversations = _stores(config, secrets, clock, self._owners)
@@ -107,18 +108,13 @@ class Bridge:
         self._metrics = Metrics(worker)
         self._mirror = Mirror(self._store, _mirror_timing(config), clock)
         self._logs = LogReader(self._store)
-        self._jobs = self._make_jobs(sealed_items)
+        self._jobs = self._build_jobs(sealed_items)
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.set_callbacks(
             on_cancelled=self._jobs.cancel, on_followed=self._mirror.mark_followed
         )
         # What clients may ask of them.
-        self._quotas = Quotas(
-            config.limits,
-            runs=generating(self._jobs),
-            limit_reached=self._metrics.limit_reached,
-            now=clock.monotonic,
-        )
+        self._quotas = self._build_quotas()
         self._creates = LimitedCreates(self._jobs, self._quotas)
         cache = TurnCache(*cache_limits(config))
         self._sockets = Sockets(self._creates, socket_policy(config), cache, clock)
@@ -126,7 +122,7 @@ class Bridge:
         self.app = self._build_app()
         self._add_gauges()
 
-    def _make_jobs(self, sealed_items: SealedItems) -> JobRegistry:
+    def _build_jobs(self, sealed_items: SealedItems) -> JobRegistry:
         return JobRegistry(
             upstream=self._answers,
             find_target=self._models.find,
@@ -138,6 +134,14 @@ class Bridge:
             clock=self._clock,
             sealer=self._sealer,
             on_item=sealed_items.record,
+        )
+
+    def _build_quotas(self) -> Quotas:
+        return Quotas(
+            self._config.limits,
+            runs=generating(self._jobs),
+            limit_reached=self._metrics.limit_reached,
+            now=self._clock.monotonic,
         )
 
     def _build_app(self) -> web.Application:
@@ -283,7 +287,8 @@ class Bridge:
         return json_response({"status": "ok"})
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        is_ready = self.ready.is_set() and self._store.is_available()
+        is_serving = self.ready.is_set() and not self.lame_duck.is_set()
+        is_ready = is_serving and self._store.is_available()
         answer = json_response({"status": "ready" if is_ready else "not ready"})
         answer.set_status(200 if is_ready else 503)
         return answer

@@ -145,7 +145,7 @@ async def _imported(module: str) -> None:
         try:
             importlib.import_module(module)
         except BaseException as failure:  # noqa: BLE001 - raised in the caller's task
-            done.set_exception(ImportError(_import_error(failure)))
+            done.set_exception(ImportError(import_error(failure)))
         else:
             done.set_result(None)
 
@@ -153,7 +153,7 @@ async def _imported(module: str) -> None:
     await asyncio.wrap_future(done)
 
 
-def _import_error(failure: BaseException) -> str:
+def import_error(failure: BaseException) -> str:
     """What was raised, and where: one line."""
     places = [(frame.f_code.co_filename, line) for frame, line in walk_tb(failure.__traceback__)]
     file, line = [one for one in places if not one[0].startswith("<frozen")][-1]

@@ -1,0 +1,43 @@
+"""The template is replaced where it ends or is silent, and done without where it cannot load."""
+
+import os
+import signal
+import sys
+
+import pytest
+from support.workers import ENDLESS, Watched, children, is_forked, until
+
+from ws_bridge.processes.children import ANSWER_SECONDS
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
+
+
+async def test_where_the_template_cannot_load_workers_load_by_themselves(
+    caplog, tmp_path, monkeypatch
+):
+    """It is tried again when a worker could."""
+    caplog.set_level("INFO", "ws_bridge")
+    (tmp_path / "litellm.py").write_text(ENDLESS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    async with Watched(caplog) as watched:
+        await until(lambda: any(map(is_forked, children(os.getpid()))))
+        (template,) = filter(is_forked, children(os.getpid()))
+        (tmp_path / "litellm.py").unlink()
+        os.kill(template, signal.SIGKILL)
+        assert not is_forked(await watched.ready())
+        assert watched.logged("template_failed") == ["template_failed reason=it has ended"]
+        await watched.template()
+        assert is_forked(await watched.ready(await watched.kill()))
+
+
+async def test_a_template_that_gives_no_answer_is_replaced(caplog):
+    caplog.set_level("INFO", "ws_bridge")
+    async with Watched(caplog) as watched:
+        await watched.ready()
+        os.kill(await watched.template(), signal.SIGSTOP)
+        killed = await watched.kill()
+        await until(lambda: watched.hands.sleepers)
+        watched.hands.advance(ANSWER_SECONDS)
+        assert not is_forked(await watched.ready(killed))
+        await until(lambda: len(watched.logged("template_loaded")) == 2)
+        assert watched.paused == []
