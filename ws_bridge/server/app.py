@@ -81,6 +81,8 @@ class Change:
 class Bridge:
     """One server process: its parts, and its aiohttp application."""
 
+    _is_store_open = False
+
     def __init__(
         self,
         settings: Settings,
@@ -97,16 +99,14 @@ class Bridge:
         # Where answers are kept, and where they come from.
         self._owners = Owners(owner_names(config, secrets))
         self._store, self._conversations = _stores(config, secrets, clock, self._owners)
-        self._is_store_open = False
         self._sealer = sealer_of(config, secrets, self._store)
         self._models = models = build(config, secrets)
         self._upstream = upstream or Router(models.targets(), self._sealer, clock=clock)
         sealed_items = SealedItems()
         self._answers = Fallbacks(self._upstream, models.candidates, sealed_items, clock)
         # The jobs between the two.
-        self._metrics = Metrics(worker)
+        self._metrics, self._logs = Metrics(worker), LogReader(self._store)
         self._mirror = Mirror(self._store, _mirror_timing(config), clock)
-        self._logs = LogReader(self._store)
         self._jobs = JobRegistry(
             upstream=self._answers,
             find_target=models.find,
