@@ -29,6 +29,7 @@ from ws_bridge.jobs.registry import JobPolicy, JobRegistry
 from ws_bridge.jobs.spec import Timing
 from ws_bridge.jobs.takeover import Takeover
 from ws_bridge.protocol.turn_cache import TurnCache
+from ws_bridge.server import cors
 from ws_bridge.server.auth import Authenticator, authenticator_of, owner_names, sealer_of
 from ws_bridge.server.http.chat_page import ChatPage
 from ws_bridge.server.http.conversations import ConversationRoutes
@@ -292,6 +293,8 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     response.headers["X-Content-Type-Options"] = "nosniff"  # a client's text stays JSON
     if request.path.startswith("/v1/") or request.path == "/metrics":
         response.headers.setdefault(hdrs.CACHE_CONTROL, NO_STORE)
+    if request.path.startswith("/v1/"):
+        cors.add_headers(request, response)
 
 
 def _stores(
