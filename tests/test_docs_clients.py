@@ -183,21 +183,6 @@ class Visitor:
 # What the page says beside its snippets
 
 
-async def test_a_page_of_another_origin_reads_nothing_over_http(
-    place: Place, chromium: Browser
-) -> None:
-    script = f"""
-        const headers = {{ Authorization: "Bearer {VARIABLES["OPENAI_API_KEY"]}" }};
-        fetch("{place.bridge.url}/v1/models", {{ headers }}).then(
-            () => console.log("read"), () => console.log("refused"));
-    """
-    async with Visitor(chromium, place.origin) as visitor:
-        await visitor.run(script)
-        refused = await visitor.line()
-    assert "blocked by CORS policy" in refused
-    assert "preflight" in refused
-
-
 @each(
     ("path", "status"),
     [

@@ -29,6 +29,7 @@ from ws_bridge.jobs.registry import JobPolicy, JobRegistry
 from ws_bridge.jobs.spec import Timing
 from ws_bridge.jobs.takeover import Takeover
 from ws_bridge.protocol.turn_cache import TurnCache
+from ws_bridge.server import cors
 from ws_bridge.server.auth import Authenticator, authenticator_of, owner_names, sealer_of
 from ws_bridge.server.http.chat_page import ChatPage
 from ws_bridge.server.http.conversations import ConversationRoutes
@@ -81,6 +82,8 @@ class Change:
 class Bridge:
     """One server process: its parts, and its aiohttp application."""
 
+    _is_store_open = False
+
     def __init__(
         self,
         settings: Settings,
@@ -98,16 +101,14 @@ class Bridge:
         # Where answers are kept, and where they come from.
         self._owners = Owners(owner_names(config, secrets))
         self._store, self._conversations = _stores(config, secrets, clock, self._owners)
-        self._is_store_open = False
         self._sealer = sealer_of(config, secrets, self._store)
         self._models = models = build(config, secrets)
         self._upstream = upstream or Router(models.targets(), self._sealer, clock=clock)
         sealed_items = SealedItems()
         self._answers = Fallbacks(self._upstream, models.candidates, sealed_items, clock)
         # The jobs between the two.
-        self._metrics = Metrics(worker)
+        self._metrics, self._logs = Metrics(worker), LogReader(self._store)
         self._mirror = Mirror(self._store, _mirror_timing(config), clock)
-        self._logs = LogReader(self._store)
         self._jobs = self._build_jobs(sealed_items)
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.set_callbacks(
@@ -300,6 +301,8 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
     response.headers["X-Content-Type-Options"] = "nosniff"  # a client's text stays JSON
     if request.path.startswith("/v1/") or request.path == "/metrics":
         response.headers.setdefault(hdrs.CACHE_CONTROL, NO_STORE)
+    if request.path.startswith("/v1/"):
+        cors.add_headers(request, response)
 
 
 def _stores(

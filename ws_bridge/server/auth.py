@@ -59,7 +59,7 @@ class Authenticator:
 
     def authenticate(self, request: web.Request) -> Client:
         """The client that the request's key stands for. Raises ``BridgeError`` to refuse it."""
-        self._check_origin(request)
+        self.allowed_origin(request)
         if "api_key" in request.query or "api-key" in request.query:
             raise InvalidRequest("API keys are not accepted in the query string.")
         if not self._clients:
@@ -90,13 +90,17 @@ class Authenticator:
                     return name.removeprefix(BROWSER_KEY)
         raise InvalidApiKey
 
-    def _check_origin(self, request: web.Request) -> None:
+    def allowed_origin(self, request: web.Request) -> str | None:
+        """The other origin whose page asks and may read the answer; None: no page, or our own.
+
+        Raises ``OriginNotAllowed``.
+        """
         origin = request.headers.get(hdrs.ORIGIN)
-        if origin is None:
-            return
-        is_own = _netloc(origin) == request.host.lower() != ""
-        if not is_own and origin.lower() not in self._origins:
-            raise OriginNotAllowed
+        if origin is None or origin.lower() in self._origins:
+            return origin
+        if _netloc(origin) == request.host.lower() != "":
+            return None
+        raise OriginNotAllowed
 
     def _check_host(self, request: web.Request) -> None:
         """Without keys, a foreign name in ``Host`` means a page that rebinds its DNS name to us."""

@@ -1,6 +1,7 @@
 """The middlewares of every request: one authenticates and answers every error, one counts bytes.
 
 Rule 1: authentication comes first; a refused request reaches no handler, no store, no provider.
+Only a browser's preflight needs no key.
 Rule 2: an address that was refused too often gets 429 until its minute is over, but a valid key
 passes from any address: another client behind the same one may be at fault.
 Rule 3: every error has the form of docs/protocol.md §4.1; a bug's gives the client no detail.
@@ -19,7 +20,8 @@ from aiohttp import web
 
 from ws_bridge.config.memory import COPIES
 from ws_bridge.errors import BridgeError, InvalidApiKey, OriginNotAllowed
-from ws_bridge.server.auth import KEY_NAME, OWNER, Authenticator, Client
+from ws_bridge.server.auth import KEY_NAME, OWNER, Authenticator
+from ws_bridge.server.cors import ALLOWED_ORIGIN, is_preflight, preflight_answer
 from ws_bridge.server.http.json import CLAIM
 from ws_bridge.server.json_responses import error_response, from_http_exception, new_request_id
 from ws_bridge.server.quotas import Quotas
@@ -63,20 +65,21 @@ class AccessMiddleware:
     ) -> web.StreamResponse:
         if not request.path.startswith("/v1/") and request.path != "/metrics":
             return await handler(request)
-        owner, request[KEY_NAME] = self._client(request)
+        try:
+            if (origin := self.authenticator.allowed_origin(request)) is not None:
+                request[ALLOWED_ORIGIN] = origin
+                if is_preflight(request) and request.path != "/metrics":
+                    return preflight_answer(request)
+            owner, request[KEY_NAME] = self.authenticator.authenticate(request)
+        except (InvalidApiKey, OriginNotAllowed) as refusal:
+            self._quotas.refused(request.remote)
+            log.info("request_refused status=%d code=%s", refusal.status, refusal.code)
+            raise
         request[OWNER] = owner
         if (request.method, request.path) not in LIKE_A_CREATE:
             return await handler(request)
         with self._quotas.response(owner):
             return await handler(request)
-
-    def _client(self, request: web.Request) -> Client:
-        try:
-            return self.authenticator.authenticate(request)
-        except (InvalidApiKey, OriginNotAllowed) as refusal:
-            self._quotas.refused(request.remote)
-            log.info("request_refused status=%d code=%s", refusal.status, refusal.code)
-            raise
 
 
 class RequestQuota:

@@ -138,7 +138,7 @@ class ResponseRoutes:
         if not body.background:
             async for _ in found.events:
                 pass
-        return json_response((await self._snapshot(found.id, found.owner)).response)
+        return await large_response((await self._snapshot(found.id, found.owner)).response)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """Cancel a running response, here or on another server.
