@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 
 import pytest
 import redis
@@ -57,6 +58,20 @@ async def connected(proxy):
 async def said_back(reader, writer, words):
     writer.write(words)
     return await asyncio.wait_for(reader.readexactly(len(words)), HANG_SECONDS)
+
+
+async def test_what_was_cut_is_closed_once_it_was_waited_for(proxy, echo):
+    """Also to a client that has not looked yet: its next look is at the reset."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as line:
+        line.setblocking(False)
+        await loop.sock_connect(line, ("127.0.0.1", proxy.port))
+        await loop.sock_sendall(line, b"a")
+        assert await loop.sock_recv(line, 1) == b"a"
+        proxy.move(echo[0])
+        await proxy.wait_cut()
+        with pytest.raises(ConnectionResetError):
+            line.recv(1)
 
 
 async def until(is_true):
