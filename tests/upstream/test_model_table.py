@@ -3,7 +3,7 @@
 import pytest
 
 from ws_bridge.config import Config
-from ws_bridge.errors import ModelNotFound
+from ws_bridge.errors import ConfigError, ModelNotFound
 from ws_bridge.upstream.model_table import ModelTable, build
 
 ENTRIES = (
@@ -130,6 +130,14 @@ def test_an_entrys_settings_are_its_targets():
     local = table().find("qwen-local")
     assert (local.api_base, local.native_background) == ("http://127.0.0.1:11434", False)
     assert local.maker == "ollama_chat|http://127.0.0.1:11434"
+
+
+def test_what_litellm_would_ask_by_another_name_is_refused_with_the_way_out():
+    entry = {"name": "r", "model": "openrouter/chat_completions/a/b", "via": "litellm"}
+    with pytest.raises(ConfigError, match=r"models.via' of 'r': .* remove 'via'"):
+        table(entry)
+    assert table({**entry, "via": "auto"}).find("r").via == "auto"
+    assert table({**entry, "model": "xai/chat_completions/a"}).find("r").via == "litellm"
 
 
 def test_an_entry_is_on_once_its_key_is_set():

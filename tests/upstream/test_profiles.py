@@ -3,11 +3,14 @@
 import ast
 import dataclasses
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 import ws_bridge.upstream
+from ws_bridge.config import Config
+from ws_bridge.errors import ConfigError
 from ws_bridge.upstream.base import Target
 from ws_bridge.upstream.compaction import compacts_natively
 from ws_bridge.upstream.dialects.base import ProviderRequest
@@ -15,6 +18,7 @@ from ws_bridge.upstream.errors import NeverBegan
 from ws_bridge.upstream.litellm import client, models
 from ws_bridge.upstream.litellm.access import _found as access_of
 from ws_bridge.upstream.litellm.call import NO_KEY, Call, access
+from ws_bridge.upstream.model_table import build
 from ws_bridge.upstream.prefer_websocket import has_socket
 from ws_bridge.upstream.profiles import PROFILES, Profile, account_headers, profile_of
 from ws_bridge.upstream.websocket.connection import ProviderAddress
@@ -133,6 +137,13 @@ def takes_client(name, profile):
     assert "client" in client._client_of(dataclasses.replace(call, is_native=True))
 
 
+def names_itself_in_chat(name, profile):
+    entry = {"name": "m", "model": f"{name}/chat_completions/x", "via": "litellm"}
+    config = Config.model_validate({"models": (entry,)})
+    with pytest.raises(ConfigError) if profile.names_itself_in_chat else nullcontext():
+        build(config, {})
+
+
 def is_asked_for_models(name, profile):
     models.register([target(name)])
     entry = models.litellm.model_cost.get(f"{name}/of-its-own", {})
@@ -157,6 +168,7 @@ FACTS = {
         address_model,
         signs_itself,
         takes_client,
+        names_itself_in_chat,
         is_asked_for_models,
     )
 }

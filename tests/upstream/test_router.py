@@ -4,6 +4,8 @@ The first call is made of a loopback provider that hangs or refuses; time is tur
 """
 
 import asyncio
+import sys
+from dataclasses import replace
 
 import pytest
 from support.answers import drafts_of
@@ -13,6 +15,7 @@ from upstreams.asking import ask, name_of, request, target
 from ws_bridge.protocol.events import COMPLETED
 from ws_bridge.protocol.history import Chain
 from ws_bridge.upstream.base import Request, Target
+from ws_bridge.upstream.prices import PriceRow
 from ws_bridge.upstream.router import WARM_UP_SECONDS, WARM_UP_STOP_SECONDS, Router
 
 DEMO = Target("demo", "demo/demo", drop_params=True)
@@ -104,3 +107,23 @@ async def test_a_first_call_that_is_slow_and_then_fails_is_still_one_warning(fak
 
 def warnings(caplog):
     return [one.getMessage() for one in caplog.records if one.name == "ws_bridge.upstream.router"]
+
+
+@pytest.mark.parametrize("reports", [True, False])
+async def test_an_answer_has_its_models_prices_where_the_cost_is_reported(fake, reports):
+    asked = replace(target(fake, "chat", "text"), report_cost=reports)
+    unpriced = replace(target(fake, "chat", "length"), report_cost=reports)
+    providers = Router([asked], warm_up=asked)
+    await providers.start()
+    litellm = sys.modules["litellm"]
+    row = {"input_cost_per_token": 2.0, "output_cost_per_token": 8.0}
+    litellm.register_model({asked.model: {"litellm_provider": "groq", "mode": "chat", **row}})
+    sys.modules["ws_bridge.upstream.litellm.models"]._prices.cache_clear()
+    prices = []
+    for one in (asked, unpriced):
+        answer = await providers.open(Request(one, HELLO, {}))
+        prices.append(answer.prices)
+        await answer.close()
+    del litellm.model_cost[asked.model]
+    await providers.stop()
+    assert prices == [PriceRow.of(row) if reports else None, None]

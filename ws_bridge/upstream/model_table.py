@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ws_bridge.config import Config, ModelEntry, Secrets, match_wildcard
-from ws_bridge.errors import ModelNotFound
+from ws_bridge.errors import ConfigError, ModelNotFound
 from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.profiles import CHAT_ONLY, profile_of
 
 LONGEST_STAR = 128  # characters; providers' names are shorter than half of that
 SEGMENT = r"(?!\.+(?:/|\Z))[A-Za-z0-9._:@+\-]+"  # not of dots alone
@@ -129,13 +130,20 @@ def _with(star: str, name: str) -> str:
 
 
 def build(config: Config, secrets: Secrets) -> ModelTable:
-    """The table of a configuration; entries without their key are off."""
+    """The table of a configuration; entries without their key are off. Raises ``ConfigError``."""
     return ModelTable(_route(config, entry, secrets) for entry in config.models)
 
 
 def _route(config: Config, entry: ModelEntry, secrets: Secrets) -> ModelRoute:
     if reason := entry.off_reason(secrets):
         return ModelRoute(entry.name, None, reason)
+    provider, _, name = entry.model.partition("/")
+    is_chat_only = entry.via == "litellm" and name.startswith(CHAT_ONLY)
+    if is_chat_only and profile_of(provider).names_itself_in_chat:
+        raise ConfigError(
+            f"key 'models.via' of '{entry.name}': litellm asks '{entry.model}' by another name: "
+            "remove 'via'"
+        )
     target = Target(
         name=entry.name,
         model=entry.model,

@@ -8,7 +8,7 @@ Rule 3: a provider without a profile is a chat provider that litellm reaches wit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 OPENAI = "https://api.openai.com/v1"
 # A model's name that begins so is asked in Chat Completions, at a provider of Responses too.
@@ -46,6 +46,7 @@ class Profile:
     address_model: str = ""  # the name by which litellm knows the address that takes every model
     signs_itself: bool = False  # with the machine's own identity: a made-up key is in the way
     takes_client: bool = False  # of litellm's own kind; most others go through OpenAI's SDK
+    names_itself_in_chat: bool = False  # `aresponses` adds its word to a name that is asked in chat
     is_asked_for_models: bool = False  # a model without a price is looked up there, blocking
 
 
@@ -108,7 +109,7 @@ PROFILES: Mapping[str, Profile] = {
     # litellm completes the short names of its models.
     "fireworks_ai": Profile(dialect="openai_chat", names="accounts/.+"),
     "hosted_vllm": PLAIN_RESPONSES,
-    "openrouter": PLAIN_RESPONSES,
+    "openrouter": replace(PLAIN_RESPONSES, names_itself_in_chat=True),
     "litellm_proxy": PLAIN_RESPONSES,
     "perplexity": CHAT,
     # litellm would ask Claude in Anthropic's dialect there.

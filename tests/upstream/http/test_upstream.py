@@ -456,6 +456,17 @@ async def test_it_is_asked_so_often_and_then_the_answer_is_incomplete(
     assert len(provider.requests) == CONTINUATIONS + 1
 
 
+async def test_all_that_it_says_in_turn_has_one_bound(provider, upstream, request_of):
+    """Each answer alone is within it; the third exceeds the sum."""
+    page = sse(SAY, PAUSE)
+    provider.scripts = [says(page)]
+    answer = await upstream.open(request_of(most_bytes=3 * len(page) - 1))
+    with pytest.raises(UpstreamError) as refused:
+        await rest_of(answer)
+    assert refused.value.message == TOO_LARGE
+    assert len(provider.requests) == 3
+
+
 async def test_a_reader_that_never_ends_is_no_endless_loop(
     provider, upstream, request_of, monkeypatch
 ):

@@ -566,9 +566,9 @@ async def test_a_custom_tools_call_is_one_of_its_kind(fake):
     assert [item["type"] for item in answer.output] == ["custom_tool_call"]
 
 
-@pytest.mark.parametrize("provider", ["openai", "openrouter"])
+@pytest.mark.parametrize("provider", ["openai", "hosted_vllm"])
 async def test_litellm_posts_a_chat_only_model_to_chat_under_its_own_name(fake, provider):
-    """Openrouter's would else be asked in its Responses API, for a model with two names."""
+    """Others than OpenAI's would be asked in a Responses API, for a model with two names."""
     model = f"{provider}/chat_completions/m-text"
     asked = Target("m", model, fake.base_url + "/v1", KEY, retries=0, via="litellm")
     result = await ask(request(asked), LitellmUpstream())

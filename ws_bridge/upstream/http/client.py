@@ -149,7 +149,7 @@ class HttpAnswer:
 
     def __init__(self, response: aiohttp.ClientResponse, most_bytes: int) -> None:
         self._response = response
-        self._left = most_bytes
+        self.left = most_bytes  # bytes that may still be read
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
 
@@ -164,8 +164,8 @@ class HttpAnswer:
             raise UpstreamError(LOST) from failure
         if not data:
             return None
-        self._left -= len(data)
-        if self._left < 0:
+        self.left -= len(data)
+        if self.left < 0:
             self._response.close()
             raise TooLarge(TOO_LARGE)
         return data

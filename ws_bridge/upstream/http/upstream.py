@@ -164,6 +164,7 @@ class DialectAnswer(Answer):
         self._http_answer: HttpAnswer | None = None  # None: it has ended
         self._body = prepared.written.body
         self._continued = 0
+        self._most_bytes = target.most_bytes  # that the present request may bring
 
     async def start(self) -> None:
         """Send the request, and read what comes first: ``first`` has it.
@@ -234,7 +235,7 @@ class DialectAnswer(Answer):
         access, own = self._prepared.access, self._prepared.written.headers
         with self._deadlines:
             headers = await access.headers({**BODY_HEADERS, **own}, body)
-            answer = await self._client.post(access.url, headers, body, self.target.most_bytes)
+            answer = await self._client.post(access.url, headers, body, self._most_bytes)
             self._http_answer = answer
             if answer.status < HTTPStatus.MULTIPLE_CHOICES:
                 return
@@ -257,6 +258,7 @@ class DialectAnswer(Answer):
         answer, self._http_answer = self._http_answer, None
         if answer is not None:
             await answer.close(keep=keep)
+            self._most_bytes = max(answer.left, 0)  # all continuations share one bound
 
     async def _release(self, *, is_complete: bool, keep_running: bool) -> None:  # noqa: ARG002
         self._deadlines.cancel()
