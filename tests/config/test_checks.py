@@ -141,6 +141,9 @@ def test_a_store_password_that_is_not_set_is_refused(write):
         ('[background]\nnative_models = ["n"]\n', "no entry has the name 'n'"),
         ('[server]\nallowed_origins = ["app.example"]\n', "'server.allowed_origins[1]': use an"),
         ('[server]\nallowed_origins = ["*"]\n', "such as https://app.example"),
+        ('[store]\nurl = "redis://a"\ntls_ca = "/ca.pem"\n', "is without TLS: use rediss://"),
+        ('[store]\nurl = "rediss://a"\ntls_cert = "/c.pem"\n', "'store.tls_cert' and"),
+        ('[store]\nprefix = "{a}"\n', "key 'store.prefix'"),
         ("[server]\nworkers = 2\n", "2 processes cannot share the store memory://"),
     ],
 )

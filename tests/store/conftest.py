@@ -35,6 +35,17 @@ def debian_redis():
 
 
 @pytest.fixture(scope="session")
+def guarded(tmp_path_factory):
+    binary = redis_binary()
+    if binary is None:
+        pytest.skip("no redis-server on PATH")
+    from store.guarded import Guarded  # noqa: PLC0415 - after the rewriting of asserts
+
+    with Guarded(binary, tmp_path_factory.mktemp("ca")) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
 def cluster():
     with Cluster(valkey_binary()) as nodes:
         yield nodes

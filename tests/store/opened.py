@@ -11,12 +11,13 @@ from store.contract import OWNERS
 from support.hang import HANG_SECONDS
 
 from ws_bridge.store.base import Record
-from ws_bridge.store.redis.connect import parse_url
+from ws_bridge.store.redis.connect import TlsFiles, parse_url
 from ws_bridge.store.redis.keys import CHANNEL_PREFIX, keys_of
 from ws_bridge.store.redis.store import RedisStore
 
 LEASE_SECONDS = 15.0
 TTL_SECONDS = 60.0
+NO_TLS = TlsFiles()
 
 
 class Later:
@@ -30,12 +31,14 @@ class Later:
 
 
 @asynccontextmanager
-async def opened(url: str, password: str = "", **fields: Any) -> AsyncIterator[RedisStore]:
+async def opened(
+    url: str, password: str = "", tls: TlsFiles = NO_TLS, **fields: Any
+) -> AsyncIterator[RedisStore]:
     """A store that is connected, has a subscription, and may claim."""
     later = Later()
     usual = {"ttl_seconds": TTL_SECONDS, "lease_seconds": LEASE_SECONDS, "now": later}
     fields = usual | {"owners": OWNERS} | fields
-    store = RedisStore(parse_url(url, password), **fields)
+    store = RedisStore(parse_url(url, password, tls), **fields)
     await store.open()
     try:
         await until_subscribed(store)
@@ -60,7 +63,8 @@ async def until_subscribed(store: RedisStore) -> None:
     """Return when hints reach the store: a message of nothing has a receiver."""
 
     async def is_received() -> bool:
-        command = "PUBLISH", CHANNEL_PREFIX + store.worker, "-"
+        channel = store.scripts.stored_name(CHANNEL_PREFIX + store.worker)
+        command = "PUBLISH", channel, "-"
         return bool(await store._client.execute_command(*command)) or is_cluster(store)
 
     await until(is_received, "the store is subscribed")
@@ -74,5 +78,6 @@ def is_cluster(store: RedisStore) -> bool:
 async def expire(store: RedisStore, kept: Record) -> None:
     """Let a response's lease run out."""
     keys = keys_of(kept.id)
-    await store._client.hset(keys.meta, "lx", "0")
-    await store._client.zadd(keys.leases, {kept.id: 0}, xx=True)
+    stored = store.scripts.stored_name
+    await store._client.hset(stored(keys.meta), "lx", "0")
+    await store._client.zadd(stored(keys.leases), {kept.id: 0}, xx=True)

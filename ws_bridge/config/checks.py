@@ -116,6 +116,10 @@ def _check_store(config: Config, secrets: Secrets) -> Iterator[str]:
     if store.url.partition("://")[0] not in STORE_SCHEMES or "://" not in store.url:
         schemes = ", ".join(f"{scheme}://" for scheme in STORE_SCHEMES)
         yield f"key 'store.url': use one of {schemes}"
+    if bool(store.tls_cert) != bool(store.tls_key):
+        yield "'store.tls_cert' and 'store.tls_key' go together: set both"
+    if not store.url.startswith("rediss") and (store.tls_ca or store.tls_cert):
+        yield "keys 'store.tls_…': 'store.url' is without TLS: use rediss://, or remove these keys"
     if store.password == store.password_env != "" and not secrets.get(store.password_env):
         yield (
             f"key 'store.password_env': {_variable(store.password_env)} is not set: set it to the "

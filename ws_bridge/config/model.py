@@ -129,6 +129,10 @@ class StoreConfig(Section):
     end_waits_seconds: NotNegative = 10
     backlog_mib: Count = 256
     max_mib: Count = 512
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{0,64}$")] = ""
 
     @property
     def password(self) -> str:

@@ -53,7 +53,7 @@ from ws_bridge.store.conversations import Conversations, MemoryConversations
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.store.redis.cipher import Cipher
 from ws_bridge.store.redis.codec import MAX_VALUE_BYTES, Codec
-from ws_bridge.store.redis.connect import parse_url
+from ws_bridge.store.redis.connect import TlsFiles, parse_url
 from ws_bridge.store.redis.conversations import RedisConversations
 from ws_bridge.store.redis.store import RedisStore
 from ws_bridge.upstream.base import Service
@@ -325,12 +325,17 @@ def _stores(
     largest = max(MAX_VALUE_BYTES, 2 * config.server.max_message_mib * MIB + MIB)
     codec = Codec(Cipher(secrets_in(settings.encrypt_with, secrets)), largest)
     shared = RedisStore(
-        parse_url(settings.url, secrets.get(settings.password, "")),
+        parse_url(
+            settings.url,
+            secrets.get(settings.password, ""),
+            TlsFiles(settings.tls_ca, settings.tls_cert, settings.tls_key),
+        ),
         ttl_seconds=settings.ttl_seconds,
         lease_seconds=settings.lease_seconds,
         now=clock.monotonic,
         codec=codec,
         owners=owners,
+        prefix=settings.prefix,
     )
     return shared, RedisConversations(shared.scripts, ttl, codec, owners, limits)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import ssl
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -22,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
+    NoPermissionError,
     RedisClusterException,
     RedisError,
     ResponseError,
@@ -55,7 +57,40 @@ class RedisAddress:
     options: dict[str, Any] = field(repr=False)  # username, password, ssl
 
 
-def parse_url(url: str, password: str = "") -> RedisAddress:
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files for a connection; "" is the system's authorities, or no certificate of ours."""
+
+    authorities: str = ""
+    certificate: str = ""
+    key: str = ""
+
+    def options(self) -> dict[str, Any]:
+        """The client's options. Raises ``ConfigError`` if a file cannot be used."""
+        try:
+            context = ssl.create_default_context(cafile=self.authorities or None)
+        except OSError:
+            raise ConfigError(
+                f"key 'store.tls_ca': {self.authorities} is no readable PEM file of certificates: "
+                "correct the path"
+            ) from None
+        if self.certificate:
+            try:
+                context.load_cert_chain(self.certificate, self.key)
+            except OSError:
+                raise ConfigError(
+                    f"keys 'store.tls_cert' and 'store.tls_key': {self.certificate} and {self.key} "
+                    "are not a readable PEM certificate and its key: correct the paths"
+                ) from None
+        return {
+            "ssl": True,
+            "ssl_ca_certs": self.authorities or None,
+            "ssl_certfile": self.certificate or None,
+            "ssl_keyfile": self.key or None,
+        }
+
+
+def parse_url(url: str, password: str = "", tls: TlsFiles = TlsFiles()) -> RedisAddress:
     """The parts of a URL; ``password`` replaces the one in it. Raises ``ConfigError``."""
     scheme, _, rest = url.partition("://")
     protocol, _, kind = scheme.partition("+")
@@ -78,7 +113,9 @@ def parse_url(url: str, password: str = "") -> RedisAddress:
     name, _, secret = (unquote(part) for part in user.partition(":"))
     options: dict[str, Any] = {"username": name or None, "password": password or secret or None}
     if protocol == "rediss":
-        options["ssl"] = True
+        options |= tls.options()
+    elif tls != TlsFiles():
+        raise _unusable("'store.tls_…' needs TLS: use rediss://, or remove these keys")
     return RedisAddress(kind, addresses, service, int(db), options)
 
 
@@ -103,7 +140,9 @@ def connect(address: RedisAddress, *, subscribes: bool = False, pool: int = 64) 
         )
     options |= {"retry": no_retry, "db": address.db}
     if address.kind == "sentinel":
-        sentinel_options = {key: address.options[key] for key in ("ssl",) if key in address.options}
+        sentinel_options = {
+            key: value for key, value in address.options.items() if key.startswith("ssl")
+        }
         sentinel_options |= {"socket_timeout": CALL_SECONDS, "socket_connect_timeout": CALL_SECONDS}
         watchers = list(address.addresses)
         sentinel: Any = Sentinel(watchers, sentinel_kwargs=sentinel_options | {"retry": no_retry})  # type: ignore[no-untyped-call]
@@ -111,6 +150,18 @@ def connect(address: RedisAddress, *, subscribes: bool = False, pool: int = 64) 
         return client
     [(host, port)] = address.addresses
     return Redis(host=host, port=port, **options)
+
+
+def reason_of(failure: BaseException) -> str:
+    """Why a call failed, for the log: of TLS what is wrong, else the kind of the failure."""
+    found: BaseException | None = failure
+    while found is not None:
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return f"certificate: {found.verify_message}"
+        if isinstance(found, ssl.SSLError):
+            return f"TLS: {getattr(found, 'reason', None) or type(found).__name__}"
+        found = found.__cause__ or found.__context__
+    return type(failure).__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +184,10 @@ async def check_server(client: Client) -> ServerReport:
         raise ConfigError(
             "key 'store.url': the server refuses the user or the password: correct them, "
             "or 'store.password_env'"
+        ) from None
+    except NoPermissionError as refusal:
+        raise ConfigError(
+            f"key 'store.url': the user lacks a right ({refusal}): docs/operations.md lists them"
         ) from None
     for info in infos:
         version = str(info.get("redis_version", "0"))

@@ -17,7 +17,7 @@ from ws_bridge.errors import ConfigError, StoreUnavailable
 from ws_bridge.store.base import KEY_BYTES, Unreadable
 from ws_bridge.store.redis.cipher import NotDecrypted
 from ws_bridge.store.redis.codec import CODEC, Codec
-from ws_bridge.store.redis.connect import UNAVAILABLE, Client, check_server
+from ws_bridge.store.redis.connect import UNAVAILABLE, Client, check_server, reason_of
 from ws_bridge.store.redis.keys import PREFIX, lease_index
 from ws_bridge.store.redis.scripts import KEEP, OVERDUE, Scripts
 
@@ -61,7 +61,7 @@ class StoreHealth:
         except UNAVAILABLE as failure:
             self._scripts.breaker.record_failure(failure)
             self._was_away = True
-            log.warning("store_unreachable reason=%s: responses go on unstored", _name(failure))
+            log.warning("store_unreachable reason=%s: responses go on unstored", reason_of(failure))
             return
         self._scripts.breaker.record_success()
         try:
@@ -125,7 +125,7 @@ class StoreHealth:
     async def _try_to_write(self) -> None:
         """Write, to find out whether there is room again; leases could not be renewed meanwhile."""
         with contextlib.suppress(*UNAVAILABLE):
-            await self._client.set(TRIAL_KEY, b"", px=1000)
+            await self._client.set(self._scripts.stored_name(TRIAL_KEY), b"", px=1000)
             self._scripts.breaker.refuses_writes = False
             self.recovered()
 
@@ -134,7 +134,3 @@ class StoreHealth:
             await self.check()
         except ConfigError as unfit:
             log.error("store_unfit %s", unfit)  # noqa: TRY400 - one line is enough
-
-
-def _name(failure: BaseException) -> str:
-    return type(failure).__name__

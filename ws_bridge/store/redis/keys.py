@@ -11,8 +11,16 @@ import re
 import zlib
 from dataclasses import dataclass
 
-PREFIX = "wb1"
-CHANNEL_PREFIX = f"{PREFIX}:w:"  # and a worker's name: the channel of that worker's hints
+PREFIX = "wb1"  # an operator may put one of his own before it, where a name is sent: `Scripts`
+
+
+class ChannelPrefix(str):
+    """The beginning of a channel's name, as an argument of a script."""
+
+    __slots__ = ()
+
+
+CHANNEL_PREFIX = ChannelPrefix(f"{PREFIX}:w:")  # and a worker's name: that worker's hints
 PARTITIONS = 128
 ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 

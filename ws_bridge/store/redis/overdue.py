@@ -65,6 +65,7 @@ class OverdueResponses:
     ) -> None:
         self._client = client
         self._scripts = scripts
+        self._stored = scripts.stored_name
         self._read_pages = read_pages
         self._codec = codec
         self._owners = owners
@@ -128,19 +129,19 @@ class OverdueResponses:
         strays = [one for one, name in zip(members, names, strict=True) if name not in ids]
         if strays:
             log.error("lease_index_strays key=%s count=%d", lease_index(partition), len(strays))
-            await self._execute(self._client.zrem(lease_index(partition), *strays))
+            await self._execute(self._client.zrem(self._stored(lease_index(partition)), *strays))
         return ids
 
     async def _rebuild_index(self, partition: int) -> None:
         """Replace a key that is no index by an index of the partition's running responses."""
         log.error("lease_index_broken key=%s: rebuilt", lease_index(partition))
-        await self._execute(self._client.delete(lease_index(partition)))
+        await self._execute(self._client.delete(self._stored(lease_index(partition))))
         self._unindexed.add(partition)
         await self._index_running(partition)
 
     async def _index_running(self, partition: int) -> None:
         """Add the running responses that are not in the index; the next search tries it again."""
-        prefix = meta_prefix(partition)
+        prefix = self._stored(meta_prefix(partition))
         try:
             async for meta in self._client.scan_iter(match=prefix + "*", count=SCAN_COUNT):
                 response_id = meta.decode(errors="replace").removeprefix(prefix)
@@ -154,23 +155,24 @@ class OverdueResponses:
     async def _index(self, response_id: str) -> None:
         keys = keys_of(response_id)
         try:
-            status, until = await self._client.hmget(keys.meta, "st", "lx")
+            status, until = await self._client.hmget(self._stored(keys.meta), "st", "lx")
         except ResponseError:  # it is no record
             return
         if status == b"in_progress":
             # A damaged time counts as overdue: the record is looked at now, and set aside.
             score = float(until) if until is not None and until.isdigit() else 0.0
-            await self._client.zadd(keys.leases, {response_id: score}, nx=True)
-            await self._client.pexpire(keys.leases, INDEX_MS)
+            index = self._stored(keys.leases)
+            await self._client.zadd(index, {response_id: score}, nx=True)
+            await self._client.pexpire(index, INDEX_MS)
 
     async def _set_aside(self, response_id: str, refusal: ResponseError) -> None:
         """Remove a record that no server can claim from its index; its keys expire."""
-        keys = keys_of(response_id)
-        if await self._execute(self._client.type(keys.leases)) not in (b"zset", b"none"):
+        index = self._stored(keys_of(response_id).leases)
+        if await self._execute(self._client.type(index)) not in (b"zset", b"none"):
             await self._rebuild_index(partition_of(response_id))
             return
         log.error("record_broken id=%s reason=%s: set aside", response_id, refusal)
-        await self._execute(self._client.zrem(keys.leases, response_id))
+        await self._execute(self._client.zrem(index, response_id))
 
     async def _read_log(
         self, response_id: str, owner: str, last: int
@@ -181,9 +183,10 @@ class OverdueResponses:
             number = events[-1].number if events else -1
             [page] = await self._read_pages([Cursor(response_id, owner, number)])
             if page is None:  # it is logged; the log would stop readers too
-                if await self._is_encrypted(keys_of(response_id).events, number):
+                key = self._stored(keys_of(response_id).events)
+                if await self._is_encrypted(key, number):
                     raise NotDecrypted
-                await self._execute(self._client.delete(keys_of(response_id).events))
+                await self._execute(self._client.delete(key))
                 return (), last < 0
             events += page.events
             if (events[-1].number if events else -1) >= last:
@@ -209,7 +212,7 @@ class OverdueResponses:
         keys, name = keys_of(response_id), self._owners.current_name(owner)
         key = keys.input
         try:
-            value = await self._execute(self._client.get(key)) or b""
+            value = await self._execute(self._client.get(self._stored(key))) or b""
             record = decode_record(value, self._codec, key)
             made = decode_makers(makers, self._codec, keys.makers)
             owner = self._owners.current_name(record.owner)
@@ -221,8 +224,8 @@ class OverdueResponses:
         log.error("record_lost id=%s reason=%s: it is ended", response_id, reason)
         record = Record(response_id, name, (), "")
         value = encode_record(record, self._codec, key)
-        await self._execute(self._client.set(key, value, px=INDEX_MS))
-        await self._execute(self._client.hdel(keys.meta, "im"))
+        await self._execute(self._client.set(self._stored(key), value, px=INDEX_MS))
+        await self._execute(self._client.hdel(self._stored(keys.meta), "im"))
         return record, False
 
     async def _execute(self, command: Awaitable[Any]) -> Any:

@@ -35,7 +35,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ws_bridge.errors import StoreUnavailable
-from ws_bridge.store.redis.connect import UNAVAILABLE, Client
+from ws_bridge.store.redis.connect import UNAVAILABLE, Client, reason_of
+from ws_bridge.store.redis.keys import ChannelPrefix
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +81,13 @@ class ScriptCall:
     keys: Sequence[str]
     args: Sequence[str | int | bytes]
 
-    def command(self) -> tuple[str | int | bytes, ...]:
-        """The command that the server runs."""
-        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+    def command(self, prefix: str = "") -> tuple[str | int | bytes, ...]:
+        """The command that the server runs; all names in it begin with the operator's prefix."""
+        keys, args = self.keys, self.args
+        if prefix:
+            keys = [prefix + key for key in keys]
+            args = [prefix + one if isinstance(one, ChannelPrefix) else one for one in args]
+        return ("EVALSHA", self.script.sha, len(keys), *keys, *args)
 
 
 @dataclass(slots=True)
@@ -129,7 +134,7 @@ class CircuitBreaker:
         self.probe_at = self.now() + PROBE_SECONDS
         if self.is_open and not self.is_logged:
             self.is_logged = True
-            log.warning("store_away reason=%s", type(reason).__name__)
+            log.warning("store_away reason=%s", reason_of(reason))
 
     def record_success(self) -> None:
         """A call was answered."""
@@ -185,18 +190,28 @@ class StandstillDetector:
 class Scripts:
     """Calls scripts through one client.
 
-    ``on_recovered`` is called when the store answers after it was away.
+    ``on_recovered`` is called when the store answers after it was away. ``prefix`` goes before the
+    names of all keys and channels: servers with another one share nothing with these.
     """
 
     def __init__(
-        self, client: Client, now: Callable[[], float], on_recovered: Callable[[], None]
+        self,
+        client: Client,
+        now: Callable[[], float],
+        on_recovered: Callable[[], None],
+        prefix: str = "",
     ) -> None:
+        self._prefix = prefix
         self._client = client
         self._on_recovered = on_recovered
         self._free = asyncio.Semaphore(CALLS_AT_ONCE)
         self._calls: set[asyncio.Task[list[Any]]] = set()
         self.breaker = CircuitBreaker(now, failures=FAILURES)  # away until it has answered
         self.standstill = StandstillDetector(now)
+
+    def stored_name(self, name: str) -> str:
+        """The name under which a key or channel is on the server."""
+        return self._prefix + name
 
     async def call(self, script: Script, keys: Sequence[str], *args: str | int | bytes) -> Any:
         """The script's answer. Raises ``StoreUnavailable``."""
@@ -275,7 +290,7 @@ class Scripts:
             return await self._send(calls)
 
     async def _send(self, calls: Sequence[ScriptCall]) -> list[Any]:
-        commands = [call.command() for call in calls]
+        commands = [call.command(self._prefix) for call in calls]
         try:
             if len(commands) == 1:
                 return [await self._client.execute_command(*commands[0])]

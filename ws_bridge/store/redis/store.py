@@ -116,11 +116,15 @@ class Logs:
 
     def hints(self) -> AsyncIterator[Hint]:
         """See ``PageSource``."""
-        return receive_hints(self._address, CHANNEL_PREFIX + self._worker)
+        channel = self._scripts.stored_name(CHANNEL_PREFIX + self._worker)
+        return receive_hints(self._address, channel)
 
 
 class RedisStore:
-    """A ``Store``. ``now`` is monotonic; ``worker`` names this process, and never another one."""
+    """A ``Store``. ``now`` is monotonic; ``worker`` names this process, and never another one.
+
+    ``prefix`` goes before every stored name.
+    """
 
     def __init__(
         self,
@@ -132,6 +136,7 @@ class RedisStore:
         worker: str = "",
         codec: Codec = CODEC,
         owners: Owners | None = None,
+        prefix: str = "",
     ) -> None:
         self.worker = worker or secrets.token_hex(8)
         self._codec = codec
@@ -139,7 +144,7 @@ class RedisStore:
         self._ttl_ms = int(ttl_seconds * 1000)
         self._lease_ms = int(lease_seconds * 1000)
         self._client = connect(address)
-        self.scripts = Scripts(self._client, now, self._on_recovered)
+        self.scripts = Scripts(self._client, now, self._on_recovered, prefix)
         self._health = StoreHealth(self._client, self.scripts, lease_seconds, now, codec)
         self._logs = Logs(self.scripts, address, self.worker, codec, self._owners)
         self._overdue = OverdueResponses(

@@ -24,7 +24,7 @@ from redis.asyncio.client import PubSub
 from ws_bridge.errors import StoreUnavailable
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.redis.commands import FIRST_PAGE_ENTRIES, Cursor, ResponsePage
-from ws_bridge.store.redis.connect import UNAVAILABLE, RedisAddress, connect
+from ws_bridge.store.redis.connect import UNAVAILABLE, RedisAddress, connect, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -280,7 +280,7 @@ async def receive_hints(address: RedisAddress, channel: str) -> AsyncIterator[Hi
                 yield hint
         except (*UNAVAILABLE, KeyError) as failure:  # KeyError: no node has the channel's slot now
             if not was_away:
-                log.warning("hints_away reason=%s", type(failure).__name__)
+                log.warning("hints_away reason=%s", reason_of(failure))
             was_away = True
         finally:
             await client.aclose()
