@@ -91,7 +91,6 @@ TESTED_IN = {
     "jobs/observe.py": "jobs/test_job.py",  # values
     "store/base.py": "store/contract.py",  # the seam, proved by every implementation
     "server/transport/listener.py": "server/transport/test_transport.py",  # parts of one thing
-    "upstream/http/base.py": "upstream/http/test_upstream.py",  # protocols and values
     "upstream/litellm/demo_rules.py": "upstream/litellm/test_demo.py",
     "upstream/litellm/setup.py": "upstream/litellm/test_client.py",
 }

@@ -343,9 +343,9 @@ class RedisStore:
         calls = [await append_call(write, self.worker, times, self._codec) for write in writes]
         index = [call for write in writes for call in index_calls(write, self._ttl_ms)]
         answers = await self.scripts.call_all([*index, *calls])
-        failures = (answer for answer in answers[: len(index)] if isinstance(answer, ResponseError))
-        if (refusal := next(failures, None)) is not None:  # the responses are stored all the same
-            log.error("index_refused reason=%s", refusal)
+        errors = [answer for answer in answers[: len(index)] if isinstance(answer, ResponseError)]
+        if errors:  # the responses are stored all the same
+            log.error("index_refused reason=%s", errors[0])
         return [decode_receipt(answer) for answer in answers[len(index) :]]
 
     def _names(self, owner: str) -> str:
