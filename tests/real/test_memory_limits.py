@@ -14,8 +14,8 @@ from support.redis_servers import Node, valkey_binary
 from upstreams import FakeProviders
 
 KEYS = {"LARGE": "large-key", "SMALL": "small-key"}
-LARGE_BYTES = 6_000_000
-AT_ONCE, ROUNDS = 6, 4
+LARGE_BYTES = 3_000_000
+AT_ONCE, ROUNDS = 8, 4
 SMALL_TURNS = 40
 REFUSED = {429, 503}
 
