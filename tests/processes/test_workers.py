@@ -177,7 +177,7 @@ async def refused(config, environ=None):
 async def test_processes_without_a_store_they_can_share_are_refused():
     """One line has the reason and the remedy."""
     (line,) = await refused(config_of("memory://"))
-    assert line.startswith("ws-bridge: key 'server.workers': 2 processes cannot share")
+    assert "key 'server.workers': 2 processes cannot share the store memory://" in line
     assert "set 'store.url' to a Redis or Valkey, or 'workers' to 1" in line
 
 

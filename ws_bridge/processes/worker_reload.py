@@ -84,28 +84,31 @@ class WorkerReload:
         self._under_way, self._refusal = (generation, settings), ""
         for child in self._participants:
             self._ask(child)
-        # A start takes as long as it takes; one that serves has no reason to be silent.
-        await self._wait(lambda one: one.is_listening, asyncio.Event())
-        missing = await self._within_limit(lambda one: one.prepared == generation)
-        if self._refusal:
-            raise ConfigError(self._refusal)
-        if missing:
-            raise ConfigError(f"worker {missing[0]} gives no answer")
+        while True:
+            serving = [one for one in self._participants.values() if one.is_listening]
+            missing = await self._within_limit(lambda one: one.prepared == generation)
+            if self._refusal:
+                raise ConfigError(self._refusal)
+            if not missing:
+                return
+            # A start takes as long as it takes; one that serves has no reason to be silent.
+            if silent := [one for one in serving if one in missing]:
+                raise ConfigError(f"worker {silent[0].number} gives no answer")
 
     async def commit(self, generation: int) -> None:
         """See ``Reloadable``. It returns when all have; one that gives no answer will have it."""
         self._under_way = None
         self._send_all(f"{COMMIT} {generation}")
-        for number in await self._within_limit(lambda one: one.committed == generation):
-            log.warning("worker_reloads_late number=%d generation=%d", number, generation)
+        for late in await self._within_limit(lambda one: one.committed == generation):
+            log.warning("worker_reloads_late number=%d generation=%d", late.number, generation)
 
     async def discard(self, generation: int) -> None:
         """See ``Reloadable``."""
         self._under_way = None
         self._send_all(f"{DISCARD} {generation}")
 
-    async def _within_limit(self, has_answered: Callable[[Participant], bool]) -> list[int]:
-        """Wait until all have answered; the numbers of those that gave no answer in time."""
+    async def _within_limit(self, has_answered: Callable[[Participant], bool]) -> list[Participant]:
+        """Wait until all have answered; those that gave no answer in time."""
         over = asyncio.Event()
         limit = asyncio.ensure_future(self._clock.sleep(ANSWER_SECONDS))
         limit.add_done_callback(lambda _: over.set())
@@ -116,13 +119,13 @@ class WorkerReload:
 
     async def _wait(
         self, has_answered: Callable[[Participant], bool], over: asyncio.Event
-    ) -> list[int]:
-        """Wait for all answers, one refusal, or ``over``; the numbers of those that are missing.
+    ) -> list[Participant]:
+        """Wait for all answers, one refusal, or ``over``; those that have not answered.
 
         A worker whose commit is waited for can refuse no more: it has nothing under way.
         """
         while True:
-            missing = [one.number for one in self._participants.values() if not has_answered(one)]
+            missing = [one for one in self._participants.values() if not has_answered(one)]
             if not missing or self._refusal or over.is_set():
                 return missing
             self._changed.clear()
