@@ -157,7 +157,7 @@ class Bridge:
         )
         app[LIMITS] = lambda: self._quotas.limits
         models = ModelRoutes(
-            self._models.names,
+            lambda: self._models.names(self._upstream.known_models),
             self._models.find,
             upstream=self._answers,
             token_counter=self._upstream,
