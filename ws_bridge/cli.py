@@ -141,11 +141,12 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from ws_bridge.processes import signals
+    from ws_bridge.processes import signals, temporary
 
     signals.exit_on_signal()
     from ws_bridge import logs
 
+    temporary.choose_directory()
     given = {name: getattr(options, name) for name in ("host", "port", "workers")}
     load = _settings(options, **given)
     settings = load()

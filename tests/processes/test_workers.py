@@ -5,6 +5,7 @@ empty `litellm` stands before the real one on the path and never ends its import
 """
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -301,6 +302,24 @@ async def the_stored_end(client, response_id):
             if '"in_progress"' not in text:
                 return status, text
             await asyncio.sleep(STEP_SECONDS)
+
+
+async def test_a_worker_that_starts_while_the_store_is_away_is_as_ready_as_the_others():
+    """It was never there for this process; the supervisor knows that it was there for another."""
+    with Node(valkey_binary()) as lost:
+        bridge = Fresh(config_of(lost.url))
+        async with bridge, Client(bridge) as client:
+            await client.ready()
+            lost.kill()
+            pid = workers_of(bridge)[1]
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: workers_of(bridge).get(1, pid) != pid)
+            found = {}
+            async with asyncio.timeout(HANG_SECONDS):
+                while found.get(1, (503,))[0] != 200:
+                    async with Client(bridge, keeps=True) as same:
+                        found[await same.worker()] = await same.get("/readyz")
+            assert json.loads(found[1][1]) == {"status": "ready", "missing": ["store"]}
 
 
 async def test_a_worker_that_gets_a_sigterm_serves_until_its_successor_is_ready(

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from aiohttp import WSMsgType
 from support.hang import HANG_SECONDS
+from support.redis_servers import Node, valkey_binary
 from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
 
 from ws_bridge.config import Config, Settings
@@ -20,11 +21,26 @@ async def test_health_is_at_once_and_readiness_when_the_upstream_has_started(ser
 
     bridge = await serve(Slow(answer("x")))
     assert (await bridge.get("/healthz"))[0] == 200
-    assert (await bridge.get("/readyz"))[0] == 503
+    assert await bridge.get("/readyz") == (503, {"status": "not ready", "missing": ["upstream"]})
     started.set()
     while (await bridge.get("/readyz"))[0] != 200:
         pass
     assert await bridge.get("/readyz") == (200, {"status": "ready"})
+
+
+@pytest.mark.parametrize(("given", "status"), [({}, 200), ({"ready_without_store": False}, 503)])
+async def test_a_store_that_was_reached_may_go_away_as_the_operator_wants(serve, given, status):
+    """A server that has lost its store serves; whether a balancer is to use it is a key."""
+    with Node(valkey_binary()) as node:
+        config = {"store": {"url": node.url}, "server": given}
+        bridge = await serve(Scripted(answer("x")), config)
+        while (await bridge.get("/readyz"))[0] != 200:
+            pass
+        node.kill()
+        while "missing" not in (found := await bridge.get("/readyz"))[1]:
+            assert (await bridge.get("/v1/responses/resp_x"))[0] in (404, 503)
+        said = "ready" if status == 200 else "not ready"
+        assert found == (status, {"status": said, "missing": ["store"]})
 
 
 async def test_unknown_paths_and_methods_are_errors_of_the_contract(serve):

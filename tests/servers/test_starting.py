@@ -23,7 +23,9 @@ async def test_a_server_starts_without_its_store_says_so_and_heals_alone():
         assert "store_unreachable" in bridge.log()
         assert await peer.status("/healthz") == 200
         await until(lambda: opened(bridge))
-        assert await peer.status("/readyz") == 503
+        async with peer.session.get(bridge.url + "/readyz") as answer:
+            assert answer.status == 503
+            assert await answer.json() == {"status": "not ready", "missing": ["store"]}
         turn = await peer.turn("demo", store=False)
         assert turn.last["type"] == "response.completed"
         stored = await peer.turn("demo")

@@ -142,6 +142,7 @@ class Scripted:
         self.scripts = list(scripts)
         self.requests: list[Request] = []
         self.answers: list[ScriptedAnswer] = []
+        self.known: list[str] = []
         self.closed = 0
         self.open_now = 0
 
@@ -150,6 +151,9 @@ class Scripted:
 
     def set_targets(self, targets: Sequence[Target]) -> None:
         self.targets = targets
+
+    def known_models(self, provider: str) -> Sequence[str]:
+        return [one for one in self.known if one.startswith(f"{provider}/")]
 
     async def stop(self) -> None:
         pass

@@ -91,6 +91,7 @@ class ServerConfig(Section):
     unix_mode: Annotated[str, Field(pattern=r"^0?[0-7]{3}$")] = "0660"
     lame_duck_seconds: NotNegative = 5
     control_socket: str = ""
+    ready_without_store: bool = True
 
     def addresses(self) -> tuple[ListenAddress, ...]:
         """Where to listen: ``listen``, or ``host`` and ``port`` as its short form."""

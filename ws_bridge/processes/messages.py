@@ -9,6 +9,8 @@ SETTINGS = "settings"
 PREPARE, COMMIT, DISCARD = "prepare", "commit", "discard"
 # It is to be no longer ready; to end when what runs has finished; to wait for nothing.
 LEAVE, DRAIN, FORCE = "leave", "drain", "force"
+# Either way: the store was reached once, so that its absence makes no process unready.
+STORED = "stored"
 
 # From a worker: where it is, and that it wants a replacement, ...
 LISTENING, READY, RELIEVE, UNUSABLE = "listening", "ready", "relieve", "unusable"

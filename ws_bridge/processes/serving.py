@@ -34,6 +34,7 @@ async def serve(
     tls: ServerTls | None,
     on_listening: Callable[[Reloader], None],
     on_ready: Callable[[], None] = lambda: None,
+    store_reached: asyncio.Event | None = None,
     worker: int = 0,
     is_replacement: bool = False,
 ) -> int:
@@ -41,11 +42,13 @@ async def serve(
 
     ``on_listening`` is called when it accepts connections, with what can change its settings from
     then on; ``on_ready`` when responses can be made.
+    ``store_reached`` is set when the store was reached once, here or by another process.
     ``worker`` is the number of the process, if it is one of several. A replacement of another
     worker accepts no connection before it is ready.
     """
     bridge = Bridge(settings, worker=worker)
     bridge.force, bridge.lame_duck = stop_signals.force, stop_signals.leave
+    bridge.store_reached = store_reached or bridge.store_reached
     if not await _open(bridge, stop_signals):
         return 0
     runner = web.AppRunner(

@@ -41,6 +41,7 @@ from ws_bridge.processes.messages import (
     READY,
     RELIEVE,
     SETTINGS,
+    STORED,
     UNUSABLE,
 )
 from ws_bridge.processes.reload_requests import ReloadRequests
@@ -125,6 +126,7 @@ class Supervisor:
         self._listening: set[int] = set()  # numbers that listened once
         self._unusable = ""  # why the configuration cannot be used
         self._was_ready = False  # whether any worker was ever ready
+        self._store_reached = asyncio.Event()  # set: some worker has reached the store once
         # By worker number: starts in a row that did not become ready.
         self._failed_starts = dict.fromkeys(range(1, len(sockets) + 1), 0)
         self._failed = False  # whether the exit code is to be 1
@@ -218,6 +220,7 @@ class Supervisor:
             (self._signals.leave, LEAVE),
             (self._signals.stop, DRAIN),
             (self._signals.force, FORCE),
+            (self._store_reached, STORED),
         ):
             if event.is_set():
                 child.send(word)
@@ -254,6 +257,9 @@ class Supervisor:
             self._was_ready = True
             self._template.worker_loaded()
             worker.ready.set()
+        elif message == STORED and not self._store_reached.is_set():
+            self._store_reached.set()
+            self._send_all(STORED)
         elif message == RELIEVE:
             log.info("worker_relieved number=%d pid=%d", worker.number, worker.child.pid)
             worker.retiring.set()

@@ -36,6 +36,7 @@ from ws_bridge.processes.messages import (
     READY,
     REFUSED,
     RELIEVE,
+    STORED,
     UNUSABLE,
 )
 from ws_bridge.processes.reload import OwnReload, Reloader
@@ -75,8 +76,10 @@ async def _serve(
     loop.add_signal_handler(signal.SIGHUP, _ignore_hangup)
     reload = OwnReload()
     changes: Changes = asyncio.Queue()
+    store_reached = asyncio.Event()
     tasks = [
-        asyncio.create_task(_read_commands(stop_signals, changes)),
+        asyncio.create_task(_read_commands(stop_signals, changes, store_reached)),
+        asyncio.create_task(_report(store_reached)),
         asyncio.create_task(_change(changes, reload)),
     ]
 
@@ -92,6 +95,7 @@ async def _serve(
             tls=tls(settings.config),
             on_listening=listens,
             on_ready=lambda: _send(READY),
+            store_reached=store_reached,
             worker=number,
             is_replacement=is_replacement,
         )
@@ -105,7 +109,14 @@ def _ignore_hangup() -> None:
     log.info("hangup_ignored: the supervisor reloads")
 
 
-async def _read_commands(stop_signals: StopSignals, changes: Changes) -> None:
+async def _report(store_reached: asyncio.Event) -> None:
+    await store_reached.wait()
+    _send(STORED)
+
+
+async def _read_commands(
+    stop_signals: StopSignals, changes: Changes, store_reached: asyncio.Event
+) -> None:
     """Read the supervisor's commands until its end."""
     reader = asyncio.StreamReader(limit=MOST_LINE_BYTES)
     loop = asyncio.get_running_loop()
@@ -118,6 +129,8 @@ async def _read_commands(stop_signals: StopSignals, changes: Changes) -> None:
             stop_signals.stop.set()
         elif word == FORCE:
             stop_signals.stop_now()
+        elif word == STORED:
+            store_reached.set()
         else:
             changes.put_nowait((word, int(more[0]), more[1] if len(more) > 1 else ""))
     stop_signals.stop_now()

@@ -1,7 +1,8 @@
 """The composition root: which classes make a server, which route leads where, start and stop.
 
 Start: `/healthz` answers at once; litellm, which takes seconds to import, is loaded beside it;
-`/readyz` answers 200 when a response can be started.
+`/readyz` answers 200 when a response can be started and the store was reached once; its body says
+what is missing.
 Stop: accept nothing new → running responses finish or end as failed → mirror, store and upstream
 close. A second signal cuts the waits short (``processes.signals``).
 """
@@ -65,6 +66,7 @@ from ws_bridge.upstream.sealed_items import SealedItems
 log = logging.getLogger("ws_bridge")
 
 MIB = 2**20
+STORE_CHECK_SECONDS = 0.5
 # Stored events are no garbage, and the stock thresholds walk all of them again and again.
 GC_THRESHOLDS = (10_000, 10, 10)
 
@@ -98,6 +100,8 @@ class Bridge:
         self.force = asyncio.Event()  # set from outside: a drain waits no longer
         # Set: responses can be made; the upstream could not be started.
         self.ready, self.broken = asyncio.Event(), asyncio.Event()
+        # Set: the store was reached once; from outside, if it was by another process of the server.
+        self.store_reached = asyncio.Event()
         # Where answers are kept, and where they come from.
         self._owners = Owners(owner_names(config, secrets))
         self._store, self._conversations = _stores(config, secrets, clock, self._owners)
@@ -153,7 +157,7 @@ class Bridge:
         )
         app[LIMITS] = lambda: self._quotas.limits
         models = ModelRoutes(
-            self._models.names,
+            lambda: self._models.names(self._upstream.known_models),
             self._models.find,
             upstream=self._answers,
             token_counter=self._upstream,
@@ -242,7 +246,12 @@ class Bridge:
         """Run what runs beside the requests; at the end, stop it and close the parts."""
         await self.open_store()
         starting = asyncio.create_task(self._start())
-        bodies = (self._mirror.run(), self._takeover.run(), self._sockets.run())
+        bodies = (
+            self._await_store(),
+            self._mirror.run(),
+            self._takeover.run(),
+            self._sockets.run(),
+        )
         tasks = [asyncio.create_task(body) for body in bodies]
         yield
         for task in (starting, *tasks):
@@ -288,11 +297,21 @@ class Bridge:
         return json_response({"status": "ok"})
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        is_serving = self.ready.is_set() and not self.lame_duck.is_set()
-        is_ready = is_serving and self._store.is_available()
-        answer = json_response({"status": "ready" if is_ready else "not ready"})
+        missing = [] if self.ready.is_set() else ["upstream"]
+        is_ready = not missing and not self.lame_duck.is_set()
+        if not self._store.is_available():
+            missing.append("store")
+            may_lack_it = self._config.server.ready_without_store and self.store_reached.is_set()
+            is_ready = is_ready and may_lack_it
+        status = {"status": "ready" if is_ready else "not ready"}
+        answer = json_response({**status, "missing": missing} if missing else status)
         answer.set_status(200 if is_ready else 503)
         return answer
+
+    async def _await_store(self) -> None:
+        while not self._store.was_reached():
+            await self._clock.sleep(STORE_CHECK_SECONDS)
+        self.store_reached.set()
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:

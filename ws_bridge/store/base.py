@@ -200,6 +200,10 @@ class Store(Protocol):
         """Whether a response that is created now will be stored, as far as the store knows."""
         ...
 
+    def was_reached(self) -> bool:
+        """Whether the store has answered, and was found to fit, at any time since ``open``."""
+        ...
+
     def answer_count(self) -> int:
         """The number of answers received so far: a store whose count grows is slow, not away."""
         ...

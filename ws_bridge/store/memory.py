@@ -118,6 +118,10 @@ class MemoryStore:
         """See ``Store``: always."""
         return True
 
+    def was_reached(self) -> bool:
+        """See ``Store``: always."""
+        return True
+
     def answer_count(self) -> int:
         """See ``Store``: every call is answered at once."""
         return 0

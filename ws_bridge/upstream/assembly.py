@@ -35,6 +35,7 @@ class Assembly:
     by_mode: Mapping[str, Upstream]  # by a target's mode; each compacts what is too long
     counter: TokenCounter
     prices_of: Callable[[Target], PriceRow | None]
+    known_models: Callable[[str], Sequence[str]]  # of a provider
     set_targets: Callable[[Sequence[Target]], None]  # others than those it was made for
     starts: Sequence[Step]
     stops: Sequence[Step]
@@ -79,6 +80,7 @@ def assemble(targets: Sequence[Target], sealer: Sealer) -> Assembly:
         },
         counter=counter,
         prices_of=models.prices_of,
+        known_models=models.known_models,
         set_targets=set_targets,
         starts=(own_client.start, native.start),
         stops=(native.stop, own_client.close, client.shutdown),

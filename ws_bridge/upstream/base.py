@@ -207,6 +207,10 @@ class Service(Upstream, TokenCounter, Protocol):
         """Expect requests for these from now on; what runs goes on as it began."""
         ...
 
+    def known_models(self, provider: str) -> Sequence[str]:
+        """The models of a provider, as far as they are known; none before the start."""
+        ...
+
     async def stop(self) -> None:
         """Close every connection."""
         ...

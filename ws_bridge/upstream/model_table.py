@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -100,9 +100,22 @@ class ModelTable:
         """The targets of the enabled entries; wildcards as they are written."""
         return [route.target for route in self.all if route.target]
 
-    def names(self) -> list[str]:
-        """The names that clients can ask for; wildcards as they are written."""
-        return list(self._named)
+    def names(self, known_models: Callable[[str], Iterable[str]]) -> list[str]:
+        """The names that clients can ask for; of a wildcard those of its provider's known models.
+
+        A server of the operator's own has models that are not known.
+        """
+        names: dict[str, None] = {}
+        for name, routes in self._named.items():
+            if "*" not in name:
+                names[name] = None
+                continue
+            targets = [route.target for route in routes if route.target]
+            for target in (one for one in targets if not one.api_base):
+                models = known_models(target.model.partition("/")[0])
+                stars = filter(is_plain, (match_wildcard(target.model, one) for one in models))
+                names |= dict.fromkeys(_with(star, name) for star in stars)
+        return list(names)
 
     def _group_named(self, model: str) -> Group | None:
         if "*" not in model and model in self._named:

@@ -97,6 +97,10 @@ class Router:
         parts = await self._started_parts()
         return await parts.counter.count_tokens(request)
 
+    def known_models(self, provider: str) -> Sequence[str]:
+        """See ``Service``."""
+        return self._parts.known_models(provider) if self._parts is not None else ()
+
     async def stop(self) -> None:
         """Close all connections; ``open`` must not be called afterwards."""
         if self._warming is not None:

@@ -1,13 +1,39 @@
 """The list of models, token counts, compaction."""
 
+import pytest
 from support.scripted_upstream import Scripted, answer
 
 
 async def test_models_lists_what_is_on(serve):
-    bridge = await serve(Scripted(answer("x")))
+    """Of a wildcard the names that are known; none, where none is."""
+    upstream = Scripted(answer("x"))
+    bridge = await serve(upstream)
     _, models = await bridge.get("/v1/models")
-    assert [model["id"] for model in models["data"]] == ["m", "claude-*"]
+    assert [model["id"] for model in models["data"]] == ["m"]
+    names = ("claude-a", "claude-b/c", "x", "claude-..", "claude-*")
+    upstream.known = [f"anthropic/{name}" for name in names] + ["openai/claude-d"]
+    _, models = await bridge.get("/v1/models")
+    assert [model["id"] for model in models["data"]] == ["m", "claude-a", "claude-b/c"]
     assert {model["object"] for model in models["data"]} == {"model"}
+
+
+@pytest.mark.parametrize("name", ["m", "claude-a", "claude-b/c"])
+async def test_a_model_that_can_be_asked_for_is_retrieved(serve, name):
+    bridge = await serve(Scripted(answer("x")))
+    status, model = await bridge.get(f"/v1/models/{name}")
+    assert (status, model["id"], model["object"]) == (200, name, "model")
+
+
+@pytest.mark.parametrize("name", ["n", "off", "claude-*", "claude-", "claude-a*b", "*"])
+async def test_a_model_that_cannot_be_asked_for_is_not_found(serve, name):
+    """Neither is it listed, nor does a create reach a provider."""
+    upstream = Scripted(answer("x"))
+    bridge = await serve(upstream)
+    status, body = await bridge.get(f"/v1/models/{name}")
+    assert (status, body["error"]["code"]) == (404, "model_not_found")
+    status, body = await bridge.post("/v1/responses", model=name, input="hi")
+    assert (status, body["error"]["code"]) == (404, "model_not_found")
+    assert upstream.requests == []
 
 
 async def test_input_tokens_counts_the_whole_chain(serve):

@@ -170,6 +170,18 @@ class Counting:
         return self._pattern.search(name)
 
 
+def test_the_models_of_a_provider_are_those_that_answer_in_text():
+    """Neither what draws or listens, nor the names that clients have made up."""
+    known = models.known_models("openai")
+    assert {"openai/gpt-4o", "openai/gpt-5"} <= set(known)
+    assert not {one for one in known if "whisper" in one or "dall-e" in one or "embedding" in one}
+    assert "gemini/gemini-2.5-flash" in models.known_models("gemini")
+    models.known_models.cache_clear()
+    models.register_at_first_call("openai/made-up-for-the-list")
+    assert models.known_models("openai") == known
+    assert models.known_models("hosted_vllm") == ()
+
+
 def make_up(word, count):
     for number in range(count):
         model = f"openai/{word}-{number}"

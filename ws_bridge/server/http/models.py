@@ -57,17 +57,24 @@ class ModelRoutes:
         """The routes, to be added before `/v1/responses/{id}`."""
         return [
             web.get("/v1/models", self.list, allow_head=False),
+            web.get("/v1/models/{id:.+}", self.retrieve, allow_head=False),
             web.post("/v1/responses/input_tokens", self.input_tokens),
             web.post("/v1/responses/compact", self.compact),
         ]
 
     async def list(self, _request: web.Request) -> web.Response:
-        """The names that clients can ask for; a wildcard entry as it is written."""
-        models = [
-            {"id": name, "object": "model", "created": self._started_at, "owned_by": "ws_bridge"}
-            for name in self._names()
-        ]
+        """The names that clients can ask for; of a wildcard those that are known."""
+        models = [self._model(name) for name in self._names()]
         return json_response({"object": "list", "data": models})
+
+    async def retrieve(self, request: web.Request) -> web.Response:
+        """A name that clients can ask for, also one that only a wildcard serves."""
+        name = request.match_info["id"]
+        self._find_target(name)
+        return json_response(self._model(name))
+
+    def _model(self, name: str) -> Json:
+        return {"id": name, "object": "model", "created": self._started_at, "owned_by": "ws_bridge"}
 
     async def input_tokens(self, request: web.Request) -> web.Response:
         """The number of tokens that the input has for the named model."""

@@ -170,6 +170,10 @@ class RedisStore:
         """See ``Store``."""
         return self._health.is_checked and self.scripts.breaker.is_healthy
 
+    def was_reached(self) -> bool:
+        """See ``Store``."""
+        return self._health.is_checked
+
     def answer_count(self) -> int:
         """See ``Store``."""
         return self.scripts.breaker.answer_count

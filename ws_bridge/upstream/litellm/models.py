@@ -38,6 +38,7 @@ FREE_ENTRY: Json = {
     "output_cost_per_token": 0.0,
 }
 
+TEXT_MODES = ("chat", "responses")  # of the price map: models that answer in text
 RESPONSES = "responses"  # the family of providers with a Responses API
 CONVERSE = "bedrock"  # the family that is asked by Converse
 
@@ -133,6 +134,19 @@ def _info(name: str, provider: str) -> Json | None:
     except Exception:  # noqa: BLE001 - it raises a bare one for a model it does not know
         return None
     return info
+
+
+@lru_cache(maxsize=WILDCARD_NAMES)
+def known_models(provider: str) -> tuple[str, ...]:
+    """The models of a provider that answer in text and stand in the price map."""
+    names = (
+        key.removeprefix(f"{provider}/")
+        for key, entry in litellm.model_cost.items()
+        if entry.get("litellm_provider") == provider
+        and entry.get("mode") in TEXT_MODES
+        and key not in _ours
+    )
+    return tuple(sorted({f"{provider}/{name}" for name in names}))
 
 
 def register(targets: Iterable[Target]) -> None:
