@@ -7,6 +7,7 @@ import sys
 import pytest
 from support.workers import ENDLESS, Watched, children, is_forked, until
 
+from ws_bridge.processes import children as children_module
 from ws_bridge.processes.children import ANSWER_SECONDS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
@@ -41,3 +42,15 @@ async def test_a_template_that_gives_no_answer_is_replaced(caplog):
         assert not is_forked(await watched.ready(killed))
         await until(lambda: len(watched.logged("template_loaded")) == 2)
         assert watched.paused == []
+
+
+async def test_where_the_system_cannot_adopt_a_worker_it_is_started_by_itself(caplog, monkeypatch):
+    """As on other platforms."""
+    monkeypatch.setattr(children_module, "adopt_orphans", lambda **_: False)
+    caplog.set_level("INFO", "ws_bridge")
+    async with Watched(caplog) as watched:
+        pid = await watched.ready()
+        assert not is_forked(pid)
+        watched.stop_signals.signal_received()
+        assert await watched.code() == 0
+        assert watched.logged("worker_ended") == [f"worker_ended number=1 pid={pid} code=0"]

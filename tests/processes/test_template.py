@@ -61,6 +61,10 @@ def mib(pid, *fields):
     return sum(figures[field] for field in fields) / 1024
 
 
+def name_of(pid):
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
 def template_of(bridge):
     """Its process id."""
     (found,) = set(children(bridge.pid)) - set(workers_of(bridge).values())
@@ -78,8 +82,8 @@ async def replaced(bridge):
 
 async def test_a_worker_has_little_memory_of_its_own(bridge):
     """What the template has loaded is there once; the supervisor has loaded nothing of it."""
-    workers = workers_of(bridge).values()
-    for pid in workers:
+    for number, pid in workers_of(bridge).items():
+        assert name_of(pid) == f"ws-bridge:{number}"
         assert mib(pid, "Private_Clean", "Private_Dirty") < PRIVATE_MIB
     shared = mib(template_of(bridge), "Rss")
     assert sum(mib(pid, "Pss") for pid in children(bridge.pid)) < shared + 2 * PRIVATE_MIB

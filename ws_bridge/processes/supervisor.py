@@ -79,13 +79,7 @@ def run(
     ``load`` reads the settings again; ``announce`` is called once, when all of the workers accept
     connections.
     """
-    config = settings.config
-    if config.store.url.startswith("memory://"):
-        raise ConfigError(
-            f"key 'server.workers': {config.server.workers} processes cannot share the store "
-            "memory://, which lives in one: set 'store.url' to a Redis or Valkey, or 'workers' to 1"
-        )
-    tls(config)  # its error is reported once, by this process
+    tls(settings.config)  # its error is reported once, by this process
     return asyncio.run(_run(settings, load, announce))
 
 
