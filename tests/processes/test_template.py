@@ -47,10 +47,10 @@ async def bridge(served):
 
 @pytest.fixture
 def no_litellm(folder):
-    """From now on litellm's import does not end."""
-    file = folder / "litellm.py"
-    file.write_text(ENDLESS)
-    yield
+    """From now on litellm's import does not end; the file that is there when it has begun."""
+    file, begun = folder / "litellm.py", folder / "begun"
+    file.write_text(f"open({str(begun)!r}, 'w').close()\n{ENDLESS}")
+    yield begun
     file.unlink()
 
 
@@ -123,10 +123,9 @@ async def test_the_template_ends_with_the_supervisor(bridge):
     await until(lambda: not lives(template))
 
 
-@pytest.mark.usefixtures("no_litellm")
-async def test_a_template_ends_with_the_supervisor_while_it_loads(served):
+async def test_a_template_ends_with_the_supervisor_while_it_loads(served, no_litellm):
     served._process = await asyncio.to_thread(served._spawn)
-    await until(lambda: children(served.pid))
+    await until(no_litellm.exists)
     (template,) = children(served.pid)
     await served.kill()
     await until(lambda: not lives(template))
