@@ -155,6 +155,7 @@ def _check(options: argparse.Namespace) -> int:
 
     settings = _settings(options)()
     logs.set_up("warning", logs.secrets_of(settings))
+    _log_memory(settings)
     routes = build(settings.config, settings.secrets)
 
     async def try_all() -> int:
