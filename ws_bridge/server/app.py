@@ -21,6 +21,7 @@ from aiohttp import hdrs, web
 from ws_bridge.clock import Clock
 from ws_bridge.config import Config, Secrets, Settings, secrets_in
 from ws_bridge.config.memory import most_held
+from ws_bridge.errors import ConfigError
 from ws_bridge.jobs.idempotency import IdempotentCreates
 from ws_bridge.jobs.lineage import Lineage
 from ws_bridge.jobs.log_reader import LogReader
@@ -322,6 +323,26 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
         response.headers.setdefault(hdrs.CACHE_CONTROL, NO_STORE)
     if request.path.startswith("/v1/"):
         cors.add_headers(request, response)
+
+
+async def check_store(settings: Settings, *, is_offline: bool = False) -> None:
+    """Reach the store as a server would. Raises ``ConfigError``.
+
+    Offline only what can be known without it is checked: files, and libraries.
+    """
+    owners = Owners(owner_names(settings.config, settings.secrets))
+    store, _ = _stores(settings.config, settings.secrets, Clock(), owners)
+    if is_offline:
+        return
+    try:
+        await store.open()
+        if not store.was_reached():
+            raise ConfigError(
+                "key 'store.url': the store does not answer, or refuses what a server needs "
+                "(the lines above say why): start it, or correct the key"
+            )
+    finally:
+        await store.close()
 
 
 def _stores(
