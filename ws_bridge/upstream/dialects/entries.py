@@ -246,12 +246,16 @@ def _file(part: Json) -> ContentPart:
     return _source("file", part, given, name=str(part.get("filename") or ""))
 
 
-def _source(kind: str, part: Json, address: str, **more: str) -> ContentPart:
+def _source(
+    kind: str, part: Json, address: str, *, detail: str = "", name: str = ""
+) -> ContentPart:
     found = DATA_URL.match(address)
     if found:
         media_type = found[1] or PLAIN
-        return ContentPart(kind, media_type=media_type, data=address[found.end() :], **more)
-    return ContentPart(kind, url=address, file_id=str(part.get("file_id") or ""), **more)
+        data = address[found.end() :]
+        return ContentPart(kind, media_type=media_type, data=data, name=name, detail=detail)
+    file_id = str(part.get("file_id") or "")
+    return ContentPart(kind, url=address, file_id=file_id, name=name, detail=detail)
 
 
 def _parts(content: Any, table: RequestTable, param: str) -> Iterator[ContentPart]:
