@@ -30,10 +30,13 @@ SECRET_LENGTH = 6  # characters; a shorter text is a word, and no secret
 SILENT = ("aiohttp.server", "aiohttp.websocket", "aiohttp.web", "aiohttp.access")
 
 NAMES = r"api[-_]?key|x-goog-api-key|authorization|password|secret"
+# Providers' keys, and ours, begin so; others have a shape of their own.
+KEY_PREFIXES = "sk|pk|rk|gsk|xai"
+GOOGLE_KEY = r"\bAIza[\w-]{8,}"
 # The shapes of secrets, and the parts of them that stay. One pass: each record is read once.
 SHAPES = (
-    r"\b(?:sk|pk|rk|gsk|xai)[-_][\w.*=+-]{4,}",  # providers' keys, and ours
-    r"\bAIza[\w-]{8,}",
+    rf"\b(?:{KEY_PREFIXES})[-_][\w.*=+-]{{4,}}",
+    GOOGLE_KEY,
     r"(?<=openai-insecure-api-key\.)[^\s,;'\"]+",
     r"\b(?P<scheme>(?i:bearer|basic))[ ]+[\w.~+/=:-]+",
     r"(?<=[\w/])(?P<query>\?)[^\s'\"<>?][^\s'\"<>]*",  # of an address
