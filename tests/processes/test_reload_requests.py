@@ -82,6 +82,15 @@ async def test_files_that_cannot_be_used_change_nothing(server, caplog):
     assert [line.split()[0] for line in caplog.messages] == ["reload_refused"] * 2
 
 
+async def test_a_bug_refuses_one_reload_and_not_all_later_ones(server, caplog):
+    server.files = None  # the settings have no configuration
+    outcome = await server.requests.ask()
+    assert outcome == "refused the new settings could not be prepared: see the log"
+    assert caplog.messages == ["reload_crashed"]
+    server.files = settings(limits={"followers": 3})
+    assert await server.requests.ask() == "reloaded generation=2"
+
+
 async def test_a_new_secret_is_in_no_line_even_if_it_is_refused(server):
     server.files, server.refusal = settings({"K": "new-secret"}), "no"
     await server.requests.ask()

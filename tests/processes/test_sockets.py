@@ -11,11 +11,14 @@ import re
 import signal
 import socket
 import stat
+import subprocess
+import sys
 
 import aiohttp
 import pytest
 from support.fleet import Fresh
 from support.hang import HANG_SECONDS
+from support.private_ca import PrivateCa
 from support.redis_servers import Node, valkey_binary
 
 from ws_bridge.config import Config
@@ -238,3 +241,39 @@ async def test_a_server_answers_at_every_address(node, tmp_path, workers):
                         await asyncio.sleep(0.02)
                 workers = 1
         assert await bridge.terminate() == 0
+
+
+LOADS = """
+import sys
+from ws_bridge.config import Config
+from ws_bridge.errors import ConfigError
+from ws_bridge.processes.sockets import tls
+try:
+    tls(Config.model_validate({"server": {"tls_cert": sys.argv[1], "tls_key": sys.argv[2]}}))
+except ConfigError:
+    print("refused")
+"""
+
+
+@pytest.mark.parametrize("kind", ["encrypted", "fifo"])
+def test_no_key_of_tls_is_waited_for(kind, tmp_path):
+    """OpenSSL asks standard input for a password: a worker has its supervisor's commands there."""
+    signed = PrivateCa(tmp_path).sign("server")
+    key = tmp_path / "waits.key"
+    if kind == "fifo":
+        os.mkfifo(key)
+    else:
+        encrypt = f"openssl ec -in {signed.key} -aes256 -passout pass:word -out {key}"
+        subprocess.run(encrypt.split(), check=True, capture_output=True)  # noqa: S603 - our own
+    loading = subprocess.Popen(  # noqa: S603 - our own
+        [sys.executable, "-c", LOADS, str(signed.certificate), str(key)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # without the terminal of who runs the tests
+    )
+    try:
+        loading.wait(HANG_SECONDS)  # its input stays open
+        assert loading.stdout.read() == b"refused\n"
+    finally:
+        loading.kill()
+        loading.communicate()

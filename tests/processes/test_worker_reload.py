@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from support.fake_clock import FakeClock
+from support.hang import HANG_SECONDS
 from support.workers import until
 
 from ws_bridge.config import Config, Settings
@@ -34,9 +35,9 @@ class Workers:
         self.reload = WorkerReload(self.clock.clock())
         self.first, self.second = self.join(1), self.join(2)
 
-    def join(self, number, *, listens=True):
+    def join(self, number, *, listens=True, generation=1):
         lines = Lines()
-        self.reload.join(lines, number)
+        self.reload.join(lines, number, generation)
         if listens:
             self.says(lines, LISTENING)
         return lines
@@ -103,6 +104,21 @@ async def test_one_that_starts_meanwhile_is_asked_and_waited_for_however_long(wo
     workers.says(late, PREPARED, "2")
     await preparing
     assert workers.join(2).sent == [PREPARE]  # until it is committed, which happens at once
+
+
+async def test_one_that_starts_with_the_new_settings_is_not_waited_for(workers):
+    """The others are being told to commit: it has nothing to commit, and will never say so."""
+    preparing = await workers.preparing()
+    for one in (workers.first, workers.second):
+        workers.says(one, PREPARED, "2")
+    await preparing
+    committing = asyncio.create_task(workers.reload.commit(2))
+    await until(lambda: "commit 2" in workers.first.sent)
+    assert workers.join(3, generation=2).sent == []
+    for one in (workers.first, workers.second):
+        workers.says(one, COMMITTED, "2")
+    async with asyncio.timeout(HANG_SECONDS):
+        await committing
 
 
 async def test_one_that_ends_is_waited_for_no_longer(workers):

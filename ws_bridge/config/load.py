@@ -17,12 +17,14 @@ import orjson
 from pydantic import ValidationError
 
 from ws_bridge.config.checks import problems_of
+from ws_bridge.config.files import read_file
 from ws_bridge.config.model import Config
 from ws_bridge.config.settings import Settings, read_secrets
 from ws_bridge.errors import ConfigError
 
 DEMO_TOML = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
 
+MOST_BYTES = 2**20  # of a file: tens of thousands of models
 PREFIX = "WS_BRIDGE__"  # of variables that set a key
 
 Layer = dict[str, Any]  # sections, as the file has them
@@ -72,12 +74,14 @@ def _environment(environ: Mapping[str, str]) -> tuple[Layer, list[str]]:
 
 def _read(path: Path | None, source: str) -> Layer:
     try:
-        text = path.read_text(encoding="utf-8") if path else DEMO_TOML
+        text = read_file(path, MOST_BYTES).decode() if path else DEMO_TOML
         return tomllib.loads(text)
     except OSError as unreadable:
         raise ConfigError(f"{source}: cannot be read ({unreadable.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as broken:
+    except ValueError as broken:  # no TOML, no UTF-8, or a number of too many digits
         raise ConfigError(f"{source}: not valid TOML: {broken}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: not valid TOML: it is nested too deeply") from None
 
 
 def _two_forms(layer: Layer) -> Iterator[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import orjson
 
+from ws_bridge.config.files import read_file
 from ws_bridge.config.model import FILE, Config, Secrets, place_of
 
 MOST_SECRET_BYTES = 64 * 2**10  # of a file
@@ -96,14 +97,11 @@ def _contradictions(config: Config) -> Iterator[str]:
 def _secret_file(path: Path) -> str:
     """The text of a file. Raises ``ValueError`` with the reason why it has none."""
     try:
-        with path.open("rb") as file:
-            text = file.read(MOST_SECRET_BYTES + 1).decode()
+        text = read_file(path, MOST_SECRET_BYTES).decode()
     except OSError as unreadable:
         raise ValueError(unreadable.strerror) from None
     except UnicodeDecodeError:
         raise ValueError("it is no text") from None
-    if len(text) > MOST_SECRET_BYTES:
-        raise ValueError("it is too large")
     if not text.strip():
         raise ValueError("it is empty")
     return text.strip()

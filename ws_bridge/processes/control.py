@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator
 
@@ -15,6 +16,9 @@ from ws_bridge.processes.reload_requests import RELOADED, STOPPED, ReloadRequest
 
 RELOAD = b"reload\n"
 MOST_ANSWER_BYTES = 2**20
+ACCEPT_PAUSE_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.asynccontextmanager
@@ -39,8 +43,13 @@ async def _accept(requests: ReloadRequests, control: socket.socket) -> None:
     with control:
         async with asyncio.TaskGroup() as answering:
             while True:
-                connection, _ = await loop.sock_accept(control)
-                answering.create_task(_answer(requests, connection))
+                try:
+                    connection, _ = await loop.sock_accept(control)
+                except OSError as failure:  # of one client, or there are no files left for now
+                    log.warning("control_cannot_accept reason=%s", failure.strerror)
+                    await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
+                else:
+                    answering.create_task(_answer(requests, connection))
 
 
 async def _answer(requests: ReloadRequests, connection: socket.socket) -> None:
@@ -54,7 +63,8 @@ async def _answer(requests: ReloadRequests, connection: socket.socket) -> None:
                 return
             asked += received
         if asked == RELOAD:
-            await loop.sock_sendall(connection, f"{await requests.ask()}\n".encode())
+            answer = f"{await requests.ask()}\n".encode(errors="backslashreplace")
+            await loop.sock_sendall(connection, answer)
 
 
 def ask(path: str) -> tuple[bool, str]:
@@ -69,7 +79,7 @@ def ask(path: str) -> tuple[bool, str]:
             answer = connection.makefile().readline(MOST_ANSWER_BYTES).strip() or STOPPED
         except OSError as failure:
             raise ConfigError(
-                f"no server answers at the control socket {path} ({failure.strerror}): start one "
-                "with this 'server.control_socket'"
+                f"no server answers at the control socket {path} ({failure.strerror or failure}): "
+                "start one with this 'server.control_socket'"
             ) from None
     return answer.startswith(RELOADED), answer

@@ -94,6 +94,10 @@ class ReloadRequests:
             await self._serves.discard(generation)
             log.error("reload_refused reason=%s", str(refused))  # noqa: TRY400 - the reason is enough
             return f"{REFUSED} {refused}"
+        except Exception:  # the edge: a bug of ours must not end all later reloads
+            log.exception("reload_crashed")
+            await self._serves.discard(generation)
+            return f"{REFUSED} the new settings could not be prepared: see the log"
         self.settings, self.generation = settings, generation
         logs.change(config.server.log_level, logs.secrets_of(settings))
         await self._serves.commit(generation)

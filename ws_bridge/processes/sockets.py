@@ -22,6 +22,7 @@ from typing import Any
 
 from ws_bridge.config import Config
 from ws_bridge.config.addresses import ListenAddress
+from ws_bridge.config.files import read_file
 from ws_bridge.errors import ConfigError
 
 Address = tuple[Any, ...]  # what `getaddrinfo` finds and `bind` takes
@@ -29,6 +30,7 @@ Address = tuple[Any, ...]  # what `getaddrinfo` finds and `bind` takes
 BACKLOG = 1024  # connections that wait to be accepted: after a restart all clients come at once
 # Elsewhere the option is missing, or lets the kernel give all connections to one of the sockets.
 SPREADS = sys.platform == "linux"
+MOST_TLS_BYTES = 2**20  # of a certificate with its chain
 PROBE_SECONDS = 1.0  # for a server that is alive and does not accept now
 
 
@@ -180,13 +182,20 @@ def tls(config: Config) -> ServerTls | None:
         return None
     context = ServerTls(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(server.tls_cert, server.tls_key)
+        for path in (server.tls_cert, server.tls_key):
+            read_file(path, MOST_TLS_BYTES)  # OpenSSL would wait for a FIFO, and read a device
+        context.load_cert_chain(server.tls_cert, server.tls_key, password=_no_password)
     except (OSError, ssl.SSLError):
         raise ConfigError(
             f"keys 'server.tls_cert' and 'server.tls_key': {server.tls_cert} and {server.tls_key} "
-            "are not a readable PEM certificate and its key: correct the paths"
+            "are not a readable PEM certificate and its key, without a password: correct the paths"
         ) from None
     return context
+
+
+def _no_password() -> str:
+    """What OpenSSL asks for an encrypted key; it would ask the terminal, or standard input."""
+    return ""
 
 
 def address(config: Config, listening: socket.socket) -> str:

@@ -208,7 +208,7 @@ class Supervisor:
         requests = self.requests
         child.send(f"{SETTINGS} {requests.generation} {requests.settings.to_json()}")
         self._workers.add(worker)
-        self._reload.join(child, number)
+        self._reload.join(child, number, requests.generation)
         log.info("worker_started number=%d pid=%d", number, child.pid)
         for event, word in (
             (self._signals.leave, LEAVE),

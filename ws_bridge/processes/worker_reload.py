@@ -52,9 +52,9 @@ class WorkerReload:
         self._refusal = ""
         self._changed = asyncio.Event()
 
-    def join(self, child: Child, number: int) -> None:
-        """A worker has been started, and sent the settings in use."""
-        self._participants[child] = Participant(number)
+    def join(self, child: Child, number: int, generation: int) -> None:
+        """A worker has been started, and sent the settings in use, which are of this generation."""
+        self._participants[child] = Participant(number, committed=generation)
         if self._under_way is not None:
             self._ask(child)
 
