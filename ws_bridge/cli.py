@@ -194,7 +194,8 @@ def _serve(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("host", "port", "workers")}
     load = _settings(options, **given)
     settings = load()
-    logs.set_up(settings.config.server.log_level, logs.secrets_of(settings))
+    server = settings.config.server
+    logs.set_up(server.log_level, logs.secrets_of(settings), server.log_format)
     _log_memory(settings)
 
     def announce(listening: Sequence[socket.socket]) -> None:
