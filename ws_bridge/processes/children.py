@@ -208,6 +208,11 @@ class Template:
                 if process.returncode is None:
                     process.kill()
                 await process.wait()
+                # Who waits for its answer gets an end, before the socket is closed: its number
+                # would be another's, and nothing more would ever be heard of the first.
+                control.shutdown(socket.SHUT_RDWR)
+                async with self._requests:
+                    pass
         return has_loaded
 
     async def _has_loaded(self, control: socket.socket) -> bool:
