@@ -191,9 +191,11 @@ async def test_an_answer_that_is_not_read_counts_until_it_is(serve):
     status, reply = await bridge.json("GET", path, "key-b")
     assert status == 404
     assert (await bridge.json("GET", "/v1/models", "key-a"))[0] == 200
-    while quotas.asked_bytes():
-        await unread.read()
+    reading = asyncio.create_task(unread.rest())
+    await until(lambda: not quotas.asked_bytes())
     assert (await bridge.json("GET", path, "key-a"))[0] == 200
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
     unread.close()
 
 
