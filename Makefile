@@ -1,5 +1,5 @@
 # Everything happens in .venv; nothing is installed outside of it but, for the tests as root on
-# Debian, what they drive: the packages chromium, curl, nodejs with npm, and redis-server
+# Debian, what they drive: the packages chromium, curl, prometheus, nodejs with npm, and redis-server
 # (`.ci/packages`).
 PYTHON ?= python3
 PIP := -m pip install --quiet --disable-pip-version-check

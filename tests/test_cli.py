@@ -19,6 +19,10 @@ DEMO = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
 ONLY_DEMO = "[server]\nport = 0\n" + DEMO
 
 
+LAME = "WS_BRIDGE__SERVER__LAME_DUCK_SECONDS"
+TLS = 'tls_cert = "none.pem"\ntls_key = "none.key"\n'
+
+
 def environ(**more):
     kept = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")}
     return kept | more
@@ -46,7 +50,7 @@ class Served:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environ(WS_BRIDGE__SERVER__LAME_DUCK_SECONDS="0", **more),
+            env=environ(**{LAME: "0"}, **more),
         )
         self.lines = []
         for line in self.process.stdout:
@@ -84,10 +88,11 @@ def test_the_config_file_of_the_repository_shows_every_key_with_its_default():
         assert keys == set(type(getattr(built_in, name)).model_fields)
 
 
-def test_serve_prints_each_model_as_on_or_off_and_the_address_last(config):
+def test_serve_prints_each_model_as_on_or_off_and_the_address_last(config, tmp_path):
     more = '[[models]]\nname = "gpt-*"\nmodel = "openai/gpt-*"\napi_key_env = "OPENAI_API_KEY"\n'
     with Served("--config", config(ONLY_DEMO + more)) as served:
         assert served.lines[:-1] == [
+            f"configuration: {tmp_path / 'config.toml'}, and {LAME}",
             "model demo: on (demo/demo)",
             "model gpt-*: off (OPENAI_API_KEY is not set)",
         ]
@@ -152,6 +157,7 @@ def test_the_environment_sets_what_the_file_leaves_out(config):
     environ = {"WS_BRIDGE__SERVER__HOST": "127.0.0.3", "WS_BRIDGE__LIMITS__ASKED_MIB": "7"}
     with Served("--config", config(ONLY_DEMO), **environ) as served:
         assert served.url.startswith("http://127.0.0.3:")
+        assert served.lines[0].endswith(f"config.toml, and {', '.join(sorted([*environ, LAME]))}")
 
 
 def test_the_server_is_there_before_litellm_is():
@@ -183,6 +189,34 @@ def test_check_without_what_reaches_providers_is_one_line_and_exit_1(config, tmp
     assert ended.stderr == f"ws-bridge: no model can be tried: {reason}\n"
 
 
+def test_a_written_file_can_be_checked_and_served(tmp_path):
+    path = tmp_path / "own.toml"
+    written = run("init", str(path))
+    assert (written.returncode, written.stderr) == (0, "")
+    assert written.stdout.startswith(f"wrote {path}: edit it, then run `ws-bridge check`")
+    again = run("init", str(path))
+    assert (again.returncode, again.stderr.count("\n")) == (2, 1)
+    checked = run("check", "--offline", "--config", str(path))
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout == f"ok   {path}: no model was asked\n"
+    with Served("--config", str(path), "--port", "0") as served:
+        assert served.lines[0] == f"configuration: {path}, and {LAME}"
+        assert served.lines[1] == "model demo: on (demo/demo)"
+
+
+def test_check_finds_what_serve_would_and_asks_the_models_all_the_same(config):
+    text = '[store]\nurl = "redis://127.0.0.1:1"\n' + ONLY_DEMO.replace("port = 0\n", TLS)
+    ended = run("check", "--config", config(text), WS_BRIDGE__SERVER__PORT="0")
+    assert ended.returncode == 2
+    assert ended.stdout.startswith("ok   demo")
+    lines = [line for line in ended.stderr.splitlines() if line.startswith("ws-bridge: ")]
+    for line, part in zip(lines, ("'server.tls_cert'", "'store.url'"), strict=True):
+        assert part in line
+    assert "store_unreachable reason=ConnectionError" in ended.stderr
+
+
 def test_version_and_help_are_there():
     assert run("--version").stdout.strip() == "0.1.0"
-    assert "serve" in run("--help").stdout
+    shown = run("--help").stdout
+    assert "Begin with `ws-bridge init`" in shown
+    assert all(f" {command} " in shown for command in ("serve", "check", "init", "chat"))

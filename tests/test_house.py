@@ -57,7 +57,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "httpx": ("upstream/litellm/call.py", "upstream/litellm/sse_tap.py"),
     "litellm": ("upstream/litellm/setup.py",),
     "orjson": ("protocol/*", "config/*", "upstream/*", "store/*", "server/*"),
-    "prometheus_client": ("server/metrics.py",),
+    "prometheus_client": ("server/metrics.py", "processes/metrics_page.py"),
     "prompt_toolkit": ("terminal/*",),
     "pydantic": ("protocol/*", "config/*"),
     "pydantic_core": ("protocol/*",),

@@ -1,7 +1,9 @@
 """The log: no secret, no content, one line a record."""
 
 import io
+import json
 import logging
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -146,3 +148,122 @@ def test_all_secrets_that_the_configuration_names_are_known():
     environ |= {"SECRET": "new-secret,old-secret", "ENCRYPT": "plain,another"}
     expected = {"first-one", "second", "pass,word", "provider's", "old-secret", "another"}
     assert expected <= set(logs.secrets_of(Settings(config, environ)))
+
+
+# One JSON object a line
+
+
+def form(written, formatter):
+    """Have lines written in this form."""
+    for handler in logging.getLogger().handlers:
+        if getattr(handler, "stream", None) is written:
+            handler.setFormatter(formatter)
+
+
+@pytest.fixture
+def objects(written):
+    """The objects that were written so far."""
+    (handler,) = [
+        one for one in logging.getLogger().handlers if getattr(one, "stream", None) is written
+    ]
+    handler.setFormatter(logs.JsonFormatter())
+    return lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+
+
+def test_a_record_of_ours_is_its_word_and_its_fields(objects):
+    """Numbers are numbers; what has no value is left out; secrets are."""
+    log = logging.getLogger("ws_bridge.jobs.job")
+    form = "response id=%s events=%d seconds=%.3f share=%g error=%s model=%s"
+    log.info(form, "resp_1", 7, 0.12345, 0.5, logs.UNKNOWN, f"the {SHAPELESS}")
+    (found,) = objects()
+    assert datetime.fromisoformat(found.pop("time")).utcoffset() == timedelta()
+    fields = {"id": "resp_1", "events": 7, "seconds": 0.123, "share": 0.5}
+    assert found == {
+        "level": "info",
+        "logger": "ws_bridge.jobs.job",
+        "word": "response",
+        "fields": fields | {"model": "the [redacted]"},
+    }
+
+
+def test_a_record_that_explains_itself_has_its_text_too(objects):
+    log = logging.getLogger("ws_bridge")
+    log.warning("warm_up_slow seconds=%g: ready without it", 10.0)
+    log.error("store_unfit %s", f"it is {SHAPELESS}")
+    log.info("ready")
+    slow, unfit, ready = objects()
+    assert (slow["word"], slow["fields"]) == ("warm_up_slow", {"seconds": 10.0})
+    assert slow["text"] == "warm_up_slow seconds=10: ready without it"
+    assert unfit["text"] == "store_unfit it is [redacted]"
+    assert (ready["word"], ready["fields"], "text" in ready) == ("ready", {}, False)
+
+
+def test_a_record_of_a_library_is_a_text(objects):
+    logging.getLogger("any.library").warning("%s of %s", SHAPELESS, "model=1")
+    (found,) = objects()
+    assert found["text"] == "[redacted] of model=1"
+    assert not {"word", "fields"} & set(found)
+
+
+def test_a_traceback_is_one_field_without_the_content_it_quotes(objects):
+    try:
+        int("the client's own words")
+    except ValueError:
+        logging.getLogger("ws_bridge").exception("job_crashed id=%s", "resp_1")
+    (found,) = objects()
+    assert found["word"] == "job_crashed"
+    assert "builtins.ValueError" in found["traceback"]
+    assert "invalid literal" not in json.dumps(found)
+
+
+@pytest.mark.parametrize(("value", "_"), FORGED.values(), ids=FORGED)
+def test_no_value_breaks_the_object(objects, value, _):
+    logging.getLogger("ws_bridge").info("response model=%s n=%d", value, 1)
+    (found,) = objects()
+    assert found["fields"]["n"] == 1
+    assert set(found["fields"]) == {"model", "n"}
+
+
+# Whose request it is
+
+
+@pytest.fixture
+def caller():
+    token = logs.CALLER.set(logs.Caller("req_1", "192.0.2.1"))
+    yield logs.CALLER.get()
+    logs.CALLER.reset(token)
+
+
+def test_a_line_ends_with_the_caller_and_a_traceback_comes_after_it(written, caller):
+    (handler,) = [
+        one for one in logging.getLogger().handlers if getattr(one, "stream", None) is written
+    ]
+    handler.setFormatter(logs.TextFormatter("%(message)s"))
+    log = logging.getLogger("ws_bridge")
+    log.info("before")
+    caller.known_as("TEAM_A")
+    log.info("after x=%s", "1")
+    log.error("broken", exc_info=RuntimeError("x"))
+    logging.getLogger("any.library").warning("not ours")
+    lines = written.getvalue().splitlines()
+    assert lines[:3] == [
+        "before request_id=req_1 peer=192.0.2.1",
+        "after x=1 request_id=req_1 key=TEAM_A peer=192.0.2.1",
+        "broken request_id=req_1 key=TEAM_A peer=192.0.2.1",
+    ]
+    assert lines[-1] == "not ours"
+
+
+def test_an_object_has_the_caller_among_its_fields(objects, caller):
+    caller.known_as("TEAM_A")
+    logging.getLogger("ws_bridge").info("ready")
+    (found,) = objects()
+    assert found["fields"] == {"request_id": "req_1", "key": "TEAM_A", "peer": "192.0.2.1"}
+
+
+def test_a_callers_own_id_may_be_a_secret(objects):
+    token = logs.CALLER.set(logs.Caller("sk-proj-abc_DEF123", SHAPELESS))
+    logging.getLogger("ws_bridge").info("ready")
+    logs.CALLER.reset(token)
+    (found,) = objects()
+    assert found["fields"] == {"request_id": "[redacted]", "peer": "[redacted]"}

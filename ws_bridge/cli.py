@@ -1,4 +1,4 @@
-"""`ws-bridge`: serve, reload, chat, check. Flags → configuration, configuration → exit code.
+"""`ws-bridge`: serve, reload, chat, check, init. Flags → configuration, configuration → exit code.
 
 Exit codes: 0 well, 1 a check failed or a reload was refused, 2 the configuration or the command
 line cannot be used.
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ws_bridge")
 
+DESCRIPTION = (
+    "The Responses API's WebSocket mode for every model provider that litellm reaches. "
+    "Begin with `ws-bridge init`, then `ws-bridge check`, then `ws-bridge serve`."
+)
 DEFAULT_URL = "ws://127.0.0.1:8787/v1/responses"
 
 
@@ -42,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ws-bridge", description=__doc__)
+    parser = argparse.ArgumentParser(prog="ws-bridge", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -66,8 +70,22 @@ def _parser() -> argparse.ArgumentParser:
 
     try_out = commands.add_parser("check", help="validate the config and try every enabled model")
     try_out.set_defaults(command=_check)
-    try_out.add_argument("--config", type=Path)
+    try_out.add_argument("--config", type=Path, help="as for serve")
+    try_out.add_argument("--offline", action="store_true", help="files only, without any network")
+
+    init = commands.add_parser("init", help="write a config.toml with every key and what it is for")
+    init.set_defaults(command=_init)
+    init.add_argument("path", type=Path, nargs="?", default=Path("config.toml"))
+    init.add_argument("--force", action="store_true", help="replace a file that is there")
     return parser
+
+
+def _init(options: argparse.Namespace) -> int:
+    from ws_bridge.config.example import write_example
+
+    write_example(options.path, overwrites=options.force)
+    print(f"wrote {options.path}: edit it, then run `ws-bridge check` and `ws-bridge serve`")
+    return 0
 
 
 def _settings(options: argparse.Namespace, **server: str | int | None) -> Callable[[], Settings]:
@@ -88,6 +106,19 @@ def _config_file(options: argparse.Namespace) -> Path | None:
     if path is None and Path("config.toml").is_file():
         path = Path("config.toml")
     return path
+
+
+def _source(options: argparse.Namespace) -> str:
+    """Which configuration is used, in words."""
+    from ws_bridge.config.load import PREFIX
+
+    path = _config_file(options)
+    if path is None:
+        source = "built-in, the demo model only (`ws-bridge init` writes a file)"
+    else:
+        source = str(path)
+    variables = sorted(name for name in os.environ if name.startswith(PREFIX))
+    return f"{source}, and {', '.join(variables)}" if variables else source
 
 
 def _log_memory(settings: Settings) -> None:
@@ -118,12 +149,25 @@ def _chat(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from ws_bridge import check, logs
     from ws_bridge.processes import serving
+    from ws_bridge.processes.preflight import problems_of_start
     from ws_bridge.upstream.model_table import build
     from ws_bridge.upstream.router import Router
 
     settings = _settings(options)()
-    logs.set_up("error", logs.secrets_of(settings))
+    logs.set_up("warning", logs.secrets_of(settings))
+    _log_memory(settings)
     routes = build(settings.config, settings.secrets)
+
+    async def try_all() -> int:
+        problems = await problems_of_start(settings, is_offline=options.offline)
+        for problem in problems:
+            print(f"ws-bridge: {problem}", file=sys.stderr)
+        if options.offline:
+            if not problems:
+                print(f"ok   {_source(options)}: no model was asked")
+            return 2 if problems else 0
+        failed = await try_models()
+        return 2 if problems else failed
 
     async def try_models() -> int:
         upstream = Router(routes.targets())
@@ -137,7 +181,7 @@ def _check(options: argparse.Namespace) -> int:
         finally:
             await upstream.stop()
 
-    return serving.run(try_models())
+    return serving.run(try_all())
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -150,10 +194,12 @@ def _serve(options: argparse.Namespace) -> int:
     given = {name: getattr(options, name) for name in ("host", "port", "workers")}
     load = _settings(options, **given)
     settings = load()
-    logs.set_up(settings.config.server.log_level, logs.secrets_of(settings))
+    server = settings.config.server
+    logs.set_up(server.log_level, logs.secrets_of(settings), server.log_format)
     _log_memory(settings)
 
     def announce(listening: Sequence[socket.socket]) -> None:
+        print(f"configuration: {_source(options)}")
         _announce(settings, listening)
 
     if settings.config.server.workers > 1:

@@ -3,6 +3,8 @@
 The scripted provider (`upstreams.agent_loop`) tells the story; here are the client's tools and the
 ways: one socket, another server at every turn (two on one store, and a proxy that leads from one
 to the other), HTTP.
+
+LangChain is imported by its own loops: it is large, and each worker of a suite collects this file.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agents import (
     Agent,
@@ -31,10 +33,6 @@ from agents import (
 from clients.reading import ENDS
 from clients.servers import KEY
 from httpx import AsyncClient
-from langchain_core.messages import BaseMessage, HumanMessage
-from langchain_core.tools import BaseTool, StructuredTool
-from langchain_core.utils.function_calling import convert_to_openai_function
-from langchain_openai import ChatOpenAI
 from openai import AsyncOpenAI
 from openai.types.responses import Response
 from openai.types.shared import Reasoning
@@ -45,6 +43,9 @@ from pydantic_ai.native_tools import CodeExecutionTool
 from pydantic_ai.native_tools import WebSearchTool as PydanticWebSearch
 from pydantic_ai.profiles.openai import OpenAIModelProfile
 from pydantic_ai.providers.openai import OpenAIProvider as PydanticProvider
+
+if TYPE_CHECKING:
+    from langchain_core.tools import BaseTool
 
 set_tracing_disabled(disabled=True)
 
@@ -233,6 +234,8 @@ async def by_langchain(way: Way, model: str, hosted: str) -> str:
 
 async def by_langchain_namespace(way: Way, model: str, search: str) -> str:
     """LangChain with its tools in a namespace, which it has no word for."""
+    from langchain_core.utils.function_calling import convert_to_openai_function  # noqa: PLC0415
+
     tools = _langchain_tools(way)
     functions = [{"type": "function", **convert_to_openai_function(one)} for one in tools.values()]
     space = {"type": "namespace", "name": "travel", "description": "Trips.", "tools": functions}
@@ -241,6 +244,8 @@ async def by_langchain_namespace(way: Way, model: str, search: str) -> str:
 
 
 def _langchain_tools(way: Way) -> dict[str, BaseTool]:
+    from langchain_core.tools import StructuredTool  # noqa: PLC0415
+
     trip = Trip(way)
     functions = (trip.get_weather, trip.book)
     return {call.__name__: StructuredTool.from_function(coroutine=call) for call in functions}
@@ -249,6 +254,9 @@ def _langchain_tools(way: Way) -> dict[str, BaseTool]:
 async def _run_langchain(
     way: Way, model: str, tools: dict[str, BaseTool], offered: list[Any]
 ) -> str:
+    from langchain_core.messages import BaseMessage, HumanMessage  # noqa: PLC0415
+    from langchain_openai import ChatOpenAI  # noqa: PLC0415
+
     async with AsyncClient(verify=TLS) as connections:  # its own are of all loops
         chat = ChatOpenAI(
             model=model,

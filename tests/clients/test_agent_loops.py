@@ -40,15 +40,28 @@ ROUTES = {
     "namespaced": BRIEFLY,
     "handover": BRIEFLY[:2],
 }
-# The journey on all of a client's routes, the other stories on some.
-CASES = [
-    (story, client, *route)
-    for story, client in LOOPS
-    for route in ROUTES.get(client, ROUTES[story])
-    if story == "journey" or route in BRIEFLY
-]
+NATIVE = tuple(one for one in AGENT_FAMILIES if one.name in ("native", "socket"))
+OTHERS = tuple(one for one in AGENT_FAMILIES if one not in NATIVE)
 # How often a tool takes its client to another server.
 MOVES = {"journey": 3, "namespaced": 3, "handover": 2}
+
+
+def _cases() -> Iterator[Any]:
+    """Each client on each of its routes, and the family that is asked.
+
+    What is sent from turn to turn, and how a family says it, are of parts that do not know of each
+    other. So the first two routes of a client go to every family, and each further one to two: one
+    that speaks Responses itself, and another one, in turn from client to client.
+    """
+    for number, (story, client) in enumerate(LOOPS):
+        routes = ROUTES.get(client, ROUTES[story])
+        taken = [route for route in routes if story == "journey" or route in BRIEFLY]
+        for place, route in enumerate(taken):
+            turn = number + place
+            some = NATIVE[turn % len(NATIVE)], OTHERS[turn % len(OTHERS)]
+            for family in AGENT_FAMILIES if place < 2 else some:
+                case = story, client, *route
+                yield pytest.param(case, family, id="-".join((*case, family.name)))
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +82,7 @@ async def road(pair: Pair, tape: Tape) -> AsyncIterator[Road]:
         yield road
 
 
-@pytest.mark.parametrize("family", AGENT_FAMILIES, ids=lambda family: family.name)
-@pytest.mark.parametrize("case", CASES, ids="-".join)
+@pytest.mark.parametrize(("case", "family"), _cases())
 async def test_a_loop_ends_and_its_provider_gets_its_own_words_back(
     road: Road, fake: FakeSockets, case: tuple[str, str, str, str], family: Family
 ):

@@ -201,3 +201,39 @@ def test_a_secret_in_a_variable_of_a_key_is_repeated_nowhere(write, name):
     (line,) = refusals(write(""), {variable: "canary-of-a-secret"})
     assert line.startswith(f"{variable}: ")
     assert "canary" not in line
+
+
+# The page of metrics, and callbacks
+
+
+PAGE = '[metrics]\nlisten = "{}"\n'
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:9464", "[::1]:9464", "localhost:0", ""])
+def test_a_page_for_this_machine_needs_no_key(write, listen):
+    assert load(write(PAGE.format(listen)), {}).config.metrics.listen == listen
+
+
+@pytest.mark.parametrize("listen", ["9464", ":9464", "unix:/x", "127.0.0.1", "a:b", "a:99999"])
+def test_what_is_no_address_of_a_page_is_refused(write, listen):
+    assert "key 'metrics.listen': " in refusal(write(PAGE.format(listen)))
+
+
+def test_a_page_for_others_needs_a_key(write, tmp_path):
+    public = PAGE.format("0.0.0.0:9464")
+    message = refusal(write(public))
+    assert "key 'metrics.listen': 0.0.0.0 is a public address: name the page's key in" in message
+    named = public + 'key_env = "PAGE_KEY"\n'
+    assert "PAGE_KEY is not set: set it to the key of the page" in refusal(write(named))
+    assert load(write(named), {"PAGE_KEY": "x"}).secrets == {"PAGE_KEY": "x"}
+    (tmp_path / "key").write_text("from a file\n")
+    settings = load(write(public + f'key_file = "{tmp_path}/key"\n'), {})
+    assert settings.secrets[settings.config.metrics.key] == "from a file"
+
+
+def test_callbacks_are_those_that_litellm_has_under_their_names(write):
+    form = '[telemetry]\nlitellm_callbacks = ["{}", "otel"]\n'
+    assert load(write(form.format("langfuse")), {}).config.telemetry.litellm_callbacks
+    message = refusal(write(form.format("langfus")))
+    assert "key 'telemetry.litellm_callbacks': litellm has no callback 'langfus'" in message
+    assert "is it 'langfuse'?" in message

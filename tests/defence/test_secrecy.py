@@ -6,6 +6,8 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import aiohttp
 import pytest
@@ -14,6 +16,7 @@ from support import fleet
 from support.fleet import KEYS, Bridge, Fresh
 from support.hang import HANG_SECONDS
 from support.redis_servers import Node, valkey_binary
+from support.tcp_proxy import ReservedPort
 from upstreams import FakeProviders
 
 from defence.provider import Canary, Misbehaving, canary, misbehaving
@@ -23,6 +26,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CLIENT_KEY = "shapeless client key 7"
 OTHER_KEY = f"sk-canary-{secrets.token_hex(8)}"
+PLAIN_KEY = "another.shapeless.key.8"  # it could be a request's id
+PAGE_KEY = "the key of the page of metrics"
 PASSWORD = "store-password-canary"  # noqa: S105 - of a server of this test
 OPERATORS = KEYS["KEY"]
 # Providers of these answer on loopback; of the others they say 404, having heard the whole request.
@@ -45,6 +50,13 @@ class Field:
     moved: Misbehaving
     canary: Canary
     session: aiohttp.ClientSession
+    page_url: str
+
+    async def page(self, key=PAGE_KEY):
+        """Status and text of the page of metrics."""
+        head = {"Authorization": f"Bearer {key}"}
+        async with self.session.get(self.page_url, headers=head) as got:
+            return got.status, f"{dict(got.headers)} {await got.text()}"
 
     async def post(self, model, *, key=CLIENT_KEY, more_head=None, **fields):
         """Status and text of a create."""
@@ -104,9 +116,20 @@ async def field() -> AsyncIterator[Field]:
         trap = await ends.enter_async_context(canary())
         odd = await ends.enter_async_context(misbehaving())
         moved = await ends.enter_async_context(misbehaving(f"http://127.0.0.1:{trap.port}"))
+        reserved = ReservedPort()
+        ends.callback(reserved.release)
+        keys, page_key = (Path(ends.enter_context(TemporaryDirectory()), one) for one in "kp")
+        keys.write_text(PLAIN_KEY)
+        page_key.write_text(PAGE_KEY)
+        listen = f"127.0.0.1:{reserved.number}"
         config = {
-            "server": {"log_level": "debug"},
-            "auth": {"keys_env": ["CLIENT_KEYS"], "browser_subprotocol": True},
+            "server": {"log_level": "debug", "log_format": "json", "access_log": True},
+            "auth": {
+                "keys_env": ["CLIENT_KEYS"],
+                "keys_files": [str(keys)],
+                "browser_subprotocol": True,
+            },
+            "metrics": {"listen": listen, "key_file": str(page_key)},
             "store": {"url": f"redis://127.0.0.1:{node.port}", "password_env": "STORE"},
             "limits": {"creates_per_minute": 0, "refused_per_minute": 0},
             "models": [
@@ -119,7 +142,7 @@ async def field() -> AsyncIterator[Field]:
         bridge = await ends.enter_async_context(Fresh(config, environ))
         session = await ends.enter_async_context(aiohttp.ClientSession())
         await bridge.wait_ready()
-        yield Field(bridge, node, fake, odd, moved, trap, session)
+        yield Field(bridge, node, fake, odd, moved, trap, session, f"http://{listen}/metrics")
 
 
 @pytest.mark.catalogue("S6", "S9", "U15", "B18")
@@ -150,21 +173,32 @@ async def test_secrets_and_contents_stay_where_they_belong(field):
             with pytest.raises(aiohttp.WSServerHandshakeError):
                 await field.turn("good-native-text", offered, head={})
         heard.append(await field.turn("good-native-text", (f"unknown.{OTHER_KEY}",)))
-        heard += [await field.get(f"/v1/{prompt}"), await field.post(prompt)]
+        heard += [await field.get(f"/v1/nowhere?q={prompt}"), await field.post(prompt)]
+        for given in (OTHER_KEY, PLAIN_KEY):  # their own clients get them back
+            await field.post(prompt, more_head={"X-Request-Id": given})
+        heard.append(await field.post(prompt, more_head={"X-Request-Id": f"id of {prompt}"}))
+        heard += [await field.page(wrong_key), await field.page(CLIENT_KEY)]
+        assert [status for status, _ in heard[-2:]] == [401, 401]
+        page = await field.page()
         await _raw(field, f"GET /v1/responses?api_key={OTHER_KEY}\x00 HTTP/1.1\r\nX: {wrong_key}")
         metrics = await field.get("/metrics")
-    secrets_ = (CLIENT_KEY, OTHER_KEY, wrong_key, strange_key, OPERATORS, PASSWORD)
+    secrets_ = (CLIENT_KEY, OTHER_KEY, PLAIN_KEY, PAGE_KEY)
+    secrets_ += (wrong_key, strange_key, OPERATORS, PASSWORD)
     log = field.bridge.log()
-    assert "outcome=" in log, "it does log"
+    assert '"outcome": "completed"' in log, "it does log"
+    assert '"request_id": "[redacted]"' in log
+    assert 'ws_bridge_responses_total{key="CLIENT_KEYS",model="good-native-*"' in page[1]
+    assert "good-native-text" not in page[1]
     for place, text in (
         ("log", log),
         ("metrics", str(metrics)),
+        ("page", str(page)),
         ("commands", "".join(one for one in commands if '"AUTH"' not in one.upper())),
         ("keys", " ".join(field.node.cli("KEYS", "*"))),
         ("answers", str(heard)),
     ):
         assert [one for one in secrets_ if one in text] == [], place
-    for text in (log, str(metrics), " ".join(field.node.cli("KEYS", "*"))):
+    for text in (log, str(metrics), str(page), " ".join(field.node.cli("KEYS", "*"))):
         assert prompt not in text
         assert "upstream-canary" not in text
     assert field.odd.url.removeprefix("http://") not in str(heard)

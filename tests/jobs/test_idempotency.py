@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from jobs.test_takeover import Fleet
 from support.fake_clock import OWNER, let_others_run, wait_until
+from support.hang import HANG_SECONDS
 from support.scripted_upstream import answer, completed, done_item, message, opening
 
 from ws_bridge.errors import (
@@ -43,14 +44,16 @@ def create(lane=None, transport="websocket", **fields):
 
 
 async def start(server, asked=None):
-    begun = await server.jobs.start_or_find(asked or create())
+    async with asyncio.timeout(HANG_SECONDS):
+        begun = await server.jobs.start_or_find(asked or create())
     if isinstance(begun, Job):
         server.fleet.jobs.append(begun)
     return begun
 
 
 async def collect(found):
-    return [event async for batch in found.events for event in batch]
+    async with asyncio.timeout(HANG_SECONDS):
+        return [event async for batch in found.events for event in batch]
 
 
 async def held(fleet):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 
 import aiohttp
@@ -59,6 +60,28 @@ async def test_without_a_time_or_after_a_stop_nothing_is_waited_for(seconds):
     signals.leave_received() if seconds == 0 else signals.signal_received()
     await lame_duck(signals, lambda: seconds, FakeClock().clock())
     assert signals.stop.is_set()
+
+
+EARLY = """
+import asyncio, os, signal
+from ws_bridge.processes import signals
+signals.exit_on_signal()
+os.kill(os.getpid(), signal.SIGHUP)
+async def main():
+    caught = signals.catch_signals()
+    print(caught.hangup.is_set(), caught.leave.is_set(), caught.stop.is_set())
+    caught.hangup.clear()
+    os.kill(os.getpid(), signal.SIGHUP)
+    await caught.hangup.wait()
+asyncio.run(main())
+"""
+
+
+def test_a_hangup_before_there_is_a_loop_is_remembered_and_ends_nothing():
+    ended = subprocess.run(  # noqa: S603 - this file
+        [sys.executable, "-c", EARLY], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "True False False\n")
 
 
 async def status(bridge, path, **more):

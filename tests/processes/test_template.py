@@ -47,10 +47,10 @@ async def bridge(served):
 
 @pytest.fixture
 def no_litellm(folder):
-    """From now on litellm's import does not end."""
-    file = folder / "litellm.py"
-    file.write_text(ENDLESS)
-    yield
+    """From now on litellm's import does not end; the file that is there when it has begun."""
+    file, begun = folder / "litellm.py", folder / "begun"
+    file.write_text(f"open({str(begun)!r}, 'w').close()\n{ENDLESS}")
+    yield begun
     file.unlink()
 
 
@@ -59,6 +59,10 @@ def mib(pid, *fields):
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     figures = {name: int(rest.split()[0]) for name, rest in (line.split(":", 1) for line in lines)}
     return sum(figures[field] for field in fields) / 1024
+
+
+def name_of(pid):
+    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def template_of(bridge):
@@ -78,8 +82,8 @@ async def replaced(bridge):
 
 async def test_a_worker_has_little_memory_of_its_own(bridge):
     """What the template has loaded is there once; the supervisor has loaded nothing of it."""
-    workers = workers_of(bridge).values()
-    for pid in workers:
+    for number, pid in workers_of(bridge).items():
+        assert name_of(pid) == f"ws-bridge:{number}"
         assert mib(pid, "Private_Clean", "Private_Dirty") < PRIVATE_MIB
     shared = mib(template_of(bridge), "Rss")
     assert sum(mib(pid, "Pss") for pid in children(bridge.pid)) < shared + 2 * PRIVATE_MIB
@@ -119,10 +123,9 @@ async def test_the_template_ends_with_the_supervisor(bridge):
     await until(lambda: not lives(template))
 
 
-@pytest.mark.usefixtures("no_litellm")
-async def test_a_template_ends_with_the_supervisor_while_it_loads(served):
+async def test_a_template_ends_with_the_supervisor_while_it_loads(served, no_litellm):
     served._process = await asyncio.to_thread(served._spawn)
-    await until(lambda: children(served.pid))
+    await until(no_litellm.exists)
     (template,) = children(served.pid)
     await served.kill()
     await until(lambda: not lives(template))

@@ -28,8 +28,10 @@ async def bridge_with(serve, fake):
     """A function that starts a bridge with a model table."""
     fake.reset()
 
-    async def start(*models, **server):
-        running = await serve(None, {"models": models, "server": server}, KEYS)
+    async def start(*models, callbacks=(), **server):
+        sections = {"models": models, "server": server}
+        sections["telemetry"] = {"litellm_callbacks": callbacks}
+        running = await serve(None, sections, KEYS)
         while (await running.get("/readyz"))[0] != 200:  # noqa: ASYNC110 - asks a server
             await asyncio.sleep(0.05)
         return running
@@ -293,6 +295,45 @@ async def test_litellms_callbacks_see_each_turn_once(bridge_with, entry, outcome
     }
 
 
+@pytest.fixture
+def heard_by_name(monkeypatch):
+    """What litellm's callback `langsmith` hears: models. It posts nothing."""
+    import litellm  # noqa: PLC0415 - it takes seconds to import
+    from litellm.integrations.langsmith import LangsmithLogger  # noqa: PLC0415 - the same
+    from litellm.litellm_core_utils import litellm_logging  # noqa: PLC0415 - the same
+
+    heard = asyncio.Queue()
+
+    async def hear(_self, kwargs, *_, **__):
+        await heard.put(kwargs["model"])
+
+    for name in (*CALLBACKS, "callbacks"):
+        monkeypatch.setattr(litellm, name, [])
+    monkeypatch.setattr(litellm_logging, "_in_memory_loggers", [])
+    monkeypatch.setattr(LangsmithLogger, "async_log_success_event", hear)
+    monkeypatch.setenv("LANGSMITH_API_KEY", "x")
+    monkeypatch.delenv("LANGFUSE_SECRET_KEY", raising=False)
+    return heard
+
+
+async def test_callbacks_by_name_hear_of_litellms_calls_and_of_no_others(
+    bridge_with, entry, heard_by_name, caplog
+):
+    """One that cannot be started is a warning. The first call of the server is heard by none."""
+    bridge = await bridge_with(
+        entry("ours", "chat", "text"),
+        entry("theirs", "chat", "text2", via="litellm"),
+        callbacks=("langfuse", "langsmith"),
+    )
+    [line] = [one for one in caplog.messages if one.startswith("callback_unusable")]
+    assert line == "callback_unusable name=langfuse: its package or its variables are missing"
+    client = await bridge.connect()
+    for model in ("ours", "theirs"):
+        assert (await client.turn(model=model, input="hi"))[-1]["type"] == "response.completed"
+    assert await asyncio.wait_for(heard_by_name.get(), HANG_SECONDS) == "m-text2"
+    assert heard_by_name.empty()
+
+
 async def test_what_a_turn_cost_is_in_its_log_line_if_the_operator_wants_it(
     bridge_with, entry, caplog
 ):
@@ -323,7 +364,10 @@ async def test_what_was_tried_is_counted(bridge_with, entry):
         async with bridge.session.get(bridge.url + "/metrics") as got:
             text = await got.text()
     assert outcomes(text) == {
-        'outcome="503",provider="openai"} 1.0',
-        'outcome="answers",provider="groq"} 1.0',
+        'model="m",outcome="503",provider="openai"} 1.0',
+        'model="spare",outcome="answers",provider="groq"} 1.0',
     }
-    assert 'ws_bridge_responses_total{outcome="completed",provider="groq"} 1.0' in text
+    counted = 'model="m",outcome="completed",provider="groq",transport="websocket"} 1.0'
+    assert f"ws_bridge_responses_total{{{counted}" in text
+    assert 'ws_bridge_cooldowns_total{model="m",provider="openai"} 1.0' in text
+    assert "ws_bridge_cooling 1.0" in text

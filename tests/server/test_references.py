@@ -117,6 +117,11 @@ async def test_an_item_of_another_key_is_not_found_on_any_server_nor_way(serve, 
         status, _ = await other.json("POST", "/v1/responses", "key-a", **asked)
         assert status == 200
     assert [len(request.input()) for request in upstreams[1].requests] == [1, 1, 2]
+    [found] = [name for name, conversation in own.items() if conversation]
+    status, body = await one.json(
+        "POST", "/v1/responses", "key-a", model="m", input=[{"id": found}]
+    )
+    assert (status, body["error"]["message"]) == (400, f"Item with id '{found}' not found.")
 
 
 async def refusals(server, key, reference):

@@ -21,6 +21,7 @@ from ws_bridge.store.conversations import (
     PART_BYTES,
     ConversationLimits,
     MemoryConversations,
+    positions,
 )
 from ws_bridge.store.redis.conversations import RedisConversations
 
@@ -473,3 +474,20 @@ class TestDebianRedis(TestValkey):
     async def store(self, debian_redis):
         async with opened(debian_redis.url) as one:
             yield one
+
+
+@pytest.mark.parametrize(
+    ("start", "newest_first", "expected"),
+    [
+        (None, False, [0, 1, 2]),
+        (None, True, [2, 1, 0]),
+        (1, False, [1, 2]),
+        (1, True, [1, 0]),
+        (3, False, []),
+        (9, True, [2, 1, 0]),  # some were removed meanwhile
+        (-1, True, []),
+    ],
+)
+def test_a_page_has_the_positions_from_its_start_on(start, newest_first, expected):
+    assert list(positions(3, start, newest_first=newest_first)) == expected
+    assert list(positions(0, start, newest_first=newest_first)) == []

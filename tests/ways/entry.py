@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import sys
 import threading
@@ -23,7 +22,7 @@ from support.fleet import KEYS
 from support.hang import HANG_SECONDS
 
 import ws_bridge
-from ws_bridge.config import Config
+from ws_bridge.config import Config, Settings
 from ws_bridge.processes.serving import serve
 from ws_bridge.processes.signals import StopSignals
 
@@ -64,7 +63,6 @@ def served(sections: Mapping[str, Any]) -> Iterator[Served]:
     """
     config = Config.model_validate(long_limits.config(sections), strict=False)
     with contextlib.ExitStack() as ends:
-        ends.enter_context(patch.dict(os.environ, KEYS))
         for home, name, value in long_limits.found(long_limits.CONSTANTS):
             ends.enter_context(patch.object(home, name, value))
         listening = ends.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -74,8 +72,8 @@ def served(sections: Mapping[str, Any]) -> Iterator[Served]:
         async def live() -> None:
             loop = asyncio.get_running_loop()
             await serve(
-                config,
-                listening,
+                Settings(config, dict(KEYS)),
+                [listening],
                 stop_signals,
                 tls=None,
                 on_listening=lambda _: None,

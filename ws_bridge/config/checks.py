@@ -11,10 +11,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Iterator
 
+from ws_bridge.config.addresses import parse_address
 from ws_bridge.config.model import FILE, STORE_SCHEMES, Config, Secrets, match_wildcard, shown_name
 from ws_bridge.config.providers import PROVIDERS
 from ws_bridge.config.settings import PLAIN, client_keys, secrets_in
 
+# The callbacks of litellm that a configuration may name: those that are told of a finished call,
+# and need no proxy. Both releases that pyproject.toml lets in have them.
+LITELLM_CALLBACKS = frozenset(
+    """
+    agentops argilla arize arize_phoenix azure_storage braintrust datadog datadog_llm_observability
+    deepeval galileo gcs_bucket gcs_pubsub lago langfuse langfuse_otel langsmith
+    langtrace literalai logfire mlflow openmeter opik otel posthog prometheus s3_v2 weave_otel
+    """.split()
+)
 SECRET_LENGTH = 32  # characters: too many to try all
 
 Check = Callable[[Config, Secrets], Iterator[str]]
@@ -128,6 +138,34 @@ def _check_store(config: Config, secrets: Secrets) -> Iterator[str]:
     yield from _check_secrets("store.encrypt_with", store.encrypt_with, secrets)
 
 
+def _check_metrics(config: Config, secrets: Secrets) -> Iterator[str]:
+    metrics = config.metrics
+    if not metrics.listen:
+        return
+    if metrics.key_env and not secrets.get(metrics.key_env, "").strip():
+        yield (
+            f"key 'metrics.key_env': {_variable(metrics.key_env)} is not set: set it to the key of "
+            "the page, or remove it"
+        )
+    address = parse_address(metrics.listen)
+    if not metrics.key and not address.is_local:
+        yield (
+            f"key 'metrics.listen': {address.host} is a public address: name the page's key in "
+            "'metrics.key_env' or 'metrics.key_file', or listen on 127.0.0.1"
+        )
+
+
+def _check_telemetry(config: Config, _secrets: Secrets) -> Iterator[str]:
+    for name in config.telemetry.litellm_callbacks:
+        if name not in LITELLM_CALLBACKS:
+            near = difflib.get_close_matches(name, LITELLM_CALLBACKS, 1)
+            hint = f"is it '{near[0]}'? Else " if near else ""
+            yield (
+                f"key 'telemetry.litellm_callbacks': litellm has no callback '{name}' that works "
+                f"without its proxy: {hint}remove it"
+            )
+
+
 def _check_secrets(key: str, place: str, secrets: Secrets) -> Iterator[str]:
     known = [secret for secret in secrets_in(place, secrets) if secret != PLAIN]
     is_file = place.startswith(FILE)
@@ -155,4 +193,6 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("store",), _check_store),
     (("server", "store"), _check_workers),
     (("background", "models"), _check_background),
+    (("metrics",), _check_metrics),
+    (("telemetry",), _check_telemetry),
 )

@@ -49,6 +49,12 @@ def _listen_text(text: str) -> str:
     return text
 
 
+def _page_text(text: str) -> str:
+    if text and parse_address(text).path:
+        raise ValueError("use HOST:PORT or [IPv6]:PORT, such as 127.0.0.1:9464")
+    return text
+
+
 def _origin(text: str) -> str:
     if not ORIGIN.fullmatch(text):
         raise ValueError("use an origin with its scheme, such as https://app.example")
@@ -92,6 +98,8 @@ class ServerConfig(Section):
     lame_duck_seconds: NotNegative = 5
     control_socket: str = ""
     ready_without_store: bool = True
+    log_format: Literal["text", "json"] = "text"
+    access_log: bool = False
 
     def addresses(self) -> tuple[ListenAddress, ...]:
         """Where to listen: ``listen``, or ``host`` and ``port`` as its short form."""
@@ -234,6 +242,25 @@ class ModelEntry(Section):
         return ""
 
 
+class MetricsConfig(Section):
+    """``[metrics]``: the page of the whole server's numbers."""
+
+    listen: Annotated[str, AfterValidator(_page_text)] = ""
+    key_env: Variable = ""
+    key_file: str = ""
+
+    @property
+    def key(self) -> str:
+        """Where the page's key stands."""
+        return place_of(self.key_env, self.key_file)
+
+
+class TelemetryConfig(Section):
+    """``[telemetry]``: who else hears of what happens."""
+
+    litellm_callbacks: tuple[str, ...] = ()
+
+
 class Config(Section):
     """The whole file."""
 
@@ -243,6 +270,8 @@ class Config(Section):
     background: BackgroundConfig = BackgroundConfig()
     limits: Limits = Limits()
     models: tuple[ModelEntry, ...] = ()
+    metrics: MetricsConfig = MetricsConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
 
 
 def keys() -> list[tuple[str, str]]:

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from ws_bridge.config.model import Config
 from ws_bridge.config.settings import Settings
 
-FIXED_SECTIONS = ("store",)
+FIXED_SECTIONS = ("store", "metrics", "telemetry")
 FIXED_KEYS = {
     "server": (
         *("host", "port", "listen", "unix_mode", "control_socket"),
-        *("workers", "max_message_mib"),
+        *("workers", "max_message_mib", "log_format"),
     ),
     "auth": ("secret_env", "secret_file"),
 }
@@ -35,7 +35,8 @@ def merged(running: Settings, wanted: Settings) -> tuple[Settings, tuple[str, ..
         kept = {name: getattr(getattr(old, section), name)}
         changed = getattr(config, section).model_copy(update=kept)
         config = config.model_copy(update={section: changed})
-    for place in (config.auth.secret, config.store.password, config.store.encrypt_with):
+    auth, store = config.auth.secret, config.store
+    for place in (auth, store.password, store.encrypt_with, config.metrics.key):
         if place in running.secrets:
             secrets[place] = running.secrets[place]
     return Settings(config, secrets), tuple(stays)

@@ -21,7 +21,11 @@ MOST_SECRET_BYTES = 64 * 2**10  # of a file
 PLAIN = b"plain"  # stands for "no secret" among others: while one is introduced, or removed
 
 # Keys that name a secret's place, as `…_env` or as `…_file`, by their section.
-SECRET_KEYS = {"auth": ("secret",), "store": ("password", "encrypt_with")}
+SECRET_KEYS = {
+    "auth": ("secret",),
+    "store": ("password", "encrypt_with"),
+    "metrics": ("key",),
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def secret_places(config: Config) -> Iterator[tuple[str, str]]:
     yield from (("auth.keys_env", name) for name in auth.keys_env)
     yield from (("auth.keys_files", place_of("", file)) for file in auth.keys_files)
     found = [("auth.secret", auth.secret), ("store.password", store.password)]
-    found += [("store.encrypt_with", store.encrypt_with)]
+    found += [("store.encrypt_with", store.encrypt_with), ("metrics.key", config.metrics.key)]
     found += [(f"models[{n}].api_key", one.api_key) for n, one in enumerate(config.models, 1)]
     for key, place in found:
         if place:

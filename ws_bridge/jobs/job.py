@@ -20,7 +20,7 @@ from ws_bridge.errors import (
 )
 from ws_bridge.jobs.cancel_scope import CancelScope
 from ws_bridge.jobs.mirror import Mirror
-from ws_bridge.jobs.observe import JobFinished, JobStarted, Observe, finished
+from ws_bridge.jobs.observe import JobFinished, Observe, finished, started
 from ws_bridge.jobs.publisher import OnEnd, OnItem, Publisher
 from ws_bridge.jobs.spec import EndReason, JobSpec, Reason, Timing
 from ws_bridge.pacing import HEAVY_BYTES
@@ -34,6 +34,7 @@ from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import ABANDONED, Answer, Outcome, Tried, Upstream, outcome_of
+from ws_bridge.upstream.prices import PriceRow
 
 # What a warm-up publishes; no provider is asked (docs/protocol.md §2.4).
 WARM_UP = (Draft(COMPLETED, {"response": {"output": [], "usage": no_usage()}}),)
@@ -68,6 +69,8 @@ class Job:
         )
         self._on_refused = on_refused
         self._tried: tuple[Tried, ...] = ()  # in order; the last one may answer
+        self._opened_at: float | None = None  # when the first of an answer had come; monotonic
+        self._prices: PriceRow | None = None  # of the target that answers
         self._is_steered = False
         self._began_at = clock.monotonic()
         if claim is not None:
@@ -80,7 +83,7 @@ class Job:
 
         Returns when the response has ended and the store knows.
         """
-        self._observe(JobStarted(self.id, self.spec.target.name, self.spec.transport))
+        self._observe(started(self.spec))
         silence = asyncio.create_task(self._break_silence())
         with self._scope as scope:
             scope.checkpoint()
@@ -113,6 +116,7 @@ class Job:
             self._tried = tuple(one for one in error.tried if isinstance(one, Tried))
             raise
         self._tried = tuple(answer.tried)
+        self._opened_at, self._prices = self._clock.monotonic(), answer.prices
         self._publisher.set_answer(answer)
         return answer
 
@@ -279,16 +283,21 @@ class Job:
         return is_left and self.spec.envelope.store
 
     def _finished(self) -> JobFinished:
-        first_at, error = self._publisher.first_at, self.stream.error
+        error = self.stream.error
         return finished(
             self.spec,
             self.result,
             error=error.code if error else "",
             events=len(self.stream.events),
-            first_event_seconds=None if first_at is None else first_at - self._began_at,
+            first_event_seconds=self._seconds_to(self._publisher.first_at),
+            first_chunk_seconds=self._seconds_to(self._opened_at),
             seconds=self._clock.monotonic() - self._began_at,
             tried=self._tried,
+            prices=self._prices,
         )
+
+    def _seconds_to(self, moment: float | None) -> float | None:
+        return None if moment is None else moment - self._began_at
 
 
 def split_after_items(drafts: Sequence[Draft]) -> Iterator[Sequence[Draft]]:

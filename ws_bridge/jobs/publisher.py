@@ -120,7 +120,7 @@ class Publisher:
         target, preface = answer.target, answer.preface
         self._model = "" if target.name == self.spec.target.name else target.name
         self._preface = PrefacedDrafts(preface.items, preface.usage) if preface else None
-        self._prices = answer.prices
+        self._prices = answer.prices if target.report_cost else None
         self.spec = self.spec.answered_by(target)
         if self._mirror is not None:
             self._mirror.replace_record(self.spec.record)

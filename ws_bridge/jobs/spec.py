@@ -88,6 +88,7 @@ class JobSpec:
     generate: bool = True  # false: a warm-up, no provider is asked
     is_provider_run: bool = False  # in the provider's own background mode
     background_id: str = ""  # the provider's id of a background response that continues
+    entry: str = ""  # of the model table, as it was asked for
 
     @property
     def parent(self) -> Turn | None:
@@ -143,6 +144,7 @@ def build_spec(
         generate=request.generate,
         is_provider_run=request.background and target.native_background,
         background_id=claim.upstream_id if claim else "",
+        entry=target.entry or target.name,
     )
 
 

@@ -9,12 +9,14 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from ws_bridge.config import Settings
 from ws_bridge.processes.memory import give_back_large
+from ws_bridge.processes.metrics_page import MetricsPage, serve_numbers
 from ws_bridge.processes.reload import Reloader
 from ws_bridge.processes.signals import StopSignals, wait_until_any
 from ws_bridge.processes.sockets import ServerTls
@@ -49,6 +51,8 @@ async def serve(
     bridge = Bridge(settings, worker=worker)
     bridge.force, bridge.lame_duck = stop_signals.force, stop_signals.leave
     bridge.store_reached = store_reached or bridge.store_reached
+    if not worker and (page := serve_numbers(settings, bridge.metrics.registry)):
+        bridge.app.on_cleanup.append(partial(_close, page))
     if not await _open(bridge, stop_signals):
         return 0
     runner = web.AppRunner(
@@ -71,6 +75,10 @@ async def serve(
     await listener.close()
     log.info("stopped")
     return 1 if bridge.broken.is_set() else 0
+
+
+async def _close(page: MetricsPage, _app: web.Application) -> None:
+    page.close()
 
 
 async def _open(bridge: Bridge, stop_signals: StopSignals) -> bool:

@@ -44,6 +44,7 @@ from ws_bridge.processes.messages import (
     STORED,
     UNUSABLE,
 )
+from ws_bridge.processes.metrics_page import WorkerNumbers, numbers_of_workers
 from ws_bridge.processes.reload_requests import ReloadRequests
 from ws_bridge.processes.signals import StopSignals, wait_until_any
 from ws_bridge.processes.sockets import control_socket, listen, tls
@@ -79,13 +80,7 @@ def run(
     ``load`` reads the settings again; ``announce`` is called once, when all of the workers accept
     connections.
     """
-    config = settings.config
-    if config.store.url.startswith("memory://"):
-        raise ConfigError(
-            f"key 'server.workers': {config.server.workers} processes cannot share the store "
-            "memory://, which lives in one: set 'store.url' to a Redis or Valkey, or 'workers' to 1"
-        )
-    tls(config)  # its error is reported once, by this process
+    tls(settings.config)  # its error is reported once, by this process
     return asyncio.run(_run(settings, load, announce))
 
 
@@ -97,9 +92,10 @@ async def _run(
     stop_signals = signals.catch_signals()
     sockets = listen(settings.config, settings.config.server.workers)
     control = control_socket(settings.config)
-    supervisor = Supervisor(settings, load, sockets, stop_signals, announce)
-    async with reloads(supervisor.requests, control):
-        return await supervisor.run()
+    with numbers_of_workers(settings) as numbers:
+        supervisor = Supervisor(*(settings, load, sockets, stop_signals, announce), numbers=numbers)
+        async with reloads(supervisor.requests, control):
+            return await supervisor.run()
 
 
 class Supervisor:
@@ -114,9 +110,11 @@ class Supervisor:
         announce: Callable[[Sequence[socket.socket]], None],
         *,
         clock: Clock = Clock(),  # noqa: B008 - frozen
+        numbers: WorkerNumbers | None = None,
     ) -> None:
         self._reload = WorkerReload(clock)
         self.requests = ReloadRequests(settings, load, self._reload, stop_signals.hangup)
+        self._numbers = numbers
         self._sockets = sockets
         self._signals = stop_signals
         self._announce = announce
@@ -215,6 +213,8 @@ class Supervisor:
         child.send(f"{SETTINGS} {requests.generation} {requests.settings.to_json()}")
         self._workers.add(worker)
         self._reload.join(child, number, requests.generation)
+        if self._numbers is not None:
+            self._numbers.worker_started(number, child.pid)
         log.info("worker_started number=%d pid=%d", number, child.pid)
         for event, word in (
             (self._signals.leave, LEAVE),
@@ -243,6 +243,8 @@ class Supervisor:
         worker.exit_code = await worker.child.wait()
         self._workers.discard(worker)
         self._reload.leave(worker.child)
+        if self._numbers is not None:
+            self._numbers.worker_ended(worker.child.pid)
         worker.retiring.set()
         self._record_exit(worker)
 

@@ -34,6 +34,7 @@ CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 CAN_FORK = sys.platform == "linux"
 
 PR_SET_PDEATHSIG = 1
+PR_SET_NAME = 15
 PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -45,7 +46,7 @@ def adopt_orphans(*, adopts: bool) -> bool:
     return CAN_FORK and _prctl(PR_SET_CHILD_SUBREAPER, int(adopts))
 
 
-def _prctl(option: int, value: int) -> bool:
+def _prctl(option: int, value: int | bytes) -> bool:
     call = getattr(ctypes.CDLL(None), "prctl", None)
     return call is not None and call(option, value, 0, 0, 0) == 0
 
@@ -54,6 +55,7 @@ def main(fd: int, supervisor: int) -> None:
     """Load, then fork a worker for each request, until the supervisor ends."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    _prctl(PR_SET_NAME, b"ws-bridge:templ")
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != supervisor:  # it ended before the line above
         return
@@ -136,6 +138,7 @@ def _run_worker(
             os.close(file)
         gc.enable()
         number, *more = arguments
+        _prctl(PR_SET_NAME, f"ws-bridge:{number}".encode())  # its command line is the template's
         code = worker.main(int(number), listening, is_replacement=bool(more))
     except BaseException:  # noqa: BLE001 - the edge of the process
         traceback.print_exc()

@@ -57,7 +57,8 @@ def main(number: int, fds: Sequence[int], *, is_replacement: bool = False) -> in
     if not line.endswith(b"\n"):  # the supervisor has ended already
         return 0
     settings = Settings.from_json(line.split(maxsplit=2)[2])
-    logs.set_up(settings.config.server.log_level, logs.secrets_of(settings))
+    server = settings.config.server
+    logs.set_up(server.log_level, logs.secrets_of(settings), server.log_format)
     try:
         listening = [socket.socket(fileno=fd) for fd in fds]
         return serving.run(_serve(settings, number, listening, is_replacement=is_replacement))

@@ -269,6 +269,11 @@ class Connection:
         return len(self._running.keys() | {waits.lane for waits in self._queue})
 
     @property
+    def queued(self) -> int:
+        """How many creates wait for their turn."""
+        return len(self._queue)
+
+    @property
     def waiting_bytes(self) -> int:
         """Bytes of memory that the creates take that wait."""
         starts = (queued.action for queued in self._queue)

@@ -12,15 +12,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
 from ws_bridge.clock import Clock
-from ws_bridge.config import Config, Secrets, Settings, secrets_in
+from ws_bridge.config import Config, Settings, secrets_in
 from ws_bridge.config.memory import most_held
+from ws_bridge.errors import ConfigError
 from ws_bridge.jobs.idempotency import IdempotentCreates
 from ws_bridge.jobs.lineage import Lineage
 from ws_bridge.jobs.log_reader import LogReader
@@ -29,6 +30,7 @@ from ws_bridge.jobs.observe import JobFinished, JobStarted, line_of
 from ws_bridge.jobs.registry import JobPolicy, JobRegistry
 from ws_bridge.jobs.spec import Timing
 from ws_bridge.jobs.takeover import Takeover
+from ws_bridge.logs import CALLER
 from ws_bridge.protocol.turn_cache import TurnCache
 from ws_bridge.server import cors
 from ws_bridge.server.auth import Authenticator, authenticator_of, owner_names, sealer_of
@@ -37,7 +39,7 @@ from ws_bridge.server.http.conversations import ConversationRoutes
 from ws_bridge.server.http.json import LIMITS
 from ws_bridge.server.http.models import ModelRoutes
 from ws_bridge.server.http.responses import ResponseRoutes
-from ws_bridge.server.json_responses import NO_STORE, json_response
+from ws_bridge.server.json_responses import NO_STORE, REQUEST_ID, json_response
 from ws_bridge.server.limits import (
     cache_limits,
     conversation_limits,
@@ -47,6 +49,7 @@ from ws_bridge.server.limits import (
 from ws_bridge.server.metrics import Metrics
 from ws_bridge.server.middleware import AccessMiddleware, RequestQuota
 from ws_bridge.server.quotas import LimitedCreates, Quotas, generating
+from ws_bridge.server.refusal_log import REFUSAL_LOG, RefusalLog
 from ws_bridge.server.transport.listener import track_requests
 from ws_bridge.server.websocket.sockets import Sockets
 from ws_bridge.store.base import Owners, Store
@@ -103,29 +106,56 @@ class Bridge:
         # Set: the store was reached once; from outside, if it was by another process of the server.
         self.store_reached = asyncio.Event()
         # Where answers are kept, and where they come from.
+        self.metrics = metrics = Metrics(worker)
         self._owners = Owners(owner_names(config, secrets))
-        self._store, self._conversations = _stores(config, secrets, clock, self._owners)
+        self._store, self._conversations = _stores(
+            settings, clock, self._owners, metrics.store_called
+        )
         self._sealer = sealer_of(config, secrets, self._store)
         self._models = models = build(config, secrets)
-        self._upstream = upstream or Router(models.targets(), self._sealer, clock=clock)
+        self._upstream = upstream or Router(
+            *(models.targets(), self._sealer),
+            callbacks=config.telemetry.litellm_callbacks,
+            clock=clock,
+        )
         sealed_items = SealedItems()
-        self._answers = Fallbacks(self._upstream, models.candidates, sealed_items, clock)
+        self._answers = Fallbacks(
+            self._upstream, models.candidates, sealed_items, clock, metrics.cooled
+        )
         # The jobs between the two.
-        self._metrics, self._logs = Metrics(worker), LogReader(self._store)
+        self._logs = LogReader(self._store)
         self._mirror = Mirror(self._store, _mirror_timing(config), clock)
         self._jobs = self._build_jobs(sealed_items)
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.set_callbacks(
             on_cancelled=self._jobs.cancel, on_followed=self._mirror.mark_followed
         )
-        # What clients may ask of them.
-        self._quotas = self._build_quotas()
-        self._creates = LimitedCreates(self._jobs, self._quotas)
-        cache = TurnCache(*cache_limits(config))
-        self._sockets = Sockets(self._creates, socket_policy(config), cache, clock)
-        self._middleware = AccessMiddleware(authenticator_of(config, secrets), self._quotas)
+        self._add_clients(settings)
         self.app = self._build_app()
         self._add_gauges()
+
+    def _add_clients(self, settings: Settings) -> None:
+        """Make what stands between clients and jobs: what they may ask, their sockets."""
+        config, clock, metrics = settings.config, self._clock, self.metrics
+        self._quotas = Quotas(
+            config.limits,
+            runs=generating(self._jobs),
+            limit_reached=metrics.limit_reached,
+            now=clock.monotonic,
+        )
+        self._creates = LimitedCreates(self._jobs, self._quotas)
+        self._refusal_log = refusal_log = RefusalLog(metrics.refused)
+        self._sockets = Sockets(
+            *(self._creates, socket_policy(config), TurnCache(*cache_limits(config)), clock),
+            metrics=metrics,
+            refusal_log=refusal_log,
+        )
+        self._middleware = AccessMiddleware(
+            *(authenticator_of(config, settings.secrets), self._quotas, clock),
+            metrics=metrics,
+            refusal_log=refusal_log,
+        )
+        self._middleware.logs_access = config.server.access_log
 
     def _build_jobs(self, sealed_items: SealedItems) -> JobRegistry:
         return JobRegistry(
@@ -141,14 +171,6 @@ class Bridge:
             on_item=sealed_items.record,
         )
 
-    def _build_quotas(self) -> Quotas:
-        return Quotas(
-            self._config.limits,
-            runs=generating(self._jobs),
-            limit_reached=self._metrics.limit_reached,
-            now=self._clock.monotonic,
-        )
-
     def _build_app(self) -> web.Application:
         config, jobs, clock = self._config, self._jobs, self._clock
         app = web.Application(
@@ -156,6 +178,7 @@ class Bridge:
             middlewares=[track_requests, self._middleware.run, RequestQuota(self._quotas).run],
         )
         app[LIMITS] = lambda: self._quotas.limits
+        app[REFUSAL_LOG] = self._refusal_log
         models = ModelRoutes(
             lambda: self._models.names(self._upstream.known_models),
             self._models.find,
@@ -179,14 +202,14 @@ class Bridge:
             app.add_routes(part.routes())
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics.show)
+        app.router.add_get("/metrics", self.metrics.show)
         app.cleanup_ctx.append(self._live)
         app.on_shutdown.append(self._drain)
         app.on_response_prepare.append(_add_headers)
         return app
 
     def _add_gauges(self) -> None:
-        gauge = self._metrics.gauge
+        gauge = self.metrics.gauge
         gauge("connections", "Open sockets", self._sockets.connections)
         gauge("lanes", "Lanes that run or wait", self._sockets.lanes)
         gauge("cached_bytes", "Turns that sockets can go on from", lambda: self._sockets.cache.size)
@@ -199,13 +222,20 @@ class Bridge:
         gauge("said_bytes", "Events of running responses", lambda: self._jobs.outputs.total)
         gauge("followers", "Readers of a response's events", self._quotas.followers)
         gauge("responses_running", "Responses being generated", self._jobs.running)
-        gauge("store_available", "Whether the store can be reached", self._store.is_available)
+        gauge("responses_queued", "Creates that wait for their lane", self._sockets.queued)
+        gauge("cooling", "Targets that rest after a failure", self._answers.cooling)
+        available = self._store.is_available
+        gauge("store_available", "Whether the store can be reached", available, "livemin")
         gauge("store_lag_events", "Events the store is behind", self._mirror.lag)
-        gauge("store_degraded", "Responses begun without a store", lambda: self._mirror.degraded)
-        gauge("store_gaps", "Gaps declared in logs", lambda: self._mirror.cuts)
-        gauge("ends_unconfirmed", "Ends told without a store", lambda: self._mirror.unconfirmed)
-        gauge("ends_contradicted", "Of these, ended otherwise", lambda: self._mirror.contradicted)
-        gauge("takeovers", "Responses taken over from lost servers", lambda: self._takeover.taken)
+        mirror = self._mirror
+        for name, text, read in (
+            ("store_degraded", "Responses begun without a store", lambda: mirror.degraded),
+            ("store_gaps", "Gaps declared in logs", lambda: mirror.cuts),
+            ("ends_unconfirmed", "Ends told without a store", lambda: mirror.unconfirmed),
+            ("ends_contradicted", "Of these, ended otherwise", lambda: mirror.contradicted),
+            ("takeovers", "Responses of lost servers, taken over", lambda: self._takeover.taken),
+        ):
+            gauge(name, text, read, "sum")
 
     def prepare(self, settings: Settings) -> Change:
         """Check new settings, and make all that they need beside what is in use.
@@ -234,6 +264,7 @@ class Bridge:
         self._conversations.limits = conversation_limits(config)
         self._sockets.cache.set_limits(*cache_limits(config))
         self._sockets.set_policy(socket_policy(config))
+        self._middleware.logs_access = config.server.access_log
         self._sockets.close_revoked(change.authenticator.knows)
 
     async def open_store(self) -> None:
@@ -246,12 +277,14 @@ class Bridge:
         """Run what runs beside the requests; at the end, stop it and close the parts."""
         await self.open_store()
         starting = asyncio.create_task(self._start())
-        bodies = (
+        bodies = [
             self._await_store(),
             self._mirror.run(),
             self._takeover.run(),
             self._sockets.run(),
-        )
+        ]
+        if self._config.metrics.listen:
+            bodies.append(self.metrics.run(self._clock))
         tasks = [asyncio.create_task(body) for body in bodies]
         yield
         for task in (starting, *tasks):
@@ -289,7 +322,7 @@ class Bridge:
         await asyncio.gather(self._sockets.drain(self.force), jobs)
 
     def _observe(self, happened: JobStarted | JobFinished) -> None:
-        self._metrics.observe(happened)
+        self.metrics.observe(happened)
         if isinstance(happened, JobFinished):
             log.info(*line_of(happened))
 
@@ -315,6 +348,9 @@ class Bridge:
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    caller = CALLER.get()
+    if caller is not None:  # else the middleware has done it
+        response.headers[REQUEST_ID] = caller.request_id
     if response.status == HTTPStatus.SWITCHING_PROTOCOLS:  # headers live as long as the connection
         return
     response.headers["X-Content-Type-Options"] = "nosniff"  # a client's text stays JSON
@@ -324,17 +360,41 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
         cors.add_headers(request, response)
 
 
+async def check_store(settings: Settings, *, is_offline: bool = False) -> None:
+    """Reach the store as a server would. Raises ``ConfigError``.
+
+    Offline only what can be known without it is checked: files, and libraries.
+    """
+    owners = Owners(owner_names(settings.config, settings.secrets))
+    store, _ = _stores(settings, Clock(), owners)
+    if is_offline:
+        return
+    try:
+        await store.open()
+        if not store.was_reached():
+            raise ConfigError(
+                "key 'store.url': the store does not answer, or refuses what a server needs "
+                "(the lines above say why): start it, or correct the key"
+            )
+    finally:
+        await store.close()
+
+
 def _stores(
-    config: Config, secrets: Secrets, clock: Clock, owners: Owners
+    settings: Settings,
+    clock: Clock,
+    owners: Owners,
+    on_answered: Callable[[str, float], None] = lambda *_: None,
 ) -> tuple[Store, Conversations]:
     """The stores of responses and of conversations."""
-    settings = config.store
-    most, ttl = settings.max_mib * MIB, settings.conversation_seconds
+    config, secrets = settings.config, settings.secrets
+    store = config.store
+    most, ttl = store.max_mib * MIB, store.conversation_seconds
     limits = conversation_limits(config)
-    if settings.url.startswith("memory://"):
+    if store.url.startswith("memory://"):
         return (
             MemoryStore(
-                max_bytes=most, ttl_seconds=settings.ttl_seconds, now=clock.wall, owners=owners
+                max_bytes=most, ttl_seconds=store.ttl_seconds, now=clock.wall, owners=owners
             ),
             MemoryConversations(
                 max_bytes=most // 4, ttl_seconds=ttl, now=clock.wall, owners=owners, limits=limits
@@ -342,19 +402,20 @@ def _stores(
         )
     # A record is a message with little around it; an older server may have accepted larger ones.
     largest = max(MAX_VALUE_BYTES, 2 * config.server.max_message_mib * MIB + MIB)
-    codec = Codec(Cipher(secrets_in(settings.encrypt_with, secrets)), largest)
+    codec = Codec(Cipher(secrets_in(store.encrypt_with, secrets)), largest)
     shared = RedisStore(
         parse_url(
-            settings.url,
-            secrets.get(settings.password, ""),
-            TlsFiles(settings.tls_ca, settings.tls_cert, settings.tls_key),
+            store.url,
+            secrets.get(store.password, ""),
+            TlsFiles(store.tls_ca, store.tls_cert, store.tls_key),
         ),
-        ttl_seconds=settings.ttl_seconds,
-        lease_seconds=settings.lease_seconds,
+        ttl_seconds=store.ttl_seconds,
+        lease_seconds=store.lease_seconds,
         now=clock.monotonic,
         codec=codec,
         owners=owners,
-        prefix=settings.prefix,
+        prefix=store.prefix,
+        on_answered=on_answered,
     )
     return shared, RedisConversations(shared.scripts, ttl, codec, owners, limits)
 

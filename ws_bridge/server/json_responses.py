@@ -21,6 +21,7 @@ JSON = "application/json"
 PIECE = 256 * 1024  # bytes that are written at once
 
 NO_STORE = "no-store"  # an answer for one key belongs in no cache
+REQUEST_ID = "x-request-id"
 
 
 class PiecedBody(aiohttp.BytesPayload):
@@ -49,12 +50,11 @@ async def large_response(body: Any) -> web.Response:
     return await aside(partial(json_response, body), size=weigh((body,), HEAVY_BYTES))
 
 
-def error_response(error: BridgeError, request_id: str = "") -> web.Response:
+def error_response(error: BridgeError) -> web.Response:
     """An error in its HTTP form (docs/protocol.md §4.1)."""
     answer = json_response(error.body())
     answer.set_status(error.status)
     answer.headers.update(error.headers())
-    answer.headers["x-request-id"] = request_id or new_request_id()
     answer.headers[hdrs.CACHE_CONTROL] = NO_STORE
     return answer
 

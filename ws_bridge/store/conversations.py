@@ -47,6 +47,13 @@ class Part:
     size: int  # bytes, about
 
 
+def positions(length: int, start: int | None, *, newest_first: bool) -> range:
+    """The positions of ``length`` items that a page from ``start`` on, or from an end, can have."""
+    if newest_first:
+        return range(length - 1 if start is None else min(start, length - 1), -1, -1)
+    return range(start or 0, length)
+
+
 class Conversations(Protocol):
     """Where conversations are kept. Every method may raise ``StoreUnavailable``.
 
@@ -171,12 +178,8 @@ class MemoryConversations:
         conversation = await self.get(conversation_id, owner)
         if conversation is None:
             return None
-        if newest_first:
-            end = len(conversation.entries) if start is None else max(start + 1, 0)
-            rest = conversation.entries[:end][::-1]
-        else:
-            rest = conversation.entries[start or 0 :]
-        taken: Sequence[ConversationEntry] = rest[:count]
+        rest = positions(len(conversation.entries), start, newest_first=newest_first)
+        taken: Sequence[ConversationEntry] = [conversation.entries[at] for at in rest[:count]]
         if conversation.size > PART_BYTES:
             taken = fitting(taken, (_size([entry]) for entry in taken))
         return Part(taken, len(taken) < len(rest), min(conversation.size, _size(taken)))

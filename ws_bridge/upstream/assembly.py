@@ -37,6 +37,7 @@ class Assembly:
     prices_of: Callable[[Target], PriceRow | None]
     known_models: Callable[[str], Sequence[str]]  # of a provider
     set_targets: Callable[[Sequence[Target]], None]  # others than those it was made for
+    set_callbacks: Callable[[Sequence[str]], None]  # of litellm, by their names
     starts: Sequence[Step]
     stops: Sequence[Step]
 
@@ -82,6 +83,7 @@ def assemble(targets: Sequence[Target], sealer: Sealer) -> Assembly:
         prices_of=models.prices_of,
         known_models=models.known_models,
         set_targets=set_targets,
+        set_callbacks=client.set_callbacks,
         starts=(own_client.start, native.start),
         stops=(native.stop, own_client.close, client.shutdown),
     )

@@ -42,6 +42,7 @@ class Target:
     most_bytes: int = 128 * 2**20  # of one answer, as the provider sends it
     ws_reconnects: int = 2  # further attempts at a native connection that failed
     account: str = ""  # differs for two keys of one provider, and reveals nothing of them
+    entry: str = ""  # the name of its entry in the table, with the `*` as it is written there
 
     # Of those above, and asked for a dozen times in each create.
     provider: str = field(init=False, repr=False, compare=False)  # "openai", "anthropic"
@@ -146,7 +147,7 @@ class Answer(ABC):
         self.tried: Sequence[Tried] = (Tried(target),)  # in order; the last one answers
         self.upstream_id = ""  # a background response's id at its provider
         self.preface: Preface | None = None
-        self.prices: PriceRow | None = None  # to reckon the cost by, where that is reported
+        self.prices: PriceRow | None = None  # to reckon the cost by
         self._listeners: list[Callable[[Outcome], None]] = []
 
     @abstractmethod

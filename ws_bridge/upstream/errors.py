@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ws_bridge.errors import TRUNCATED, BridgeError, UpstreamError
+from ws_bridge.logs import GOOGLE_KEY, KEY_PREFIXES
 from ws_bridge.types import Json
 from ws_bridge.upstream.error_shortening import CUT_OFF
 
@@ -115,9 +116,10 @@ ENDED_EARLY = ("before any terminal event", "before a finish_reason was received
 # WebSocket mode.
 REQUEST_STATUSES = frozenset({401, 403, 408, 429, *range(500, 600)})
 KEYS = (
-    re.compile(r"\b(?:sk|pk|rk|gsk|xai|key)[-_][\w\-.*=+]{2,}", re.IGNORECASE),
+    # Shorter ones than in the log too: a provider cuts the key that it names.
+    re.compile(rf"\b(?:{KEY_PREFIXES}|key)[-_][\w\-.*=+]{{2,}}", re.IGNORECASE),
     re.compile(r"\b(?:Bearer|Basic)\s+\S+"),
-    re.compile(r"\bAIza[\w\-]{8,}"),
+    re.compile(GOOGLE_KEY),
 )
 SECRETS = (
     *KEYS,

@@ -10,7 +10,7 @@ Rule 4: a sealed item goes to its maker only, whichever client sends it back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -44,12 +44,19 @@ class Fallbacks:
         candidates: FindCandidates,
         sealed_items: SealedItems,
         clock: Clock,
+        on_cooldown: Callable[[Target], None] = lambda _: None,
     ) -> None:
+        """``on_cooldown`` is called with each target that begins to rest."""
         self._upstream = upstream
         self._candidates = candidates
         self._sealed_items = sealed_items
         self._now = clock.monotonic
         self._health = TargetHealth(clock.monotonic)
+        self._on_cooldown = on_cooldown
+
+    def cooling(self) -> int:
+        """How many targets rest now."""
+        return self._health.cooling()
 
     def forget_failures(self) -> None:
         """End all cooldowns: the targets have changed, and perhaps what was wrong with them."""
@@ -128,8 +135,12 @@ class Fallbacks:
         error = outcome.error
         if outcome.is_complete:
             self._health.record_success(target)
-        elif error is not None and may_pass(error):
-            self._health.record_failure(target, error.retry_after)
+        elif (
+            error is not None
+            and may_pass(error)
+            and self._health.record_failure(target, error.retry_after)
+        ):
+            self._on_cooldown(target)
         self._health.release(target)
 
 

@@ -174,6 +174,7 @@ def _route(config: Config, entry: ModelEntry, secrets: Secrets) -> ModelRoute:
         via=entry.via,
         most_bytes=config.limits.response_mib * 2**20,
         account=_account(entry.account or entry.api_key),
+        entry=entry.name,
     )
     return ModelRoute(entry.name, target, fallbacks=entry.fallbacks)
 

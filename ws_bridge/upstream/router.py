@@ -40,7 +40,10 @@ WARM_UP_STOP_SECONDS = 5.0  # `stop` waits so long for a first call that still r
 
 
 class Router:
-    """A ``Service``. ``warm_up`` is the target of the first call."""
+    """A ``Service``. ``warm_up`` is the target of the first call.
+
+    ``callbacks`` of litellm, by their names, hear of the calls that litellm makes.
+    """
 
     def __init__(
         self,
@@ -48,8 +51,10 @@ class Router:
         sealer: Sealer = UNSIGNED,
         *,
         warm_up: Target = WARM_UP,
+        callbacks: Sequence[str] = (),
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
+        self._callbacks = callbacks
         self._targets = targets
         self._sealer = sealer
         self._first = warm_up
@@ -75,6 +80,7 @@ class Router:
         self._warming = asyncio.create_task(self._warm_up(parts.managed))
         if not await self._done_within(self._warming, WARM_UP_SECONDS):
             log.warning("warm_up_slow seconds=%g: ready without it", WARM_UP_SECONDS)
+        parts.set_callbacks(self._callbacks)  # which need not hear of the first call
         self._started.set()
 
     def set_targets(self, targets: Sequence[Target]) -> None:
@@ -88,8 +94,7 @@ class Router:
         parts = await self._started_parts()
         by_mode = parts.by_mode[request.target.mode]
         answer = await (parts.background if request.background else by_mode).open(request)
-        if request.target.report_cost:
-            answer.prices = parts.prices_of(request.target)
+        answer.prices = parts.prices_of(request.target)
         return answer
 
     async def count_tokens(self, request: Request) -> int:

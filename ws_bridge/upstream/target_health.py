@@ -74,14 +74,24 @@ class TargetHealth:
         if state.ready_at <= self._now():
             state.failures = 0
 
-    def record_failure(self, target: Target, retry_after: float | None) -> None:
-        """Start a cooldown of a running target, of ``retry_after`` seconds if it asked for that."""
+    def record_failure(self, target: Target, retry_after: float | None) -> bool:
+        """Start a cooldown of a running target, of ``retry_after`` seconds if it asked for that.
+
+        Returns whether it did not rest already.
+        """
         state, now = self._states[_key(target)], self._now()
+        is_new = state.ready_at <= now
         if retry_after is not None:
             state.ready_at = max(state.ready_at, now + retry_after)
         elif state.ready_at <= now:  # of many that fail at once, one counts
             state.ready_at = now + backoff(FIRST_COOLDOWN, LONGEST_COOLDOWN, state.failures)
             state.failures = min(state.failures + 1, DOUBLINGS)
+        return is_new and state.ready_at > now
+
+    def cooling(self) -> int:
+        """How many targets cool down now."""
+        now = self._now()
+        return sum(state.ready_at > now for state in self._states.values())
 
     def forget_failures(self) -> None:
         """No target has failed, as far as is known; what runs is still counted."""

@@ -66,6 +66,13 @@ def test_a_refusal_of_the_model_is_its_text():
     assert read(said) == [AnswerText("no")]
 
 
+def test_a_refusal_is_a_paragraph_and_the_pieces_of_a_text_are_one():
+    refusal = {"type": "refusal", "refusal": "This is not allowed."}
+    texts = [{"type": "output_text", "text": text} for text in ("I ", "can")]
+    said = {"role": "assistant", "content": [*texts, refusal, texts[0]]}
+    assert read(said) == [AnswerText("I can\n\nThis is not allowed.\n\nI ")]
+
+
 @pytest.mark.parametrize(
     "part",
     [

@@ -4,11 +4,14 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import get_args
 
 from support.hang import HANG_SECONDS
 from upstreams.asking import request, target
 
+from ws_bridge.config.checks import LITELLM_CALLBACKS
 from ws_bridge.upstream.litellm import client, models
+from ws_bridge.upstream.litellm.setup import litellm
 from ws_bridge.upstream.litellm.upstream import call_of
 
 
@@ -102,3 +105,8 @@ async def test_an_ollama_model_is_not_looked_up_on_the_event_loop(fake):
     async for _ in client.chat_stream(opened):
         pass
     assert [entry["path"] for entry in fake.log] == ["/api/chat"]
+
+
+def test_litellm_has_every_callback_that_a_configuration_may_name():
+    known = get_args(litellm._custom_logger_compatible_callbacks_literal)
+    assert set(known) >= LITELLM_CALLBACKS

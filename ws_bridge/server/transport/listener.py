@@ -22,7 +22,14 @@ from aiohttp import hdrs, web
 
 from ws_bridge.config import Config, Limits
 from ws_bridge.errors import BridgeError, InvalidRequest
-from ws_bridge.server.json_responses import error_response, from_http_exception
+from ws_bridge.logs import CALLER, UNKNOWN, Caller
+from ws_bridge.server.json_responses import (
+    REQUEST_ID,
+    error_response,
+    from_http_exception,
+    new_request_id,
+)
+from ws_bridge.server.refusal_log import REFUSAL_LOG
 from ws_bridge.server.transport.transport import MIB, ClientTransport, ListenerState
 
 log = logging.getLogger(__name__)
@@ -66,10 +73,15 @@ class HttpHandler(web.RequestHandler):
             status = HTTPStatus.EXPECTATION_FAILED
         if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             error = InvalidRequest(UNREADABLE, status=status)
-            log.info("request_unreadable status=%d kind=%s", status, type(exc).__name__)
-        else:
+        caller = Caller(new_request_id(), request.remote or UNKNOWN)
+        token = CALLER.set(caller)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.error("request_crashed", exc_info=exc)
+        elif isinstance(request.transport, ClientTransport):
+            request.transport.refused(status, "unreadable")
+        CALLER.reset(token)
         answer = error_response(error)
+        answer.headers[REQUEST_ID] = caller.request_id
         answer.force_close()
         return answer
 
@@ -79,6 +91,7 @@ class HttpHandler(web.RequestHandler):
         """Send an answer. An error of aiohttp's that passed no middleware becomes one of ours."""
         if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
             resp = error_response(from_http_exception(resp))
+            resp.headers[REQUEST_ID] = new_request_id()
         return await super().finish_response(request, resp, start_time)
 
 
@@ -118,7 +131,8 @@ async def serve_on(
     server, limits = runner.server, config.limits
     if server is None:
         raise RuntimeError("the runner is not set up")
-    state = ListenerState(limits, config.server.max_message_mib * MIB)
+    largest = config.server.max_message_mib * MIB
+    state = ListenerState(limits, largest, runner.app.get(REFUSAL_LOG))
     served = []
     for one in listening:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)

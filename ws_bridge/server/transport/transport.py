@@ -22,6 +22,7 @@ from aiohttp import web
 
 from ws_bridge.config import Limits
 from ws_bridge.errors import CloseFrame, InvalidRequest
+from ws_bridge.server.refusal_log import RefusalLog
 from ws_bridge.server.transport.receive_budget import ReceiveBudget
 from ws_bridge.server.transport.watches import (
     LINGER_SECONDS,
@@ -41,8 +42,9 @@ STALL_SECONDS = 0.25
 class ListenerState:
     """What the connections of one listening socket share: limits, sums, and who is connected."""
 
-    def __init__(self, limits: Limits, largest: int) -> None:
+    def __init__(self, limits: Limits, largest: int, refusal_log: RefusalLog | None = None) -> None:
         self.limits = limits
+        self.refusal_log = refusal_log
         self.largest = largest  # bytes of a message or body
         self.loop = asyncio.get_running_loop()
         self.receiving = ReceiveBudget(limits.receiving_mib * MIB)
@@ -129,6 +131,11 @@ class ClientTransport(asyncio.Protocol, asyncio.Transport):
             watch.answered(now)
             return watch.is_late
         return False
+
+    def refused(self, status: int, reason: str) -> None:
+        """A request was refused before the application saw it."""
+        if self._state.refusal_log is not None:
+            self._state.refusal_log.refused(status, reason)
 
     def begin_frames(self, ws: web.WebSocketResponse) -> None:
         """Frames come from now on. Raises ``InvalidRequest`` if one has come already."""

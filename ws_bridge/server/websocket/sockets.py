@@ -50,7 +50,9 @@ from ws_bridge.protocol.json_limits import reading_size
 from ws_bridge.protocol.steering import accepted
 from ws_bridge.protocol.turn_cache import TurnCache
 from ws_bridge.server.auth import LOCAL_OWNER, answered_protocol
+from ws_bridge.server.metrics import Metrics
 from ws_bridge.server.quotas import LimitedCreates
+from ws_bridge.server.refusal_log import RefusalLog
 from ws_bridge.server.transport.listener import begin_frames, message_parsed
 from ws_bridge.server.websocket.heartbeat import Heartbeat
 from ws_bridge.server.websocket.outbox import Outbox
@@ -79,9 +81,18 @@ class Sockets:
     """All open sockets of this process. It opens and counts them, and closes them at the drain."""
 
     def __init__(
-        self, jobs: LimitedCreates, policy: SocketPolicy, cache: TurnCache, clock: Clock
+        self,
+        jobs: LimitedCreates,
+        policy: SocketPolicy,
+        cache: TurnCache,
+        clock: Clock,
+        *,
+        metrics: Metrics,
+        refusal_log: RefusalLog,
     ) -> None:
         self._jobs = jobs
+        self._metrics = metrics
+        self._refusal_log = refusal_log
         self.cache = cache
         self._policy = policy
         self._clock = clock
@@ -105,13 +116,16 @@ class Sockets:
             *(ws, outbox, owner, connection),
             jobs=self._jobs,
             policy=self._policy,
+            refusal_log=self._refusal_log,
             on_parsed=partial(message_parsed, request),
         )
+        self._metrics.socket_opened()
         self._open.add(socket)
         self._heartbeat.add(socket)
         try:
             await socket.serve()
         finally:
+            self._metrics.socket_closed(ws.close_code)
             self._open.discard(socket)
             self._heartbeat.discard(socket)
         return ws
@@ -155,6 +169,10 @@ class Sockets:
         """How many sockets are open."""
         return len(self._open)
 
+    def queued(self) -> int:
+        """How many creates wait for their turn, over all sockets."""
+        return sum(socket.connection.queued for socket in self._open)
+
     def lanes(self) -> int:
         """How many lanes run or wait, over all sockets."""
         return sum(socket.connection.lanes for socket in self._open)
@@ -172,6 +190,7 @@ class Socket:
         *,
         jobs: LimitedCreates,
         policy: SocketPolicy,
+        refusal_log: RefusalLog,
         on_parsed: Callable[[], None] = lambda: None,
     ) -> None:
         self.connection = connection
@@ -180,6 +199,7 @@ class Socket:
         self._outbox = outbox
         self._jobs = jobs
         self._policy = policy
+        self._refusal_log = refusal_log
         self._turns: list[asyncio.Task[None]] = []  # a set is 160 bytes more, for each idle socket
         self._running: dict[str | None, Job] = {}
         self._found: dict[str | None, FoundResponse] = {}  # by lane, as those that run here
@@ -261,6 +281,8 @@ class Socket:
         self._waiting.set(self.connection.waiting_bytes)
         for action in actions:
             if isinstance(action, SendFrame):
+                if action.frame["type"] == "error":
+                    self._refusal_log.refused(action.frame["status"], action.frame["error"]["code"])
                 await self._outbox.send([orjson.dumps(action.frame)])
             elif isinstance(action, StartResponse):
                 turn = asyncio.create_task(self._run_create(action))
@@ -300,6 +322,8 @@ class Socket:
                 await self._send_events(job, start.lane)
         except BridgeError as error:
             refusal = error.without_traceback()  # or it and the stream would keep each other alive
+            if job is None:  # else the response's own line says it
+                self._refusal_log.refused(error.status, error.code)
             await self._send_error(start, error)
         except Exception:  # the edge of the task: a bug here must not hang the lane
             log.exception("turn_crashed")

@@ -21,6 +21,7 @@ from ws_bridge.store.conversations import (
     PART_BYTES,
     ConversationLimits,
     Part,
+    positions,
 )
 from ws_bridge.store.redis.codec import CODEC, ENCRYPTED, Codec, parse_json
 from ws_bridge.store.redis.keys import conversation_keys, is_id
@@ -121,7 +122,7 @@ class RedisConversations:
             length = page.length
             if not page.entries:
                 break
-            begin = (length - 1 if newest_first else 0) if place is None else place
+            begin = positions(length, place, newest_first=newest_first).start
             place = begin + step * len(page.entries)
             kept += page.entries
             size += sum(map(len, page.entries))
@@ -129,8 +130,8 @@ class RedisConversations:
         if read is None:
             return None
         entries, size = read
-        is_whole = len(entries) == len(kept) and not (place is not None and 0 <= place < length)
-        return Part(entries, not is_whole, size)
+        rest = positions(length, start, newest_first=newest_first)
+        return Part(entries, len(entries) < len(rest), size)
 
     async def find(self, conversation_id: str, owner: str, item_id: str) -> int | None:
         """See ``Conversations``."""

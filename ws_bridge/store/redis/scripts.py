@@ -49,9 +49,10 @@ STALL_SECONDS = 0.7  # an answer that took longer came from a server that stood 
 BEAT_SECONDS = 0.25
 LATE_SECONDS = 0.5  # a beat that is later shows a standstill
 LATE = (RedisTimeoutError, TimeoutError)
-# Refusals that pass: the same call is worth repeating.
+# RefusalLog that pass: the same call is worth repeating.
 TRANSIENT = (OutOfMemoryError, ClusterDownError, TryAgainError, NoScriptError)
 TRANSIENT_PREFIXES = ("OOM", "MISCONF", "BUSY", "NOREPLICAS")
+OnAnswered = Callable[[str, float], None]
 LUA = files("ws_bridge.store.redis") / "lua"
 
 
@@ -190,8 +191,9 @@ class StandstillDetector:
 class Scripts:
     """Calls scripts through one client.
 
-    ``on_recovered`` is called when the store answers after it was away. ``prefix`` goes before the
-    names of all keys and channels: servers with another one share nothing with these.
+    ``on_recovered`` is called when the store answers after it was away, ``on_answered`` with the
+    name of the script and the seconds that its round trip took. ``prefix`` goes before the names of
+    all keys and channels: servers with another one share nothing with these.
     """
 
     def __init__(
@@ -200,10 +202,12 @@ class Scripts:
         now: Callable[[], float],
         on_recovered: Callable[[], None],
         prefix: str = "",
+        on_answered: OnAnswered = lambda *_: None,
     ) -> None:
         self._prefix = prefix
         self._client = client
         self._on_recovered = on_recovered
+        self._on_answered = on_answered
         self._free = asyncio.Semaphore(CALLS_AT_ONCE)
         self._calls: set[asyncio.Task[list[Any]]] = set()
         self.breaker = CircuitBreaker(now, failures=FAILURES)  # away until it has answered
@@ -261,7 +265,9 @@ class Scripts:
         if answers is None:
             self._on_recovered()  # the store may have been away too, and no call would show it
             return await self._run(calls)
-        was_away = self.breaker.failures > 0 or self.breaker.now() - began > STALL_SECONDS
+        seconds = self.breaker.now() - began
+        self._on_answered(calls[0].script.name, seconds)
+        was_away = self.breaker.failures > 0 or seconds > STALL_SECONDS
         self.breaker.record_success()
         if was_away:
             self._on_recovered()

@@ -58,7 +58,7 @@ from ws_bridge.store.redis.health import StoreHealth
 from ws_bridge.store.redis.idempotency import IdempotencyKeys
 from ws_bridge.store.redis.keys import CHANNEL_PREFIX, is_id, item_key, keys_of
 from ws_bridge.store.redis.overdue import OverdueResponses
-from ws_bridge.store.redis.scripts import ScriptCall, Scripts
+from ws_bridge.store.redis.scripts import OnAnswered, ScriptCall, Scripts
 from ws_bridge.store.redis.snapshots import RunningSnapshots
 from ws_bridge.store.redis.subscriptions import (
     CANCELLED,
@@ -123,7 +123,8 @@ class Logs:
 class RedisStore:
     """A ``Store``. ``now`` is monotonic; ``worker`` names this process, and never another one.
 
-    ``prefix`` goes before every stored name.
+    ``prefix`` goes before every stored name. ``on_answered`` is called with the name of a script
+    and the seconds of its round trip.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class RedisStore:
         codec: Codec = CODEC,
         owners: Owners | None = None,
         prefix: str = "",
+        on_answered: OnAnswered = lambda *_: None,
     ) -> None:
         self.worker = worker or secrets.token_hex(8)
         self._codec = codec
@@ -144,7 +146,7 @@ class RedisStore:
         self._ttl_ms = int(ttl_seconds * 1000)
         self._lease_ms = int(lease_seconds * 1000)
         self._client = connect(address)
-        self.scripts = Scripts(self._client, now, self._on_recovered, prefix)
+        self.scripts = Scripts(self._client, now, self._on_recovered, prefix, on_answered)
         self._health = StoreHealth(self._client, self.scripts, lease_seconds, now, codec)
         self._logs = Logs(self.scripts, address, self.worker, codec, self._owners)
         self._overdue = OverdueResponses(

@@ -12,8 +12,9 @@ Rule 3: the bridge opens no link: a part keeps the address, and the dialect says
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -50,6 +51,7 @@ class ContentPart:
     file_id: str = ""
     name: str = ""  # of a file
     detail: str = ""  # of an image: "low", "high", "auto", "original"
+    is_refusal: bool = False  # a text with which the model refuses
 
     @property
     def data_url(self) -> str:
@@ -206,8 +208,11 @@ def read_part(part: Any, table: RequestTable, param: str) -> ContentPart | None:
         return ContentPart(
             "audio", media_type=f"audio/{sound.get('format')}", data=str(sound.get("data"))
         )
-    text = part.get("refusal") if kind == "refusal" else part.get("text")
-    return ContentPart("text", text) if isinstance(text, str) and text else None
+    is_refusal = kind == "refusal"
+    text = part.get("refusal" if is_refusal else "text")
+    if not isinstance(text, str) or not text:
+        return None
+    return ContentPart("text", text, is_refusal=is_refusal)
 
 
 def _form(part: Json, kind: str) -> str:
@@ -241,12 +246,16 @@ def _file(part: Json) -> ContentPart:
     return _source("file", part, given, name=str(part.get("filename") or ""))
 
 
-def _source(kind: str, part: Json, address: str, **more: str) -> ContentPart:
+def _source(
+    kind: str, part: Json, address: str, *, detail: str = "", name: str = ""
+) -> ContentPart:
     found = DATA_URL.match(address)
     if found:
         media_type = found[1] or PLAIN
-        return ContentPart(kind, media_type=media_type, data=address[found.end() :], **more)
-    return ContentPart(kind, url=address, file_id=str(part.get("file_id") or ""), **more)
+        data = address[found.end() :]
+        return ContentPart(kind, media_type=media_type, data=data, name=name, detail=detail)
+    file_id = str(part.get("file_id") or "")
+    return ContentPart(kind, url=address, file_id=file_id, name=name, detail=detail)
 
 
 def _parts(content: Any, table: RequestTable, param: str) -> Iterator[ContentPart]:
@@ -265,16 +274,21 @@ def _message(item: Item, table: RequestTable) -> Iterator[Entry]:
     role = str(item.get("role") or "user")
     parts = tuple(_parts(item.get("content"), table, "input"))
     if role == "assistant":
-        text = "".join(part.text for part in parts)
         if any(part.kind != "text" for part in parts):
             raise refused("content part", "input_image", "input", "The model wrote text only.")
-        if text:
+        if text := _joined(parts):
             yield AnswerText(text, str(item.get("phase") or ""))
     elif role in SYSTEM or role == "user":
         if parts:
             yield UserTurn(role, parts)
     else:
         raise refused("role", role, "input")
+
+
+def _joined(parts: Iterable[ContentPart]) -> str:
+    """The words of a model's message: its text in one, a refusal as a paragraph of its own."""
+    said = groupby(parts, key=lambda part: part.is_refusal)
+    return "\n\n".join("".join(part.text for part in some) for _, some in said)
 
 
 def _thought(item: Item) -> Iterator[Thought]:

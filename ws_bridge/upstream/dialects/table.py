@@ -66,6 +66,10 @@ class RequestTable:
             raise refused(NOUNS[column], name, param, cell.hint)
         return isinstance(cell, Translate)
 
+    def refuses(self, column: str, name: str) -> bool:
+        """Whether ``takes`` raises."""
+        return isinstance(getattr(self, column).get(name, self.default), Refuse)
+
     def options_to_translate(self, options: Json, *, drop: bool = False) -> Json:
         """The options that this family is told of. Raises ``UpstreamError`` (400).
 
@@ -73,7 +77,7 @@ class RequestTable:
         """
         taken = {}
         for name, value in options.items():
-            if drop and isinstance(self.options.get(name, self.default), Refuse):
+            if drop and self.refuses("options", name):
                 continue
             if self.takes("options", name, name):
                 taken[name] = value

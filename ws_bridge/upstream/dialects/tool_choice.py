@@ -4,16 +4,19 @@ Rule 1: `allowed_tools` narrows what is offered, the provider's own tools too.
 Rule 2: a choice of what is not offered is refused: no provider could follow it.
 Rule 3: a hosted tool that the dialect may leave out is left out here; one that it does not know is
 refused, also where the model may not call it.
+Rule 4: where the operator has parameters dropped, what would be refused of a hosted tool is left
+out: a tuning alone, for all else the tool whole. An option may bound what the tool reaches or does,
+so no tool goes without one. A tool that the choice names is refused still, and the client's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.tools import ClientTool, ToolTable
+from ws_bridge.errors import InvalidRequest, UpstreamError
+from ws_bridge.protocol.tools import WITH_OWN_ITEMS, ClientTool, ToolTable, form_of
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.table import RequestTable, refused
 
@@ -21,6 +24,15 @@ Hosted = tuple[tuple[str, Json], ...]
 
 MODES = ("auto", "none", "required")
 PARAM = "tool_choice"
+HOSTED_TOOLS = WITH_OWN_ITEMS - {"computer", "computer_use_preview"}  # those the client runs
+# Options that bound nothing: how much context, for whom, and how an image looks.
+TUNINGS = frozenset(
+    {
+        *("search_context_size", "user_location"),
+        *("background", "input_fidelity", "output_compression", "output_format"),
+        *("partial_images", "quality", "size"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +46,70 @@ class ToolChoice:
     is_narrowed: bool = False
 
 
-def read_choice(choice: Any, tools: ToolTable, table: RequestTable) -> ToolChoice:
-    """A client's `tool_choice` over its tools. Raises a 400 for what the dialect cannot say."""
-    offered = replace(tools, hosted=tuple(_translated(tools, table)))
+# Raises ``UpstreamError`` for a hosted tool, at its place, that the dialect cannot offer as asked.
+Check = Callable[[ToolChoice, Json, str], object]
+
+
+def read_choice(
+    choice: Any,
+    tools: ToolTable,
+    table: RequestTable,
+    *,
+    drop: bool = False,
+    check: Check | None = None,
+) -> ToolChoice:
+    """A client's `tool_choice` over its tools. Raises a 400 for what the dialect cannot say.
+
+    ``drop``: what the table or ``check`` refuses of a hosted tool is left out (rule 4).
+    """
+    named = _named_by(choice)
+
+    def may_go(tool: Json) -> bool:
+        return drop and is_hosted(tool) and not any(_is_meant(one, tool) for one in named)
+
+    offered = replace(tools, hosted=tuple(_translated(tools, table, may_go)))
     read = _read(choice, offered, table, tools.hosted)
+    if drop and check is not None:
+        kept = tuple(_as_can_be_offered(read, check, may_go))
+        read = replace(read, tools=replace(read.tools, hosted=kept))
     if read.mode == "required" and not (read.tools.tools or read.tools.hosted):
         raise InvalidRequest(f"'{PARAM}' requires a tool, and none is given.", param=PARAM)
     return read
+
+
+def is_hosted(tool: Json) -> bool:
+    """Whether it is known as a tool that a provider runs."""
+    return form_of(tool) in HOSTED_TOOLS
+
+
+def _named_by(choice: Any) -> list[Json]:
+    """The tools that a choice names: one, or those allowed."""
+    named = [choice]
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        allowed = choice.get("tools")
+        named = allowed if isinstance(allowed, list) else []
+    return [one for one in named if isinstance(one, dict)]
+
+
+def _as_can_be_offered(
+    read: ToolChoice, check: Check, may_go: Callable[[Json], bool]
+) -> Iterator[tuple[str, Json]]:
+    """The hosted tools without what ``check`` refuses. Raises a 400 for one that may not go."""
+    for place, given in read.tools.hosted:
+        tool = given
+        while True:
+            try:
+                check(read, tool, place)
+            except UpstreamError as refusal:
+                option = str(refusal.param).removeprefix(f"{place}.")
+                if option in TUNINGS and option in tool:
+                    tool = {name: value for name, value in tool.items() if name != option}
+                    continue
+                if not may_go(tool):
+                    raise
+            else:
+                yield place, tool
+            break
 
 
 def _read(choice: Any, tools: ToolTable, table: RequestTable, hosted: Hosted) -> ToolChoice:
@@ -63,13 +132,16 @@ def _read(choice: Any, tools: ToolTable, table: RequestTable, hosted: Hosted) ->
     raise _not_offered(choice)
 
 
-def _translated(tools: ToolTable, table: RequestTable) -> list[tuple[str, Json]]:
+def _translated(
+    tools: ToolTable, table: RequestTable, may_go: Callable[[Json], bool]
+) -> Iterator[tuple[str, Json]]:
     """The hosted tools that the dialect translates. Raises a 400 for one that it does not know."""
-    return [
-        (place, _as_usual(tool))
-        for place, tool in tools.hosted
-        if table.takes("tools", str(tool.get("type")), place)
-    ]
+    for place, tool in tools.hosted:
+        kind = str(tool.get("type"))
+        if may_go(tool) and table.refuses("tools", kind):
+            continue
+        if table.takes("tools", kind, place):
+            yield place, _as_usual(tool)
 
 
 def _as_usual(tool: Json) -> Json:

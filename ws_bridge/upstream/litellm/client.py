@@ -6,6 +6,8 @@ Importing this takes seconds: import it in a thread.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,6 +22,8 @@ from ws_bridge.upstream.profiles import profile_of
 _Handler = internals.load(internals.HTTP_HANDLER)
 _ChatBridge = internals.load(internals.CHAT_BRIDGE)
 _ResponseIds = internals.load(internals.RESPONSE_IDS)
+
+log = logging.getLogger(__name__)
 
 ITS_OWN = "cache"  # a callback of litellm's own, since its first call of Gemini
 
@@ -74,6 +78,19 @@ def _bound_all() -> None:
         return client
 
     setattr(_Handler, internals.NEW_CLIENT.name, bounded)
+
+
+def set_callbacks(names: Sequence[str]) -> None:
+    """Have litellm report its calls to these, by their names in litellm.
+
+    One that cannot be started, for want of its package or of its variables, is left out.
+    """
+    start = internals.load(internals.MAKE_CALLBACK)
+    for name in names:
+        if start(name, internal_usage_cache=None, llm_router=None) is None:
+            log.warning("callback_unusable name=%s: its package or its variables are missing", name)
+        elif name not in litellm.callbacks:
+            litellm.callbacks.append(name)
 
 
 def has_listeners() -> bool:

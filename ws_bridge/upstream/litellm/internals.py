@@ -89,6 +89,8 @@ LISTENERS = (
     LitellmPart("_async_failure_callback", "for failures, awaited"),
 )
 
+MAKE_CALLBACK = "litellm.litellm_core_utils.litellm_logging._init_custom_logger_compatible_class"
+
 # How litellm guesses the properties of unknown models: by the patterns of its price map.
 GUESSES = "litellm.litellm_core_utils.fallback_generalizations"
 RULES = LitellmPart("_registry", "holds the patterns")

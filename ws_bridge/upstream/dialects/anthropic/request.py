@@ -51,7 +51,7 @@ def write(given: WriterInput) -> ProviderRequest:
     history = unfolded(entries_of(given.items, given.tools, TABLE), given.now)
     entries = [*instructions_of(options, TABLE), *history.entries]
     called = [entry.tool for entry in entries if isinstance(entry, ToolUse)]
-    offered = tools_of(given.tools, options, called)
+    offered = tools_of(given.tools, options, called, drop=given.drop_params)
     messages = messages_of(entries, given.seals, history.callers)
     features = features_of(given.model)
     mode = _mode(given, options, features, offered, is_unthought=starts_unthought(messages))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.protocol.tools import ClientTool, ToolTable
+from ws_bridge.protocol.tools import NO_TOOLS, ClientTool, ToolTable
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.anthropic.schemas import input_schema
 from ws_bridge.upstream.dialects.anthropic.table import SEARCHES, TABLE
@@ -56,19 +56,22 @@ class OfferedTools:
         return {name: value for name, value in fields.items() if value}
 
 
-def tools_of(table: ToolTable, options: Json, called: Iterable[ClientTool]) -> OfferedTools:
-    """What is offered. ``called``: the tools of the calls in the history. Raises a 400."""
-    choice = read_choice(options.get("tool_choice"), table, TABLE)
+def tools_of(
+    table: ToolTable, options: Json, called: Iterable[ClientTool], *, drop: bool = False
+) -> OfferedTools:
+    """What is offered. ``called``: the tools of the calls in the history. Raises a 400.
+
+    ``drop``: what would be refused is left out, because the operator says so.
+    """
+    choice = read_choice(options.get("tool_choice"), table, TABLE, drop=drop, check=_check)
     table = choice.tools
     offered = OfferedTools(table)
     searches = any(tool.get("type") == "tool_search" for _, tool in table.hosted)
     offered.tools = [_function(tool, may_wait=searches) for tool in table.tools.values()]
     for place, tool in table.hosted:
-        kind = "web_search" if tool["type"] in SEARCHES else tool["type"]
-        _check_options(tool, OPTIONS[kind], place)
-        HOSTED[kind](offered, tool, place)
+        _add_hosted(offered, tool, place)
     _check_names(offered.tools)
-    _limit(offered, options.get("max_tool_calls"))
+    _limit(offered, options.get("max_tool_calls"), drop=drop)
     if offered.tools:
         offered.choice = _choice(choice, is_single=options.get("parallel_tool_calls") is False)
     else:
@@ -97,12 +100,14 @@ def _check_names(tools: Iterable[Json]) -> None:
             seen.add(name)
 
 
-def _limit(offered: OfferedTools, most: Any) -> None:
+def _limit(offered: OfferedTools, most: Any, *, drop: bool) -> None:
     """`max_tool_calls`: of the calls that the provider runs, only searches can be counted."""
     hosted = [tool for tool in offered.tools if "input_schema" not in tool]
     if most is None or not hosted:
         return
     if len(hosted) > 1 or hosted[0].get("name") != "web_search":
+        if drop:
+            return
         hint = "Only the uses of the web search can be limited."
         raise refused("parameter", "max_tool_calls", "max_tool_calls", hint)
     hosted[0]["max_uses"] = most
@@ -125,6 +130,17 @@ OPTIONS: Mapping[str, frozenset[str]] = {
     ),
     "tool_search": frozenset({"execution", "description", "parameters"}),
 }
+
+
+def _add_hosted(offered: OfferedTools, tool: Json, place: str) -> None:
+    """Offer a tool that the provider runs. Raises for what it cannot be told of it."""
+    kind = "web_search" if tool["type"] in SEARCHES else tool["type"]
+    _check_options(tool, OPTIONS[kind], place)
+    HOSTED[kind](offered, tool, place)
+
+
+def _check(_: ToolChoice, tool: Json, place: str) -> None:
+    _add_hosted(OfferedTools(NO_TOOLS), tool, place)
 
 
 def _check_options(tool: Json, known: frozenset[str], place: str) -> None:

@@ -9,8 +9,6 @@ system text, and the last two messages of the user.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import orjson
 
 from ws_bridge.protocol.tools import ClientTool
@@ -38,7 +36,11 @@ SYSTEM_TOOLS = {
     "code_interpreter": "nova_code_interpreter",
 }
 # Of a hosted tool, what Nova does by itself; all else it does not take.
-USUAL = (("search_context_size", "medium"), ("container", {"type": "auto"}))
+USUAL = (
+    ("search_context_size", "medium"),
+    ("external_web_access", True),
+    ("container", {"type": "auto"}),
+)
 TIERS = frozenset({"default", "flex", "priority"})
 NUMBERS = {"max_output_tokens": "maxTokens", "temperature": "temperature", "top_p": "topP"}
 
@@ -46,7 +48,12 @@ NUMBERS = {"max_output_tokens": "maxTokens", "temperature": "temperature", "top_
 def write(given: WriterInput) -> ProviderRequest:
     """See ``Family.write``."""
     options = TABLE.options_to_translate(given.options, drop=given.drop_params)
-    choice = read_choice(options.get("tool_choice"), given.tools, TABLE)
+
+    def check(_: ToolChoice, tool: Json, place: str) -> None:
+        _system_tool(tool, place, given)
+
+    drop = given.drop_params
+    choice = read_choice(options.get("tool_choice"), given.tools, TABLE, drop=drop, check=check)
     check_includes(options, TABLE)
     history = history_of(given, options)
     thinking = thinking_of_request(options, given, history, is_forced=choice.mode == "required")
@@ -73,7 +80,7 @@ def write(given: WriterInput) -> ProviderRequest:
 
 
 def _tools(choice: ToolChoice, given: WriterInput, history: ConverseHistory) -> Json:
-    hosted = list(_hosted(choice, given))
+    hosted = [_system_tool(tool, place, given) for place, tool in choice.tools.hosted]
     offered = list(choice.tools.tools.values()) if choice.mode != "none" else []
     is_strict = takes_strict_tools(given.model)
     specs = [_spec(tool, is_strict=is_strict) for tool in offered]
@@ -99,17 +106,17 @@ def _unavailable(name: str) -> Json:
     return {"toolSpec": spec}
 
 
-def _hosted(choice: ToolChoice, given: WriterInput) -> Iterator[Json]:
-    """Nova's own tools, which take no settings."""
-    for place, tool in choice.tools.hosted:
-        if not is_nova(given.model):
-            raise refused("tool", str(tool["type"]), place)
-        for name, value in tool.items():
-            if value and name != "type" and (name, value) not in USUAL:
-                raise refused("parameter", name, f"{place}.{name}")
-        if "max_tool_calls" in given.options and not given.drop_params:
-            raise refused("parameter", "max_tool_calls", "max_tool_calls")
-        yield {"systemTool": {"name": SYSTEM_TOOLS[tool["type"]]}}
+def _system_tool(tool: Json, place: str, given: WriterInput) -> Json:
+    """One of Nova's own tools, which take no settings."""
+    if not is_nova(given.model):
+        raise refused("tool", str(tool["type"]), place)
+    for name, value in tool.items():
+        is_given = value or value is False
+        if is_given and name != "type" and (name, value) not in USUAL:
+            raise refused("parameter", name, f"{place}.{name}")
+    if "max_tool_calls" in given.options and not given.drop_params:
+        raise refused("parameter", "max_tool_calls", "max_tool_calls")
+    return {"systemTool": {"name": SYSTEM_TOOLS[tool["type"]]}}
 
 
 def _tool_choice(choice: ToolChoice) -> Json:

@@ -50,7 +50,7 @@ LEAST_P, MOST_P = 0.01, 0.99
 def write(given: WriterInput) -> ProviderRequest:
     """See ``Family.write``."""
     options = TABLE.options_to_translate(given.options, drop=given.drop_params)
-    choice = read_choice(options.get("tool_choice"), given.tools, TABLE)
+    choice = read_choice(options.get("tool_choice"), given.tools, TABLE, drop=given.drop_params)
     if choice.one is not None:
         choice = replace(choice, tools=choice.tools.narrowed([choice.one.flat]))
     body: Json = {"model": given.model, "messages": list(_messages(given, options)), "stream": True}

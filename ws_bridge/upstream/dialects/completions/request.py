@@ -22,6 +22,7 @@ from ws_bridge.upstream.dialects.entries import (
 )
 from ws_bridge.upstream.dialects.options import check_includes, effort_of, text_format_of
 from ws_bridge.upstream.dialects.table import refused
+from ws_bridge.upstream.dialects.tool_choice import is_hosted
 
 Said = UserTurn | AnswerText
 BETWEEN = "\n\n"
@@ -55,7 +56,8 @@ def _check(options: Json, given: WriterInput) -> None:
     """Raises a 400 for a tool, a format or an effort."""
     check_includes(options, TABLE)
     for place, tool in enumerate(options.get("tools") or ()):
-        TABLE.takes("tools", str(tool.get("type")), f"tools[{place}]")
+        if not (given.drop_params and is_hosted(tool)):
+            TABLE.takes("tools", str(tool.get("type")), f"tools[{place}]")
     if (choice := options.get("tool_choice")) is not None:
         kind = choice.get("type") if isinstance(choice, dict) else choice
         TABLE.takes("choices", str(kind), "tool_choice")

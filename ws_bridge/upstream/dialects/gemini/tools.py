@@ -7,7 +7,7 @@ Rule 2: options of hosted tools that Gemini has no words for are refused, with t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,13 +62,16 @@ class ToolFields:
 
 def write_tools(given: WriterInput, choice: Any, traits: ModelTraits) -> ToolFields:
     """The fields. Raises a 400 for what Gemini, or this model, cannot do."""
-    read = read_choice(choice, given.tools, TABLE)
+
+    def hosted_name(read: ToolChoice, tool: Json, place: str) -> str:
+        return _hosted_name(read, tool, place, traits)
+
+    drop = given.drop_params
+    read = read_choice(choice, given.tools, TABLE, drop=drop, check=hosted_name)
     table = read.tools
-    asked = dict.fromkeys(_hosted(table, traits))
+    asked = dict.fromkeys(hosted_name(read, tool, place) for place, tool in table.hosted)
     hosted = [name for name in asked if name != IMAGES and read.mode != "none"]
     functions = [_declaration(tool) for tool in table.tools.values()]
-    if functions and hosted and not traits.is_new:
-        raise refused("tool", _first_hosted(table), _place(table), MIXED)
     tools: list[Json] = [{"functionDeclarations": functions}] if functions else []
     tools += [{name: {}} for name in hosted]
     config = _config(read)
@@ -80,26 +83,21 @@ def write_tools(given: WriterInput, choice: Any, traits: ModelTraits) -> ToolFie
     return ToolFields(body, table, bool(hosted), IMAGES in asked)
 
 
-def _hosted(table: ToolTable, traits: ModelTraits) -> Iterator[str]:
-    for place, tool in table.hosted:
-        kind = str(tool.get("type"))
-        name = HOSTED[kind]
-        if name == IMAGES and not traits.makes_images:
-            raise refused("tool", kind, place, "The model makes no images.")
-        for option, value in tool.items():
-            if option == "type" or value is None:
-                continue
-            if value not in DEFAULTS[name].get(option, ()):
-                raise refused("parameter", option, f"{place}.{option}")
-        yield name
-
-
-def _first_hosted(table: ToolTable) -> str:
-    return str(table.hosted[0][1].get("type"))
-
-
-def _place(table: ToolTable) -> str:
-    return table.hosted[0][0]
+def _hosted_name(read: ToolChoice, tool: Json, place: str, traits: ModelTraits) -> str:
+    """Gemini's name of a tool of its own. Raises a 400 for what this model cannot do."""
+    kind = str(tool.get("type"))
+    name = HOSTED[kind]
+    if name == IMAGES and not traits.makes_images:
+        raise refused("tool", kind, place, "The model makes no images.")
+    for option, value in tool.items():
+        if option == "type" or value is None:
+            continue
+        if value not in DEFAULTS[name].get(option, ()):
+            raise refused("parameter", option, f"{place}.{option}")
+    is_mixed = read.tools.tools and name != IMAGES and read.mode != "none"
+    if is_mixed and not traits.is_new:
+        raise refused("tool", kind, place, MIXED)
+    return name
 
 
 def _declaration(tool: ClientTool) -> Json:

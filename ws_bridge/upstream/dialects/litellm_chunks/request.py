@@ -41,7 +41,9 @@ def write(given: WriterInput) -> ProviderRequest:
     options = TABLE.options_to_translate(given.options, drop=given.drop_params)
     check_includes(options, TABLE)
     options.pop("include", None)
-    choice = read_choice(options.pop("tool_choice", None), given.tools, TABLE)
+    choice = read_choice(
+        options.pop("tool_choice", None), given.tools, TABLE, drop=given.drop_params
+    )
     tools = choice.tools
     body: Json = {**options}
     body.pop("tools", None)

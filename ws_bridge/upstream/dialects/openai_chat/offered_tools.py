@@ -14,7 +14,7 @@ from ws_bridge.protocol.tools import ClientTool, ToolTable
 from ws_bridge.types import Json
 from ws_bridge.upstream.dialects.openai_chat.variants import SEARCH, Variant
 from ws_bridge.upstream.dialects.table import RequestTable, refused
-from ws_bridge.upstream.dialects.tool_choice import read_choice
+from ws_bridge.upstream.dialects.tool_choice import ToolChoice, read_choice
 
 # What a web search tool of the client may say, by the provider's way to search.
 SEARCH_FIELDS = {"web_search_options": frozenset({"search_context_size", "user_location"})}
@@ -37,9 +37,18 @@ class Offer:
     has_hosted: bool = False
 
 
-def offer_of(tools: ToolTable, given: Any, variant: Variant, table: RequestTable) -> Offer:
-    """The offer. Raises ``UpstreamError`` or ``InvalidRequest`` (400)."""
-    choice = read_choice(given, tools, table)
+def offer_of(
+    tools: ToolTable, given: Any, variant: Variant, table: RequestTable, *, drop: bool = False
+) -> Offer:
+    """The offer for the choice ``given``. Raises ``UpstreamError`` or ``InvalidRequest`` (400).
+
+    ``drop``: what would be refused is left out, because the operator says so.
+    """
+
+    def check(_: ToolChoice, tool: Json, place: str) -> None:
+        _add_hosted(Offer(tools), tool, place, variant)
+
+    choice = read_choice(given, tools, table, drop=drop, check=check)
     if choice.mode == "none" and not variant.knows_none:
         return Offer(tools.narrowed(()))
     is_native = choice.is_narrowed and variant.knows_allowed_tools

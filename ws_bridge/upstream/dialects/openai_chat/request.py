@@ -32,7 +32,9 @@ def write(given: WriterInput) -> ProviderRequest:
     """The request. Raises ``UpstreamError`` or ``InvalidRequest`` (400)."""
     variant, table = variant_of(given.provider), table_of(given.provider)
     options = table.options_to_translate(given.options, drop=given.drop_params)
-    offer = offer_of(given.tools, options.get("tool_choice"), variant, table)
+    offer = offer_of(
+        given.tools, options.get("tool_choice"), variant, table, drop=given.drop_params
+    )
     entries = [*instructions_of(options, table), *_entries(given, variant, table)]
     writer = MessageWriter(variant, thinks=given.supports_reasoning is True)
     body: Json = {
