@@ -47,18 +47,6 @@ async def test_a_template_that_gives_no_answer_is_replaced(caplog):
         assert watched.paused == []
 
 
-async def test_where_the_system_cannot_adopt_a_worker_it_is_started_by_itself(caplog, monkeypatch):
-    """As on other platforms."""
-    monkeypatch.setattr(children_module, "adopt_orphans", lambda **_: False)
-    caplog.set_level("INFO", "ws_bridge")
-    async with Watched(caplog) as watched:
-        pid = await watched.ready()
-        assert not is_forked(pid)
-        watched.stop_signals.signal_received()
-        assert await watched.code() == 0
-        assert watched.logged("worker_ended") == [f"worker_ended number=1 pid={pid} code=0"]
-
-
 # A template that ends in the middle of a fork: what it has forked still holds its socket.
 ENDS_AMID_A_FORK = """
 import os, pathlib, socket, sys
@@ -91,3 +79,15 @@ async def test_a_template_that_ends_amid_a_fork_is_noticed_at_once(tmp_path, mon
         await asyncio.gather(running, return_exceptions=True)
         for forked in (tmp_path / "forked").read_text().split():
             await asyncio.to_thread(os.waitpid, int(forked), 0)  # it is a child of this process now
+
+
+async def test_where_the_system_cannot_adopt_a_worker_it_is_started_by_itself(caplog, monkeypatch):
+    """As on other platforms."""
+    monkeypatch.setattr(children_module, "adopt_orphans", lambda **_: False)
+    caplog.set_level("INFO", "ws_bridge")
+    async with Watched(caplog) as watched:
+        pid = await watched.ready()
+        assert not is_forked(pid)
+        watched.stop_signals.signal_received()
+        assert await watched.code() == 0
+        assert watched.logged("worker_ended") == [f"worker_ended number=1 pid={pid} code=0"]
