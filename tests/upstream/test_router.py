@@ -5,7 +5,6 @@ The first call is made of a loopback provider that hangs or refuses; time is tur
 
 import asyncio
 import sys
-from dataclasses import replace
 
 import pytest
 from support.answers import drafts_of
@@ -109,10 +108,9 @@ def warnings(caplog):
     return [one.getMessage() for one in caplog.records if one.name == "ws_bridge.upstream.router"]
 
 
-@pytest.mark.parametrize("reports", [True, False])
-async def test_an_answer_has_its_models_prices_where_the_cost_is_reported(fake, reports):
-    asked = replace(target(fake, "chat", "text"), report_cost=reports)
-    unpriced = replace(target(fake, "chat", "length"), report_cost=reports)
+async def test_an_answer_has_its_models_prices(fake):
+    asked = target(fake, "chat", "text")
+    unpriced = target(fake, "chat", "length")
     providers = Router([asked], warm_up=asked)
     await providers.start()
     litellm = sys.modules["litellm"]
@@ -126,4 +124,4 @@ async def test_an_answer_has_its_models_prices_where_the_cost_is_reported(fake, 
         await answer.close()
     del litellm.model_cost[asked.model]
     await providers.stop()
-    assert prices == [PriceRow.of(row) if reports else None, None]
+    assert prices == [PriceRow.of(row), None]
