@@ -188,7 +188,8 @@ class Visitor:
     [
         ("models", 200),
         ("models?api_key=my-key", 400),
-        ("models/demo", 404),
+        ("models/demo", 200),
+        ("models/other", 404),
         ("chat/completions", 404),
         ("embeddings", 404),
         ("files", 404),

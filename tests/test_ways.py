@@ -40,7 +40,8 @@ async def test_a_create_goes_from_the_socket_to_the_provider_and_a_delta_back():
         assert way.loop_steps > 0
     assert create.calls > delta.calls
     assert set(create.files) - set(delta.files)
-    assert rows[TO_SOCKET].whole > delta.calls / 2  # timers may fall in the shorter stream only
+    # Timers may fall in the shorter stream only, but hardly twice.
+    assert max(rows[TO_SOCKET].whole, again[TO_SOCKET].whole) > delta.calls / 2
     assert rows[TO_SOCKET].steady.count == 2 * (SMALL.deltas - 1 + SMALL.deltas + SMALL.more - 1)
     assert again[TO_SOCKET].steady.way.entered == delta.entered
 

@@ -24,7 +24,7 @@ from defence.frames import FRAMES
 from defence.mutations import JUNK, NAMES, spelled, torn, wrong
 from defence.providers import PROVIDERS
 from defence.strangers import MORE
-from ws_bridge.config import DEMO_TOML, Config
+from ws_bridge.config import DEMO_TOML, Settings
 from ws_bridge.config import load as load_config
 from ws_bridge.errors import BridgeError, ConfigError, ResponseNotFound, UpstreamError
 from ws_bridge.protocol.actions import (
@@ -338,7 +338,7 @@ def configs(rng: Random) -> None:
         file.write(text)
         file.flush()
         with contextlib.suppress(ConfigError):
-            assert isinstance(load_config(Path(file.name), ENVIRON), Config)
+            assert isinstance(load_config(Path(file.name), ENVIRON), Settings)
 
 
 TARGETS: dict[str, Target] = {

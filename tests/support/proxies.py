@@ -16,7 +16,7 @@ from support.redis_servers import Process, until
 from support.tcp_proxy import ReservedPort
 
 NGINX = """
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr warn;
+daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr warn;
 events {{ worker_connections 4096; }}
 http {{
   access_log off;

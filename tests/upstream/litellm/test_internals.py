@@ -29,6 +29,7 @@ PATHS = [
     internals.TLS,
     internals.PROVIDER_NAMES,
     internals.LITELLM_PARAMS,
+    internals.MAKE_CALLBACK,
 ]
 GATEWAY = {"type": "mcp", "server_label": "gateway", "server_url": "litellm_proxy"}
 # Parts by the object that they are looked for on.
