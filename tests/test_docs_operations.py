@@ -1,4 +1,4 @@
-"""docs/operations.md has every word that the log may say, with its levels."""
+"""docs/operations.md has every word that the log may say, and alerts on series that there are."""
 
 import re
 from collections import defaultdict
@@ -34,3 +34,30 @@ def explained(page: str) -> Words:
 
 def test_the_page_has_every_word_of_the_log_with_its_levels():
     assert explained(PAGE.read_text(encoding="utf-8")) == logged()
+
+
+NAME = re.compile(r"\b(?:ws_bridge|gen_ai|process)_[a-z_]+")
+ALERT = re.compile(r"^\| `([A-Z]\w+)` \| `(.+?)` \| (\d+m) \| (.+) \| (.+) \|$", re.MULTILINE)
+
+
+def alerts(page: str) -> list[dict[str, str]]:
+    """The page's alerts, as rules of Prometheus."""
+    rows = ALERT.findall(page)
+    return [
+        {"alert": name, "expr": expression.replace("\\|", "|"), "for": wait}
+        for name, expression, wait, _, _ in rows
+    ]
+
+
+def test_alerts_are_on_series_of_the_page():
+    page = PAGE.read_text(encoding="utf-8")
+    section = page.partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    table, _, own = section.partition("\nThe page has two more: ")
+    known = set(re.findall(r"^\| `([a-z_]+)`", table, flags=re.MULTILINE))
+    known |= set(NAME.findall(own.partition("\n\n")[0]))
+    rules = alerts(section)
+    assert len(rules) == len({rule["alert"] for rule in rules}) > 10
+    for rule in rules:
+        names = {name.removesuffix("_bucket") for name in NAME.findall(rule["expr"])}
+        assert names, rule
+        assert names <= known, rule
