@@ -4,11 +4,11 @@ import asyncio
 import logging
 import socket
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from support.private_ca import PrivateCa
 from support.scripted_upstream import Scripted, answer
 
 from ws_bridge import logs
@@ -19,21 +19,15 @@ from ws_bridge.processes.sockets import tls
 from ws_bridge.server.app import Bridge
 from ws_bridge.server.transport.listener import serve_on
 
-OPENSSL = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split()
-
 
 @pytest.fixture
 def certificate(tmp_path):
-    """Makes a self-signed certificate with a name, and returns its keys of the configuration."""
+    """Makes a certificate with a name, and returns its keys of the configuration."""
+    authority = PrivateCa(tmp_path)
 
     def make(name: str) -> dict[str, str]:
-        pem, key = (str(tmp_path / f"{name}.{suffix}") for suffix in ("pem", "key"))
-        subprocess.run(  # noqa: S603
-            [*OPENSSL, "-subj", f"/CN={name}", "-keyout", key, "-out", pem],
-            check=True,
-            capture_output=True,
-        )
-        return {"tls_cert": pem, "tls_key": key}
+        signed = authority.sign(name)
+        return {"tls_cert": str(signed.certificate), "tls_key": str(signed.key)}
 
     return make
 

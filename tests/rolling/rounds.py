@@ -52,13 +52,14 @@ async def three_servers(count: int) -> tuple[Figures, list[str]]:
 
 
 async def two_servers_behind(
-    proxies: type[ReverseProxy], node: Node, count: int
+    proxies: type[ReverseProxy], store: dict[str, str], environ: dict[str, str], count: int
 ) -> tuple[Figures, list[str]]:
     """Two servers of two workers behind a proxy: reloaded, a worker killed, both restarted."""
     with FakeProviders() as fake:
         async with contextlib.AsyncExitStack() as ends:
-            config = config_of(fake, node, workers=2)
-            bridges = await ends.enter_async_context(fleet(2, config))
+            server = {"drain_seconds": 30, "workers": 2}
+            config = {"server": server, "store": store, "models": models_for(fake)}
+            bridges = await ends.enter_async_context(fleet(2, config, environ))
             ports = [int(bridge.url.rpartition(":")[2]) for bridge in bridges]
             proxy = ends.enter_context(proxies(ports))
             async with chains_at(proxy.url, count, fake) as field:
