@@ -9,6 +9,8 @@ import sys
 from aiohttp import WSMsgType
 
 from ws_bridge import cli
+from ws_bridge.errors import NOT_UTF8
+from ws_bridge.protocol.client_frames import is_utf8
 from ws_bridge.server.websocket import sockets
 
 
@@ -18,8 +20,10 @@ class Echo(sockets.Socket):
     async def serve(self) -> None:
         """Until the client is gone."""
         async for message in self._ws:
-            if message.type is WSMsgType.TEXT:
-                await self._ws.send_str(message.data)
+            if message.type is WSMsgType.TEXT and not is_utf8(message.data):
+                await self._outbox.close(NOT_UTF8)
+            elif message.type is WSMsgType.TEXT:
+                await self._ws.send_str(message.data.decode())
             elif message.type is WSMsgType.BINARY:
                 await self._ws.send_bytes(message.data)
 
