@@ -46,13 +46,16 @@ TOGETHER = {
 # What takes longest comes first, so that nobody waits for it in the end.
 FIRST = (
     "processes/test_workers.py",
-    "test_page.py",
+    "processes/test_children.py",
+    "processes/test_control.py",
     "servers",
     "bridges",
     "clients",
     "loops",
     "server/transport/test_transport.py",
     "test_cli.py",
+    "test_docs_clients.py",
+    "server/test_histories.py",
     "store/test_fences.py",
     "server/test_store_faults.py",
 )

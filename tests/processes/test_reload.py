@@ -32,15 +32,6 @@ def certificate(tmp_path):
     return make
 
 
-@pytest.fixture(autouse=True)
-def _log():
-    logger, cleaner = logging.getLogger("ws_bridge"), logs.CleanRecord.cleaner
-    level = logger.level
-    yield
-    logger.setLevel(level)
-    logs.CleanRecord.secrets, logs.CleanRecord.cleaner = frozenset(), cleaner
-
-
 async def shown(port: int, server_name: str | None) -> bytes:
     """The certificate that a new connection is shown."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -1,4 +1,4 @@
-"""Pages of other origins: what a browser is told; `test_cross_origin` has a real one."""
+"""Pages of other origins: what a browser is told; `real/test_cross_origin` has a real one."""
 
 import asyncio
 
