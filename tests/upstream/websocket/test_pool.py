@@ -293,3 +293,22 @@ async def test_stop_ends_every_connection(fake):
     await native.stop()
     assert (await running).error.message == LOST
     await fake.gone()
+
+
+async def test_a_connection_of_a_key_that_is_gone_is_used_no_more(fake, native):
+    """An idle one is closed, and one that runs a response after that has ended."""
+    old, new = (target(fake, "echo", api_key=key) for key in ("old", "new"))
+    kept = Talk(native, new)
+    await Talk(native, old).ask()
+    await kept.ask()
+    held = replace(old, model="openai/gpt-gate5")
+    running = asyncio.ensure_future(ask(request(held), native))
+    await fake.reached("gpt-gate5")
+    native.keep_only([new])
+    fake.release("gpt-gate5")
+    assert (await running).error is None
+    await kept.ask(AGAIN)  # every turn closes what is not to be used
+    await fake.until(lambda: list(fake.connections) == [2])
+    assert "previous_response_id" in fake.creates()[-1]
+    await Talk(native, old).ask()
+    assert [number for number, _ in fake.places()] == [1, 2, 3, 2, 4]
