@@ -12,10 +12,12 @@ serve: .venv/.serve
 
 # Within six minutes on two cores.
 test: .venv/.dev packages
-	.venv/bin/python -m pytest -n 4 --dist loadgroup
+	.venv/bin/python -m pytest -n 4 --dist loadgroup -m 'not slow'
 
-# What takes minutes, or other programs: restarts under load, random faults, a soak, Autobahn's cases.
+# What takes minutes, or other programs: processes, restarts under load, random faults, a soak,
+# Autobahn's cases, the page in Chromium.
 test-real: .venv/.dev packages .venv-node/.installed test-lowest
+	.venv/bin/python -m pytest -n 2 --dist loadgroup -m slow tests/processes
 	.venv/bin/python -m pytest tests/real
 
 coverage: .venv/.dev

@@ -46,8 +46,6 @@ TOGETHER = {
 # What takes longest comes first, so that nobody waits for it in the end.
 FIRST = (
     "processes/test_workers.py",
-    "processes/test_children.py",
-    "processes/test_control.py",
     "servers",
     "bridges",
     "clients",
@@ -58,6 +56,14 @@ FIRST = (
     "server/test_histories.py",
     "store/test_fences.py",
     "server/test_store_faults.py",
+)
+
+
+# Each test of these starts servers of several processes from nothing, which costs seconds of CPU:
+# `make test-real` runs them.
+SLOW = tuple(
+    f"processes/test_{name}.py"
+    for name in ("workers", "children", "control", "template", "signals", "temporary", "sockets")
 )
 
 
@@ -96,7 +102,10 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_collection_modifyitems(items):
-    """In the order of the groups."""
+    """In the order of the groups; those of slow files are marked."""
+    for item in items:
+        if item.path.relative_to(HERE).as_posix() in SLOW:
+            item.add_marker("slow")
     items.sort(key=lambda item: _rank(_group(item.path.relative_to(HERE).as_posix())))
 
 

@@ -224,6 +224,7 @@ async def test_a_server_answers_at_every_address(node, tmp_path, workers):
         "models": [DEMO],
     }
     async with bridge:
+        await bridge.wait_ready()  # it has said all by then
         lines = [line for line in bridge.log().splitlines() if line.startswith("listening on ")]
         assert lines == [
             f"listening on http://127.0.0.1:{bridge.port}",
