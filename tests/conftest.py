@@ -1,6 +1,7 @@
 """Fixtures of the whole suite, and how it is spread over processes."""
 
 import gc
+import logging
 import sys
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from support.skips import (  # noqa: F401 - hooks
     pytest_runtest_makereport,
 )
 
+from ws_bridge import logs
+
 HERE = Path(__file__).parent
 
 # litellm's import is the dearest step there is: servers are forked off a process that has done it.
@@ -34,6 +37,8 @@ hypothesis.settings.load_profile("timeless")
 # What the imports of the whole suite leave behind stays to the end: nobody is to look through it
 # again and again.
 gc.disable()
+
+OURS = logging.getLogger(logs.OURS)
 
 # What shares its servers stays together.
 TOGETHER = {
@@ -93,6 +98,16 @@ class Groups(LoadScopeScheduling):
 
     def _split_scope(self, nodeid):
         return _group(nodeid.partition("::")[0].removeprefix("tests/"))
+
+
+@pytest.fixture(autouse=True)
+def _log():
+    """The bridge's log is as it was after a test that has changed it, as a reload does."""
+    level, cleaner = OURS.level, logs.CleanRecord.cleaner
+    yield
+    if OURS.level != level:
+        OURS.setLevel(level)
+    logs.CleanRecord.secrets, logs.CleanRecord.cleaner = frozenset(), cleaner
 
 
 @pytest.hookimpl(optionalhook=True)
