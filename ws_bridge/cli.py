@@ -110,7 +110,7 @@ def _config_file(options: argparse.Namespace) -> Path | None:
 
 def _source(options: argparse.Namespace) -> str:
     """Which configuration is used, in words."""
-    from ws_bridge.config.load import PREFIX
+    from ws_bridge.config.model import PREFIX
 
     path = _config_file(options)
     if path is None:

@@ -151,6 +151,21 @@ def test_a_name_that_leads_nowhere_is_one_line(write, text, part):
     assert part in refusal(write(text))
 
 
+@pytest.mark.parametrize(
+    "address", ["http://[", "127.0.0.1:1/v1", "ftp://a", "https:///v1", "http://a:b", "sk-a-key"]
+)
+def test_an_address_that_cannot_be_asked_is_one_line_that_does_not_repeat_it(write, address):
+    """Also for a reload: an address that is found to be none later could not be taken back."""
+    line = refusal(write(f'{MODEL}api_base = "{address}"\n'))
+    assert "key 'models[1].api_base': it is no address" in line
+    assert address not in line
+
+
+@pytest.mark.parametrize("address", ["", "http://127.0.0.1:1/v1", "https://[::1]:8/", "HTTPS://a"])
+def test_good_addresses_are_taken(write, address):
+    assert load(write(f'{MODEL}api_base = "{address}"\n'), {}).config.models[0].api_base == address
+
+
 def test_good_names_are_taken(write):
     text = '[background]\npolling = ["openai"]\nnative_models = ["m"]\n[server]\nallowed_origins = '
     assert load(write(text + '["https://a.example", "tauri://localhost", "http://a:1/"]\n' + MODEL))

@@ -214,6 +214,22 @@ def test_beyond_so_many_series_all_others_are_one(monkeypatch):
     assert [one.labels["model"] for one in found].count("other") == 1
 
 
+def test_beyond_so_many_sets_of_labels_all_other_running_responses_are_one(monkeypatch):
+    monkeypatch.setattr(metrics_module, "MOST_SERIES", 10)
+    metrics = Metrics()
+
+    def running():
+        found = [one for metric in metrics.registry.collect() for one in metric.samples]
+        return [one for one in found if one.name == "ws_bridge_running"]
+
+    for number in range(100):
+        metrics.observe(JobStarted(f"resp_{number}", "m", "http", "m", "openai", f"key-{number}"))
+    assert sorted(one.value for one in running()) == [*[1] * 10, 90]
+    for number in range(100):
+        metrics.observe(finished(number))
+    assert {one.value for one in running()} == {0}
+
+
 def test_a_response_that_ends_twice_or_began_elsewhere_leaves_no_running_one():
     metrics = Metrics()
     metrics.observe(JobStarted("resp_1", "m", "http", "m", "openai", "-"))

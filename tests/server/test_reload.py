@@ -4,6 +4,7 @@ import asyncio
 
 import aiohttp
 import pytest
+from support.fake_clock import FakeClock
 from support.scripted_upstream import Scripted, answer, completed, message, opening
 
 from ws_bridge.config import Config, Settings
@@ -110,6 +111,24 @@ async def test_a_running_response_of_a_revoked_key_ends_as_on_disconnect_says(se
         async with one.session.get(path, headers=headers("key-b")) as got:
             found = await got.json()
     assert found["status"] == status
+
+
+async def test_a_socket_that_ends_at_its_age_is_closed_at_once_when_its_key_is_revoked(serve):
+    hands, gate = FakeClock(), asyncio.Event()
+    one = await serve(Scripted(held(gate)), KEYED, SECRETS, clock=hands.clock())
+    async with connect(one, "key-b") as socket:
+        await socket.send_json(CREATE)
+        await received(socket, "response.output_text.delta")
+        hands.advance(3599)
+        hands.advance(1)
+        await socket.send_str("{")
+        await received(socket, "error")
+        (open_socket,) = one.bridge._sockets._open
+        assert open_socket._closing is not None  # it waits for the end of its turn
+        change(one.bridge, KEYED | {"auth": {"keys_env": ["A"]}})
+        while (await socket.receive()).type is aiohttp.WSMsgType.TEXT:
+            pass
+        assert socket.close_code == 1008
 
 
 async def test_keys_are_introduced_and_removed(serve):

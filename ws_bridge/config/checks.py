@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Iterator
+from urllib.parse import urlsplit
 
 from ws_bridge.config.addresses import parse_address
 from ws_bridge.config.model import FILE, STORE_SCHEMES, Config, Secrets, match_wildcard, shown_name
@@ -52,8 +53,23 @@ def _check_names(config: Config, _secrets: Secrets) -> Iterator[str]:
         provider = entry.model.partition("/")[0]
         if provider not in PROVIDERS:
             yield f"key 'models[{number}].model': {_unknown_provider(provider)}"
+        if not _is_web_address(entry.api_base):
+            yield (
+                f"key 'models[{number}].api_base': it is no address: use one that begins with "
+                "http:// or https:// and has a host"
+            )
         for fallback in entry.fallbacks:
             yield from _check_fallback(config, entry.name, fallback)
+
+
+def _is_web_address(text: str) -> bool:
+    """Whether it can be asked, or is empty: the provider's own address."""
+    try:
+        parts = urlsplit(text)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets without an address, a port that is no number
+        return False
+    return not text or (has_host and parts.scheme in ("http", "https"))
 
 
 def _unknown_provider(name: str) -> str:

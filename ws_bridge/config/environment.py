@@ -7,15 +7,12 @@ table is one variable, ``WS_BRIDGE__MODELS``. No value is repeated in an error.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
-from ws_bridge.config.model import Config, keys
-
-PREFIX = "WS_BRIDGE__"
-SEPARATOR = "__"
+from ws_bridge.config.model import PREFIX, SEPARATOR, Config, keys, variable_of
 
 
 class Overrides(Config, BaseSettings):
@@ -47,9 +44,3 @@ def overrides(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
         for section, value in found.items():
             layer[section] = value if isinstance(value, list) else layer.get(section, {}) | value
     return layer, problems
-
-
-def variable_of(place: Sequence[str | int]) -> str:
-    """The variable that sets the value at a place."""
-    key = place[:1] if place[0] == "models" else place[:2]
-    return PREFIX + SEPARATOR.join(map(str, key)).upper()

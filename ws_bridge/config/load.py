@@ -18,14 +18,13 @@ from pydantic import ValidationError
 
 from ws_bridge.config.checks import problems_of
 from ws_bridge.config.files import read_file
-from ws_bridge.config.model import Config
+from ws_bridge.config.model import PREFIX, Config, variable_of
 from ws_bridge.config.settings import Settings, read_secrets
 from ws_bridge.errors import ConfigError
 
 DEMO_TOML = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
 
 MOST_BYTES = 2**20  # of a file: tens of thousands of models
-PREFIX = "WS_BRIDGE__"  # of variables that set a key
 
 Layer = dict[str, Any]  # sections, as the file has them
 Place = tuple[str | int, ...]  # of a value in a layer
@@ -127,15 +126,11 @@ def _validated(
     by_key: dict[str, str] = {}  # of a key with several types the first one's error
     for error in errors:
         key = _key(place := error["loc"])
-        home = _variable_of(place) if _holds(in_environment, place) else source
+        home = variable_of(place) if _holds(in_environment, place) else source
         by_key.setdefault(key, f"{home}: {_problem(key, error['type'], error['msg'])}")
     broken = {str(error["loc"][0]) for error in errors}
     whole = {name: section for name, section in raw.items() if name not in broken}
     return Config.model_validate_json(orjson.dumps(whole)), broken, list(by_key.values())
-
-
-def _variable_of(place: Place) -> str:
-    return PREFIX + "__".join(map(str, place[: 1 if place[0] == "models" else 2])).upper()
 
 
 def _holds(layer: Any, place: Place) -> bool:

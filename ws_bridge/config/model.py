@@ -6,7 +6,7 @@ Each value is checked by itself here; what holds between several is checked in `
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -24,6 +24,7 @@ STORE_SCHEMES = (
     "redis+cluster",
     "rediss+cluster",
 )
+PREFIX, SEPARATOR = "WS_BRIDGE__", "__"  # of variables of the environment that set a key
 FILE = "file:"  # before the path of a file, where a variable's name could stand
 
 # A key pasted in place of a name is refused, and repeated nowhere. Providers' keys that would be
@@ -278,6 +279,12 @@ def keys() -> list[tuple[str, str]]:
     """Section and key of all that the file can set but models."""
     tables = {name: type(value) for name, value in Config() if isinstance(value, Section)}
     return [(name, key) for name, table in tables.items() for key in table.model_fields]
+
+
+def variable_of(place: Sequence[str | int]) -> str:
+    """The variable of the environment that sets the value at a place."""
+    key = place[:1] if place[0] == "models" else place[:2]
+    return PREFIX + SEPARATOR.join(map(str, key)).upper()
 
 
 def shown_name(variable: str) -> str:

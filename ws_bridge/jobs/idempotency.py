@@ -13,8 +13,8 @@ it says with another key.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from ws_bridge.clock import Clock
@@ -40,7 +40,7 @@ class FoundResponse:
 
     id: str
     owner: str
-    events: AsyncIterator[Sequence[Event]]  # from number 0 on; raises as `LogReader.read`
+    events: AsyncGenerator[Sequence[Event], None]  # from number 0 on; raises as `LogReader.read`
 
 
 class IdempotentCreates:
@@ -100,15 +100,18 @@ class IdempotentCreates:
         await self._store.cancel(found.id, found.owner)
 
     async def _open(self, hold: KeyHold, owner: str) -> FoundResponse | None:
-        """The response with its first events read; None if the store does not have it."""
-        if await self._store.get(hold.response_id, owner) is None:
+        """The response, once it has an event; None if the store does not have it."""
+        response_id = hold.response_id
+        if await self._store.get(response_id, owner) is None:
             return None
-        events = self._logs.read_until_drained(hold.response_id, owner)
-        try:
-            first = await anext(events)
-        except ResponseNotFound:
-            return None
-        return FoundResponse(hold.response_id, owner, _chained(first, events))
+        async with aclosing(self._logs.read_until_drained(response_id, owner)) as events:
+            try:
+                await anext(events)
+            except ResponseNotFound:
+                return None
+        # Read anew: what is not begun holds nothing, and not every caller reads it.
+        events = self._logs.read_until_drained(response_id, owner)
+        return FoundResponse(response_id, owner, events)
 
 
 def _hold(create: Create, response_id: str, *, is_begun: bool) -> KeyHold:
@@ -123,11 +126,3 @@ def _check(create: Create, hold: KeyHold) -> None:
     is_elsewhere = create.transport == "websocket" and create.lane != hold.lane
     if create.request.digest != hold.digest or is_elsewhere:
         raise IdempotencyKeyReused
-
-
-async def _chained(
-    first: Sequence[Event], rest: AsyncIterator[Sequence[Event]]
-) -> AsyncIterator[Sequence[Event]]:
-    yield first
-    async for batch in rest:
-        yield batch

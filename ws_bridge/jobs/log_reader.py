@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from ws_bridge.errors import ResponseNotFound, ServerDraining, StoreUnavailable
 from ws_bridge.protocol.events import Event
@@ -19,7 +19,7 @@ class LogReader:
 
     async def read(
         self, response_id: str, owner: str, *, after: int = -1
-    ) -> AsyncIterator[Sequence[Event]]:
+    ) -> AsyncGenerator[Sequence[Event], None]:
         """All events after a number, to the end, in batches.
 
         Raises ``ResponseNotFound`` if the response is gone before its end was read, and
@@ -39,7 +39,7 @@ class LogReader:
 
     async def read_until_drained(
         self, response_id: str, owner: str
-    ) -> AsyncIterator[Sequence[Event]]:
+    ) -> AsyncGenerator[Sequence[Event], None]:
         """All events, as ``read``. Raises ``ServerDraining`` when this server drains."""
         batches = self.read(response_id, owner)
         draining = asyncio.ensure_future(self.drained.wait())
@@ -57,3 +57,4 @@ class LogReader:
             for task in (reading, draining):
                 task.cancel()
             await asyncio.gather(reading, draining, return_exceptions=True)
+            await batches.aclose()

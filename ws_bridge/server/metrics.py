@@ -75,7 +75,8 @@ class Metrics:
         self._readers: list[tuple[Gauge, Callable[[], float]]] = []
         self._series: dict[tuple[str, ...], ResponseSeries] = {}
         self._children: dict[tuple[Counter | Gauge, tuple[str, ...]], Counter | Gauge] = {}
-        self._running: dict[str, Gauge] = {}  # by response: the gauge that counts it
+        self._gauges: dict[tuple[str, ...], Gauge] = {}  # of running responses, by their labels
+        self._running: dict[str, Gauge] = {}  # by response: the one that counts it
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"ws_bridge_{name}", text, labels, registry=registry)
@@ -90,7 +91,7 @@ class Metrics:
         self._tried = counter("tries", "Targets asked", "model", "provider", "outcome")
         self._cooled = counter("cooldowns", "Rests after failures", "model", "provider")
         self._events = counter("events", "Events of ended responses")
-        self._breaches = counter("limited", "RefusalLog by a limit", "limit")
+        self._breaches = counter("limited", "Refusals by a limit", "limit")
         self._refused = counter("refused", "Requests and creates refused", "reason")
         self._answered = counter("http_requests", "HTTP requests", "route", "method", "status")
         self._opened = counter("sockets", "Sockets opened")
@@ -109,13 +110,13 @@ class Metrics:
         self._store = histogram(
             "ws_bridge_store_seconds", "A round trip to the store", STORE_SECONDS, "script"
         )
+        self._add_gauges()
+
+    def _add_gauges(self) -> None:
         text, labels = "Responses being generated, by whom they are for", RESPONSE[:-1]
         self._running_by = Gauge(
-            "ws_bridge_running", text, labels, registry=registry, multiprocess_mode="livesum"
+            "ws_bridge_running", text, labels, registry=self.registry, multiprocess_mode="livesum"
         )
-        self._add_process()
-
-    def _add_process(self) -> None:
         ProcessCollector(registry=self.registry)
         build = {"version": __version__, "litellm": version("litellm")}
         build["python"] = platform.python_version()
@@ -136,8 +137,7 @@ class Metrics:
         """Count what happened to a job."""
         if isinstance(happened, JobStarted):
             self._child(self._started, happened.transport).inc()
-            given = (happened.entry, happened.provider, happened.key, happened.transport)
-            self._running[happened.id] = gauge = self._child(self._running_by, *given)
+            self._running[happened.id] = gauge = self._gauge_of(happened)
             gauge.inc()
             return
         if happened.id in self._running:
@@ -193,6 +193,16 @@ class Metrics:
         if found is None:
             found = self._children[metric, labels] = metric.labels(*labels)
         return cast("M", found)
+
+    def _gauge_of(self, job: JobStarted) -> Gauge:
+        labels = (job.entry, job.provider, job.key, job.transport)
+        found = self._gauges.get(labels)
+        if found is None and len(self._gauges) >= MOST_SERIES:
+            labels = (OTHER, OTHER, OTHER, job.transport)
+            found = self._gauges.get(labels)
+        if found is None:
+            found = self._gauges[labels] = self._running_by.labels(*labels)
+        return found
 
     def _series_of(self, job: JobFinished) -> ResponseSeries:
         labels = (job.entry, job.provider, job.key, job.transport, job.outcome)

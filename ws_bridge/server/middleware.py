@@ -46,7 +46,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # They ask a provider as a create does, for as long as the request lasts.
 LIKE_A_CREATE = frozenset({("POST", "/v1/responses/compact")})
 
-
 # A client's own id is taken over if it is so: it can stand in a header and in a log line.
 GIVEN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 UNKNOWN_ROUTE = "unknown"

@@ -20,8 +20,8 @@ from __future__ import annotations
 import math
 from array import array
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv6Address, ip_address
@@ -332,10 +332,11 @@ class LimitedCreates:
     def _followed(self, found: FoundResponse) -> FoundResponse:
         return replace(found, events=self._counted(found))
 
-    async def _counted(self, found: FoundResponse) -> AsyncIterator[Sequence[Event]]:
+    async def _counted(self, found: FoundResponse) -> AsyncGenerator[Sequence[Event], None]:
         with self._quotas.follower(found.owner):
-            async for batch in found.events:
-                yield batch
+            async with aclosing(found.events) as events:
+                async for batch in events:
+                    yield batch
 
 
 def generating(jobs: JobRegistry) -> Runs:

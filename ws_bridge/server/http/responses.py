@@ -136,8 +136,9 @@ class ResponseRoutes:
         if body.stream:
             return await send_events(request, found.events, self._clock, is_first_awaited=True)
         if not body.background:
-            async for _ in found.events:
-                pass
+            async with contextlib.aclosing(found.events) as events:
+                async for _ in events:
+                    pass
         return await large_response((await self._snapshot(found.id, found.owner)).response)
 
     async def cancel(self, request: web.Request) -> web.Response:

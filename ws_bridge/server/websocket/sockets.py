@@ -236,7 +236,7 @@ class Socket:
 
     def revoke(self) -> None:
         """Begin to close the connection at once: its key is not valid any more."""
-        self._closing = asyncio.create_task(self._close_revoked())
+        self._closing = asyncio.create_task(self._close_revoked(self._closing))
 
     async def drain(self) -> None:
         """Refuse new creates, let what runs finish, close."""
@@ -364,7 +364,7 @@ class Socket:
         if self._stops.pop(lane, None) is EndReason.CANCELLED:
             await self._jobs.cancel(found)
         last: Event | None = None
-        async with contextlib.aclosing(found.events) as batches:  # type: ignore[type-var]
+        async with contextlib.aclosing(found.events) as batches:
             async for batch in batches:
                 last = batch[-1]
                 await self._outbox.send([event.text for event in batch])
@@ -417,7 +417,9 @@ class Socket:
         while self._turns:
             await asyncio.wait(self._turns)
 
-    async def _close_revoked(self) -> None:
+    async def _close_revoked(self, at_age: asyncio.Task[None] | None) -> None:
+        if at_age is not None:
+            await _cancel([at_age])
         await self._apply(self.connection.refuse(InvalidApiKey()))
         await self._outbox.close(KEY_REVOKED)
 

@@ -49,7 +49,7 @@ STALL_SECONDS = 0.7  # an answer that took longer came from a server that stood 
 BEAT_SECONDS = 0.25
 LATE_SECONDS = 0.5  # a beat that is later shows a standstill
 LATE = (RedisTimeoutError, TimeoutError)
-# RefusalLog that pass: the same call is worth repeating.
+# Refusals that pass: the same call is worth repeating.
 TRANSIENT = (OutOfMemoryError, ClusterDownError, TryAgainError, NoScriptError)
 TRANSIENT_PREFIXES = ("OOM", "MISCONF", "BUSY", "NOREPLICAS")
 OnAnswered = Callable[[str, float], None]
