@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
+import pytest
 from upstreams.raw import RawProvider, says
 from wires import Wire
 from wires.readings import KINDS
@@ -138,3 +140,15 @@ async def ready(*servers: Any) -> None:
     for server in servers:
         while (await server.get("/readyz"))[0] != 200:  # noqa: ASYNC110 - asks a server
             await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def provider_as_proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RawProvider]:
+    """A provider that is asked in place of all: it is the proxy of this process's environment."""
+    one = RawProvider()
+    server = await asyncio.start_server(one.accept, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    for name, value in {**SURROUNDINGS, "http_proxy": address}.items():
+        monkeypatch.setenv(name, value)
+    yield one
+    server.close()

@@ -3,17 +3,15 @@
 The provider is sent what another account would be: the words. ``tests/histories`` has the rows.
 """
 
-import asyncio
 import base64
 import json
 import time
 
 import pytest
-from histories.play import ENVIRON, SURROUNDINGS, Stage, config, ready
+from histories.play import ENVIRON, Stage, config, provider_as_proxy, ready
 from histories.table import PROVIDERS, expected, kinds_in, rows
 from store.dump.kept import client_of
 from support.redis_servers import Node, valkey_binary
-from upstreams.raw import RawProvider
 
 from ws_bridge.protocol.history import SEAL_MARK
 from ws_bridge.store.redis.codec import decode_side_data, encode_side_data
@@ -34,13 +32,8 @@ def node():
 
 @pytest.fixture
 async def provider(monkeypatch):
-    one = RawProvider()
-    server = await asyncio.start_server(one.accept, "127.0.0.1", 0)
-    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    for name, value in {**SURROUNDINGS, "http_proxy": address}.items():
-        monkeypatch.setenv(name, value)
-    yield one
-    server.close()
+    async with provider_as_proxy(monkeypatch) as one:
+        yield one
 
 
 @pytest.fixture

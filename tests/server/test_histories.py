@@ -8,11 +8,10 @@ import json
 
 import pytest
 from histories import dumps
-from histories.play import ENVIRON, SURROUNDINGS, Stage, account, config, elsewhere, ready
+from histories.play import ENVIRON, Stage, account, config, elsewhere, provider_as_proxy, ready
 from histories.table import PROVIDERS, expected, rows
 from store.dump import kept
 from support.redis_servers import Node, valkey_binary
-from upstreams.raw import RawProvider
 
 from ws_bridge.protocol.output.items import ITEMS
 from ws_bridge.upstream.dialects.anthropic import hosted as anthropic
@@ -64,13 +63,8 @@ def node():
 
 @pytest.fixture
 async def provider(monkeypatch):
-    one = RawProvider()
-    server = await asyncio.start_server(one.accept, "127.0.0.1", 0)
-    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    for name, value in {**SURROUNDINGS, "http_proxy": address}.items():
-        monkeypatch.setenv(name, value)
-    yield one
-    server.close()
+    async with provider_as_proxy(monkeypatch) as one:
+        yield one
 
 
 @pytest.fixture

@@ -10,76 +10,37 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from support.control_groups import ControlGroup, parents
 from support.fleet import Fresh
 from support.redis_servers import Process
 
 # version of the control groups: the file with the limit, how one is written, and none
 LIMITS = {1: ("cpu.cfs_quota_us", "{quota}", "-1"), 2: ("cpu.max", "{quota} 100000", "max 100000")}
 PERIOD_SECONDS = 0.1
-STEP_SECONDS = 0.02
 
 
-class Quota:
+class Quota(ControlGroup):
     """A control group whose processes get so much of a core together."""
 
     def __init__(self, parent: Path, version: int, share: float) -> None:
-        self._folder = parent / f"ws-bridge-{os.getpid()}-{id(self):x}"
         self._file, limit, self._none = LIMITS[version]
-        self._folder.mkdir()
-        try:
-            self._write(limit.format(quota=int(share * 100_000)))
-        except OSError:
-            self._folder.rmdir()
-            raise
-
-    @property
-    def members(self) -> Path:
-        """Who writes its process id into this file belongs to it, and all that it starts then."""
-        return self._folder / "cgroup.procs"
-
-    def _write(self, limit: str) -> None:
-        (self._folder / self._file).write_text(limit)
+        super().__init__(parent, self._file, limit.format(quota=int(share * 100_000)))
 
     def free(self) -> None:
         """No limit any more."""
-        self._write(self._none)
-
-    def close(self) -> None:
-        """Remove it, and end what is left in it."""
-        while pids := self.members.read_text().split():
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-            time.sleep(STEP_SECONDS)
-        self._folder.rmdir()
+        self.write(self._file, self._none)
 
 
 def quota(share: float) -> Quota | None:
     """A group with this share of a core; None where the machine has none for us."""
-    for parent, version in _parents():
+    for parent, version in parents("cpu"):
         with contextlib.suppress(OSError):
             return Quota(parent, version, share)
     return None
-
-
-def _parents() -> Iterator[tuple[Path, int]]:
-    """The groups of this process that limit CPU time, in which others can be made."""
-    own = {}
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        own |= dict.fromkeys(controllers.split(","), path)
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        kind, _, options = after.split(" ", 2)
-        place = Path(before.split()[4])
-        if kind == "cgroup" and "cpu" in options.split(","):
-            yield place / own.get("cpu", "/").lstrip("/"), 1
-        elif kind == "cgroup2":
-            yield place / own.get("", "/").lstrip("/"), 2
 
 
 class Turns:
