@@ -14,6 +14,7 @@ from support.tcp_proxy import ReservedPort
 
 from ws_bridge.errors import UpstreamError
 from ws_bridge.server.http.openapi import FILE
+from ws_bridge.upstream.errors import CODES
 
 KEYED = {"auth": {"keys_env": ["KEYS"]}, "server": {"allowed_origins": ["http://a.example"]}}
 ENVIRON = {"KEYS": "my-key"}
@@ -181,7 +182,7 @@ async def test_a_file_that_the_page_has_not_is_refused_as_described(ask):
 
 @pytest.mark.parametrize("status", [400, 408, 418, 429, 502, 504])
 async def test_an_error_of_a_provider_is_as_described(serve, status):
-    failing = Scripted([UpstreamError("No.", status=status)])
+    failing = Scripted([UpstreamError("No.", status=status, code=CODES.get(status))])
     ask = Asker(await serve(failing, KEYED, ENVIRON))
     for path in ("/v1/responses", "/v1/responses/compact"):
         await ask("POST", path, status, json=CREATE)
