@@ -125,7 +125,7 @@ def test_fields_of_a_create_are_those_of_the_model():
 
 
 def test_every_key_of_a_snapshot_is_always_there_and_null_where_it_may_be():
-    schema = openapi_document()["components"]["schemas"]["Response"]
+    schema = openapi_document()["components"]["schemas"]["ResponseObject"]
     assert schema["required"] == [*Envelope("resp_1", "m", 1).snapshot("in_progress")]
     nullable = {name for name in schema["required"] if "null" in str(schema["properties"][name])}
     assert nullable == {*NULLABLE}

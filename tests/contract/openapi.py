@@ -6,7 +6,7 @@ from typing import Any
 
 import ws_bridge
 from contract.errors import of_status
-from contract.operations import OPERATIONS, Body, Operation
+from contract.operations import OPERATIONS, TAGS, Body, Operation
 from contract.page import ROOT
 from contract.schemas import ref, schemas, used
 
@@ -62,8 +62,10 @@ SECURITY = {
 def document() -> Json:
     """The document, with the schemas that it refers to."""
     paths: dict[str, Json] = {}
-    for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)
+    for tag, tagged in TAGS.items():
+        for operation in tagged:
+            described = {"tags": [tag], **_described(operation)}
+            paths.setdefault(operation.path, {})[operation.method.lower()] = described
     statuses = sorted({status for operation in OPERATIONS for status in operation.errors})
     responses = {_name(status): _refusal(status) for status in statuses}
     return {
@@ -76,6 +78,7 @@ def document() -> Json:
         },
         "servers": [{"url": "/", "description": "The server that gave this document."}],
         "security": [{"key": []}],
+        "tags": [{"name": tag} for tag in TAGS],
         "paths": paths,
         "components": {
             "schemas": used((paths, responses), schemas()),

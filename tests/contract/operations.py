@@ -124,7 +124,7 @@ RESPONSES = (
                 200,
                 "The response: with `background` at once, else when it has ended, also as "
                 "`failed`. With `stream` its events (§7.2). " + EVENTS,
-                {JSON: "Response", STREAM: "ResponseStreamEvent"},
+                {JSON: "ResponseObject", STREAM: "ResponseStreamEvent"},
             ),
         ),
         (*OF_A_MODEL, 422),
@@ -143,7 +143,7 @@ RESPONSES = (
             (
                 200,
                 "The snapshot of now, or with `stream` the events. " + EVENTS,
-                {JSON: "Response", STREAM: "ResponseStreamEvent"},
+                {JSON: "ResponseObject", STREAM: "ResponseStreamEvent"},
             ),
         ),
         (*ANY, 404),
@@ -166,7 +166,7 @@ RESPONSES = (
         "POST",
         "/v1/responses/{id}/cancel",
         "Cancel a response",
-        ok("The response, as it has ended.", "Response"),
+        ok("The response, as it has ended.", "ResponseObject"),
         (*ANY, 404),
         "Works for every stored response that runs, on any server. There is no body.",
         (RESPONSE_ID,),
@@ -354,4 +354,10 @@ OPERATING = (
         is_open=True,
     ),
 )
-OPERATIONS = (*RESPONSES, *MODELS, *CONVERSATIONS, *OPERATING)
+TAGS = {
+    "Responses": RESPONSES,
+    "Models": MODELS,
+    "Conversations": CONVERSATIONS,
+    "Operation": OPERATING,
+}
+OPERATIONS = tuple(operation for tagged in TAGS.values() for operation in tagged)

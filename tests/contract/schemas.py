@@ -53,7 +53,7 @@ MODELS = {
     "InputTokenCount": InputTokenCountResponse,
     "Model": Model,
     "OpenAiCreate": ResponseCreate,
-    "Response": Response,
+    "ResponseObject": Response,  # generators have a `Response` of their own
 }
 # Fields of a create that the bridge reads as any JSON, and that OpenAI's types describe.
 OF_OPENAI = (
@@ -154,14 +154,16 @@ def _of_openai() -> dict[str, Json]:
     inputs = [(name, "validation", TypeAdapter(kind)) for name, kind in wanted.items()]
     tops, shared = TypeAdapter.json_schemas(inputs, ref_template=REFS + "{model}")
     parts = shared["$defs"]
-    new_names = {name: _short(name) for name in parts}
+    own_names = {
+        schema["$ref"].removeprefix(REFS): name
+        for (name, _), schema in tops.items()
+        if "$ref" in schema
+    }
+    new_names = {name: own_names.get(name) or _short(name) for name in parts}
     assert len({*new_names.values()}) == len(new_names)
     found = {new_names[name]: _clean(part, new_names) for name, part in parts.items()}
-    for (name, _), schema in tops.items():
-        cleaned = _clean(schema, new_names)
-        target = cleaned.get("$ref", "").removeprefix(REFS)
-        if target != name:
-            found[name] = found.pop(target) if name in MODELS and target else cleaned
+    unnamed = {name: schema for (name, _), schema in tops.items() if name not in found}
+    found |= {name: _clean(schema, new_names) for name, schema in unnamed.items()}
     unions = {_members(found[name]): name for name in UNIONS}
     return {name: _named(schema, unions, name) for name, schema in found.items()}
 
@@ -354,7 +356,7 @@ CHANGES = {
     **dict.fromkeys((*stream_events().values(), *steering_events().values()), _event),
     "ResponseInProgressEvent": _gap,
     "ResponseSteerFailedEvent": _failed_steer,
-    "Response": _response,
+    "ResponseObject": _response,
     "ResponseError": lambda schema: _with(schema, code={**TEXT, "description": OPEN_CODE}),
     "IncompleteDetails": lambda schema: _with(schema, reason={**TEXT, "description": OPEN_REASON}),
 }
