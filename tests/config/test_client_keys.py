@@ -4,10 +4,27 @@ import hashlib
 
 import pytest
 
-from ws_bridge.config import KeyRules, Settings, client_keys, key_rules, load
+from ws_bridge.config import KeyRules, Settings, client_keys, load
+from ws_bridge.config.client_keys import key_rules
 from ws_bridge.errors import ConfigError
 
-MODELS = '[[models]]\nname = "gpt-*"\nmodel = "openai/gpt-*"\n[[models]]\nname = "one"\nmodel = "openai/one"\n'
+MODELS = """
+[[models]]
+name = "gpt-*"
+model = "openai/gpt-*"
+[[models]]
+name = "one"
+model = "openai/one"
+"""
+DIFFERENT = """
+name = "a"
+running = 1
+key_env = "A"
+[[keys]]
+name = "a"
+running = 2
+key_env = "B"
+"""
 
 
 def sha256(key):
@@ -103,7 +120,7 @@ def test_a_client_may_ask_for_names_and_wildcards(model, is_allowed):
             "'b' and 'a' have the same key",
         ),
         (
-            'name = "a"\nrunning = 1\nkey_env = "A"\n[[keys]]\nname = "a"\nrunning = 2\nkey_env = "B"',
+            DIFFERENT,
             "'keys.running': entries of 'a' differ",
         ),
     ],

@@ -90,7 +90,8 @@ def key_problems(config: Config, secrets: Secrets) -> Iterator[str]:
         found[1] for text in in_files for line in lines_of(text) if (found := _named(line))
     }
     for number, text in enumerate(in_files, 1):
-        if any(" " in line or "\t" in line for line in lines_of(text) if not _named(line)):
+        plain = [one for line in lines_of(text) if not _named(line) for one in values_of(line)]
+        if any(len(one.split()) > 1 for one in plain):
             yield (
                 f"key 'auth.keys_files[{number}]': a line of the file is neither a key nor a name "
                 "and the SHA-256 of a key: `ws-bridge keys new NAME` writes such a line"
@@ -132,11 +133,11 @@ def _named(line: str) -> re.Match[str] | None:
 def _merged(entries: Iterable[KeyEntry]) -> KeyRules:
     given: dict[str, object] = {}
     for entry in entries:
-        given = {name: getattr(entry, name) for name in _said(entry)} | given
+        given = {name: getattr(entry, name) for name in _own_rules(entry)} | given
     return KeyRules(**given)  # type: ignore[arg-type]
 
 
-def _said(entry: KeyEntry) -> set[str]:
+def _own_rules(entry: KeyEntry) -> set[str]:
     """The rules that an entry has of its own."""
     return {one.name for one in fields(KeyRules) if getattr(entry, one.name) != one.default}
 
@@ -156,8 +157,8 @@ def _shared(keys: Iterable[ClientKey]) -> Iterator[str]:
 def _disputed(config: Config) -> Iterator[str]:
     for name in key_rules(config):
         entries = [entry for entry in config.keys if entry.name == name]
-        for rule in sorted({rule for entry in entries for rule in _said(entry)}):
-            if len({getattr(entry, rule) for entry in entries if rule in _said(entry)}) > 1:
+        for rule in sorted({rule for entry in entries for rule in _own_rules(entry)}):
+            if len({getattr(entry, rule) for entry in entries if rule in _own_rules(entry)}) > 1:
                 yield (
                     f"key 'keys.{rule}': entries of '{name}' differ, and the keys of one name "
                     "share it: write it once"
