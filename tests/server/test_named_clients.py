@@ -11,6 +11,7 @@ from support.redis_servers import Node, valkey_binary
 from support.scripted_upstream import Scripted, answer, completed, message, opening
 
 from ws_bridge.config import Config, Settings
+from ws_bridge.protocol.events import Draft
 
 MODELS = [{"name": name, "model": "openai/m"} for name in ("gpt-*", "other")]
 SECRETS = {"A": "key-a", "B": "key-b", "OLD": "key-old"}
@@ -115,7 +116,8 @@ async def test_a_clients_own_limits_go_before_those_of_all(serve):
 async def test_tokens_that_were_used_are_waited_for_on_every_transport(serve):
     now = FakeClock()
     used = {"input_tokens": 60, "output_tokens": 40, "total_tokens": 100}
-    spent = [*opening(), *message("x"), completed(usage=used)]
+    ended = Draft("response.completed", {"response": {"output": [], "usage": used}})
+    spent = [*opening(), ended]
     given = sections(A | {"tokens_per_minute": 100}, B)
     one = await serve(Scripted(spent), given, SECRETS, clock=now.clock())
     async with connect(one) as socket:

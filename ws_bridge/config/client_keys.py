@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets as chance
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ws_bridge.config.model import KEY_NAME, Config, KeyEntry, Secrets, match_wildcard, place_of
 from ws_bridge.config.settings import lines_of, values_of
+from ws_bridge.errors import ConfigError
 
 # A line of a keys file that names a client: its name, and the SHA-256 of its key.
 _NAMED = re.compile(rf"({KEY_NAME})\s+([0-9a-fA-F]{{64}})")
@@ -60,6 +62,16 @@ ANYTHING = KeyRules()
 def digest_of(key: str) -> bytes:
     """The hash of the key's bytes as they came: a header need not be UTF-8."""
     return hashlib.sha256(key.encode(errors="surrogateescape")).digest()
+
+
+def new_key(name: str) -> tuple[str, str]:
+    """A key nobody has, and its line in a file of keys. Raises ``ConfigError`` for a bad name."""
+    if not re.fullmatch(KEY_NAME, name):
+        raise ConfigError(
+            f"'{name}' cannot be a client's name: use letters, digits and _ . @ + -, at most 64"
+        )
+    key = "wsb-" + chance.token_urlsafe(32)
+    return key, f"{name} {digest_of(key).hex()}"
 
 
 def client_keys(config: Config, secrets: Secrets) -> tuple[ClientKey, ...]:
