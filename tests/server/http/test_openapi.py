@@ -13,6 +13,7 @@ from support.scripted_upstream import Scripted, answer
 from support.tcp_proxy import ReservedPort
 
 from ws_bridge.errors import UpstreamError
+from ws_bridge.server.http import openapi
 from ws_bridge.server.http.openapi import FILE
 from ws_bridge.upstream.errors import CODES
 
@@ -90,6 +91,14 @@ async def test_the_document_needs_no_key_and_is_sent_once(ask):
     async with ask.bridge.session.get(url) as got:
         tag = got.headers["ETag"]
     await ask("GET", "/openapi.json", 304, headers={"If-None-Match": tag})
+
+
+async def test_the_document_is_not_read_before_somebody_asks(serve, monkeypatch):
+    bridge = await serve(Scripted(answer("Hi")))
+    monkeypatch.setattr(openapi, "FILE", tmp := FILE.with_name("no such file"))
+    assert not tmp.exists()
+    async with bridge.session.get(bridge.url + "/openapi.json") as got:
+        assert got.status == 500
 
 
 async def test_every_route_answers_as_described(ask):
