@@ -16,7 +16,7 @@ test: .venv/.dev packages
 
 # What takes minutes, or other programs: processes, restarts under load, random faults, a soak,
 # Autobahn's cases, the page in Chromium.
-test-real: .venv/.dev packages .venv-node/.installed test-lowest
+test-real: .venv/.dev packages .venv-node/.installed .venv-generator/.installed test-lowest
 	.venv/bin/python -m pytest -n 2 --dist loadgroup -m slow tests/processes
 	.venv/bin/python -m pytest tests/real
 
@@ -83,12 +83,18 @@ test-lowest: .venv-lowest/.installed
 	npm install --silent --no-audit --no-fund --prefix .venv-clients ai @ai-sdk/openai zod @openai/codex
 	touch $@
 
-# The agents of Node that tests/real drives, as the lock has them.
+# What tests/real drives in Node, as the lock has it.
 .venv-node/.installed: tests/real/node/package.json tests/real/node/package-lock.json | packages
 	mkdir -p .venv-node
 	cp tests/real/node/package.json tests/real/node/package-lock.json .venv-node
 	if command -v npm >/dev/null; then \
-	  npm ci --silent --no-audit --no-fund --prefix .venv-node && touch $@; fi
+	  npm ci --silent --no-audit --no-fund --ignore-scripts --prefix .venv-node && touch $@; fi
+
+# Makes a client out of `/openapi.json`.
+.venv-generator/.installed:
+	$(PYTHON) -m venv .venv-generator
+	.venv-generator/bin/python $(PIP) 'openapi-python-client==0.29.1'
+	touch $@
 
 .venv-peers/.installed:
 	$(PYTHON) -m venv .venv-peers
@@ -100,4 +106,5 @@ packages:
 	@.ci/packages
 
 clean:
-	rm -rf .venv .venv-lowest .venv-peers .venv-clients .venv-node .venv-autobahn .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-lowest .venv-peers .venv-clients .venv-node .venv-generator .venv-autobahn
+	rm -rf .coverage .pytest_cache .mypy_cache .ruff_cache

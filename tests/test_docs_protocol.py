@@ -1,134 +1,30 @@
 """docs/protocol.md and the code name the same codes, events, fields, frames, limits and routes."""
 
-import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from openai.types.responses import ResponsesServerEvent
+from contract.code import (
+    HOUSE,
+    OF_AIOHTTP,
+    close_frames,
+    folded_events,
+    known_codes,
+    made_events,
+    openais_events,
+    tree,
+)
+from contract.page import PAGE, ROOT, headings, marked, rows, section
 from support.scripted_upstream import Scripted
 
-import ws_bridge
-from ws_bridge import errors
 from ws_bridge.config import Config, Settings
-from ws_bridge.errors import RESPONSE_ERROR_CODES, BridgeError, CloseFrame
-from ws_bridge.protocol import reducer, steering
+from ws_bridge.errors import RESPONSE_ERROR_CODES
+from ws_bridge.protocol import steering
 from ws_bridge.protocol.client_frames import KINDS
-from ws_bridge.protocol.events import LIFECYCLE
-from ws_bridge.protocol.output import items
 from ws_bridge.protocol.request import CreateResponse
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.server.app import Bridge
-from ws_bridge.upstream import errors as upstream_errors
 
-ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
-HOUSE = Path(ws_bridge.__file__).parent
-# aiohttp's own: an answer to a close, a broken frame, a message too large
-# (`tests/server/transport/test_transport.py` shows them).
-OF_AIOHTTP = {1000, 1002, 1009}
 CITED = re.compile(r"docs/protocol\.md((?:,? (?:and )?§\d+(?:\.\d+)?)+)")
-
-
-# Reading the page
-
-
-def headings() -> list[str]:
-    """The numbers of all sections, in order."""
-    return re.findall(r"^#{2,3} (\d+(?:\.\d+)?)\.? ", PAGE, re.MULTILINE)
-
-
-def section(number: str) -> str:
-    """The text under one heading, up to the next."""
-    found = re.search(
-        rf"^#+ {re.escape(number)}\.? .*?$(.*?)(?=^#|\Z)", PAGE, re.MULTILINE | re.DOTALL
-    )
-    assert found, f"no section {number}"
-    return found[1]
-
-
-def rows(text: str) -> list[list[str]]:
-    """The cells of all tables of a text, without their heads."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    table = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    rules = [place for place, line in enumerate(lines) if line.startswith("|---")]
-    heads = {*rules, *(place - 1 for place in rules)}
-    return [row for place, row in enumerate(table) if place not in heads]
-
-
-def marked(text: str) -> list[str]:
-    """What stands in code spans, `{a,b}` in them spelt out."""
-    return [name for span in re.findall(r"`([^`]+)`", text) for name in spelt(span)]
-
-
-def spelt(span: str) -> Iterator[str]:
-    """The names that a span stands for."""
-    found = re.fullmatch(r"([\w.]+)\{([\w.,]+)\}", span)
-    if found:
-        yield from (found[1] + one for one in found[2].split(","))
-    else:
-        yield span
-
-
-# Reading the code
-
-
-def tree(root: type[BridgeError] = BridgeError) -> Iterator[type[BridgeError]]:
-    """The errors of the tree, without what other floors derive from it."""
-    yield root
-    for branch in root.__subclasses__():
-        if branch.__module__.startswith("ws_bridge.errors"):
-            yield from tree(branch)
-
-
-def literal_codes() -> set[str]:
-    """The codes that are named where an error is made: ``code="…"``."""
-    return {
-        keyword.value.value
-        for path in HOUSE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-        for keyword in node.keywords
-        if keyword.arg == "code"
-        and isinstance(keyword.value, ast.Constant)
-        and isinstance(keyword.value.value, str)
-    }
-
-
-def close_frames() -> dict[tuple[int, str], bool]:
-    """The server's close frames, and whether a client may come back after each."""
-    frames = [value for value in vars(errors).values() if isinstance(value, CloseFrame)]
-    return {(frame.code, frame.reason): frame.may_reconnect for frame in frames}
-
-
-def made_events() -> set[str]:
-    """The types of events that the bridge makes itself, out of its tables."""
-    made = {"error", *LIFECYCLE, items.ADDED, items.DONE, items.ANNOTATION}
-    made |= {steering.ACCEPTED, steering.PENDING, steering.FAILED}
-    for part in items.PARTS.values():
-        made |= {f"{part.events}.added", f"{part.events}.done"}
-        made |= {f"{part.text_events}.delta", f"{part.text_events}.done"}
-    for name, item in items.ITEMS.items():
-        if states := (*item.states, *item.last_states):
-            made |= {f"response.{name}.{state}" for state in (*states, *item.ends)}
-        if item.text:
-            made |= {f"{item.text[0]}.delta", f"{item.text[0]}.done"}
-    return made
-
-
-def folded_events() -> set[str]:
-    """The types of events that change a snapshot."""
-    tables = (reducer.DELTAS, reducer.DONES, reducer.PARTS, reducer.STATES, reducer.OTHERS)
-    return {kind for table in tables for kind in table}
-
-
-def openais_events() -> set[str]:
-    """The types that OpenAI's own library knows."""
-    union = ResponsesServerEvent.__origin__
-    return {kind.model_fields["type"].annotation.__args__[0] for kind in union.__args__}
-
-
-# The page and the code
 
 
 def test_sections_are_numbered_in_order():
@@ -166,10 +62,7 @@ def test_every_error_of_the_tree_has_a_row_with_its_status_and_close_code():
 
 def test_every_documented_code_is_one_of_the_code_and_none_is_missing():
     documented = [row[0].strip("`") for row in rows(section("4.2"))]
-    of_providers = {*upstream_errors.CODES.values()} | {
-        code for _, code in upstream_errors.CLASSES.values()
-    }
-    known = {kind.code for kind in tree()} | literal_codes() | (of_providers - {None})
+    known = known_codes()
     assert sorted(documented) == sorted({*documented})
     assert known - {*documented} == set()
     assert {*documented} - known - RESPONSE_ERROR_CODES == set()

@@ -45,6 +45,7 @@ from ws_bridge.server.http.chat_page import ChatPage
 from ws_bridge.server.http.conversations import ConversationRoutes
 from ws_bridge.server.http.json import LIMITS
 from ws_bridge.server.http.models import ModelRoutes
+from ws_bridge.server.http.openapi import OpenApiDocument
 from ws_bridge.server.http.responses import ResponseRoutes
 from ws_bridge.server.json_responses import NO_STORE, REQUEST_ID, json_response
 from ws_bridge.server.key_expiry import KeyExpiry
@@ -213,7 +214,7 @@ class Bridge:
         references = jobs.lineage.references
         conversations = ConversationRoutes(self._conversations, references, self._sealer, clock)
         # The models first: `/v1/responses/{id}` would match some of their paths.
-        for part in (ChatPage(), models, responses, conversations):
+        for part in (ChatPage(), OpenApiDocument(), models, responses, conversations):
             app.add_routes(part.routes())
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
