@@ -166,7 +166,8 @@ class UseReport:
     key: str  # the name of the client key
     most: int
     window_seconds: float = 0.0
-    number: int = 0  # of `used`, which counts once for each number; the numbers only grow
+    number: int = 0  # of the report: after one with a higher number it is ignored
+    batch: int = 0  # the number of `used`, which counts once for each; the numbers only grow
     used: Sequence[tuple[float, int]] = ()  # how many seconds ago, and how many
     held: int = 0  # what it holds still, and what it has used and not reported
     wanted: int = 0  # so many more at once

@@ -77,7 +77,7 @@ async def test_processes_that_ask_at_once_get_the_limit_in_sum(process, key):
 async def test_of_little_that_is_free_nothing_is_kept_aside(process, key):
     """The next of another process is not refused because this one has some for later."""
     one = process()
-    assert (await count(one, rate(key, 100, used=[(0, 96)], number=1))).taken == 96
+    assert (await count(one, rate(key, 100, used=[(0, 96)], batch=1))).taken == 96
     tally = await count(one, rate(key, 100, wanted=1, spare=5))
     assert (tally.held, tally.taken) == (1, 97)
     assert (await count(process(), rate(key, 100, wanted=1, spare=5))).held == 1
@@ -87,7 +87,7 @@ async def test_what_was_used_counts_for_the_window_from_when_it_was_used(process
     one, most = process(), 3
     await count(one, rate(key, most, wanted=3))
     used = [(40.0, 1), (0.0, 2)]
-    tally = await count(one, rate(key, most, number=1, used=used))
+    tally = await count(one, rate(key, most, batch=1, used=used))
     assert (tally.held, tally.taken) == (0, 3)
     assert 19 < tally.free_after <= 20.25
     let_pass(valkey, 19.5, RATE, key)
@@ -101,10 +101,18 @@ async def test_what_was_used_counts_for_the_window_from_when_it_was_used(process
 async def test_a_report_that_comes_twice_counts_once(process, key):
     """Its answer was lost, and the call was made again."""
     one = process()
-    report = rate(key, 10, number=7, used=[(1.0, 2)], held=1, wanted=3)
+    report = rate(key, 10, batch=7, used=[(1.0, 2)], held=1, wanted=3)
     tallies = [await count(one, report) for _ in range(3)]
     assert {(tally.held, tally.taken) for tally in tallies} == {(4, 6)}
-    assert (await count(one, replace(report, number=8, held=4, wanted=0))).taken == 8
+    assert (await count(one, replace(report, batch=8, held=4, wanted=0))).taken == 8
+
+
+async def test_a_report_that_comes_late_changes_nothing(process, key):
+    """It stood in a line that was given up, and another one has come before it."""
+    one, late = process(), slots(key, 10, number=1, held=1)
+    await count(one, slots(key, 10, number=2, held=4))
+    await count(one, late)
+    assert (await count(process(), slots(key, 10))).taken == 4
 
 
 async def test_what_is_held_is_never_refused(process, key):
@@ -159,7 +167,7 @@ async def test_a_wait_is_never_longer_than_the_window(process, key):
 async def test_a_rate_that_is_overrun_is_free_when_all_that_is_too_much_has_gone(process, key):
     """Tokens are known at a response's end."""
     used = [(50.0, 80), (30.0, 80), (10.0, 80)]
-    tally = await count(process(), rate(key, 100, number=1, used=used))
+    tally = await count(process(), rate(key, 100, batch=1, used=used))
     assert tally.taken == 240
     assert 29 < tally.free_after <= 30.25
     assert (await count(process(), rate(key, 241))).free_after == 0
@@ -172,7 +180,7 @@ async def test_a_lower_limit_holds_for_what_comes_next(process, key):
 
 
 async def test_a_counter_expires_and_has_no_name_in_it(process, key, valkey):
-    await count(process(), rate(key, 10, number=1, used=[(0, 1)], wanted=1))
+    await count(process(), rate(key, 10, batch=1, used=[(0, 1)], wanted=1))
     place = counter_key(RATE, key)
     assert 0 < valkey.cli("PTTL", place) <= 1000 * (WINDOW + HELD_SECONDS)
     assert key not in place + str(valkey.cli("HGETALL", place))
@@ -184,10 +192,10 @@ async def test_a_counter_stays_small(process, key, valkey):
     """However often it is used: a field for each quarter of a second, and for each process."""
     one = process()
     for number in range(1, 1001):
-        await count(one, rate(key, 10_000, number=number, used=[(number * 0.06, 1)]))
+        await count(one, rate(key, 10_000, batch=number, used=[(number * 0.06, 1)]))
     assert valkey.cli("HLEN", counter_key(RATE, key)) <= 240 + 2
     let_pass(valkey, 2 * WINDOW, RATE, key)
-    await count(one, rate(key, 10_000, number=2000))
+    await count(one, rate(key, 10_000, batch=2000))
     assert valkey.cli("HLEN", counter_key(RATE, key)) == 1
 
 

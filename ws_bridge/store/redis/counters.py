@@ -37,7 +37,7 @@ class RedisCounters:
         return tallies
 
     def _call(self, report: UseReport) -> ScriptCall:
-        arguments: list[str | int] = [self._worker, report.number, report.most]
+        arguments: list[str | int] = [self._worker, report.number, report.batch, report.most]
         arguments += [int(report.window_seconds * 1000), int(HELD_SECONDS * 1000)]
         arguments += [report.held, report.wanted, report.spare]
         for ago, count in report.used:

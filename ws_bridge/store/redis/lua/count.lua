@@ -1,33 +1,36 @@
 -- count: add what a process has used of one limit of a client key, and set what it holds of it.
 --
 -- KEYS  1 the counter (hash)
--- ARGV  1 worker   2 number of its report   3 the limit   4 window (ms), or 0: what is held counts
---       5 how long what is held stays so without another report (ms)
---       6 held   7 wanted beside   8 spare: more, up to a tenth of what is free
---       9… what was used, each as ms ago and count; counted once for each number
+-- ARGV  1 worker   2 number of its report: it is ignored after one with a higher number
+--       3 number of the batch that was used: each counts once   4 the limit
+--       5 window (ms), or 0: only what is held counts
+--       6 how long what is held stays so without another report (ms)
+--       7 held   8 wanted beside   9 spare: more, up to a tenth of what is free
+--       10… what was used, each as ms ago and count
 -- Returns {held now, taken in all, ms until one more is free if no process takes one, or 0}
 --
 -- Fields: 'u<n>'       what all have used in the n-th slice of time; it counts until the slice is
 --                      over for as long as the window
---         'w<worker>'  '<until (ms)> <held> <last number>'; a worker that is silent until then is
+--         'w<worker>'  '<until (ms)> <held> <last batch> <last report>'; a worker that is silent until then is
 --                      lost: it may have used all at its last moment, so it counts for a window more
 -- A process is never refused what it says that it holds: it is what it uses already.
 
 local SLICE = 250 -- ms
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local number, most, window = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local expiry, held = tonumber(ARGV[5]), tonumber(ARGV[6])
+local report, batch, most = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local window, expiry, held = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local mine = 'w' .. ARGV[1]
 
-local known = redis.call('HGET', KEYS[1], mine)
-local last = known and tonumber(string.match(known, '(%d+)$')) or 0
-if number > last then -- guard: duplicate
-  for i = 9, #ARGV, 2 do
+local known = redis.call('HGET', KEYS[1], mine) or ''
+local last_batch, last_report = string.match(known, '^%d+ %d+ (%d+) (%d+)')
+if last_report and report < tonumber(last_report) then return {0, most, 0} end -- guard: late
+if batch > tonumber(last_batch or 0) then -- guard: duplicate
+  for i = 10, #ARGV, 2 do
     local slice = string.format('u%.0f', math.ceil((now - ARGV[i]) / SLICE))
     redis.call('HINCRBY', KEYS[1], slice, ARGV[i + 1])
   end
-  last = number
+  last_batch = ARGV[3]
 end
 
 local taken, ends = held, {}
@@ -51,11 +54,12 @@ end
 
 local free = most - taken
 if free > 0 then
-  local wanted = math.min(tonumber(ARGV[7]), free)
-  local more = wanted + math.min(tonumber(ARGV[8]), math.floor((free - wanted) / 10))
+  local wanted = math.min(tonumber(ARGV[8]), free)
+  local more = wanted + math.min(tonumber(ARGV[9]), math.floor((free - wanted) / 10))
   held, taken = held + more, taken + more
 end
-redis.call('HSET', KEYS[1], mine, string.format('%.0f %d %d', now + expiry, held, last))
+local entry = string.format('%.0f %d %s %s', now + expiry, held, last_batch or 0, ARGV[2])
+redis.call('HSET', KEYS[1], mine, entry)
 redis.call('PEXPIRE', KEYS[1], window + expiry)
 
 local wait, over_by = 0, taken - most + 1
