@@ -208,12 +208,12 @@ class LeasedCounter(HeldCounter):
 
 
 class SlotCounter(HeldCounter):
-    """Slots: ``in_use`` has how many this process uses now."""
+    """Slots: ``in_use`` has how many this process uses, and may be too high below its argument."""
 
     window_seconds = 0.0
 
     def __init__(
-        self, limit: str, key: str, numbers: Iterator[int], now: Now, in_use: Callable[[], int]
+        self, limit: str, key: str, numbers: Iterator[int], now: Now, in_use: Callable[[int], int]
     ) -> None:
         super().__init__(limit, key, numbers, now)
         self._in_use = in_use
@@ -225,10 +225,14 @@ class SlotCounter(HeldCounter):
         self._is_busy = True
         self._used_at = self._now()
 
+    def fits(self) -> bool:
+        """See ``SharedCounter``."""
+        return self._now() < self._valid_until and self._in_use(self._slots) < self._slots
+
     def is_due(self) -> bool:
         """See ``SharedCounter``."""
         is_renewed = self._now() - self._reported_at < HELD_SECONDS / 3
-        return self._in_use() != self._slots or (self._slots > 0 and not is_renewed)
+        return self._in_use(0) != self._slots or (self._slots > 0 and not is_renewed)
 
     def report(self) -> UseReport:
         """See ``SharedCounter``."""
@@ -241,10 +245,10 @@ class SlotCounter(HeldCounter):
         self._slots = tally.held
 
     def _left(self) -> int:
-        return self._slots - self._in_use()
+        return self._slots - self._in_use(0)
 
     def _keep(self, ahead: int) -> None:
-        in_use = self._in_use()
+        in_use = self._in_use(0)
         self._slots = max(in_use, min(self._slots, in_use + ahead))
 
     def _held(self) -> int:
@@ -252,5 +256,5 @@ class SlotCounter(HeldCounter):
 
 
 def _lease(most: int) -> int:
-    """How many a process may hold ahead of a limit."""
-    return min(most // SHARE, MOST_AHEAD)
+    """How many of a limit a process may hold ahead; of a small one none: each use asks."""
+    return min(most // SHARE, MOST_AHEAD) if most >= 2 * SHARE else 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import count
 
 from ws_bridge.clock import Clock
@@ -22,12 +23,15 @@ from ws_bridge.store.base import Counters
 
 log = logging.getLogger(__name__)
 
+MOST_CALLS = 8  # that one use waits for: what an answer gives may go to others that wait
 TICK_SECONDS = 1.0  # between two reports
 CLOSE_SECONDS = 0.5  # for each of the last two calls
 # The names under which limits are counted in the store; they never change.
 CREATES, TOKENS = "creates_per_minute", "tokens_per_minute"
 RUNNING, CONNECTIONS = "running", "connections"
-InUse = Callable[[str, str], int]  # of a limit and a key: how many slots this process uses
+# Of a limit and a key: how many slots this process uses. It may be too many, if that is less than
+# the last argument.
+InUse = Callable[[str, str, int], int]
 
 
 class SharedLimits:
@@ -40,7 +44,7 @@ class SharedLimits:
         self._known: dict[tuple[str, str], SharedCounter] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._numbers = count(1)
-        self._is_away = False
+        self.is_away = False  # the store: this process counts for itself
 
     async def prepare(self, key: str, limits: Mapping[str, int]) -> bool:
         """Return when it is known whether one more fits each of the key's limits.
@@ -52,12 +56,15 @@ class SharedLimits:
         for counter, most in zip(counters, limits.values(), strict=True):
             counter.most = most
         since = {counter: counter.last_number for counter in counters}
-        if not self._is_away and any(one.is_short(since[one]) for one in counters):
+        for _ in range(MOST_CALLS):
+            short = [one for one in counters if one.is_short(since[one])]
+            if self.is_away or not short:
+                break
             try:
-                await wait_while_answering(lambda: 0, self._fill(since))
+                await wait_while_answering(lambda: 0, self._ask(short))
             except TimeoutError:
                 self._set_away("no answer in time")
-        return not self._is_away
+        return not self.is_away
 
     def wait(self, key: str, limit: str) -> float:
         """Seconds until one more fits, as ``prepare`` has found; 0: it does now."""
@@ -67,7 +74,7 @@ class SharedLimits:
         """So many are used; of slots ``in_use`` knows how many."""
         counter = self._counter(limit, key)
         counter.use(amount)
-        if counter.is_low() and counter.call is None and not self._is_away:
+        if counter.is_low() and counter.call is None and not self.is_away:
             self._send([counter])
 
     async def run(self) -> None:
@@ -82,7 +89,7 @@ class SharedLimits:
             if counter.is_idle():
                 del self._known[place]
         due = self._due()
-        if self._is_away and not due:  # any one finds out whether it is back
+        if self.is_away and not due:  # any one finds out whether it is back
             due = [one for one in self._known.values() if one.call is None][:1]
         if due:
             await self._send(due)
@@ -111,16 +118,8 @@ class SharedLimits:
     def _new_counter(self, limit: str, key: str) -> SharedCounter:
         common = (limit, key, self._numbers, self._clock.monotonic)
         if limit in (RUNNING, CONNECTIONS):
-            return SlotCounter(*common, lambda: self._in_use(limit, key))
+            return SlotCounter(*common, partial(self._in_use, limit, key))
         return (LeasedCounter if limit == CREATES else SharedCounter)(*common)
-
-    async def _fill(self, since: Mapping[SharedCounter, int]) -> None:
-        """Return when none of the counters is short any more, or the store is away."""
-        while not self._is_away:
-            short = [counter for counter, number in since.items() if counter.is_short(number)]
-            if not short:
-                return
-            await self._ask(short)
 
     async def _ask(self, counters: Sequence[SharedCounter]) -> None:
         """Wait until a call of one of them is over; those that have none under way get one."""
@@ -157,14 +156,14 @@ class SharedLimits:
         else:
             for counter, report, tally in zip(counters, reports, tallies, strict=True):
                 counter.settle(report, tally, sent_at)
-            if self._is_away:
-                self._is_away = False
+            if self.is_away:
+                self.is_away = False
                 log.info("limits_shared")
         finally:
             for counter in counters:
                 counter.call = None
 
     def _set_away(self, reason: str) -> None:
-        if not self._is_away:
-            self._is_away = True
+        if not self.is_away:
+            self.is_away = True
             log.warning("limits_local reason=%s", reason)
