@@ -4,10 +4,27 @@ import hashlib
 
 import pytest
 
-from ws_bridge.config import KeyRules, Settings, client_keys, key_rules, load
+from ws_bridge.config import KeyRules, Settings, client_keys, load
+from ws_bridge.config.client_keys import key_rules, new_key
 from ws_bridge.errors import ConfigError
 
-MODELS = '[[models]]\nname = "gpt-*"\nmodel = "openai/gpt-*"\n[[models]]\nname = "one"\nmodel = "openai/one"\n'
+MODELS = """
+[[models]]
+name = "gpt-*"
+model = "openai/gpt-*"
+[[models]]
+name = "one"
+model = "openai/one"
+"""
+DIFFERENT = """
+name = "a"
+running = 1
+key_env = "A"
+[[keys]]
+name = "a"
+running = 2
+key_env = "B"
+"""
 
 
 def sha256(key):
@@ -103,7 +120,7 @@ def test_a_client_may_ask_for_names_and_wildcards(model, is_allowed):
             "'b' and 'a' have the same key",
         ),
         (
-            'name = "a"\nrunning = 1\nkey_env = "A"\n[[keys]]\nname = "a"\nrunning = 2\nkey_env = "B"',
+            DIFFERENT,
             "'keys.running': entries of 'a' differ",
         ),
     ],
@@ -132,3 +149,13 @@ def test_a_line_of_a_keys_file_that_is_neither_is_named_by_its_file(read):
 def test_a_pattern_that_some_entry_can_serve_is_no_mistake(read, pattern):
     text = f'[[keys]]\nname = "a"\nkey_env = "A"\nmodels = ["{pattern}"]\n'
     assert isinstance(read(text, {"A": "key"}), Settings)
+
+
+def test_a_new_key_and_its_line_are_one_client(read):
+    (key, line), (other, _) = new_key("web"), new_key("web")
+    assert key != other
+    assert len(key) > 40
+    (one,) = keys_of(read('[auth]\nkeys_files = ["FOLDER/k"]\n', k=line))
+    assert (one.name, one.digest.hex()) == ("web", sha256(key))
+    with pytest.raises(ConfigError, match="cannot be a client's name"):
+        new_key("a b")

@@ -246,7 +246,7 @@ def taken(bridge, name="a"):
 
 @pytest.mark.catalogue("S12")
 async def test_the_101st_connection_is_429_until_one_of_the_key_has_ended(serve_keyed):
-    bridge = await serve_keyed(Scripted(answer("x")))
+    bridge = await serve_keyed(Scripted(answer("x")), connections_per_key=100)
     bridge.session.connector._limit = 0  # of the client's own
     clients = [await bridge.connect(headers=A) for _ in range(100)]
     assert await upgrade(bridge, A) == (429, "1", error_of(OPEN.format(100)))
@@ -264,7 +264,7 @@ async def test_the_101st_connection_is_429_until_one_of_the_key_has_ended(serve_
 async def test_the_51st_running_response_is_429_on_every_transport(serve_keyed):
     """Background ones count as long as they run, not as long as their request."""
     script, gate = held()
-    bridge = await serve_keyed(Scripted(script))
+    bridge = await serve_keyed(Scripted(script), running_per_key=50)
     posts = (post(bridge, A, background=True) for _ in range(49))
     ids = [body["id"] for _, _, body in await asyncio.gather(*posts)]
     client = await bridge.connect(headers=A)
@@ -289,7 +289,7 @@ async def test_the_51st_running_response_is_429_on_every_transport(serve_keyed):
 @pytest.mark.catalogue("S12")
 async def test_the_121st_create_of_a_minute_is_429_and_retry_after_is_true(serve_keyed):
     now = Time()
-    bridge = await serve_keyed(Scripted(answer("x")), now=now)
+    bridge = await serve_keyed(Scripted(answer("x")), now=now, creates_per_minute=120)
     client = await bridge.connect(headers=A)
     for _ in range(60):
         assert (await client.turn(input="x", store=False))[-1]["type"] == "response.completed"

@@ -1,19 +1,11 @@
 """config.toml, the environment and the command line → one frozen value: ``Settings``."""
 
-from ws_bridge.config.client_keys import (
-    ANYTHING,
-    ClientKey,
-    KeyRules,
-    client_keys,
-    digest_of,
-    key_rules,
-)
+from ws_bridge.config.client_keys import ClientKey, KeyRules, client_keys
 from ws_bridge.config.load import DEMO_TOML, load, load_key
 from ws_bridge.config.model import Config, Limits, ModelEntry, Secrets, match_wildcard
 from ws_bridge.config.settings import PLAIN, Settings, secrets_in
 
 __all__ = [
-    "ANYTHING",
     "DEMO_TOML",
     "PLAIN",
     "ClientKey",
@@ -24,8 +16,6 @@ __all__ = [
     "Secrets",
     "Settings",
     "client_keys",
-    "digest_of",
-    "key_rules",
     "load",
     "load_key",
     "match_wildcard",

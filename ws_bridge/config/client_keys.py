@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets as chance
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from ws_bridge.config.model import KEY_NAME, Config, KeyEntry, Secrets, match_wildcard, place_of
 from ws_bridge.config.settings import lines_of, values_of
+from ws_bridge.errors import ConfigError
 
 # A line of a keys file that names a client: its name, and the SHA-256 of its key.
 _NAMED = re.compile(rf"({KEY_NAME})\s+([0-9a-fA-F]{{64}})")
@@ -62,6 +64,16 @@ def digest_of(key: str) -> bytes:
     return hashlib.sha256(key.encode(errors="surrogateescape")).digest()
 
 
+def new_key(name: str) -> tuple[str, str]:
+    """A key nobody has, and its line in a file of keys. Raises ``ConfigError`` for a bad name."""
+    if not re.fullmatch(KEY_NAME, name):
+        raise ConfigError(
+            f"'{name}' cannot be a client's name: use letters, digits and _ . @ + -, at most 64"
+        )
+    key = "wsb-" + chance.token_urlsafe(32)
+    return key, f"{name} {digest_of(key).hex()}"
+
+
 def client_keys(config: Config, secrets: Secrets) -> tuple[ClientKey, ...]:
     """The keys of clients, in the order of the file. Without any, all clients are served.
 
@@ -90,7 +102,8 @@ def key_problems(config: Config, secrets: Secrets) -> Iterator[str]:
         found[1] for text in in_files for line in lines_of(text) if (found := _named(line))
     }
     for number, text in enumerate(in_files, 1):
-        if any(" " in line or "\t" in line for line in lines_of(text) if not _named(line)):
+        plain = [one for line in lines_of(text) if not _named(line) for one in values_of(line)]
+        if any(len(one.split()) > 1 for one in plain):
             yield (
                 f"key 'auth.keys_files[{number}]': a line of the file is neither a key nor a name "
                 "and the SHA-256 of a key: `ws-bridge keys new NAME` writes such a line"
@@ -132,11 +145,11 @@ def _named(line: str) -> re.Match[str] | None:
 def _merged(entries: Iterable[KeyEntry]) -> KeyRules:
     given: dict[str, object] = {}
     for entry in entries:
-        given = {name: getattr(entry, name) for name in _said(entry)} | given
+        given = {name: getattr(entry, name) for name in _own_rules(entry)} | given
     return KeyRules(**given)  # type: ignore[arg-type]
 
 
-def _said(entry: KeyEntry) -> set[str]:
+def _own_rules(entry: KeyEntry) -> set[str]:
     """The rules that an entry has of its own."""
     return {one.name for one in fields(KeyRules) if getattr(entry, one.name) != one.default}
 
@@ -156,8 +169,8 @@ def _shared(keys: Iterable[ClientKey]) -> Iterator[str]:
 def _disputed(config: Config) -> Iterator[str]:
     for name in key_rules(config):
         entries = [entry for entry in config.keys if entry.name == name]
-        for rule in sorted({rule for entry in entries for rule in _said(entry)}):
-            if len({getattr(entry, rule) for entry in entries if rule in _said(entry)}) > 1:
+        for rule in sorted({rule for entry in entries for rule in _own_rules(entry)}):
+            if len({getattr(entry, rule) for entry in entries if rule in _own_rules(entry)}) > 1:
                 yield (
                     f"key 'keys.{rule}': entries of '{name}' differ, and the keys of one name "
                     "share it: write it once"

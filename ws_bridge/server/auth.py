@@ -17,18 +17,9 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 
-from ws_bridge.config import (
-    PLAIN,
-    ClientKey,
-    Config,
-    KeyRules,
-    Secrets,
-    client_keys,
-    digest_of,
-    key_rules,
-    secrets_in,
-)
+from ws_bridge.config import PLAIN, ClientKey, Config, KeyRules, Secrets, client_keys, secrets_in
 from ws_bridge.config.addresses import is_loopback
+from ws_bridge.config.client_keys import digest_of, key_rules
 from ws_bridge.errors import InvalidApiKey, InvalidRequest, OriginNotAllowed
 from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.store.base import Store

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ws_bridge.config import ANYTHING, KeyRules
+from ws_bridge.config import KeyRules
+from ws_bridge.config.client_keys import ANYTHING
 from ws_bridge.errors import ModelNotFound
 
 
