@@ -144,6 +144,7 @@ def test_a_store_password_that_is_not_set_is_refused(write):
         ('[store]\nurl = "redis://a"\ntls_ca = "/ca.pem"\n', "is without TLS: use rediss://"),
         ('[store]\nurl = "rediss://a"\ntls_cert = "/c.pem"\n', "'store.tls_cert' and"),
         ('[store]\nprefix = "{a}"\n', "key 'store.prefix'"),
+        ('[limits]\nscope = "store"\n', "key 'limits.scope': a store in memory is of one process"),
         ("[server]\nworkers = 2\n", "2 processes cannot share the store memory://"),
     ],
 )

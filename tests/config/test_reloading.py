@@ -50,6 +50,14 @@ def test_what_cannot_change_stays_and_is_named(section, key, value):
     assert found == settings(limits={"creates_per_minute": 7})
 
 
+def test_the_scope_of_limits_can_change_where_the_store_can_count():
+    store = {"url": "redis://a"}
+    running = settings(store=store)
+    wanted = settings(store=store, limits={"scope": "store"})
+    assert merged(running, wanted) == (wanted, ())
+    assert merged(settings(), wanted) == (settings(), ("store.url", "limits.scope"))
+
+
 def test_a_secret_that_cannot_change_stays_and_is_named():
     sections = {"auth": {"secret_env": "S"}, "store": {"password_file": "/p"}}
     running = settings({"S": OLD, "file:/p": "old"}, **sections)

@@ -161,6 +161,14 @@ def _check_store(config: Config, secrets: Secrets) -> Iterator[str]:
     yield from _check_secrets("store.encrypt_with", store.encrypt_with, secrets)
 
 
+def _check_limits(config: Config, _secrets: Secrets) -> Iterator[str]:
+    if config.limits.scope == "store" and config.store.url.startswith("memory://"):
+        yield (
+            "key 'limits.scope': a store in memory is of one process: set 'store.url' to a Redis "
+            'or Valkey, or use scope = "process"'
+        )
+
+
 def _check_metrics(config: Config, secrets: Secrets) -> Iterator[str]:
     metrics = config.metrics
     if not metrics.listen:
@@ -216,6 +224,7 @@ CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("server",), _check_server),
     (("store",), _check_store),
     (("server", "store"), _check_workers),
+    (("limits", "store"), _check_limits),
     (("background", "models"), _check_background),
     (("metrics",), _check_metrics),
     (("telemetry",), _check_telemetry),

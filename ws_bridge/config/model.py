@@ -171,8 +171,12 @@ class BackgroundConfig(Section):
 
 
 class Limits(Section):
-    """``[limits]``: how much of the server a client may use; each process counts for itself."""
+    """``[limits]``: how much of the server a client may use; each process counts for itself.
 
+    With ``scope = "store"`` all processes of a store count together what a ``KeyEntry`` may limit.
+    """
+
+    scope: Literal["process", "store"] = "process"
     running_per_connection: Count = 16
     lanes_per_connection: Count = 32
     queued_per_connection: Count = 64

@@ -50,6 +50,8 @@ def _fixed(old: Config, new: Config) -> Iterator[str]:
     for section, names in FIXED_KEYS.items():
         for name in names:
             yield f"{section}.{name}"
+    if old.store.url.startswith("memory://"):
+        yield "limits.scope"
     if bool(old.server.tls_cert) != bool(new.server.tls_cert):
         for name in TLS_KEYS:
             yield f"server.{name}"

@@ -59,10 +59,11 @@ from ws_bridge.server.metrics import Metrics, tokens_in
 from ws_bridge.server.middleware import AccessMiddleware, RequestQuota
 from ws_bridge.server.quotas import LimitedCreates, Quotas, generating
 from ws_bridge.server.refusal_log import REFUSAL_LOG, RefusalLog
+from ws_bridge.server.shared_limits import SharedLimits
 from ws_bridge.server.stores import stores_of
 from ws_bridge.server.transport.listener import track_requests
 from ws_bridge.server.websocket.sockets import Sockets
-from ws_bridge.store.base import Owners
+from ws_bridge.store.base import Counters, Owners
 from ws_bridge.upstream.base import Service
 from ws_bridge.upstream.fallbacks import Fallbacks
 from ws_bridge.upstream.model_table import ModelRoute, build
@@ -111,7 +112,7 @@ class Bridge:
         # Where answers are kept, and where they come from.
         self.metrics = metrics = Metrics(worker)
         self._owners = Owners(owner_names(config, secrets))
-        self._store, self._conversations = stores_of(
+        self._store, self._conversations, counters = stores_of(
             settings, clock, self._owners, metrics.store_called
         )
         self._sealer = sealer_of(config, secrets, self._store)
@@ -133,11 +134,11 @@ class Bridge:
         self._store.set_callbacks(
             on_cancelled=self._jobs.cancel, on_followed=self._mirror.mark_followed
         )
-        self._add_clients(settings)
+        self._add_clients(settings, counters)
         self.app = self._build_app()
         self._add_gauges()
 
-    def _add_clients(self, settings: Settings) -> None:
+    def _add_clients(self, settings: Settings, counters: Counters | None) -> None:
         """Make what stands between clients and jobs: what they may ask, their sockets."""
         config, clock, metrics = settings.config, self._clock, self.metrics
         self._rules = ClientRules(rules_by_owner(config))
@@ -148,6 +149,8 @@ class Bridge:
             limit_reached=metrics.limit_reached,
             now=clock.monotonic,
         )
+        if counters is not None:
+            self._quotas.shared = SharedLimits(counters, self._quotas.slots_in_use, clock)
         self._creates = LimitedCreates(self._jobs, self._quotas, self._rules)
         self._refusal_log = refusal_log = RefusalLog(metrics.refused)
         self._sockets = Sockets(
@@ -305,10 +308,14 @@ class Bridge:
         ]
         if self._config.metrics.listen:
             bodies.append(self.metrics.run(self._clock))
+        if (shared := self._quotas.shared) is not None:
+            bodies.append(shared.run())
         tasks = [asyncio.create_task(body) for body in bodies]
         yield
         await cancel_all(starting, *tasks)
         await self._mirror.drain()
+        if shared is not None:
+            await shared.close()
         await self._store.close()
         await self._upstream.stop()
 

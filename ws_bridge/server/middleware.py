@@ -141,6 +141,7 @@ class AccessMiddleware:
         caller.known_as(client.key_name)
         if (request.method, request.path) not in LIKE_A_CREATE:
             return await handler(request)
+        await self._quotas.ask_store(client.owner)
         with self._quotas.response(client.owner):
             return await handler(request)
 

@@ -12,8 +12,9 @@ Rule 5: requests count in bytes until they are answered: a body until its answer
 until its response has ended. They count by their size in memory: ``COPIES`` of the text, or of its
 objects if they are larger, and of the turns that it continues. A single one may be of any size:
 one is single while all others together take no more than an eighth of the limit.
-Rule 6: each process counts for itself, from zero. New limits hold for what comes next: nothing that
-runs is ended by them.
+Rule 6: each process counts for itself, from zero; with ``scope = "store"`` the limits that a client
+may have of its own hold over all processes of a store, while it answers (`shared_limits`).
+New limits hold for what comes next: nothing that runs is ended by them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import math
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
 from ipaddress import IPv6Address, ip_address
 
 from ws_bridge.config import Limits
@@ -36,6 +36,7 @@ from ws_bridge.protocol.events import Event
 from ws_bridge.server.auth import LOCAL_OWNER
 from ws_bridge.server.client_rules import ClientRules
 from ws_bridge.server.rates import Rate, TokenRate
+from ws_bridge.server.shared_limits import SharedLimits
 from ws_bridge.types import Now
 
 Runs = Callable[[str, str], bool]  # whether the response of that id and owner is being generated
@@ -62,6 +63,7 @@ OF_A_CLIENT = {
     "creates_per_minute": "creates_per_minute",
     "tokens_per_minute": "tokens_per_minute",
 }
+OF_A_RESPONSE = ("running_per_key", "creates_per_minute", "tokens_per_minute")
 
 
 class Quotas:
@@ -87,10 +89,11 @@ class Quotas:
         self._followers: dict[str, int] = {}
         self._creates, self._refused = Rate(now), Rate(now)
         self._tokens = TokenRate(now)
-        self._rates: tuple[tuple[str, Rate | TokenRate], ...] = (
-            ("creates_per_minute", self._creates),
-            ("tokens_per_minute", self._tokens),
-        )
+        self._rates: dict[str, Rate | TokenRate] = {
+            "creates_per_minute": self._creates,
+            "tokens_per_minute": self._tokens,
+        }
+        self.shared: SharedLimits | None = None  # with a store that counts
         self.set_limits(limits)
 
     def set_limits(self, limits: Limits) -> None:
@@ -98,11 +101,24 @@ class Quotas:
         self.limits = limits
         self._most: dict[str, int] = {kind: getattr(limits, kind) for kind in MESSAGES}
 
+    async def ask_store(self, owner: str, kinds: Iterable[str] = OF_A_RESPONSE) -> None:
+        """Learn what other processes leave of these limits of a key, if they hold over all.
+
+        It holds until the caller waits for anything else: what is counted comes next.
+        """
+        if self.limits.scope == "store" and self.shared is not None:
+            most = {OF_A_CLIENT[kind]: self._most_of(kind, owner) for kind in kinds}
+            await self.shared.prepare(owner, {name: one for name, one in most.items() if one})
+
     @contextmanager
     def connection(self, owner: str) -> Iterator[None]:
-        """Count a socket of the key, as long as the block lasts. Raises ``RateLimited``."""
-        if self._is_full("connections_per_key", owner, self.connections(owner)):
-            raise self._refusal("connections_per_key", owner)
+        """Count a socket of the key, as long as the block lasts. Raises ``RateLimited``.
+
+        ``ask_store`` comes before, with the limit of connections.
+        """
+        if wait := self._wait("connections_per_key", owner):
+            raise self._refusal("connections_per_key", owner, wait)
+        self._count_shared("connections_per_key", owner)
         with _more(self._open, owner):
             yield
 
@@ -113,16 +129,19 @@ class Quotas:
         """Count a response of the key: it begins in the block, and has the claim then.
 
         Its request takes ``size`` bytes, some of which ``claim`` may have already. A response that
-        does not get the claim has ended with the block. Raises ``RateLimited``.
+        does not get the claim has ended with the block. ``ask_store`` comes before.
+        Raises ``RateLimited``.
         """
-        if self._runs_enough(owner):
-            raise self._refusal("running_per_key", owner)
+        if wait := self._wait("running_per_key", owner):
+            raise self._refusal("running_per_key", owner, wait)
         with self.asked(owner) if claim is None else nullcontext(claim) as held:
             held.grow(size)
-            for kind, rate in self._rates:
-                if wait := rate.wait(owner, self._most_of(kind, owner)):
+            for kind in self._rates:
+                if wait := self._wait(kind, owner):
                     raise self._refusal(kind, owner, wait)
             self._creates.count(owner, self._most_of("creates_per_minute", owner))
+            for kind in ("creates_per_minute", "running_per_key"):
+                self._count_shared(kind, owner)
             with _more(self._beginning, owner):
                 yield held
 
@@ -197,6 +216,7 @@ class Quotas:
         """So many tokens were used for the key's response, which has ended."""
         if self._most_of("tokens_per_minute", owner):
             self._tokens.count(owner, tokens)
+            self._count_shared("tokens_per_minute", owner, tokens)
 
     def connections(self, owner: str) -> int:
         """How many sockets of the key are open."""
@@ -209,6 +229,16 @@ class Quotas:
         if begun:
             self._begun[owner] = begun
         return self._beginning.get(owner, 0) + len(begun)
+
+    def slots_in_use(self, limit: str, owner: str, enough: int = 0) -> int:
+        """How many slots of a limit, by its name in ``KeyRules``, the key uses in this process.
+
+        Responses that have ended are looked for if it seems to be ``enough``.
+        """
+        if limit == OF_A_CLIENT["connections_per_key"]:
+            return self.connections(owner)
+        begun = self._beginning.get(owner, 0) + len(self._begun.get(owner, ()))
+        return begun if begun < enough else self.running(owner)
 
     def asked_bytes(self, owners: Iterable[str] | None = None) -> int:
         """Bytes that were asked and are not known to be answered: of some keys, or of all."""
@@ -237,11 +267,21 @@ class Quotas:
         own = getattr(self._rules.of(owner), OF_A_CLIENT[kind]) if kind in OF_A_CLIENT else None
         return self._most[kind] if own is None else int(own)
 
-    def _runs_enough(self, owner: str) -> bool:
-        """Whether the key is at its limit; ended responses are looked for only if it seems so."""
-        full = partial(self._is_full, "running_per_key", owner)
-        begun = self._beginning.get(owner, 0) + len(self._begun.get(owner, ()))
-        return full(begun) and full(self.running(owner))
+    def _wait(self, kind: str, owner: str) -> float:
+        """Seconds until one more fits a limit that a client may have of its own; 0: it does."""
+        most = self._most_of(kind, owner)
+        if not most:
+            return 0.0
+        name = OF_A_CLIENT[kind]
+        if self.limits.scope == "store" and self.shared is not None and not self.shared.is_away:
+            return self.shared.wait(owner, name)
+        if kind in self._rates:
+            return self._rates[kind].wait(owner, most)
+        return 1.0 if self.slots_in_use(name, owner, most) >= most else 0.0
+
+    def _count_shared(self, kind: str, owner: str, amount: int = 1) -> None:
+        if self.limits.scope == "store" and self.shared is not None and self._most_of(kind, owner):
+            self.shared.use(owner, OF_A_CLIENT[kind], amount)
 
     def _refusal(self, kind: str, owner: str = "", wait: float = 1.0) -> RateLimited:
         self._limit_reached(kind)
@@ -310,6 +350,7 @@ class LimitedCreates:
         self._rules.check_model(create.owner, create.request.model or "")
         if (found := await self._jobs.find_earlier(create)) is not None:
             return self._followed(found)
+        await self._quotas.ask_store(create.owner)
         with self._quotas.response(create.owner, COPIES * create.size, claim) as held:
             own = held.size
             job = await self._jobs.start_or_find(

@@ -9,13 +9,14 @@ from ws_bridge.config import Settings, secrets_in
 from ws_bridge.errors import ConfigError
 from ws_bridge.server.auth import owner_names
 from ws_bridge.server.limits import MIB, conversation_limits
-from ws_bridge.store.base import Owners, Store
+from ws_bridge.store.base import Counters, Owners, Store
 from ws_bridge.store.conversations import Conversations, MemoryConversations
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.store.redis.cipher import Cipher
 from ws_bridge.store.redis.codec import MAX_VALUE_BYTES, Codec
 from ws_bridge.store.redis.connect import TlsFiles, parse_url
 from ws_bridge.store.redis.conversations import RedisConversations
+from ws_bridge.store.redis.counters import RedisCounters
 from ws_bridge.store.redis.store import RedisStore
 
 
@@ -25,7 +26,7 @@ async def check_store(settings: Settings, *, is_offline: bool = False) -> None:
     Offline only what can be known without it is checked: files, and libraries.
     """
     owners = Owners(owner_names(settings.config, settings.secrets))
-    store, _ = stores_of(settings, Clock(), owners)
+    store, _, _ = stores_of(settings, Clock(), owners)
     if is_offline:
         return
     try:
@@ -44,8 +45,8 @@ def stores_of(
     clock: Clock,
     owners: Owners,
     on_answered: Callable[[str, float], None] = lambda *_: None,
-) -> tuple[Store, Conversations]:
-    """The stores of responses and of conversations."""
+) -> tuple[Store, Conversations, Counters | None]:
+    """The stores of responses and of conversations, and what counts for all of its processes."""
     config, secrets = settings.config, settings.secrets
     store = config.store
     most, ttl = store.max_mib * MIB, store.conversation_seconds
@@ -58,6 +59,7 @@ def stores_of(
             MemoryConversations(
                 max_bytes=most // 4, ttl_seconds=ttl, now=clock.wall, owners=owners, limits=limits
             ),
+            None,
         )
     # A record is a message with little around it; an older server may have accepted larger ones.
     largest = max(MAX_VALUE_BYTES, 2 * config.server.max_message_mib * MIB + MIB)
@@ -76,4 +78,5 @@ def stores_of(
         prefix=store.prefix,
         on_answered=on_answered,
     )
-    return shared, RedisConversations(shared.scripts, ttl, codec, owners, limits)
+    conversations = RedisConversations(shared.scripts, ttl, codec, owners, limits)
+    return shared, conversations, RedisCounters(shared.scripts, shared.worker)

@@ -28,6 +28,7 @@ from ws_bridge.types import Item, Json
 MAX_ANCESTORS = 16  # of a record: a long chain is read in few round trips
 KEY_BYTES = 32  # of the shared key
 KEY_SECONDS = 86_400.0  # an idempotency key stands for its response
+HELD_SECONDS = 15.0  # what a process holds of a limit, without another report
 MAX_ATTEMPTS = 2  # to generate a response whose output no reader has seen
 
 
@@ -150,6 +151,36 @@ class KeyHold:
     digest: str  # of the create
     lane: str | None = None
     is_begun: bool = False  # its record was stored; else its server is about to do that
+
+
+@dataclass(frozen=True, slots=True)
+class UseReport:
+    """What this process has used of one limit of a client key, and what it wants to hold of it.
+
+    A rate is what is used in any ``window_seconds``; what is held of it may be used until it is
+    reported, or for ``HELD_SECONDS`` from when the report was sent. Of slots (no window) only what
+    is held counts.
+    """
+
+    limit: str  # its name
+    key: str  # the name of the client key
+    most: int
+    window_seconds: float = 0.0
+    number: int = 0  # of the report: after one with a higher number it is ignored
+    batch: int = 0  # the number of `used`, which counts once for each; the numbers only grow
+    used: Sequence[tuple[float, int]] = ()  # how many seconds ago, and how many
+    held: int = 0  # what it holds still, and what it has used and not reported
+    wanted: int = 0  # so many more at once
+    spare: int = 0  # and so many more for later, of what is free at most a tenth
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The answer to a ``UseReport``."""
+
+    held: int  # by this process: what it reported as held, and what it got
+    taken: int  # by all processes: what was used in the window, and what is held
+    free_after: float  # seconds until one more is free if no process gives any back; 0: it is now
 
 
 class Unreadable(ValueError):
@@ -314,4 +345,17 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Close all connections and end all tasks of the store."""
+        ...
+
+
+class Counters(Protocol):
+    """What all processes of a store take of the limits of client keys."""
+
+    async def count(self, reports: Sequence[UseReport]) -> Sequence[Tally]:
+        """Count what was used and is held, and give more where it is free; the tallies in order.
+
+        In sum no more than ``most`` is given. What a process says that it holds is never refused.
+        May be called again with the same reports. Raises ``StoreUnavailable``: some of the reports
+        may have been counted.
+        """
         ...

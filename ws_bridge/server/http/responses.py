@@ -93,6 +93,7 @@ class ResponseRoutes:
         """Serve a WebSocket; a plain GET gets 426."""
         if not _is_upgrade(request):
             raise UpgradeRequired
+        await self._quotas.ask_store(request[OWNER], ["connections_per_key"])
         with self._quotas.connection(request[OWNER]):
             return await self._sockets.serve(request)
 

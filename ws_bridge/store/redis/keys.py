@@ -80,6 +80,12 @@ def idempotency_key(key: str, owner: str) -> str:
     return f"{_tag(partition_of(digest))}:ik:{digest}"
 
 
+def counter_key(limit: str, key: str) -> str:
+    """The key of what all processes take of one limit of a client key."""
+    digest = hashlib.sha256(f"{limit} {key}".encode(errors="replace")).hexdigest()[:48]
+    return f"{_tag(partition_of(digest))}:q:{digest}"
+
+
 def conversation_keys(conversation_id: str) -> tuple[str, str, str]:
     """The keys of a conversation: its meta, its items and their index."""
     tag = _tag(partition_of(conversation_id))

@@ -68,9 +68,10 @@ class Script:
 CREATE, APPEND, CLAIM, READ, FOLLOW = map(Script, ("create", "append", "claim", "read", "follow"))
 CANCEL, DELETE, RELEASE, OVERDUE = map(Script, ("cancel", "delete", "release", "overdue"))
 CONVERSE, KEEP, INDEX, HOLD = map(Script, ("converse", "keep", "index", "hold"))
+COUNT = Script("count")
 ALL = (
     *(CREATE, APPEND, CLAIM, READ, FOLLOW, CANCEL, DELETE, RELEASE, OVERDUE),
-    *(CONVERSE, KEEP, INDEX, HOLD),
+    *(CONVERSE, KEEP, INDEX, HOLD, COUNT),
 )
 
 
@@ -221,7 +222,7 @@ class Scripts:
         """The script's answer. Raises ``StoreUnavailable``."""
         [answer] = await self.call_all([ScriptCall(script, keys, args)])
         if isinstance(answer, ResponseError):
-            log.error("store_refused script=%s reason=%s", script.name, answer)
+            log_refusal(script, answer)
             raise StoreUnavailable
         return answer
 
@@ -332,3 +333,8 @@ class Scripts:
                     answer, (TryAgainError, NoScriptError)
                 )
                 raise StoreUnavailable
+
+
+def log_refusal(script: Script, reason: ResponseError) -> None:
+    """One line: the server refuses a script for a reason that does not pass."""
+    log.error("store_refused script=%s reason=%s", script.name, reason)
