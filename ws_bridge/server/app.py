@@ -60,6 +60,7 @@ from ws_bridge.store.redis.codec import MAX_VALUE_BYTES, Codec
 from ws_bridge.store.redis.connect import TlsFiles, parse_url
 from ws_bridge.store.redis.conversations import RedisConversations
 from ws_bridge.store.redis.store import RedisStore
+from ws_bridge.tracing import Traces
 from ws_bridge.upstream.base import Service
 from ws_bridge.upstream.fallbacks import Fallbacks
 from ws_bridge.upstream.model_table import ModelRoute, build
@@ -113,9 +114,11 @@ class Bridge:
         )
         self._sealer = sealer_of(config, secrets, self._store)
         self._models = models = build(config, secrets)
+        self._traces = _traces(config, worker, clock)
         self._upstream = upstream or Router(
             *(models.targets(), self._sealer),
             callbacks=config.telemetry.litellm_callbacks,
+            traces=self._traces,
             clock=clock,
         )
         sealed_items = SealedItems()
@@ -124,7 +127,7 @@ class Bridge:
         )
         # The jobs between the two.
         self._logs = LogReader(self._store)
-        self._mirror = Mirror(self._store, _mirror_timing(config), clock)
+        self._mirror = Mirror(self._store, _mirror_timing(config), clock, self._traces)
         self._jobs = self._build_jobs(sealed_items)
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.set_callbacks(
@@ -156,6 +159,7 @@ class Bridge:
             refusal_log=refusal_log,
         )
         self._middleware.logs_access = config.server.access_log
+        self._middleware.takes_traces = self._traces is not None
 
     def _build_jobs(self, sealed_items: SealedItems) -> JobRegistry:
         return JobRegistry(
@@ -169,6 +173,7 @@ class Bridge:
             clock=self._clock,
             sealer=self._sealer,
             on_item=sealed_items.record,
+            traces=self._traces,
         )
 
     def _build_app(self) -> web.Application:
@@ -291,6 +296,8 @@ class Bridge:
             task.cancel()
         await asyncio.gather(starting, *tasks, return_exceptions=True)
         await self._mirror.drain()
+        if self._traces is not None:
+            await self._traces.close()
         await self._store.close()
         await self._upstream.stop()
 
@@ -418,6 +425,11 @@ def _stores(
         on_answered=on_answered,
     )
     return shared, RedisConversations(shared.scripts, ttl, codec, owners, limits)
+
+
+def _traces(config: Config, worker: int, clock: Clock) -> Traces | None:
+    endpoint = config.telemetry.otlp_endpoint
+    return Traces(endpoint, worker=worker, now=clock.monotonic) if endpoint else None
 
 
 def _job_policy(config: Config) -> JobPolicy:
