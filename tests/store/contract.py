@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from store.ledger_contract import LedgerContract
 from support.hang import HANG_SECONDS
 from support.scripted_upstream import answer
 
@@ -137,7 +138,7 @@ async def finished(store: Store, owner: str = "alice") -> tuple[Record, list[Eve
     return kept, events
 
 
-class StoreContract:
+class StoreContract(LedgerContract):
     """Collected in subclasses only."""
 
     # Create and get

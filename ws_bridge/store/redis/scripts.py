@@ -68,9 +68,10 @@ class Script:
 CREATE, APPEND, CLAIM, READ, FOLLOW = map(Script, ("create", "append", "claim", "read", "follow"))
 CANCEL, DELETE, RELEASE, OVERDUE = map(Script, ("cancel", "delete", "release", "overdue"))
 CONVERSE, KEEP, INDEX, HOLD = map(Script, ("converse", "keep", "index", "hold"))
+BOOK, TALLY, SETTLE = map(Script, ("book", "tally", "settle"))
 ALL = (
     *(CREATE, APPEND, CLAIM, READ, FOLLOW, CANCEL, DELETE, RELEASE, OVERDUE),
-    *(CONVERSE, KEEP, INDEX, HOLD),
+    *(CONVERSE, KEEP, INDEX, HOLD, BOOK, TALLY, SETTLE),
 )
 
 
