@@ -987,3 +987,11 @@ class StoreContract(LedgerContract):
     async def test_the_key_of_a_store_stays_the_same(self, store: Store):
         assert len(store.shared_key()) == KEY_BYTES
         assert store.shared_key() == store.shared_key()
+
+    async def test_what_a_claimed_response_is_booked_to_comes_with_the_claim(
+        self, store: Store, expire: Expire
+    ):
+        kept = rerunnable(key_name="team-a", entry="gpt-*")
+        await store.create(kept, events_of(kept)[:1])
+        claim = await taken(store, kept, expire)
+        assert (claim.record.key_name, claim.record.entry) == ("team-a", "gpt-*")

@@ -75,5 +75,6 @@ def stores_of(
         owners=owners,
         prefix=store.prefix,
         on_answered=on_answered,
+        wall=clock.wall,
     )
     return shared, RedisConversations(shared.scripts, ttl, codec, owners, limits)

@@ -50,7 +50,7 @@ class DayUsage:
 
 def bounded(counts: Counts) -> Counts:
     """The counts without those of 0, each at most ``MOST``."""
-    return {name: min(count, MOST) for name, count in counts.items() if count > 0}
+    return {name: int(min(count, MOST)) for name, count in counts.items() if count > 0}
 
 
 def joined(bookings: Iterable[Booking]) -> list[Booking]:
