@@ -19,7 +19,7 @@ from ws_bridge.errors import StoreUnavailable
 from ws_bridge.jobs.store_timeout import wait_until_settled
 from ws_bridge.protocol.response import tokens_of
 from ws_bridge.store.base import Record, Store
-from ws_bridge.store.ledger import NANO_USD, OUTCOMES, Booking, bounded, joined
+from ws_bridge.store.ledger import MOST, NANO_USD, OUTCOMES, Booking, bounded, joined
 from ws_bridge.types import Json
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class UsageRecorder:
         self._kept: list[Booking] = []  # one of each key's name and model
         self._number = 0
         self._sent: Sequence[Booking] = ()  # under that number, and perhaps not booked
-        self._waiting: list[asyncio.Event] = []
+        self._waiting: set[asyncio.Event] = set()
         self._has_work = asyncio.Event()
 
     def note(self, booking: Booking) -> None:
@@ -57,18 +57,21 @@ class UsageRecorder:
         self._on_booked(booking)
         self._kept = joined([*self._kept, booking])
         booked = asyncio.Event()
-        self._waiting.append(booked)
+        self._waiting.add(booked)
         self._has_work.set()
-        await wait_until_settled(
-            booked, self._clock, self._clock.monotonic, longest=self._longest, lease=math.inf
-        )
+        try:
+            await wait_until_settled(
+                booked, self._clock, self._clock.monotonic, longest=self._longest, lease=math.inf
+            )
+        finally:
+            self._waiting.discard(booked)
 
     async def run(self) -> None:
         """Book what is kept, until cancelled."""
         while True:
             await self._has_work.wait()
             self._has_work.clear()
-            waiting, self._waiting = self._waiting, []
+            waiting = tuple(self._waiting)
             while not await self._send():
                 await self._clock.sleep(RETRY_SECONDS)
             for booked in waiting:
@@ -128,7 +131,7 @@ def nano_usd(cost: float | None) -> int:
     """USD in billionths, rounded; 0 for what is no cost."""
     if cost is None or not math.isfinite(cost):
         return 0
-    return round(cost * BILLION)
+    return round(max(0.0, min(cost, MOST)) * BILLION)
 
 
 def _tokens(usage: Json | None) -> dict[str, int]:
