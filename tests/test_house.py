@@ -35,7 +35,7 @@ FLOORS: tuple[frozenset[str], ...] = (
 )
 # What other rooms may import of a room that hides the rest: a seam and its values.
 SEAMS = {
-    "store": ("store/base.py", "store/conversations.py"),
+    "store": ("store/base.py", "store/conversations.py", "store/ledger.py"),
     "upstream": (
         *("upstream/base.py", "upstream/preload.py", "upstream/prices.py", "upstream/summary.py"),
     ),

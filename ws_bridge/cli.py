@@ -167,7 +167,7 @@ def _check(options: argparse.Namespace) -> int:
     from ws_bridge import check, logs
     from ws_bridge.processes import serving
     from ws_bridge.processes.preflight import problems_of_start
-    from ws_bridge.upstream.model_table import build
+    from ws_bridge.upstream.model_table import build, unpriced
     from ws_bridge.upstream.router import Router
 
     settings = _settings(options)()
@@ -194,7 +194,10 @@ def _check(options: argparse.Namespace) -> int:
             print(f"ws-bridge: no model can be tried: {failure}", file=sys.stderr)
             return 1
         try:
-            return await check.check(routes.all, upstream)
+            problems = unpriced(settings.config, routes, upstream.prices_of)
+            for problem in problems:
+                print(f"ws-bridge: {problem}", file=sys.stderr)
+            return await check.check(routes.all, upstream) if not problems else 2
         finally:
             await upstream.stop()
 

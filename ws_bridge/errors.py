@@ -329,10 +329,7 @@ class PreviousResponseInProgress(InvalidRequest):
 
 
 class IdempotencyKeyReused(InvalidRequest):
-    """The key stands for the response of another create.
-
-    The status is that of draft-ietf-httpapi-idempotency-key-header, 2.7.
-    """
+    """The key is another create's; the status: draft-ietf-httpapi-idempotency-key-header, 2.7."""
 
     status = 422
     code = "idempotency_key_reused"
@@ -350,6 +347,16 @@ class RateLimited(BridgeError):
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
     retry_after = 1.0
+
+
+class InsufficientQuota(RateLimited):
+    """The budget of the key's name is used up: before days have passed a retry is of no use."""
+
+    type = code = "insufficient_quota"
+
+    def headers(self) -> dict[str, str]:
+        """Clients retry a 429, and not this one."""
+        return {"x-should-retry": "false"}
 
 
 class StoreUnavailable(BridgeError):

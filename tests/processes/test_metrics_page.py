@@ -251,10 +251,10 @@ def page(monkeypatch):
     monkeypatch.setattr(metrics_page, "POLL_SECONDS", 0.01)
     opened = []
 
-    def serve(key="", host="127.0.0.1"):
+    def serve(key="", host="127.0.0.1", read_usage=None):
         registry = CollectorRegistry()
         Counter("ws_bridge_some", "x", registry=registry).inc()
-        opened.append(MetricsPage((host, 0), key, registry))
+        opened.append(MetricsPage((host, 0), key, registry, read_usage))
         opened[-1].start()
         return opened[-1]
 
@@ -287,6 +287,30 @@ def test_without_a_key_this_machine_can_read_it(page):
 def test_a_web_page_under_another_name_cannot(page, host):
     """Its own name may lead to this machine, and then it is of the same origin."""
     assert get(page(), Host=host) == (403, "")
+
+
+def test_the_usage_of_all_keys_stands_beside_the_numbers(page):
+    asked = []
+
+    def read_usage(days):
+        asked.append(days)
+        return b'{"days": %d}' % days if days < 400 else None
+
+    served = page(read_usage=read_usage)
+    assert get(served, "/usage") == (200, '{"days": 30}')
+    assert get(served, "/usage?days=7&x=1") == (200, '{"days": 7}')
+    assert get(served, "/usage?days=400") == (503, "")
+    for wrong in ("0", "401", "-1", "x", "1.5", "%C2%B2"):
+        assert get(served, f"/usage?days={wrong}")[0] == 400
+    assert asked == [30, 7, 400]
+
+
+def test_the_usage_is_guarded_as_the_numbers_are(page):
+    served = page(key="the key", read_usage=lambda _: b"{}")
+    assert get(served, "/usage")[0] == 401
+    assert get(served, "/usage", Authorization="Bearer the key") == (200, "{}")
+    assert get(page(read_usage=lambda _: b"{}"), "/usage", Host="evil.example") == (403, "")
+    assert get(page(), "/usage")[0] == 404
 
 
 def test_with_a_key_only_who_has_it_can_read_it(page):

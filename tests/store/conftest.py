@@ -9,7 +9,7 @@ from support.redis_servers import Cluster, Node, redis_binary, valkey_binary
 
 from ws_bridge.store.redis import connect, subscriptions
 
-pytest.register_assert_rewrite("store.contract")
+pytest.register_assert_rewrite("store.contract", "store.ledger_contract")
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from store.ledger_contract import LedgerContract
 from support.hang import HANG_SECONDS
 from support.scripted_upstream import answer
 
@@ -137,7 +138,7 @@ async def finished(store: Store, owner: str = "alice") -> tuple[Record, list[Eve
     return kept, events
 
 
-class StoreContract:
+class StoreContract(LedgerContract):
     """Collected in subclasses only."""
 
     # Create and get
@@ -986,3 +987,11 @@ class StoreContract:
     async def test_the_key_of_a_store_stays_the_same(self, store: Store):
         assert len(store.shared_key()) == KEY_BYTES
         assert store.shared_key() == store.shared_key()
+
+    async def test_what_a_claimed_response_is_booked_to_comes_with_the_claim(
+        self, store: Store, expire: Expire
+    ):
+        kept = rerunnable(key_name="team-a", entry="gpt-*")
+        await store.create(kept, events_of(kept)[:1])
+        claim = await taken(store, kept, expire)
+        assert (claim.record.key_name, claim.record.entry) == ("team-a", "gpt-*")

@@ -161,6 +161,7 @@ class Model:
         self._open = set(self._by_id)
         self._shas: dict[str, str] = {}
         self._deadline = 0.0
+        self._ends = 0  # that a script has written
 
     async def run(self, workers: int = 8, *, until_violated: bool = False) -> None:
         """Run all jobs to their end, and check them; with a mutant, the first violation will do."""
@@ -208,7 +209,7 @@ class Model:
     async def _create(self, job: Job, run: Run) -> int:
         keys = [self._key(letter, job) for letter in "mei"] + [self._key("l")]
         last = len(run.log) - 1
-        args = (job.id, "me", run.worker, run.fence, LEASE_MS, TTL_MS, "record", job.kind, "")
+        args = (job.id, "me", run.worker, run.fence, LEASE_MS, TTL_MS, "record", job.kind, "", "")
         entry = (last, "\n".join(run.log)) if run.log else ()
         return int(await self._call("create", keys, *args, last, *entry))
 
@@ -218,6 +219,7 @@ class Model:
         """Write events, the terminal one to its own key; none only renews."""
         job = run.job
         keys = [self._key(letter, job) for letter in "meoi"] + [self._key("l")]
+        keys += [self._key("u"), self._key("us")]
         first, last = (number_of(events[0]), number_of(events[-1])) if events else (0, -1)
         status = json.loads(events[-1])["t"] if events else ""
         final = events[-1] if status in END_TYPES else ""
@@ -233,9 +235,11 @@ class Model:
             *(job.id, run.worker, run.fence, first, last, LEASE_MS, TTL_MS),
             *(status if final else "", final, "1" if has_output else "", "1" if gap else ""),
             *("provider's" if job.kind == "continue" else "", f"{self._prefix}:w:", "", ""),
+            *(5, TTL_MS, "name", 1, "completed m", 1),
             *entries,
         )
         code, log_last, cancel, _ = answer
+        self._ends += bool(final) and code == 1
         return code, log_last, cancel
 
     async def _whole_log(self, job: Job) -> list[str]:
@@ -492,6 +496,11 @@ class Model:
             )
         left = await self._redis.zcard(self._key("l"))
         self._expect(None, f"{left} leases are left", not left)
+        booked = [
+            int(await self._redis.hget(self._key(letter), field) or 0)
+            for letter, field in (("us", "name"), ("u", "completed m"))
+        ]
+        self._expect(None, f"each end is booked once: {booked}", booked == [self._ends] * 2)
 
     async def _check_deleted(self, job: Job) -> None:
         status = await self._redis.hget(self._key("m", job), "st")

@@ -20,6 +20,7 @@ from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.response import Envelope
 from ws_bridge.protocol.sequencer import Sequencer, end_for
 from ws_bridge.store.base import Claim, Lease, Receipt, Record, Verdict, Write
+from ws_bridge.store.ledger import Booking
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.stream import Stream
 
@@ -91,6 +92,11 @@ class FaultyStore(MemoryStore):
             self._is_creating = False
         await self._answer()
         return lease
+
+    async def book(self, number: int, bookings: Sequence[Booking]) -> None:
+        await self._reach()
+        await super().book(number, bookings)
+        await self._answer()
 
     async def append(self, writes: Sequence[Write]) -> Sequence[Receipt]:
         if self._is_creating:  # the first events, in the same step

@@ -16,6 +16,7 @@ from ws_bridge.store.base import Store
 from ws_bridge.store.conversations import MemoryConversations
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import ABANDONED, Answer, Outcome, Request, Target
+from ws_bridge.upstream.prices import PriceRow
 
 Step = Draft | list[Draft] | BridgeError | asyncio.Event
 
@@ -152,6 +153,9 @@ class Scripted:
     def set_targets(self, targets: Sequence[Target]) -> None:
         self.targets = targets
 
+    def prices_of(self, target: Target) -> PriceRow | None:
+        return target.prices
+
     def known_models(self, provider: str) -> Sequence[str]:
         return [one for one in self.known if one.startswith(f"{provider}/")]
 
@@ -165,6 +169,7 @@ class Scripted:
         self.requests.append(request)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         answer = self.make(request, script(request) if callable(script) else script)
+        answer.prices = request.target.prices
         self.answers.append(answer)
         self.open_now += 1
         try:

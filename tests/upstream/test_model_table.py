@@ -4,7 +4,8 @@ import pytest
 
 from ws_bridge.config import Config
 from ws_bridge.errors import ConfigError, ModelNotFound
-from ws_bridge.upstream.model_table import ModelTable, build
+from ws_bridge.upstream.model_table import ModelTable, build, unpriced
+from ws_bridge.upstream.prices import PriceRow
 
 ENTRIES = (
     {"name": "fast", "model": "openai/gpt-fast", "timeout_seconds": 5, "retries": 0},
@@ -241,3 +242,41 @@ def test_a_name_of_several_entries_is_listed_once():
 def test_an_empty_table_finds_nothing():
     with pytest.raises(ModelNotFound):
         ModelTable([]).find("m")
+
+
+PRICE = {"input": 1.0, "output": 2.0}
+LIMITED = {"name": "team", "sha256": "0" * 64, "budget_usd": 1.0}
+
+
+def problems(*entries, **key):
+    config = Config.model_validate({"models": entries, "keys": [LIMITED | key]}, strict=False)
+    known = {"openai/known": PriceRow.of_million(PRICE)}
+    return unpriced(config, build(config, {}), lambda one: one.prices or known.get(one.model))
+
+
+def test_an_entrys_own_price_is_its_targets():
+    row = PriceRow.of_million(PRICE)
+    assert table({"name": "s-*", "model": "openai/*", "price": PRICE}).find("s-1").prices == row
+    assert table().find("fast").prices is None
+
+
+def test_what_a_name_with_a_budget_may_ask_for_has_a_price():
+    mine = {"name": "mine", "model": "openai/mine"}
+    [problem] = problems(mine)
+    assert problem.startswith("key 'models.price' of 'mine': 'team' has a budget")
+    assert "'price = {input = …, output = …}'" in problem
+    assert problems(mine | {"price": PRICE}, {"name": "known", "model": "openai/known"}) == []
+    assert problems(mine, {"name": "known", "model": "openai/known"}, models=["known"]) == []
+    assert problems(mine, budget_usd=None) == []
+    assert problems(mine | {"enabled": False}) == []
+    assert problems({"name": "star-*", "model": "openai/*"}) == []
+
+
+def test_what_a_fallback_of_it_asks_has_a_price_too():
+    first = {"name": "known", "model": "openai/known", "fallbacks": ["mine", "star-1"]}
+    others = ({"name": "mine", "model": "openai/mine"}, {"name": "star-*", "model": "openai/*"})
+    found = problems(first, *others, models=["known"])
+    assert [one.partition(":")[0] for one in found] == [
+        "key 'models.price' of 'mine'",
+        "key 'models.price' of 'star-*'",
+    ]

@@ -68,3 +68,12 @@ def test_the_arithmetic_is_litellms(model, into):
     )
     row = PriceRow.of(litellm.model_cost[model])
     assert row.cost(counted) == pytest.approx(sum(theirs))
+
+
+def test_the_operators_prices_are_for_a_million_tokens_and_some_kinds_may_have_none():
+    row = PriceRow.of_million({"input": 2.0, "output": 8.0, "cached": 0.5})
+    assert row.cost(usage(1_000_000, 1_000_000)) == pytest.approx(10.0)
+    assert row.cost(usage(1_000_000, 0, 1_000_000)) == pytest.approx(0.5)
+    assert row.cost(usage(1_000_000, 1_000_000, 0, 1_000_000, 1_000_000)) == pytest.approx(10.0)
+    row = PriceRow.of_million({"input": 2.0, "output": 8.0, "cache_write": 3.0, "reasoning": 9.0})
+    assert row.cost(usage(1_000_000, 1_000_000, 0, 1_000_000, 1_000_000)) == pytest.approx(12.0)

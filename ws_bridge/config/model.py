@@ -251,6 +251,19 @@ class KeyEntry(Section):
         return place_of(self.key_env, self.key_file)
 
 
+class ModelPrice(Section):
+    """``price`` of a ``[[models]]`` entry: USD for a million tokens of each kind.
+
+    What is None costs as all input, or as all output.
+    """
+
+    input: NotNegative
+    output: NotNegative
+    cached: NotNegative | None = None
+    cache_write: NotNegative | None = None
+    reasoning: NotNegative | None = None
+
+
 class ModelEntry(Section):
     """One ``[[models]]`` entry: a name for clients, and the model that litellm is asked for."""
 
@@ -270,6 +283,7 @@ class ModelEntry(Section):
     ws_lanes: Annotated[int, Field(ge=0)] = 0
     pass_traceparent: bool = False
     fallbacks: tuple[str, ...] = ()
+    price: ModelPrice | None = None
     enabled: bool = True
 
     @property

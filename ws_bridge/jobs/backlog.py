@@ -17,6 +17,7 @@ from ws_bridge.protocol.events import IN_PROGRESS, Draft, Event
 from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.side_data import side_data_size
 from ws_bridge.store.base import Lease, Record, Write
+from ws_bridge.store.ledger import Booking
 from ws_bridge.stream import Stream
 from ws_bridge.tracing import TraceContext
 from ws_bridge.types import Json
@@ -63,6 +64,7 @@ class Backlog:
     upstream_id: str = ""
     is_record_replaced: bool = False  # since the store got it
     side_data: Json | None = None  # goes with the end
+    booking: Booking | None = None  # too: what was used
     item_ids: Sequence[str] = ()  # too: by which the store is to find the response
     gap: list[Event] = field(default_factory=list)  # the snapshot that replaces what was cut
     kept_bytes: int = 0  # as measured last
@@ -109,7 +111,7 @@ class Backlog:
     ) -> Write:
         return Write(
             *(self.lease, events, has_gap, self.upstream_id, record, self.side_data),
-            *(self.record.owner, self.item_ids),
+            *(self.record.owner, self.item_ids, self.booking),
         )
 
     def replace_record(self, record: Record) -> None:

@@ -24,6 +24,7 @@ from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.observe import JobFinished, Observe, finished, started
 from ws_bridge.jobs.publisher import OnEnd, OnItem, Publisher
 from ws_bridge.jobs.spec import EndReason, JobSpec, Reason, Timing
+from ws_bridge.jobs.usage import UsageRecorder
 from ws_bridge.pacing import HEAVY_BYTES
 from ws_bridge.protocol.events import COMPLETED, TERMINAL, Draft
 from ws_bridge.protocol.history import Turn
@@ -62,13 +63,19 @@ class Job:
         on_refused: Callable[[], Awaitable[None]] | None = None,
         claim: Claim | None = None,
         span: Span | None = None,
+        usage: UsageRecorder | None = None,
     ) -> None:
         self.id = spec.record.id
         self._upstream = upstream
         self._observe, self._clock, self._timing = observe, clock, timing
         self._scope = CancelScope(self.id)
         self._publisher = Publisher(
-            spec, self._scope, mirror=mirror, on_item=on_item, on_end=on_end, clock=clock
+            *(spec, self._scope),
+            mirror=mirror,
+            on_item=on_item,
+            on_end=on_end,
+            clock=clock,
+            usage=usage,
         )
         self._on_refused = on_refused
         self._span = span

@@ -23,6 +23,7 @@ from ws_bridge.jobs.backlog import Backlog, HeldLease, MirrorListener, shorten
 from ws_bridge.jobs.store_timeout import StepResult, wait_until_settled, wait_while_answering
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Claim, Lease, Receipt, Record, Store, Verdict
+from ws_bridge.store.ledger import Booking
 from ws_bridge.stream import Stream
 from ws_bridge.tracing import TraceContext, Traces
 from ws_bridge.types import Json
@@ -204,6 +205,7 @@ class Mirror:
         end: Sequence[Event],
         side_data: Json | None = None,
         item_ids: Sequence[str] = (),
+        booking: Booking | None = None,
     ) -> bool:
         """Let the store know the end first, and what goes with it; false if it has another one.
 
@@ -213,6 +215,7 @@ class Mirror:
         if (backlog := self._tracked.get(response_id)) is None:
             return False
         backlog.ahead, backlog.side_data, backlog.item_ids = end, side_data, item_ids
+        backlog.booking = booking
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             await self._answered(self._flush([backlog]))
         if self._is_tracked(backlog):

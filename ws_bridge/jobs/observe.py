@@ -57,7 +57,7 @@ Observe = Callable[[JobStarted | JobFinished], None]
 def started(spec: JobSpec) -> JobStarted:
     """The beginning of a response, for the key of the request that this task serves."""
     given = (spec.record.id, spec.envelope.model, spec.transport, spec.entry)
-    return JobStarted(*given, provider=spec.target.provider, key=key_name())
+    return JobStarted(*given, provider=spec.target.provider, key=_key_of(spec))
 
 
 def finished(
@@ -74,11 +74,16 @@ def finished(
         error=error or str(failure.get("code") or ""),
         usage=usage,
         entry=spec.entry,
-        key=key_name(),
+        key=_key_of(spec),
         owner=spec.record.owner,
         cost=cost_of(usage, prices),
         **facts,
     )
+
+
+def _key_of(spec: JobSpec) -> str:
+    """The name of the key of the response; another server's may have begun it."""
+    return spec.record.key_name or key_name()
 
 
 def cost_of(usage: Json | None, prices: PriceRow | None) -> float | None:

@@ -21,7 +21,9 @@ from ws_bridge.errors import BridgeError, ResponseTakenOver
 from ws_bridge.jobs.backlog import HeldLease
 from ws_bridge.jobs.cancel_scope import CancelScope
 from ws_bridge.jobs.mirror import Mirror
+from ws_bridge.jobs.observe import cost_of
 from ws_bridge.jobs.spec import JobSpec
+from ws_bridge.jobs.usage import UsageRecorder, booking_of
 from ws_bridge.protocol.events import FAILED, LIFECYCLE, TERMINAL, Draft, Event
 from ws_bridge.protocol.output.items import DONE
 from ws_bridge.protocol.output.received import has_items, with_items
@@ -31,6 +33,7 @@ from ws_bridge.protocol.references import ids_to_index
 from ws_bridge.protocol.sequencer import Sequencer, end_for
 from ws_bridge.protocol.side_data import MAX_SIDE_DATA, side_data_size
 from ws_bridge.store.base import Claim
+from ws_bridge.store.ledger import Booking
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Answer
@@ -50,7 +53,8 @@ class Publisher:
     """Numbers the drafts of one response and publishes their events.
 
     Without a mirror nothing is stored. ``on_item`` is called with each finished item's draft and
-    its maker. ``on_end`` is awaited with the final object before the terminal event is published.
+    its maker. ``on_end`` is awaited with the final object before the terminal event is published,
+    and so is ``usage``, which books what the response used.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Publisher:
         on_item: OnItem | None,
         on_end: OnEnd | None,
         clock: Clock,
+        usage: UsageRecorder | None = None,
     ) -> None:
         self.spec = spec  # with the target that answers, once it is known
         self.stream = Stream()
@@ -73,6 +78,8 @@ class Publisher:
         self._mirror = mirror
         self._on_item = on_item
         self._on_end = on_end
+        self._usage = usage
+        self._is_booked = False
         self._clock = clock
         self._sequencer = Sequencer(spec.envelope, spec.lane, clock.wall)
         self._reducer = Reducer()
@@ -82,7 +89,8 @@ class Publisher:
         self._lease = HeldLease()  # the mirror's
         self._model = ""  # of the target that answers, where that is another than was asked for
         self._preface: PrefacedDrafts | None = None
-        self._prices: PriceRow | None = None  # where the cost is reported
+        self._prices: PriceRow | None = None  # of the target that answers
+        self._reports_cost = False
         self._replays = 0  # drafts to come that an earlier server has published
         self._lock = asyncio.Lock()
 
@@ -122,7 +130,7 @@ class Publisher:
         target, preface = answer.target, answer.preface
         self._model = "" if target.name == self.spec.target.name else target.name
         self._preface = PrefacedDrafts(preface.items, preface.usage) if preface else None
-        self._prices = answer.prices if target.report_cost else None
+        self._prices, self._reports_cost = answer.prices, target.report_cost
         self.spec = self.spec.answered_by(target)
         if self._mirror is not None:
             self._mirror.replace_record(self.spec.record)
@@ -283,15 +291,32 @@ class Publisher:
         if not self._pending or not self._pending[-1].is_terminal:
             return
         item_ids = ids_to_index((self.result or {}).get("output") or ())
+        booking = self._booking()
         is_stored = self._mirror is None or await self._mirror.append_end(
-            self._id, self._pending, self.side_data, item_ids
+            self._id, self._pending, self.side_data, item_ids, booking
         )
+        if is_stored:
+            await self._book(booking)
         if not is_stored:
             self._pending, self.side_data = [self._taken_over()], None
         elif self._on_end is not None and self.result is not None:
             await self._on_end(self.spec, self.result)
         self._append(self._pending, self._clock.monotonic())
         self._pending = []
+
+    def _booking(self) -> Booking | None:
+        result = self.result or {}
+        return booking_of(self.spec.record, result, cost_of(result.get("usage"), self._prices))
+
+    async def _book(self, booking: Booking | None) -> None:
+        """Book what was used, unless it was booked with the end."""
+        if booking is None or self._usage is None or self._is_booked:
+            return
+        self._is_booked = True
+        if self._mirror is None:
+            await self._usage.book(booking)
+        else:
+            self._usage.note(booking)
 
     def _taken_over(self) -> Event:
         """The end here of a response that has another end in the store."""
@@ -350,7 +375,7 @@ class Publisher:
         if draft.type in TERMINAL and not has_items(response):
             folded = Reducer().fold([*self.stream.events, *self._pending, *before])
             response = with_items(response, folded.output())
-        if draft.type in TERMINAL and self._prices is not None:
+        if draft.type in TERMINAL and self._prices is not None and self._reports_cost:
             response = _priced(response, self._prices)
         is_changed = response is not draft.fields.get("response")
         return Draft(draft.type, {"response": response}) if is_changed else draft

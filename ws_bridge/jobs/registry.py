@@ -23,6 +23,8 @@ from ws_bridge.jobs.observe import Observe
 from ws_bridge.jobs.output_quotas import OutputQuotas
 from ws_bridge.jobs.publisher import OnItem
 from ws_bridge.jobs.spec import Create, EndReason, JobSpec, Timing, build_spec, echo_weight
+from ws_bridge.jobs.usage import UsageRecorder
+from ws_bridge.logs import key_name
 from ws_bridge.pacing import Pacer, aside
 from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.history import Chain, Turn
@@ -58,6 +60,7 @@ class JobRegistry:
         sealer: Sealer = UNSIGNED,
         on_item: OnItem | None = None,
         traces: Traces | None = None,
+        usage: UsageRecorder | None = None,
     ) -> None:
         self._upstream = upstream
         self._find_target = find_target
@@ -70,6 +73,7 @@ class JobRegistry:
         self._sealer = sealer
         self._on_item = on_item
         self._traces = traces
+        self._usage = usage
         self._running: dict[str, Job] = {}
         self.outputs = policy.outputs
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,7 +101,8 @@ class JobRegistry:
             on_parent(size + (given.weight() if given else 0))
         chain = await build_chain(parent, create.request, self._sealer, given)
         response_id, now = new_response_id(), int(self._clock.wall())
-        build = partial(build_spec, create, target, chain, response_id=response_id, created_at=now)
+        build = partial(build_spec, create, target, chain, created_at=now, key_name=key_name())
+        build = partial(build, response_id=response_id)
         spec = await aside(build, size=echo_weight(create.request))
         if self.is_draining:  # since then
             raise ServerDraining
@@ -198,6 +203,8 @@ class JobRegistry:
     async def _force_ends(self, force: asyncio.Event) -> None:
         await force.wait()
         self._mirror.force_ends()
+        if self._usage is not None:
+            self._usage.force_ends()
 
     async def _parent(self, create: Create) -> Turn | None:
         """The turn that the create continues."""
@@ -284,6 +291,7 @@ class JobRegistry:
             on_refused=on_refused,
             claim=claim,
             span=span,
+            usage=self._usage,
         )
 
     def _launch(self, job: Job) -> None:

@@ -126,11 +126,15 @@ def build_spec(
     response_id: str,
     created_at: int,
     claim: Claim | None = None,
+    key_name: str = "",
 ) -> JobSpec:
-    """The spec of a new response; with a claim, of one that another server has begun."""
+    """The spec of a new response; with a claim, of one that another server has begun.
+
+    ``key_name`` is the name of the client's key.
+    """
     request = create.request
     if claim is None:
-        record = _new_record(create, target, chain, response_id)
+        record = _new_record(create, target, chain, response_id, key_name)
     else:
         record = claim.record
         created_at = int(fold(claim.events).get("created_at", created_at))
@@ -172,7 +176,9 @@ def envelope_of(create: Create, response_id: str, model: str, created_at: int) -
     )
 
 
-def _new_record(create: Create, target: Target, chain: Chain, response_id: str) -> Record:
+def _new_record(
+    create: Create, target: Target, chain: Chain, response_id: str, key_name: str
+) -> Record:
     request = create.request
     lineage = chain.parent.lineage()[-MAX_ANCESTORS:] if chain.parent else []
     return Record(
@@ -186,6 +192,8 @@ def _new_record(create: Create, target: Target, chain: Chain, response_id: str) 
         ancestors=tuple(turn.id for turn in reversed(lineage)),
         request=_kept_request(create),
         may_run_again=create.transport == "background" and not request.stream,
+        key_name=key_name,
+        entry=target.entry or target.name,
     )
 
 

@@ -22,6 +22,7 @@ from ws_bridge.errors import (
 )
 from ws_bridge.jobs.registry import JobRegistry
 from ws_bridge.jobs.spec import Create, envelope_of
+from ws_bridge.jobs.usage import booking_of
 from ws_bridge.protocol.events import Event
 from ws_bridge.protocol.sequencer import Sequencer, end_after_loss, end_for
 from ws_bridge.store.base import Claim, Record, Store, Write
@@ -98,12 +99,14 @@ class Takeover:
 
     async def _write_end(self, claim: Claim, error: BridgeError | None) -> None:
         key, events, lost_until = claim.record.id, claim.events, claim.lost_until
+        has_gap = lost_until is not None
         if lost_until is None:
             opening = [] if events else self._opening(claim.record)
-            ending = Write(claim.lease, [*opening, end_for(key, opening or events, error)])
+            new = [*opening, end_for(key, opening or events, error)]
         else:
-            ending = Write(claim.lease, end_after_loss(key, events, lost_until, error), True)
-        await self._store.append([ending])
+            new = end_after_loss(key, events, lost_until, error)
+        booking = booking_of(claim.record, new[-1].json()["response"])
+        await self._store.append([Write(claim.lease, new, has_gap, booking=booking)])
 
     def _opening(self, record: Record) -> list[Event]:
         """What a response begins with whose server died before; its record may tell too little."""

@@ -9,6 +9,8 @@ SETTINGS = "settings"
 PREPARE, COMMIT, DISCARD = "prepare", "commit", "discard"
 # It is to be no longer ready; to end when what runs has finished; to wait for nothing.
 LEAVE, DRAIN, FORCE = "leave", "drain", "force"
+# ``usage NUMBER DAYS FILE``: it is to write what all keys have used into that file.
+USAGE = "usage"
 # Either way: the store was reached once, so that its absence makes no process unready.
 STORED = "stored"
 
@@ -16,6 +18,8 @@ STORED = "stored"
 LISTENING, READY, RELIEVE, UNUSABLE = "listening", "ready", "relieve", "unusable"
 # ... ``prepared GENERATION``, ``refused GENERATION REASON`` and ``committed GENERATION``.
 PREPARED, REFUSED, COMMITTED = "prepared", "refused", "committed"
+# ``used NUMBER OUTCOME``: the file is written, or cannot be.
+USED, WRITTEN, UNREADABLE = "used", "written", "unreadable"
 
 MOST_LINE_BYTES = 2**26
 MOST_REASON = 4000  # characters

@@ -6,7 +6,9 @@ Rule 2: workers keep their numbers in files that this process reads (prometheus_
 several processes): a worker that is killed leaves what it has counted. Its gauges go with it.
 Rule 3: the files of a worker that has ended are added to those of all ended workers, so that there
 are as many files after a thousand restarts as after one.
-Rule 4: without a key, only this machine can read it.
+Rule 4: what keys have used is in the store, which this process does not reach: a worker reads it
+when the page asks.
+Rule 5: without a key, only this machine can read it.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import fcntl
 import hmac
 import logging
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -28,7 +31,7 @@ from http import HTTPStatus
 from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -43,6 +46,7 @@ from prometheus_client.registry import Collector
 from ws_bridge.config import Settings
 from ws_bridge.config.addresses import is_loopback, parse_address
 from ws_bridge.errors import ConfigError
+from ws_bridge.processes.worker_usage import WorkerUsage
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +60,10 @@ READERS = 8  # at once
 POLL_SECONDS = 0.5  # until the thread sees that it is to end
 SECONDS = 10  # for a reader to send its request, and to take the page
 
+USAGE_DAYS, MOST_USAGE_DAYS = 30, 400  # of `/usage`: where none are named, and at most
+
 StartResponse = Callable[..., Any]
+ReadUsage = Callable[[int], bytes | None]  # of so many days; None: it cannot be read now
 
 
 class WorkerNumbers(Collector):
@@ -71,6 +78,7 @@ class WorkerNumbers(Collector):
         self._lock = threading.Lock()  # of the folder: the page's thread reads it
         self._workers: dict[int, int] = {}  # process id: number of the worker
         self._starts: Counter[int] = Counter()  # by number
+        self.usage: WorkerUsage | None = None  # set by the supervisor
         self._held = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR)
         fcntl.flock(self._held, fcntl.LOCK_EX)
 
@@ -100,6 +108,10 @@ class WorkerNumbers(Collector):
         name, text = "ws_bridge_worker_restarts", "Workers started in the place of others"
         yield CounterMetricFamily(name, text, value=restarts)
 
+    def read_usage(self, days: int) -> bytes | None:
+        """What all keys have used: a worker writes it into the folder."""
+        return None if self.usage is None else self.usage.read(days, self.folder)
+
     def close(self) -> None:
         """Remove the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -109,13 +121,23 @@ class WorkerNumbers(Collector):
 class MetricsPage:
     """Serves a collector's numbers from ``start`` to ``close``."""
 
-    def __init__(self, address: tuple[str, int], key: str, numbers: Collector) -> None:
-        """Bind the address. Raises ``ConfigError``. Without a key only this machine is served."""
+    def __init__(
+        self,
+        address: tuple[str, int],
+        key: str,
+        numbers: Collector,
+        read_usage: ReadUsage | None = None,
+    ) -> None:
+        """Bind the address. Raises ``ConfigError``. Without a key only this machine is served.
+
+        ``read_usage`` is called in a thread of the page.
+        """
         registry = self._registry = CollectorRegistry()
         registry.register(numbers)
         self._refused = CounterMetric(
             "ws_bridge_metrics_refused", "Readers of this page without its key", registry=registry
         )
+        self._read_usage = read_usage
         self._key = key.encode()
         self._page = make_wsgi_app(registry)
         try:
@@ -141,17 +163,34 @@ class MetricsPage:
 
     def _answer(self, environ: Mapping[str, Any], begin: StartResponse) -> Iterable[bytes]:
         """The WSGI application."""
-        if environ["PATH_INFO"] != "/metrics":
+        path = environ["PATH_INFO"]
+        if path != "/metrics" and (path != "/usage" or self._read_usage is None):
             return _empty(HTTPStatus.NOT_FOUND, begin)
         if not self._may_read(environ):
             self._refused.inc()
             status = HTTPStatus.UNAUTHORIZED if self._key else HTTPStatus.FORBIDDEN
             return _empty(status, begin, ("WWW-Authenticate", "Bearer"))
         try:
+            if path == "/usage":
+                return self._usage(environ, begin)
             return self._page(environ, begin)  # type: ignore[no-any-return]
         except Exception:  # the edge of the thread
             log.exception("metrics_unreadable")
             return _empty(HTTPStatus.INTERNAL_SERVER_ERROR, begin)
+
+    def _usage(self, environ: Mapping[str, Any], begin: StartResponse) -> Iterable[bytes]:
+        """What all keys have used, as JSON."""
+        [text] = parse_qs(environ.get("QUERY_STRING", "")).get("days", [str(USAGE_DAYS)])[-1:]
+        days = int(text) if re.fullmatch(r"[0-9]{1,4}", text) else 0
+        if not 1 <= days <= MOST_USAGE_DAYS:
+            return _empty(HTTPStatus.BAD_REQUEST, begin)
+        body = self._read_usage(days) if self._read_usage is not None else None
+        if body is None:
+            return _empty(HTTPStatus.SERVICE_UNAVAILABLE, begin)
+        status = HTTPStatus.OK
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        begin(f"{status.value} {status.phrase}", [*headers, ("Cache-Control", "no-store")])
+        return [body]
 
     def _may_read(self, environ: Mapping[str, Any]) -> bool:
         if self._key:
@@ -162,7 +201,9 @@ class MetricsPage:
         return is_loopback(_hostname(environ.get("HTTP_HOST", "localhost")))
 
 
-def serve_numbers(settings: Settings, numbers: Collector) -> MetricsPage | None:
+def serve_numbers(
+    settings: Settings, numbers: Collector, read_usage: ReadUsage | None = None
+) -> MetricsPage | None:
     """Serve the page if the configuration asks for it; the caller closes it.
 
     Raises ``ConfigError``.
@@ -172,7 +213,7 @@ def serve_numbers(settings: Settings, numbers: Collector) -> MetricsPage | None:
         return None
     address = parse_address(config.listen)
     key = settings.secrets.get(config.key, "").strip()
-    page = MetricsPage((address.host, address.port), key, numbers)
+    page = MetricsPage((address.host, address.port), key, numbers, read_usage)
     page.start()
     return page
 
@@ -188,7 +229,7 @@ def numbers_of_workers(settings: Settings) -> Iterator[WorkerNumbers | None]:
         yield None
         return
     with contextlib.closing(WorkerNumbers()) as numbers:
-        page = serve_numbers(settings, numbers)
+        page = serve_numbers(settings, numbers, numbers.read_usage)
         os.environ[VARIABLE] = str(numbers.folder)  # for the workers, which inherit it
         try:
             yield numbers

@@ -15,11 +15,13 @@ from typing import Any
 from aiohttp import web
 
 from ws_bridge.config import Settings
+from ws_bridge.errors import ConfigError
 from ws_bridge.processes.memory import give_back_large
 from ws_bridge.processes.metrics_page import MetricsPage, serve_numbers
 from ws_bridge.processes.reload import Reloader
 from ws_bridge.processes.signals import StopSignals, wait_until_any
 from ws_bridge.processes.sockets import ServerTls
+from ws_bridge.processes.worker_usage import UsageAnswers, read_in
 from ws_bridge.server.app import Bridge
 from ws_bridge.server.transport.listener import serve_on
 
@@ -37,6 +39,7 @@ async def serve(
     on_listening: Callable[[Reloader], None],
     on_ready: Callable[[], None] = lambda: None,
     store_reached: asyncio.Event | None = None,
+    usage: UsageAnswers | None = None,
     worker: int = 0,
     is_replacement: bool = False,
 ) -> int:
@@ -45,13 +48,17 @@ async def serve(
     ``on_listening`` is called when it accepts connections, with what can change its settings from
     then on; ``on_ready`` when responses can be made.
     ``store_reached`` is set when the store was reached once, here or by another process.
+    ``usage`` gets what reads the usage of all keys.
     ``worker`` is the number of the process, if it is one of several. A replacement of another
     worker accepts no connection before it is ready.
     """
     bridge = Bridge(settings, worker=worker)
     bridge.force, bridge.lame_duck = stop_signals.force, stop_signals.leave
     bridge.store_reached = store_reached or bridge.store_reached
-    if not worker and (page := serve_numbers(settings, bridge.metrics.registry)):
+    if usage is not None:
+        usage.begin(bridge.usage_of_all)
+    read_usage = partial(read_in, asyncio.get_running_loop(), bridge.usage_of_all)
+    if not worker and (page := serve_numbers(settings, bridge.metrics.registry, read_usage)):
         bridge.app.on_cleanup.append(partial(_close, page))
     if not await _open(bridge, stop_signals):
         return 0
@@ -74,6 +81,8 @@ async def serve(
     log.info("draining")
     await listener.close()
     log.info("stopped")
+    if bridge.problems:
+        raise ConfigError(*bridge.problems)
     return 1 if bridge.broken.is_set() else 0
 
 

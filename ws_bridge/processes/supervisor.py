@@ -43,12 +43,14 @@ from ws_bridge.processes.messages import (
     SETTINGS,
     STORED,
     UNUSABLE,
+    USED,
 )
 from ws_bridge.processes.metrics_page import WorkerNumbers, numbers_of_workers
 from ws_bridge.processes.reload_requests import ReloadRequests
 from ws_bridge.processes.signals import StopSignals, wait_until_any
 from ws_bridge.processes.sockets import control_socket, listen, tls
 from ws_bridge.processes.worker_reload import ANSWERS, WorkerReload
+from ws_bridge.processes.worker_usage import WorkerUsage
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +117,9 @@ class Supervisor:
         self._reload = WorkerReload(clock)
         self.requests = ReloadRequests(settings, load, self._reload, stop_signals.hangup)
         self._numbers = numbers
+        self._usage = WorkerUsage(self._send_one)
+        if numbers is not None:
+            numbers.usage = self._usage
         self._sockets = sockets
         self._signals = stop_signals
         self._announce = announce
@@ -251,6 +256,8 @@ class Supervisor:
     def _receive(self, worker: Worker, message: str, reason: str) -> None:
         if message in ANSWERS:
             self._reload.receive(worker.child, message, reason)
+        elif message == USED:
+            self._usage.receive(reason)
         if message == LISTENING and worker.number not in self._listening:
             self._listening.add(worker.number)
             if len(self._listening) == len(self._sockets):
@@ -265,7 +272,9 @@ class Supervisor:
         elif message == RELIEVE:
             log.info("worker_relieved number=%d pid=%d", worker.number, worker.child.pid)
             worker.retiring.set()
-        elif message == UNUSABLE and len(self._listening) < len(self._sockets):
+        elif message == UNUSABLE and not (
+            self._was_ready and len(self._listening) == len(self._sockets)
+        ):
             self._unusable = reason
             self._signals.stop_now()
         elif message == UNUSABLE:  # it was usable so far: what has changed may change back
@@ -300,6 +309,13 @@ class Supervisor:
         await asyncio.sleep(GRACE_SECONDS)
         for worker in self._workers:
             worker.child.kill()
+
+    def _send_one(self, message: str) -> bool:
+        """Send a line to a worker that is ready; false if none is."""
+        ready = [one for one in self._workers if one.ready.is_set() and one.exit_code is None]
+        for worker in ready[:1]:
+            worker.child.send(message)
+        return bool(ready)
 
     def _send_all(self, message: str) -> None:
         for worker in self._workers:

@@ -38,10 +38,12 @@ from ws_bridge.processes.messages import (
     RELIEVE,
     STORED,
     UNUSABLE,
+    USAGE,
 )
 from ws_bridge.processes.reload import OwnReload, Reloader
 from ws_bridge.processes.signals import StopSignals
 from ws_bridge.processes.sockets import tls
+from ws_bridge.processes.worker_usage import UsageAnswers
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +78,11 @@ async def _serve(
         loop.add_signal_handler(one, _send, RELIEVE)
     loop.add_signal_handler(signal.SIGHUP, _ignore_hangup)
     reload = OwnReload()
+    usage = UsageAnswers(_send)
     changes: Changes = asyncio.Queue()
     store_reached = asyncio.Event()
     tasks = [
-        asyncio.create_task(_read_commands(stop_signals, changes, store_reached)),
+        asyncio.create_task(_read_commands(stop_signals, changes, store_reached, usage)),
         asyncio.create_task(_report(store_reached)),
         asyncio.create_task(_change(changes, reload)),
     ]
@@ -97,6 +100,7 @@ async def _serve(
             on_listening=listens,
             on_ready=lambda: _send(READY),
             store_reached=store_reached,
+            usage=usage,
             worker=number,
             is_replacement=is_replacement,
         )
@@ -104,6 +108,7 @@ async def _serve(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await usage.close()
 
 
 def _ignore_hangup() -> None:
@@ -116,7 +121,10 @@ async def _report(store_reached: asyncio.Event) -> None:
 
 
 async def _read_commands(
-    stop_signals: StopSignals, changes: Changes, store_reached: asyncio.Event
+    stop_signals: StopSignals,
+    changes: Changes,
+    store_reached: asyncio.Event,
+    usage: UsageAnswers,
 ) -> None:
     """Read the supervisor's commands until its end."""
     reader = asyncio.StreamReader(limit=MOST_LINE_BYTES)
@@ -132,6 +140,8 @@ async def _read_commands(
             stop_signals.stop_now()
         elif word == STORED:
             store_reached.set()
+        elif word == USAGE:
+            usage.answer(" ".join(more))
         else:
             changes.put_nowait((word, int(more[0]), more[1] if len(more) > 1 else ""))
     stop_signals.stop_now()

@@ -7,7 +7,7 @@ better (model, usage, output, effective settings) is never the request's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -241,3 +241,24 @@ def no_usage() -> Json:
     counted = strict_usage({})
     assert counted is not None  # noqa: S101 - a mapping always gives a mapping
     return counted
+
+
+# Of a Responses usage: where each kind of token stands. Cached ones are input, reasoning is output.
+TOKENS: Mapping[str, tuple[str, ...]] = {
+    "input": ("input_tokens",),
+    "output": ("output_tokens",),
+    "cached": ("input_tokens_details", "cached_tokens"),
+    "reasoning": ("output_tokens_details", "reasoning_tokens"),
+}
+
+
+def tokens_of(usage: Any) -> Iterator[tuple[str, int]]:
+    """The kinds of tokens that were used, and how many."""
+    if not usage:
+        return
+    for kind, path in TOKENS.items():
+        value = usage
+        for name in path:
+            value = value.get(name) if isinstance(value, dict) else None
+        if isinstance(value, int) and value > 0:
+            yield kind, value

@@ -16,19 +16,21 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
+import orjson
 from aiohttp import hdrs, web
 
 from ws_bridge.clock import Clock
 from ws_bridge.config import Config, Settings
 from ws_bridge.config.memory import most_held
+from ws_bridge.errors import ConfigError
 from ws_bridge.jobs.idempotency import IdempotentCreates
 from ws_bridge.jobs.lineage import Lineage
 from ws_bridge.jobs.log_reader import LogReader
-from ws_bridge.jobs.mirror import Mirror, MirrorTiming
+from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.observe import JobFinished, JobStarted, line_of
-from ws_bridge.jobs.registry import JobPolicy, JobRegistry
-from ws_bridge.jobs.spec import Timing
+from ws_bridge.jobs.registry import JobRegistry
 from ws_bridge.jobs.takeover import Takeover
+from ws_bridge.jobs.usage import UsageRecorder
 from ws_bridge.logs import CALLER
 from ws_bridge.pacing import cancel_all
 from ws_bridge.protocol.turn_cache import TurnCache
@@ -47,12 +49,14 @@ from ws_bridge.server.http.json import LIMITS
 from ws_bridge.server.http.models import ModelRoutes
 from ws_bridge.server.http.openapi import OpenApiDocument
 from ws_bridge.server.http.responses import ResponseRoutes
+from ws_bridge.server.http.usage import UsageRoutes, usage_list
 from ws_bridge.server.json_responses import NO_STORE, REQUEST_ID, json_response
 from ws_bridge.server.key_expiry import KeyExpiry
 from ws_bridge.server.limits import (
     cache_limits,
     conversation_limits,
-    output_quotas,
+    job_policy,
+    mirror_timing,
     socket_policy,
 )
 from ws_bridge.server.metrics import Metrics, tokens_in
@@ -60,14 +64,16 @@ from ws_bridge.server.middleware import AccessMiddleware, RequestQuota
 from ws_bridge.server.quotas import LimitedCreates, Quotas, generating
 from ws_bridge.server.refusal_log import REFUSAL_LOG, RefusalLog
 from ws_bridge.server.shared_limits import SharedLimits
+from ws_bridge.server.spending import Spending
 from ws_bridge.server.stores import stores_of
 from ws_bridge.server.transport.listener import track_requests
 from ws_bridge.server.websocket.sockets import Sockets
 from ws_bridge.store.base import Counters, Owners
+from ws_bridge.store.ledger import Booking
 from ws_bridge.tracing import Traces
 from ws_bridge.upstream.base import Service
 from ws_bridge.upstream.fallbacks import Fallbacks
-from ws_bridge.upstream.model_table import ModelRoute, build
+from ws_bridge.upstream.model_table import ModelRoute, ModelTable, build, unpriced
 from ws_bridge.upstream.router import Router
 from ws_bridge.upstream.sealed_items import SealedItems
 
@@ -108,6 +114,7 @@ class Bridge:
         self.force = asyncio.Event()  # set from outside: a drain waits no longer
         # Set: responses can be made; the upstream could not be started.
         self.ready, self.broken = asyncio.Event(), asyncio.Event()
+        self.problems: list[str] = []  # of the configuration: why the server is broken
         # Set: the store was reached once; from outside, if it was by another process of the server.
         self.store_reached = asyncio.Event()
         # Where answers are kept, and where they come from.
@@ -131,7 +138,10 @@ class Bridge:
         )
         # The jobs between the two.
         self._logs = LogReader(self._store)
-        self._mirror = Mirror(self._store, _mirror_timing(config), clock, self._traces)
+        self._mirror = Mirror(self._store, mirror_timing(config), clock, self._traces)
+        self._usage = UsageRecorder(
+            self._store, clock, config.store.end_waits_seconds, self._booked
+        )
         self._jobs = self._build_jobs(sealed_items)
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.set_callbacks(
@@ -154,7 +164,12 @@ class Bridge:
         )
         if counters is not None:
             self._quotas.shared = SharedLimits(counters, self._quotas.slots_in_use, clock)
-        self._creates = LimitedCreates(self._jobs, self._quotas, self._rules)
+        self._spending = Spending(
+            *(self._store, self._rules, clock),
+            is_priced=self._is_priced,
+            limit_reached=metrics.limit_reached,
+        )
+        self._creates = LimitedCreates(self._jobs, self._quotas, self._rules, self._spending)
         self._refusal_log = refusal_log = RefusalLog(metrics.refused)
         self._sockets = Sockets(
             *(self._creates, socket_policy(config), TurnCache(*cache_limits(config)), clock),
@@ -187,11 +202,12 @@ class Bridge:
             keys=IdempotentCreates(self._store, self._logs, self._clock),
             mirror=self._mirror,
             observe=self._observe,
-            policy=_job_policy(self._config),
+            policy=job_policy(self._config),
             clock=self._clock,
             sealer=self._sealer,
             on_item=sealed_items.record,
             traces=self._traces,
+            usage=self._usage,
         )
 
     def _build_app(self) -> web.Application:
@@ -211,6 +227,8 @@ class Bridge:
             jobs=jobs,
             sealer=self._sealer,
             clock=clock,
+            spending=self._spending,
+            usage=self._usage,
         )
         responses = ResponseRoutes(
             *(jobs, self._store, self._takeover, self._sockets, clock),
@@ -222,7 +240,8 @@ class Bridge:
         references = jobs.lineage.references
         conversations = ConversationRoutes(self._conversations, references, self._sealer, clock)
         # The models first: `/v1/responses/{id}` would match some of their paths.
-        for part in (ChatPage(), OpenApiDocument(), models, responses, conversations):
+        parts = (ChatPage(), OpenApiDocument(), models, responses, conversations)
+        for part in (*parts, UsageRoutes(self._store)):
             app.add_routes(part.routes())
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -268,9 +287,12 @@ class Bridge:
         ``ConfigError``, and then nothing has changed.
         """
         config, secrets = settings.config, settings.secrets
+        models = build(config, secrets)
+        if self.ready.is_set() and (problems := self._unpriced(config, models)):
+            raise ConfigError(*problems)
         return Change(
             config,
-            tuple(build(config, secrets).all),
+            tuple(models.all),
             self._authenticator(settings),
             tuple(owner_names(config, secrets)),
         )
@@ -285,9 +307,10 @@ class Bridge:
         change.authenticator.follow(self._middleware.authenticator)
         self._middleware.authenticator = change.authenticator
         self._rules.replace(rules_by_owner(config))
+        self._spending.changed()
         self._expiry.changed()
         self._quotas.set_limits(config.limits)
-        self._jobs.set_policy(_job_policy(config))
+        self._jobs.set_policy(job_policy(config))
         self._conversations.limits = conversation_limits(config)
         self._sockets.cache.set_limits(*cache_limits(config))
         self._sockets.set_policy(socket_policy(config))
@@ -300,6 +323,11 @@ class Bridge:
             self._is_store_open = True
             await self._store.open()
 
+    async def usage_of_all(self, days: int) -> bytes:
+        """What all keys have used, as JSON. Raises ``StoreUnavailable``."""
+        usage = await self._store.read_usage(days)
+        return orjson.dumps(usage_list(usage, days, with_keys=True))
+
     async def _live(self, _app: web.Application) -> AsyncIterator[None]:
         """Run what runs beside the requests; at the end, stop it and close the parts."""
         await self.open_store()
@@ -307,6 +335,8 @@ class Bridge:
         bodies = [
             self._await_store(),
             self._mirror.run(),
+            self._usage.run(),
+            self._spending.run(),
             self._takeover.run(),
             self._sockets.run(),
             self._expiry.run(),
@@ -319,6 +349,7 @@ class Bridge:
         yield
         await cancel_all(starting, *tasks)
         await self._mirror.drain()
+        await self._usage.drain()
         if shared is not None:
             await shared.close()
         if self._traces is not None:
@@ -344,6 +375,11 @@ class Bridge:
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
             gc.enable()
+        self.problems = self._unpriced(self._config, self._models)
+        if self.problems:
+            self.broken.set()
+            return
+        self._spending.open()
         self.ready.set()
         log.info("ready")
 
@@ -358,6 +394,16 @@ class Bridge:
         if isinstance(happened, JobFinished):
             self._quotas.used(happened.owner, tokens_in(happened.usage))
             log.info(*line_of(happened))
+
+    def _booked(self, booking: Booking) -> None:
+        self._spending.add(booking)
+
+    def _is_priced(self, model: str) -> bool:
+        groups, prices_of = self._models.candidates(model), self._upstream.prices_of
+        return all(prices_of(target) is not None for group in groups for target in group)
+
+    def _unpriced(self, config: Config, models: ModelTable) -> list[str]:
+        return unpriced(config, models, self._upstream.prices_of)
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return json_response({"status": "ok"})
@@ -396,17 +442,3 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
 def _traces(config: Config, worker: int, clock: Clock) -> Traces | None:
     endpoint = config.telemetry.otlp_endpoint
     return Traces(endpoint, worker=worker, now=clock.monotonic) if endpoint else None
-
-
-def _job_policy(config: Config) -> JobPolicy:
-    server = config.server
-    timing = Timing(server.created_after_seconds, server.data_keepalive_seconds)
-    return JobPolicy(config.background.runs, timing, output_quotas(config))
-
-
-def _mirror_timing(config: Config) -> MirrorTiming:
-    settings = config.store
-    lease, waits = settings.lease_seconds, settings.end_waits_seconds
-    return MirrorTiming(
-        settings.flush_ms / 1000, lease / 3, settings.backlog_mib * MIB, lease, waits
-    )

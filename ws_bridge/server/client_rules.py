@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from ws_bridge.config import KeyRules
 from ws_bridge.config.client_keys import ANYTHING
 from ws_bridge.errors import ModelNotFound
+from ws_bridge.server.auth import NAMED
 
 
 class ClientRules:
@@ -18,10 +19,20 @@ class ClientRules:
     def replace(self, rules: Mapping[str, KeyRules]) -> None:
         """Have these rules from now on."""
         self._rules = rules
+        limited = {owner: one for owner, one in rules.items() if one.budget_usd is not None}
+        self._limited = {self.name_of(owner): one for owner, one in limited.items()}
 
     def of(self, owner: str) -> KeyRules:
         """The rules of an owner."""
         return self._rules.get(owner, ANYTHING)
+
+    def name_of(self, owner: str) -> str:
+        """The name of an owner that has rules."""
+        return owner.removeprefix(NAMED)
+
+    def limited(self) -> Mapping[str, KeyRules]:
+        """The rules that have a budget, by name."""
+        return self._limited
 
     def check_model(self, owner: str, model: str) -> None:
         """Raise ``ModelNotFound``, as for an unknown model, for one that it may not ask for."""

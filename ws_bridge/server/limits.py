@@ -1,9 +1,12 @@
-"""`[limits]` as the values that each part of a server gets."""
+"""The configuration as the values that each part of a server gets."""
 
 from __future__ import annotations
 
 from ws_bridge.config import Config
+from ws_bridge.jobs.mirror import MirrorTiming
 from ws_bridge.jobs.output_quotas import OutputLimits, OutputQuotas
+from ws_bridge.jobs.registry import JobPolicy
+from ws_bridge.jobs.spec import Timing
 from ws_bridge.protocol.actions import ConnectionLimits
 from ws_bridge.protocol.json_limits import JsonLimits
 from ws_bridge.server.auth import LOCAL_OWNER
@@ -50,4 +53,20 @@ def socket_policy(config: Config) -> SocketPolicy:
         connection_minutes=config.server.connection_minutes,
         unread_seconds=limits.unread_seconds,
         finish_on_disconnect=config.server.on_disconnect == "finish",
+    )
+
+
+def job_policy(config: Config) -> JobPolicy:
+    """What the operator decided about jobs."""
+    server = config.server
+    timing = Timing(server.created_after_seconds, server.data_keepalive_seconds)
+    return JobPolicy(config.background.runs, timing, output_quotas(config))
+
+
+def mirror_timing(config: Config) -> MirrorTiming:
+    """When the mirror writes, and how long it waits."""
+    settings = config.store
+    lease, waits = settings.lease_seconds, settings.end_waits_seconds
+    return MirrorTiming(
+        settings.flush_ms / 1000, lease / 3, settings.backlog_mib * MIB, lease, waits
     )

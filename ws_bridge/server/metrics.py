@@ -34,6 +34,7 @@ from prometheus_client.samples import Sample
 from ws_bridge import __version__
 from ws_bridge.clock import Clock
 from ws_bridge.jobs.observe import JobFinished, JobStarted
+from ws_bridge.protocol.response import TOKENS, tokens_of
 from ws_bridge.upstream.base import Target
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -268,28 +269,7 @@ def _without_keys(samples: list[Sample], own: Mapping[str, str]) -> Iterator[Sam
         yield Sample(name, {**dict(labels), **own}, value)
 
 
-# Of a Responses usage: where each kind of token stands. Cached ones are input, reasoning is output.
-TOKENS: Mapping[str, tuple[str, ...]] = {
-    "input": ("input_tokens",),
-    "output": ("output_tokens",),
-    "cached": ("input_tokens_details", "cached_tokens"),
-    "reasoning": ("output_tokens_details", "reasoning_tokens"),
-}
-
-
 def tokens_in(usage: Any) -> int:
     """How many tokens went in and came out."""
     counts = dict(tokens_of(usage))
     return counts.get("input", 0) + counts.get("output", 0)
-
-
-def tokens_of(usage: Any) -> Iterator[tuple[str, int]]:
-    """The kinds of tokens that were used, and how many."""
-    if not usage:
-        return
-    for kind, path in TOKENS.items():
-        value = usage
-        for name in path:
-            value = value.get(name) if isinstance(value, dict) else None
-        if isinstance(value, int) and value > 0:
-            yield kind, value

@@ -37,6 +37,7 @@ from ws_bridge.server.auth import LOCAL_OWNER
 from ws_bridge.server.client_rules import ClientRules
 from ws_bridge.server.rates import Rate, TokenRate
 from ws_bridge.server.shared_limits import SharedLimits
+from ws_bridge.server.spending import Spending
 from ws_bridge.types import Now
 
 Runs = Callable[[str, str], bool]  # whether the response of that id and owner is being generated
@@ -326,10 +327,13 @@ class MemoryClaim:
 class LimitedCreates:
     """``jobs.start`` within the quotas of the create's key: all transports start jobs here."""
 
-    def __init__(self, jobs: JobRegistry, quotas: Quotas, rules: ClientRules) -> None:
+    def __init__(
+        self, jobs: JobRegistry, quotas: Quotas, rules: ClientRules, spending: Spending
+    ) -> None:
         self._jobs = jobs
         self._quotas = quotas
         self._rules = rules
+        self._spending = spending
 
     def check_room(self, owner: str, size: int) -> None:
         """Raise ``RateLimited`` if there is no room for a create of so many bytes of memory."""
@@ -350,6 +354,7 @@ class LimitedCreates:
         self._rules.check_model(create.owner, create.request.model or "")
         if (found := await self._jobs.find_earlier(create)) is not None:
             return self._followed(found)
+        await self._spending.check(create.owner, create.request.model or "")
         await self._quotas.ask_store(create.owner)
         with self._quotas.response(create.owner, COPIES * create.size, claim) as held:
             own = held.size

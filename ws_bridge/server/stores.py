@@ -77,6 +77,7 @@ def stores_of(
         owners=owners,
         prefix=store.prefix,
         on_answered=on_answered,
+        wall=clock.wall,
     )
     conversations = RedisConversations(shared.scripts, ttl, codec, owners, limits)
     return shared, conversations, RedisCounters(shared.scripts, shared.worker)

@@ -17,12 +17,13 @@ Guarantees:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
 from ws_bridge.protocol.events import COMPLETED, INCOMPLETE, TERMINAL_STATUS, Event
+from ws_bridge.store.ledger import Booking, DayUsage
 from ws_bridge.types import Item, Json
 
 MAX_ANCESTORS = 16  # of a record: a long chain is read in few round trips
@@ -49,6 +50,9 @@ class Record:
     request: Json | None = None  # the create, for the server that continues it after a crash
     may_run_again: bool = False  # only readers of the store can have seen output
     input_makers: tuple[str, ...] = ()  # as `Turn.input_makers`
+    # What its usage is booked to; of what is read, a `Claim` alone has them.
+    key_name: str = ""  # "": not known, as in an earlier release's
+    entry: str = ""  # of the model table, as it was asked for
     unknown: Json = field(default_factory=dict)  # a newer release's fields: kept and ignored
 
 
@@ -93,6 +97,7 @@ class Write:
     side_data: Json | None = None  # what the maker must get back; no client gets it
     owner: str = ""  # the response's, where there are `item_ids`
     item_ids: Sequence[str] = ()  # by which `find_item` is to find the response
+    booking: Booking | None = None  # what the response used
 
     @property
     def final_side_data(self) -> Json | None:
@@ -103,6 +108,11 @@ class Write:
     def final_item_ids(self) -> Sequence[str]:
         """The ids of items, if the write ends a response that a chain can continue from."""
         return self.item_ids if self._is_end else ()
+
+    @property
+    def final_booking(self) -> Booking | None:
+        """What is booked, if the write ends the response."""
+        return self.booking if self.events and self.events[-1].is_terminal else None
 
     @property
     def _is_end(self) -> bool:
@@ -274,7 +284,8 @@ class Store(Protocol):
 
         Of each response all events are written or none. Idempotent by number: events that the log
         has are skipped. The terminal event has the final object: with it the response has ended for
-        every reader, for good, and its side data is stored.
+        every reader, for good, its side data is stored, and its booking is in the ledger: once,
+        however often the write is made.
         """
         ...
 
@@ -341,6 +352,25 @@ class Store(Protocol):
 
     async def release(self, lease: Lease) -> None:
         """Give up a lease: the response is overdue at once. No effect on another writer's lease."""
+        ...
+
+    async def book(self, number: int, bookings: Sequence[Booking]) -> None:
+        """Add to the ledger what responses used that are not stored: all of it, or nothing.
+
+        Idempotent by the number, which grows from call to call of this process: a number that was
+        booked changes nothing.
+        """
+        ...
+
+    async def read_usage(self, days: int, key: str | None = None) -> Sequence[DayUsage]:
+        """What was booked on the last ``days`` UTC days, today included: by day, key and model.
+
+        Of one key's name, or of all. What was acknowledged before is in it.
+        """
+        ...
+
+    async def read_spent(self, days: int, keys: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+        """What the same days cost, by key's name and day, in billionths of a USD."""
         ...
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -36,6 +36,8 @@ from ws_bridge.store.base import (
     Verdict,
     Write,
 )
+from ws_bridge.store.ledger import Booking, DayUsage
+from ws_bridge.store.memory_ledger import MemoryLedger
 from ws_bridge.stream import Stream
 from ws_bridge.types import Json
 
@@ -110,6 +112,7 @@ class MemoryStore:
         self._keys: dict[tuple[str, str], tuple[KeyHold, float]] = {}
         self._on_cancelled: Callable[[str], None] | None = None
         self._key = secrets.token_bytes(KEY_BYTES)
+        self._ledger = MemoryLedger(now)
 
     async def open(self) -> None:
         """See ``Store``: there is nothing to connect to."""
@@ -253,6 +256,18 @@ class MemoryStore:
         if entry is not None and entry.fence == lease.fence:
             entry.lease_until = self._now()
 
+    async def book(self, number: int, bookings: Sequence[Booking]) -> None:
+        """See ``Store``."""
+        self._ledger.book(number, bookings)
+
+    async def read_usage(self, days: int, key: str | None = None) -> Sequence[DayUsage]:
+        """See ``Store``."""
+        return self._ledger.read(days, key)
+
+    async def read_spent(self, days: int, keys: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+        """See ``Store``."""
+        return self._ledger.spent(days, keys)
+
     async def close(self) -> None:
         """See ``Store``: nothing is open."""
 
@@ -287,6 +302,7 @@ class MemoryStore:
         entry.side_data = write.final_side_data
         self._grow(entry, sum(len(event.text) for event in new) + side_data_size(entry.side_data))
         if new[-1].is_terminal:
+            self._ledger.add([write.booking] if write.booking else ())
             self._index(entry, write.final_item_ids)
             self._finish(entry)
         return Verdict.APPENDED

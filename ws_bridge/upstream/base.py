@@ -32,7 +32,7 @@ class Target:
     stall_seconds: float = 120.0  # the longest silence of the provider
     retries: int = 2  # before the first event only
     native_background: bool = False  # background runs in the provider's own background mode
-    report_cost: bool = False  # `usage.cost`, by litellm's prices
+    report_cost: bool = False  # `usage.cost`, by the model's prices
     drop_params: bool = (
         False  # leave out parameters that the provider does not know, instead of a 400
     )
@@ -45,6 +45,7 @@ class Target:
     account: str = ""  # differs for two keys of one provider, and reveals nothing of them
     entry: str = ""  # the name of its entry in the table, with the `*` as it is written there
     pass_traceparent: bool = False  # its provider gets the headers of W3C Trace Context
+    prices: PriceRow | None = None  # the operator's; None: litellm's
 
     # Of those above, and asked for a dozen times in each create.
     provider: str = field(init=False, repr=False, compare=False)  # "openai", "anthropic"
@@ -215,6 +216,10 @@ class Service(Upstream, TokenCounter, Protocol):
 
     def set_targets(self, targets: Sequence[Target]) -> None:
         """Expect requests for these from now on; what runs goes on as it began."""
+        ...
+
+    def prices_of(self, target: Target) -> PriceRow | None:
+        """The prices of a target's model; None if they are not known, or not yet."""
         ...
 
     def known_models(self, provider: str) -> Sequence[str]:

@@ -17,8 +17,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ws_bridge.config import Config, ModelEntry, Secrets, match_wildcard
+from ws_bridge.config.client_keys import key_rules
 from ws_bridge.errors import ConfigError, ModelNotFound
 from ws_bridge.upstream.base import Target
+from ws_bridge.upstream.prices import PriceRow
 from ws_bridge.upstream.profiles import CHAT_ONLY, profile_of
 
 LONGEST_STAR = 128  # characters; providers' names are shorter than half of that
@@ -41,6 +43,7 @@ class ModelRoute:
         return "*" in self.name
 
 
+PricesOf = Callable[[Target], PriceRow | None]
 REMEMBERED = 1024  # names; clients make up those of a wildcard
 
 
@@ -157,6 +160,7 @@ def _route(config: Config, entry: ModelEntry, secrets: Secrets) -> ModelRoute:
             f"key 'models.via' of '{entry.name}': litellm asks '{entry.model}' by another name: "
             "remove 'via'"
         )
+    price = entry.price.model_dump(exclude_none=True) if entry.price else None
     target = Target(
         name=entry.name,
         model=entry.model,
@@ -176,6 +180,7 @@ def _route(config: Config, entry: ModelEntry, secrets: Secrets) -> ModelRoute:
         most_bytes=config.limits.response_mib * 2**20,
         account=_account(entry.account or entry.api_key),
         entry=entry.name,
+        prices=PriceRow.of_million(price) if price else None,
     )
     return ModelRoute(entry.name, target, fallbacks=entry.fallbacks)
 
@@ -186,3 +191,24 @@ def _account(name: str) -> str:
     Equal for all entries of one account. It is stored with every response, as a part of `maker`.
     """
     return hashlib.sha256(name.encode()).hexdigest()[:8] if name else ""
+
+
+def unpriced(config: Config, table: ModelTable, prices_of: PricesOf) -> list[str]:
+    """The entries without a price that a name with a budget may ask for, a problem each.
+
+    Of a wildcard each name is looked at when it is asked for.
+    """
+    limited = {name: one for name, one in key_rules(config).items() if one.budget_usd is not None}
+    problems: dict[str, str] = {}
+    for name, rules in limited.items():
+        routes = (one for one in table.all if one.target and not one.is_wildcard)
+        groups = (table.candidates(one.name) for one in routes if rules.allows(one.name))
+        for target in (each for found in groups for group in found for each in group):
+            if prices_of(target) is None:
+                problems[target.entry] = (
+                    f"key 'models.price' of '{target.entry}': '{name}' has a budget and may ask "
+                    f"for it, and the price of '{target.model}' is not known: set "
+                    "'price = {input = …, output = …}' in USD for a million tokens, or remove "
+                    "'budget_usd'"
+                )
+    return list(problems.values())

@@ -1,6 +1,7 @@
 """What an answer cost: the wire's usage times the prices of its model (pure).
 
-Rule 1: prices are litellm's, in USD for one token; a model without prices has no cost.
+Rule 1: prices are the operator's, or else litellm's, in USD for one token; a model without prices
+has no cost.
 Rule 2: cached, written and reasoning tokens have their own price where there is one, and else the
 price of all input or output.
 Rule 3: where a long prompt costs more, the whole answer is at the higher price.
@@ -15,6 +16,7 @@ from typing import Any
 
 from ws_bridge.types import Json
 
+MILLION = 1_000_000
 _ABOVE = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
 
 
@@ -63,6 +65,13 @@ class PriceRow:
         steps = sorted(int(found[1]) for name in row if (found := _ABOVE.fullmatch(name)))
         above = ((k * 1000, Prices.of(row, f"_above_{k}k_tokens") or usual) for k in steps)
         return cls(usual, tuple(above))
+
+    @classmethod
+    def of_million(cls, prices: Mapping[str, float]) -> PriceRow:
+        """The operator's prices, in USD for a million tokens; some kinds may have none."""
+        into, out = prices["input"], prices["output"]
+        usual = {"cached": into, "cache_write": into, "reasoning": out} | dict(prices)
+        return cls(Prices(**{kind: price / MILLION for kind, price in usual.items()}))
 
     def cost(self, usage: Json) -> float:
         """USD of a Responses usage."""

@@ -24,6 +24,7 @@ from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.sealing import UNSIGNED, Sealer
 from ws_bridge.tracing import Traces
 from ws_bridge.upstream.base import Answer, Request, Target, Upstream
+from ws_bridge.upstream.prices import PriceRow
 
 if TYPE_CHECKING:
     from ws_bridge.upstream.assembly import Assembly, Step
@@ -97,13 +98,18 @@ class Router:
         parts = await self._started_parts()
         by_mode = parts.by_mode[request.target.mode]
         answer = await (parts.background if request.background else by_mode).open(request)
-        answer.prices = parts.prices_of(request.target)
+        answer.prices = self.prices_of(request.target)
         return answer
 
     async def count_tokens(self, request: Request) -> int:
         """See ``TokenCounter``."""
         parts = await self._started_parts()
         return await parts.counter.count_tokens(request)
+
+    def prices_of(self, target: Target) -> PriceRow | None:
+        """See ``Service``."""
+        parts = self._parts
+        return target.prices or (None if parts is None else parts.prices_of(target))
 
     def known_models(self, provider: str) -> Sequence[str]:
         """See ``Service``."""

@@ -13,6 +13,7 @@ from ws_bridge.protocol.response import no_usage, strict_usage
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import ABANDONED, COMPLETE, Answer, Request, Upstream
 from ws_bridge.upstream.errors import NO_SUMMARY, SUMMARY_FAILED, truncated
+from ws_bridge.upstream.prices import PriceRow
 
 # A summary is text: no tools to call, no format to keep.
 KEPT = ("instructions", "reasoning", "max_output_tokens", "service_tier")
@@ -20,10 +21,11 @@ KEPT = ("instructions", "reasoning", "max_output_tokens", "service_tier")
 
 @dataclass(frozen=True, slots=True)
 class SummaryAnswer:
-    """The summary's text, and its usage."""
+    """The summary's text, its usage, and the prices of the target that wrote it."""
 
     text: str
     usage: Json
+    prices: PriceRow | None = None
 
 
 async def summarise(upstream: Upstream, request: Request) -> SummaryAnswer:
@@ -46,7 +48,7 @@ async def summarise(upstream: Upstream, request: Request) -> SummaryAnswer:
     )
     if not text:
         raise UpstreamError(NO_SUMMARY)
-    return SummaryAnswer(text, strict_usage(response.get("usage")) or no_usage())
+    return SummaryAnswer(text, strict_usage(response.get("usage")) or no_usage(), answer.prices)
 
 
 async def _final(answer: Answer) -> Json:

@@ -14,6 +14,7 @@ from ws_bridge.store.redis.codec import (
     CODEC,
     ENTRY_BYTES,
     ENTRY_EVENTS,
+    LATER,
     SMALL,
     ZLIB,
     Codec,
@@ -23,11 +24,13 @@ from ws_bridge.store.redis.codec import (
     decode_final,
     decode_json,
     decode_makers,
+    decode_payer,
     decode_record,
     decode_side_data,
     decompress,
     encode_entries,
     encode_makers,
+    encode_payer,
     encode_record,
     encode_side_data,
     parse_json,
@@ -98,8 +101,12 @@ def test_a_record_comes_back():
 
 KEPT = record(ancestors=("resp_1",), request={"model": "m"}, input_makers=("openai|",))
 FIELDS = json.loads(json.dumps(asdict(KEPT)))
-del FIELDS["unknown"], FIELDS["input_makers"]  # that is no part of the value
+for own in ("unknown", *LATER):  # they are no part of the value
+    del FIELDS[own]
 NEEDED = ("id", "owner", "input", "maker")
+
+
+PAYER = {"key_name": "team-a", "entry": "gpt-*"}
 
 
 def packed(value):
@@ -301,3 +308,14 @@ def test_an_input_that_the_client_alone_wrote_has_no_makers_to_store():
 def test_makers_in_another_form_are_unreadable(wrong):
     with pytest.raises(Unreadable):
         decode_makers(packed(wrong))
+
+
+def test_what_its_usage_is_booked_to_is_one_value():
+    kept, keys = record(**PAYER), keys_of("resp_1")
+    assert decode_payer(encode_payer(kept)) == ("team-a", "gpt-*")
+    assert (encode_payer(record()), decode_payer(b"")) == (b"", ("", ""))
+    codec = Codec(Cipher((b"s" * 32,)))
+    assert decode_payer(encode_payer(kept, codec, keys.payer), codec, keys.payer)[0] == "team-a"
+    for wrong in (["a"], {"a": "b"}, ["a", 1], None):
+        with pytest.raises(Unreadable):
+            decode_payer(packed(wrong))

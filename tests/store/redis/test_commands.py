@@ -38,7 +38,7 @@ from ws_bridge.store.redis.scripts import APPEND
 KEPT = record()
 NAMES = (
     *("id", "worker", "fence", "first", "last", "lease", "ttl", "status", "final"),
-    *("output", "gap", "upstream", "channels", "record", "side"),
+    *("output", "gap", "upstream", "channels", "record", "side", "booked"),
 )
 
 

@@ -40,6 +40,7 @@ from ws_bridge.store.redis.codec import ENCRYPTED, Codec, decompress, encode_ent
 from ws_bridge.store.redis.conversations import RedisConversations
 from ws_bridge.store.redis.health import SHARED_KEY
 from ws_bridge.store.redis.keys import idempotency_key, keys_of
+from ws_bridge.store.redis.ledger import FIRST_DAY_KEY
 from ws_bridge.store.redis.scripts import HOLD
 
 ONE, TWO = b"1" * 32, b"2" * 32
@@ -110,7 +111,7 @@ async def one_of_each(store, canary, owner="alice"):
     done = record(owner, input=tuple(items))
     makers = {"request": {"instructions": canary}, "input_makers": (canary,)}
     runs = record(owner, input=tuple(items), **makers)
-    for one in (done, runs):
+    for one in (done, runs, record(owner, key_name=canary, entry=canary)):
         await store.create(one)
     events = events_of(done, canary, canary)
     await write(store, done, *events, side_data={"a": canary})
@@ -125,12 +126,12 @@ async def values_of(store):
     """Every value of the server that has content, each as it is kept."""
     client = store._client
     found = []
-    for key in await client.keys("*"):
+    for key in set(await client.keys("*")) - {FIRST_DAY_KEY.encode()}:  # a day is no content
         kind = await client.type(key)
         if kind == b"string":
             found.append(await client.get(key))
         elif kind == b"hash":
-            found += [value for value in await client.hmget(key, "md", "side", "im") if value]
+            found += [value for value in await client.hmget(key, "md", "side", "im", "pa") if value]
         elif kind == b"list":
             found += [one.partition(b"\n")[2] for one in await client.lrange(key, 0, -1)]
         elif kind == b"stream":

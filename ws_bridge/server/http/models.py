@@ -12,12 +12,15 @@ from aiohttp import web
 
 from ws_bridge.clock import Clock
 from ws_bridge.jobs.lineage import build_chain
+from ws_bridge.jobs.observe import cost_of
 from ws_bridge.jobs.registry import JobRegistry
+from ws_bridge.jobs.usage import UsageRecorder, usage_booking
 from ws_bridge.protocol.sealing import Sealer
-from ws_bridge.server.auth import OWNER
+from ws_bridge.server.auth import KEY_NAME, OWNER
 from ws_bridge.server.client_rules import ClientRules
 from ws_bridge.server.http.json import read_create, read_json
 from ws_bridge.server.json_responses import json_response
+from ws_bridge.server.spending import Spending
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import FindTarget, Request, TokenCounter, Upstream
 from ws_bridge.upstream.summary import summarise
@@ -42,6 +45,8 @@ class ModelRoutes:
         jobs: JobRegistry,
         sealer: Sealer,
         clock: Clock,
+        spending: Spending,
+        usage: UsageRecorder,
     ) -> None:
         self._names = names
         self._find_target = find_target
@@ -51,6 +56,8 @@ class ModelRoutes:
         self._jobs = jobs
         self._sealer = sealer
         self._clock = clock
+        self._spending = spending
+        self._usage = usage
         self._started_at = int(clock.wall())
         self._counting: defaultdict[str, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(LARGE_COUNTS)
@@ -91,7 +98,12 @@ class ModelRoutes:
 
     async def compact(self, request: web.Request) -> web.Response:
         """The conversation as one compaction item, which this bridge accepts back as input."""
-        summary = await summarise(self._upstream, await self._read_request(request))
+        asked = await self._read_request(request)
+        await self._spending.check(request[OWNER], asked.target.name)
+        summary = await summarise(self._upstream, asked)
+        cost = cost_of(summary.usage, summary.prices)
+        entry = asked.target.entry or asked.target.name
+        await self._usage.book(usage_booking(request[KEY_NAME], entry, summary.usage, cost))
         compaction: Json = {
             "id": "cmp_" + secrets.token_hex(24),
             "object": "response.compaction",

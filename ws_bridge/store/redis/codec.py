@@ -44,6 +44,7 @@ RECORD_FIELDS: dict[str, tuple[type, ...]] = {
     "may_run_again": (bool,),
 }
 TUPLES = ("input", "ancestors")
+LATER = ("input_makers", "key_name", "entry")  # they have values of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +164,13 @@ def _texts(value: Any) -> list[str]:
 def encode_record(record: Record, codec: Codec = CODEC, key: str = "") -> bytes:
     """A record as one value, with the fields that a newer release has written into it.
 
-    It is without the makers of its input: a release before them would refuse the value.
+    It is without what a release before would refuse the value for: the makers of its input, and
+    who pays for it.
     """
     known = {one.name: getattr(record, one.name) for one in fields_of(record)}  # no item is copied
     unknown = known.pop("unknown")
-    del known["input_makers"]
+    for name in LATER:
+        del known[name]
     return codec.encode(orjson.dumps(known | unknown), key)
 
 
@@ -202,6 +205,20 @@ def decode_makers(value: bytes, codec: Codec = CODEC, key: str = "") -> tuple[st
     if not isinstance(makers, list) or not all(isinstance(one, str) for one in makers):
         raise Unreadable("makers")
     return tuple(makers)
+
+
+def encode_payer(record: Record, codec: Codec = CODEC, key: str = "") -> bytes:
+    """Under which key's name and which model its usage is booked; b"" where that is not known."""
+    payer = [record.key_name, record.entry]
+    return codec.encode(orjson.dumps(payer), key) if record.key_name else b""
+
+
+def decode_payer(value: bytes, codec: Codec = CODEC, key: str = "") -> tuple[str, str]:
+    """The key's name and the model that were encoded. Raises ``Unreadable``."""
+    match decode_json(value, codec, key) if value else ["", ""]:
+        case [str(key_name), str(entry)]:
+            return key_name, entry
+    raise Unreadable("payer")
 
 
 def _event(fields: Any, text: bytes) -> Event:

@@ -34,6 +34,7 @@ from ws_bridge.store.redis.codec import (
     record_size,
 )
 from ws_bridge.store.redis.keys import CHANNEL_PREFIX, item_key, keys_of
+from ws_bridge.store.redis.ledger import booking_of
 from ws_bridge.store.redis.scripts import APPEND, INDEX, READ, ScriptCall
 from ws_bridge.types import Json
 
@@ -66,12 +67,18 @@ END_OF_LOG = 2**52  # a cursor beyond every log: the page has no events from the
 # Append
 
 
-async def append_call(write: Write, worker: str, times: Times, codec: Codec) -> ScriptCall:
-    """The one call that makes a write, the end of the response included."""
+async def append_call(
+    write: Write, worker: str, times: Times, codec: Codec, day: str = ""
+) -> ScriptCall:
+    """The one call that makes a write, the end of the response included.
+
+    ``day`` is the UTC day on which its booking counts.
+    """
     values = HEAVY if len(write.events) > MANY_EVENTS else 0
     size = sum([len(event.text) for event in write.events])
     size += record_size(write.record) if write.record else 0
-    return await aside(partial(_append_call, write, worker, times, codec), values=values, size=size)
+    call = partial(_append_call, write, worker, times, codec, day)
+    return await aside(call, values=values, size=size)
 
 
 def index_calls(write: Write, ttl_ms: int) -> list[ScriptCall]:
@@ -99,15 +106,16 @@ def decode_receipt(answer: Any) -> Receipt:
     return Receipt(VERDICTS[code], last, bool(cancelled), bool(followed))
 
 
-def _append_call(write: Write, worker: str, times: Times, codec: Codec) -> ScriptCall:
+def _append_call(write: Write, worker: str, times: Times, codec: Codec, day: str) -> ScriptCall:
     lease_ms, running_ms, ttl_ms = times
     events, lease, keys = write.events, write.lease, keys_of(write.lease.id)
     side_data = write.final_side_data
     final = events[-1] if events and events[-1].is_terminal else None
     entries = encode_entries(events[:-1] if final else events, codec, keys.events)
+    ledger_keys, booked = booking_of(write, day)
     return ScriptCall(
         APPEND,
-        (keys.meta, keys.events, keys.final, keys.input, keys.leases),
+        (keys.meta, keys.events, keys.final, keys.input, keys.leases, *ledger_keys),
         (
             *(lease.id, worker, lease.fence),
             *(events[0].number if events else 0, events[-1].number if events else -1),
@@ -117,6 +125,7 @@ def _append_call(write: Write, worker: str, times: Times, codec: Codec) -> Scrip
             *(write.upstream_id, CHANNEL_PREFIX),
             encode_record(write.record, codec, keys.input) if write.record else "",
             encode_side_data(side_data, codec, keys.side) if side_data else "",
+            *(len(booked), *booked),
             *(part for entry in entries for part in entry),
         ),
     )

@@ -45,6 +45,11 @@ class ResponseKeys:
         """The same for who made the items of its input, another field."""
         return f"{self.meta}:im"
 
+    @property
+    def payer(self) -> str:
+        """The same for the key's name and the model that its usage is booked to, another field."""
+        return f"{self.meta}:pa"
+
 
 def is_id(text: str) -> bool:
     """Whether it may be an id; nothing else becomes a part of a key."""
@@ -91,6 +96,26 @@ def conversation_keys(conversation_id: str) -> tuple[str, str, str]:
     tag = _tag(partition_of(conversation_id))
     meta, items, index = (f"{tag}:{kind}:{conversation_id}" for kind in ("c", "ci", "cx"))
     return meta, items, index
+
+
+def usage_key(partition: int, day: str, name: str) -> str:
+    """The key of a partition's part of what a key's name used on a day."""
+    return f"{_tag(partition)}:u:{day}:{name}"
+
+
+def spent_key(partition: int, day: str) -> str:
+    """The key of a partition's part of what a day cost, by the keys' names."""
+    return f"{_tag(partition)}:us:{day}"
+
+
+def day_sum_key(day: str) -> str:
+    """The key of what was used on a day that is over, by the keys' names."""
+    return f"{_tag(partition_of(day))}:ud:{day}"
+
+
+def booked_key(worker: str) -> str:
+    """The key of the number of the last bookings that a worker made by themselves."""
+    return f"{_tag(partition_of(worker))}:ub:{worker}"
 
 
 def lease_index(partition: int) -> str:

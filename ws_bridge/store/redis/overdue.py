@@ -25,6 +25,7 @@ from ws_bridge.store.redis.codec import (
     ENCRYPTED,
     Codec,
     decode_makers,
+    decode_payer,
     decode_record,
     encode_record,
 )
@@ -96,18 +97,19 @@ class OverdueResponses:
         if isinstance(answer, ResponseError):
             await self._set_aside(response_id, answer)
             return None
-        code, fence, last, cancelled, upstream_id, owner, makers = answer
+        code, fence, last, cancelled, upstream_id, owner, makers, payer = answer
         if code not in (1, -1):
             return None
         try:
             record, is_known = await self._read_record(response_id, owner.decode(), makers)
+            key_name, entry = self._payer(response_id, payer)
             events, is_whole = await self._read_log(response_id, owner.decode(), last)
         except NotDecrypted:
             log.error("claim_not_decrypted id=%s: left to a server that can", response_id)  # noqa: TRY400 - no content
             return None
         return Claim(
             lease=Lease(response_id, fence),
-            record=record,
+            record=replace(record, key_name=key_name, entry=entry),
             events=events,
             is_cancelled=bool(cancelled),
             may_run=code == 1 and is_whole and is_known,
@@ -227,6 +229,16 @@ class OverdueResponses:
         await self._execute(self._client.set(self._stored(key), value, px=INDEX_MS))
         await self._execute(self._client.hdel(self._stored(keys.meta), "im"))
         return record, False
+
+    def _payer(self, response_id: str, value: bytes) -> tuple[str, str]:
+        """What its usage is booked to; nothing, where that cannot be decoded."""
+        try:
+            return decode_payer(value, self._codec, keys_of(response_id).payer)
+        except NotDecrypted:
+            raise
+        except Unreadable:
+            log.error("payer_broken id=%s: its usage is not booked", response_id)  # noqa: TRY400 - no content
+            return "", ""
 
     async def _execute(self, command: Awaitable[Any]) -> Any:
         """The answer to a plain command. Raises ``ResponseError`` for a refusal."""

@@ -69,9 +69,10 @@ CREATE, APPEND, CLAIM, READ, FOLLOW = map(Script, ("create", "append", "claim", 
 CANCEL, DELETE, RELEASE, OVERDUE = map(Script, ("cancel", "delete", "release", "overdue"))
 CONVERSE, KEEP, INDEX, HOLD = map(Script, ("converse", "keep", "index", "hold"))
 COUNT = Script("count")
+BOOK, TALLY, SETTLE = map(Script, ("book", "tally", "settle"))
 ALL = (
     *(CREATE, APPEND, CLAIM, READ, FOLLOW, CANCEL, DELETE, RELEASE, OVERDUE),
-    *(CONVERSE, KEEP, INDEX, HOLD, COUNT),
+    *(CONVERSE, KEEP, INDEX, HOLD, COUNT, BOOK, TALLY, SETTLE),
 )
 
 

@@ -8,14 +8,17 @@ Rule 3: every key expires.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from redis.exceptions import ResponseError
 
+from ws_bridge.errors import StoreUnavailable
 from ws_bridge.pacing import aside
 from ws_bridge.protocol.events import Event
 from ws_bridge.protocol.output.received import items_of
@@ -31,12 +34,14 @@ from ws_bridge.store.base import (
     Verdict,
     Write,
 )
+from ws_bridge.store.ledger import Booking, DayUsage, day_of
 from ws_bridge.store.redis import scripts as lua
 from ws_bridge.store.redis.codec import (
     CODEC,
     Codec,
     encode_entries,
     encode_makers,
+    encode_payer,
     encode_record,
     record_size,
 )
@@ -57,6 +62,7 @@ from ws_bridge.store.redis.connect import RedisAddress, connect
 from ws_bridge.store.redis.health import StoreHealth
 from ws_bridge.store.redis.idempotency import IdempotencyKeys
 from ws_bridge.store.redis.keys import CHANNEL_PREFIX, is_id, item_key, keys_of
+from ws_bridge.store.redis.ledger import RedisLedger
 from ws_bridge.store.redis.overdue import OverdueResponses
 from ws_bridge.store.redis.scripts import OnAnswered, ScriptCall, Scripts
 from ws_bridge.store.redis.snapshots import RunningSnapshots
@@ -123,6 +129,8 @@ class Logs:
 class RedisStore:
     """A ``Store``. ``now`` is monotonic; ``worker`` names this process, and never another one.
 
+    ``wall`` tells the days of the ledger, in seconds since the epoch.
+
     ``prefix`` goes before every stored name. ``on_answered`` is called with the name of a script
     and the seconds of its round trip.
     """
@@ -139,6 +147,7 @@ class RedisStore:
         owners: Owners | None = None,
         prefix: str = "",
         on_answered: OnAnswered = lambda *_: None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.worker = worker or secrets.token_hex(8)
         self._codec = codec
@@ -156,6 +165,8 @@ class RedisStore:
             worker=self.worker,
             lease_ms=self._lease_ms,
         )
+        self._wall = wall
+        self._ledger = RedisLedger(self.scripts, self.worker, wall)
         self._idempotency = IdempotencyKeys(self.scripts, codec, self._owners)
         self._snapshots = RunningSnapshots(now)
         self._callbacks: dict[str, Callable[[str], None]] = {}
@@ -165,7 +176,11 @@ class RedisStore:
     async def open(self) -> None:
         """See ``Store``: a server that is away is no error, one that does not fit is."""
         await self._health.check()
-        bodies = (self.scripts.standstill.run, self._subscriptions.run, self._health.run)
+        if self._health.is_checked:
+            with contextlib.suppress(StoreUnavailable):
+                await self._ledger.begin()
+        parts = (self.scripts.standstill, self._subscriptions, self._health, self._ledger)
+        bodies: list[Callable[[], Awaitable[None]]] = [part.run for part in parts]
         self._tasks = [asyncio.create_task(run_for_ever(body)) for body in bodies]
 
     def is_available(self) -> bool:
@@ -202,7 +217,8 @@ class RedisStore:
             lua.CREATE,
             (keys.meta, keys.events, keys.input, keys.leases),
             *(record.id, record.owner, self.worker, fence, self._lease_ms, self._running_ms),
-            *(encoded, successor, encode_makers(record, self._codec, keys.makers), last),
+            *(encoded, successor, encode_makers(record, self._codec, keys.makers)),
+            *(encode_payer(record, self._codec, keys.payer), last),
             *(part for entry in entries for part in entry),
         )
         return Lease(record.id, fence)
@@ -332,6 +348,18 @@ class RedisStore:
         """See ``Store``."""
         await self._overdue.release(lease)
 
+    async def book(self, number: int, bookings: Sequence[Booking]) -> None:
+        """See ``Store``."""
+        await self._ledger.book(number, bookings)
+
+    async def read_usage(self, days: int, key: str | None = None) -> Sequence[DayUsage]:
+        """See ``Store``."""
+        return await self._ledger.read_usage(days, key)
+
+    async def read_spent(self, days: int, keys: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+        """See ``Store``."""
+        return await self._ledger.read_spent(days, keys)
+
     async def close(self) -> None:
         """See ``Store``."""
         for task in self._tasks:
@@ -346,7 +374,8 @@ class RedisStore:
 
     async def _append(self, writes: Sequence[Write]) -> list[Receipt]:
         times = (self._lease_ms, self._running_ms, self._ttl_ms)
-        calls = [await append_call(write, self.worker, times, self._codec) for write in writes]
+        given, day = (self.worker, times, self._codec), day_of(self._wall())
+        calls = [await append_call(write, *given, day) for write in writes]
         index = [call for write in writes for call in index_calls(write, self._ttl_ms)]
         answers = await self.scripts.call_all([*index, *calls])
         errors = [answer for answer in answers[: len(index)] if isinstance(answer, ResponseError)]

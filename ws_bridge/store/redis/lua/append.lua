@@ -1,13 +1,17 @@
 -- append: append events to the log and renew the lease; the terminal event ends the response.
 --
 -- KEYS  1 meta (hash)   2 events (stream)   3 final event (string)   4 input   5 lease index (zset)
+--       with a booking: 6 the day's usage of the key's name (hash)   7 what the day cost (hash)
 -- ARGV  1 id   2 worker   3 fence   4 first number   5 last number (first - 1: only renew)
 --       6 lease (ms)   7 ttl (ms)   8 terminal status or ''   9 final event (compressed) or ''
 --       10 '1': output is in it   11 '1': the numbers before the first are lost for good
 --       12 the provider's id or ''   13 prefix of a worker's channel
 --       14 the new record (compressed), or ''
 --       15 the side data that goes with the end (compressed), or ''
---       16… the entries, each as its last number and its payload
+--       16 how many arguments the booking has: 0, or more; these are the next ones:
+--          its ttl (ms)   the key's name   the cost (billionths of a USD)
+--          … the fields of KEYS 6, each as its name and what is added
+--       … the entries, each as its last number and its payload
 -- Returns {code, last, cancel, followed}
 --    1  written; last = the log's new last number
 --    0  duplicate: the log has every number (the answer to an earlier try was lost); a running
@@ -21,6 +25,7 @@
 -- the duplicate before the terminal check (the retry of the end itself must succeed).
 -- The log is rewritten in full entries when the end comes with all events from number 0 on.
 -- The final event is not in the log: readers find it in its own key.
+-- The booking is made with the end and with no other write, so once. It never holds up the end.
 -- An entry's id is <its last number + 1>-0: after `cursor` come the entries of XRANGE (<cursor + 1>.
 
 local m = redis.call('HMGET', KEYS[1], 'f', 'wk', 'n', 'st', 'cx', 'fl', 'fw')
@@ -51,7 +56,7 @@ if is_new then
   local fits = first == last + 1 or rewrite or (ARGV[11] == '1' and first > last)
   if not fits then return {-4, last, cancel, followed} end -- guard: gap
   if rewrite then redis.call('DEL', KEYS[2]) end
-  for i = 16, #ARGV, 2 do
+  for i = 17 + ARGV[16], #ARGV, 2 do
     redis.call('XADD', KEYS[2], (ARGV[i] + 1) .. '-0', 'e', ARGV[i + 1])
   end
   redis.call('HSET', KEYS[1], 'n', ARGV[5])
@@ -67,6 +72,11 @@ if ends then
   redis.call('HDEL', KEYS[1], 'rr', 'vi', 'up', 'cx', 'fl', 'fw') -- of no use after the end
   if ARGV[15] ~= '' then redis.call('HSET', KEYS[1], 'side', ARGV[15]) end
   redis.call('ZREM', KEYS[5], ARGV[1])
+  if KEYS[6] then
+    for i = 20, 16 + ARGV[16], 2 do redis.pcall('HINCRBY', KEYS[6], ARGV[i], ARGV[i + 1]) end
+    redis.pcall('HINCRBY', KEYS[7], ARGV[18], ARGV[19])
+    for i = 6, 7 do redis.pcall('PEXPIRE', KEYS[i], ARGV[17]) end
+  end
 else
   redis.call('HSET', KEYS[1], 'lx', string.format('%.0f', expiry))
   redis.call('ZADD', KEYS[5], expiry, ARGV[1])
