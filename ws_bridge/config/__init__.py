@@ -1,6 +1,6 @@
 """config.toml, the environment and the command line → one frozen value: ``Settings``."""
 
-from ws_bridge.config.load import DEMO_TOML, load, load_key
+from ws_bridge.config.load import load, load_key
 from ws_bridge.config.model import Config, Limits, ModelEntry, Secrets, match_wildcard
 from ws_bridge.config.settings import (
     PLAIN,
@@ -11,7 +11,6 @@ from ws_bridge.config.settings import (
 )
 
 __all__ = [
-    "DEMO_TOML",
     "PLAIN",
     "ClientKey",
     "Config",
