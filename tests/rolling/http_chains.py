@@ -31,10 +31,11 @@ class SseChain(Chain):
                 async with aclosing(events_of(answer)) as texts:
                     async for text in texts:
                         yield text
+        except aiohttp.ClientError:
+            self.closes["cut"] += 1
+            raise
         finally:
-            if not turn.end:
-                self.closes["cut"] += 1
-                self.repeats += not turn.texts
+            self.repeats += not turn.texts
 
 
 @dataclass
