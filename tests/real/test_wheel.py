@@ -49,18 +49,21 @@ class Installed:
         self.environ = {"PATH": f"{folder}/venv/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
         self.environ |= {"TMPDIR": str(self.writable), "PYTHONUNBUFFERED": "1"}
         run(sys.executable, "-m", "venv", folder / "build")
-        run(sys.executable, "-m", "venv", folder / "venv")
-        self._pip("build", "--require-hashes", "-r", DEPLOY / "requirements-build.txt")
+        run(sys.executable, "-m", "venv", "--without-pip", folder / "venv")
+        self._install("build", "--require-hashes", "-r", DEPLOY / "requirements-build.txt")
         built = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, ROOT)
-        run(folder / "build/bin/python", "-m", "pip", *built)
+        run(folder / "build/bin/pip", *built)
         (self.wheel,) = folder.glob("ws_bridge-*.whl")
-        self._pip("venv", "--require-hashes", "-r", DEPLOY / "requirements.txt")
-        self._pip("venv", "--no-deps", self.wheel)
+        binary = ("--only-binary", ":all:", "--no-compile")
+        self._install("venv", *binary, "--require-hashes", "-r", DEPLOY / "requirements.txt")
+        self._install("venv", *binary, "--no-deps", self.wheel)
+        compiled = ("-q", "-j", "2", "--invalidation-mode", "unchecked-hash", folder / "venv/lib")
+        run(folder / "venv/bin/python", "-m", "compileall", *compiled)
 
-    def _pip(self, environment, *arguments):
-        python = self.folder / environment / "bin/python"
-        quiet = ("--quiet", "--disable-pip-version-check")
-        run(python, "-m", "pip", "install", *quiet, *arguments)
+    def _install(self, environment, *arguments):
+        python = ("--python", self.folder / environment / "bin/python")
+        quiet = ("--quiet", "--disable-pip-version-check", "--no-cache-dir")
+        run(self.folder / "build/bin/pip", *python, "install", *quiet, *arguments)
 
     @property
     def program(self):
