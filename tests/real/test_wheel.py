@@ -96,6 +96,7 @@ class Served:
     def __enter__(self):
         until(self._is_ready, "it is ready")
         self.ready_after = time.monotonic() - self.began
+        self.ready_cpu = self.cpu_seconds()
         return self
 
     def __exit__(self, *_):
@@ -123,9 +124,22 @@ class Served:
         command = [self._installed.program, *arguments]
         return beside(self.process.pid, command, self.environ, timeout=HANG_SECONDS, **options)
 
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def resident_mib(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) // 1024
+
+
+def figures(installed, served):
+    """Sizes, the start and the memory, in a line."""
+    sizes = (installed.wheel.stat().st_size // 1024, size(installed.folder / "venv") // MIB)
+    start = (served.ready_after, served.ready_cpu, served.resident_mib())
+    return "\n  wheel {} KiB, environment {} MiB, ".format(
+        *sizes
+    ) + "ready after {:.1f} s ({:.1f} s of CPU), resident {} MiB".format(*start)
 
 
 def test_it_serves_chats_and_reloads_as_nobody_where_one_folder_can_be_written(installed, capsys):
@@ -152,11 +166,7 @@ def test_it_serves_chats_and_reloads_as_nobody_where_one_folder_can_be_written(i
         reloaded = served.command("reload", "--socket", control)
         assert (reloaded.stdout, reloaded.stderr) == ("reloaded generation=2\n", "")
         with capsys.disabled():
-            print(  # noqa: T201 - figures for docs/operations.md
-                f"\n  wheel {installed.wheel.stat().st_size // 1024} KiB, environment "
-                f"{size(installed.folder / 'venv') // MIB} MiB, ready after "
-                f"{served.ready_after:.1f} s, resident {served.resident_mib()} MiB"
-            )
+            print(figures(installed, served))  # noqa: T201 - for docs/operations.md
         assert served.process.terminate() == 0
 
 
