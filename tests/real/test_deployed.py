@@ -11,7 +11,7 @@ from support.redis_servers import Node, Process, until, valkey_binary
 from support.tcp_proxy import ReservedPort
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-READY = '"word":"ready"'
+READY = '"word": "ready"'
 SECRETS = {"client-keys": "a-client", "store-password": "of-the-store", "metrics-key": "a-scraper"}
 
 

@@ -6,12 +6,15 @@ clients, and a user with the rights of docs/operations.md.
 """
 
 import asyncio
+import contextlib
 import json
 import sys
 from contextlib import AsyncExitStack, aclosing
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from rolling.chains import events_of
 from rolling.rounds import table, two_servers_behind
 from store.guarded import PASSWORD, PREFIX, Guarded
@@ -25,10 +28,10 @@ CLIENTS = 50
 GATED = "native-gate4-held"  # the provider waits before its event 4
 SENT = 3  # events that are sent before
 
-pytestmark = [
-    pytest.mark.timeout(1800),
-    pytest.mark.parametrize("proxies", [Nginx, HaProxy, Caddy], ids=lambda one: one.program),
-]
+pytestmark = pytest.mark.timeout(1800)
+all_proxies = pytest.mark.parametrize(
+    "proxies", [Nginx, HaProxy, Caddy], ids=lambda one: one.program
+)
 
 
 def need(proxies):
@@ -81,6 +84,7 @@ async def follower_texts(session, url, response_id):
             yield text
 
 
+@all_proxies
 async def test_events_pass_while_the_answer_goes_on_by_socket_stream_and_poll(proxies):
     """The provider holds its answer: what it has said so far is there, on every way."""
     need(proxies)
@@ -119,6 +123,39 @@ async def test_events_pass_while_the_answer_goes_on_by_socket_stream_and_poll(pr
         assert follower.events == stream.events
 
 
+@contextlib.asynccontextmanager
+async def answering(number, status, asked):
+    """A server that is ready, and answers each request so."""
+
+    async def answer(request):
+        if request.path == "/readyz":
+            return web.Response()
+        asked.append((number, await request.text()))
+        return web.json_response({"number": number}, status=status)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        yield server.port
+
+
+@pytest.mark.parametrize("proxies", [Nginx, HaProxy], ids=lambda one: one.program)
+async def test_what_a_server_that_drains_refuses_is_asked_of_the_other(proxies):
+    """A create too, since nothing was begun. If both refuse, the client is told so."""
+    need(proxies)
+    asked = []
+    async with answering(0, 503, asked) as first, answering(1, 200, asked) as second:
+        for ports, status in (((first, second), 200), ((first, first), 503)):
+            with await asyncio.to_thread(proxies(ports).__enter__) as proxy:
+                for _ in range(4):
+                    url = f"{proxy.url}/v1/responses"
+                    async with aiohttp.request("POST", url, data="a create") as answer:
+                        assert answer.status == status
+    assert (0, "a create") in asked[:4]
+    assert {text for _, text in asked} == {"a create"}
+
+
+@all_proxies
 async def test_fifty_clients_lose_nothing_by_a_reload_and_a_rolling_restart(proxies, tmp_path):
     """A reload cuts nobody off, and a restart ends no turn.
 
