@@ -1,11 +1,12 @@
 # Everything happens in .venv; nothing is installed outside of it but, for the tests as root on
-# Debian, what they drive: the packages chromium, curl, prometheus, nodejs with npm, and redis-server
+# Debian, what they drive: Chromium, curl, Node with npm, proxies, Prometheus, Redis, systemd
 # (`.ci/packages`).
 PYTHON ?= python3
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: serve test test-real test-lowest coverage bench soak scale faults autobahn try-clients lint
-.PHONY: packages clean
+# `lock` writes what deploy/ installs, with hashes, within the constraints of the tests.
+.PHONY: packages lock clean
 
 serve: .venv/.serve
 	.venv/bin/ws-bridge serve --config config.toml
@@ -96,6 +97,16 @@ test-lowest: .venv-lowest/.installed
 	.venv-generator/bin/python $(PIP) 'openapi-python-client==0.29.1'
 	touch $@
 
+LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
+lock: .venv-lock/.installed
+	.venv-lock/bin/uv $(LOCK) -c .ci/constraints.txt --extra encrypt pyproject.toml -o deploy/requirements.txt
+	echo hatchling | .venv-lock/bin/uv $(LOCK) -c .ci/constraints.txt - -o deploy/requirements-build.txt
+
+.venv-lock/.installed:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python $(PIP) uv
+	touch $@
+
 .venv-peers/.installed:
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python $(PIP) 'litellm[proxy]==1.110.2'
@@ -106,5 +117,5 @@ packages:
 	@.ci/packages
 
 clean:
-	rm -rf .venv .venv-lowest .venv-peers .venv-clients .venv-node .venv-generator .venv-autobahn
+	rm -rf .venv .venv-lowest .venv-peers .venv-clients .venv-node .venv-generator .venv-autobahn .venv-lock
 	rm -rf .coverage .pytest_cache .mypy_cache .ruff_cache

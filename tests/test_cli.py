@@ -29,7 +29,7 @@ def environ(**more):
     return kept | more
 
 
-def run(*arguments, **more):
+def run(*arguments, cwd=None, **more):
     command = [sys.executable, "-m", "ws_bridge", *arguments]
     return subprocess.run(  # noqa: S603 - our own program
         command,
@@ -37,6 +37,7 @@ def run(*arguments, **more):
         text=True,
         timeout=HANG_SECONDS,
         env=environ(**more),
+        cwd=cwd,
         check=False,
     )
 
@@ -214,6 +215,14 @@ def test_a_new_key_is_shown_once_with_its_line():
     assert f'  [[keys]]\n  name = "web"\n  sha256 = "{digest}"\n' in ended.stdout
     refused = run("keys", "new", "two words")
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+
+
+def test_without_a_file_the_package_s_own_is_used_and_named(tmp_path):
+    ended = run("check", "--offline", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith(f"ok   the models of {REPOSITORY / 'config.toml'} (")
+    (tmp_path / "config.toml").write_text(ONLY_DEMO)
+    assert run("check", "--offline", cwd=tmp_path).stdout.startswith("ok   config.toml:")
 
 
 def test_check_finds_what_serve_would_and_asks_the_models_all_the_same(config):

@@ -49,15 +49,25 @@ def alerts(page: str) -> list[dict[str, str]]:
     ]
 
 
-def test_alerts_are_on_series_of_the_page():
-    page = PAGE.read_text(encoding="utf-8")
+def series(page: str) -> dict[str, set[str]]:
+    """The labels of each metric that the page has."""
     section = page.partition("\n## Metrics\n")[2].partition("\n## ")[0]
     table, _, own = section.partition("\nThe page has two more: ")
-    known = set(re.findall(r"^\| `([a-z_]+)`", table, flags=re.MULTILINE))
-    known |= set(NAME.findall(own.partition("\n\n")[0]))
-    rules = alerts(section)
+    rows = re.findall(r"^\| `([a-z_]+)` \| [a-z]+ \|([^|]*)\|", table, flags=re.MULTILINE)
+    found = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    return found | {name: set() for name in NAME.findall(own.partition("\n\n")[0])}
+
+
+def names_in(expression: str) -> set[str]:
+    """The metrics that an expression is on."""
+    return {re.sub("_(bucket|count|sum)$", "", name) for name in NAME.findall(expression)}
+
+
+def test_alerts_are_on_series_of_the_page():
+    page = PAGE.read_text(encoding="utf-8")
+    known = set(series(page))
+    rules = alerts(page)
     assert len(rules) == len({rule["alert"] for rule in rules}) > 10
     for rule in rules:
-        names = {name.removesuffix("_bucket") for name in NAME.findall(rule["expr"])}
-        assert names, rule
-        assert names <= known, rule
+        assert names_in(rule["expr"]), rule
+        assert names_in(rule["expr"]) <= known, rule

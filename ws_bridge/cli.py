@@ -127,11 +127,12 @@ def _config_file(options: argparse.Namespace) -> Path | None:
 
 def _source(options: argparse.Namespace) -> str:
     """Which configuration is used, in words."""
+    from ws_bridge.config.example import example_file
     from ws_bridge.config.model import PREFIX
 
     path = _config_file(options)
     if path is None:
-        source = "built-in, the demo model only (`ws-bridge init` writes a file)"
+        source = f"the models of {example_file()} (`ws-bridge init` writes a file of your own)"
     else:
         source = str(path)
     variables = sorted(name for name in os.environ if name.startswith(PREFIX))

@@ -15,9 +15,11 @@ EXAMPLE = Path(__file__).parents[2] / "config.toml"
 # Files and defaults
 
 
-def test_without_a_file_there_is_the_demo_model_on_loopback():
+def test_without_a_file_there_are_the_defaults_and_the_models_of_the_example():
+    """On loopback; a model whose key is not there is off."""
     config = load(None, {}).config
-    assert [(entry.name, entry.model) for entry in config.models] == [("demo", "demo/demo")]
+    assert config == Config(models=load(EXAMPLE, {}).config.models)
+    assert [entry.name for entry in config.models if not entry.off_reason({})] == ["demo"]
     assert config.server.host == "127.0.0.1"
     assert config.store.url == "memory://"
 

@@ -24,7 +24,7 @@ from defence.frames import FRAMES
 from defence.mutations import JUNK, NAMES, spelled, torn, wrong
 from defence.providers import PROVIDERS
 from defence.strangers import MORE
-from ws_bridge.config import DEMO_TOML, Settings
+from ws_bridge.config import Settings
 from ws_bridge.config import load as load_config
 from ws_bridge.errors import BridgeError, ConfigError, ResponseNotFound, UpstreamError
 from ws_bridge.protocol.actions import (
@@ -61,7 +61,8 @@ DRAFTS: list[list[Draft]] = [
     for name in names()
     if (drafts := [step for step in load(name) if isinstance(step, Draft)])
 ]
-CONFIGS = (DEMO_TOML, Path(__file__).parents[2].joinpath("config.toml").read_text())
+DEMO = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
+CONFIGS = (DEMO, Path(__file__).parents[2].joinpath("config.toml").read_text())
 ENVIRON = {"OPENAI_API_KEY": "k", "WS_BRIDGE_KEYS": "a,b"}
 HEADERS = ("retry-after", "retry-after-ms", "Retry-After")
 TIMES = ("1", "-1", "inf", "-inf", "nan", "1e999", "1e308", "0x10", "", " 7 ", "٣", "9" * 400)

@@ -23,8 +23,6 @@ from support.fleet import Fresh, models_for
 from support.hang import HANG_SECONDS
 from support.redis_servers import Node, valkey_binary
 from support.tcp_proxy import ReservedPort
-from test_docs_operations import PAGE as OPERATIONS
-from test_docs_operations import alerts
 from upstreams import FakeProviders
 
 SECONDS = 60.0  # of load and scrapes
@@ -294,10 +292,3 @@ async def check_page(text):
     assert total(text, "ws_bridge_running") == 0
     workers = re.findall(r'^process_open_fds\{worker="(\d)"', text, re.MULTILINE)
     assert sorted(workers) == ["0", "1", "2"]
-
-
-def test_prometheus_reads_the_alerts_of_the_page(tmp_path):
-    rules = tmp_path / "alerts.yml"
-    groups = [{"name": "ws-bridge", "rules": alerts(OPERATIONS.read_text(encoding="utf-8"))}]
-    rules.write_text(json.dumps({"groups": groups}))  # JSON is YAML
-    subprocess.run(["promtool", "check", "rules", str(rules)], check=True)  # noqa: S603, S607

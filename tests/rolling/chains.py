@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import aiohttp
 from support.hang import HANG_SECONDS
@@ -20,6 +21,7 @@ from support.hang import HANG_SECONDS
 COMPLETED = "response.completed"
 TERMINALS = (COMPLETED, "response.failed", "response.incomplete")
 COME_BACK = ("server_draining", "store_unavailable")
+COME_BACK_STATUSES = (502, 503, 504)  # of a server that drains, and of a proxy without servers
 PAUSE_SECONDS = 0.25
 DATA = b"data: "
 DONE = b"[DONE]"
@@ -61,11 +63,17 @@ class Turn:
         numbers = [event["sequence_number"] for event in events]
         return numbers == list(range(len(events))) and ends.index(True) == len(ends) - 1
 
+    def is_as_seen(self, replayed: list[bytes]) -> bool:
+        """Whether what servers say of it afterwards is what its client saw."""
+        return replayed == self.texts
+
 
 @dataclass
 class Chain:
     """``run`` takes turns until it is enough; ``faults`` are what must never be."""
 
+    turn_type: ClassVar[type[Turn]] = Turn
+    keyed: ClassVar[bool] = False  # whether its creates have idempotency keys
     url: str
     model: str
     session: aiohttp.ClientSession
@@ -73,6 +81,7 @@ class Chain:
     faults: list[str] = field(default_factory=list)
     closes: Counter[int | str] = field(default_factory=Counter)
     repeats: int = 0
+    refusals: Counter[int | str] = field(default_factory=Counter)  # "come back", by status or code
     longest: float = 0.0  # between two events of one response, or a create and its first
     _ws: aiohttp.ClientWebSocketResponse | None = None
 
@@ -92,7 +101,7 @@ class Chain:
 
     async def _turn(self) -> Turn:
         done = [turn for turn in self.turns if turn.end == COMPLETED]
-        turn = Turn(f"turn {len(self.turns)}", done[-1].id if done else None)
+        turn = self.turn_type(f"turn {len(self.turns)}", done[-1].id if done else None)
         while not turn.end:
             try:
                 await self._read_on(turn)
@@ -115,7 +124,7 @@ class Chain:
 
     async def _created(self, turn: Turn) -> AsyncGenerator[bytes, None]:
         if self._ws is None or self._ws.closed:
-            self._ws = await self.session.ws_connect(f"{self.url}/v1/responses", max_msg_size=0)
+            self._ws = await self._connect()
         create = {"type": "response.create", "model": self.model, "input": turn.said}
         try:
             await self._ws.send_json(create | {"previous_response_id": turn.previous})
@@ -128,12 +137,20 @@ class Chain:
                 self.repeats += not turn.texts
                 await self._ws.close()
 
+    async def _connect(self) -> aiohttp.ClientWebSocketResponse:
+        try:
+            return await self.session.ws_connect(f"{self.url}/v1/responses", max_msg_size=0)
+        except aiohttp.WSServerHandshakeError as refused:
+            self.refusals[refused.status] += 1
+            raise
+
     def _checked(self, text: bytes) -> bytes:
         event = json.loads(text)
         if event["type"] == "error":
             code = event["error"]["code"]
             if code not in COME_BACK:
                 raise Broken(f"{self.model}: {code}: {event['error']['message']}")
+            self.refusals[code] += 1
             raise Again
         return text
 
@@ -147,15 +164,28 @@ class Chain:
         """What the servers say of the response, followed to its end."""
         path = f"/v1/responses/{response_id}?stream=true&starting_after={after}"
         async with self.session.get(self.url + path) as answer:
-            if answer.status == 503:
-                raise Again
-            if answer.status != 200:
-                raise Broken(f"{self.model}: {response_id} is answered with {answer.status}")
-            buffer = b""
-            async for chunk in answer.content.iter_any():
-                *lines, buffer = (buffer + chunk).split(b"\n")
-                for line in lines:
-                    if line == DATA + DONE:
-                        return
-                    if line.startswith(DATA):
-                        yield line.removeprefix(DATA)
+            await self._accepted(answer)
+            async with aclosing(events_of(answer)) as texts:
+                async for text in texts:
+                    yield text
+
+    async def _accepted(self, answer: aiohttp.ClientResponse) -> None:
+        """Return if it is a 200. Raises ``Again`` where the server says so."""
+        if answer.status in COME_BACK_STATUSES:
+            self.refusals[answer.status] += 1
+            raise Again
+        if answer.status != 200:
+            text = await answer.text()
+            raise Broken(f"{self.model}: {answer.method} is answered with {answer.status}: {text}")
+
+
+async def events_of(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    """The events of a stream, as they came, up to its end."""
+    buffer = b""
+    async for chunk in answer.content.iter_any():
+        *lines, buffer = (buffer + chunk).split(b"\n")
+        for line in lines:
+            if line == DATA + DONE:
+                return
+            if line.startswith(DATA):
+                yield line.removeprefix(DATA)

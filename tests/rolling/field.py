@@ -58,17 +58,16 @@ class Field:
             with contextlib.suppress(Again, Broken, *GONE):
                 replayed = [line async for line in chain.replay(turn.id)]
                 if turn.end != COMPLETED:
-                    if replayed[-1] != turn.texts[-1]:
+                    if turn.texts and replayed[-1] != turn.texts[-1]:
                         chain.faults.append(f"{chain.model}: {turn.id} has two ends")
-                elif replayed != turn.texts:
+                elif not turn.is_as_seen(replayed):
                     chain.faults.append(f"{chain.model}: {turn.id} reads otherwise afterwards")
                 continue
             chain.faults.append(f"{chain.model}: {turn.id} cannot be read")
 
     def _check_history(self, chain: Chain) -> None:
         """The provider's last request has all that was said in the chain, in order, once."""
-        family, _, rest = chain.model.partition("-")
-        asked = self._fake.requests(FAMILIES[family][0].partition("/")[2].replace("*", rest))
+        asked = self._requests(chain)
         if not asked:
             chain.faults.append(f"{chain.model}: nobody was asked")
             return
@@ -77,12 +76,26 @@ class Field:
         if said != wanted:
             chain.faults.append(f"{chain.model}: the provider was told {said}, not {wanted}")
 
+    def made_twice(self) -> list[str]:
+        """Chains with keys whose provider was asked for more than their turns."""
+        return [
+            f"{chain.model}: {asked} times asked for {len(chain.turns)} turns"
+            for chain in self.chains
+            if chain.keyed and (asked := len(self._requests(chain))) != len(chain.turns)
+        ]
+
+    def _requests(self, chain: Chain) -> list[Any]:
+        family, _, rest = chain.model.partition("-")
+        return self._fake.requests(FAMILIES[family][0].partition("/")[2].replace("*", rest))
+
     def figures(self) -> dict[str, Any]:
         """What happened, in numbers."""
         turns = [turn for chain in self.chains for turn in chain.turns]
         closes: Counter[int | str] = Counter()
+        refusals: Counter[int | str] = Counter()
         for chain in self.chains:
             closes += chain.closes
+            refusals += chain.refusals
         return {
             "chains": len(self.chains),
             "turns": len(turns),
@@ -91,6 +104,7 @@ class Field:
             "reconnects": sum(closes.values()),
             "of them by close code": dict(closes),
             "creates sent again": sum(chain.repeats for chain in self.chains),
+            "told to come back": dict(refusals),
             "turns resumed": sum(turn.resumed > 0 for turn in turns),
             "longest wait for an event": f"{max(chain.longest for chain in self.chains):.1f} s",
             "faults": sum(len(chain.faults) for chain in self.chains),
@@ -118,13 +132,17 @@ def _text(content: Any) -> str:
 
 
 @contextlib.asynccontextmanager
-async def chains_at(url: str, count: int, fake: FakeProviders) -> AsyncIterator[Field]:
-    """So many chains through one address."""
+async def chains_at(
+    url: str, count: int, fake: FakeProviders, kinds: Sequence[type[Chain]] = (Chain,)
+) -> AsyncIterator[Field]:
+    """So many chains through one address, each kind with each family in turn."""
     families = list(FAMILIES)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)  # servers come and go
     async with aiohttp.ClientSession(connector=connector, timeout=CLIENT_TIMEOUT) as session:
         models = [f"{families[n % len(families)]}-slow-c{n}x" for n in range(count)]
-        field = Field([Chain(url, model, session) for model in models], fake)
+        of_each = [kinds[n // len(families) % len(kinds)] for n in range(count)]
+        chains = [kind(url, model, session) for kind, model in zip(of_each, models, strict=True)]
+        field = Field(chains, fake)
         async with asyncio.TaskGroup() as tasks:
             field.start(tasks)
             yield field

@@ -18,10 +18,13 @@ from support.redis_servers import Node, valkey_binary
 from upstreams import FakeProviders
 
 from rolling.balancer import Balancer
+from rolling.chains import Chain
 from rolling.field import Field, chains_at
+from rolling.http_chains import PollingChain, SseChain
 
 Figures = dict[str, Any]
 STEP_SECONDS = 0.05
+KINDS = (Chain, SseChain, PollingChain)  # of clients behind proxies
 
 
 def config_of(
@@ -54,30 +57,37 @@ async def three_servers(count: int) -> tuple[Figures, list[str]]:
 async def two_servers_behind(
     proxies: type[ReverseProxy], store: dict[str, str], environ: dict[str, str], count: int
 ) -> tuple[Figures, list[str]]:
-    """Two servers of two workers behind a proxy: reloaded, a worker killed, both restarted."""
+    """Two servers of two workers behind a proxy: reloaded, both restarted, a worker killed.
+
+    The figures are those from the first turn to the end of the restarts: the rolling restart.
+    """
     with FakeProviders() as fake:
         async with contextlib.AsyncExitStack() as ends:
-            server = {"drain_seconds": 30, "workers": 2}
+            server = {"drain_seconds": 30, "workers": 2, "lame_duck_seconds": 5}
             config = {"server": server, "store": store, "models": models_for(fake)}
             bridges = await ends.enter_async_context(fleet(2, config, environ))
             ports = [int(bridge.url.rpartition(":")[2]) for bridge in bridges]
             proxy = ends.enter_context(proxies(ports))
-            async with chains_at(proxy.url, count, fake) as field:
+            async with chains_at(proxy.url, count, fake, KINDS) as field:
                 await field.all_go_on()
                 for bridge in bridges:
                     bridge.hang_up()
                     await _until(lambda bridge=bridge: " reloaded " in bridge.log())
                 await field.all_go_on()
-                before = field.figures()
+                reloaded = field.figures()
+                seconds = [await _restart(bridge, field) for bridge in bridges]
+                restarted = field.figures()
                 os.kill(pids(bridges[0])[1], signal.SIGKILL)
                 await field.all_go_on()
-                seconds = [await _restart(bridge, field) for bridge in bridges]
                 await field.end()
                 faults = await field.audit()
-            if before["reconnects"]:
-                faults.append(f"a reload cut clients off: {before['of them by close code']}")
+            faults += [] if field.figures()["ends"].get("failed") else field.made_twice()
+            if reloaded["reconnects"]:
+                faults.append(f"a reload cut clients off: {reloaded['of them by close code']}")
+            if restarted["ends"].keys() != {"completed"}:
+                faults.append(f"a restart ended turns as {restarted['ends']}")
             more = {"drained in": _spoken(seconds), "logged": logged(*bridges)}
-    return field.figures() | more, faults
+    return restarted | more, faults
 
 
 async def _restart(bridge: Bridge, field: Field) -> float:

@@ -1,6 +1,6 @@
 """Real reverse proxies of the Debian packages, on loopback, in front of servers.
 
-Rule: what they need is a part of what docs/operations.md tells operators to set.
+Rule: they run the files of `deploy/` as they are, but for addresses and folders.
 """
 
 import contextlib
@@ -8,68 +8,25 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from support.redis_servers import Process, until
 from support.tcp_proxy import ReservedPort
 
-NGINX = """
-daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr warn;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  map $http_upgrade $connection_upgrade {{ default upgrade; "" ""; }}
-  upstream bridges {{ {servers} keepalive 32; }}
-  server {{
-    listen 127.0.0.1:{port};
-    client_max_body_size 64m;
-    location / {{
-      proxy_pass http://bridges;
-      proxy_http_version 1.1;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $connection_upgrade;
-      proxy_set_header Host $host;
-      proxy_buffering off;
-      proxy_read_timeout 3600s;
-      proxy_send_timeout 3600s;
-      proxy_next_upstream error timeout http_503 non_idempotent;
-    }}
-  }}
-}}
-"""
-HAPROXY = """
-global
-  maxconn 8192
-defaults
-  mode http
-  timeout connect 5s
-  timeout client 1h
-  timeout server 1h
-  timeout tunnel 1h
-  timeout check 5s
-  retries 3
-  option redispatch
-  retry-on conn-failure 503
-frontend front
-  bind 127.0.0.1:{port}
-  default_backend bridges
-backend bridges
-  balance roundrobin
-  option httpchk GET /readyz
-  default-server check inter 200ms fall 1 rise 1
-  {servers}
-"""
+DEPLOY = Path(__file__).parents[2] / "deploy"
+SERVERS = ("bridge-1:8787", "bridge-2:8787")
 
 
 class ReverseProxy:
-    """``with Nginx(ports) as proxy``: clients connect to ``proxy.port``."""
+    """``with Nginx(ports) as proxy``: clients connect to ``proxy.port``. It has two servers."""
 
     program: str
-    package: str
+    file: str  # in `deploy/`
+    listens: tuple[str, str]  # where the file has the clients' port, and what stands there here
+    environ: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports = ports
@@ -80,9 +37,10 @@ class ReverseProxy:
         self._process: Process | None = None
 
     def __enter__(self) -> Self:
-        path = self.folder / "configuration"
-        path.write_text(self._configuration(self._ports), encoding="ascii")
-        self._process = Process(self._command(path), self.folder / "log")
+        path = self.folder / self.file
+        path.write_text(self.configuration(), encoding="ascii")
+        environ = {**os.environ, "HOME": str(self.folder), **self.environ}
+        self._process = Process(self._command(path), self.folder / "log", environ=environ)
         until(self._listens, f"{self.program} listens")
         return self
 
@@ -110,41 +68,58 @@ class ReverseProxy:
             return True
         return False
 
-    def _configuration(self, ports: Sequence[int]) -> str:
-        raise NotImplementedError
+    def configuration(self) -> str:
+        """The file of `deploy/`, with this machine's addresses."""
+        text = (DEPLOY / self.file).read_text(encoding="ascii")
+        there, here = self.listens
+        changes = {there: here.format(self.port)}
+        for server, port in zip(SERVERS, self._ports, strict=True):
+            changes[server] = f"127.0.0.1:{port}"
+        for old, new in changes.items():
+            assert text.count(old) == 1, f"{self.file} has to name {old} once"
+            text = text.replace(old, new)
+        return text
 
     def _command(self, path: Path) -> list[str]:
         raise NotImplementedError
 
 
 class Nginx(ReverseProxy):
-    """nginx; a server that cannot be reached, or says 503, is asked no more for a while."""
+    """nginx; a server that cannot be reached is asked no more for a second."""
 
-    program = package = "nginx"
+    program, file, listens = "nginx", "nginx.conf", ("listen 8080;", "listen 127.0.0.1:{};")
 
-    def _configuration(self, ports: Sequence[int]) -> str:
-        servers = " ".join(
-            f"server 127.0.0.1:{port} max_fails=1 fail_timeout=1s;" for port in ports
-        )
-        return NGINX.format(folder=self.folder, servers=servers, port=self.port)
+    def configuration(self) -> str:
+        """Its files are in a folder of its own."""
+        return super().configuration().replace("/tmp/", f"{self.folder}/")  # noqa: S108 - replaced
 
     def _command(self, path: Path) -> list[str]:
-        return [find(self.program), "-c", str(path), "-p", str(self.folder)]
+        directives = "daemon off; master_process off;"  # one process: it ends by its id
+        return [find(self.program), "-e", "stderr", "-g", directives, "-c", str(path)]
 
 
 class HaProxy(ReverseProxy):
     """HAProxy; it asks `/readyz` of each server, and gives new connections to those that are."""
 
-    program = package = "haproxy"
-
-    def _configuration(self, ports: Sequence[int]) -> str:
-        servers = "\n  ".join(
-            f"server bridge{number} 127.0.0.1:{port}" for number, port in enumerate(ports)
-        )
-        return HAPROXY.format(servers=servers, port=self.port)
+    program, file, listens = "haproxy", "haproxy.cfg", ("bind :8080", "bind 127.0.0.1:{}")
 
     def _command(self, path: Path) -> list[str]:
         return [find(self.program), "-db", "-f", str(path)]
+
+
+class Caddy(ReverseProxy):
+    """Caddy; it asks `/readyz` as well."""
+
+    program, file = "caddy", "Caddyfile"
+    listens = (":8080 {", "http://127.0.0.1:{} {{")
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        super().__init__(ports)
+        # What changes a running Caddy listens where nobody else is.
+        self.environ = {"CADDY_ADMIN": f"unix/{self.folder / 'admin'}"}
+
+    def _command(self, path: Path) -> list[str]:
+        return [find(self.program), "run", "--adapter", "caddyfile", "--config", str(path)]
 
 
 def find(program: str) -> str:

@@ -1,4 +1,4 @@
-"""The file that `ws-bridge init` writes: the example with all of its keys, as comments.
+"""The example with its keys as comments: for `ws-bridge init`, and for servers without a file.
 
 What an operator does not set keeps its default, also in a later release, and fits into the memory
 that there is.
@@ -15,12 +15,16 @@ MODELS = "[[models]]"
 KEY = re.compile(r"^(?=\w+ = )", re.MULTILINE)
 
 
-def example() -> str:
-    """The file's text: models as the example has them, all other keys as comments."""
+def example_file() -> Path:
+    """Where the example stands: in an installed package, or beside the package of a checkout."""
     package = Path(__file__).parents[1]
-    inside = package / "config.toml"  # of an installed package; a checkout has it beside
-    path = inside if inside.is_file() else package.parent / "config.toml"
-    sections, mark, models = path.read_text(encoding="utf-8").partition(MODELS)
+    inside = package / "config.toml"
+    return inside if inside.is_file() else package.parent / "config.toml"
+
+
+def example() -> str:
+    """Its text: models as they stand there, all other keys as comments."""
+    sections, mark, models = example_file().read_text(encoding="utf-8").partition(MODELS)
     return KEY.sub("#", sections) + mark + models
 
 

@@ -17,12 +17,11 @@ import orjson
 from pydantic import ValidationError
 
 from ws_bridge.config.checks import problems_of
+from ws_bridge.config.example import example
 from ws_bridge.config.files import read_file
 from ws_bridge.config.model import PREFIX, Config, variable_of
 from ws_bridge.config.settings import Settings, read_secrets
 from ws_bridge.errors import ConfigError
-
-DEMO_TOML = '[[models]]\nname = "demo"\nmodel = "demo/demo"\ndrop_params = true\n'
 
 MOST_BYTES = 2**20  # of a file: tens of thousands of models
 
@@ -34,7 +33,7 @@ SHORT_FORM = {"host", "port"}  # of `listen`
 def load(
     path: Path | None, environ: Mapping[str, str] = os.environ, **server: str | int | None
 ) -> Settings:
-    """Read and check a file; ``None`` is the built-in configuration with the demo model only.
+    """Read and check a file; ``None`` is the package's own: the defaults, and the example's models.
 
     ``WS_BRIDGE__SECTION__KEY`` of the environment replaces a key, and ``server``, the values of the
     command line, those of ``[server]``. Raises ``ConfigError``.
@@ -73,7 +72,7 @@ def _environment(environ: Mapping[str, str]) -> tuple[Layer, list[str]]:
 
 def _read(path: Path | None, source: str) -> Layer:
     try:
-        text = read_file(path, MOST_BYTES).decode() if path else DEMO_TOML
+        text = read_file(path, MOST_BYTES).decode() if path else example()
         return tomllib.loads(text)
     except OSError as unreadable:
         raise ConfigError(f"{source}: cannot be read ({unreadable.strerror})") from None

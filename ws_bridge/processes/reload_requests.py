@@ -17,6 +17,7 @@ from ws_bridge import logs
 from ws_bridge.config import Settings
 from ws_bridge.config.reloading import merged
 from ws_bridge.errors import ConfigError
+from ws_bridge.processes.notify import Notifier
 
 log = logging.getLogger("ws_bridge")
 
@@ -46,12 +47,14 @@ class ReloadRequests:
         load: Callable[[], Settings],
         serves: Reloadable,
         hangup: asyncio.Event,
+        notifier: Notifier | None = None,
     ) -> None:
         self.settings = settings  # in use; what starts now gets these
         self.generation = 1
         self._load = load
         self._serves = serves
         self._hangup = hangup
+        self._notifier = notifier or Notifier()
         self._waiting: list[asyncio.Future[str]] = []
         self._has_ended = False
 
@@ -72,7 +75,9 @@ class ReloadRequests:
                 await self._hangup.wait()
                 self._hangup.clear()
                 answers, self._waiting = self._waiting, []
+                self._notifier.reloading()
                 outcome = await self._reload()
+                self._notifier.reloaded()
                 for answer in answers:
                     if not answer.done():
                         answer.set_result(outcome)

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from ws_bridge.config import Settings
-from ws_bridge.processes import serving, signals
+from ws_bridge.processes import notify, serving, signals
 from ws_bridge.processes.control import reloads
 from ws_bridge.processes.reload import OwnReload, Reloader
 from ws_bridge.processes.reload_requests import ReloadRequests
@@ -32,17 +32,23 @@ async def _serve(
     announce: Callable[[Sequence[socket.socket]], None],
 ) -> int:
     stop_signals = signals.catch_signals()
+    notifier = notify.from_environment()
     [listening] = listen(settings.config)
     control = control_socket(settings.config)
     reload = OwnReload()
-    requests = ReloadRequests(settings, load, reload, stop_signals.hangup)
+    requests = ReloadRequests(settings, load, reload, stop_signals.hangup, notifier)
     was_ready = asyncio.Event()
 
     def listens(reloader: Reloader) -> None:
         announce(listening)
         reload.begin(reloader)
 
+    def is_ready() -> None:
+        was_ready.set()
+        notifier.ready()
+
     def lame_duck_seconds() -> float:
+        notifier.stopping()
         return requests.settings.config.server.lame_duck_seconds if was_ready.is_set() else 0
 
     async with reloads(requests, control):
@@ -54,7 +60,7 @@ async def _serve(
                 stop_signals,
                 tls=tls(settings.config),
                 on_listening=listens,
-                on_ready=was_ready.set,
+                on_ready=is_ready,
             )
         finally:
             lame_duck.cancel()

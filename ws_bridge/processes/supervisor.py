@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from ws_bridge.clock import Clock
 from ws_bridge.config import Settings
 from ws_bridge.errors import ConfigError
-from ws_bridge.processes import signals
+from ws_bridge.processes import notify, signals
 from ws_bridge.processes.children import (
     Child,
     Template,
@@ -46,6 +46,7 @@ from ws_bridge.processes.messages import (
     USED,
 )
 from ws_bridge.processes.metrics_page import WorkerNumbers, numbers_of_workers
+from ws_bridge.processes.notify import Notifier
 from ws_bridge.processes.reload_requests import ReloadRequests
 from ws_bridge.processes.signals import StopSignals, wait_until_any
 from ws_bridge.processes.sockets import control_socket, listen, tls
@@ -92,10 +93,12 @@ async def _run(
     announce: Callable[[Sequence[socket.socket]], None],
 ) -> int:
     stop_signals = signals.catch_signals()
+    notifier = notify.from_environment()
     sockets = listen(settings.config, settings.config.server.workers)
     control = control_socket(settings.config)
     with numbers_of_workers(settings) as numbers:
-        supervisor = Supervisor(*(settings, load, sockets, stop_signals, announce), numbers=numbers)
+        parts = (settings, load, sockets, stop_signals, announce)
+        supervisor = Supervisor(*parts, numbers=numbers, notifier=notifier)
         async with reloads(supervisor.requests, control):
             return await supervisor.run()
 
@@ -113,9 +116,13 @@ class Supervisor:
         *,
         clock: Clock = Clock(),  # noqa: B008 - frozen
         numbers: WorkerNumbers | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self._reload = WorkerReload(clock)
-        self.requests = ReloadRequests(settings, load, self._reload, stop_signals.hangup)
+        self._notifier = notifier or Notifier()
+        self.requests = ReloadRequests(
+            settings, load, self._reload, stop_signals.hangup, self._notifier
+        )
         self._numbers = numbers
         self._usage = WorkerUsage(self._send_one)
         if numbers is not None:
@@ -264,6 +271,7 @@ class Supervisor:
                 self._announce(self._sockets[0])
         elif message == READY:
             self._was_ready = True
+            self._notifier.ready()
             self._template.worker_loaded()
             worker.ready.set()
         elif message == STORED and not self._store_reached.is_set():
@@ -293,6 +301,7 @@ class Supervisor:
         """Have the workers say that they are not ready, a while before the stop."""
 
         def seconds() -> float:
+            self._notifier.stopping()
             self._send_all(LEAVE)
             return self.requests.settings.config.server.lame_duck_seconds if self._was_ready else 0
 
