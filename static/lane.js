@@ -13,6 +13,9 @@ export const TERMINAL = new Set(["response.completed", "response.failed", "respo
 const PROTOCOL = "openai-beta.responses.v1";
 const KEY_PROTOCOL = "openai-insecure-api-key.";
 
+const LONGEST_MS = 10_000;
+const LONGEST_BLOCKED_MS = 120_000;
+
 // Said by a connection that has reached its age: it closes when its last response has ended.
 const CLOSING = "websocket_connection_limit_reached";
 
@@ -24,7 +27,8 @@ export class Lane {
   #waiting = []; // runs whose create was sent, oldest first
   #current = null;
 
-  // observer: state(name), refused(), stray(error frame, whether a reconnection follows anyway)
+  // observer: opened(), closed(whether it never opened), which is awaited before the next try, and
+  // stray(error frame, whether a reconnection follows anyway)
   constructor(credentials, observer) {
     this.credentials = credentials;
     this.observer = observer;
@@ -47,7 +51,24 @@ export class Lane {
   drop() {
     const socket = this.#socket;
     socket?.close();
-    if (socket) this.#closed(socket); // the closing handshake of a dead peer takes too long
+    if (socket) this.#closed(socket, false); // the closing handshake of a dead peer takes too long
+  }
+
+  // The next try is due now.
+  hurry() {
+    this.#backoff.hurry();
+  }
+
+  // Where something between blocks sockets, tries are few.
+  longestPause(isBlocked) {
+    this.#backoff.longest = isBlocked ? LONGEST_BLOCKED_MS : LONGEST_MS;
+  }
+
+  // The creates that no socket has taken, with their runs; they are the caller's from now on.
+  takeUnsent() {
+    const frames = this.#unsent.splice(0).filter((frame) => frame.type === "response.create");
+    const runs = this.#waiting.splice(this.#waiting.length - frames.length);
+    return frames.map((frame, index) => ({ frame, run: runs[index] }));
   }
 
   create(frame, run) {
@@ -64,6 +85,14 @@ export class Lane {
     return true;
   }
 
+  // The page looks away from a run: it goes on at the server, and the lane is free for another one.
+  leave(run) {
+    if (this.#current !== run && !this.#waiting.includes(run)) return;
+    const unsent = this.takeUnsent();
+    if (!unsent.some((other) => other.run === run)) this.drop();
+    for (const other of unsent) if (other.run !== run) this.create(other.frame, other.run);
+  }
+
   #send(frame) {
     if (this.isOpen) this.#socket.send(JSON.stringify(frame));
     else this.#unsent.push(frame);
@@ -73,7 +102,7 @@ export class Lane {
     if (this.#socket !== socket) return;
     this.#backoff.reset();
     this.#wasOpen = true;
-    this.observer.state("open");
+    this.observer.opened();
     for (const frame of this.#unsent.splice(0)) this.#send(frame);
   }
 
@@ -93,14 +122,12 @@ export class Lane {
     else this.observer.stray(frame, isOfSocket);
   }
 
-  async #closed(socket) {
+  async #closed(socket, refused = !this.#wasOpen) {
     if (this.#socket !== socket) return; // given up before
-    const refused = !this.#wasOpen;
     this.#wasOpen = false;
     this.#socket = null;
     this.#detach();
-    this.observer.state("lost");
-    if (refused) await this.observer.refused(); // perhaps it is the key: a browser does not tell
+    await this.observer.closed(refused); // perhaps it is the key: a browser does not tell
     await this.#backoff.wait();
     this.open();
   }
@@ -123,9 +150,4 @@ function socketAddress() {
 
 function protocols(key) {
   return key ? [PROTOCOL, KEY_PROTOCOL + key] : [];
-}
-
-// A subprotocol is a token of RFC 9110: not every text can be a key on a browser's socket.
-export function isSendable(key) {
-  return /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(key);
 }

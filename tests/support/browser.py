@@ -23,6 +23,15 @@ FLAGS = (
 ).split()
 HANG_MS = 1000 * HANG_SECONDS
 
+KEPT = """async () => {
+    const { Shelf } = await import("/static/shelf.js");
+    const found = await new Shelf().get(sessionStorage.getItem("ws-bridge.open"));
+    return found?.turns ?? [];
+}"""
+
+# Answers that a test leaves running do not hold up the end of its module.
+DEMO = {"server": {"drain_seconds": 0}, "models": [{"name": "demo", "model": "demo/demo"}]}
+
 expect.set_options(timeout=HANG_MS)
 
 
@@ -96,9 +105,8 @@ class Tab:
         await expect(self.page.locator("#stop")).to_be_hidden()
 
     async def turns(self) -> list[dict[str, Any]]:
-        """What the tab remembers of the conversation."""
-        kept = "JSON.parse(sessionStorage.getItem('ws-bridge.conversation') ?? '[]')"
-        turns: list[dict[str, Any]] = await self.page.evaluate(kept)
+        """What the browser keeps of the tab's conversation."""
+        turns: list[dict[str, Any]] = await self.page.evaluate(KEPT)
         return turns
 
 
