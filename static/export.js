@@ -10,6 +10,9 @@ const SECRET_NAMES =
 // Bearer tokens, keys as providers write them, a browser's subprotocol with a key.
 const SECRET_LOOKS =
   /\b(?:Bearer\s+\S+|openai-insecure-api-key\.\S+|(?:sk|pk|rk|gsk|xai|key)[-_][A-Za-z0-9_-]{12,}|AIza[\w-]{20,}|AKIA[A-Z0-9]{12,}|eyJ[\w-]{8,}\.[\w-]+\.[\w-]+)/g;
+// Names and passwords in addresses, and queries, which often hold signatures.
+const USER = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/@"']+@/gi;
+const QUERY = /(\b(?:https?|wss?):\/\/[^\s?"'<>]+\?)[^\s"'<>)]+/gi;
 const DATA_URL = /data:([\w.+-]+\/[\w.+-]+)?((?:;[\w=.-]+)*),[A-Za-z0-9+/=_%-]{64,}/g;
 const BASE64 = /^[A-Za-z0-9+/=_.-]{512,}$/;
 
@@ -34,6 +37,8 @@ function cleaned(text, key) {
   if (BASE64.test(ours)) return `[${ours.length} characters]`;
   return ours
     .replace(DATA_URL, (all, type = "", more = "") => `data:${type}${more},[${all.length} characters]`)
+    .replace(USER, `$1${REMOVED}@`)
+    .replace(QUERY, `$1${REMOVED}`)
     .replace(SECRET_LOOKS, REMOVED);
 }
 

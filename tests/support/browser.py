@@ -43,6 +43,7 @@ class Relay:
         self._target = (host, int(port))
         self._ends: set[asyncio.StreamWriter] = set()
         self.is_up = True
+        self.blocks_sockets = False  # of connections that begin with one, as a browser's do
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[str]:
@@ -59,10 +60,12 @@ class Relay:
             end.transport.abort()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self.is_up:
+        head = await reader.read(65536) if self.is_up else b""
+        if not self.is_up or (self.blocks_sockets and b"upgrade: websocket" in head.lower()):
             writer.transport.abort()
             return
         far_reader, far_writer = await asyncio.open_connection(*self._target)
+        far_writer.write(head)
         ends = {writer, far_writer}
         self._ends |= ends
         await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
@@ -129,7 +132,9 @@ async def visit(chromium: Browser) -> AsyncIterator[Visit]:
     """Open an address in an empty browser context; resolves when the page is connected."""
     tabs: list[Tab] = []
 
-    async def open_tab(address: str, *, connected: bool = True, **options: Any) -> Tab:
+    async def open_tab(
+        address: str, *, connected: bool = True, clock: bool = False, **options: Any
+    ) -> Tab:
         context = await chromium.new_context(**options)
         tab = Tab(await context.new_page())
         tabs.append(tab)
@@ -139,6 +144,8 @@ async def visit(chromium: Browser) -> AsyncIterator[Visit]:
         page.on(
             "console", lambda message: message.type == "error" and tab.errors.append(message.text)
         )
+        if clock:  # the test's own
+            await page.clock.install()
         await page.goto(address)
         if connected:
             await expect(page.locator("#connection")).to_have_attribute("data-state", "open")
