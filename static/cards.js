@@ -13,7 +13,11 @@ const links = (label, value) => ({ label, kind: "links", value });
 const picture = (label, value, name) => ({ label, kind: "picture", value, name });
 
 const joined = (list) => (list ?? []).filter(Boolean).join("\n");
-const json = (value) => (value === undefined || value === null ? "" : pretty(value));
+
+function json(value) {
+  if (value === undefined || value === null) return "";
+  return typeof value === "string" ? pretty(value) : JSON.stringify(value, null, 2);
+}
 
 // For each type: its title, its name on the card, and its parts.
 const CARDS = {
@@ -140,7 +144,7 @@ function focusable(node) {
 }
 
 function section(part) {
-  const heading = part.label ? [make("h4", "", part.label)] : [];
+  const heading = part.label ? [make("h3", "", part.label)] : [];
   return make("div", "card-part", ...heading, DRAW[part.kind](part));
 }
 
@@ -151,11 +155,12 @@ export class CardView {
   #parts = make("div");
   #shown = "";
   #outcome = make("div");
-  node = make("section", "card");
+  node = make("div", "card");
 
   constructor() {
     const head = make("div", "card-head", this.#kind, this.#name, this.#state);
     this.node.append(head, this.#parts, this.#outcome);
+    this.node.setAttribute("role", "group");
   }
 
   draw(item) {
@@ -171,8 +176,7 @@ export class CardView {
 
   // The output of a call that this page ran.
   answer(output) {
-    const value = typeof output === "string" ? pretty(output) : json(output);
-    this.#outcome.replaceChildren(section(code("Output", value)));
+    this.#outcome.replaceChildren(section(code("Output", json(output))));
     this.#say("done in this browser");
   }
 

@@ -79,7 +79,8 @@ function sourcesOf(annotations) {
 
 function listOf(sources) {
   const items = sources.map(({ url, words }) => make("li", "", linkTo(url, words)));
-  const node = make("section", "sources", make("h3", "", "Sources"), make("ol", "", ...items));
+  const node = make("div", "sources", make("h3", "", "Sources"), make("ol", "", ...items));
+  node.setAttribute("role", "group");
   node.setAttribute("aria-label", "Sources");
   return node;
 }

@@ -17,8 +17,9 @@ export class Panels {
 
   // shown(isOpen) is called after each change.
   add(name, isOpenAtFirst, shown = () => {}) {
+    const node = byId(name);
     const toggle = byId(`${name}-toggle`);
-    this.#panels.set(name, { node: byId(name), toggle, shown });
+    this.#panels.set(name, { node, toggle, shown, role: node.getAttribute("role") });
     toggle.onclick = () => {
       this.show(name, !this.isOpen(name));
       if (this.isOver) byId(`${name}-close`).focus();
@@ -37,8 +38,11 @@ export class Panels {
   }
 
   show(name, isOpen) {
-    const { node, toggle, shown } = this.#panels.get(name);
+    const { node, toggle, shown, role } = this.#panels.get(name);
     node.hidden = !isOpen;
+    node.setAttribute("role", narrow.matches ? "dialog" : role);
+    node.toggleAttribute("aria-modal", false);
+    if (narrow.matches) node.setAttribute("aria-modal", "true");
     if (!narrow.matches) this.settings.set(name, isOpen);
     toggle.setAttribute("aria-expanded", `${isOpen}`);
     byId("pane").inert = narrow.matches && [...this.#panels.keys()].some((one) => this.isOpen(one));

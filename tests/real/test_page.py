@@ -218,7 +218,7 @@ async def test_a_tool_is_run_and_its_output_sent(bridge: str, visit: Visit) -> N
     tab = await visit(bridge)
     await tab.page.locator("#offer-tool").check()
     answer = await tab.ask("What time is it?")
-    card = tab.page.get_by_role("region", name="Tool call get_time")
+    card = tab.page.get_by_role("group", name="Tool call get_time")
     await expect(card).to_contain_text("done in this browser")
     assert "The tool says" in answer
     assert '"time_zone"' in answer

@@ -33,6 +33,9 @@ AS_FILES = """(given) => {
     return transfer;
 }"""
 
+PASTE = """(node, clipboardData) => node.dispatchEvent(
+    new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }))"""
+
 
 @pytest.fixture(scope="module")
 def providers() -> Iterator[FakeProviders]:
@@ -75,8 +78,8 @@ async def test_hosted_tools_images_and_citations_of_a_provider_are_shown(
     page = tab.page
     await choose(tab, "native-annot-mcp-ci")
     await tab.ask("Search")
-    await expect(page.get_by_role("region", name="Web search")).to_be_visible()
-    sources = page.get_by_role("region", name="Sources").get_by_role("link")
+    await expect(page.get_by_role("group", name="Web search")).to_be_visible()
+    sources = page.get_by_role("group", name="Sources").get_by_role("link")
     assert all(
         [
             await link.get_attribute("rel") == "noopener noreferrer nofollow"
@@ -86,7 +89,7 @@ async def test_hosted_tools_images_and_citations_of_a_provider_are_shown(
     assert await sources.count() > 0
     await choose(tab, "native-image")
     await tab.ask("Paint")
-    card = page.get_by_role("region", name="Image")
+    card = page.get_by_role("group", name="Image")
     assert (await card.get_by_role("img").get_attribute("src") or "").startswith("data:image/")
 
 
@@ -178,7 +181,7 @@ async def test_files_reach_the_provider(
     await expect(chips).to_have_count(1)
     image = [{"name": "dot.png", "type": "image/png", "base64": PIXEL}]
     transfer = await page.evaluate_handle(AS_FILES, image)
-    await page.locator("#prompt").dispatch_event("paste", {"clipboardData": transfer})
+    await page.locator("#prompt").evaluate(PASTE, transfer)
     await expect(chips).to_have_count(2)
     other = [{"name": "a.pdf", "type": "application/pdf", "base64": "JVBERi0="}]
     transfer = await page.evaluate_handle(AS_FILES, [*other, *image])
@@ -278,10 +281,10 @@ async def test_secrets_are_known_by_their_names(bridge: str, visit: Visit) -> No
     tab = await entered(visit, bridge)
     cleaned = await tab.page.evaluate("""async () => {
         const { redact } = await import("/static/export.js");
-        return redact({ tools: [{ type: "mcp", server_url: "https://u:x@h/?sig=1",
-            authorization: "t", headers: { "X-A": "b" } }], api_key: "k", access_token: "t", max_output_tokens: 5,
-            usage: { input_tokens: 3 }, encrypted_content: "a".repeat(600),
-            text: "words" }, "");
+        const mcp = { type: "mcp", server_url: "https://u:x@h/?sig=1", authorization: "t" };
+        return redact({ tools: [{ ...mcp, headers: { "X-A": "b" } }], api_key: "k",
+            access_token: "t", max_output_tokens: 5, usage: { input_tokens: 3 },
+            encrypted_content: "a".repeat(600), text: "words" }, "");
     }""")
     assert cleaned == {
         "tools": [
