@@ -165,6 +165,11 @@ document.addEventListener("keydown", (key) => {
   else conversation.stop();
 });
 
+// Beside a panel that lies over the conversation is nothing else to click on.
+document.addEventListener("click", (click) => {
+  if (panels.isOver && click.target === document.body) panels.closeOver();
+});
+
 settings.bind(byId("offer-tool"));
 settings.bind(byId("follow"), (isOn) => conversation.follow(isOn));
 await door.enter();
