@@ -19,15 +19,17 @@ function json(value) {
   return typeof value === "string" ? pretty(value) : JSON.stringify(value, null, 2);
 }
 
-// For each type: its title, its name on the card, and its parts.
+// For each type: its title, its name on the card, its parts, and whether they are seen at once.
 const CARDS = {
   function_call: {
     title: "Tool call",
+    isOpen: true,
     name: (item) => item.name,
     parts: (item) => [code("Arguments", pretty(item.arguments || "{}"))],
   },
   custom_tool_call: {
     title: "Tool call",
+    isOpen: true,
     name: (item) => item.name,
     parts: (item) => [code("Input", pretty(item.input || ""))],
   },
@@ -50,6 +52,7 @@ const CARDS = {
   },
   mcp_approval_request: {
     title: "MCP call, waiting for approval",
+    isOpen: true,
     name: (item) => [item.server_label, item.name].filter(Boolean).join(" · "),
     parts: (item) => [code("Arguments", pretty(item.arguments || "{}"))],
   },
@@ -82,6 +85,7 @@ const CARDS = {
   },
   image_generation_call: {
     title: "Image",
+    isOpen: true,
     parts: (item) => [
       picture("", pictureOf(item), item.revised_prompt || "Generated image"),
       text("Prompt", item.revised_prompt),
@@ -155,12 +159,13 @@ export class CardView {
   #parts = make("div");
   #shown = "";
   #outcome = make("div");
-  node = make("div", "card");
+  node = make("details", "card");
 
-  constructor() {
-    const head = make("div", "card-head", this.#kind, this.#name, this.#state);
+  constructor(_announce, item) {
+    const head = make("summary", "card-head", this.#kind, this.#name, this.#state);
     this.node.append(head, this.#parts, this.#outcome);
     this.node.setAttribute("role", "group");
+    this.node.open = CARDS[item.type]?.isOpen ?? false;
   }
 
   draw(item) {

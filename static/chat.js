@@ -23,7 +23,7 @@ const http = new Http(settings);
 const inspector = new Inspector();
 const shelf = new Shelf();
 const door = new Door(http, settings, banner);
-const status = new Status(() => connection.retry());
+const status = new Status(() => connection.retryAll());
 const connection = new Connection(http, settings, {
   changed: showConnection,
   needsKey: () => door.enter(),

@@ -50,7 +50,12 @@ export class Connection {
     return run.startOverHttp(frame);
   }
 
-  // The better ways are tried now.
+  // The better ways are tried now, streams by the next turn.
+  retryAll() {
+    this.#streamsFrom = 0;
+    this.retry();
+  }
+
   retry() {
     this.#tried = performance.now();
     this.lane.hurry();

@@ -13,6 +13,7 @@ export const TERMINAL = new Set(["response.completed", "response.failed", "respo
 const PROTOCOL = "openai-beta.responses.v1";
 const KEY_PROTOCOL = "openai-insecure-api-key.";
 
+const HANDSHAKE_MS = 10_000; // something between may answer an upgrade never
 const LONGEST_MS = 10_000;
 const LONGEST_BLOCKED_MS = 120_000;
 
@@ -41,6 +42,7 @@ export class Lane {
     socket.onopen = () => this.#opened(socket);
     socket.onmessage = (message) => this.#receive(JSON.parse(message.data));
     socket.onclose = () => this.#closed(socket);
+    setTimeout(() => socket.readyState === WebSocket.CONNECTING && this.drop(true), HANDSHAKE_MS);
   }
 
   get isOpen() {
@@ -48,10 +50,10 @@ export class Lane {
   }
 
   // Give the socket up and open another one; its runs learn that they lost it.
-  drop() {
+  drop(refused = false) {
     const socket = this.#socket;
     socket?.close();
-    if (socket) this.#closed(socket, false); // the closing handshake of a dead peer takes too long
+    if (socket) this.#closed(socket, refused); // the closing handshake of a dead peer takes too long
   }
 
   // The next try is due now.
@@ -85,12 +87,17 @@ export class Lane {
     return true;
   }
 
+  // True if no socket has taken the run's create: it is not sent any more.
+  withdraw(run) {
+    const unsent = this.takeUnsent();
+    for (const other of unsent) if (other.run !== run) this.create(other.frame, other.run);
+    return unsent.some((other) => other.run === run);
+  }
+
   // The page looks away from a run: it goes on at the server, and the lane is free for another one.
   leave(run) {
-    if (this.#current !== run && !this.#waiting.includes(run)) return;
-    const unsent = this.takeUnsent();
-    if (!unsent.some((other) => other.run === run)) this.drop();
-    for (const other of unsent) if (other.run !== run) this.create(other.frame, other.run);
+    const isHere = this.#current === run || this.#waiting.includes(run);
+    if (isHere && !this.withdraw(run)) this.drop();
   }
 
   #send(frame) {

@@ -21,6 +21,8 @@ const LOST = {
   message: "The connection was lost before the answer began.",
 };
 
+const STOPPED = { code: "stopped", message: "Stopped before the answer began." };
+
 export class Run {
   #resuming = false;
   #stopWanted = false;
@@ -81,8 +83,10 @@ export class Run {
   // Ask for the end; the terminal event says when it is true.
   async cancel() {
     if (this.answer.ended) return;
+    if (this.connection.lane.withdraw(this)) return this.#fail(STOPPED);
     this.#stopWanted = !this.answer.id; // said again when `created` names the response
     if (!this.connection.lane.cancel(this) && this.answer.id) await this.http.cancel(this.answer.id);
+    return undefined;
   }
 
   // The page looks away: nothing is reported from here on, and what runs at the server runs on.
@@ -151,7 +155,7 @@ export class Run {
         await backoff.wait(1000 * (error.retryAfter ?? 0));
       }
     }
-    if (this.#stopWanted) this.#fail({ code: "stopped", message: "Stopped before it began." });
+    if (this.#stopWanted) this.#fail(STOPPED);
     return null;
   }
 

@@ -100,7 +100,7 @@ export class TurnView {
   #view(index, item) {
     if (!this.#views[index]) {
       const View = VIEWS[item.type] ?? CardView;
-      this.#views[index] = new View(this.announce);
+      this.#views[index] = new View(this.announce, item);
       this.#items.append(this.#views[index].node);
     }
     return this.#views[index];

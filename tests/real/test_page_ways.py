@@ -120,6 +120,23 @@ async def test_better_ways_are_tried_again_in_good_time(bridge: Bridge, visit: V
     forgive_refusals(tab)
 
 
+async def test_an_upgrade_that_is_never_answered_is_given_up(bridge: Bridge, visit: Visit) -> None:
+    """After 10 s; what was asked meanwhile goes over HTTP."""
+    relay = Relay(bridge.url)
+    relay.swallows_sockets = True
+    async with relay.open() as address:
+        tab = await visit(address, connected=False, clock=True)
+        await expect(tab.page.locator("#model option").first).to_have_text("demo")
+        await tab.send_message("count to 5")
+        await expect(tab.page.locator("#connection")).to_have_text("Connecting…")
+        await tab.page.clock.fast_forward(11_000)
+        await in_state(tab, "sse")
+        await tab.settled()
+        await expect(tab.answer).to_contain_text(counted(5))
+        await tab.page.goto("about:blank")
+    forgive_refusals(tab)
+
+
 async def test_streams_rest_for_a_while_when_they_did_not_get_through(
     bridge: Bridge, visit: Visit
 ) -> None:
@@ -166,6 +183,10 @@ async def test_a_refused_origin_is_said(bridge: Bridge, visit: Visit) -> None:
         notice = tab.page.locator("#notice-text")
         await expect(notice).to_contain_text(f"refuses pages of {proxy.url}")
         await expect(notice).to_contain_text("allowed_origins")
+        await tab.send_message("Hello")  # it waits for a way, and can be taken back
+        await expect(tab.page.locator(".waiting")).to_be_visible()
+        await tab.page.keyboard.press("Escape")
+        await expect(tab.page.locator(".note")).to_contain_text("Stopped before the answer began.")
         await tab.page.goto("about:blank")
     forgive_refusals(tab)
 

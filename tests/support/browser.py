@@ -43,7 +43,8 @@ class Relay:
         self._target = (host, int(port))
         self._ends: set[asyncio.StreamWriter] = set()
         self.is_up = True
-        self.blocks_sockets = False  # of connections that begin with one, as a browser's do
+        # Of connections that begin with one, as a browser's do: closed at once, or never answered.
+        self.blocks_sockets = self.swallows_sockets = False
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[str]:
@@ -61,8 +62,13 @@ class Relay:
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.read(65536) if self.is_up else b""
-        if not self.is_up or (self.blocks_sockets and b"upgrade: websocket" in head.lower()):
+        is_socket = b"upgrade: websocket" in head.lower()
+        if not self.is_up or (self.blocks_sockets and is_socket):
             writer.transport.abort()
+            return
+        if self.swallows_sockets and is_socket:
+            self._ends.add(writer)
+            await reader.read()
             return
         far_reader, far_writer = await asyncio.open_connection(*self._target)
         far_writer.write(head)
