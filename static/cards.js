@@ -58,6 +58,7 @@ const CARDS = {
   },
   web_search_call: {
     title: "Web search",
+    name: ({ action = {} }) => action.query ?? action.url,
     parts: ({ action = {} }) => [
       text("Searched for", joined(action.queries ?? [action.query])),
       links("Opened", action.url ? [{ url: action.url }] : []),

@@ -134,7 +134,7 @@ SHOWN = [
     *('Tool call f done Arguments { "a": 1 }', "Tool call say Input words"),
     "MCP call crm · find Arguments {} Output two",
     *("MCP tools crm Tools find", "MCP call, waiting for approval crm · drop Arguments {}"),
-    "Web search searching Searched for bridges Sources https://example.org/",
+    "Web search bridges searching Searched for bridges Sources https://example.org/",
     "File search Searched for q Found a.pdf",
     "Code interpreter Code print(1) Output 1 Image Save the image Image Image made by the code",
     "Image Save the image Prompt A bridge",

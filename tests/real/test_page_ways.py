@@ -89,6 +89,24 @@ async def test_where_streams_are_buffered_too_a_turn_is_polled(
     forgive_refusals(tab)
 
 
+async def test_where_streams_are_cut_off_a_turn_is_polled(bridge: Bridge, visit: Visit) -> None:
+    """Twice, while the server answers polls; one cut would only be resumed."""
+    relay = Relay(bridge.url)
+    relay.blocks_sockets = True
+    async with relay.open() as address:
+        tab = await visit(address, connected=False)
+        await in_state(tab, "sse")
+        await tab.page.route(
+            re.compile("stream=true"), lambda route: route.abort("connectionreset")
+        )
+        await tab.ask("My name is Ada, count to 100")
+        await in_state(tab, "poll")
+        await expect(tab.answer).to_contain_text(counted(100))
+        assert await ways(tab) == {"poll"}
+        await tab.page.goto("about:blank")
+    forgive_refusals(tab)
+
+
 async def test_a_polled_answer_can_be_stopped(bridge: Bridge, visit: Visit) -> None:
     with BufferingNginx([bridge.port]) as proxy:
         tab = await visit(proxy.url, connected=False)
