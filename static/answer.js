@@ -23,6 +23,9 @@ const GROWS = {
   "response.code_interpreter_call_code.delta": whole("code"),
 };
 
+// What a hosted tool is doing now.
+const STATE = /^response\.(?:\w+_call|mcp_list_tools)\.([a-z_]+)$/;
+
 export class Answer {
   id = null;
   model = "";
@@ -66,7 +69,13 @@ export class Answer {
 
   #place(event) {
     const item = this.items[event.output_index];
-    if (event.item) this.items[event.output_index] = event.item;
+    const state = STATE.exec(event.type)?.[1];
+    if (state && item) item.status = state;
+    else if (event.type === "response.output_text.annotation.added") {
+      const text = item?.content?.[event.content_index];
+      if (text) (text.annotations ??= [])[event.annotation_index] = event.annotation;
+    } else if (event.partial_image_b64 && item) item.partial = event.partial_image_b64;
+    else if (event.item) this.items[event.output_index] = event.item;
     else if (event.type === "response.content_part.added") {
       (item.content ??= [])[event.content_index] = event.part;
     } else if (event.type === "response.reasoning_summary_part.added") {
@@ -84,6 +93,13 @@ export class Answer {
     this.usage = response.usage ?? null;
     const final = response.status === "completed" || response.status === "incomplete";
     if (final && response.output) this.items = response.output;
+  }
+
+  // Take a whole snapshot, with the number of its last event, in the place of events.
+  adopt(response, number) {
+    this.settle(response);
+    this.last = Math.max(this.last, number);
+    if (response.status !== "cancelled" && response.output) this.items = response.output;
   }
 
   fail(error) {

@@ -1,32 +1,41 @@
 // The page: its parts, put together, and what keys and buttons do.
 
+import { Composer } from "./composer.js";
+import { Connection } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { Door } from "./door.js";
 import { button, byId, make } from "./dom.js";
+import { download, report } from "./export.js";
 import { Http } from "./http.js";
 import { Inspector } from "./inspector.js";
-import { Lane } from "./lane.js";
+import { ConversationList } from "./list.js";
+import { Panels } from "./panels.js";
 import { Settings } from "./settings.js";
+import { Shelf } from "./shelf.js";
+import { Status } from "./status.js";
 
 const IDEAS = ["My name is Ada.", "Think first: what is a bridge?", "Please count to 100."];
-const STATES = { connecting: "Connecting…", open: "Connected", lost: "Reconnecting…" };
 const NEAR_END = 80; // px from the end of the conversation that still count as its end
 const MOST_ANNOUNCED = 20;
 
 const settings = new Settings();
 const http = new Http(settings);
 const inspector = new Inspector();
+const shelf = new Shelf();
 const door = new Door(http, settings, banner);
-const lane = new Lane(settings, {
-  state: showConnection,
-  refused: () => door.enter(),
+const status = new Status(() => connection.retryAll());
+const connection = new Connection(http, settings, {
+  changed: showConnection,
+  needsKey: () => door.enter(),
   stray(frame, isHealing) {
     inspector.add(frame, "socket");
     if (!isHealing) banner(frame.error.message);
   },
 });
+const composer = new Composer({ send, warn: banner });
 const conversation = new Conversation(byId("turns"), {
-  lane,
+  shelf,
+  connection,
   http,
   inspector,
   announce,
@@ -35,17 +44,28 @@ const conversation = new Conversation(byId("turns"), {
   offersTool: () => byId("offer-tool").checked,
   follows: () => byId("follow").checked,
   busy: showBusy,
+  kept: () => list.draw(),
   changed: showNewest,
 });
+const list = new ConversationList(byId("conversations"), shelf, {
+  open: openConversation,
+  renamed: (id, title) => id === conversation.id && conversation.rename(title),
+  removed: forget,
+});
 
-function banner(text) {
-  byId("banner").textContent = text;
+// A sentence above the composer, with a button for what can be done: [label, action].
+function banner(text, action = null) {
+  const act = () => {
+    banner("");
+    action[1]();
+  };
+  byId("banner").replaceChildren(text, ...(action ? [button(action[0], "small", act)] : []));
   byId("banner").hidden = !text;
 }
 
-function showConnection(state) {
-  byId("connection").dataset.state = state;
-  byId("connection-text").textContent = STATES[state];
+function showConnection(state, reason) {
+  status.show(state, reason);
+  inspector.add({ type: `connection.${state}`, ...(reason && { reason: reason.text }) }, "page");
   const isCut = state === "lost" && conversation.isBusy;
   banner(isCut ? "The connection was lost. Reconnecting; the answer goes on over HTTP." : "");
 }
@@ -74,98 +94,86 @@ function scrollToEnd() {
 
 function showNewest() {
   byId("empty").hidden = !conversation.isEmpty;
+  list.current = conversation.id;
+  list.draw();
   isAtEnd = true;
   scrollToEnd();
 }
 
-// The composer
+// Turns
 
-const prompt = byId("prompt");
+function send(text, attachments) {
+  if (!door.model) {
+    banner("Choose a model first.");
+    return false;
+  }
+  banner("");
+  conversation.send(text, attachments.take());
+  return true;
+}
 
 function showBusy(isBusy) {
-  const hadFocus = document.activeElement === byId("stop");
-  byId("stop").hidden = !isBusy;
-  byId("send").hidden = isBusy;
-  if (hadFocus && !isBusy) prompt.focus();
+  composer.isBusy = isBusy;
   if (isBusy) announce("The model is answering.");
-  checkPrompt();
 }
 
-function checkPrompt() {
-  byId("send").disabled = conversation.isBusy || !prompt.value.trim();
-  prompt.style.height = "auto";
-  prompt.style.height = `${prompt.scrollHeight + 2}px`;
-}
-
-function send() {
-  const text = prompt.value.trim();
-  if (!text || conversation.isBusy) return;
-  if (!door.model) return banner("Choose a model first.");
-  prompt.value = "";
-  banner("");
-  conversation.send(text);
-  checkPrompt();
-}
-
-prompt.oninput = checkPrompt;
-prompt.onkeydown = (key) => {
-  if (key.key !== "Enter" || key.shiftKey || key.isComposing) return;
-  key.preventDefault();
-  send();
-};
-byId("composer").onsubmit = (submit) => {
-  submit.preventDefault();
-  send();
-  prompt.focus();
-};
 byId("stop").onclick = () => conversation.stop();
+byId("ideas").append(...IDEAS.map((idea) => button(idea, "idea", () => composer.fill(idea))));
+
+// Conversations
+
 byId("new").onclick = () => {
-  conversation.clear();
+  conversation.begin();
   banner("");
-  prompt.focus();
+  composer.focus();
 };
-byId("ideas").append(
-  ...IDEAS.map((idea) =>
-    button(idea, "idea", () => {
-      prompt.value = idea;
-      prompt.focus();
-      checkPrompt();
-    }),
-  ),
-);
 
-// The event inspector: beside the conversation, or over it where there is no room
-
-const narrow = matchMedia("(max-width: 900px)");
-
-function showInspector(isOpen) {
-  inspector.open(isOpen);
-  settings.set("inspector", isOpen);
-  byId("inspector-toggle").setAttribute("aria-expanded", `${isOpen}`);
-  byId("pane").inert = isOpen && narrow.matches;
+async function openConversation(id) {
+  banner("");
+  if (panels.isOver) panels.closeOver();
+  await conversation.open(id);
+  composer.focus();
 }
 
-byId("inspector-toggle").onclick = () => {
-  showInspector(!inspector.isOpen);
-  if (byId("pane").inert) byId("inspector-close").focus();
-};
-byId("inspector-close").onclick = closeInspector;
-narrow.onchange = () => showInspector(inspector.isOpen);
-
-function closeInspector() {
-  showInspector(false);
-  byId("inspector-toggle").focus();
+// Deleted from the shelf; the button puts it back.
+function forget(record) {
+  if (record.id === conversation.id) conversation.begin();
+  const restore = async () => {
+    await shelf.put(record);
+    await list.draw();
+  };
+  banner(`“${record.title}” was deleted.`, ["Undo", restore]);
 }
+
+// The panels
+
+const panels = new Panels(settings);
+panels.add("inspector", false, (isOpen) => inspector.open(isOpen));
+panels.add("list", false, (isOpen) => isOpen && list.draw());
+byId("events-export").onclick = () => {
+  const made = new Date().toISOString();
+  const page = {
+    ...{ made, address: location.origin + location.pathname, browser: navigator.userAgent },
+    ...{ connection: connection.state, model: door.model, key: settings.key },
+  };
+  download(`ws-bridge-events-${made.replaceAll(":", "-")}.json`, report(inspector.entries, page));
+};
 
 document.addEventListener("keydown", (key) => {
   if (key.key !== "Escape" || key.isComposing) return;
-  if (byId("pane").inert) closeInspector();
+  if (panels.isOver) panels.closeOver();
   else conversation.stop();
+});
+
+// Beside a panel that lies over the conversation is nothing else to click on.
+document.addEventListener("click", (click) => {
+  if (panels.isOver && click.target === document.body) panels.closeOver();
 });
 
 settings.bind(byId("offer-tool"));
 settings.bind(byId("follow"), (isOn) => conversation.follow(isOn));
-showInspector(settings.get("inspector", false) && !narrow.matches);
 await door.enter();
-conversation.restore();
-lane.open();
+const facts = await http.facts();
+composer.attachments.messageBytes = facts.max_message_bytes;
+await conversation.open();
+connection.open();

@@ -1,4 +1,4 @@
-// The conversation: turns asked, drawn, continued with tool outputs, kept and restored.
+// The open conversation: turns asked, drawn, continued with tool outputs, kept and restored.
 
 import { Answer, callsOf, textOf } from "./answer.js";
 import { eachFrame } from "./dom.js";
@@ -13,16 +13,24 @@ import { TurnView } from "./view.js";
 const MOST_TOOL_ROUNDS = 8;
 
 export class Conversation {
-  #history = new History();
+  #history;
   #shown = []; // { turn, view }, oldest first
   #followers = [];
   #run = null;
   #isRestoring = false; // what was said before a reload is not said again
 
-  // parts: lane, http, inspector, announce(text), warn(text), model(), offersTool(), follows(),
-  // busy(isBusy), changed() when a turn is added or all are gone
+  // parts: shelf, connection, http, inspector, announce(text), warn(text), model(), offersTool(),
+  // follows(), busy(isBusy), kept() when the shelf has changed, changed() when a turn is added or
+  // all are gone
   constructor(node, parts) {
     Object.assign(this, parts, { node });
+    this.#history = new History(parts.shelf, () =>
+      this.warn("This browser has no room left: the conversation will not survive a reload."),
+    );
+  }
+
+  get id() {
+    return this.#history.id;
   }
 
   get isBusy() {
@@ -33,8 +41,11 @@ export class Conversation {
     return this.#history.turns.length === 0;
   }
 
-  send(text) {
-    this.#turn([{ type: "message", role: "user", content: text }], text);
+  // attached: the parts of files and images
+  send(text, attached = []) {
+    const words = text ? [{ type: "input_text", text }] : [];
+    const content = attached.length ? [...words, ...attached] : text;
+    this.#turn([{ type: "message", role: "user", content }], text || namesOf(attached));
   }
 
   async stop() {
@@ -46,23 +57,38 @@ export class Conversation {
     }
   }
 
-  clear() {
-    this.stop();
-    this.#run?.forget();
-    this.#idle();
-    this.follow(false);
-    this.#history.clear();
-    this.#shown = [];
-    this.node.replaceChildren();
+  // Another conversation; an answer that runs in this one runs on, and is there later.
+  begin() {
+    this.#leave();
+    this.#history.begin();
     this.changed();
   }
 
-  restore() {
+  // The one with this id, or the one that was open before a reload.
+  async open(id) {
+    this.#leave();
+    const turns = await this.#history.load(id);
     this.#isRestoring = true;
-    for (const turn of this.#history.load()) this.#restoreTurn(turn, this.#show(turn));
+    for (const turn of turns) this.#restoreTurn(turn, this.#show(turn));
     this.#isRestoring = false;
     const last = this.#shown.at(-1);
     if (last && !this.isBusy) this.#callTools(last.turn);
+    this.changed();
+  }
+
+  rename(title) {
+    this.#history.rename(title);
+  }
+
+  #leave() {
+    if (this.#run) {
+      this.#run.forget();
+      this.connection.lane.leave(this.#run);
+      this.#idle();
+    }
+    this.follow(false);
+    this.#shown = [];
+    this.node.replaceChildren();
   }
 
   follow(isOn) {
@@ -77,6 +103,7 @@ export class Conversation {
   #turn(input, say, compose = continuation) {
     const fields = compose(this.#history.turns, input);
     const turn = this.#history.add(input, say);
+    this.#save();
     const run = this.#begin(turn, this.#show(turn));
     const tools = this.offersTool() ? { tools: [GET_TIME] } : {};
     const frame = { type: "response.create", model: this.model(), ...fields, ...tools };
@@ -85,7 +112,8 @@ export class Conversation {
   }
 
   #show(turn) {
-    const view = new TurnView(turn.say, (text) => this.#isRestoring || this.announce(text));
+    const speak = (text) => this.#isRestoring || this.announce(text);
+    const view = new TurnView(turn.say, attachedTo(turn.input), speak);
     this.#answerCalls(turn.input);
     this.#shown.at(-1)?.view.settle();
     this.#shown.push({ turn, view });
@@ -105,7 +133,7 @@ export class Conversation {
       view.draw(run.answer.items);
       for (const { follower } of this.#followers) if (follower.run === run) follower.compare();
     });
-    const run = new Run(new Answer(), this.lane, this.http, {
+    const run = new Run(new Answer(), this.connection, this.http, {
       event: (event, way) => this.inspector.add(event, way),
       change: draw,
       created: () => this.#keep(turn, run.answer),
@@ -127,7 +155,12 @@ export class Conversation {
   #keep(turn, { id, status, items, error, incomplete, model, usage, ended }) {
     Object.assign(turn, { id, status, error, incomplete, model, usage });
     if (ended) turn.items = items;
-    this.#history.save();
+    this.#save();
+  }
+
+  async #save() {
+    await this.#history.save();
+    this.kept();
   }
 
   #ended(turn, view, run) {
@@ -180,12 +213,22 @@ export class Conversation {
 
   #restoreTurn(turn, view) {
     if (turn.status === "waiting") {
-      const message = "The page was reloaded before the answer began.";
-      Object.assign(turn, { status: "failed", error: { code: "reloaded", message } });
+      const message = "The page left before the answer began.";
+      Object.assign(turn, { status: "failed", error: { code: "left", message } });
     }
     if (turn.status !== "in_progress" && turn.status !== "queued") return this.#finish(turn, view);
     const run = this.#begin(turn, view);
     run.answer.id = turn.id;
     return run.resume();
   }
+}
+
+// The parts of the user's message that are no words.
+function attachedTo(input) {
+  const content = input[0]?.role === "user" ? input[0].content : [];
+  return typeof content === "string" ? [] : content.filter((part) => part.type !== "input_text");
+}
+
+function namesOf(parts) {
+  return parts.map((part) => part.filename ?? "An image").join(", ");
 }

@@ -37,3 +37,8 @@ export function pretty(text) {
     return text; // arguments still streaming in are no JSON yet
   }
 }
+
+export function randomName() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID wants a secure context
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -2,9 +2,10 @@
 
 import { Backoff } from "./backoff.js";
 import { byId, make } from "./dom.js";
-import { isSendable } from "./lane.js";
+import { whyNoHttp } from "./reasons.js";
 
 const OTHER = ""; // the value of "Another name…"
+const KEPT = "The key is kept in this tab only.";
 
 export class Door {
   constructor(http, settings, banner) {
@@ -32,9 +33,10 @@ export class Door {
       try {
         return await this.http.models();
       } catch (error) {
-        if (error.status === 401) await this.#askKey();
+        const { code, text } = whyNoHttp(error, this.settings.key);
+        if (code.startsWith("key_")) await this.askKey(text);
         else {
-          this.banner("The server cannot be reached. Reconnecting…");
+          this.banner(`${text} Trying again…`);
           await backoff.wait();
         }
       }
@@ -42,18 +44,19 @@ export class Door {
   }
 
   // Resolves when the user has given a key that a browser can send.
-  #askKey() {
+  askKey(why) {
     const form = byId("key-form");
     const note = byId("key-note");
-    if (this.settings.key) note.textContent = "The server did not accept this key.";
+    byId("key-why").textContent = why;
+    note.textContent = KEPT;
     form.hidden = false;
     byId("key").focus();
     return new Promise((resolve) => {
       form.onsubmit = (submit) => {
         submit.preventDefault();
         const key = byId("key").value.trim();
-        if (!isSendable(key)) {
-          note.textContent = "This key has characters that a browser's WebSocket cannot send.";
+        if (!isHeader(key)) {
+          note.textContent = "This key has characters that a browser cannot send.";
           return;
         }
         this.settings.set("key", key);
@@ -86,4 +89,9 @@ export class Door {
     if (name === OTHER) this.other.focus();
     else this.settings.set("model", name);
   }
+}
+
+// What a header's value can be.
+function isHeader(key) {
+  return /^[\x21-\x7e]+$/.test(key);
 }

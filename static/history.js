@@ -2,50 +2,89 @@
 //
 // Rule 1: only completed and incomplete responses can be continued from; the model is told of a
 //         stopped turn by its words, and of a failed one only the tool outputs it still owes.
-// Rule 2: kept for this tab only (sessionStorage), and no larger than the browser allows.
+// Rule 2: kept in this browser until deleted; which one is open, in this tab only.
 
 import { textOf } from "./answer.js";
+import { randomName } from "./dom.js";
 
-const PLACE = "ws-bridge.conversation";
+const OPEN = "ws-bridge.open";
+const OLD = "ws-bridge.conversation"; // where releases before the list kept a tab's one conversation
+const LONGEST_TITLE = 60;
 const CHAINABLE = new Set(["completed", "incomplete"]);
 
 // A turn: { input: items sent, say: the user's words or "", id, status, items: the answer's,
 // error, incomplete, model }
 export class History {
-  turns = [];
+  #record = fresh();
+
+  // failed(error) when the browser could not keep it.
+  constructor(shelf, failed) {
+    Object.assign(this, { shelf, failed });
+  }
+
+  get id() {
+    return this.#record.id;
+  }
+
+  get turns() {
+    return this.#record.turns;
+  }
 
   add(input, say) {
     const turn = { input, say, id: null, status: "waiting", items: [] };
     this.turns.push(turn);
-    this.save();
+    this.#record.title ||= titleOf(say);
     return turn;
   }
 
   remove(turn) {
-    this.turns = this.turns.filter((other) => other !== turn);
-    this.save();
+    this.#record.turns = this.turns.filter((other) => other !== turn);
   }
 
-  clear() {
-    this.turns = [];
-    this.save();
+  // Begin another one; this one stays on the shelf.
+  begin() {
+    this.#open(fresh());
   }
 
-  load() {
-    this.turns = JSON.parse(sessionStorage.getItem(PLACE) ?? "[]");
+  // The one with this id, or the one that was open before a reload, or a new one.
+  async load(id = sessionStorage.getItem(OPEN)) {
+    const found = id && (await this.shelf.get(id));
+    this.#open(found || old() || fresh());
     return this.turns;
   }
 
-  save() {
-    for (let turns = this.turns; ; turns = turns.slice(Math.ceil(turns.length / 2))) {
-      try {
-        sessionStorage.setItem(PLACE, JSON.stringify(turns));
-        return;
-      } catch (error) {
-        if (error.name !== "QuotaExceededError" || !turns.length) throw error;
-      }
+  rename(title) {
+    this.#record.title = title;
+  }
+
+  async save() {
+    this.#record.updated = Date.now();
+    try {
+      await this.shelf.put(this.#record);
+    } catch (error) {
+      this.failed(error);
     }
   }
+
+  #open(record) {
+    this.#record = record;
+    sessionStorage.setItem(OPEN, record.id);
+  }
+}
+
+function fresh() {
+  return { id: randomName(), title: "", updated: 0, turns: [] };
+}
+
+function old() {
+  const turns = JSON.parse(sessionStorage.getItem(OLD) ?? "[]");
+  sessionStorage.removeItem(OLD);
+  return turns.length ? { ...fresh(), title: titleOf(turns[0].say), turns } : null;
+}
+
+function titleOf(text) {
+  const line = text.trim().replaceAll(/\s+/g, " ");
+  return line.length > LONGEST_TITLE ? `${line.slice(0, LONGEST_TITLE - 1)}…` : line;
 }
 
 // The fields of the request that continues these turns with new input.

@@ -32,12 +32,17 @@ export class Inspector {
     if (isOpen) this.#draw();
   }
 
-  // `way` is how it travelled: "sent", "socket" or "http".
+  // What is kept, for a report: { at (ms since the page began), way, event }.
+  get entries() {
+    return this.#entries.map(({ event, way, at }) => ({ at: Math.round(at), way, event }));
+  }
+
+  // `way` is how it travelled: "sent", "socket", "sse" or "poll"; "page" is the page's own.
   add(event, way) {
     const now = performance.now();
     const gap = this.#lastAt === null ? 0 : now - this.#lastAt;
     this.#lastAt = now;
-    this.#entries.push({ event, way, gap });
+    this.#entries.push({ event, way, gap, at: now });
     this.#unshown += 1;
     if (this.#entries.length > 2 * MOST_ROWS) this.#forget();
     if (this.isOpen) this.#draw();
@@ -75,7 +80,7 @@ export class Inspector {
   }
 }
 
-const WAYS = { sent: "sent", socket: "", http: "HTTP" };
+const WAYS = { sent: "sent", socket: "", sse: "HTTP", poll: "poll", page: "page" };
 const entries = new WeakMap(); // a row's button → its event
 
 function row({ event, way, gap }) {

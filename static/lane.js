@@ -13,6 +13,10 @@ export const TERMINAL = new Set(["response.completed", "response.failed", "respo
 const PROTOCOL = "openai-beta.responses.v1";
 const KEY_PROTOCOL = "openai-insecure-api-key.";
 
+const HANDSHAKE_MS = 10_000; // something between may answer an upgrade never
+const LONGEST_MS = 10_000;
+const LONGEST_BLOCKED_MS = 120_000;
+
 // Said by a connection that has reached its age: it closes when its last response has ended.
 const CLOSING = "websocket_connection_limit_reached";
 
@@ -24,7 +28,8 @@ export class Lane {
   #waiting = []; // runs whose create was sent, oldest first
   #current = null;
 
-  // observer: state(name), refused(), stray(error frame, whether a reconnection follows anyway)
+  // observer: opened(), closed(whether it never opened), which is awaited before the next try, and
+  // stray(error frame, whether a reconnection follows anyway)
   constructor(credentials, observer) {
     this.credentials = credentials;
     this.observer = observer;
@@ -37,6 +42,7 @@ export class Lane {
     socket.onopen = () => this.#opened(socket);
     socket.onmessage = (message) => this.#receive(JSON.parse(message.data));
     socket.onclose = () => this.#closed(socket);
+    setTimeout(() => socket.readyState === WebSocket.CONNECTING && this.drop(true), HANDSHAKE_MS);
   }
 
   get isOpen() {
@@ -44,10 +50,27 @@ export class Lane {
   }
 
   // Give the socket up and open another one; its runs learn that they lost it.
-  drop() {
+  drop(refused = false) {
     const socket = this.#socket;
     socket?.close();
-    if (socket) this.#closed(socket); // the closing handshake of a dead peer takes too long
+    if (socket) this.#closed(socket, refused); // the closing handshake of a dead peer takes too long
+  }
+
+  // The next try is due now.
+  hurry() {
+    this.#backoff.hurry();
+  }
+
+  // Where something between blocks sockets, tries are few.
+  longestPause(isBlocked) {
+    this.#backoff.longest = isBlocked ? LONGEST_BLOCKED_MS : LONGEST_MS;
+  }
+
+  // The creates that no socket has taken, with their runs; they are the caller's from now on.
+  takeUnsent() {
+    const frames = this.#unsent.splice(0).filter((frame) => frame.type === "response.create");
+    const runs = this.#waiting.splice(this.#waiting.length - frames.length);
+    return frames.map((frame, index) => ({ frame, run: runs[index] }));
   }
 
   create(frame, run) {
@@ -64,6 +87,19 @@ export class Lane {
     return true;
   }
 
+  // True if no socket has taken the run's create: it is not sent any more.
+  withdraw(run) {
+    const unsent = this.takeUnsent();
+    for (const other of unsent) if (other.run !== run) this.create(other.frame, other.run);
+    return unsent.some((other) => other.run === run);
+  }
+
+  // The page looks away from a run: it goes on at the server, and the lane is free for another one.
+  leave(run) {
+    const isHere = this.#current === run || this.#waiting.includes(run);
+    if (isHere && !this.withdraw(run)) this.drop();
+  }
+
   #send(frame) {
     if (this.isOpen) this.#socket.send(JSON.stringify(frame));
     else this.#unsent.push(frame);
@@ -73,7 +109,7 @@ export class Lane {
     if (this.#socket !== socket) return;
     this.#backoff.reset();
     this.#wasOpen = true;
-    this.observer.state("open");
+    this.observer.opened();
     for (const frame of this.#unsent.splice(0)) this.#send(frame);
   }
 
@@ -93,14 +129,12 @@ export class Lane {
     else this.observer.stray(frame, isOfSocket);
   }
 
-  async #closed(socket) {
+  async #closed(socket, refused = !this.#wasOpen) {
     if (this.#socket !== socket) return; // given up before
-    const refused = !this.#wasOpen;
     this.#wasOpen = false;
     this.#socket = null;
     this.#detach();
-    this.observer.state("lost");
-    if (refused) await this.observer.refused(); // perhaps it is the key: a browser does not tell
+    await this.observer.closed(refused); // perhaps it is the key: a browser does not tell
     await this.#backoff.wait();
     this.open();
   }
@@ -123,9 +157,4 @@ function socketAddress() {
 
 function protocols(key) {
   return key ? [PROTOCOL, KEY_PROTOCOL + key] : [];
-}
-
-// A subprotocol is a token of RFC 9110: not every text can be a key on a browser's socket.
-export function isSendable(key) {
-  return /^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/.test(key);
 }

@@ -1,41 +1,11 @@
 // How a turn looks: the user's words, then the answer's items as they grow, then what is to say
 // about them.
 
-import { button, make, pretty } from "./dom.js";
+import { CardView } from "./cards.js";
+import { button, make } from "./dom.js";
+import { MessageView } from "./message.js";
 import { Prose } from "./prose.js";
-
-class MessageView {
-  node = make("div", "message");
-  #parts = [];
-
-  constructor(announce) {
-    this.announce = announce;
-  }
-
-  draw(item) {
-    (item.content ?? []).forEach((part, index) => part && this.#part(index, part).set(wordsOf(part)));
-  }
-
-  finish() {
-    for (const part of this.#parts) part?.finish();
-  }
-
-  #part(index, part) {
-    if (this.#parts[index]) return this.#parts[index];
-    const prose = new Prose(this.announce);
-    this.#parts[index] = prose;
-    this.node.append(part.type === "refusal" ? refusal(prose) : prose.node);
-    return prose;
-  }
-}
-
-const wordsOf = (part) => part.text ?? part.refusal ?? "";
-
-function refusal(prose) {
-  const node = make("div", "note refusal", make("strong", "", "The model declined."), prose.node);
-  node.setAttribute("role", "note");
-  return node;
-}
+import { said } from "./said.js";
 
 class ReasoningView {
   #prose = new Prose();
@@ -46,7 +16,8 @@ class ReasoningView {
     const parts = [...(item.summary ?? []), ...(item.content ?? [])];
     const text = parts.map((part) => part?.text ?? "").join("\n\n");
     this.#prose.set(text);
-    this.node.hidden = !text;
+    this.node.hidden = !text && !item.encrypted_content;
+    if (!text && item.encrypted_content) this.#prose.set("The provider keeps it sealed.");
     if (item.status === "completed") this.finish();
   }
 
@@ -55,56 +26,8 @@ class ReasoningView {
   }
 }
 
-class CallView {
-  #state = make("span", "card-state", "called");
-  #arguments = make("pre", "", "");
-  #output = make("pre", "", "");
-  #result = make("div", "card-part", make("h4", "", "Output"), this.#output);
-  #name = make("code", "card-name");
-
-  constructor() {
-    const head = make("div", "card-head", make("span", "card-kind", "Tool call"), this.#name, this.#state);
-    const given = make("div", "card-part", make("h4", "", "Arguments"), this.#arguments);
-    this.#result.hidden = true;
-    this.node = make("section", "card", head, given, this.#result);
-  }
-
-  draw(item) {
-    this.#name.textContent = item.name ?? item.type;
-    this.node.setAttribute("aria-label", `Tool call ${item.name ?? item.type}`);
-    this.#arguments.textContent = pretty(item.arguments || item.input || "{}");
-  }
-
-  answer(output) {
-    this.#output.textContent = pretty(output);
-    this.#result.hidden = false;
-    this.#state.textContent = "done in this browser";
-  }
-
-  finish() {}
-}
-
-// Items this page has no picture for are named, and readable in the inspector.
-class OtherView {
-  #name = make("code", "card-name");
-  #state = make("span", "card-state");
-  node = make("section", "card", make("div", "card-head", this.#name, this.#state));
-
-  draw(item) {
-    this.#name.textContent = item.type;
-    this.#state.textContent = item.status ?? "";
-  }
-
-  finish() {}
-}
-
-const VIEWS = {
-  message: MessageView,
-  reasoning: ReasoningView,
-  function_call: CallView,
-  custom_tool_call: CallView,
-  mcp_call: CallView,
-};
+// All other items are cards.
+const VIEWS = { message: MessageView, reasoning: ReasoningView };
 
 export class TurnView {
   #views = [];
@@ -112,11 +35,12 @@ export class TurnView {
   #wait = make("p", "waiting", make("span", "dots"), "Waiting for the model…");
   #after = make("div", "after");
 
-  // announce(text) speaks to those who listen instead of look.
-  constructor(say, announce) {
+  // say: the user's words or ""; attached: the parts sent with them; announce(text) speaks to those
+  // who listen instead of look.
+  constructor(say, attached, announce) {
     this.announce = announce;
     this.answerNode = make("div", "answer", this.#items, this.#wait, this.#after);
-    this.node = make("article", "turn", ...(say ? [said(say)] : []), this.answerNode);
+    this.node = make("article", "turn", ...(say ? [said(say, attached)] : []), this.answerNode);
     this.node.setAttribute("aria-label", say ? "Question and answer" : "Answer, continued");
     this.live(true);
   }
@@ -140,7 +64,7 @@ export class TurnView {
   // A tool's output stands on the card of its call.
   showOutput(items, output) {
     const index = items.findIndex((item) => item?.call_id === output.call_id);
-    this.#views[index]?.answer(output.output);
+    this.#views[index]?.answer?.(output.output);
   }
 
   // A sentence about the turn, with buttons for what can be done: [[label, action], …].
@@ -175,14 +99,10 @@ export class TurnView {
 
   #view(index, item) {
     if (!this.#views[index]) {
-      const View = VIEWS[item.type] ?? OtherView;
-      this.#views[index] = new View(this.announce);
+      const View = VIEWS[item.type] ?? CardView;
+      this.#views[index] = new View(this.announce, item);
       this.#items.append(this.#views[index].node);
     }
     return this.#views[index];
   }
-}
-
-function said(text) {
-  return make("div", "said", make("span", "unseen", "You said: "), text);
 }

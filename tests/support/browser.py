@@ -23,6 +23,15 @@ FLAGS = (
 ).split()
 HANG_MS = 1000 * HANG_SECONDS
 
+KEPT = """async () => {
+    const { Shelf } = await import("/static/shelf.js");
+    const found = await new Shelf().get(sessionStorage.getItem("ws-bridge.open"));
+    return found?.turns ?? [];
+}"""
+
+# Answers that a test leaves running do not hold up the end of its module.
+DEMO = {"server": {"drain_seconds": 0}, "models": [{"name": "demo", "model": "demo/demo"}]}
+
 expect.set_options(timeout=HANG_MS)
 
 
@@ -34,6 +43,8 @@ class Relay:
         self._target = (host, int(port))
         self._ends: set[asyncio.StreamWriter] = set()
         self.is_up = True
+        # Of connections that begin with one, as a browser's do: closed at once, or never answered.
+        self.blocks_sockets = self.swallows_sockets = False
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[str]:
@@ -50,10 +61,17 @@ class Relay:
             end.transport.abort()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self.is_up:
+        head = await reader.read(65536) if self.is_up else b""
+        is_socket = b"upgrade: websocket" in head.lower()
+        if not self.is_up or (self.blocks_sockets and is_socket):
             writer.transport.abort()
             return
+        if self.swallows_sockets and is_socket:
+            self._ends.add(writer)
+            await reader.read()
+            return
         far_reader, far_writer = await asyncio.open_connection(*self._target)
+        far_writer.write(head)
         ends = {writer, far_writer}
         self._ends |= ends
         await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
@@ -96,9 +114,8 @@ class Tab:
         await expect(self.page.locator("#stop")).to_be_hidden()
 
     async def turns(self) -> list[dict[str, Any]]:
-        """What the tab remembers of the conversation."""
-        kept = "JSON.parse(sessionStorage.getItem('ws-bridge.conversation') ?? '[]')"
-        turns: list[dict[str, Any]] = await self.page.evaluate(kept)
+        """What the browser keeps of the tab's conversation."""
+        turns: list[dict[str, Any]] = await self.page.evaluate(KEPT)
         return turns
 
 
@@ -121,7 +138,9 @@ async def visit(chromium: Browser) -> AsyncIterator[Visit]:
     """Open an address in an empty browser context; resolves when the page is connected."""
     tabs: list[Tab] = []
 
-    async def open_tab(address: str, *, connected: bool = True, **options: Any) -> Tab:
+    async def open_tab(
+        address: str, *, connected: bool = True, clock: bool = False, **options: Any
+    ) -> Tab:
         context = await chromium.new_context(**options)
         tab = Tab(await context.new_page())
         tabs.append(tab)
@@ -131,6 +150,8 @@ async def visit(chromium: Browser) -> AsyncIterator[Visit]:
         page.on(
             "console", lambda message: message.type == "error" and tab.errors.append(message.text)
         )
+        if clock:  # the test's own
+            await page.clock.install()
         await page.goto(address)
         if connected:
             await expect(page.locator("#connection")).to_have_attribute("data-state", "open")

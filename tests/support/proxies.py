@@ -20,6 +20,12 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVERS = ("bridge-1:8787", "bridge-2:8787")
 
 
+BUFFERS = """
+      proxy_ignore_headers X-Accel-Buffering;
+      proxy_buffer_size 1m; proxy_buffers 8 1m; proxy_busy_buffers_size 2m;
+"""
+
+
 class ReverseProxy:
     """``with Nginx(ports) as proxy``: clients connect to ``proxy.port``. It has two servers."""
 
@@ -96,6 +102,33 @@ class Nginx(ReverseProxy):
     def _command(self, path: Path) -> list[str]:
         directives = "daemon off; master_process off;"  # one process: it ends by its id
         return [find(self.program), "-e", "stderr", "-g", directives, "-c", str(path)]
+
+
+class SocketlessNginx(Nginx):
+    """nginx as many have it: no upgrade gets through. The name of a page's origin does."""
+
+    changes: tuple[tuple[str, str], ...] = (
+        ("Upgrade $http_upgrade", 'Upgrade ""'),
+        ("Connection $connection_upgrade", 'Connection ""'),
+        ("Host $host", "Host $http_host"),
+    )
+
+    def _configuration(self, ports: Sequence[int]) -> str:
+        text = super()._configuration(ports)
+        for old, new in self.changes:
+            assert old in text
+            text = text.replace(old, new)
+        return text
+
+
+class BufferingNginx(SocketlessNginx):
+    """The same, and it sends an answer on when it has all of it, whatever the answer asks for."""
+
+    changes = (
+        *SocketlessNginx.changes,
+        ("proxy_http_version 1.1", "proxy_http_version 1.0"),  # its default, as are buffers
+        ("proxy_buffering off;", BUFFERS),
+    )
 
 
 class HaProxy(ReverseProxy):

@@ -240,7 +240,8 @@ class Bridge:
         references = jobs.lineage.references
         conversations = ConversationRoutes(self._conversations, references, self._sealer, clock)
         # The models first: `/v1/responses/{id}` would match some of their paths.
-        parts = (ChatPage(), OpenApiDocument(), models, responses, conversations)
+        page = ChatPage(self._page_facts)
+        parts = (page, OpenApiDocument(), models, responses, conversations)
         for part in (*parts, UsageRoutes(self._store)):
             app.add_routes(part.routes())
         app.router.add_get("/healthz", self._healthz)
@@ -250,6 +251,14 @@ class Bridge:
         app.on_shutdown.append(self._drain)
         app.on_response_prepare.append(_add_headers)
         return app
+
+    def _page_facts(self) -> dict[str, object]:
+        """What the chat page shows before it has a key, and everyone may know."""
+        config = self._config
+        return {
+            "browser_subprotocol": config.auth.browser_subprotocol,
+            "max_message_bytes": config.server.max_message_mib * MIB,
+        }
 
     def _add_gauges(self) -> None:
         gauge = self.metrics.gauge

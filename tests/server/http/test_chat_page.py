@@ -11,12 +11,20 @@ async def bridge(serve):
     return await serve(Scripted(answer("x")))
 
 
-KINDS = {"index.html": "text/html", "chat.js": "text/javascript", "icon.svg": "image/svg+xml"}
+KINDS = {
+    "purify.es.mjs": "text/javascript",
+    "index.html": "text/html",
+    "chat.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 
 
 async def test_every_file_is_sent_as_it_is(bridge):
-    for file in static_files().iterdir():
-        async with bridge.session.get(f"{bridge.url}/static/{file.name}") as got:
+    files = [path for path in static_files().rglob("*") if path.is_file()]
+    assert any(file.parent.name == "vendor" for file in files)
+    for file in files:
+        name = file.relative_to(static_files()).as_posix()
+        async with bridge.session.get(f"{bridge.url}/static/{name}") as got:
             assert (got.status, await got.read()) == (200, file.read_bytes())
             assert HEADERS.items() <= got.headers.items()
             assert got.content_type == KINDS.get(file.name, got.content_type)
@@ -26,6 +34,14 @@ async def test_the_root_is_the_index(bridge):
     async with bridge.session.get(bridge.url + "/") as got:
         assert await got.read() == (static_files() / "index.html").read_bytes()
         assert got.headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+async def test_what_the_page_must_know_of_the_server_needs_no_key(serve):
+    """And holds nothing else."""
+    config = {"auth": {"keys_env": ["KEYS"]}, "server": {"max_message_mib": 8}}
+    bridge = await serve(Scripted(answer("x")), config, {"KEYS": "secret"})
+    async with bridge.session.get(bridge.url + "/static/server.json") as got:
+        assert await got.json() == {"browser_subprotocol": False, "max_message_bytes": 8 * 2**20}
 
 
 async def test_a_head_has_no_body(bridge):
