@@ -5,7 +5,7 @@ PYTHON ?= python3
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: serve test test-real test-lowest coverage bench soak scale faults autobahn try-clients lint
-.PHONY: packages clean
+.PHONY: examples packages clean
 
 serve: .venv/.serve
 	.venv/bin/ws-bridge serve --config config.toml
@@ -54,6 +54,10 @@ autobahn: .venv/.dev
 # The snippets of docs/clients.md that need npm, with the newest AI SDK and Codex; before a release.
 try-clients: .venv/.dev .venv-clients/.installed
 	.venv/bin/python -m tests.try_clients
+
+# The files of examples/, each also while the server stops half-way; a part of test-real.
+examples: .venv/.dev packages .venv-node/.installed
+	.venv/bin/python -m pytest tests/real/test_examples.py
 
 lint: .venv/.dev
 	.venv/bin/ruff format --check

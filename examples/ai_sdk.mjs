@@ -29,9 +29,9 @@ const second = streamText({
   model,
   prompt: "What is my name?",
   providerOptions: { openai: { previousResponseId: first.response.id } },
-  onError: ({ error }) => {
-    throw error; // else the text ends, and nothing says that it is not whole
-  },
 });
 for await (const text of second.textStream) process.stdout.write(text);
 console.log();
+// A text that was cut ends like any other: the reason says whether it is whole.
+const reason = await second.finishReason;
+if (reason !== "stop") throw new Error(`the answer is not whole: ${reason}`);

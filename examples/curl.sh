@@ -15,10 +15,9 @@ text() { # of a stream of events; fails where the answer is not whole
 # As it comes, word by word.
 create '{"model": "'"$model"'", "input": "count to 3", "stream": true}' | text
 
-# In the background: the id is there at once. A poll waits up to 20 s for the next event.
-created=$(create '{"model": "'"$model"'", "input": "count to 20", "background": true}')
-id=$(grep -o -m1 'resp_[0-9a-f]*' <<<"$created" | head -1)
-while ask "$responses/$id?wait=20" | grep -qE '"status":"(queued|in_progress)"'; do sleep 1; done
+# In the background: the id is there at once. It is polled until it has ended.
+id=$(create '{"model": "'"$model"'", "input": "count to 20", "background": true}' | grep -o 'resp_[0-9a-f]*')
+while ask "$responses/$id" | grep -E '"status":"(queued|in_progress)"' >/dev/null; do sleep 1; done
 
 # Its text, and its events from number 25 on: as if what came before were known.
 ask "$responses/$id?stream=true" | text

@@ -31,9 +31,10 @@ async def main():
             plain, "What is my name?", previous_response_id=first.last_response_id
         )
         async for event in second.stream_events():
-            if event.type == "raw_response_event":
-                if event.data.type == "response.output_text.delta":
-                    print(event.data.delta, end="")
+            if event.type != "raw_response_event":
+                continue
+            if event.data.type == "response.output_text.delta":
+                print(event.data.delta, end="")
         print()
 
 

@@ -1,4 +1,4 @@
-"""An answer whose socket is lost half-way, and its rest over HTTP. pip install "openai[realtime]"."""
+"""The rest of an answer whose socket was lost. pip install "openai[realtime]"."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""pydantic-ai: runs side by side on lanes of one WebSocket. pip install "pydantic-ai-slim[openai-realtime]"."""
+"""Runs side by side on one WebSocket. pip install "pydantic-ai-slim[openai-realtime]"."""
 
 import asyncio
 import os

@@ -8,7 +8,8 @@ from urllib.parse import unquote
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
+WRITTEN = (ROOT / folder for folder in ("docs", "examples"))
+PAGES = sorted((*ROOT.glob("*.md"), *(page for folder in WRITTEN for page in folder.rglob("*.md"))))
 
 CODE = re.compile(r"^(```|~~~).*?^\1|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
