@@ -2,7 +2,8 @@
 # Debian, what they drive: the packages chromium, curl, prometheus, nodejs with npm, and redis-server
 # (`.ci/packages`).
 PYTHON ?= python3
-PIP := -m pip install --quiet --disable-pip-version-check
+INSTALL := -m pip install --disable-pip-version-check
+PIP := $(INSTALL) --quiet
 
 .PHONY: serve test test-real test-lowest coverage bench soak scale faults autobahn try-clients lint
 .PHONY: examples packages clean
@@ -65,8 +66,9 @@ lint: .venv/.dev
 	.venv/bin/mypy
 
 .venv/.serve: pyproject.toml .ci/constraints.txt
+	@echo "Installing into .venv, once: it takes a minute or two. What pip does:"
 	$(PYTHON) -m venv .venv
-	.venv/bin/python $(PIP) -c .ci/constraints.txt -e .
+	.venv/bin/python $(INSTALL) -c .ci/constraints.txt -e .
 	touch $@
 
 .venv/.dev: .venv/.serve

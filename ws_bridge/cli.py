@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ws_bridge.config import Settings
 
     # argparse has no public name for it.
-    Commands = argparse._SubParsersAction["CommandLine"]  # noqa: SLF001
+    Commands = argparse._SubParsersAction["CommandParser"]  # noqa: SLF001
 
 log = logging.getLogger("ws_bridge")
 
@@ -80,7 +80,7 @@ Write a configuration with every key as a comment: its default, and what it is f
 do not set, the default holds."""
 
 
-class CommandLine(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """A parser whose texts keep their lines, and whose errors are one line and name the help."""
 
     def __init__(self, **options: Any) -> None:
@@ -114,8 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> CommandLine:
-    parser = CommandLine(prog="ws-bridge", description=ABOUT)
+def _parser() -> CommandParser:
+    parser = CommandParser(prog="ws-bridge", description=ABOUT)
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_init(commands)
@@ -209,7 +209,7 @@ def _command(
     *,
     text: str,
     examples: str = "",
-) -> CommandLine:
+) -> CommandParser:
     parser = commands.add_parser(name, help=summary, description=text, epilog=examples)
     parser.set_defaults(command=run, parser=parser)
     return parser
