@@ -2,11 +2,12 @@
 # Debian, what they drive: Chromium, curl, Node with npm, proxies, Prometheus, Redis, systemd
 # (`.ci/packages`).
 PYTHON ?= python3
-PIP := -m pip install --quiet --disable-pip-version-check
+INSTALL := -m pip install --disable-pip-version-check
+PIP := $(INSTALL) --quiet
 
 .PHONY: serve test test-real test-lowest coverage bench soak scale faults autobahn try-clients lint
 # `lock` writes what deploy/ installs, with hashes, within the constraints of the tests.
-.PHONY: packages lock clean
+.PHONY: examples packages lock clean
 
 serve: .venv/.serve
 	.venv/bin/ws-bridge serve --config config.toml
@@ -56,14 +57,19 @@ autobahn: .venv/.dev
 try-clients: .venv/.dev .venv-clients/.installed
 	.venv/bin/python -m tests.try_clients
 
+# The files of examples/, each also while the server stops half-way; a part of test-real.
+examples: .venv/.dev packages .venv-node/.installed
+	.venv/bin/python -m pytest tests/real/test_examples.py
+
 lint: .venv/.dev
 	.venv/bin/ruff format --check
 	.venv/bin/ruff check
 	.venv/bin/mypy
 
 .venv/.serve: pyproject.toml .ci/constraints.txt
+	@echo "Installing into .venv, once: it takes a minute or two. What pip does:"
 	$(PYTHON) -m venv .venv
-	.venv/bin/python $(PIP) -c .ci/constraints.txt -e .
+	.venv/bin/python $(INSTALL) -c .ci/constraints.txt -e .
 	touch $@
 
 .venv/.dev: .venv/.serve

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -48,3 +49,12 @@ def test_the_hooks_are_local_and_run_what_make_lint_runs():
         tuple(word for word in shlex.split(line) if not word.startswith("-")) for line in recipe
     }
     assert hooks == lints
+
+
+def test_make_serve_shows_what_it_installs():
+    command = ("make", "--dry-run", "--always-make", ".venv/.serve")
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
+    first, *lines = made.stdout.splitlines()
+    assert first.startswith('echo "Installing into .venv, once')
+    [pip] = [line for line in lines if "pip install" in line]
+    assert "--quiet" not in pip

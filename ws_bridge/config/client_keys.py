@@ -7,6 +7,7 @@ Rule 2: a key is known by its SHA-256, so that a configuration need not hold the
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets as chance
 from collections.abc import Iterable, Iterator
@@ -72,6 +73,20 @@ def new_key(name: str) -> tuple[str, str]:
         )
     key = "wsb-" + chance.token_urlsafe(32)
     return key, f"{name} {digest_of(key).hex()}"
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a file of keys; a new file is its owner's alone. Raises ``ConfigError``."""
+    try:
+        number = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        with os.fdopen(number, "rb+") as file:
+            is_new = file.seek(0, os.SEEK_END) == 0
+            if not is_new:
+                file.seek(-1, os.SEEK_END)
+            gap = b"" if is_new or file.read(1) == b"\n" else b"\n"
+            file.write(gap + line.encode() + b"\n")
+    except OSError as refused:
+        raise ConfigError(f"{path}: cannot be written ({refused.strerror})") from None
 
 
 def client_keys(config: Config, secrets: Secrets) -> tuple[ClientKey, ...]:

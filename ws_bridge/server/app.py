@@ -45,12 +45,13 @@ from ws_bridge.server.auth import (
 from ws_bridge.server.client_rules import ClientRules
 from ws_bridge.server.http.chat_page import ChatPage
 from ws_bridge.server.http.conversations import ConversationRoutes
+from ws_bridge.server.http.health import HealthRoutes, Readiness
 from ws_bridge.server.http.json import LIMITS
 from ws_bridge.server.http.models import ModelRoutes
 from ws_bridge.server.http.openapi import OpenApiDocument
 from ws_bridge.server.http.responses import ResponseRoutes
 from ws_bridge.server.http.usage import UsageRoutes, usage_list
-from ws_bridge.server.json_responses import NO_STORE, REQUEST_ID, json_response
+from ws_bridge.server.json_responses import NO_STORE, REQUEST_ID
 from ws_bridge.server.key_expiry import KeyExpiry
 from ws_bridge.server.limits import (
     cache_limits,
@@ -242,10 +243,8 @@ class Bridge:
         # The models first: `/v1/responses/{id}` would match some of their paths.
         page = ChatPage(self._page_facts)
         parts = (page, OpenApiDocument(), models, responses, conversations)
-        for part in (*parts, UsageRoutes(self._store)):
+        for part in (*parts, UsageRoutes(self._store), HealthRoutes(self._readiness)):
             app.add_routes(part.routes())
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self.metrics.show)
         app.cleanup_ctx.append(self._live)
         app.on_shutdown.append(self._drain)
@@ -414,20 +413,14 @@ class Bridge:
     def _unpriced(self, config: Config, models: ModelTable) -> list[str]:
         return unpriced(config, models, self._upstream.prices_of)
 
-    async def _healthz(self, _request: web.Request) -> web.Response:
-        return json_response({"status": "ok"})
-
-    async def _readyz(self, _request: web.Request) -> web.Response:
+    def _readiness(self) -> Readiness:
         missing = [] if self.ready.is_set() else ["upstream"]
         is_ready = not missing and not self.lame_duck.is_set()
         if not self._store.is_available():
             missing.append("store")
             may_lack_it = self._config.server.ready_without_store and self.store_reached.is_set()
             is_ready = is_ready and may_lack_it
-        status = {"status": "ready" if is_ready else "not ready"}
-        answer = json_response({**status, "missing": missing} if missing else status)
-        answer.set_status(200 if is_ready else 503)
-        return answer
+        return Readiness(is_ready, missing)
 
     async def _await_store(self) -> None:
         while not self._store.was_reached():

@@ -33,4 +33,4 @@ class OpenApiDocument:
 
     @cached_property
     def _file(self) -> StaticFile:
-        return StaticFile.of(FILE)
+        return StaticFile.of(FILE.name, FILE.read_bytes())
