@@ -94,6 +94,23 @@ def test_codes_of_steering_are_those_of_the_code():
     assert error["properties"]["code"]["enum"] == [*steering.MESSAGES]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"input": "hi", "stream_id": "main", "store": False},
+        {"input": "hi", "generate": False},
+        {"input": [{"role": "user", "content": "hi"}], "include": [], "tools": [], "stream": True},
+        {"input": [{"id": "msg_1"}], "previous_response_id": "resp_1", "reasoning": None},
+        {"input": [{"type": "item_reference", "id": "msg_1"}], "conversation": {"id": "conv_1"}},
+    ],
+)
+def test_creates_that_clients_send_are_as_described(fields):
+    """As the official libraries and Codex do, which also send fields that the bridge ignores."""
+    create = {"type": "response.create", "model": "m", "client_metadata": {"a": "b"}, **fields}
+    assert problems_of(create) == []
+    assert problems_of({**create, "input": 3}) != []
+
+
 @pytest.mark.parametrize("lane", [None, "main"])
 @pytest.mark.parametrize("kind", [RateLimited, lambda: StreamLimitReached(32)])
 def test_an_error_is_as_described(kind, lane):

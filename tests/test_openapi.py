@@ -1,7 +1,6 @@
 """`/openapi.json` is made of the code's tables, is valid, and has every route, error and field."""
 
 import ast
-import re
 
 from contract import openapi
 from contract.code import HOUSE, known_codes, tree
@@ -31,8 +30,7 @@ def operations():
 
 def codes_of(status):
     """The codes that are described for a status."""
-    described = openapi_document()["components"]["responses"][f"Error{status}"]["description"]
-    return set(re.findall(r"^- `(\w+)`", described, re.MULTILINE))
+    return {*openapi_document()["components"]["responses"][f"Error{status}"]["x-error-codes"]}
 
 
 def asked_in_queries():
@@ -89,6 +87,17 @@ def test_every_code_is_described_and_no_other_one():
     described = {code for status in statuses for code in codes_of(status)}
     assert known_codes() - described == set()
     assert described == {row.code for row in error_rows()}
+
+
+def test_every_code_is_explained_where_it_is_listed():
+    refusals = openapi_document()["components"]["responses"].values()
+    unexplained = [
+        code
+        for refusal in refusals
+        for code in refusal["x-error-codes"]
+        if f"- `{code}`: " not in refusal["description"]
+    ]
+    assert unexplained == []
 
 
 def test_every_status_of_the_table_is_one_of_a_route():

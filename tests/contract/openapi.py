@@ -176,6 +176,7 @@ def _refusal(status: int) -> Json:
         "description": words,
         "headers": _headers("RequestId", *waits),
         "content": {"application/json": {"schema": ref("ErrorAnswer")}},
+        "x-error-codes": [row.code for row in of_status(status)],
     }
 
 

@@ -67,6 +67,7 @@ VALUES = (
 )
 PATHS = (
     *("/", "/healthz", "/readyz", "/metrics", "/static/chat.js", "/static/", "/v1/models"),
+    "/openapi.json",
     *("/v1/responses", "/v1/responses/resp_1", "/v1/responses/resp_1/cancel", "/v1/conversations"),
     *("/v1/responses/resp_1/input_items?limit=3&order=asc&after=x", "/v1/responses/input_tokens"),
     *("/v1/responses/resp_1?stream=true&starting_after=3", "/v1/conversations/conv_1/items/x"),

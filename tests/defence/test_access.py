@@ -371,11 +371,12 @@ async def test_sixty_keys_at_once_hear_only_themselves(serve, valkey):
 
 
 @pytest.mark.catalogue("S16")
-async def test_nothing_but_health_and_the_page_is_open_without_a_key(serve):
+async def test_nothing_but_health_the_page_and_the_document_is_open_without_a_key(serve):
     bridge = await serve(Scripted(tool_call()), {"auth": KEYS}, {"KEYS": A})
     open_paths = []
-    for path in ("/", "/healthz", "/readyz", "/metrics", "/debug", "/debug/pprof", "/status"):
+    public = ["/", "/healthz", "/readyz", "/openapi.json"]
+    for path in (*public, "/metrics", "/debug", "/debug/pprof", "/status"):
         async with bridge.session.get(bridge.url + path) as got:
             if got.status not in (401, 404):
                 open_paths.append(path)
-    assert open_paths == ["/", "/healthz", "/readyz"]
+    assert open_paths == public
