@@ -387,14 +387,16 @@ async def test_a_store_that_stands_still_holds_nobody_up(monkeypatch, caplog):
         async with opened(node.url) as store:
             some = Fleet(store, node, creates_per_minute=10, connections_per_key=5)
             process = some.process()
+            monkeypatch.setattr(store_timeout, "LONGEST_SECONDS", LONG)
+            monkeypatch.setattr(store_timeout, "SILENCE_SECONDS", LONG)
             assert await process.create(some.key) == 0
             node.freeze()
             try:
                 with caplog.at_level(logging.INFO):
+                    monkeypatch.setattr(store_timeout, "SILENCE_SECONDS", 0.7)  # the product's own
                     assert await process.create(some.key) == 0
                     assert process.shared.is_away
                     monkeypatch.setattr(store_timeout, "SILENCE_SECONDS", LONG)
-                    monkeypatch.setattr(store_timeout, "LONGEST_SECONDS", LONG)
                     assert await some.begun(process, 20) == 8
                     assert [await process.connect(some.key) for _ in range(6)].count(True) == 5
             finally:
@@ -561,3 +563,28 @@ async def test_a_server_that_ends_gives_its_slots_back(serve_two):
     await one.stop()
     client = await other.connect(headers=KEY)
     assert (await client.turn(input="x"))[-1]["type"] == "response.completed"
+
+
+async def test_a_server_whose_store_stands_still_serves_within_its_own_count(
+    serve, monkeypatch, caplog
+):
+    with Node(valkey_binary()) as node:
+        config = {
+            "auth": {"keys_env": ["KEYS"]},
+            "store": {"url": node.url},
+            "limits": {"scope": "store", "creates_per_minute": 3},
+        }
+        server = await serve(Scripted(answer("x")), config, ENVIRON)
+        await wait_until(server.bridge._store.is_available)
+        with caplog.at_level(logging.INFO):
+            node.freeze()
+            try:
+                monkeypatch.setattr(store_timeout, "SILENCE_SECONDS", 0.7)  # the product's own
+                statuses = [(await post(server, store=False))[0] for _ in range(4)]
+            finally:
+                node.thaw()
+            assert statuses == [200, 200, 200, 429]
+            shared = server.bridge._quotas.shared
+            await wait_until(lambda: not shared.is_away)
+        lines = [line for line in caplog.messages if line.startswith("limits_")]
+        assert lines == ["limits_local reason=no answer in time", "limits_shared"]
