@@ -115,6 +115,15 @@ def test_only_an_answer_to_a_later_report_decides(now):
     assert not counter.is_short(since=1)
 
 
+def test_a_use_whose_place_another_has_taken_asks_again(now):
+    """The answer was that some is free."""
+    counter = made(LeasedCounter, now)
+    counter.waiting = 1
+    answered(counter, held=1, taken=90)
+    counter.use()
+    assert counter.is_short(since=0)
+
+
 # What is held ahead
 
 

@@ -140,7 +140,7 @@ async def test_all_processes_together_create_as_many_as_the_limit(fleet):
             await process.shared.report()
     lease = 100 // 20
     assert 100 - lease <= begun <= 100
-    some.advance(HELD_SECONDS + WINDOW)
+    some.advance(HELD_SECONDS + WINDOW + 1)
     assert await some.begun(living[0], 110) == 100
 
 
@@ -193,6 +193,19 @@ async def test_most_creates_need_no_call(fleet, store):
     assert await some.begun(process, 200) == 200
     await asyncio.gather(*process.shared._calls)
     assert store.answer_count() - before <= 200 / (1000 // 20 / 2) + 2
+
+
+async def test_more_is_asked_for_before_all_is_used(fleet):
+    """Creates go on meanwhile: the answer is held back, and none waits for it."""
+    some, links = fleet(creates_per_minute=1000), []
+    process = some.process(lambda it: links.append(HeldBack(it)) or links[0])
+    assert await process.create(some.key) == 0
+    links[0].gate.clear()
+    assert await some.begun(process, 40) == 40
+    await wait_until(lambda: links[0].is_waiting)
+    assert await some.begun(process, 10) == 10
+    links[0].gate.set()
+    assert await some.begun(process, 40) == 40
 
 
 async def test_what_an_idle_process_holds_ahead_is_given_back(fleet, store):
@@ -272,6 +285,7 @@ async def test_the_slots_of_a_process_that_was_killed_come_back(fleet):
     for _ in range(3):  # its own are renewed
         some.advance(HELD_SECONDS / 3)
         await other.shared.report()
+    some.advance(1)
     assert [await other.connect(some.key) for _ in range(9)].count(True) == 8
     killed.sockets.close()
     other.sockets.close()
@@ -303,6 +317,31 @@ class LostAnswers:
         if self.are_lost:
             raise StoreUnavailable
         return tallies
+
+
+class HeldBack:
+    """Counters whose calls wait at a gate."""
+
+    def __init__(self, counters):
+        self._counters, self.gate, self.is_waiting = counters, asyncio.Event(), False
+        self.gate.set()
+
+    async def count(self, reports):
+        self.is_waiting = not self.gate.is_set()
+        await self.gate.wait()
+        return await self._counters.count(reports)
+
+
+async def test_a_process_with_nothing_to_report_finds_out_that_the_store_is_back(fleet):
+    some, links = fleet(tokens_per_minute=100), []
+    one = some.process(lambda it: links.append(LostAnswers(it)) or links[0])
+    assert await one.create(some.key) == 0
+    assert one.shared.is_away
+    await one.shared.report()
+    assert one.shared.is_away
+    links[0].are_lost = False
+    await one.shared.report()
+    assert not one.shared.is_away
 
 
 async def test_what_was_reported_twice_counts_once(fleet):
@@ -348,14 +387,16 @@ async def test_a_store_that_stands_still_holds_nobody_up(monkeypatch, caplog):
         async with opened(node.url) as store:
             some = Fleet(store, node, creates_per_minute=10, connections_per_key=5)
             process = some.process()
+            monkeypatch.setattr(store_timeout, "LONGEST_SECONDS", LONG)
+            monkeypatch.setattr(store_timeout, "SILENCE_SECONDS", LONG)
             assert await process.create(some.key) == 0
             node.freeze()
             try:
                 with caplog.at_level(logging.INFO):
+                    monkeypatch.setattr(store_timeout, "SILENCE_SECONDS", 0.7)  # the product's own
                     assert await process.create(some.key) == 0
                     assert process.shared.is_away
                     monkeypatch.setattr(store_timeout, "SILENCE_SECONDS", LONG)
-                    monkeypatch.setattr(store_timeout, "LONGEST_SECONDS", LONG)
                     assert await some.begun(process, 20) == 8
                     assert [await process.connect(some.key) for _ in range(6)].count(True) == 5
             finally:
@@ -375,7 +416,7 @@ async def test_a_process_that_stood_still_uses_nothing_that_it_held(fleet):
     some = fleet(creates_per_minute=100)
     stood, other = some.process(), some.process()
     assert await stood.create(some.key) == 0
-    some.advance(HELD_SECONDS + WINDOW)
+    some.advance(HELD_SECONDS + WINDOW + 1)
     assert await some.begun(other, 110) == 100
     assert await stood.create(some.key) > 0
 
@@ -522,3 +563,28 @@ async def test_a_server_that_ends_gives_its_slots_back(serve_two):
     await one.stop()
     client = await other.connect(headers=KEY)
     assert (await client.turn(input="x"))[-1]["type"] == "response.completed"
+
+
+async def test_a_server_whose_store_stands_still_serves_within_its_own_count(
+    serve, monkeypatch, caplog
+):
+    with Node(valkey_binary()) as node:
+        config = {
+            "auth": {"keys_env": ["KEYS"]},
+            "store": {"url": node.url},
+            "limits": {"scope": "store", "creates_per_minute": 3},
+        }
+        server = await serve(Scripted(answer("x")), config, ENVIRON)
+        await wait_until(server.bridge._store.is_available)
+        with caplog.at_level(logging.INFO):
+            node.freeze()
+            try:
+                monkeypatch.setattr(store_timeout, "SILENCE_SECONDS", 0.7)  # the product's own
+                statuses = [(await post(server, store=False))[0] for _ in range(4)]
+            finally:
+                node.thaw()
+            assert statuses == [200, 200, 200, 429]
+            shared = server.bridge._quotas.shared
+            await wait_until(lambda: not shared.is_away)
+        lines = [line for line in caplog.messages if line.startswith("limits_")]
+        assert lines == ["limits_local reason=no answer in time", "limits_shared"]

@@ -225,10 +225,6 @@ class SlotCounter(HeldCounter):
         self._is_busy = True
         self._used_at = self._now()
 
-    def fits(self) -> bool:
-        """See ``SharedCounter``."""
-        return self._now() < self._valid_until and self._in_use(self._slots) < self._slots
-
     def is_due(self) -> bool:
         """See ``SharedCounter``."""
         is_renewed = self._now() - self._reported_at < HELD_SECONDS / 3
@@ -245,7 +241,7 @@ class SlotCounter(HeldCounter):
         self._slots = tally.held
 
     def _left(self) -> int:
-        return self._slots - self._in_use(0)
+        return self._slots - self._in_use(self._slots)
 
     def _keep(self, ahead: int) -> None:
         in_use = self._in_use(0)

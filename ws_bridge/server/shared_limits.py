@@ -86,7 +86,7 @@ class SharedLimits:
     async def report(self) -> None:
         """Report once: all counters in one round trip."""
         for place, counter in list(self._known.items()):
-            if counter.is_idle():
+            if counter.is_idle() and not self.is_away:
                 del self._known[place]
         due = self._due()
         if self.is_away and not due:  # any one finds out whether it is back

@@ -213,3 +213,10 @@ async def test_a_counter_that_is_something_else_is_no_answer(process, key, valke
     with caplog.at_level(logging.ERROR), pytest.raises(StoreUnavailable):
         await count(process(), rate(key, 10, wanted=1))
     assert "store_refused script=count" in caplog.text
+
+
+async def test_a_user_of_few_rights_can_count_under_a_prefix(guarded, key):
+    async with guarded.opened() as store:
+        one = RedisCounters(store.scripts, "w")
+        assert (await count(one, rate(key, 10, number=1, batch=1, used=[(0, 4)]))).taken == 4
+        assert (await count(one, slots(key, 10, wanted=2))).held == 2
