@@ -4,9 +4,11 @@ Two servers of two workers each on one store; a worker is killed, and a server i
 clients of two names ask. What the stored responses were told stands in the store, also of those
 whose client has lost its socket before it knew of them; what the others were told their clients
 have. `tests/server/http/test_usage.py` is a quick one.
+And what only whole servers show: the usage of all keys, and the end without a price.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -18,9 +20,10 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 from rolling.rounds import pids
-from support.fleet import Bridge, fleet, models_for
+from support.fleet import Bridge, Fresh, fleet, models_for
 from support.hang import HANG_SECONDS
 from support.redis_servers import Node, valkey_binary
+from support.tcp_proxy import ReservedPort
 from upstreams import FakeProviders
 
 from ws_bridge.store.redis.codec import decode_final
@@ -226,3 +229,58 @@ async def test_usage_is_what_a_thousand_responses_were_told_over_a_kill_and_a_re
     assert {"completed", "failed", "incomplete", "cancelled"} <= seen.keys(), seen
     assert sum(seen.values()) >= RESPONSES
     assert "taken_over" in logs
+
+
+async def test_the_usage_of_all_keys_stands_on_the_page_of_a_server_of_two_workers():
+    environ = {f"KEY_{name.upper()}": key for name, key in KEYS.items()}
+    reserved = ReservedPort()
+    with FakeProviders() as fake, Node(valkey_binary()) as node:
+        page = f"http://127.0.0.1:{reserved.number}/usage"
+        config = config_of(fake, node.url) | {"metrics": {"listen": f"127.0.0.1:{reserved.number}"}}
+        async with Bridge(config, environ) as bridge, aiohttp.ClientSession() as session:
+            await bridge.wait_ready()
+            for name, key in KEYS.items():
+                body = {"model": "chat-text", "input": name}
+                headers = {"Authorization": f"Bearer {key}"}
+                async with session.post(
+                    f"{bridge.url}/v1/responses", json=body, headers=headers
+                ) as got:
+                    assert (await got.json())["status"] == "completed"
+            async with session.get(page, params={"days": "1"}) as got:
+                assert (got.status, got.content_type) == (200, "application/json")
+                body = await got.json()
+            async with session.get(page, params={"days": "0"}) as got:
+                assert got.status == 400
+            log = bridge.log()
+    reserved.release()
+    assert [(row["key"], row["model"], row["responses"]) for row in body["data"]] == [
+        ("a", "chat-*", 1),
+        ("b", "chat-*", 1),
+    ]
+    assert body["total"]["responses"] == 2
+    assert not any(key in log or key in str(body) for key in KEYS.values())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_server_with_a_budget_and_a_model_without_a_price_ends_before_it_is_ready(workers):
+    with Node(valkey_binary()) as node:
+        config = {
+            "server": {"workers": workers},
+            "store": {"url": node.url},
+            "keys": [{"name": "a", "key_env": "KEY_A", "budget_usd": 1.0}],
+            "models": [{"name": "demo", "model": "demo/demo"}],
+        }
+        bridge = Fresh(config, {"KEY_A": KEYS["a"]})
+        try:
+            with contextlib.suppress(AssertionError):  # it may end as soon as it listens
+                await bridge.start()
+            async with asyncio.timeout(HANG_SECONDS):
+                while bridge._started.exit_code is None:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(STEP_SECONDS)
+            assert bridge._started.exit_code == 2
+            [line] = [one for one in bridge.log().splitlines() if one.startswith("ws-bridge: ")]
+            assert "'models.price' of 'demo': 'a' has a budget" in line
+            assert "price = {input = …, output = …}" in line
+            assert KEYS["a"] not in bridge.log()
+        finally:
+            bridge.close()
