@@ -19,6 +19,7 @@ Table = dict[str, tuple[str, str]]  # key: type and default, as a page has them
 
 CELL = re.compile(r"(?<!\\)\|")
 REQUIRED = "required"
+TABLE = "table"  # the schema has a reference in its place
 
 
 def tables(page: str) -> dict[str, Table]:
@@ -50,10 +51,10 @@ def kind_of(field: Mapping[str, Any]) -> str:
         return " or ".join(kind_of(one) for one in field["anyOf"] if one.get("type") != "null")
     if "enum" in field:
         return " or ".join(f'`"{one}"`' for one in field["enum"])
-    if field["type"] == "array":
+    if field.get("type") == "array":
         return f"list of {field['items']['type']}s"
     kind, least, most = (
-        field.get("format", field["type"]),
+        field.get("format", field.get("type", TABLE)),
         field.get("minimum"),
         field.get("maximum"),
     )

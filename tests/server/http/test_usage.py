@@ -4,7 +4,9 @@ import asyncio
 from collections import Counter
 
 import pytest
+from redis.asyncio import Redis
 from support.hang import HANG_SECONDS
+from support.redis_servers import Node, valkey_binary
 from support.scripted_upstream import Scripted, completed, message, opening
 
 from ws_bridge.errors import UpstreamError
@@ -146,6 +148,32 @@ async def test_usage_is_the_sum_of_what_sixty_mixed_responses_were_told(serve, a
     assert told(ends)["nano_usd"] > 0
     assert {row["model"] for row in body["data"]} == {"m", "b-*"}
     assert sum((figures(row) for row in body["data"]), Counter()) == told(ends)
+
+
+async def values_of(client):
+    """All that a store holds, and the names under which it does."""
+    read = {
+        "string": client.get,
+        "hash": client.hgetall,
+        "list": lambda key: client.lrange(key, 0, -1),
+        "zset": lambda key: client.zrange(key, 0, -1),
+        "stream": client.xrange,
+    }
+    names = [key async for key in client.scan_iter()]
+    values = [await read[(await client.type(key)).decode()](key) for key in names]
+    return repr((names, values))
+
+
+async def test_on_redis_it_is_the_same_and_no_key_is_in_any_stored_value(serve, answers):
+    with Node(valkey_binary()) as node:
+        one = await serve(Scripted(answers), CONFIG | {"store": {"url": node.url}}, SECRETS)
+        ends = await mixed(one, SECRETS["A"], 2)
+        assert figures((await usage_of(one, SECRETS["A"]))["total"]) == told(ends)
+        async with Redis.from_url(node.url) as client:
+            stored = await values_of(client)
+    assert "input_tokens m" in stored
+    assert "team-a" in stored
+    assert not any(key in stored for key in SECRETS.values())
 
 
 async def test_two_names_see_their_own_usage_only(serve, answers):
