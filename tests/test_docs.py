@@ -136,7 +136,10 @@ def commands(text: str) -> list[str]:
 
 
 def is_known(line: str) -> bool:
-    """A target of the Makefile, a program of the tests, or a command line of `ws-bridge`."""
+    """A target of the Makefile, a program of the tests, or a command line of `ws-bridge`.
+
+    Other programs are not looked at.
+    """
     words = shlex.split(line)
     variables = [word.partition("=")[0] for word in words if re.match(r"[A-Z]+=", word)]
     command, *options = words[len(variables) :]
@@ -148,4 +151,4 @@ def is_known(line: str) -> bool:
     if command == ".venv/bin/python":
         source = ROOT / options[1].replace(".", "/") / "__main__.py"
         return all(option in source.read_text(encoding="utf-8") for option in options[2:])
-    return command.endswith("ws-bridge") and bool(cli._parser().parse_args(options))
+    return Path(command).name != "ws-bridge" or bool(cli._parser().parse_args(options))

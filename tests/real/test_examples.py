@@ -168,7 +168,7 @@ async def test_every_example_fails_when_the_server_stops_half_way(
         running = {}
         for name in names:
             answer = LAST[name] if place == "last" else 1
-            model = f"demo-{Path(name).stem}-{how}-answer{answer}-{GATE}"
+            model = f"demo-{Path(name).stem}-{how}-{place}-answer{answer}-{GATE}"
             running[name] = await ends.enter_async_context(
                 started(name, server.variables(pages, model))
             )
