@@ -36,6 +36,11 @@ HEADERS = {
         "error that had one.",
         "schema": {"type": "integer", "minimum": 1},
     },
+    "ShouldRetry": {
+        "description": "With `insufficient_quota`: no further attempt helps until the budget has "
+        "room again.",
+        "schema": {"const": "false"},
+    },
     "SequenceNumber": {
         "description": "The number of the last event that the snapshot has: the next `after`. A "
         "stream has none.",
@@ -161,7 +166,7 @@ def _content(body: Body) -> Json:
 
 def _headers(*names: str) -> Json:
     keys = {"RequestId": "x-request-id", "RetryAfter": "retry-after"}
-    keys["SequenceNumber"] = "x-sequence-number"
+    keys |= {"SequenceNumber": "x-sequence-number", "ShouldRetry": "x-should-retry"}
     return {keys[name]: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
@@ -171,7 +176,7 @@ def _refused(status: int) -> Json:
 
 def _refusal(status: int) -> Json:
     words = "\n".join(f"- {row.words}" for row in of_status(status))
-    waits = ("RetryAfter",) if status in (429, 503) else ()
+    waits = {429: ("RetryAfter", "ShouldRetry"), 503: ("RetryAfter",)}.get(status, ())
     return {
         "description": words,
         "headers": _headers("RequestId", *waits),

@@ -219,6 +219,23 @@ MODELS = (
         (400, 401, 403, 404, 429, 500),
         parameters=(in_path("id", "Its name, which may have slashes."),),
     ),
+    Operation(
+        "listUsage",
+        "GET",
+        "/v1/usage",
+        "Read what the key's name has used",
+        ok("A row for each day and model, and the sum of all.", "UsageList"),
+        ANY,
+        parameters=(
+            in_query(
+                *("days", "How many days of UTC, today included."),
+                type="integer",
+                minimum=1,
+                maximum=400,
+                default=30,
+            ),
+        ),
+    ),
 )
 CONVERSATIONS = (
     Operation(

@@ -33,6 +33,7 @@ from ws_bridge.protocol import steering
 from ws_bridge.protocol.conversation import MOST_ITEMS
 from ws_bridge.protocol.request import STREAM_ID, CreateResponse
 from ws_bridge.protocol.response import NULLABLE, Envelope
+from ws_bridge.store.ledger import OUTCOMES, TOKEN_COUNTERS
 
 Json = dict[str, Any]
 
@@ -103,6 +104,11 @@ def schemas() -> dict[str, Json]:
         "NewItems": _object(items=NEW_ITEMS),
         "ModelList": _object(object={"const": "list"}, data=_array(ref("Model"))),
         "ResponseItemList": _list("ListedItem"),
+        "UsageList": _object(
+            object={"const": "list"},
+            data=_array(_usage(day=TEXT, model=TEXT)),
+            total=_usage(days={"type": "integer", "minimum": 1}),
+        ),
         "ResponseStreamEvent": stream_event(stream_events()),
         "ApiError": _error(),
         "ErrorAnswer": _object(error=ref("ApiError")),
@@ -274,6 +280,10 @@ def _create(openais: Json, found: dict[str, Json]) -> Json:
     fields["input"] = {"anyOf": [TEXT, _array(ref("InputItem"))]}
     fields["instructions"] = {"anyOf": [TEXT, _array(ref("InputItem")), NULL]}
     fields["model"] = TEXT
+    fields["client_metadata"] = {
+        "anyOf": [{"type": "object"}, NULL],
+        "description": "Read for the trace of the create (§2.2), and passed on to no provider.",
+    }
     fields["stream_options"] = {"anyOf": [{"type": "object"}, NULL]}
     for name, schema in fields.items():
         if "null" not in str(schema):
@@ -362,3 +372,11 @@ CHANGES = {
 }
 
 assert {*_types_of(ResponsesServerEvent)} >= {*stream_events(), *steering_events()}
+
+
+def _usage(**about: Json) -> Json:
+    """What was used; responses and tokens are counts, cost is in USD."""
+    counts = ("responses", *OUTCOMES, *TOKEN_COUNTERS)
+    figures = {name: {"type": "integer", "minimum": 0} for name in counts}
+    cost = {"type": "number", "minimum": 0}
+    return _object(object={"const": "usage"}, **about, **figures, cost_usd=cost)

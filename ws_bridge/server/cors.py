@@ -26,7 +26,7 @@ HEADERS = (
     *("OpenAI-Project", "X-Client-Request-Id", "X-Request-Id"),
 )
 OF_SDK = "x-stainless-"
-EXPOSED = f"x-request-id, retry-after, {NUMBER_HEADER}"
+EXPOSED = f"x-request-id, retry-after, x-should-retry, {NUMBER_HEADER}"
 MAX_AGE = 7200  # seconds; Chromium keeps none for longer
 MOST_ASKED = 64  # headers of one request
 

@@ -116,6 +116,8 @@ async def test_every_route_answers_as_described(ask):
     await ask("POST", "/v1/responses/compact", 200, json=CREATE)
     await ask("GET", "/v1/models", 200)
     await ask("GET", "/v1/models/m", 200)
+    used = await ask("GET", "/v1/usage?days=2", 200)
+    assert used["total"]["responses"] > 0
     await converse(ask)
     await operate(ask)
     unseen = {one.name for one in OPERATIONS} - {name for name, status in ask.seen if status < 400}
