@@ -36,6 +36,7 @@ def run(*arguments, **more):
     command = [sys.executable, "-m", "ws_bridge", *arguments]
     return subprocess.run(  # noqa: S603 - our own program
         command,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=HANG_SECONDS,
@@ -318,6 +319,15 @@ def test_a_chat_whose_key_is_nowhere_says_so_and_asks_nobody(given, said):
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
     assert ended.stderr.startswith(f"ws-bridge: {said}")
     assert "wsb-" not in ended.stderr
+
+
+def test_a_chat_without_a_server_says_what_starts_one():
+    with socket.socket() as nobodys:
+        nobodys.bind(("127.0.0.1", 0))  # it is taken, and nothing listens
+        ended = run("chat", "--url", f"127.0.0.1:{nobodys.getsockname()[1]}")
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert "nothing listens at" in ended.stdout
+    assert "`ws-bridge serve` starts a bridge" in ended.stdout
 
 
 def test_a_new_key_is_added_to_a_file_that_a_server_reads(tmp_path):
