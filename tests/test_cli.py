@@ -1,8 +1,10 @@
 """The command line as a user meets it: real processes, exit codes, one-line messages."""
 
+import argparse
 import hashlib
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.hang import HANG_SECONDS
 
+from ws_bridge import cli
 from ws_bridge.config import Config, load
 
 REPOSITORY = Path(__file__).parent.parent
@@ -29,15 +32,15 @@ def environ(**more):
     return kept | more
 
 
-def run(*arguments, cwd=None, **more):
+def run(*arguments, **more):
     command = [sys.executable, "-m", "ws_bridge", *arguments]
     return subprocess.run(  # noqa: S603 - our own program
         command,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=HANG_SECONDS,
         env=environ(**more),
-        cwd=cwd,
         check=False,
     )
 
@@ -206,14 +209,6 @@ def test_a_written_file_can_be_checked_and_served(tmp_path):
         assert served.lines[1] == "model demo: on (demo/demo)"
 
 
-def test_without_a_file_the_package_s_own_is_used_and_named(tmp_path):
-    ended = run("check", "--offline", cwd=tmp_path)
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.startswith(f"ok   the models of {REPOSITORY / 'config.toml'} (")
-    (tmp_path / "config.toml").write_text(ONLY_DEMO)
-    assert run("check", "--offline", cwd=tmp_path).stdout.startswith("ok   config.toml:")
-
-
 def test_a_new_key_is_shown_once_with_its_line():
     ended = run("keys", "new", "web")
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -236,8 +231,114 @@ def test_check_finds_what_serve_would_and_asks_the_models_all_the_same(config):
     assert "store_unreachable reason=ConnectionError" in ended.stderr
 
 
+def parsers():
+    """By its command line's beginning: the parser of each command."""
+    found, waiting = {}, [cli._parser()]
+    while waiting:
+        parser = waiting.pop()
+        found[parser.prog] = parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                waiting += action.choices.values()
+    return found
+
+
+PARSERS = parsers()
+COMMANDS = ("init", "check", "serve", "reload", "keys", "keys new", "chat")
+
+
 def test_version_and_help_are_there():
     assert run("--version").stdout.strip() == "0.1.0"
     shown = run("--help").stdout
     assert "Begin with `ws-bridge init`" in shown
-    assert all(f" {command} " in shown for command in ("serve", "check", "init", "chat"))
+    assert {f"ws-bridge {command}" for command in COMMANDS} == PARSERS.keys() - {"ws-bridge"}
+    assert all(
+        f" {name} " in shown for name in ("init", "check", "serve", "reload", "keys", "chat")
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_says_what_it_does_and_what_each_option_is_for(command):
+    parser = PARSERS[f"ws-bridge {command}"]
+    assert parser.description.endswith(".")
+    for action in parser._actions:
+        assert action.help or action.metavar == "ACTION"
+        if action.metavar != "ACTION" and action.default not in (None, False, argparse.SUPPRESS):
+            assert "(default: " in action.help
+    assert all(len(line) <= 100 for line in parser.format_help().splitlines())
+
+
+EXAMPLES = [line for parser in PARSERS.values() for line in (parser.epilog or "").splitlines()[1:]]
+
+
+@pytest.mark.parametrize("line", EXAMPLES, ids=str.strip)
+def test_an_example_of_the_help_is_a_command_line(line):
+    words = shlex.split(line, comments=True)
+    options = words[words.index("ws-bridge") + 1 :]
+    words = cli._parser().parse_args(options[: options.index("|")] if "|" in options else options)
+    assert words.command
+
+
+def test_the_helps_have_examples():
+    assert len(EXAMPLES) == 8
+
+
+UNKNOWN = {
+    "serve --prot 9": "unknown option --prot: did you mean --port?",
+    "check now": "unknown argument now",
+    "keys new a --colour=b": "unknown option --colour",
+    "serve --port x": "argument --port: invalid int value: 'x'",
+}
+
+
+@pytest.mark.parametrize(("words", "said"), UNKNOWN.items(), ids=UNKNOWN.keys())
+def test_a_command_line_that_is_not_understood_is_one_line_and_exit_2(words, said):
+    ended = run(*words.split())
+    command = "ws-bridge keys new" if "keys" in words else f"ws-bridge {words.split()[0]}"
+    line = f"{command}: {said} (see `{command} --help`)\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", line)
+
+
+def test_an_unknown_command_is_one_line_with_those_that_there_are():
+    ended = run("serv")
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "serve" in ended.stderr
+    assert ended.stderr.endswith("(see `ws-bridge --help`)\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("NO_SUCH_KEY", "NO_SUCH_KEY is not set"),
+        ("EMPTY_KEY", "EMPTY_KEY is not set"),
+        ("wsb-a-key-itself", "--key-env takes the name of an environment variable, not the key"),
+    ],
+)
+def test_a_chat_whose_key_is_nowhere_says_so_and_asks_nobody(given, said):
+    ended = run("chat", "--url", "127.0.0.1:1", "--key-env", given, EMPTY_KEY="")
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+    assert ended.stderr.startswith(f"ws-bridge: {said}")
+    assert "wsb-" not in ended.stderr
+
+
+def test_a_chat_without_a_server_says_what_starts_one():
+    with socket.socket() as nobodys:
+        nobodys.bind(("127.0.0.1", 0))  # it is taken, and nothing listens
+        ended = run("chat", "--url", f"127.0.0.1:{nobodys.getsockname()[1]}")
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert "nothing listens at" in ended.stdout
+    assert "`ws-bridge serve` starts a bridge" in ended.stdout
+
+
+def test_a_new_key_is_added_to_a_file_that_a_server_reads(tmp_path):
+    path = tmp_path / "keys"
+    path.write_text("# ours")
+    added = [run("keys", "new", name, "--to", str(path)) for name in ("ada", "eve")]
+    assert [(one.returncode, one.stderr) for one in added] == [(0, "")] * 2
+    digests = [hashlib.sha256(one.stdout.strip().encode()).hexdigest() for one in added]
+    assert path.read_text() == f"# ours\nada {digests[0]}\neve {digests[1]}\n"
+    new = tmp_path / "new"
+    assert run("keys", "new", "ada", "--to", str(new)).returncode == 0
+    assert new.stat().st_mode & 0o777 == 0o600
+    refused = run("keys", "new", "ada", "--to", str(tmp_path))
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)

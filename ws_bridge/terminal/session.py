@@ -95,6 +95,11 @@ class Session:
         except InvalidStatus as refused:
             status = refused.response.status_code
             raise EndpointError(error_line(status, parsed(refused.response.body)), status) from None
+        except ConnectionRefusedError:
+            message = (
+                f"nothing listens at {self.endpoint.socket}: `ws-bridge serve` starts a bridge"
+            )
+            raise EndpointError(message) from None
         except (OSError, InvalidHandshake) as lost:
             message = f"no connection to {self.endpoint.socket} ({type(lost).__name__})"
             raise EndpointError(message) from None
