@@ -24,6 +24,7 @@ FILES = sorted(SOURCES)
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__.py", "types.py"}),
     frozenset({"errors.py"}),
+    frozenset({"tracing.py"}),
     frozenset({"clock.py", "config", "pacing.py", "protocol"}),
     frozenset({"logs.py", "stream.py"}),
     frozenset({"store", "upstream"}),
@@ -56,6 +57,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     # litellm's timeouts, and its streams
     "httpx": ("upstream/litellm/call.py", "upstream/litellm/sse_tap.py"),
     "litellm": ("upstream/litellm/setup.py",),
+    "opentelemetry": ("tracing.py",),
     "orjson": ("protocol/*", "config/*", "upstream/*", "store/*", "server/*"),
     "prometheus_client": ("server/metrics.py", "processes/metrics_page.py"),
     "prompt_toolkit": ("terminal/*",),

@@ -35,6 +35,7 @@ PASTED = re.compile(
     r"(?:sk|pk|rk|gsk|hf|xai|ghp|r8)[-_]|AIza|(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9]).{20}"
 )
 KEY_NAME = r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}"  # of a client: it stands in logs and in the store
+COLLECTOR = re.compile(r"https?://[^/\s?#@]+(?:/[^\s?#@]*)?", re.IGNORECASE)
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+/?", re.IGNORECASE)
 
 
@@ -55,6 +56,15 @@ def _listen_text(text: str) -> str:
 def _page_text(text: str) -> str:
     if text and parse_address(text).path:
         raise ValueError("use HOST:PORT or [IPv6]:PORT, such as 127.0.0.1:9464")
+    return text
+
+
+def _collector(text: str) -> str:
+    if text and not COLLECTOR.fullmatch(text):
+        raise ValueError(
+            "use the collector's address without user, query and fragment, such as "
+            "http://127.0.0.1:4318"
+        )
     return text
 
 
@@ -254,6 +264,7 @@ class ModelEntry(Section):
     drop_params: bool = False
     prompt_cache: bool = True
     ws_lanes: Annotated[int, Field(ge=0)] = 0
+    pass_traceparent: bool = False
     fallbacks: tuple[str, ...] = ()
     enabled: bool = True
 
@@ -288,6 +299,7 @@ class TelemetryConfig(Section):
     """``[telemetry]``: who else hears of what happens."""
 
     litellm_callbacks: tuple[str, ...] = ()
+    otlp_endpoint: Annotated[str, AfterValidator(_collector)] = ""
 
 
 class Config(Section):

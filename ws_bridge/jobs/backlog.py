@@ -18,6 +18,7 @@ from ws_bridge.protocol.reducer import Reducer
 from ws_bridge.protocol.side_data import side_data_size
 from ws_bridge.store.base import Lease, Record, Write
 from ws_bridge.stream import Stream
+from ws_bridge.tracing import TraceContext
 from ws_bridge.types import Json
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Backlog:
     lease: Lease
     stream: Stream
     listener: MirrorListener
+    trace: TraceContext | None = None  # of the create's span
     is_created: bool = False
     is_taken_over: bool = False  # by another server, or deleted
     position: int = 0  # the number from which on the store lacks the stream's events

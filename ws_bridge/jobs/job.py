@@ -19,6 +19,7 @@ from ws_bridge.errors import (
     UpstreamError,
 )
 from ws_bridge.jobs.cancel_scope import CancelScope
+from ws_bridge.jobs.create_spans import end_create
 from ws_bridge.jobs.mirror import Mirror
 from ws_bridge.jobs.observe import JobFinished, Observe, finished, started
 from ws_bridge.jobs.publisher import OnEnd, OnItem, Publisher
@@ -32,6 +33,7 @@ from ws_bridge.protocol.steering import required_outputs
 from ws_bridge.protocol.tools import provider_calls
 from ws_bridge.store.base import Claim
 from ws_bridge.stream import Stream
+from ws_bridge.tracing import Span
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import ABANDONED, Answer, Outcome, Tried, Upstream, outcome_of
 from ws_bridge.upstream.prices import PriceRow
@@ -43,7 +45,7 @@ WARM_UP = (Draft(COMPLETED, {"response": {"output": [], "usage": no_usage()}}),)
 class Job:
     """A running response. ``run`` is its task's body; the registry owns the task.
 
-    With a ``claim`` it continues what another server has begun.
+    With a ``claim`` it continues what another server has begun. A ``span`` ends with it.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Job:
         on_end: OnEnd | None = None,
         on_refused: Callable[[], Awaitable[None]] | None = None,
         claim: Claim | None = None,
+        span: Span | None = None,
     ) -> None:
         self.id = spec.record.id
         self._upstream = upstream
@@ -68,6 +71,7 @@ class Job:
             spec, self._scope, mirror=mirror, on_item=on_item, on_end=on_end, clock=clock
         )
         self._on_refused = on_refused
+        self._span = span
         self._tried: tuple[Tried, ...] = ()  # in order; the last one may answer
         self._opened_at: float | None = None  # when the first of an answer had come; monotonic
         self._prices: PriceRow | None = None  # of the target that answers
@@ -95,7 +99,10 @@ class Job:
         await asyncio.gather(silence, return_exceptions=True)
         if scope.reason is not None:
             await self._publish_end(scope.reason)
-        self._observe(self._finished())
+        end = self._finished()
+        self._observe(end)
+        if self._span is not None:
+            end_create(self._span, end)
 
     async def _generate(self) -> None:
         """Open the answer, read it to its end or that of the response, and close it."""

@@ -12,8 +12,9 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ws_bridge.clock import Clock
@@ -23,11 +24,14 @@ from ws_bridge.jobs.store_timeout import StepResult, wait_until_settled, wait_wh
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Claim, Lease, Receipt, Record, Store, Verdict
 from ws_bridge.stream import Stream
+from ws_bridge.tracing import TraceContext, Traces
 from ws_bridge.types import Json
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.1
+
+Flush = Callable[[Sequence[Backlog]], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,15 @@ class FlushSignal:
 class Mirror:
     """Writes the streams it tracks. ``run`` is the flusher's task; its owner awaits it."""
 
-    def __init__(self, store: Store, timing: MirrorTiming, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, timing: MirrorTiming, clock: Clock, traces: Traces | None = None
+    ) -> None:
         self._store = store
         self._timing = timing
         self._clock = clock
+        self._flush: Flush = self._write_all
+        if traces is not None:
+            self._flush = partial(self._trace_flush, traces)
         self._tracked: dict[str, Backlog] = {}
         self._behind: dict[str, Backlog] = {}  # of these, what the store lacks something of
         self._uncertain: dict[str, Record] = {}  # creations that were cancelled on their way
@@ -102,6 +111,7 @@ class Mirror:
         listener: MirrorListener,
         *,
         is_promise: bool = False,
+        trace: TraceContext | None = None,
     ) -> HeldLease:
         """Make the response known with its first events, and track its stream.
 
@@ -110,7 +120,7 @@ class Mirror:
         promise: for it ``StoreUnavailable`` is raised.
         """
         is_promise = is_promise or record.background
-        backlog = Backlog(record, Lease(record.id, 1), stream, listener)
+        backlog = Backlog(record, Lease(record.id, 1), stream, listener, trace)
         backlog.renewed_at = self._clock.monotonic()
         try:
             backlog.lease = await self._answered(self._store.create(record, events))
@@ -131,9 +141,16 @@ class Mirror:
         self._track(backlog)
         return backlog.held
 
-    def resume(self, claim: Claim, stream: Stream, listener: MirrorListener) -> HeldLease:
+    def resume(
+        self,
+        claim: Claim,
+        stream: Stream,
+        listener: MirrorListener,
+        *,
+        trace: TraceContext | None = None,
+    ) -> HeldLease:
         """Track the stream of a response that was claimed; the events in it are stored."""
-        backlog = Backlog(claim.record, claim.lease, stream, listener)
+        backlog = Backlog(claim.record, claim.lease, stream, listener, trace)
         backlog.renewed_at = self._clock.monotonic()
         backlog.mark_created(stream.events)
         self._track(backlog)
@@ -294,7 +311,23 @@ class Mirror:
             due = due | {key: one for key, one in self._tracked.items() if one.renewed_at <= silent}
         return list(due.values())
 
-    async def _flush(self, backlogs: Sequence[Backlog]) -> None:
+    async def _trace_flush(self, traces: Traces, backlogs: Sequence[Backlog]) -> None:
+        """As ``_write_all``, in a span that is linked to the creates whose events are written."""
+        behind = [one.trace for one in backlogs if one.trace is not None and one.is_behind]
+        links = [trace for trace in behind if trace.is_sampled]
+        if not links:
+            return await self._write_all(backlogs)
+        responses = {"ws_bridge.responses": len(links)}
+        span, error = traces.begin("mirror flush", "internal", responses, links=links), ""
+        try:
+            await self._write_all(backlogs)
+        except BaseException as failure:
+            error = type(failure).__name__
+            raise
+        finally:
+            span.end({}, error)
+
+    async def _write_all(self, backlogs: Sequence[Backlog]) -> None:
         """Write what the store lacks, and renew the leases. Raises ``StoreUnavailable``.
 
         A response that cannot be created, now or again, holds up no other.

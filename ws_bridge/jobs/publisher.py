@@ -113,7 +113,9 @@ class Publisher:
         self.stream.append(claim.events)
         self._is_recorded = True
         if self._mirror is not None:
-            self._lease = self._mirror.resume(claim, self.stream, self._scope.listener())
+            self._lease = self._mirror.resume(
+                claim, self.stream, self._scope.listener(), trace=self.spec.trace
+            )
 
     def set_answer(self, answer: Answer) -> None:
         """This answer comes: the store is to know its target, and its id at the provider."""
@@ -156,7 +158,7 @@ class Publisher:
         if self._mirror is not None:
             record, listener = self.spec.record, self._scope.listener()
             self._lease = await self._mirror.create(
-                record, (), self.stream, listener, is_promise=True
+                *(record, (), self.stream, listener), is_promise=True, trace=self.spec.trace
             )
             self._is_reserved = True
 
@@ -261,7 +263,9 @@ class Publisher:
                 await self._mirror.append_opening(self._id, opening)
             else:
                 listener, record = self._scope.listener(), self.spec.record
-                self._lease = await self._mirror.create(record, opening, self.stream, listener)
+                self._lease = await self._mirror.create(
+                    record, opening, self.stream, listener, trace=self.spec.trace
+                )
             self._mirror.replace_record(self.spec.record)  # the target may be known since then
         self._is_recorded = True
         return True

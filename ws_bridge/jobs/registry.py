@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import BridgeError, ServerDraining, UnsupportedParameter
+from ws_bridge.jobs.create_spans import begin_create, clients_span
 from ws_bridge.jobs.idempotency import FoundResponse, IdempotentCreates, KeyTaken
 from ws_bridge.jobs.job import Job
 from ws_bridge.jobs.lineage import Lineage, build_chain
@@ -27,6 +28,7 @@ from ws_bridge.protocol.conversation import conversation_id
 from ws_bridge.protocol.history import Chain, Turn
 from ws_bridge.protocol.sealing import UNSIGNED, Sealer, sealed_bytes
 from ws_bridge.store.base import Claim
+from ws_bridge.tracing import Span, Traces
 from ws_bridge.upstream.base import FindTarget, Target, Upstream
 
 
@@ -55,6 +57,7 @@ class JobRegistry:
         clock: Clock,
         sealer: Sealer = UNSIGNED,
         on_item: OnItem | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self._upstream = upstream
         self._find_target = find_target
@@ -66,6 +69,7 @@ class JobRegistry:
         self._clock = clock
         self._sealer = sealer
         self._on_item = on_item
+        self._traces = traces
         self._running: dict[str, Job] = {}
         self.outputs = policy.outputs
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,6 +87,8 @@ class JobRegistry:
             raise ServerDraining
         target = self._find_target(create.request.model or "")
         self._check_background(create, target)
+        traces = self._traces
+        span = None if traces is None else begin_create(traces, create, clients_span(create))
         parent = await self._parent(create)
         given = await self.lineage.resolve_input(create.request, create.owner, parent, create.known)
         if parent is not None or given is not None:
@@ -96,8 +102,8 @@ class JobRegistry:
         if self.is_draining:  # since then
             raise ServerDraining
         if create.request.idempotency_key is not None:
-            return await self._begin_once(create, spec)
-        job = self._job(spec)
+            return await self._begin_once(create, spec, span)
+        job = self._job(spec, span=span)
         if create.request.background:
             await job.open_queued()
         if self.is_draining:
@@ -144,7 +150,8 @@ class JobRegistry:
         spec = build_spec(
             create, target, chain, response_id=response_id, created_at=now, claim=claim
         )
-        self._launch(self._job(spec, claim))
+        span = None if self._traces is None else begin_create(self._traces, create, None)
+        self._launch(self._job(spec, claim, span=span))
 
     def set_policy(self, policy: JobPolicy) -> None:
         """Have this policy for jobs that begin from now on. What runs stays counted."""
@@ -227,14 +234,14 @@ class JobRegistry:
                 "'background' is not enabled for this model.", param="background"
             )
 
-    async def _begin_once(self, create: Create, spec: JobSpec) -> Job:
+    async def _begin_once(self, create: Create, spec: JobSpec, span: Span | None) -> Job:
         """Begin a response that its create's key stands for. Raises as ``start``.
 
         A caller that leaves meanwhile changes nothing: it would leave a key, or a record, of a
         response that is not being generated.
         """
         release = partial(self._keys.release, create, spec.record.id)
-        job = self._job(spec, on_refused=release)
+        job = self._job(spec, on_refused=release, span=span)
         beginning = asyncio.create_task(self._begin_held(create, job), name=job.id)
         self._tasks.add(beginning)
         beginning.add_done_callback(self._forget_beginning)
@@ -263,9 +270,10 @@ class JobRegistry:
         spec: JobSpec,
         claim: Claim | None = None,
         on_refused: Callable[[], Awaitable[None]] | None = None,
+        span: Span | None = None,
     ) -> Job:
         return Job(
-            spec,
+            spec if span is None else replace(spec, trace=span.context),
             self._upstream,
             mirror=self._mirror if spec.envelope.store else None,
             observe=self._observe,
@@ -275,6 +283,7 @@ class JobRegistry:
             on_end=self.lineage.append_to_conversation,
             on_refused=on_refused,
             claim=claim,
+            span=span,
         )
 
     def _launch(self, job: Job) -> None:

@@ -20,6 +20,7 @@ from ws_bridge.protocol.references import Made
 from ws_bridge.protocol.request import CreateResponse, parse_create
 from ws_bridge.protocol.response import Envelope, echo_of
 from ws_bridge.store.base import MAX_ANCESTORS, Claim, Record
+from ws_bridge.tracing import TraceContext
 from ws_bridge.types import Json
 from ws_bridge.upstream.base import Request, Target
 
@@ -89,6 +90,7 @@ class JobSpec:
     is_provider_run: bool = False  # in the provider's own background mode
     background_id: str = ""  # the provider's id of a background response that continues
     entry: str = ""  # of the model table, as it was asked for
+    trace: TraceContext | None = None  # of the create's span
 
     @property
     def parent(self) -> Turn | None:
@@ -112,6 +114,7 @@ class JobSpec:
             response_id=self.record.id,
             store=self.envelope.store,
             background_id=self.background_id,
+            trace=self.trace,
         )
 
 

@@ -14,6 +14,7 @@ from ws_bridge.errors import ConfigError
 from ws_bridge.processes.sockets import listen, tls
 from ws_bridge.processes.temporary import choose_directory
 from ws_bridge.server.stores import check_store
+from ws_bridge.tracing import check_installed
 
 Step = Callable[[Settings], Awaitable[None]]
 
@@ -27,7 +28,7 @@ async def problems_of_start(settings: Settings, *, is_offline: bool) -> list[str
     async def try_store(settings: Settings) -> None:
         await check_store(settings, is_offline=is_offline)
 
-    steps: list[Step] = [_try_directory, _try_tls, try_store]
+    steps: list[Step] = [_try_directory, _try_tls, try_store, _try_traces]
     if not is_offline:
         steps.insert(2, _try_addresses)
     problems: list[str] = []
@@ -45,6 +46,11 @@ async def _try_directory(_settings: Settings) -> None:
 
 async def _try_tls(settings: Settings) -> None:
     tls(settings.config)
+
+
+async def _try_traces(settings: Settings) -> None:
+    if settings.config.telemetry.otlp_endpoint:
+        check_installed()
 
 
 async def _try_addresses(settings: Settings) -> None:

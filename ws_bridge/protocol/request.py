@@ -79,6 +79,11 @@ PASSED_ON = (
     "user",
 )
 
+# Of `client_metadata`: there Codex has the headers of W3C Trace Context on a socket, which has one
+# head for many creates.
+IN_METADATA = "ws_request_header_"
+TRACE_HEADERS = ("traceparent", "tracestate")
+
 # What may differ between a create and the same one that is sent again.
 NOT_COMPARED = {"input", "idempotency_key", "stream", "stream_options"}
 
@@ -108,6 +113,13 @@ def _is_object(value: Any) -> bool:
     return type(value) is dict
 
 
+def _trace_headers(value: Any) -> dict[str, str]:
+    """The trace in `client_metadata`, by the names of the headers; all else vanishes."""
+    given = value if isinstance(value, dict) else {}
+    found = {name: given.get(IN_METADATA + name) for name in TRACE_HEADERS}
+    return {name: text for name, text in found.items() if isinstance(text, str)}
+
+
 class CreateResponse(BaseModel):
     """The fields of one create, of any transport; frozen, nulls dropped."""
 
@@ -123,6 +135,10 @@ class CreateResponse(BaseModel):
     generate: StrictBool = True
     conversation: str | Json | None = None
     idempotency_key: IdempotencyKey | None = None
+    # In no dump: it belongs to one request, and is neither compared nor stored.
+    client_metadata: Annotated[dict[str, str], PlainValidator(_trace_headers)] = Field(
+        default_factory=dict, exclude=True
+    )
 
     context_management: list[Json] | None = None
     include: list[str] | None = None

@@ -62,6 +62,7 @@ from ws_bridge.server.stores import stores_of
 from ws_bridge.server.transport.listener import track_requests
 from ws_bridge.server.websocket.sockets import Sockets
 from ws_bridge.store.base import Owners
+from ws_bridge.tracing import Traces
 from ws_bridge.upstream.base import Service
 from ws_bridge.upstream.fallbacks import Fallbacks
 from ws_bridge.upstream.model_table import ModelRoute, build
@@ -115,9 +116,11 @@ class Bridge:
         )
         self._sealer = sealer_of(config, secrets, self._store)
         self._models = models = build(config, secrets)
+        self._traces = _traces(config, worker, clock)
         self._upstream = upstream or Router(
             *(models.targets(), self._sealer),
             callbacks=config.telemetry.litellm_callbacks,
+            traces=self._traces,
             clock=clock,
         )
         sealed_items = SealedItems()
@@ -126,7 +129,7 @@ class Bridge:
         )
         # The jobs between the two.
         self._logs = LogReader(self._store)
-        self._mirror = Mirror(self._store, _mirror_timing(config), clock)
+        self._mirror = Mirror(self._store, _mirror_timing(config), clock, self._traces)
         self._jobs = self._build_jobs(sealed_items)
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.set_callbacks(
@@ -160,6 +163,7 @@ class Bridge:
             refusal_log=refusal_log,
         )
         self._middleware.logs_access = config.server.access_log
+        self._middleware.takes_traces = self._traces is not None
         self._expiry = KeyExpiry(
             clock, lambda: self._middleware.authenticator.next_expiry, self._close_invalid
         )
@@ -183,6 +187,7 @@ class Bridge:
             clock=self._clock,
             sealer=self._sealer,
             on_item=sealed_items.record,
+            traces=self._traces,
         )
 
     def _build_app(self) -> web.Application:
@@ -308,6 +313,8 @@ class Bridge:
         yield
         await cancel_all(starting, *tasks)
         await self._mirror.drain()
+        if self._traces is not None:
+            await self._traces.close()
         await self._store.close()
         await self._upstream.stop()
 
@@ -376,6 +383,11 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
         response.headers.setdefault(hdrs.CACHE_CONTROL, NO_STORE)
     if request.path.startswith("/v1/"):
         cors.add_headers(request, response)
+
+
+def _traces(config: Config, worker: int, clock: Clock) -> Traces | None:
+    endpoint = config.telemetry.otlp_endpoint
+    return Traces(endpoint, worker=worker, now=clock.monotonic) if endpoint else None
 
 
 def _job_policy(config: Config) -> JobPolicy:

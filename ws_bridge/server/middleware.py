@@ -37,7 +37,9 @@ from ws_bridge.server.json_responses import (
 from ws_bridge.server.metrics import Metrics
 from ws_bridge.server.quotas import Quotas
 from ws_bridge.server.refusal_log import RefusalLog
+from ws_bridge.server.trace_headers import received_trace
 from ws_bridge.server.websocket.outbox import BUFFER_BYTES
+from ws_bridge.tracing import RECEIVED
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ class AccessMiddleware:
     ) -> None:
         self.authenticator = authenticator
         self.logs_access = False
+        self.takes_traces = False
         self._quotas = quotas
         self._metrics = metrics
         self._refusal_log = refusal_log
@@ -78,6 +81,8 @@ class AccessMiddleware:
         request_id = given if GIVEN_ID.fullmatch(given) else new_request_id()
         caller = Caller(request_id, request.remote or UNKNOWN)
         token = CALLER.set(caller)
+        if self.takes_traces:
+            RECEIVED.set(received_trace(request))
         began = self._now()
         answer: web.StreamResponse | None = None
         try:

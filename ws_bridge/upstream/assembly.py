@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ws_bridge.clock import Clock
 from ws_bridge.protocol.sealing import Sealer
+from ws_bridge.tracing import Traces
 from ws_bridge.upstream.base import Target, TokenCounter, Upstream
 from ws_bridge.upstream.compaction import CompactingUpstream
 from ws_bridge.upstream.dialects.families import FAMILIES
@@ -42,7 +43,7 @@ class Assembly:
     stops: Sequence[Step]
 
 
-def assemble(targets: Sequence[Target], sealer: Sealer) -> Assembly:
+def assemble(targets: Sequence[Target], sealer: Sealer, traces: Traces | None = None) -> Assembly:
     """The upstreams of these targets, whose models litellm knows afterwards."""
     demo.register()
     models.register(targets)
@@ -56,11 +57,11 @@ def assemble(targets: Sequence[Target], sealer: Sealer) -> Assembly:
         access=access.find,
         facts=models.facts_of,
         keys=sealer.keys,
+        traces=traces,
     )
-    managed = ManagedUpstream(
-        dialects, LitellmUpstream(), families=FAMILIES, family_of=models.family_of
-    )
-    native = WebSocketUpstream(facts=models.facts_of)
+    litellm = LitellmUpstream(traces=traces)
+    managed = ManagedUpstream(dialects, litellm, families=FAMILIES, family_of=models.family_of)
+    native = WebSocketUpstream(facts=models.facts_of, traces=traces)
     counter = LitellmTokenCounter()
 
     def set_targets(targets: Sequence[Target]) -> None:
@@ -75,7 +76,7 @@ def assemble(targets: Sequence[Target], sealer: Sealer) -> Assembly:
     }
     return Assembly(
         managed=managed,
-        background=BackgroundUpstream(),
+        background=BackgroundUpstream(traces=traces),
         by_mode={
             mode: CompactingUpstream(each, counter, sealer=sealer) for mode, each in plain.items()
         },

@@ -15,6 +15,7 @@ from typing import Protocol
 from ws_bridge.errors import UpstreamError
 from ws_bridge.protocol.events import FAILED, Draft
 from ws_bridge.protocol.history import Chain
+from ws_bridge.tracing import TraceContext
 from ws_bridge.types import Item, Json
 from ws_bridge.upstream.prices import PriceRow
 
@@ -43,6 +44,7 @@ class Target:
     ws_reconnects: int = 2  # further attempts at a native connection that failed
     account: str = ""  # differs for two keys of one provider, and reveals nothing of them
     entry: str = ""  # the name of its entry in the table, with the `*` as it is written there
+    pass_traceparent: bool = False  # its provider gets the headers of W3C Trace Context
 
     # Of those above, and asked for a dozen times in each create.
     provider: str = field(init=False, repr=False, compare=False)  # "openai", "anthropic"
@@ -86,6 +88,7 @@ class Request:
     response_id: str = ""  # the bridge's own id
     store: bool = False  # as the client asked
     background_id: str = ""  # the provider's id of a background response that goes on
+    trace: TraceContext | None = None  # of the span that the request is made in
 
     def input(self) -> list[Item]:
         """The input items as this target may see them (deep copies)."""
@@ -94,6 +97,12 @@ class Request:
     def weight(self) -> int:
         """How many items and tools there are to adapt and encode."""
         return self.chain.count() + len(self.options.get("tools") or ())
+
+    def trace_headers(self) -> dict[str, str]:
+        """The headers of W3C Trace Context, if the target's provider is to have them."""
+        if self.trace is None or not self.target.pass_traceparent:
+            return {}
+        return self.trace.headers()
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,7 @@ def _route(config: Config, entry: ModelEntry, secrets: Secrets) -> ModelRoute:
         drop_params=entry.drop_params,
         prompt_cache=entry.prompt_cache,
         ws_lanes=entry.ws_lanes,
+        pass_traceparent=entry.pass_traceparent,
         mode=entry.mode,
         via=entry.via,
         most_bytes=config.limits.response_mib * 2**20,

@@ -62,7 +62,10 @@ class PreferWebSocket:
     def _is_due(self, target: Target) -> bool:
         """Whether the socket is to be tried; after a cooldown, one of many requests tries it."""
         cooldown = self._cooldowns.get(_key(target))
-        if not has_socket(target) or (cooldown and self._now() < cooldown.until):
+        # Each request has its own trace, and a socket one head for many.
+        if not has_socket(target) or target.pass_traceparent:
+            return False
+        if cooldown and self._now() < cooldown.until:
             return False
         if cooldown:
             self._cooldowns[_key(target)] = replace(cooldown, until=self._now() + cooldown.seconds)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from ws_bridge.clock import Clock
 from ws_bridge.protocol.history import Chain
 from ws_bridge.protocol.sealing import UNSIGNED, Sealer
+from ws_bridge.tracing import Traces
 from ws_bridge.upstream.base import Answer, Request, Target, Upstream
 
 if TYPE_CHECKING:
@@ -52,9 +53,11 @@ class Router:
         *,
         warm_up: Target = WARM_UP,
         callbacks: Sequence[str] = (),
+        traces: Traces | None = None,
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         self._callbacks = callbacks
+        self._traces = traces
         self._targets = targets
         self._sealer = sealer
         self._first = warm_up
@@ -72,7 +75,7 @@ class Router:
         await _imported(ASSEMBLY)
         from ws_bridge.upstream.assembly import assemble  # noqa: PLC0415 - see rule 1
 
-        parts = self._parts = assemble(self._targets, self._sealer)
+        parts = self._parts = assemble(self._targets, self._sealer, self._traces)
         self._stops = parts.stops
         for begin in parts.starts:
             await begin()

@@ -24,7 +24,9 @@ from ws_bridge.clock import Clock
 from ws_bridge.errors import InvalidRequest, UpstreamError
 from ws_bridge.pacing import HEAVY_BYTES, Pacer, aside
 from ws_bridge.protocol.events import Draft
+from ws_bridge.tracing import Traces
 from ws_bridge.types import Json
+from ws_bridge.upstream.attempts import traced
 from ws_bridge.upstream.base import Answer, Request, Target
 from ws_bridge.upstream.deadlines import Deadlines
 from ws_bridge.upstream.dialects.base import (
@@ -77,6 +79,7 @@ class DialectUpstream:
         access: FindAccess,
         facts: Callable[[Target], ModelFacts],
         keys: Keys = tuple,
+        traces: Traces | None = None,
         clock: Clock = Clock(),  # noqa: B008 - frozen
         jitter: Jitter = random.random,
     ) -> None:
@@ -86,6 +89,7 @@ class DialectUpstream:
         self._access = access
         self._facts = facts
         self._keys = keys
+        self._try = traced(self._attempt, traces, "http")
         self._clock = clock
         self._jitter = jitter
         self._pacer = Pacer()  # writing a request takes up to milliseconds
@@ -96,7 +100,7 @@ class DialectUpstream:
         try:
             await self._pacer.wait_turn()
             prepared = await self._prepared_within(deadlines, request)
-            return await self._asked(request.target, prepared, deadlines)
+            return await self._asked(request, prepared, deadlines)
         except BaseException:
             deadlines.cancel()
             raise
@@ -124,39 +128,43 @@ class DialectUpstream:
         return WrittenRequest(access, written, body, partial(family.reader, given))
 
     async def _asked(
-        self, target: Target, prepared: WrittenRequest, deadlines: Deadlines
+        self, request: Request, prepared: WrittenRequest, deadlines: Deadlines
     ) -> Answer:
         """The answer, after as many attempts as are allowed."""
         attempt = 0
         while True:
             deadlines.record_activity()
-            answer = DialectAnswer(target, self._client, prepared, deadlines)
             try:
-                await answer.start()
+                return await self._try(request, prepared, deadlines)
             except UpstreamError as failure:
                 pause = next_pause(
                     failure,
                     attempt,
-                    allowed=target.retries,
+                    allowed=request.target.retries,
                     remaining=deadlines.remaining(),
                     jitter=self._jitter,
                 )
                 if pause is None:
                     raise
-            else:
-                return answer
             await self._clock.sleep(pause)
             await self._pacer.wait_turn()
             attempt += 1
+
+    async def _attempt(
+        self, request: Request, prepared: WrittenRequest, deadlines: Deadlines
+    ) -> Answer:
+        answer = DialectAnswer(request, self._client, prepared, deadlines)
+        await answer.start()
+        return answer
 
 
 class DialectAnswer(Answer):
     """The answer of a provider that is asked in a dialect; several in a row where it pauses."""
 
     def __init__(
-        self, target: Target, client: HttpClient, prepared: WrittenRequest, deadlines: Deadlines
+        self, request: Request, client: HttpClient, prepared: WrittenRequest, deadlines: Deadlines
     ) -> None:
-        super().__init__(target)
+        super().__init__(request.target)
         self._client = client
         self._prepared = prepared
         self._deadlines = deadlines
@@ -164,7 +172,8 @@ class DialectAnswer(Answer):
         self._http_answer: HttpAnswer | None = None  # None: it has ended
         self._body = prepared.written.body
         self._continued = 0
-        self._most_bytes = target.most_bytes  # that the present request may bring
+        self._most_bytes = request.target.most_bytes  # that the present request may bring
+        self._trace = request.trace_headers() if request.trace is not None else {}
 
     async def start(self) -> None:
         """Send the request, and read what comes first: ``first`` has it.
@@ -234,7 +243,7 @@ class DialectAnswer(Answer):
         """Send a request; the head of its answer is there. Raises ``UpstreamError``."""
         access, own = self._prepared.access, self._prepared.written.headers
         with self._deadlines:
-            headers = await access.headers({**BODY_HEADERS, **own}, body)
+            headers = await access.headers({**BODY_HEADERS, **own, **self._trace}, body)
             answer = await self._client.post(access.url, headers, body, self._most_bytes)
             self._http_answer = answer
             if answer.status < HTTPStatus.MULTIPLE_CHOICES:

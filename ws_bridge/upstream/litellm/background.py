@@ -23,7 +23,9 @@ from ws_bridge.protocol.events import CREATED, IN_PROGRESS, QUEUED, TERMINAL_STA
 from ws_bridge.protocol.output.received import items_of
 from ws_bridge.protocol.output.replay import replay_items, terminal
 from ws_bridge.protocol.request import COMPLETION_WINDOWS
+from ws_bridge.tracing import Traces
 from ws_bridge.types import Json
+from ws_bridge.upstream.attempts import traced
 from ws_bridge.upstream.base import Answer, Request, Target
 from ws_bridge.upstream.errors import CANCELLED, TIMED_OUT, DeadlineExceeded, classify
 from ws_bridge.upstream.litellm import client
@@ -41,11 +43,20 @@ UNFINISHED = frozenset({"queued", "in_progress", "searching", "interpreting", "g
 class BackgroundUpstream:
     """An ``Upstream`` for targets with ``native_background``. ``clock`` makes the pauses."""
 
-    def __init__(self, *, clock: Clock = Clock()) -> None:  # noqa: B008 - frozen
+    def __init__(
+        self,
+        *,
+        clock: Clock = Clock(),  # noqa: B008 - frozen
+        traces: Traces | None = None,
+    ) -> None:
         self._clock = clock
+        self._try = traced(self._attempt, traces, "http")
 
     async def open(self, request: Request) -> Answer:
         """See ``Upstream``. A response that runs already is not asked for before the first read."""
+        return await self._try(request)
+
+    async def _attempt(self, request: Request) -> Answer:
         window = COMPLETION_WINDOWS[request.background_options.get("completion_window", "soonest")]
         deadline = self._clock.monotonic() + request.target.timeout_seconds + window
         if request.background_id:

@@ -9,6 +9,7 @@ another provider or another program.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import httpx
@@ -36,6 +37,7 @@ class Call:
     is_native: bool  # the provider has a Responses API
     background: bool = False
     background_options: Json = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)  # beside those of the account
 
     def arguments(self) -> Json:
         """The arguments of ``aresponses``."""
@@ -46,10 +48,13 @@ class Call:
             if self.background and self.background_options:  # litellm knows no such option yet
                 more["extra_body"] = {"background_options": self.background_options}
         more["background" if self.background else "stream"] = True
+        given = access(self.target)
+        if self.headers:
+            given["extra_headers"] = {**given.get("extra_headers", {}), **self.headers}
         return {
             **body,
             **more,
-            **access(self.target),
+            **given,
             **_model_of(self.target),
             internals.NO_MCP: True,  # else litellm runs some MCP tools itself
         }

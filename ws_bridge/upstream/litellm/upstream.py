@@ -18,6 +18,8 @@ from ws_bridge.clock import Clock
 from ws_bridge.errors import UpstreamError
 from ws_bridge.pacing import HEAVY_BYTES, Pacer, aside
 from ws_bridge.protocol.events import TERMINAL, Draft
+from ws_bridge.tracing import Traces
+from ws_bridge.upstream.attempts import traced
 from ws_bridge.upstream.base import Answer, Request, Target
 from ws_bridge.upstream.deadlines import Deadlines
 from ws_bridge.upstream.dialects.litellm_chunks import request as litellm_chunks
@@ -41,7 +43,9 @@ class LitellmUpstream:
         *,
         clock: Clock = Clock(),  # noqa: B008 - frozen
         jitter: Jitter = random.random,
+        traces: Traces | None = None,
     ) -> None:
+        self._try = traced(_attempt, traces, "http")
         self._clock = clock
         self._jitter = jitter
         self._pacer = Pacer()  # litellm takes milliseconds to open a call
@@ -54,7 +58,7 @@ class LitellmUpstream:
             await self._pacer.wait_turn()
             deadlines.record_activity()
             try:
-                return await _attempt(request, deadlines)
+                return await self._try(request, deadlines)
             except UpstreamError as failure:
                 pause = next_pause(
                     failure,
@@ -114,7 +118,9 @@ def call_of(request: Request) -> Call:
     is_native = models.is_native(target.model)
     write = responses.write if is_native else litellm_chunks.write
     written = write_request(write, request, models.facts_of(target))
-    return Call(target, written, is_native, request.background, request.background_options)
+    headers = request.trace_headers() if request.trace is not None else {}
+    background = (request.background, request.background_options)
+    return Call(target, written, is_native, *background, headers)
 
 
 async def _attempt(request: Request, deadlines: Deadlines) -> Answer:

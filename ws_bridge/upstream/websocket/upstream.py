@@ -25,6 +25,8 @@ from ws_bridge.pacing import HEAVY_BYTES, aside
 from ws_bridge.protocol.events import FAILED, TERMINAL, Draft
 from ws_bridge.protocol.output.builder import mint_id
 from ws_bridge.protocol.references import minting
+from ws_bridge.tracing import Traces
+from ws_bridge.upstream.attempts import traced
 from ws_bridge.upstream.base import Answer, Request, Target
 from ws_bridge.upstream.deadlines import Deadlines
 from ws_bridge.upstream.dialects.responses.normaliser import Normaliser
@@ -68,8 +70,10 @@ class WebSocketUpstream:
         facts: FindFacts = named,
         clock: Clock = Clock(),  # noqa: B008 - frozen
         jitter: Jitter = random.random,
+        traces: Traces | None = None,
     ) -> None:
         self._facts = facts
+        self._try = traced(self._attempt, traces, "websocket")
         self._clock = clock
         self._jitter = jitter
         self._pool = ConnectionPool(clock)
@@ -107,7 +111,7 @@ class WebSocketUpstream:
         attempt, fresh = 0, False
         while True:
             try:
-                return await self._attempt(request, address, deadlines, fresh=fresh)
+                return await self._try(request, address, deadlines, fresh=fresh)
             except StaleConnection:
                 fresh = True  # the loss could not be known: that was no attempt
                 continue
