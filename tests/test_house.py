@@ -24,8 +24,7 @@ FILES = sorted(SOURCES)
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"__init__.py", "types.py"}),
     frozenset({"errors.py"}),
-    frozenset({"tracing.py"}),
-    frozenset({"clock.py", "config", "pacing.py", "protocol"}),
+    frozenset({"clock.py", "config", "pacing.py", "protocol", "tracing.py"}),
     frozenset({"logs.py", "stream.py"}),
     frozenset({"store", "upstream"}),
     frozenset({"jobs"}),

@@ -252,3 +252,39 @@ def test_callbacks_are_those_that_litellm_has_under_their_names(write):
     message = refusal(write(form.format("langfus")))
     assert "key 'telemetry.litellm_callbacks': litellm has no callback 'langfus'" in message
     assert "is it 'langfuse'?" in message
+
+
+COLLECTOR = '[telemetry]\notlp_endpoint = "{}"\n'
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["", "http://127.0.0.1:4318", "https://c.example/otlp", "http://[::1]:4318/v1/traces"],
+)
+def test_a_collector_has_an_address(write, endpoint):
+    assert load(write(COLLECTOR.format(endpoint)), {}).config.telemetry.otlp_endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "c.example:4318",
+        "grpc://c",
+        "http://",
+        "http://u:sk-pass@c",
+        "http://c?key=sk-pass",
+        "http://c d",
+    ],
+)
+def test_what_is_no_address_of_a_collector_is_refused_and_not_repeated(write, endpoint):
+    message = refusal(write(COLLECTOR.format(endpoint)))
+    assert "key 'telemetry.otlp_endpoint': use the collector's address" in message
+    assert "sk-pass" not in message
+
+
+def test_a_trace_is_not_passed_on_over_a_providers_socket(write):
+    entry = '[[models]]\nname = "m"\nmodel = "openai/m"\npass_traceparent = true\nmode = "{}"\n'
+    for mode in ("auto", "managed"):
+        assert load(write(entry.format(mode)), {}).config.models[0].pass_traceparent
+    message = refusal(write(entry.format("native")))
+    assert "key 'models[1].pass_traceparent': a provider's WebSocket has one head" in message

@@ -1,6 +1,7 @@
 """What would keep a server from starting is found without starting it, all at once."""
 
 import socket
+import sys
 
 from support.redis_servers import Node, valkey_binary
 
@@ -68,3 +69,15 @@ async def test_offline_only_files_are_looked_at(caplog):
     assert "'server.tls_cert'" in tls
     assert "'store.tls_ca': /none.pem" in ca
     assert caplog.text == ""
+
+
+async def test_a_library_that_is_missing_for_traces_is_found(monkeypatch):
+    """Offline too, and only where traces are to be sent."""
+    name = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+    given = settings(telemetry={"otlp_endpoint": "http://127.0.0.1:1"}, server={"port": 0})
+    assert await found(given, is_offline=True) == []
+    monkeypatch.setitem(sys.modules, name, None)
+    for is_offline in (True, False):
+        (line,) = await found(given, is_offline=is_offline)
+        assert 'pip install "ws-bridge[otel]"' in line
+    assert await found(settings(), is_offline=True) == []

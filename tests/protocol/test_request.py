@@ -93,7 +93,8 @@ def test_a_wrong_value_is_refused_with_the_name_of_its_field(name, value):
 
 
 def test_the_table_above_knows_every_field():
-    assert set(FIELDS) | {"conversation"} == set(CreateResponse.model_fields)
+    others = {"conversation", "client_metadata"}  # with tests of their own
+    assert set(FIELDS) | others == set(CreateResponse.model_fields)
 
 
 @pytest.mark.parametrize("name", sorted(set(CreateResponse.model_fields) - {"model", "input"}))
@@ -112,6 +113,21 @@ def test_unknown_fields_vanish():
     request = parse_create({**BODY, **strange})
     assert request == parse_create(BODY)
     assert b"elsewhere" not in orjson.dumps(request.model_dump())
+
+
+def test_of_client_metadata_the_trace_alone_is_kept_and_it_is_no_part_of_what_is_asked():
+    names = ("ws_request_header_traceparent", "ws_request_header_tracestate")
+    given_ = {**dict(zip(names, ("00-1-2-01", "a=1"), strict=True)), "session_id": "s", "n": 5}
+    request = parse_create({**BODY, "idempotency_key": "k", "client_metadata": given_})
+    assert request.client_metadata == {"traceparent": "00-1-2-01", "tracestate": "a=1"}
+    assert "client_metadata" not in request.model_dump()
+    assert request.digest == parse_create({**BODY, "idempotency_key": "k"}).digest
+    assert request.with_input([]).client_metadata == request.client_metadata
+
+
+@pytest.mark.parametrize("value", [5, "x", [], {}, {"ws_request_header_traceparent": 5}, [{}]])
+def test_client_metadata_of_any_shape_is_accepted(value):
+    assert parse_create({**BODY, "client_metadata": value}).client_metadata == {}
 
 
 def test_only_given_options_are_passed_on():

@@ -59,6 +59,11 @@ def _check_names(config: Config, _secrets: Secrets) -> Iterator[str]:
                 f"key 'models[{number}].api_base': it is no address: use one that begins with "
                 "http:// or https:// and has a host"
             )
+        if entry.pass_traceparent and entry.mode == "native":
+            yield (
+                f"key 'models[{number}].pass_traceparent': a provider's WebSocket has one head for "
+                'many creates: use mode "auto" or "managed", or remove the key'
+            )
         for fallback in entry.fallbacks:
             yield from _check_fallback(config, entry.name, fallback)
 
