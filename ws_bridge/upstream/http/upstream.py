@@ -89,7 +89,7 @@ class DialectUpstream:
         self._access = access
         self._facts = facts
         self._keys = keys
-        self._try = traced(self._attempt, traces, "http")
+        self._try = traced(DialectAnswer.opened, traces, "http")
         self._clock = clock
         self._jitter = jitter
         self._pacer = Pacer()  # writing a request takes up to milliseconds
@@ -135,7 +135,7 @@ class DialectUpstream:
         while True:
             deadlines.record_activity()
             try:
-                return await self._try(request, prepared, deadlines)
+                return await self._try(request, self._client, prepared, deadlines)
             except UpstreamError as failure:
                 pause = next_pause(
                     failure,
@@ -149,13 +149,6 @@ class DialectUpstream:
             await self._clock.sleep(pause)
             await self._pacer.wait_turn()
             attempt += 1
-
-    async def _attempt(
-        self, request: Request, prepared: WrittenRequest, deadlines: Deadlines
-    ) -> Answer:
-        answer = DialectAnswer(request, self._client, prepared, deadlines)
-        await answer.start()
-        return answer
 
 
 class DialectAnswer(Answer):
@@ -175,20 +168,25 @@ class DialectAnswer(Answer):
         self._most_bytes = request.target.most_bytes  # that the present request may bring
         self._trace = request.trace_headers() if request.trace is not None else {}
 
-    async def start(self) -> None:
-        """Send the request, and read what comes first: ``first`` has it.
+    @classmethod
+    async def opened(
+        cls, request: Request, client: HttpClient, prepared: WrittenRequest, deadlines: Deadlines
+    ) -> Answer:
+        """The answer to the request, which is sent; ``first`` has what comes first.
 
         Raises ``UpstreamError``, and then nothing is left open.
         """
+        answer = cls(request, client, prepared, deadlines)
         try:
-            await self._begin()
-            while not (drafts := await self.read()):
+            await answer._begin()
+            while not (drafts := await answer.read()):
                 if drafts is None:
                     raise truncated()  # noqa: TRY301 - closes like any other failure
         except BaseException:
-            await self._close_http_answer(keep=False)
+            await answer._close_http_answer(keep=False)
             raise
-        self.first = drafts
+        answer.first = drafts
+        return answer
 
     async def _begin(self) -> None:
         try:
