@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from support.collector import Collector
 from support.fake_clock import (
     OWNER,
     FakeClock,
@@ -26,6 +27,7 @@ from ws_bridge.jobs.mirror import RETRY_SECONDS, Mirror, MirrorTiming
 from ws_bridge.jobs.store_timeout import CHECK_SECONDS
 from ws_bridge.protocol.reducer import fold
 from ws_bridge.store.base import Verdict
+from ws_bridge.tracing import TraceContext, Traces
 
 NEVER = 3600.0  # seconds of a tick that no test waits for
 
@@ -33,14 +35,16 @@ NEVER = 3600.0  # seconds of a tick that no test waits for
 class World:
     """A store, a mirror and its flusher."""
 
-    def __init__(self, pace: MirrorTiming) -> None:
+    def __init__(self, pace: MirrorTiming, traces: Traces | None = None) -> None:
         self.clock = FakeClock()
         self.store = FaultyStore(self.clock.now)
-        self.mirror = Mirror(self.store, pace, self.clock.clock())
+        self.mirror = Mirror(self.store, pace, self.clock.clock(), traces)
 
-    async def create(self, response: ScriptedResponse, opening: int = 2) -> None:
-        events = response.events[:opening]
-        await self.mirror.create(response.record, events, response.stream, response.listener())
+    async def create(
+        self, response: ScriptedResponse, opening: int = 2, trace: TraceContext | None = None
+    ) -> None:
+        events, stream = response.events[:opening], response.stream
+        await self.mirror.create(response.record, events, stream, response.listener(), trace=trace)
         response.append_until(opening - 1)
         self.mirror.notify_appended(response.id)
 
@@ -67,8 +71,8 @@ class World:
 
 
 @asynccontextmanager
-async def flushing(pace: MirrorTiming) -> AsyncIterator[World]:
-    world = World(pace)
+async def flushing(pace: MirrorTiming, traces: Traces | None = None) -> AsyncIterator[World]:
+    world = World(pace, traces)
     flusher = asyncio.create_task(world.mirror.run())
     try:
         yield world
@@ -1016,3 +1020,30 @@ class Rough:
     def is_calm(self) -> bool:
         self.world.clock.advance(RETRY_SECONDS)
         return False
+
+
+# Traces
+
+
+async def test_a_flush_that_writes_no_event_of_a_sampled_create_has_no_span():
+    """Leases are renewed every few seconds; one of the store's failures is a span with an error."""
+    places = [TraceContext(f"00-{'1' * 32}-{digit * 16}-0{digit}") for digit in "123"]
+    with Collector() as collector:
+        traces = Traces(collector.url, worker=0, now=lambda: 0.0)
+        timing = MirrorTiming(end_waits=0, flush=0.0, renew=5.0)
+        async with flushing(timing, traces) as world:
+            silent, unsampled, sampled = (ScriptedResponse() for _ in places)
+            for response, trace in zip((silent, unsampled, sampled), places, strict=True):
+                await world.create(response, trace=trace)
+            await world.written(unsampled, 2)
+            await wait_until(lambda: not world.mirror.lag())
+            world.store.is_away = True
+            world.clock.advance(6.0)  # the others' leases are renewed in the same flush
+            world.append_until(sampled, 2)
+            await world.come_back()
+            await wait_until(lambda: world.store.numbers(sampled.id)[-1:] == [2])
+        await traces.close()
+        flushes = collector.named("mirror flush")
+        assert {flush.links for flush in flushes} == {(("1" * 32, "3" * 16),)}
+        assert [flush.is_error for flush in flushes] == [True, False]
+        assert flushes[0].attributes["error.type"] == "StoreUnavailable"
