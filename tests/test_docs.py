@@ -119,6 +119,7 @@ READERS: dict[str, Callable[[str, Path], object]] = {
     "yaml": lambda text, _folder: yaml.safe_load(text),
     "ini": read_unit,
     "console": read_console,
+    "python": lambda text, _folder: compile(text, "a page", "exec"),  # protocol.md's: test_recipes
 }
 
 

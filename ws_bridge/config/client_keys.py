@@ -66,7 +66,7 @@ def digest_of(key: str) -> bytes:
 
 
 def new_key(name: str) -> tuple[str, str]:
-    """A key nobody has, and its line in a file of keys. Raises ``ConfigError`` for a bad name."""
+    """A random key, and its line in a file of keys. Raises ``ConfigError`` for a bad name."""
     if not re.fullmatch(KEY_NAME, name):
         raise ConfigError(
             f"'{name}' cannot be a client's name: use letters, digits and _ . @ + -, at most 64"

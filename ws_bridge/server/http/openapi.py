@@ -1,6 +1,6 @@
 """`/openapi.json`: the HTTP side as a document for machines.
 
-`python -m tests.contract` makes the file. It is read when somebody asks for it, not at the start.
+`python -m tests.contract` makes the file. It is read when it is asked for, not at the start.
 """
 
 from __future__ import annotations
