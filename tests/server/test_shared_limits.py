@@ -26,6 +26,7 @@ from ws_bridge.server.quotas import Quotas
 from ws_bridge.server.shared_limits import SharedLimits
 from ws_bridge.store.base import HELD_SECONDS
 from ws_bridge.store.redis.counters import RedisCounters
+from ws_bridge.store.redis.keys import counter_key
 
 CREATES, TOKENS, RUNNING, CONNECTIONS = (
     *("creates_per_minute", "tokens_per_minute"),
@@ -409,6 +410,17 @@ async def test_a_store_that_stands_still_holds_nobody_up(monkeypatch, caplog):
             assert await some.process().create(some.key) > 0
             assert not await some.process().connect(some.key)
             process.sockets.close()
+
+
+async def test_a_store_that_has_lost_its_data_learns_again_what_is_in_use(fleet, node):
+    some = fleet(connections_per_key=3)
+    one, other = some.process(), some.process()
+    assert [await one.connect(some.key) for _ in range(3)] == [True] * 3
+    node.cli("DEL", counter_key(CONNECTIONS, some.key))
+    some.advance(HELD_SECONDS / 3)
+    await one.shared.report()
+    assert not await other.connect(some.key)
+    one.sockets.close()
 
 
 async def test_a_process_that_stood_still_uses_nothing_that_it_held(fleet):
