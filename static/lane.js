@@ -37,7 +37,8 @@ export class Lane {
 
   open() {
     if (this.#socket) return;
-    const socket = new WebSocket(socketAddress(), protocols(this.credentials.key));
+    const socket = begin(protocols(this.credentials.key));
+    if (!socket) return void this.#tryLater(true);
     this.#socket = socket;
     socket.onopen = () => this.#opened(socket);
     socket.onmessage = (message) => this.#receive(JSON.parse(message.data));
@@ -134,6 +135,10 @@ export class Lane {
     this.#wasOpen = false;
     this.#socket = null;
     this.#detach();
+    await this.#tryLater(refused);
+  }
+
+  async #tryLater(refused) {
     await this.observer.closed(refused); // perhaps it is the key: a browser does not tell
     await this.#backoff.wait();
     this.open();
@@ -146,6 +151,15 @@ export class Lane {
     if (this.#current) lost.unshift(this.#current);
     this.#current = null;
     for (const run of lost) run.lost();
+  }
+}
+
+// A socket, or null: not every key can be a subprotocol, and a browser refuses those at once.
+function begin(names) {
+  try {
+    return new WebSocket(socketAddress(), names);
+  } catch {
+    return null;
   }
 }
 

@@ -178,15 +178,24 @@ async def test_streams_rest_for_a_while_when_they_did_not_get_through(
     assert rests == [True, False, True]
 
 
-async def test_a_server_that_takes_no_key_with_a_socket_is_used_over_http(visit: Visit) -> None:
-    """Not "Reconnecting…" for ever: the page says which setting it is."""
-    keyed = DEMO | {"auth": {"keys_env": ["PAGE_TEST_KEYS"], "browser_subprotocol": False}}
-    async with Bridge(keyed, {"PAGE_TEST_KEYS": "right-key"}) as server:
+@pytest.mark.parametrize(
+    ("key", "is_on", "said"),
+    [
+        ("right-key", False, "browser_subprotocol is off"),
+        ("right/key=", True, "characters that a browser's WebSocket cannot send"),
+    ],
+)
+async def test_where_no_key_can_go_with_a_socket_http_is_used(
+    visit: Visit, key: str, is_on: bool, said: str
+) -> None:
+    """Not "Reconnecting…" for ever: the page says which setting it is, or that it is the key."""
+    keyed = DEMO | {"auth": {"keys_env": ["PAGE_TEST_KEYS"], "browser_subprotocol": is_on}}
+    async with Bridge(keyed, {"PAGE_TEST_KEYS": key}) as server:
         tab = await visit(server.url, connected=False)
-        await tab.page.locator("#key").fill("right-key")
+        await tab.page.locator("#key").fill(key)
         await tab.page.keyboard.press("Enter")
         await in_state(tab, "sse")
-        await expect(tab.page.locator("#notice-text")).to_contain_text("browser_subprotocol is off")
+        await expect(tab.page.locator("#notice-text")).to_contain_text(said)
         await tab.ask("My name is Ada")
         assert await tab.ask("What is my name?") == "You told me: your name is Ada."
         await tab.page.goto("about:blank")
