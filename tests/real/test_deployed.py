@@ -1,5 +1,6 @@
 """The configurations of Compose and Kubernetes are served, with addresses of this machine."""
 
+import asyncio
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from support.redis_servers import Node, Process, until, valkey_binary
 from support.tcp_proxy import ReservedPort
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+STEP_SECONDS = 0.1
+COUNTED = re.compile(r'^ws_bridge_responses_total\{.*key="client-keys".*\} 1\.0$', re.MULTILINE)
 READY = '"word": "ready"'
 SECRETS = {"client-keys": "a-client", "store-password": "of-the-store", "metrics-key": "a-scraper"}
 
@@ -66,8 +69,12 @@ async def check(session, clients, numbers):
     async with session.get(f"{numbers}/metrics") as refused:
         assert refused.status == 401
     head = {"Authorization": f"Bearer {SECRETS['metrics-key']}"}
-    async with session.get(f"{numbers}/metrics", headers=head) as page:
-        text = await page.text()
-    assert re.search(
-        r'^ws_bridge_responses_total\{.*key="client-keys".*\} 1\.0$', text, re.MULTILINE
-    )
+    async with asyncio.timeout(HANG_SECONDS):  # it is counted when the job has ended
+        while not COUNTED.search(await page(session, numbers, head)):  # noqa: ASYNC110 - asks a server
+            await asyncio.sleep(STEP_SECONDS)
+
+
+async def page(session, numbers, head):
+    """The numbers of all processes."""
+    async with session.get(f"{numbers}/metrics", headers=head) as answer:
+        return await answer.text()
