@@ -194,6 +194,14 @@ def test_check_without_what_reaches_providers_is_one_line_and_exit_1(config, tmp
     assert ended.stderr == f"ws-bridge: no model can be tried: {reason}\n"
 
 
+def test_check_finds_a_model_without_a_price_under_a_budget(config):
+    key = f'[[keys]]\nname = "team"\nsha256 = "{64 * "0"}"\nbudget_usd = 1.0\n'
+    ended = run("check", "--config", config(ONLY_DEMO + key))
+    assert ended.returncode == 2
+    assert ended.stdout.startswith("ok   demo")
+    assert "ws-bridge: key 'models.price' of 'demo': 'team' has a budget" in ended.stderr
+
+
 def test_a_written_file_can_be_checked_and_served(tmp_path):
     path = tmp_path / "own.toml"
     written = run("init", str(path))

@@ -344,7 +344,8 @@ def _check(options: argparse.Namespace) -> int:
             problems = unpriced(settings.config, routes, upstream.prices_of)
             for problem in problems:
                 print(f"ws-bridge: {problem}", file=sys.stderr)
-            return await check.check(routes.all, upstream) if not problems else 2
+            failed = await check.check(routes.all, upstream)
+            return 2 if problems else failed
         finally:
             await upstream.stop()
 

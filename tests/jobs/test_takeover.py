@@ -32,6 +32,7 @@ from ws_bridge.jobs.mirror import Mirror, MirrorTiming
 from ws_bridge.jobs.registry import JobPolicy, JobRegistry
 from ws_bridge.jobs.spec import Create, Timing
 from ws_bridge.jobs.takeover import SEARCH_SECONDS, Takeover
+from ws_bridge.logs import CALLER, Caller
 from ws_bridge.protocol.events import CREATED, TERMINAL
 from ws_bridge.protocol.request import parse_create
 from ws_bridge.store.base import Lease, Verdict, Write
@@ -552,3 +553,23 @@ async def test_one_bad_record_does_not_end_the_search(fleet):
     await wait_until(lambda: second.takeover.taken)
     await second.end_of(good.id)
     assert (await fleet.get(good.id)).status == "completed"
+
+
+async def test_what_it_used_is_booked_once_by_the_server_whose_end_counts(fleet):
+    """To the key that asked, whoever ends it: generated again, or ended as failed."""
+    token = CALLER.set(Caller("request", "peer", "team"))
+    dying = fleet.server([*opening(), *message("Hel", "lo")[:3], asyncio.Event()])
+    lost = await dying.start(transport="websocket")
+    moved = fleet.server([asyncio.Event()])
+    moving = await moved.start()
+    CALLER.reset(token)
+    await dying.die_after(lost, 4)
+    await moved.die_after(moving, 1)
+    other = fleet.server(answer("Hello"))
+    for job in (lost, moving):
+        await other.takeover.settle(job.id)
+    await other.end_of(moving.id)
+    [usage] = await fleet.store.read_usage(1)
+    assert (usage.key, usage.model) == ("team", "m")
+    expected = {"failed": 1, "completed": 1, "input_tokens": 3, "output_tokens": 2}
+    assert usage.counts == expected
