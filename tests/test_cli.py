@@ -1,5 +1,6 @@
 """The command line as a user meets it: real processes, exit codes, one-line messages."""
 
+import hashlib
 import os
 import re
 import signal
@@ -202,6 +203,17 @@ def test_a_written_file_can_be_checked_and_served(tmp_path):
     with Served("--config", str(path), "--port", "0") as served:
         assert served.lines[0] == f"configuration: {path}, and {LAME}"
         assert served.lines[1] == "model demo: on (demo/demo)"
+
+
+def test_a_new_key_is_shown_once_with_its_line():
+    ended = run("keys", "new", "web")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    key = re.search(r"^  (wsb-\S{43})$", ended.stdout, re.MULTILINE)[1]
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    assert f"  web {digest}\n" in ended.stdout
+    assert f'  [[keys]]\n  name = "web"\n  sha256 = "{digest}"\n' in ended.stdout
+    refused = run("keys", "new", "two words")
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
 
 
 def test_check_finds_what_serve_would_and_asks_the_models_all_the_same(config):

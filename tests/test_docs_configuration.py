@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ws_bridge.config import Config
+from ws_bridge.config.model import LISTS
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
@@ -46,12 +47,16 @@ def sections_of(schema: Mapping[str, Any]) -> dict[str, Table]:
 def kind_of(field: Mapping[str, Any]) -> str:
     """A key's type in words."""
     if "anyOf" in field:
-        return " or ".join(map(kind_of, field["anyOf"]))
+        return " or ".join(kind_of(one) for one in field["anyOf"] if one.get("type") != "null")
     if "enum" in field:
         return " or ".join(f'`"{one}"`' for one in field["enum"])
     if field["type"] == "array":
         return f"list of {field['items']['type']}s"
-    kind, least, most = field["type"], field.get("minimum"), field.get("maximum")
+    kind, least, most = (
+        field.get("format", field["type"]),
+        field.get("minimum"),
+        field.get("maximum"),
+    )
     if most is not None:
         return f"{kind}, {least} to {most}"
     if least is not None:
@@ -61,7 +66,9 @@ def kind_of(field: Mapping[str, Any]) -> str:
 
 def default_of(field: Mapping[str, Any]) -> str:
     """A key's default as TOML in backticks."""
-    return f"`{toml(field['default'])}`" if "default" in field else REQUIRED
+    if "default" not in field:
+        return REQUIRED
+    return "none" if field["default"] is None else f"`{toml(field['default'])}`"
 
 
 def toml(value: Any) -> str:
@@ -85,7 +92,7 @@ def test_the_page_has_every_key_with_its_type_and_default():
 def test_the_file_has_every_key_with_its_default():
     given = tomllib.loads(FILE.read_text(encoding="utf-8"))
     for name, section in sections_of(Config.model_json_schema()).items():
-        if name != "models":
+        if name not in LISTS:
             written = {key: f"`{toml(value)}`" for key, value in given[name].items()}
             assert written == {key: default for key, (_, default) in section.items()}
 
@@ -108,6 +115,7 @@ def test_the_file_has_every_key_of_a_model_entry():
         ({"type": "integer", "minimum": 0, "maximum": 9}, "integer, 0 to 9"),
         ({"type": "number", "exclusiveMinimum": 0}, "number > 0"),
         ({"type": "array", "items": {"type": "string"}}, "list of strings"),
+        ({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}, "date-time"),
         ({"anyOf": [{"enum": ["a", "b"]}, {"type": "boolean"}]}, '`"a"` or `"b"` or boolean'),
     ],
 )

@@ -39,10 +39,10 @@ SEAMS = {
     "upstream": (
         *("upstream/base.py", "upstream/preload.py", "upstream/prices.py", "upstream/summary.py"),
     ),
-    "server": ("server/app.py", "server/transport/listener.py"),
+    "server": ("server/app.py", "server/stores.py", "server/transport/listener.py"),
 }
 # These put the parts together, so they name the concrete ones.
-COMPOSITION_ROOTS = frozenset({"server/app.py", "cli.py"})
+COMPOSITION_ROOTS = frozenset({"server/app.py", "server/stores.py", "cli.py"})
 # Who knows the configuration; all others get values.
 READ_CONFIG = (
     *("cli.py", "logs.py", "processes/*", "server/*"),

@@ -1,4 +1,4 @@
-"""`ws-bridge`: serve, reload, chat, check, init. Flags → configuration, configuration → exit code.
+"""`ws-bridge` and its commands. Flags → configuration, configuration → exit code.
 
 Exit codes: 0 well, 1 a check failed or a reload was refused, 2 the configuration or the command
 line cannot be used.
@@ -73,11 +73,28 @@ def _parser() -> argparse.ArgumentParser:
     try_out.add_argument("--config", type=Path, help="as for serve")
     try_out.add_argument("--offline", action="store_true", help="files only, without any network")
 
+    keys = commands.add_parser("keys", help="make keys for clients")
+    actions = keys.add_subparsers(required=True, metavar="ACTION")
+    new = actions.add_parser("new", help="print a new key, and the line for a file of keys")
+    new.set_defaults(command=_new_key)
+    new.add_argument("name", help="the client's name, as in [[keys]]")
+
     init = commands.add_parser("init", help="write a config.toml with every key and what it is for")
     init.set_defaults(command=_init)
     init.add_argument("path", type=Path, nargs="?", default=Path("config.toml"))
     init.add_argument("--force", action="store_true", help="replace a file that is there")
     return parser
+
+
+def _new_key(options: argparse.Namespace) -> int:
+    from ws_bridge.config.client_keys import new_key
+
+    key, line = new_key(options.name)
+    print(f"The key, which is shown only now:\n\n  {key}\n")
+    print(f"The line for a file of [auth] keys_files:\n\n  {line}\n")
+    print(f'Or, in the configuration:\n\n  [[keys]]\n  name = "{options.name}"')
+    print(f'  sha256 = "{line.split()[1]}"')
+    return 0
 
 
 def _init(options: argparse.Namespace) -> int:

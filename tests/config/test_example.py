@@ -8,6 +8,7 @@ import pytest
 
 from ws_bridge.config import Config, load
 from ws_bridge.config.example import example, write_example
+from ws_bridge.config.model import KeyEntry
 from ws_bridge.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,14 @@ def test_it_sets_nothing_but_models(tmp_path):
 
 def test_without_its_comment_marks_it_is_the_file_with_every_key():
     assert re.sub(r"^#(?=\w+ = )", "", example(), flags=re.MULTILINE) == FILE
-    assert set(tomllib.loads(FILE)) == set(Config.model_fields)
+    assert {*tomllib.loads(FILE), "keys"} == set(Config.model_fields)
+
+
+def test_it_shows_an_entry_of_keys_with_every_key_as_a_comment():
+    """It would ask everybody for a key if it were one."""
+    found = re.search(r"^# \[\[keys\]\]\n(?:# .*\n)+", FILE, re.MULTILINE)
+    (entry,) = tomllib.loads(re.sub("^# ", "", found[0], flags=re.MULTILINE))["keys"]
+    assert set(entry) == set(KeyEntry.model_fields)
 
 
 def test_the_wheel_carries_it():

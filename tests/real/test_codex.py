@@ -42,8 +42,8 @@ STORIES = {
     "codexbuiltin": ("gpt-5.5-", "The note says two.", "two\n"),
     "codexscripted": ("gpt-6-sol-", "The note says two.", "two\n"),
 }
-# Before which event a turn is cut (`upstreams`): before anything of it is whole. Codex keeps an item
-# that was done before the cut, and what the next answer says of it again.
+# Before which event a turn is cut (`upstreams`): before anything of it is whole. Codex keeps an
+# item that was done before the cut, and what the next answer says of it again.
 GATES = {"chat": "gate2", "gemini": "gate2"}
 DOT = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

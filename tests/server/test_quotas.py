@@ -12,9 +12,9 @@ from support.scripted_upstream import Scripted, answer, completed, done_item, me
 from ws_bridge.clock import Clock
 from ws_bridge.config import Limits
 from ws_bridge.errors import RateLimited, UpstreamError
-from ws_bridge.server import quotas as room
 from ws_bridge.server.auth import LOCAL_OWNER, names_of
-from ws_bridge.server.quotas import Quotas, Rate, address_of
+from ws_bridge.server.client_rules import ClientRules
+from ws_bridge.server.quotas import Quotas, address_of
 
 
 class Time:
@@ -30,10 +30,11 @@ class Time:
 class Counted:
     """Budgets with a time, a set of responses that run, and a list of breaches."""
 
-    def __init__(self, **limits):
+    def __init__(self, rules=None, **limits):
         self.now, self.alive, self.breaches = Time(), set(), []
         self.of = Quotas(
             Limits(**limits),
+            rules=ClientRules(rules or {}),
             runs=lambda response_id, owner: (response_id, owner) in self.alive,
             limit_reached=self.breaches.append,
             now=self.now,
@@ -46,64 +47,6 @@ class Counted:
 
 
 # The counts alone
-
-
-def test_so_many_in_any_sixty_seconds_and_the_wait_is_exact():
-    """A sliding window: in no 60 s are there more, wherever they begin."""
-    now = Time()
-    rate = Rate(3, now)
-    for _ in range(3):
-        assert rate.wait("a") == 0
-        rate.count("a")
-        now.now += 10
-    assert rate.wait("a") == 30  # the first is 30 s old
-    now.now += 29.5
-    assert rate.wait("a") == 0.5
-    now.now += 0.5
-    assert rate.wait("a") == 0
-    rate.count("a")
-    assert rate.wait("a") == 10  # until the second one is 60 s old
-    assert rate.wait("b") == 0
-
-
-def test_no_sixty_seconds_hold_more_than_the_limit_whatever_the_rhythm():
-    now, taken = Time(), []
-    rate = Rate(5, now)
-    for step in (0, 1, 0.1, 30, 0, 0, 29, 0, 0, 0.5, 3, 0, 0, 60, 0, 0, 0, 0, 0, 59.9, 0, 0.1, 0):
-        now.now += step
-        if not rate.wait("a"):
-            rate.count("a")
-            taken.append(now.now)
-    for begin in taken:
-        assert sum(begin <= one < begin + 60 for one in taken) <= 5
-    assert len(taken) > 12
-
-
-def test_idle_names_are_forgotten_and_a_flood_of_names_has_an_end():
-    """100,000 addresses: at most so many are remembered, and after a minute only the new one."""
-    now = Time()
-    rate = Rate(60, now)
-    for number in range(100_000):
-        rate.count(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
-    assert len(rate) == room.MOST_NAMES
-    now.now += 60
-    rate.count("one more")
-    assert len(rate) == 1
-
-
-def test_of_too_many_names_the_longest_idle_goes_first(monkeypatch):
-    monkeypatch.setattr(room, "MOST_NAMES", 2)
-    rate = Rate(1, Time())
-    for name in ("a", "b", "a", "c"):
-        rate.count(name)
-    assert [rate.wait(name) for name in ("a", "b", "c")] == [60, 0, 60]
-
-
-def test_a_name_counted_often_holds_no_more_than_its_limit():
-    rate = Rate(2, Time())
-    for _ in range(1000):
-        rate.count("a")
-    assert len(rate._times["a"]) == 2
 
 
 @pytest.mark.parametrize("how", [None, ConnectionError, asyncio.CancelledError])
@@ -303,7 +246,7 @@ def taken(bridge, name="a"):
 
 @pytest.mark.catalogue("S12")
 async def test_the_101st_connection_is_429_until_one_of_the_key_has_ended(serve_keyed):
-    bridge = await serve_keyed(Scripted(answer("x")))
+    bridge = await serve_keyed(Scripted(answer("x")), connections_per_key=100)
     bridge.session.connector._limit = 0  # of the client's own
     clients = [await bridge.connect(headers=A) for _ in range(100)]
     assert await upgrade(bridge, A) == (429, "1", error_of(OPEN.format(100)))
@@ -321,7 +264,7 @@ async def test_the_101st_connection_is_429_until_one_of_the_key_has_ended(serve_
 async def test_the_51st_running_response_is_429_on_every_transport(serve_keyed):
     """Background ones count as long as they run, not as long as their request."""
     script, gate = held()
-    bridge = await serve_keyed(Scripted(script))
+    bridge = await serve_keyed(Scripted(script), running_per_key=50)
     posts = (post(bridge, A, background=True) for _ in range(49))
     ids = [body["id"] for _, _, body in await asyncio.gather(*posts)]
     client = await bridge.connect(headers=A)
@@ -346,7 +289,7 @@ async def test_the_51st_running_response_is_429_on_every_transport(serve_keyed):
 @pytest.mark.catalogue("S12")
 async def test_the_121st_create_of_a_minute_is_429_and_retry_after_is_true(serve_keyed):
     now = Time()
-    bridge = await serve_keyed(Scripted(answer("x")), now=now)
+    bridge = await serve_keyed(Scripted(answer("x")), now=now, creates_per_minute=120)
     client = await bridge.connect(headers=A)
     for _ in range(60):
         assert (await client.turn(input="x", store=False))[-1]["type"] == "response.completed"

@@ -13,9 +13,10 @@ from collections.abc import Callable, Collection, Iterator
 from urllib.parse import urlsplit
 
 from ws_bridge.config.addresses import parse_address
+from ws_bridge.config.client_keys import client_keys, key_problems
 from ws_bridge.config.model import FILE, STORE_SCHEMES, Config, Secrets, match_wildcard, shown_name
 from ws_bridge.config.providers import PROVIDERS
-from ws_bridge.config.settings import PLAIN, client_keys, secrets_in
+from ws_bridge.config.settings import PLAIN, secrets_in
 
 # The callbacks of litellm that a configuration may name: those that are told of a finished call,
 # and need no proxy. Both releases that pyproject.toml lets in have them.
@@ -107,16 +108,22 @@ def _check_client_keys(config: Config, secrets: Secrets) -> Iterator[str]:
                 f"key 'auth.keys_env': {_variable(name)} is not set: "
                 "set it to the client keys, or remove it from the list"
             )
+    for number, entry in enumerate(config.keys, 1):
+        if entry.key == entry.key_env != "" and not secrets.get(entry.key, "").strip(", "):
+            yield (
+                f"key 'keys[{number}].key_env': {_variable(entry.key)} is not set: "
+                f"set it to the key of '{entry.name}'"
+            )
 
 
 def _check_addresses(config: Config, secrets: Secrets) -> Iterator[str]:
-    has_keys = config.auth.keys_env or client_keys(config, secrets)
+    has_keys = config.auth.keys_env or config.keys or client_keys(config, secrets)
     key = "listen" if config.server.listen else "host"
     for address in config.server.addresses():
         if not has_keys and not address.is_local:
             yield (
-                f"key 'server.{key}': {address.host} is a public address and 'auth.keys_env' is "
-                "empty: name a variable with client keys, or listen on 127.0.0.1"
+                f"key 'server.{key}': {address.host} is a public address and there are no "
+                "client keys: name a variable with them in 'auth.keys_env', or listen on 127.0.0.1"
             )
 
 
@@ -202,8 +209,9 @@ def _variable(name: str) -> str:
 
 CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("models",), _check_names),
-    (("auth",), _check_client_keys),
-    (("auth", "server"), _check_addresses),
+    (("auth", "keys"), _check_client_keys),
+    (("auth", "keys", "models"), key_problems),
+    (("auth", "keys", "server"), _check_addresses),
     (("auth",), _check_auth),
     (("server",), _check_server),
     (("store",), _check_store),

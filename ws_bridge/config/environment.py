@@ -1,7 +1,7 @@
 """``WS_BRIDGE__SECTION__KEY`` of the environment as a layer over the file.
 
-The texts become numbers, booleans and lists here, by pydantic-settings; a list is JSON. A model
-table is one variable, ``WS_BRIDGE__MODELS``. No value is repeated in an error.
+The texts become numbers, booleans and lists here, by pydantic-settings; a list is JSON. A list of
+tables is one variable, such as ``WS_BRIDGE__MODELS``. No value is repeated in an error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
-from ws_bridge.config.model import PREFIX, SEPARATOR, Config, keys, variable_of
+from ws_bridge.config.model import LISTS, PREFIX, SEPARATOR, Config, keys, variable_of
 
 
 class Overrides(Config, BaseSettings):
@@ -24,7 +24,7 @@ class Overrides(Config, BaseSettings):
 def overrides(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """The sections that variables set, and what is wrong with the variables, a line each."""
     source = EnvSettingsSource(Overrides)
-    known = {variable_of(("models",)), *(variable_of(place) for place in keys())}
+    known = {*(variable_of((name,)) for name in LISTS), *(variable_of(place) for place in keys())}
     layer: dict[str, Any] = {}
     problems = []
     for name, text in sorted(environ.items()):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from ws_bridge.config.addresses import ListenAddress, bare, parse_address
 
@@ -25,6 +25,7 @@ STORE_SCHEMES = (
     "rediss+cluster",
 )
 PREFIX, SEPARATOR = "WS_BRIDGE__", "__"  # of variables of the environment that set a key
+LISTS = ("keys", "models")  # sections that are lists of tables: a variable sets a whole one
 FILE = "file:"  # before the path of a file, where a variable's name could stand
 
 # A key pasted in place of a name is refused, and repeated nowhere. Providers' keys that would be
@@ -33,6 +34,7 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PASTED = re.compile(
     r"(?:sk|pk|rk|gsk|hf|xai|ghp|r8)[-_]|AIza|(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9]).{20}"
 )
+KEY_NAME = r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}"  # of a client: it stands in logs and in the store
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+/?", re.IGNORECASE)
 
 
@@ -184,9 +186,10 @@ class Limits(Section):
     conversation_mib: Count = 32
     conversation_items: Count = 10_000
     # Of one client key; 0 is no limit, and without keys there is none.
-    connections_per_key: NotNegativeCount = 100
-    running_per_key: NotNegativeCount = 50
-    creates_per_minute: NotNegativeCount = 120
+    connections_per_key: NotNegativeCount = 0
+    running_per_key: NotNegativeCount = 0
+    creates_per_minute: NotNegativeCount = 0
+    tokens_per_minute: NotNegativeCount = 0
     followers_per_key: NotNegativeCount = 100
     responses_mib_per_key: NotNegativeCount = 512
     asked_mib_per_key: NotNegativeCount = 512
@@ -207,6 +210,31 @@ class Limits(Section):
     # What a client does not do.
     silent_seconds: Positive = 120
     unread_seconds: Positive = 30
+
+
+class KeyEntry(Section):
+    """One ``[[keys]]`` entry: a key of a client, and what the client may ask for.
+
+    Entries of one name are keys of one client. What is None stands in ``[limits]``.
+    """
+
+    name: Annotated[str, Field(pattern=rf"^{KEY_NAME}$")]
+    key_env: Variable = ""
+    key_file: str = ""
+    sha256: Annotated[str, Field(pattern=r"^(?:[0-9a-fA-F]{64})?$")] = ""
+    models: tuple[str, ...] = ()
+    creates_per_minute: NotNegativeCount | None = None
+    tokens_per_minute: NotNegativeCount | None = None
+    running: NotNegativeCount | None = None
+    connections: NotNegativeCount | None = None
+    budget_usd: NotNegative | None = None
+    budget_days: Annotated[int, Field(ge=1, le=400)] = 30
+    expires: AwareDatetime | None = None
+
+    @property
+    def key(self) -> str:
+        """Where the key stands; "" if only its hash does."""
+        return place_of(self.key_env, self.key_file)
 
 
 class ModelEntry(Section):
@@ -270,6 +298,7 @@ class Config(Section):
     store: StoreConfig = StoreConfig()
     background: BackgroundConfig = BackgroundConfig()
     limits: Limits = Limits()
+    keys: tuple[KeyEntry, ...] = ()
     models: tuple[ModelEntry, ...] = ()
     metrics: MetricsConfig = MetricsConfig()
     telemetry: TelemetryConfig = TelemetryConfig()
@@ -283,7 +312,7 @@ def keys() -> list[tuple[str, str]]:
 
 def variable_of(place: Sequence[str | int]) -> str:
     """The variable of the environment that sets the value at a place."""
-    key = place[:1] if place[0] == "models" else place[:2]
+    key = place[:1] if place[0] in LISTS else place[:2]
     return PREFIX + SEPARATOR.join(map(str, key)).upper()
 
 

@@ -49,14 +49,6 @@ class Settings:
         return cls(config, parts["secrets"])
 
 
-@dataclass(frozen=True, slots=True)
-class ClientKey:
-    """A client's key, and the name under which logs and metrics know it."""
-
-    name: str
-    key: str = field(repr=False)
-
-
 def secret_places(config: Config) -> Iterator[tuple[str, str]]:
     """Each key of the configuration that names a secret's place, and that place."""
     auth, store = config.auth, config.store
@@ -64,6 +56,7 @@ def secret_places(config: Config) -> Iterator[tuple[str, str]]:
     yield from (("auth.keys_files", place_of("", file)) for file in auth.keys_files)
     found = [("auth.secret", auth.secret), ("store.password", store.password)]
     found += [("store.encrypt_with", store.encrypt_with), ("metrics.key", config.metrics.key)]
+    found += [(f"keys[{n}].key", one.key) for n, one in enumerate(config.keys, 1)]
     found += [(f"models[{n}].api_key", one.api_key) for n, one in enumerate(config.models, 1)]
     for key, place in found:
         if place:
@@ -113,21 +106,15 @@ def _secret_file(path: Path) -> str:
 
 def secrets_in(place: str, secrets: Secrets) -> tuple[bytes, ...]:
     """The secrets in a variable or file: the first one is used, all of them are accepted."""
-    return tuple(text.encode() for text in _several(secrets.get(place, "")))
+    return tuple(text.encode() for text in values_of(secrets.get(place, "")))
 
 
-def client_keys(config: Config, secrets: Secrets) -> tuple[ClientKey, ...]:
-    """The keys of clients, in the order of the file. Without any, all clients are served.
-
-    A key is named after its variable, or after its file without the suffix.
-    """
-    places = [(name, name) for name in config.auth.keys_env]
-    places += [(Path(path).stem, place_of("", path)) for path in config.auth.keys_files]
-    return tuple(
-        ClientKey(name, key) for name, place in places for key in _several(secrets.get(place, ""))
-    )
-
-
-def _several(text: str) -> list[str]:
+def values_of(text: str) -> list[str]:
     """The parts of a text that commas or ends of lines separate."""
     return [part.strip() for part in re.split(r"[,\n]", text) if part.strip()]
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a file but empty ones and those that begin with #."""
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]

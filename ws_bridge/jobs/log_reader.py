@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from ws_bridge.errors import ResponseNotFound, ServerDraining, StoreUnavailable
+from ws_bridge.pacing import cancel_all
 from ws_bridge.protocol.events import Event
 from ws_bridge.store.base import Store
 
@@ -54,7 +55,5 @@ class LogReader:
                     return
                 yield batch
         finally:
-            for task in (reading, draining):
-                task.cancel()
-            await asyncio.gather(reading, draining, return_exceptions=True)
+            await cancel_all(reading, draining)
             await batches.aclose()

@@ -46,6 +46,7 @@ class JobFinished:
     tried: tuple[Tried, ...] = ()  # whom was asked, in order; the last one may answer
     entry: str = ""
     key: str = UNKNOWN
+    owner: str = ""
     first_chunk_seconds: float | None = None  # until something of an answer had come
     cost: float | None = None  # in USD; None: the prices, or what was used, are not known
 
@@ -74,6 +75,7 @@ def finished(
         usage=usage,
         entry=spec.entry,
         key=key_name(),
+        owner=spec.record.owner,
         cost=cost_of(usage, prices),
         **facts,
     )

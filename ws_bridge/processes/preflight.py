@@ -13,7 +13,7 @@ from ws_bridge.config import Settings
 from ws_bridge.errors import ConfigError
 from ws_bridge.processes.sockets import listen, tls
 from ws_bridge.processes.temporary import choose_directory
-from ws_bridge.server.app import check_store
+from ws_bridge.server.stores import check_store
 
 Step = Callable[[Settings], Awaitable[None]]
 

@@ -12,16 +12,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
 
 from ws_bridge.clock import Clock
-from ws_bridge.config import Config, Settings, secrets_in
+from ws_bridge.config import Config, Settings
 from ws_bridge.config.memory import most_held
-from ws_bridge.errors import ConfigError
 from ws_bridge.jobs.idempotency import IdempotentCreates
 from ws_bridge.jobs.lineage import Lineage
 from ws_bridge.jobs.log_reader import LogReader
@@ -31,35 +30,38 @@ from ws_bridge.jobs.registry import JobPolicy, JobRegistry
 from ws_bridge.jobs.spec import Timing
 from ws_bridge.jobs.takeover import Takeover
 from ws_bridge.logs import CALLER
+from ws_bridge.pacing import cancel_all
 from ws_bridge.protocol.turn_cache import TurnCache
 from ws_bridge.server import cors
-from ws_bridge.server.auth import Authenticator, authenticator_of, owner_names, sealer_of
+from ws_bridge.server.auth import (
+    Authenticator,
+    authenticator_of,
+    owner_names,
+    rules_by_owner,
+    sealer_of,
+)
+from ws_bridge.server.client_rules import ClientRules
 from ws_bridge.server.http.chat_page import ChatPage
 from ws_bridge.server.http.conversations import ConversationRoutes
 from ws_bridge.server.http.json import LIMITS
 from ws_bridge.server.http.models import ModelRoutes
 from ws_bridge.server.http.responses import ResponseRoutes
 from ws_bridge.server.json_responses import NO_STORE, REQUEST_ID, json_response
+from ws_bridge.server.key_expiry import KeyExpiry
 from ws_bridge.server.limits import (
     cache_limits,
     conversation_limits,
     output_quotas,
     socket_policy,
 )
-from ws_bridge.server.metrics import Metrics
+from ws_bridge.server.metrics import Metrics, tokens_in
 from ws_bridge.server.middleware import AccessMiddleware, RequestQuota
 from ws_bridge.server.quotas import LimitedCreates, Quotas, generating
 from ws_bridge.server.refusal_log import REFUSAL_LOG, RefusalLog
+from ws_bridge.server.stores import stores_of
 from ws_bridge.server.transport.listener import track_requests
 from ws_bridge.server.websocket.sockets import Sockets
-from ws_bridge.store.base import Owners, Store
-from ws_bridge.store.conversations import Conversations, MemoryConversations
-from ws_bridge.store.memory import MemoryStore
-from ws_bridge.store.redis.cipher import Cipher
-from ws_bridge.store.redis.codec import MAX_VALUE_BYTES, Codec
-from ws_bridge.store.redis.connect import TlsFiles, parse_url
-from ws_bridge.store.redis.conversations import RedisConversations
-from ws_bridge.store.redis.store import RedisStore
+from ws_bridge.store.base import Owners
 from ws_bridge.upstream.base import Service
 from ws_bridge.upstream.fallbacks import Fallbacks
 from ws_bridge.upstream.model_table import ModelRoute, build
@@ -108,7 +110,7 @@ class Bridge:
         # Where answers are kept, and where they come from.
         self.metrics = metrics = Metrics(worker)
         self._owners = Owners(owner_names(config, secrets))
-        self._store, self._conversations = _stores(
+        self._store, self._conversations = stores_of(
             settings, clock, self._owners, metrics.store_called
         )
         self._sealer = sealer_of(config, secrets, self._store)
@@ -137,13 +139,15 @@ class Bridge:
     def _add_clients(self, settings: Settings) -> None:
         """Make what stands between clients and jobs: what they may ask, their sockets."""
         config, clock, metrics = settings.config, self._clock, self.metrics
+        self._rules = ClientRules(rules_by_owner(config))
         self._quotas = Quotas(
             config.limits,
+            rules=self._rules,
             runs=generating(self._jobs),
             limit_reached=metrics.limit_reached,
             now=clock.monotonic,
         )
-        self._creates = LimitedCreates(self._jobs, self._quotas)
+        self._creates = LimitedCreates(self._jobs, self._quotas, self._rules)
         self._refusal_log = refusal_log = RefusalLog(metrics.refused)
         self._sockets = Sockets(
             *(self._creates, socket_policy(config), TurnCache(*cache_limits(config)), clock),
@@ -151,11 +155,21 @@ class Bridge:
             refusal_log=refusal_log,
         )
         self._middleware = AccessMiddleware(
-            *(authenticator_of(config, settings.secrets), self._quotas, clock),
+            *(self._authenticator(settings), self._quotas, clock),
             metrics=metrics,
             refusal_log=refusal_log,
         )
         self._middleware.logs_access = config.server.access_log
+        self._expiry = KeyExpiry(
+            clock, lambda: self._middleware.authenticator.next_expiry, self._close_invalid
+        )
+
+    def _authenticator(self, settings: Settings) -> Authenticator:
+        given = (settings.config, settings.secrets)
+        return authenticator_of(*given, self._clock.wall, self._owners.learn)
+
+    def _close_invalid(self) -> None:
+        self._sockets.close_revoked(self._middleware.authenticator.knows)
 
     def _build_jobs(self, sealed_items: SealedItems) -> JobRegistry:
         return JobRegistry(
@@ -182,6 +196,7 @@ class Bridge:
         models = ModelRoutes(
             lambda: self._models.names(self._upstream.known_models),
             self._models.find,
+            rules=self._rules,
             upstream=self._answers,
             token_counter=self._upstream,
             jobs=jobs,
@@ -255,7 +270,7 @@ class Bridge:
         return Change(
             config,
             tuple(build(config, secrets).all),
-            authenticator_of(config, secrets),
+            self._authenticator(settings),
             tuple(owner_names(config, secrets)),
         )
 
@@ -266,14 +281,17 @@ class Bridge:
         self._upstream.set_targets(self._models.targets())
         self._answers.forget_failures()
         self._owners.replace(change.owner_names)
+        change.authenticator.follow(self._middleware.authenticator)
         self._middleware.authenticator = change.authenticator
+        self._rules.replace(rules_by_owner(config))
+        self._expiry.changed()
         self._quotas.set_limits(config.limits)
         self._jobs.set_policy(_job_policy(config))
         self._conversations.limits = conversation_limits(config)
         self._sockets.cache.set_limits(*cache_limits(config))
         self._sockets.set_policy(socket_policy(config))
         self._middleware.logs_access = config.server.access_log
-        self._sockets.close_revoked(change.authenticator.knows)
+        self._close_invalid()
 
     async def open_store(self) -> None:
         """Connect the store, once. Raises ``ConfigError`` if it can never be used."""
@@ -290,14 +308,13 @@ class Bridge:
             self._mirror.run(),
             self._takeover.run(),
             self._sockets.run(),
+            self._expiry.run(),
         ]
         if self._config.metrics.listen:
             bodies.append(self.metrics.run(self._clock))
         tasks = [asyncio.create_task(body) for body in bodies]
         yield
-        for task in (starting, *tasks):
-            task.cancel()
-        await asyncio.gather(starting, *tasks, return_exceptions=True)
+        await cancel_all(starting, *tasks)
         await self._mirror.drain()
         await self._store.close()
         await self._upstream.stop()
@@ -332,6 +349,7 @@ class Bridge:
     def _observe(self, happened: JobStarted | JobFinished) -> None:
         self.metrics.observe(happened)
         if isinstance(happened, JobFinished):
+            self._quotas.used(happened.owner, tokens_in(happened.usage))
             log.info(*line_of(happened))
 
     async def _healthz(self, _request: web.Request) -> web.Response:
@@ -366,66 +384,6 @@ async def _add_headers(request: web.Request, response: web.StreamResponse) -> No
         response.headers.setdefault(hdrs.CACHE_CONTROL, NO_STORE)
     if request.path.startswith("/v1/"):
         cors.add_headers(request, response)
-
-
-async def check_store(settings: Settings, *, is_offline: bool = False) -> None:
-    """Reach the store as a server would. Raises ``ConfigError``.
-
-    Offline only what can be known without it is checked: files, and libraries.
-    """
-    owners = Owners(owner_names(settings.config, settings.secrets))
-    store, _ = _stores(settings, Clock(), owners)
-    if is_offline:
-        return
-    try:
-        await store.open()
-        if not store.was_reached():
-            raise ConfigError(
-                "key 'store.url': the store does not answer, or refuses what a server needs "
-                "(the lines above say why): start it, or correct the key"
-            )
-    finally:
-        await store.close()
-
-
-def _stores(
-    settings: Settings,
-    clock: Clock,
-    owners: Owners,
-    on_answered: Callable[[str, float], None] = lambda *_: None,
-) -> tuple[Store, Conversations]:
-    """The stores of responses and of conversations."""
-    config, secrets = settings.config, settings.secrets
-    store = config.store
-    most, ttl = store.max_mib * MIB, store.conversation_seconds
-    limits = conversation_limits(config)
-    if store.url.startswith("memory://"):
-        return (
-            MemoryStore(
-                max_bytes=most, ttl_seconds=store.ttl_seconds, now=clock.wall, owners=owners
-            ),
-            MemoryConversations(
-                max_bytes=most // 4, ttl_seconds=ttl, now=clock.wall, owners=owners, limits=limits
-            ),
-        )
-    # A record is a message with little around it; an older server may have accepted larger ones.
-    largest = max(MAX_VALUE_BYTES, 2 * config.server.max_message_mib * MIB + MIB)
-    codec = Codec(Cipher(secrets_in(store.encrypt_with, secrets)), largest)
-    shared = RedisStore(
-        parse_url(
-            store.url,
-            secrets.get(store.password, ""),
-            TlsFiles(store.tls_ca, store.tls_cert, store.tls_key),
-        ),
-        ttl_seconds=store.ttl_seconds,
-        lease_seconds=store.lease_seconds,
-        now=clock.monotonic,
-        codec=codec,
-        owners=owners,
-        prefix=store.prefix,
-        on_answered=on_answered,
-    )
-    return shared, RedisConversations(shared.scripts, ttl, codec, owners, limits)
 
 
 def _job_policy(config: Config) -> JobPolicy:

@@ -277,6 +277,12 @@ TOKENS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+def tokens_in(usage: Any) -> int:
+    """How many tokens went in and came out."""
+    counts = dict(tokens_of(usage))
+    return counts.get("input", 0) + counts.get("output", 0)
+
+
 def tokens_of(usage: Any) -> Iterator[tuple[str, int]]:
     """The kinds of tokens that were used, and how many."""
     if not usage:

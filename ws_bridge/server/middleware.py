@@ -25,7 +25,7 @@ from ws_bridge.clock import Clock
 from ws_bridge.config.memory import COPIES
 from ws_bridge.errors import BridgeError, InvalidApiKey, OriginNotAllowed, UpstreamError
 from ws_bridge.logs import CALLER, UNKNOWN, Caller
-from ws_bridge.server.auth import KEY_NAME, OWNER, Authenticator
+from ws_bridge.server.auth import KEY_DIGEST, KEY_NAME, OWNER, Authenticator
 from ws_bridge.server.cors import ALLOWED_ORIGIN, is_preflight, preflight_answer
 from ws_bridge.server.http.json import CLAIM
 from ws_bridge.server.json_responses import (
@@ -133,15 +133,15 @@ class AccessMiddleware:
                 request[ALLOWED_ORIGIN] = origin
                 if is_preflight(request) and request.path != "/metrics":
                     return preflight_answer(request)
-            owner, request[KEY_NAME] = self.authenticator.authenticate(request)
+            client = self.authenticator.authenticate(request)
         except (InvalidApiKey, OriginNotAllowed):
             self._quotas.refused(request.remote)
             raise
-        request[OWNER] = owner
-        caller.known_as(request[KEY_NAME])
+        request[OWNER], request[KEY_NAME], request[KEY_DIGEST] = client
+        caller.known_as(client.key_name)
         if (request.method, request.path) not in LIKE_A_CREATE:
             return await handler(request)
-        with self._quotas.response(owner):
+        with self._quotas.response(client.owner):
             return await handler(request)
 
 

@@ -1,10 +1,11 @@
 """How much of this process one client key may take, and how often an address may be turned away.
 
 Rule 1: a limit of 0 is none; without keys all clients are one owner, and it has no key's limit.
+What an owner's rules say goes before ``[limits]``.
 Rule 2: a place is given back without a notice: with the block it was taken for, or, for a response,
 by a look at whether it still runs. So no place is lost.
-Rule 3: a minute is any 60 seconds: a sliding window, exact, so ``Retry-After`` is true. Where the
-time at which a place becomes free is unknown, it is one second.
+Rule 3: ``Retry-After`` is true (`rates`). Where the time at which a place becomes free is unknown,
+it is one second.
 Rule 4: every create counts when its turn comes: warm-ups, successors of steers, and those that are
 refused later. A response that another server began and this one resumes does not count.
 Rule 5: requests count in bytes until they are answered: a body until its answer is done, a create
@@ -18,8 +19,6 @@ runs is ended by them.
 from __future__ import annotations
 
 import math
-from array import array
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, nullcontext
 from dataclasses import replace
@@ -35,14 +34,12 @@ from ws_bridge.jobs.registry import JobRegistry
 from ws_bridge.jobs.spec import Create
 from ws_bridge.protocol.events import Event
 from ws_bridge.server.auth import LOCAL_OWNER
+from ws_bridge.server.client_rules import ClientRules
+from ws_bridge.server.rates import Rate, TokenRate
 from ws_bridge.types import Now
 
 Runs = Callable[[str, str], bool]  # whether the response of that id and owner is being generated
 
-WINDOW_SECONDS = 60.0
-# So many names are kept; of more the longest idle are forgotten. A full table of addresses is some
-# 9 MB; a client with more addresses than that is not stopped by a limit for each.
-MOST_NAMES = 10_000
 MIB = 2**20
 SMALL = COPIES * 64 * 1024  # bytes: so little is served whatever all others have asked together
 CHECK_EVERY = 64  # responses of a key that begin: those that are over are dropped then
@@ -51,56 +48,35 @@ MESSAGES = {
     "connections_per_key": "Too many connections are open with this key ({}).",
     "running_per_key": "Too many responses are running with this key ({}).",
     "creates_per_minute": "Too many responses were created with this key ({} per minute).",
+    "tokens_per_minute": "Too many tokens were used with this key ({} per minute).",
     "refused_per_minute": "Too many requests from this address were refused ({} per minute).",
     "asked_mib_per_key": "What was asked with this key and is not answered is too much ({} MiB).",
     "asked_mib": "What was asked of this server and is not answered is too much ({} MiB).",
     "followers_per_key": "Too many responses are followed with this key ({}).",
     "followers": "Too many responses are followed on this server ({}).",
 }
-
-
-class Rate:
-    """So many in any 60 seconds, for each name."""
-
-    def __init__(self, most: int, now: Now) -> None:
-        self.most = most
-        self._now = now
-        self._times: OrderedDict[str, array[float]] = OrderedDict()  # the longest idle one first
-
-    def __len__(self) -> int:
-        """How many names are remembered."""
-        return len(self._times)
-
-    def wait(self, name: str) -> float:
-        """Seconds until one more fits; 0: it does now."""
-        times = self._times.get(name)
-        if times is None or not 0 < self.most <= len(times):
-            return 0.0
-        return max(0.0, times[-self.most] + WINDOW_SECONDS - self._now())
-
-    def count(self, name: str) -> None:
-        """One more has come."""
-        if not self.most:
-            return
-        times = self._times.setdefault(name, array("d"))
-        times.append(self._now())
-        del times[: -self.most]  # only the last so many can be in the way of the next
-        self._times.move_to_end(name)
-        self._forget()
-
-    def _forget(self) -> None:
-        """Drop the names that can no longer wait, and the longest idle ones of too many."""
-        over = self._now() - WINDOW_SECONDS
-        while len(self._times) > MOST_NAMES or next(iter(self._times.values()))[-1] <= over:
-            self._times.popitem(last=False)
+# Limits that a client may have of its own, and what ``KeyRules`` calls them.
+OF_A_CLIENT = {
+    "connections_per_key": "connections",
+    "running_per_key": "running",
+    "creates_per_minute": "creates_per_minute",
+    "tokens_per_minute": "tokens_per_minute",
+}
 
 
 class Quotas:
     """The counts of one process. ``limit_reached`` gets the limit's name at each refusal."""
 
     def __init__(
-        self, limits: Limits, *, runs: Runs, limit_reached: Callable[[str], None], now: Now
+        self,
+        limits: Limits,
+        *,
+        rules: ClientRules,
+        runs: Runs,
+        limit_reached: Callable[[str], None],
+        now: Now,
     ) -> None:
+        self._rules = rules
         self._runs = runs
         self._limit_reached = limit_reached
         self._open: dict[str, int] = {}
@@ -109,22 +85,24 @@ class Quotas:
         self._begun: dict[str, dict[str, int]] = {}
         self._asked: dict[str, int] = {}  # bytes, for as long as their block lasts
         self._followers: dict[str, int] = {}
-        self._creates = Rate(limits.creates_per_minute, now)
-        self._refused = Rate(limits.refused_per_minute, now)
+        self._creates, self._refused = Rate(now), Rate(now)
+        self._tokens = TokenRate(now)
+        self._rates: tuple[tuple[str, Rate | TokenRate], ...] = (
+            ("creates_per_minute", self._creates),
+            ("tokens_per_minute", self._tokens),
+        )
         self.set_limits(limits)
 
     def set_limits(self, limits: Limits) -> None:
         """Have these limits from now on; the counts stay."""
         self.limits = limits
         self._most: dict[str, int] = {kind: getattr(limits, kind) for kind in MESSAGES}
-        self._creates.most = limits.creates_per_minute
-        self._refused.most = limits.refused_per_minute
 
     @contextmanager
     def connection(self, owner: str) -> Iterator[None]:
         """Count a socket of the key, as long as the block lasts. Raises ``RateLimited``."""
         if self._is_full("connections_per_key", owner, self.connections(owner)):
-            raise self._refusal("connections_per_key")
+            raise self._refusal("connections_per_key", owner)
         with _more(self._open, owner):
             yield
 
@@ -138,13 +116,13 @@ class Quotas:
         does not get the claim has ended with the block. Raises ``RateLimited``.
         """
         if self._runs_enough(owner):
-            raise self._refusal("running_per_key")
+            raise self._refusal("running_per_key", owner)
         with self.asked(owner) if claim is None else nullcontext(claim) as held:
             held.grow(size)
-            if owner != LOCAL_OWNER:
-                if wait := self._creates.wait(owner):
-                    raise self._refusal("creates_per_minute", wait)
-                self._creates.count(owner)
+            for kind, rate in self._rates:
+                if wait := rate.wait(owner, self._most_of(kind, owner)):
+                    raise self._refusal(kind, owner, wait)
+            self._creates.count(owner, self._most_of("creates_per_minute", owner))
             with _more(self._beginning, owner):
                 yield held
 
@@ -176,7 +154,7 @@ class Quotas:
                     self.running(one)  # drops those that are over
                 others = self.asked_bytes(owners) - own
                 if others > most // ALONE and others + size > most:
-                    raise self._refusal(kind)
+                    raise self._refusal(kind, owner)
 
     def add_asked(self, owner: str, more: int) -> None:
         """So many bytes more are held for a key, or less; nothing is checked."""
@@ -186,7 +164,7 @@ class Quotas:
 
     def begun(self, owner: str, response_id: str, size: int) -> None:
         """A response has begun, and takes so many bytes until it has ended."""
-        is_counted = self._most["running_per_key"] and owner != LOCAL_OWNER
+        is_counted = self._most_of("running_per_key", owner)
         if not size and not is_counted:
             return
         begun = self._begun.setdefault(owner, {})
@@ -201,18 +179,24 @@ class Quotas:
         Raises ``RateLimited``.
         """
         if self._is_full("followers_per_key", owner, self._followers.get(owner, 0)):
-            raise self._refusal("followers_per_key")
+            raise self._refusal("followers_per_key", owner)
         if sum(self._followers.values()) >= self._most["followers"]:
-            raise self._refusal("followers")
+            raise self._refusal("followers", owner)
         with _more(self._followers, owner):
             yield
 
     def refused(self, remote: str | None) -> None:
         """Count a refusal of the address. Raises ``RateLimited`` if too many came before."""
         address = address_of(remote)
-        if wait := self._refused.wait(address):
-            raise self._refusal("refused_per_minute", wait)
-        self._refused.count(address)
+        most = self._most["refused_per_minute"]
+        if wait := self._refused.wait(address, most):
+            raise self._refusal("refused_per_minute", wait=wait)
+        self._refused.count(address, most)
+
+    def used(self, owner: str, tokens: int) -> None:
+        """So many tokens were used for the key's response, which has ended."""
+        if self._most_of("tokens_per_minute", owner):
+            self._tokens.count(owner, tokens)
 
     def connections(self, owner: str) -> int:
         """How many sockets of the key are open."""
@@ -240,10 +224,18 @@ class Quotas:
     def names(self) -> int:
         """How many keys and addresses are remembered, in all tables."""
         tables = (self._open, self._beginning, self._begun, self._asked, self._followers)
-        return sum(len(table) for table in (*tables, self._creates, self._refused))
+        rates = (self._creates, self._refused, self._tokens)
+        return sum(len(table) for table in (*tables, *rates))
 
     def _is_full(self, kind: str, owner: str, taken: int) -> bool:
-        return 0 < self._most[kind] <= taken and owner != LOCAL_OWNER
+        return 0 < self._most_of(kind, owner) <= taken
+
+    def _most_of(self, kind: str, owner: str) -> int:
+        """The owner's limit for its key: its own, or that of the server; 0 is none."""
+        if owner == LOCAL_OWNER:
+            return 0
+        own = getattr(self._rules.of(owner), OF_A_CLIENT[kind]) if kind in OF_A_CLIENT else None
+        return self._most[kind] if own is None else int(own)
 
     def _runs_enough(self, owner: str) -> bool:
         """Whether the key is at its limit; ended responses are looked for only if it seems so."""
@@ -251,10 +243,11 @@ class Quotas:
         begun = self._beginning.get(owner, 0) + len(self._begun.get(owner, ()))
         return full(begun) and full(self.running(owner))
 
-    def _refusal(self, kind: str, wait: float = 1.0) -> RateLimited:
+    def _refusal(self, kind: str, owner: str = "", wait: float = 1.0) -> RateLimited:
         self._limit_reached(kind)
         seconds = max(1, math.ceil(wait))
-        message = MESSAGES[kind].format(self._most[kind])
+        most = self._most_of(kind, owner) if kind in OF_A_CLIENT else self._most[kind]
+        message = MESSAGES[kind].format(most)
         return RateLimited(f"{message} Try again in {seconds}s.", retry_after=seconds)
 
 
@@ -293,9 +286,10 @@ class MemoryClaim:
 class LimitedCreates:
     """``jobs.start`` within the quotas of the create's key: all transports start jobs here."""
 
-    def __init__(self, jobs: JobRegistry, quotas: Quotas) -> None:
+    def __init__(self, jobs: JobRegistry, quotas: Quotas, rules: ClientRules) -> None:
         self._jobs = jobs
         self._quotas = quotas
+        self._rules = rules
 
     def check_room(self, owner: str, size: int) -> None:
         """Raise ``RateLimited`` if there is no room for a create of so many bytes of memory."""
@@ -313,6 +307,7 @@ class LimitedCreates:
         no create: its own may be what the key has too many of.
         Raises ``BridgeError`` if the create is refused: nothing was started then.
         """
+        self._rules.check_model(create.owner, create.request.model or "")
         if (found := await self._jobs.find_earlier(create)) is not None:
             return self._followed(found)
         with self._quotas.response(create.owner, COPIES * create.size, claim) as held:

@@ -173,6 +173,11 @@ class Owners:
         """Know these from now on."""
         self._names = {name: tuple(names) for names in known for name in names}
 
+    def learn(self, owner: str, names: Sequence[str]) -> None:
+        """Know more earlier names of an owner, until the next ``replace``."""
+        known = tuple(dict.fromkeys((*self.names(owner), *names)))
+        self._names |= dict.fromkeys(known, known)
+
     def names(self, owner: str) -> tuple[str, ...]:
         """All names of the owner that has this name."""
         return self._names.get(owner, (owner,))

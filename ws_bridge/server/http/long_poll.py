@@ -17,6 +17,7 @@ from aiohttp import web
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import InvalidRequest
+from ws_bridge.pacing import cancel_all
 from ws_bridge.server.http.json import integer
 from ws_bridge.store.base import Snapshot, Store
 
@@ -73,6 +74,4 @@ async def first_of(*waits: Awaitable[Any]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(*tasks)

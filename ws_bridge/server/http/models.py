@@ -15,6 +15,7 @@ from ws_bridge.jobs.lineage import build_chain
 from ws_bridge.jobs.registry import JobRegistry
 from ws_bridge.protocol.sealing import Sealer
 from ws_bridge.server.auth import OWNER
+from ws_bridge.server.client_rules import ClientRules
 from ws_bridge.server.http.json import read_create, read_json
 from ws_bridge.server.json_responses import json_response
 from ws_bridge.types import Json
@@ -35,6 +36,7 @@ class ModelRoutes:
         names: Callable[[], Sequence[str]],
         find_target: FindTarget,
         *,
+        rules: ClientRules,
         upstream: Upstream,
         token_counter: TokenCounter,
         jobs: JobRegistry,
@@ -43,6 +45,7 @@ class ModelRoutes:
     ) -> None:
         self._names = names
         self._find_target = find_target
+        self._rules = rules
         self._upstream = upstream
         self._token_counter = token_counter
         self._jobs = jobs
@@ -62,14 +65,16 @@ class ModelRoutes:
             web.post("/v1/responses/compact", self.compact),
         ]
 
-    async def list(self, _request: web.Request) -> web.Response:
-        """The names that clients can ask for; of a wildcard those that are known."""
-        models = [self._model(name) for name in self._names()]
+    async def list(self, request: web.Request) -> web.Response:
+        """The names that the client can ask for; of a wildcard those that are known."""
+        names = self._rules.allowed(request[OWNER], self._names())
+        models = [self._model(name) for name in names]
         return json_response({"object": "list", "data": models})
 
     async def retrieve(self, request: web.Request) -> web.Response:
-        """A name that clients can ask for, also one that only a wildcard serves."""
+        """A name that the client can ask for, also one that only a wildcard serves."""
         name = request.match_info["id"]
+        self._rules.check_model(request[OWNER], name)
         self._find_target(name)
         return json_response(self._model(name))
 
@@ -99,6 +104,7 @@ class ModelRoutes:
     async def _read_request(self, request: web.Request) -> Request:
         body = await read_json(request)
         create = await read_create({**body, "generate": False})
+        self._rules.check_model(request[OWNER], create.model or "")
         target = self._find_target(create.model or "")
         parent, lineage = None, self._jobs.lineage
         if create.previous_response_id is not None:

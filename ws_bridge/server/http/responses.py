@@ -94,7 +94,7 @@ class ResponseRoutes:
         if not _is_upgrade(request):
             raise UpgradeRequired
         with self._quotas.connection(request[OWNER]):
-            return await self._sockets.serve(request, request[OWNER])
+            return await self._sockets.serve(request)
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Create a response: answered as JSON at its end, as SSE, or at once in the background."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import orjson
 from aiohttp import WSMsgType, web
@@ -33,7 +32,7 @@ from ws_bridge.errors import (
 from ws_bridge.jobs.idempotency import FoundResponse
 from ws_bridge.jobs.job import Job
 from ws_bridge.jobs.spec import Create, EndReason
-from ws_bridge.pacing import HEAVY_BYTES, aside
+from ws_bridge.pacing import HEAVY_BYTES, aside, cancel_all
 from ws_bridge.protocol.actions import (
     AcceptSteer,
     Action,
@@ -49,7 +48,7 @@ from ws_bridge.protocol.events import Draft, Event
 from ws_bridge.protocol.json_limits import reading_size
 from ws_bridge.protocol.steering import accepted
 from ws_bridge.protocol.turn_cache import TurnCache
-from ws_bridge.server.auth import LOCAL_OWNER, answered_protocol
+from ws_bridge.server.auth import KEY_DIGEST, LOCAL_OWNER, OWNER, answered_protocol
 from ws_bridge.server.metrics import Metrics
 from ws_bridge.server.quotas import LimitedCreates
 from ws_bridge.server.refusal_log import RefusalLog
@@ -99,8 +98,9 @@ class Sockets:
         self._open: set[Socket] = set()
         self._heartbeat = Heartbeat(clock, policy.connection_minutes * 60)
 
-    async def serve(self, request: web.Request, owner: str) -> web.WebSocketResponse:
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
         """Upgrade a request and serve it until it closes."""
+        owner = request[OWNER]
         ws = web.WebSocketResponse(
             max_msg_size=self._policy.max_message_bytes + 1,  # aiohttp's is the first size refused
             compress=False,
@@ -114,6 +114,7 @@ class Sockets:
         connection = Connection(rules, self.cache, "" if owner == LOCAL_OWNER else owner)
         socket = Socket(
             *(ws, outbox, owner, connection),
+            key_digest=request[KEY_DIGEST],
             jobs=self._jobs,
             policy=self._policy,
             refusal_log=self._refusal_log,
@@ -135,9 +136,9 @@ class Sockets:
         self._policy = policy
         self._heartbeat.lifetime = policy.connection_minutes * 60
 
-    def close_revoked(self, is_valid: Callable[[str], bool]) -> None:
-        """Begin to close the sockets whose owner has no key any more; others are not touched."""
-        revoked = [socket for socket in self._open if not is_valid(socket.owner)]
+    def close_revoked(self, is_valid: Callable[[bytes], bool]) -> None:
+        """Begin to close the sockets whose key, by its digest, is not valid any more."""
+        revoked = [socket for socket in self._open if not is_valid(socket.key_digest)]
         for socket in revoked:
             socket.revoke()
         if revoked:
@@ -163,7 +164,7 @@ class Sockets:
         all_closed = asyncio.gather(*closing, return_exceptions=True)
         await asyncio.wait((all_closed, forced), return_when=asyncio.FIRST_COMPLETED)
         await asyncio.wait([all_closed], timeout=FORCED_SECONDS)
-        await _cancel([forced, *closing])
+        await cancel_all(forced, *closing)
 
     def connections(self) -> int:
         """How many sockets are open."""
@@ -188,6 +189,7 @@ class Socket:
         owner: str,
         connection: Connection,
         *,
+        key_digest: bytes,
         jobs: LimitedCreates,
         policy: SocketPolicy,
         refusal_log: RefusalLog,
@@ -195,6 +197,7 @@ class Socket:
     ) -> None:
         self.connection = connection
         self.owner = owner
+        self.key_digest = key_digest
         self._ws = ws
         self._outbox = outbox
         self._jobs = jobs
@@ -221,7 +224,7 @@ class Socket:
             await self._outbox.close(CRASHED)
         finally:
             self._cancel_unstored()
-            await _cancel([one for one in (self._closing, *self._turns) if one])
+            await cancel_all(*(one for one in (self._closing, *self._turns) if one))
             await self._outbox.release()
             self.connection.close()
             self._waiting.release()
@@ -419,7 +422,7 @@ class Socket:
 
     async def _close_revoked(self, at_age: asyncio.Task[None] | None) -> None:
         if at_age is not None:
-            await _cancel([at_age])
+            await cancel_all(at_age)
         await self._apply(self.connection.refuse(InvalidApiKey()))
         await self._outbox.close(KEY_REVOKED)
 
@@ -441,10 +444,3 @@ def _has_failed(job: Job | None, found_end: Event | None) -> bool:
     if found_end is not None:
         return bool(found_end.json()["response"]["status"] == "failed")
     return job is None or job.result is None or job.result["status"] == "failed"
-
-
-async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Cancel tasks and return when they are over."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
