@@ -3,10 +3,9 @@
 import json
 
 import pytest
+from support.native_service import NativeService
 from upstreams.asking import KEY
 from upstreams.sockets import FakeSockets
-
-from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def behind(serve, fake):
     async def start(scenario, **more):
         entry = {"name": "m", "model": f"openai/gpt-{scenario}", "api_base": fake.base_url + "/v1"}
         config = {"models": [entry | {"api_key_env": "K"} | more]}
-        native = WebSocketUpstream()
+        native = NativeService()
         return await serve(native, config, {"K": KEY})
 
     return start

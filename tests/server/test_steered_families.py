@@ -5,10 +5,9 @@ import json
 import re
 
 import pytest
+from support.native_service import NativeService
 from upstreams.server import FakeProviders
 from upstreams.sockets import FakeSockets
-
-from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
 TERMINALS = ("response.completed", "response.failed", "response.incomplete", "error")
 # family: what is asked for, the path of the provider's address, a scenario of two items, the
@@ -54,7 +53,7 @@ def fake(family):
 async def bridge(fake, serve, family):
     model, path, *_ = FAMILIES[family]
     entry = {"name": "*", "model": model, "api_base": fake.base_url + path, "api_key_env": "KEY"}
-    native = WebSocketUpstream() if family == "socket" else None
+    native = NativeService() if family == "socket" else None
     running = await serve(native, {"models": [entry | {"retries": 0}]}, {"KEY": "sk-operators"})
     while (await running.get("/readyz"))[0] != 200:  # noqa: ASYNC110 - asks a server
         await asyncio.sleep(0.05)

@@ -203,8 +203,6 @@ class JobRegistry:
     async def _force_ends(self, force: asyncio.Event) -> None:
         await force.wait()
         self._mirror.force_ends()
-        if self._usage is not None:
-            self._usage.force_ends()
 
     async def _parent(self, create: Create) -> Turn | None:
         """The turn that the create continues."""

@@ -1,8 +1,8 @@
 """What each response used goes to the ledger of the store, before its end is published.
 
 Rule 1: a stored response's booking goes with its end (``Mirror.append_end``), in one write.
-Rule 2: a response that is not stored is booked by itself. A store that is away is waited for as
-long as the end of a stored response waits for it; then the booking is kept, and made later.
+Rule 2: a response that is not stored is booked by itself, and its end waits for one attempt. It has
+no other need of the store: if that is away, the booking is kept and made later.
 Rule 3: what is kept is one sum for each key's name and model, so it does not grow with the outage.
 It is lost with the process.
 """
@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import StoreUnavailable
-from ws_bridge.jobs.store_timeout import wait_until_settled
 from ws_bridge.protocol.response import tokens_of
 from ws_bridge.store.base import Record, Store
 from ws_bridge.store.ledger import MOST, NANO_USD, OUTCOMES, Booking, bounded, joined
@@ -31,21 +30,17 @@ BILLION = 10**9
 class UsageRecorder:
     """Books what is not stored. ``run`` is its task's body; its owner awaits it.
 
-    ``longest`` is how many seconds an end waits. ``on_booked`` is called with each booking of this
-    process, of stored responses too.
+    ``on_booked`` is called with each booking of this process, of stored responses too.
     """
 
-    def __init__(
-        self, store: Store, clock: Clock, longest: float, on_booked: Callable[[Booking], None]
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, on_booked: Callable[[Booking], None]) -> None:
         self._store = store
         self._clock = clock
-        self._longest = longest
         self._on_booked = on_booked
         self._kept: list[Booking] = []  # one of each key's name and model
         self._number = 0
         self._sent: Sequence[Booking] = ()  # under that number, and perhaps not booked
-        self._waiting: set[asyncio.Event] = set()
+        self._waiting: set[asyncio.Event] = set()  # for the next attempt's outcome
         self._has_work = asyncio.Event()
 
     def note(self, booking: Booking) -> None:
@@ -53,29 +48,22 @@ class UsageRecorder:
         self._on_booked(booking)
 
     async def book(self, booking: Booking) -> None:
-        """Book, and return when the store has it, or was waited for in vain."""
+        """Book, and return when the store has it, or did not take it at the first attempt."""
         self._on_booked(booking)
         self._kept = joined([*self._kept, booking])
-        booked = asyncio.Event()
-        self._waiting.add(booked)
         self._has_work.set()
-        try:
-            await wait_until_settled(
-                booked, self._clock, self._clock.monotonic, longest=self._longest, lease=math.inf
-            )
-        finally:
-            self._waiting.discard(booked)
+        if self._store.is_available():
+            tried = asyncio.Event()
+            self._waiting.add(tried)
+            await tried.wait()
 
     async def run(self) -> None:
         """Book what is kept, until cancelled."""
         while True:
             await self._has_work.wait()
             self._has_work.clear()
-            waiting = tuple(self._waiting)
-            while not await self._send():
+            while not await self._send_once():
                 await self._clock.sleep(RETRY_SECONDS)
-            for booked in waiting:
-                booked.set()
 
     async def drain(self) -> None:
         """Book what is left, once."""
@@ -84,14 +72,18 @@ class UsageRecorder:
                 log.warning("usage_lost bookings=%d", len(self._sent) + len(self._kept))
                 return
 
-    def force_ends(self) -> None:
-        """Let no end of what runs now wait for a store that is away."""
-        for booked in self._waiting:
-            booked.set()
-
     def unbooked(self) -> int:
         """How many sums wait for the store."""
         return len(self._sent) + len(self._kept)
+
+    async def _send_once(self) -> bool:
+        """As ``_send``; those who waited for it go on."""
+        waiting, self._waiting = self._waiting, set()
+        try:
+            return await self._send()
+        finally:
+            for tried in waiting:
+                tried.set()
 
     async def _send(self) -> bool:
         """Send what is kept, or again what was sent in vain; false if the store is away."""

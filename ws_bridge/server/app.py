@@ -140,9 +140,7 @@ class Bridge:
         # The jobs between the two.
         self._logs = LogReader(self._store)
         self._mirror = Mirror(self._store, mirror_timing(config), clock, self._traces)
-        self._usage = UsageRecorder(
-            self._store, clock, config.store.end_waits_seconds, self._booked
-        )
+        self._usage = UsageRecorder(self._store, clock, self._booked)
         self._jobs = self._build_jobs(sealed_items)
         self._takeover = Takeover(self._store, self._jobs, clock)
         self._store.set_callbacks(
@@ -371,6 +369,7 @@ class Bridge:
         gc.disable()
         try:
             await self._upstream.start()
+            self.problems = self._unpriced(self._config, self._models)
         except ImportError as failure:  # a server without an upstream cannot serve
             log.error("upstream_cannot_open reason=%s", failure)  # noqa: TRY400 - the reason is enough
             self.broken.set()
@@ -383,7 +382,6 @@ class Bridge:
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
             gc.enable()
-        self.problems = self._unpriced(self._config, self._models)
         if self.problems:
             self.broken.set()
             return

@@ -5,13 +5,13 @@ import json
 
 import pytest
 from support.event_checker import check_events
+from support.native_service import NativeService
 from support.scripted_upstream import Scripted, answer, completed, done_item, message, opening
 from upstreams import FakeProviders
 from upstreams.asking import KEY
 from upstreams.sockets import FakeSockets
 
 from ws_bridge.clock import Clock
-from ws_bridge.upstream.websocket.upstream import WebSocketUpstream
 
 ITEM = {"type": "message", "role": "user", "content": "before"}
 UNKNOWN = "conv_" + "0" * 48
@@ -606,7 +606,7 @@ async def test_a_providers_own_events_name_the_conversation_too(serve):
     with FakeSockets() as fake:
         entry = {"name": "m", "model": "openai/gpt-echo", "api_base": fake.base_url + "/v1"}
         config = {"models": [entry | {"api_key_env": "K"}]}
-        bridge = await serve(WebSocketUpstream(), config, {"K": KEY})
+        bridge = await serve(NativeService(), config, {"K": KEY})
         conversation_id = await begin(bridge, {"role": "user", "content": "heron"})
         client = await bridge.connect()
         for text in ("a", "b"):
