@@ -23,7 +23,7 @@ METHODS = "GET, POST, DELETE"
 # which the bridge does not read.
 HEADERS = (
     *("Authorization", "Content-Type", "Idempotency-Key", "OpenAI-Beta", "OpenAI-Organization"),
-    *("OpenAI-Project", "X-Client-Request-Id", "X-Request-Id"),
+    *("OpenAI-Project", "Traceparent", "Tracestate", "X-Client-Request-Id", "X-Request-Id"),
 )
 OF_SDK = "x-stainless-"
 EXPOSED = f"x-request-id, retry-after, x-should-retry, {NUMBER_HEADER}"
