@@ -25,6 +25,7 @@ from defence.watched import watched
 
 A, B = "client-key-of-a", "client-key-of-b"
 KEYS = {"keys_env": ["KEYS"]}
+NAMES = {"keys": [{"name": "a", "key_env": "A"}, {"name": "b", "key_env": "B"}]}
 LIMITS = {"creates_per_minute": 0, "running_per_key": 0, "connections_per_key": 0}
 VARIES = ("date", "x-request-id")
 ID = re.compile(r'"(?:id|[a-z_]+_id)": ?"([^"]+)"')
@@ -36,14 +37,16 @@ def valkey():
         yield node
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", "redis", "memory-names", "redis-names"])
 async def bridge(request, serve):
-    """A server of two keys, on either store; what its clients say is said back."""
+    """A server of two keys, or names, on either store; what its clients say is said back."""
+    kept_in, _, has_names = request.param.partition("-")
     store = {}
-    if request.param == "redis":
+    if kept_in == "redis":
         store = {"store": {"url": request.getfixturevalue("valkey").url}}
-    sections = {"auth": KEYS, "limits": LIMITS, **store}
-    return await serve(Scripted(says_back), sections, {"KEYS": f"{A},{B}"})
+    clients = NAMES if has_names else {"auth": KEYS}
+    sections = {**clients, "limits": LIMITS, **store}
+    return await serve(Scripted(says_back), sections, {"KEYS": f"{A},{B}", "A": A, "B": B})
 
 
 @pytest.fixture
