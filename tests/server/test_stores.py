@@ -11,6 +11,7 @@ from ws_bridge.store.base import Owners
 from ws_bridge.store.conversations import MemoryConversations
 from ws_bridge.store.memory import MemoryStore
 from ws_bridge.store.redis.conversations import RedisConversations
+from ws_bridge.store.redis.counters import RedisCounters
 from ws_bridge.store.redis.store import RedisStore
 
 
@@ -21,8 +22,8 @@ def settings(url):
 @pytest.mark.parametrize(
     ("url", "kinds"),
     [
-        ("memory://", (MemoryStore, MemoryConversations)),
-        ("redis://127.0.0.1:1", (RedisStore, RedisConversations)),
+        ("memory://", (MemoryStore, MemoryConversations, type(None))),
+        ("redis://127.0.0.1:1", (RedisStore, RedisConversations, RedisCounters)),
     ],
 )
 def test_an_address_names_the_stores(url, kinds):

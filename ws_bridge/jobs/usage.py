@@ -1,8 +1,9 @@
 """What each response used goes to the ledger of the store, before its end is published.
 
 Rule 1: a stored response's booking goes with its end (``Mirror.append_end``), in one write.
-Rule 2: a response that is not stored is booked by itself, and its end waits for one attempt. It has
-no other need of the store: if that is away, the booking is kept and made later.
+Rule 2: a response that is not stored is booked by itself. Its end waits for one attempt, as long as
+the store answers anything; it has no other need of the store. If that is away, the booking is kept
+and made later.
 Rule 3: what is kept is one sum for each key's name and model, so it does not grow with the outage.
 It is lost with the process.
 """
@@ -10,12 +11,14 @@ It is lost with the process.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Callable, Sequence
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import StoreUnavailable
+from ws_bridge.jobs.store_timeout import wait_while_answering
 from ws_bridge.protocol.response import tokens_of
 from ws_bridge.store.base import Record, Store
 from ws_bridge.store.ledger import MOST, NANO_USD, OUTCOMES, Booking, bounded, joined
@@ -48,14 +51,15 @@ class UsageRecorder:
         self._on_booked(booking)
 
     async def book(self, booking: Booking) -> None:
-        """Book, and return when the store has it, or did not take it at the first attempt."""
+        """Book, and return when the store has it, did not take it at once, or does not answer."""
         self._on_booked(booking)
         self._kept = joined([*self._kept, booking])
         self._has_work.set()
         if self._store.is_available():
             tried = asyncio.Event()
             self._waiting.add(tried)
-            await tried.wait()
+            with contextlib.suppress(TimeoutError):
+                await wait_while_answering(self._store.answer_count, tried.wait())
 
     async def run(self) -> None:
         """Book what is kept, until cancelled."""
