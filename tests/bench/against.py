@@ -4,12 +4,17 @@ Both are asked by the same clients for the same answers of the same loopback pro
 (A B, B A, …), so that what the machine does meanwhile hits them alike. The other checkout has its
 own ``.venv``. Medians of the rounds are printed, after one round that is dropped.
 
+With ``--everything`` this checkout does what an operator can ask of it: a client with limits over
+the store and a budget, prices, the page of metrics, JSON lines and an access log. Both are on one
+store then.
+
 Rule: figures of a busy machine are no figures; the load average stands beside them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -20,14 +25,33 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from support.redis_servers import Node, valkey_binary
+
 from tests.bench.field import CONFIG, OPTIONS, Driver, await_ready
 from tests.bench.loads import SOCKET, Load
-from tests.bench.processes import ROOT, START_SECONDS, Server
+from tests.bench.processes import ROOT, START_SECONDS, Server, free_port
 
 OTHER, THIS = "before", "after"
 WAYS = {"chat": "chat", "anthropic": "anthropic", "native": "native", "socket": "native"}
 ANSWERS, ANSWER_DELTAS = 200, 10  # one at a time
 STREAMS, STREAM_DELTAS, RATE = 20, 200, 50  # paced
+KEY = "bench-client-key"  # a server without keys takes any
+PRICE = "price = {input = 1.0, output = 2.0}\n"
+
+
+def everything() -> dict[str, str]:
+    """The variables that switch on what is off by default; no limit of them is reached."""
+    client = {"name": "bench", "key_env": "BENCH_CLIENT_KEY", "budget_usd": 1e9}
+    most = dict.fromkeys(("creates_per_minute", "tokens_per_minute"), 10**9)
+    slots = dict.fromkeys(("running", "connections"), 10**6)
+    return {
+        "BENCH_CLIENT_KEY": KEY,
+        "WS_BRIDGE__KEYS": json.dumps([client | most | slots]),
+        "WS_BRIDGE__LIMITS__SCOPE": "store",
+        "WS_BRIDGE__METRICS__LISTEN": f"127.0.0.1:{free_port()}",
+        "WS_BRIDGE__SERVER__ACCESS_LOG": "true",
+        "WS_BRIDGE__SERVER__LOG_FORMAT": "json",
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +90,7 @@ def _spent(driver: Driver, server: Server, way: str, load: Load) -> int:
     """CPU ns of a server during one load."""
     options = OPTIONS[SOCKET] if way == "socket" else {}
     aim = {"subject": "bridge", "url": server.url, "options": options}
-    spent, _ = driver.run(asdict(load) | aim | {"is_foreign": False, "key": ""}, server)
+    spent, _ = driver.run(asdict(load) | aim | {"is_foreign": False, "key": KEY}, server)
     return spent
 
 
@@ -86,6 +110,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="tests.bench.against", description=__doc__)
     parser.add_argument("--against", type=Path, required=True, help="the other checkout")
     parser.add_argument("--rounds", type=int, default=10, help="after one that is dropped")
+    parser.add_argument("--everything", action="store_true", help="on, in this checkout")
     parser.add_argument("--ways", default=",".join(WAYS), help=f"of {', '.join(WAYS)}")
     options = parser.parse_args()
     homes = {OTHER: options.against.resolve(), THIS: ROOT}
@@ -94,12 +119,19 @@ def main() -> None:
         upstream = Server(folder / "upstream.log", "tests.bench.upstream")
         ends.callback(upstream.stop)
         config = folder / "config.toml"
-        config.write_text(CONFIG.format(upstream=upstream.url, store="memory://"))
+        store, environ = "memory://", {}
+        if options.everything:
+            store, environ = ends.enter_context(Node(valkey_binary())).url, everything()
+        text = CONFIG.format(upstream=upstream.url, store=store)
+        if options.everything:  # the other one has them too, if it knows them
+            text = text.replace("[[models]]\n", "[[models]]\n" + PRICE)
+        config.write_text(text)
         servers = {}
         for checkout, home in homes.items():
             log, python = folder / f"{checkout}.log", str(home / ".venv" / "bin" / "python")
             flags = ("ws_bridge", "serve", "--config", str(config))
-            servers[checkout] = Server(log, *flags, python=python, home=home)
+            own = environ if checkout == THIS else {}
+            servers[checkout] = Server(log, *flags, python=python, home=home, environ=own)
             ends.callback(servers[checkout].stop)
             await_ready(servers[checkout], time.monotonic() + START_SECONDS)
         driver = Driver()

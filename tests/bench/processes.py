@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +118,12 @@ class Server:
     """
 
     def __init__(
-        self, log: Path, *arguments: str, python: str = sys.executable, home: Path = ROOT
+        self,
+        log: Path,
+        *arguments: str,
+        python: str = sys.executable,
+        home: Path = ROOT,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._log = log
         started = time.monotonic()
@@ -126,7 +131,7 @@ class Server:
             self._process = subprocess.Popen(  # noqa: S603  # our own modules
                 [python, "-m", *arguments],
                 cwd=home,
-                env=surroundings(),
+                env=surroundings() | (environ or {}),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
