@@ -10,7 +10,7 @@ from playwright.async_api import expect
 from support import browser
 from support.browser import DEMO, Relay, Tab, Visit
 from support.fleet import Bridge
-from support.proxies import BufferingNginx, Nginx, SocketlessNginx, find
+from support.proxies import BufferingNginx, PortlessNginx, SocketlessNginx, find
 
 chromium, visit = browser.chromium, browser.visit  # the fixtures of these tests
 pytestmark = [
@@ -204,7 +204,7 @@ async def test_where_no_key_can_go_with_a_socket_http_is_used(
 
 async def test_a_refused_origin_is_said(bridge: Bridge, visit: Visit) -> None:
     """A proxy that drops the port from `Host` makes every page one of another origin."""
-    with Nginx([bridge.port]) as proxy:
+    with PortlessNginx([bridge.port]) as proxy:
         tab = await visit(proxy.url, connected=False)
         await in_state(tab, "refused")
         notice = tab.page.locator("#notice-text")

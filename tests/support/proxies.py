@@ -27,7 +27,10 @@ BUFFERS = """
 
 
 class ReverseProxy:
-    """``with Nginx(ports) as proxy``: clients connect to ``proxy.port``. It has two servers."""
+    """``with Nginx(ports) as proxy``: clients connect to ``proxy.port``.
+
+    It has two servers, which may be the same one.
+    """
 
     program: str
     file: str  # in `deploy/`
@@ -79,7 +82,7 @@ class ReverseProxy:
         text = (DEPLOY / self.file).read_text(encoding="ascii")
         there, here = self.listens
         changes = {there: here.format(self.port)}
-        for server, port in zip(SERVERS, self._ports, strict=True):
+        for server, port in zip(SERVERS, (*self._ports, *self._ports), strict=False):
             changes[server] = f"127.0.0.1:{port}"
         for old, new in changes.items():
             assert text.count(old) == 1, f"{self.file} has to name {old} once"
@@ -104,25 +107,37 @@ class Nginx(ReverseProxy):
         return [find(self.program), "-e", "stderr", "-g", directives, "-c", str(path)]
 
 
-class SocketlessNginx(Nginx):
-    """nginx as many have it: no upgrade gets through. The name of a page's origin does."""
+class ChangedNginx(Nginx):
+    """nginx as others have it."""
 
-    changes: tuple[tuple[str, str], ...] = (
-        ("Upgrade $http_upgrade", 'Upgrade ""'),
-        ("Connection $connection_upgrade", 'Connection ""'),
-        ("Host $host", "Host $http_host"),
-    )
+    changes: tuple[tuple[str, str], ...] = ()
 
-    def _configuration(self, ports: Sequence[int]) -> str:
-        text = super()._configuration(ports)
+    def configuration(self) -> str:
+        """The file of `deploy/` with the changes."""
+        text = super().configuration()
         for old, new in self.changes:
             assert old in text
             text = text.replace(old, new)
         return text
 
 
+class SocketlessNginx(ChangedNginx):
+    """No upgrade gets through."""
+
+    changes = (
+        ("Upgrade $http_upgrade", 'Upgrade ""'),
+        ("Connection $connection_upgrade", 'Connection ""'),
+    )
+
+
+class PortlessNginx(ChangedNginx):
+    """The port of the page's address does not get through."""
+
+    changes = (("Host $http_host", "Host $host"),)
+
+
 class BufferingNginx(SocketlessNginx):
-    """The same, and it sends an answer on when it has all of it, whatever the answer asks for."""
+    """No upgrade, and it sends an answer on when it has all of it, whatever the answer asks for."""
 
     changes = (
         *SocketlessNginx.changes,
