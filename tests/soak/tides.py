@@ -51,6 +51,7 @@ EBB_SECONDS = 20.0  # from the last client's end to a server at rest, at most
 DRY_SECONDS = 20.0  # above what a key lives, until the store must be empty
 STILL_SECONDS = 0.5  # after which what was closed is closed on both sides
 AT_REST = ("connections", "lanes", "responses_running", "store_lag_events")
+LEDGER = re.compile(rb"wb1:(?:ledger$|\{p\d+\}:u[sdb]?:)")
 ANSWERS, AGAIN = "answers checked", "asked again, the store being late"
 WARNING = re.compile(r" WARNING \S+ (\w+)")
 GAUGE = re.compile(r"^ws_bridge_(\w+) (\S+)$", re.MULTILINE)
@@ -215,13 +216,15 @@ async def _dry(on: Field, seen: Seen) -> None:
 async def _kept(store: redis.asyncio.Redis) -> list[bytes]:
     """What is in the store, but for the stones of deleted responses, which stay for an hour.
 
-    The one key that all servers share stays for months.
+    The one key that all servers share, and the ledger, stay for months: the ledger has so many keys
+    for a day, however much is booked.
     """
     return [
         key
         async for key in store.scan_iter(count=1000)
         if key != SHARED_KEY.encode()
         and (b":m:" not in key or await store.hget(key, "st") != b"deleted")
+        and (not LEDGER.match(key) or await store.pttl(key) < 0)
     ]
 
 
