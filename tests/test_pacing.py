@@ -7,7 +7,7 @@ import threading
 import pytest
 from support.hang import HANG_SECONDS
 
-from ws_bridge.pacing import HEAVY, HEAVY_BYTES, Pacer, aside, counted
+from ws_bridge.pacing import HEAVY, HEAVY_BYTES, Pacer, aside, counted, first_of
 
 
 class LoopCounter:
@@ -143,3 +143,26 @@ async def test_of_work_that_fails_the_collector_is_on_again():
     with pytest.raises(ZeroDivisionError):
         await aside(lambda: 1 / 0, values=HEAVY)
     assert gc.isenabled()
+
+
+async def test_the_first_that_is_over_ends_the_wait_and_the_others():
+    ended = []
+
+    async def for_ever():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    await first_of(for_ever(), asyncio.sleep(0), for_ever())
+    assert ended == ["cancelled"] * 2
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_what_the_first_one_raises_is_raised():
+    async def fails():
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await first_of(asyncio.Event().wait(), fails())
+    assert asyncio.all_tasks() == {asyncio.current_task()}

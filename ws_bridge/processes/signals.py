@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from ws_bridge.clock import Clock
+from ws_bridge.pacing import first_of
 
 log = logging.getLogger("ws_bridge")
 
@@ -94,13 +95,7 @@ async def lame_duck(
 
 async def wait_until_any(*events: asyncio.Event) -> None:
     """Return when one of the events is set."""
-    waits = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+    await first_of(*(event.wait() for event in events))
 
 
 def exit_on_signal() -> None:

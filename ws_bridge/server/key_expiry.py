@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from ws_bridge.clock import Clock
-from ws_bridge.pacing import cancel_all
+from ws_bridge.pacing import first_of
 
 LOOK_SECONDS = 60.0
 
@@ -35,13 +34,8 @@ class KeyExpiry:
         while True:
             self._changed.clear()
             due = self._next_expiry()
-            waits: list[asyncio.Task[Any]] = [asyncio.create_task(self._changed.wait())]
-            if due is not None:
-                waits.append(asyncio.create_task(self._wait(due)))
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                await cancel_all(*waits)
+            expiry = () if due is None else (self._wait(due),)
+            await first_of(self._changed.wait(), *expiry)
             if due is not None and due <= self._clock.wall():
                 self._close()
 

@@ -12,6 +12,7 @@ Rule 3: a batch of uses is reported until an answer comes, under one number.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -135,7 +136,7 @@ class SharedCounter:
         return 0
 
 
-class HeldCounter(SharedCounter):
+class HeldCounter(SharedCounter, ABC):
     """A limit of which some is held ahead, so that most uses need no call."""
 
     def fits(self) -> bool:
@@ -161,13 +162,13 @@ class HeldCounter(SharedCounter):
         """See ``SharedCounter``."""
         self._is_busy = False
 
+    @abstractmethod
     def _left(self) -> int:
         """What is held and not in use."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _keep(self, ahead: int) -> None:
         """Hold at most so many beside those in use."""
-        raise NotImplementedError
 
     def _wanted(self) -> int:
         return max(0, self.waiting - self._left())

@@ -15,12 +15,11 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from ws_bridge.clock import Clock
 from ws_bridge.config import KeyRules
 from ws_bridge.errors import InsufficientQuota, ModelNotFound, StoreUnavailable
-from ws_bridge.pacing import cancel_all
+from ws_bridge.pacing import first_of
 from ws_bridge.server.client_rules import ClientRules
 from ws_bridge.store.base import Store
 from ws_bridge.store.ledger import Booking, day_of, days_until
@@ -114,14 +113,8 @@ class Spending:
             began = self._clock.monotonic()
             await self._refresh(self._rules.limited())
             took = self._clock.monotonic() - began
-            waits: list[asyncio.Future[Any]] = [
-                asyncio.ensure_future(self._changed.wait()),
-                asyncio.ensure_future(self._clock.sleep(max(REFRESH_SECONDS, SHARE * took))),
-            ]
-            try:
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                await cancel_all(*waits)
+            pause = self._clock.sleep(max(REFRESH_SECONDS, SHARE * took))
+            await first_of(self._changed.wait(), pause)
 
     async def _wait_for_view(self, name: str) -> None:
         with contextlib.suppress(TimeoutError):

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any
 
 from aiohttp import web
 
 from ws_bridge.clock import Clock
 from ws_bridge.errors import InvalidRequest
-from ws_bridge.pacing import cancel_all
+from ws_bridge.pacing import first_of
 from ws_bridge.server.http.json import integer
 from ws_bridge.store.base import Snapshot, Store
 
@@ -64,14 +62,3 @@ class LongPolls:
         batches = self._store.read(record.id, record.owner, after=query.after)
         async with contextlib.aclosing(batches):  # type: ignore[type-var]
             await anext(batches, None)
-
-
-async def first_of(*waits: Awaitable[Any]) -> None:
-    """Return when one of them has, and raise what it raises; the others are cancelled."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        await cancel_all(*tasks)
