@@ -109,13 +109,6 @@ class Authenticator:
         times = (one.expires for one in self._keys.values())
         return min((one for one in times if one is not None and one > self._wall()), default=None)
 
-    def name_of(self, owner: str) -> str | None:
-        """The name of the keys of an owner."""
-        if not self._keys:
-            return LOCAL_OWNER
-        found = (digest for digest, one in self._owners.items() if one == owner)
-        return next((self._keys[digest].name for digest in found), None)
-
     def _key(self, request: web.Request) -> str:
         scheme, _, key = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() == "bearer" and key.strip():
